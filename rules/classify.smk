@@ -1,0 +1,97 @@
+"""Arrays at the classifier's size, trained classifiers, and their predictions."""
+
+PACKED = "results/packed/{variant}_{size}px"
+RUN = "results/runs/{split}/{training}/seed{seed}"
+INPUT_SIZE = config["train"]["input_size"]
+
+
+def packed_for(training):
+    """Arrays and indexes that a training variant is trained on."""
+    return {
+        "arrays": expand(rules.pack_images.output.array, variant=TRAINING[training], size=INPUT_SIZE),
+        "indexes": expand(rules.pack_images.output.index, variant=TRAINING[training], size=INPUT_SIZE),
+    }
+
+
+def initial_weights():
+    """The file that training starts from, if it starts from one."""
+    init = config["train"]["init"]
+    return {"random": [], "imagenet": rules.fetch_imagenet_weights.output.weights}.get(init, init)
+
+
+rule pack_images:
+    input:
+        images=rules.ingest_dataset.output.images,
+        manifests=lambda wildcards: manifests_of(wildcards.variant),
+    output:
+        array=f"{PACKED}.npy",
+        index=f"{PACKED}.csv",
+        provenance=f"{PACKED}.provenance.json",
+    log:
+        "logs/pack_images/{variant}_{size}px.log",
+    benchmark:
+        "benchmarks/pack_images/{variant}_{size}px.tsv"
+    threads: 4
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        input_size=lambda wildcards: int(wildcards.size),
+    message:
+        "Packing {wildcards.variant} at {wildcards.size} px"
+    script:
+        "../scripts/pack_images.py"
+
+
+rule train_classifier:
+    input:
+        unpack(lambda wildcards: packed_for(wildcards.training)),
+        split=rules.split_dataset.output.split,
+        init=initial_weights(),
+    output:
+        model=f"{RUN}/model.safetensors",
+        history=f"{RUN}/history.csv",
+        provenance=f"{RUN}/provenance.json",
+    log:
+        "logs/train_classifier/{split}/{training}/seed{seed}.log",
+    benchmark:
+        "benchmarks/train_classifier/{split}/{training}/seed{seed}.tsv"
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=480,
+        gpu=1,
+    params:
+        classes=CLASSES,
+        train=config["train"],
+    message:
+        "Training on {wildcards.training}, split {wildcards.split}, seed {wildcards.seed}"
+    script:
+        "../scripts/train_classifier.py"
+
+
+rule predict:
+    input:
+        model=rules.train_classifier.output.model,
+        array=expand(rules.pack_images.output.array, size=INPUT_SIZE, allow_missing=True),
+        index=expand(rules.pack_images.output.index, size=INPUT_SIZE, allow_missing=True),
+        split=rules.split_dataset.output.split,
+    output:
+        predictions="results/predictions/{split}/{training}/seed{seed}/{variant}.csv",
+        provenance="results/predictions/{split}/{training}/seed{seed}/{variant}.provenance.json",
+    log:
+        "logs/predict/{split}/{training}/seed{seed}/{variant}.log",
+    benchmark:
+        "benchmarks/predict/{split}/{training}/seed{seed}/{variant}.tsv"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=1,
+    params:
+        classes=CLASSES,
+        train=config["train"],
+    message:
+        "Predicting {wildcards.variant} by the classifier trained on {wildcards.training}, seed {wildcards.seed}"
+    script:
+        "../scripts/predict.py"

@@ -1,0 +1,83 @@
+"""From the archive to images.csv, the original images, and the splits."""
+
+
+localrules:
+    download_archive,
+
+
+rule download_archive:
+    output:
+        "data/archive.zip",
+    log:
+        "logs/download_archive/archive.log",
+    params:
+        kaggle=config["dataset"]["kaggle"],
+    message:
+        "Downloading {params.kaggle} from Kaggle"
+    script:
+        "../scripts/download_archive.py"
+
+
+rule draw_archive:
+    output:
+        "data/drawn.zip",
+    log:
+        "logs/draw_archive/drawn.log",
+    benchmark:
+        "benchmarks/draw_archive/drawn.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        drawing=config["drawing"],
+        dataset=config["dataset"],
+    message:
+        "Drawing blood smears"
+    script:
+        "../scripts/draw_archive.py"
+
+
+rule ingest_dataset:
+    input:
+        archive=config["dataset"]["archive"],
+    output:
+        images="results/dataset/images.csv",
+        rejected="results/dataset/rejected.csv",
+        manifests=expand(ORIGINAL_MANIFEST, partition=PARTITIONS, class_name=CLASSES),
+        provenance="results/dataset/provenance.json",
+    log:
+        "logs/ingest_dataset/ingest.log",
+    benchmark:
+        "benchmarks/ingest_dataset/ingest.tsv"
+    threads: 4
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        dataset=config["dataset"],
+    message:
+        "Ingesting {input.archive}"
+    script:
+        "../scripts/ingest_dataset.py"
+
+
+rule split_dataset:
+    input:
+        images=rules.ingest_dataset.output.images,
+    output:
+        split="results/splits/{split}.csv",
+        provenance="results/splits/{split}.provenance.json",
+    log:
+        "logs/split_dataset/{split}.log",
+    benchmark:
+        "benchmarks/split_dataset/{split}.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        dataset=config["dataset"],
+        validation_fraction=config["validation_fraction"],
+    message:
+        "Splitting the images: {wildcards.split}"
+    script:
+        "../scripts/split_dataset.py"

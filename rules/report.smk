@@ -1,0 +1,132 @@
+"""Tables, figures and the page that answer the question."""
+
+from wbcsr.evaluate import figure_names
+
+TABLES = ["table2", "table3", "table4", "table5", "table6", "comparison"]
+PLAN = {
+    "classes": CLASSES,
+    "variants": config["variants"],
+    "splits": config["splits"],
+    "seeds": config["seeds"],
+    "partitions": config["dataset"]["partitions"],
+}
+SPLITS = expand(rules.split_dataset.output.split, split=config["splits"])
+RUNS = {"split": config["splits"], "seed": config["seeds"]}
+HISTORIES = expand(rules.train_classifier.output.history, training=TRAINING, **RUNS)
+PREDICTIONS = [
+    path
+    for training, variants in TRAINING.items()
+    for path in expand(rules.predict.output.predictions, training=training, variant=variants, **RUNS)
+]
+MANIFESTS = [manifest for variant in config["variants"] for manifest in manifests_of(variant)]
+ENGINES = [engine for variant in config["variants"] for engine in engine_of(variant)]
+
+
+def beside(paths, ending):
+    """The files that stand beside each of `paths` under the same stem."""
+    return [str(Path(path).with_suffix("")) + ending for path in paths]
+
+
+rule make_tables:
+    input:
+        images=rules.ingest_dataset.output.images,
+        splits=SPLITS,
+        predictions=PREDICTIONS,
+    output:
+        csv=[
+            report(
+                f"results/tables/{table}.csv",
+                caption=f"captions/{table}.rst",
+                category="Tables",
+                labels={"table": table},
+            )
+            for table in TABLES
+        ],
+        texts=expand("results/tables/{table}.{suffix}", table=TABLES, suffix=["md", "tex"]),
+        provenance="results/tables/provenance.json",
+    log:
+        "logs/make_tables/tables.log",
+    benchmark:
+        "benchmarks/make_tables/tables.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        **PLAN,
+    message:
+        "Making the tables"
+    script:
+        "../scripts/make_tables.py"
+
+
+rule make_figures:
+    input:
+        splits=SPLITS,
+        predictions=PREDICTIONS,
+        histories=HISTORIES,
+        manifests=MANIFESTS,
+    output:
+        png=[
+            report(
+                f"results/figures/{figure}.png",
+                caption="captions/confusion.rst" if figure.startswith("confusion") else f"captions/{figure}.rst",
+                category="Confusion matrices" if figure.startswith("confusion") else "Figures",
+                labels={"figure": figure},
+            )
+            for figure in figure_names(config)
+        ],
+        svg=expand("results/figures/{figure}.svg", figure=figure_names(config)),
+        provenance="results/figures/provenance.json",
+    log:
+        "logs/make_figures/figures.log",
+    benchmark:
+        "benchmarks/make_figures/figures.tsv"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        **PLAN,
+    message:
+        "Drawing the figures"
+    script:
+        "../scripts/make_figures.py"
+
+
+rule make_report:
+    input:
+        tables=rules.make_tables.output.csv,
+        figures=[*rules.make_figures.output.png, *rules.make_figures.output.svg],
+        provenances=[
+            rules.ingest_dataset.output.provenance,
+            *beside(SPLITS, ".provenance.json"),
+            *beside([manifest for manifest in MANIFESTS if "/original/" not in manifest], ".provenance.json"),
+            *expand(rules.pack_images.output.provenance, variant=config["variants"], size=INPUT_SIZE),
+            *expand(rules.train_classifier.output.provenance, training=TRAINING, **RUNS),
+            *beside(PREDICTIONS, ".provenance.json"),
+        ],
+        engines=ENGINES,
+        weights=sorted(
+            expand(
+                rules.fetch_weights.output.description,
+                model={model_of(variant) for variant in config["variants"] if engine_of(variant)},
+            )
+        ),
+        rejected=rules.ingest_dataset.output.rejected,
+        manifests=MANIFESTS,
+    output:
+        page=report(
+            "results/report/index.html", caption="captions/page.rst", category="Answer", labels={"page": "the whole answer"}
+        ),
+    log:
+        "logs/make_report/report.log",
+    benchmark:
+        "benchmarks/make_report/report.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        config=config,
+    message:
+        "Writing the report"
+    script:
+        "../scripts/make_report.py"

@@ -1,0 +1,55 @@
+"""Enlarged images, a shard a job."""
+
+SHARD = "results/images/{variant}/{partition}/{class_name}/manifest_{shard}of{shards}"
+
+
+rule upscale:
+    input:
+        originals=ORIGINAL_MANIFEST,
+        weights=lambda wildcards: expand(rules.fetch_weights.output.weights, model=model_of(wildcards.variant)),
+        engine=lambda wildcards: engine_of(wildcards.variant),
+    output:
+        manifest=f"{SHARD}.csv",
+        provenance=f"{SHARD}.provenance.json",
+    log:
+        "logs/upscale/{variant}/{partition}/{class_name}/{shard}of{shards}.log",
+    benchmark:
+        "benchmarks/upscale/{variant}/{partition}/{class_name}/{shard}of{shards}.tsv"
+    wildcard_constraints:
+        variant=NETWORK_VARIANTS,
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=1,
+    params:
+        inference=config["inference"],
+        scale=lambda wildcards: parse_variant(wildcards.variant)[1],
+    message:
+        "Upscaling {wildcards.partition} {wildcards.class_name} to {wildcards.variant} ({wildcards.shard} of {wildcards.shards})"
+    script:
+        "../scripts/upscale.py"
+
+
+rule interpolate:
+    input:
+        originals=ORIGINAL_MANIFEST,
+    output:
+        manifest=f"{SHARD}.csv",
+        provenance=f"{SHARD}.provenance.json",
+    log:
+        "logs/interpolate/{variant}/{partition}/{class_name}/{shard}of{shards}.log",
+    benchmark:
+        "benchmarks/interpolate/{variant}/{partition}/{class_name}/{shard}of{shards}.tsv"
+    wildcard_constraints:
+        variant=INTERPOLATED_VARIANTS,
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        method=lambda wildcards: parse_variant(wildcards.variant)[0],
+        scale=lambda wildcards: parse_variant(wildcards.variant)[1],
+    message:
+        "Interpolating {wildcards.partition} {wildcards.class_name} to {wildcards.variant} ({wildcards.shard} of {wildcards.shards})"
+    script:
+        "../scripts/interpolate.py"

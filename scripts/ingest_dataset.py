@@ -1,0 +1,22 @@
+"""Take the data set in: verify its images, describe them and copy them."""
+
+from itertools import product
+from pathlib import Path
+
+from wbcsr.job import job
+
+with job(snakemake) as facts:
+    from wbcsr.dataset.ingest import ingest
+
+    dataset = snakemake.params.dataset
+    partitions = (dataset["partitions"]["train"], dataset["partitions"]["test"])
+    manifests = [Path(path) for path in snakemake.output.manifests]
+    facts["files"] = ingest(
+        Path(snakemake.input.archive),
+        dataset,
+        Path(snakemake.output.images),
+        Path(snakemake.output.rejected),
+        manifests[0].parents[2],
+        dict(zip(product(partitions, dataset["classes"]), manifests, strict=True)),
+        snakemake.threads,
+    )

@@ -1,0 +1,18 @@
+"""Draw the study's figures of our own runs, every confusion matrix, and the accuracies beside the study's."""
+
+from pathlib import Path
+
+from wbcsr.job import job
+
+with job(snakemake) as facts:
+    from wbcsr.evaluate.figures import write_figures
+    from wbcsr.evaluate.scores import Plan
+
+    write_figures(
+        snakemake.input.splits,
+        snakemake.input.predictions,
+        snakemake.input.histories,
+        snakemake.input.manifests,
+        Plan(**dict(snakemake.params.items())),
+        Path(snakemake.output[0]).parent,
+    )

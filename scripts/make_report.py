@@ -1,0 +1,23 @@
+"""Write the page that answers the question."""
+
+from pathlib import Path
+
+from wbcsr.job import job
+
+with job(snakemake) as facts:
+    from wbcsr.report.page import Inputs, write_page
+
+    inputs = snakemake.input
+    write_page(
+        Path(snakemake.output.page),
+        Inputs(
+            tables=[Path(path) for path in inputs.tables],
+            figures=[Path(path) for path in inputs.figures],
+            provenances=[Path(path) for path in inputs.provenances],
+            engines=[Path(path) for path in inputs.engines],
+            weights=[Path(path) for path in inputs.weights],
+            manifests=[Path(path) for path in inputs.manifests],
+            rejected=Path(inputs.rejected),
+        ),
+        snakemake.params.config,
+    )

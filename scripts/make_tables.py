@@ -1,0 +1,17 @@
+"""Write the study's tables of our own runs, and the comparison with the study."""
+
+from pathlib import Path
+
+from wbcsr.job import job
+
+with job(snakemake) as facts:
+    from wbcsr.evaluate.scores import Plan
+    from wbcsr.evaluate.tables import write_tables
+
+    write_tables(
+        snakemake.input.images,
+        snakemake.input.splits,
+        snakemake.input.predictions,
+        Plan(**dict(snakemake.params.items())),
+        Path(snakemake.output[0]).parent,
+    )

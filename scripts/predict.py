@@ -1,0 +1,20 @@
+"""Let the classifier of one run predict the classes of one variant's validation and test images."""
+
+from pathlib import Path
+
+from wbcsr.job import job
+
+with job(snakemake) as facts:
+    from wbcsr.classify.predict import predict
+
+    summary = predict(
+        Path(snakemake.input.model),
+        Path(snakemake.input.array),
+        Path(snakemake.input.index),
+        Path(snakemake.input.split),
+        snakemake.params.classes,
+        snakemake.params.train["precision"],
+        Path(snakemake.output.predictions),
+        snakemake.threads,
+    )
+    facts.update(vars(summary))

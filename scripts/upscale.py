@@ -1,0 +1,24 @@
+"""Enlarge one shard of images by Real-ESRGAN."""
+
+from pathlib import Path
+
+from wbcsr.job import job
+
+with job(snakemake) as facts:
+    import torch
+
+    from wbcsr.engines.engine import load
+    from wbcsr.upscale.shard import enlarge_shard
+    from wbcsr.upscale.upscaler import SuperResolution
+
+    torch.set_num_threads(snakemake.threads)
+    inference = snakemake.params.inference
+    engine = load(Path(snakemake.input.weights[0]), Path(snakemake.input.engine[0]))
+    facts["upscaling"] = enlarge_shard(
+        Path(snakemake.input.originals),
+        Path(snakemake.output.manifest),
+        int(snakemake.wildcards.shard),
+        int(snakemake.wildcards.shards),
+        SuperResolution(engine, snakemake.params.scale, inference["tile"], inference["overlap"]),
+        snakemake.threads,
+    )

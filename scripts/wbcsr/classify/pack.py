@@ -1,0 +1,227 @@
+"""Images at the classifier's input size in one array: packing them once, and reading them in batches."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from wbcsr import imaging
+from wbcsr.errors import InputError
+from wbcsr.files import read_csv, replacing, write_csv
+
+log = logging.getLogger(__name__)
+
+# Images that wait in memory to be written, for each thread.
+_BLOCK = 64
+_SECONDS_BETWEEN_LOG_LINES = 30
+_REMEDY = "delete that manifest and run again, which repeats the rule that made its images"
+_PACK_AGAIN = "run the rule pack_images again"
+
+
+@dataclass(frozen=True)
+class PackSummary:
+    """What `pack` did: the number of images, and how many it packed in a second."""
+
+    images: int
+    images_per_second: float
+
+
+def pack(
+    manifests: Sequence[Path], images_csv: Path, input_size: int, array_path: Path, index_path: Path, threads: int
+) -> PackSummary:
+    """Read each image of a variant once and write all of them at the classifier's input size.
+
+    `manifests` (image, file, width, height, sha256, input_sha256; each `file` beside its manifest) must hold the
+    images of `images_csv`, each one once. `array_path` becomes a .npy file, (images, input_size, input_size, 3) uint8
+    RGB, that `numpy.load` can map; `index_path` its rows (image, partition, class, sha256), in the order of
+    `images_csv`. Images are squashed to the square, as Keras's `target_size` did in the study, and interpolated as
+    `to_square` says. Memory does not grow with the number of images.
+
+    InputError where an image is missing, surplus, listed twice, made from another input, or not as its manifest says.
+    """
+    index, sources = _match(manifests, images_csv)
+    shape = (len(index), input_size, input_size, 3)
+
+    def load(row: int) -> np.ndarray:
+        return to_square(_read_checked(sources[row]), input_size)
+
+    started = noted = time.perf_counter()
+    with (
+        replacing(array_path) as beside,
+        open(beside, "wb") as array,
+        ThreadPoolExecutor(threads) as pool,
+        tqdm(total=len(index), desc="pack", unit="image", disable=None) as progress,
+    ):
+        np.lib.format.write_array_header_1_0(array, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for start in range(0, len(index), _BLOCK * threads):
+            for pixels in pool.map(load, range(start, min(start + _BLOCK * threads, len(index)))):
+                array.write(pixels.tobytes())
+                progress.update()
+            if time.perf_counter() - noted > _SECONDS_BETWEEN_LOG_LINES:
+                noted = time.perf_counter()
+                done = min(start + _BLOCK * threads, len(index))
+                log.info("packed %d of %d images, %.1f images/s", done, len(index), done / (noted - started))
+    write_csv(index_path, index)
+    speed = len(index) / (time.perf_counter() - started)
+    log.info("packed %d images at %d×%d, %.1f images/s", len(index), input_size, input_size, speed)
+    return PackSummary(images=len(index), images_per_second=speed)
+
+
+def to_square(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Resize (H, W, 3) uint8 to (side, side, 3) uint8, whatever the aspect ratio.
+
+    Bilinear and antialiased: the filter widens with the reduction, so that an enlarged variant is averaged and not
+    sampled. Pillow's, whose fixed-point arithmetic gives the same bytes on every machine.
+    """
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Some images of one or more packed arrays, which stay on disk until they are asked for.
+
+    Image i is `arrays[array_of[i]][row_of[i]]`, its class number is `labels[i]` and its name `names[i]`.
+    """
+
+    arrays: tuple[np.ndarray, ...]
+    array_of: np.ndarray
+    row_of: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def gather(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The images at `positions`, (n, side, side, 3) uint8, and their class numbers, (n,) int64."""
+        images = np.empty((len(positions), *self.arrays[0].shape[1:]), np.uint8)
+        for number, array in enumerate(self.arrays):
+            here = self.array_of[positions] == number
+            images[here] = array[self.row_of[positions[here]]]
+        return images, self.labels[positions]
+
+    def batches(self, order: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """`gather` of each `size` positions of `order`; a thread reads the next ones while these are in use."""
+        chunks = [order[start : start + size] for start in range(0, len(order), size)]
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(self.gather, chunks[0])
+            for chunk in chunks[1:]:
+                batch = ahead.result()
+                ahead = reader.submit(self.gather, chunk)
+                yield batch
+            yield ahead.result()
+
+
+def select(
+    arrays: Sequence[Path], indexes: Sequence[Path], split: Path, classes: Sequence[str], subsets: set[str]
+) -> ImageSet:
+    """The images of `subsets` of one or more packed variants, one variant after the other in the order of its index.
+
+    InputError where array and index do not fit each other, the arrays differ in size, the split (image, subset) and
+    an index do not name the same images, an image has a class that is not in `classes`, or no image is left.
+    """
+    subset_of = read_csv(split, ["image", "subset"]).set_index("image")["subset"]
+    number_of = {name: number for number, name in enumerate(classes)}
+    opened = tuple(_open_array(path) for path in arrays)
+    tables = []
+    for number, (array, array_path, index_path) in enumerate(zip(opened, arrays, indexes, strict=True)):
+        index = read_csv(index_path, ["image", "partition", "class", "sha256"])
+        if array.shape[0] != len(index):
+            counts = f"{array.shape[0]} images, but {index_path} names {len(index)}"
+            raise InputError(f"{array_path}: holds {counts}; {_PACK_AGAIN}")
+        if array.shape[1:] != opened[0].shape[1:]:
+            raise InputError(f"{array_path}: holds images of another size than {arrays[0]}; {_PACK_AGAIN}")
+        unknown = index.loc[~index["class"].isin(number_of)]
+        if len(unknown):
+            image, name = unknown[["image", "class"]].iloc[0]
+            raise InputError(f"{index_path}: {image} is of class {name}, which dataset.classes lacks; {_PACK_AGAIN}")
+        odd = sorted(set(index["image"]) ^ set(subset_of.index)) + list(subset_of.index[subset_of.index.duplicated()])
+        if odd:
+            raise InputError(
+                f"{split}: does not name each image of {index_path} once (first difference: {odd[0]}); "
+                "run the rule split_dataset again"
+            )
+        index["row"] = np.arange(len(index))
+        index["array"] = number
+        tables.append(index.loc[index["image"].map(subset_of).isin(subsets)])
+    chosen = pd.concat(tables)
+    if chosen.empty:
+        raise InputError(f"{split}: has no {' or '.join(sorted(subsets))} images; give more images or another split")
+    return ImageSet(
+        arrays=opened,
+        array_of=chosen["array"].to_numpy(np.int64, copy=True),
+        row_of=chosen["row"].to_numpy(np.int64, copy=True),
+        labels=chosen["class"].map(number_of).to_numpy(np.int64, copy=True),
+        names=tuple(chosen["image"]),
+    )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where an image of a variant lies, and the SHA-256 that its manifest gives it."""
+
+    manifest: Path
+    file: Path
+    sha256: str
+
+
+def _match(manifests: Sequence[Path], images_csv: Path) -> tuple[pd.DataFrame, list[_Source]]:
+    """The index (image, partition, class, sha256) in the order of `images_csv`, and the source of each row."""
+    images = read_csv(images_csv, ["image", "partition", "class", "sha256"])
+    listed: dict[str, _Source] = {}
+    made_from = dict(zip(images["image"], images["sha256"], strict=True))
+    for manifest in manifests:
+        table = read_csv(manifest, ["image", "file", "sha256", "input_sha256"]).astype(str)
+        for image, file, digest, made in table[["image", "file", "sha256", "input_sha256"]].itertuples(index=False):
+            if image not in made_from:
+                raise InputError(f"{manifest}: lists {image}, which is not in {images_csv}; {_REMEDY}")
+            if image in listed:
+                raise InputError(f"{manifest}: lists {image}, which is in {listed[image].manifest} as well; {_REMEDY}")
+            if made != made_from[image]:
+                raise InputError(f"{manifest}: {image} was made from another file than that of {images_csv}; {_REMEDY}")
+            listed[image] = _Source(manifest, manifest.parent / file, digest)
+    missing = [image for image in images["image"] if image not in listed]
+    if missing:
+        raise InputError(
+            f"{images_csv}: {len(missing)} of its images are in no manifest (first: {missing[0]}); "
+            "delete the manifests of its class and run again"
+        )
+    if images.empty:
+        raise InputError(f"{images_csv}: names no image; check dataset.archive and dataset.classes")
+    index = images[["image", "partition", "class"]].copy()
+    index["sha256"] = [listed[image].sha256 for image in index["image"]]
+    return index, [listed[image] for image in index["image"]]
+
+
+def _read_checked(source: _Source) -> np.ndarray:
+    """Read a file once, compare its SHA-256 with the manifest's, and decode it to (H, W, 3) uint8."""
+    try:
+        content = source.file.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{source.file}: cannot be read ({error.strerror}), but {source.manifest} lists it; {_REMEDY}"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != source.sha256:
+        raise InputError(f"{source.file}: is not the file that {source.manifest} describes (SHA-256); {_REMEDY}")
+    return imaging.to_rgb8(imaging.decode(content, str(source.file)))
+
+
+def _open_array(path: Path) -> np.ndarray:
+    """Map a packed array, (n, side, side, 3) uint8."""
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: is not a whole .npy file ({error}); {_PACK_AGAIN}") from error
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1] != array.shape[2] or array.shape[3] != 3:
+        raise InputError(f"{path}: holds {array.dtype} {array.shape} and not square RGB images; {_PACK_AGAIN}")
+    return array

@@ -1,0 +1,202 @@
+"""The classifier: torchvision's ResNet-50 with its normalisation inside; its initial weights and its files."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import pickle
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torchvision.models import ResNet, ResNet50_Weights
+from torchvision.models.resnet import Bottleneck
+
+from wbcsr.classify.pack import ImageSet
+from wbcsr.engines.capability import pick_precision
+from wbcsr.errors import InputError
+from wbcsr.files import replacing
+
+ARCHITECTURE = "resnet50"
+# ImageNet's mean and standard deviation by channel, as torchvision's weights expect them.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+# What a file of initial weights need not have: the head is new, and so are the constants of `Classifier`.
+_OWN = ("fc.weight", "fc.bias", "mean", "std")
+# One key, since the order of several is not stable from one process to the next.
+_METADATA_KEY = "classifier"
+# Measured on a CPU at 96 and 224 pixels: larger batches are not faster.
+EVALUATION_BATCH = 32
+
+
+class Classifier(ResNet):
+    """ResNet-50 (He et al. 2016, torchvision's variant 1.5) that takes images as they are packed.
+
+    Its tensors have torchvision's names; `mean` and `std` beside them hold the normalisation.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=classes)
+        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, H, W, 3) or (n, 3, H, W), uint8 or float, 0 to 255 RGB → logits (n, classes)."""
+        if x.shape[-1] == 3:
+            x = x.permute(0, 3, 1, 2)
+        return super().forward((x.to(self.mean.dtype) - self.mean) / self.std)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a model file says about its model; `input_size` is the side of its images in pixels."""
+
+    classes: tuple[str, ...]
+    input_size: int
+    architecture: str = ARCHITECTURE
+
+
+def build(classes: int, seed: int, init: Path | None) -> Classifier:
+    """A classifier whose random tensors (all, or only the head where `init` is a file) follow from `seed`.
+
+    `init` is a .pth or .safetensors file of a ResNet-50 with any head, under torchvision's names.
+    InputError where it is another network; the message names the first tensor that is missing or does not fit.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Classifier(classes)
+    if init is not None:
+        _load_initial(model, init)
+    return model
+
+
+def save(state: dict[str, Tensor], description: Description, path: Path) -> None:
+    """Write a state of `Classifier` as safetensors; equal states give equal bytes."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    with replacing(path) as beside:
+        save_file(tensors, beside, metadata={_METADATA_KEY: json.dumps(asdict(description))})
+
+
+def load(path: Path) -> tuple[Classifier, Description]:
+    """Read what `save` wrote, in evaluation mode on the CPU; InputError where the file is not that."""
+    again = "run the rule train_classifier again"
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error}); {again}") from error
+    if _METADATA_KEY not in metadata:
+        raise InputError(f"{path}: does not say which classes it knows, so it is not a classifier of ours; {again}")
+    fields = json.loads(metadata[_METADATA_KEY])
+    description = Description(tuple(fields["classes"]), fields["input_size"], fields["architecture"])
+    if description.architecture != ARCHITECTURE:
+        raise InputError(f"{path}: is a {description.architecture} and not a {ARCHITECTURE}; {again}")
+    model = Classifier(len(description.classes))
+    model.load_state_dict(state)
+    return model.eval(), description
+
+
+def fetch_imagenet(path: Path) -> None:
+    """Download torchvision's ImageNet weights (IMAGENET1K_V2, hash checked) and write them as safetensors.
+
+    torchvision keeps its copy under TORCH_HOME. InputError where the network does not give it.
+    """
+    weights = ResNet50_Weights.IMAGENET1K_V2
+    try:
+        state = weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        raise InputError(
+            f"{weights.url}: could not be downloaded ({str(error).splitlines()[0]}); run again with a network, "
+            "or set train.init to random or to a .pth or .safetensors file of a ResNet-50"
+        ) from error
+    tensors = {name: tensor.contiguous() for name, tensor in state.items()}
+    with replacing(path) as beside:
+        save_file(tensors, beside, metadata={"source": weights.url})
+
+
+def choose_precision(requested: str, device: torch.device) -> str:
+    """`fp32` or `bf16`: as `pick_precision`, but fp16 gives way to fp32, since it would need a scaled loss."""
+    precision = pick_precision(requested, device)
+    return "fp32" if precision == "fp16" else precision
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Mixed precision: convolutions and products in bf16 where `precision` says so, the rest in fp32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """The array as a tensor on `device`; a GPU copies it while it still computes."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def compute_logits(model: Classifier, images: ImageSet, precision: str) -> Tensor:
+    """Logits of all `images` in their order, (n, classes) float32 on the CPU; sets the model to evaluation mode."""
+    device = model.mean.device
+    model.eval()
+    parts: list[Tensor] = []
+    with torch.inference_mode(), autocast(device, precision):
+        for batch, _ in images.batches(np.arange(len(images)), EVALUATION_BATCH):
+            parts.append(model(to_device(batch, device)).float())
+    return torch.cat(parts).cpu()
+
+
+def check_classes(path: Path, found: Sequence[str], configured: Sequence[str]) -> None:
+    """InputError unless the model of `path` was trained for exactly the configured classes, in their order."""
+    if list(found) != list(configured):
+        raise InputError(
+            f"{path}: was trained for the classes {', '.join(found)} and not for those of dataset.classes "
+            f"({', '.join(configured)}); run the rule train_classifier again"
+        )
+
+
+def _load_initial(model: Classifier, path: Path) -> None:
+    given = _read_tensors(path)
+    state = model.state_dict()
+    advice = f"give a {ARCHITECTURE} with torchvision's names of tensors as train.init"
+    for name, tensor in state.items():
+        if name in _OWN:
+            continue
+        if name in given:
+            if given[name].shape != tensor.shape:
+                shapes = f"{tuple(given[name].shape)}, needed is {tuple(tensor.shape)}"
+                raise InputError(f"{path}: tensor {name} has shape {shapes}; {advice}")
+            state[name] = given[name]
+        # Files of older torch versions have no such counters, and nothing depends on them.
+        elif not name.endswith("num_batches_tracked"):
+            raise InputError(f"{path}: lacks tensor {name}; {advice}")
+    surplus = [name for name in given if name not in state]
+    if surplus:
+        raise InputError(f"{path}: has tensor {surplus[0]}, which a {ARCHITECTURE} has not; {advice}")
+    model.load_state_dict(state)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors or .pth file; training checkpoints may hold them under model or state_dict."""
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{path}: holds more than tensors or is damaged; save the network's state_dict()") from error
+    except (OSError, SafetensorError, RuntimeError, EOFError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: not a file of weights ({reason}); give a .pth or .safetensors file") from error
+    if isinstance(content, dict):
+        content = next((content[key] for key in ("model", "state_dict") if isinstance(content.get(key), dict)), content)
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise InputError(f"{path}: holds no dictionary of tensors; save the network's state_dict()")
+    return content

@@ -1,0 +1,112 @@
+"""The configuration: defaults filled in, every key checked against config/schema.yaml."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError, best_match
+
+from wbcsr.errors import InputError
+
+Config = dict[str, Any]
+
+
+def complete(config: Config, schema_path: str | Path) -> Config:
+    """Return `config` with the schema's defaults filled in, or raise `InputError`.
+
+    The error is one line that names the key; for an unknown key also the nearest known one.
+    """
+    schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
+    completed = copy.deepcopy(config)
+    _fill(completed, schema)
+    problem = best_match(Draft202012Validator(schema).iter_errors(completed), key=_unknown_keys_first)
+    if problem is not None:
+        raise InputError(f"configuration: {_explain(problem, schema)}")
+    _check_combinations(completed)
+    return completed
+
+
+def enhanced_variant(config: Config) -> str | None:
+    """The variant that the study calls enhanced: the first Real-ESRGAN one, if there is any."""
+    return next((variant for variant in config["variants"] if variant.startswith("realesrgan")), None)
+
+
+def training_variants(config: Config) -> dict[str, list[str]]:
+    """Name of each training variant → the variants whose images it is trained and tested on."""
+    trained = {variant: [variant] for variant in config["variants"]}
+    if config["dual"]:
+        trained["dual"] = ["original", str(enhanced_variant(config))]
+    return trained
+
+
+def parse_variant(variant: str) -> tuple[str, int]:
+    """`original` → ("original", 1); `bicubic_x4` → ("bicubic", 4)."""
+    match = re.fullmatch(r"(?P<method>[a-z]+)(?:_x(?P<scale>\d+))?", variant)
+    if match is None:
+        raise ValueError(f"not a variant: {variant!r}")
+    return match["method"], int(match["scale"] or 1)
+
+
+def _fill(config: Any, schema: dict[str, Any]) -> None:
+    if not isinstance(config, dict):
+        return
+    for key, rules in schema.get("properties", {}).items():
+        if key not in config:
+            config[key] = copy.deepcopy(rules["default"])
+        _fill(config[key], rules)
+
+
+def _unknown_keys_first(error: ValidationError) -> tuple[bool, int]:
+    return error.validator == "additionalProperties", -len(error.absolute_path)
+
+
+def _known_keys(schema: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, rules in schema.get("properties", {}).items():
+        yield prefix + key
+        yield from _known_keys(rules, f"{prefix}{key}.")
+
+
+def _explain(problem: ValidationError, schema: dict[str, Any]) -> str:
+    place = ".".join(str(part) for part in problem.absolute_path)
+    if problem.validator == "additionalProperties":
+        unknown = sorted(set(problem.instance) - set(problem.schema["properties"]))[0]
+        full = f"{place}.{unknown}" if place else str(unknown)
+        siblings = list(problem.schema["properties"])
+        near = difflib.get_close_matches(str(unknown), siblings, n=1, cutoff=0.5)
+        everywhere = list(_known_keys(schema))
+        near = [f"{place}.{near[0]}" if place else near[0]] if near else difflib.get_close_matches(full, everywhere, n=1, cutoff=0)
+        return f"unknown key '{full}'; the nearest known key is '{near[0]}'"
+    message = problem.message.splitlines()[0]
+    if problem.validator == "type":
+        wanted = problem.validator_value
+        message = f"must be {' or '.join(wanted) if isinstance(wanted, list) else wanted}, not {problem.instance!r}"
+    elif problem.validator == "anyOf":
+        message = f"{problem.instance!r} is not allowed here"
+    elif problem.validator == "contains":
+        message = f"must contain '{problem.validator_value['const']}'"
+    described = problem.schema.get("description", "")
+    return f"key '{place}': {message}" + (f" ({' '.join(described.split())})" if described else "")
+
+
+def _check_combinations(config: Config) -> None:
+    """What no single key can say."""
+    weights = config["weights"]
+    if weights["source"] == "path" and not (weights["path"] and weights["sha256"]):
+        raise InputError("configuration: weights.source is path, so weights.path and weights.sha256 must be given")
+    if config["dual"] and enhanced_variant(config) is None:
+        raise InputError("configuration: dual needs a realesrgan variant in 'variants'; add one or set dual: false")
+    partitions = config["dataset"]["partitions"]
+    if partitions["train"] == partitions["test"]:
+        raise InputError("configuration: dataset.partitions.train and .test name the same folder")
+    if 2 * config["inference"]["overlap"] >= config["inference"]["tile"]:
+        raise InputError("configuration: inference.overlap must be less than half of inference.tile")
+    folded = [name.casefold() for name in config["dataset"]["classes"]]
+    if len(set(folded)) < len(folded):
+        raise InputError("configuration: dataset.classes has two names that differ in case only")

@@ -1,0 +1,204 @@
+"""A zip file or a folder behind one interface: which files it holds, and the bytes of each.
+
+Archives come from anywhere, so nothing is ever extracted by the names inside: callers get bytes and choose
+where they write them. What could harm or mislead is refused before a single file is read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import threading
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from wbcsr.errors import InputError
+
+MAX_ENTRIES = 200_000
+MAX_ENTRY_BYTES = 200_000_000
+MAX_TOTAL_BYTES = 50_000_000_000
+# Photographs hardly shrink in a zip; a file that grows more than this when unpacked was made to do harm.
+MAX_RATIO = 200
+RATIO_APPLIES_ABOVE_BYTES = 1_000_000
+
+_ENCRYPTED = 0x1 | 0x40 | 0x2000  # bits 0, 6 and 13 of the general purpose flag, APPNOTE.TXT 4.4.4
+
+
+class Archive(ABC):
+    """The files of an archive; made by `open_archive`, closed by leaving its `with` block.
+
+    `entries` maps each file's path inside the archive, with forward slashes, to its size in bytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: dict[str, int] = {}
+
+    @abstractmethod
+    def read(self, entry: str) -> bytes:
+        """The bytes of one of `entries`; may be called from several threads.
+
+        InputError where they cannot be read or are more than `MAX_ENTRY_BYTES`.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what is held open."""
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _error(self, entry: str, problem: str) -> InputError:
+        # A name from outside may hold anything; repr keeps the message on one line.
+        return InputError(f"{self.path}: entry {entry!r} {problem}")
+
+
+def open_archive(path: str | Path) -> Archive:
+    """Open the zip file or folder at `path`.
+
+    InputError where it is missing, is no zip or a damaged one, or has an entry that is refused: an absolute path
+    or one that leads out of the archive, a link (in a folder: one that leads out of it) or device, an encrypted
+    entry, a name that comes twice, a method of compression other than deflate, or sizes beyond the module's limits.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _Folder(path)
+    if path.is_file():
+        return _Zip(path)
+    raise InputError(f"{path}: there is no such zip file or folder; put it there or correct dataset.archive")
+
+
+class _Zip(Archive):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+            raise InputError(
+                f"{path}: is no zip file or only a part of one ({_first_line(error)}); download or copy it again"
+            ) from error
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        self._lock = threading.Lock()  # zipfile counts its open entries without one
+        self._infos: dict[str, zipfile.ZipInfo] = {}
+        try:
+            self._list()
+        except InputError:
+            self.close()
+            raise
+
+    def _list(self) -> None:
+        infos = self._zip.infolist()
+        if len(infos) > MAX_ENTRIES:
+            raise InputError(f"{self.path}: has {len(infos):,} entries, more than the limit of {MAX_ENTRIES:,}")
+        for info in infos:
+            name = self._safe_name(info.orig_filename)
+            self._check(info)
+            if info.is_dir():
+                continue
+            if name in self._infos:
+                raise self._error(info.orig_filename, "comes twice; pack the archive again without the second one")
+            self._infos[name] = info
+            self.entries[name] = info.file_size
+        total = sum(self.entries.values())
+        if total > MAX_TOTAL_BYTES:
+            raise InputError(f"{self.path}: unpacks to {total:,} bytes, more than the limit of {MAX_TOTAL_BYTES:,}")
+
+    def _safe_name(self, name: str) -> str:
+        if "\0" in name:
+            raise self._error(name, "has a zero byte in its name; pack the archive again")
+        # Some packers write backslashes, and on Windows those lead out of a folder as well.
+        parts = re.split(r"[/\\]", name)
+        if parts[0] == "" or re.match(r"[A-Za-z]:", name):
+            raise self._error(name, "has an absolute path; pack the archive again with relative paths")
+        if ".." in parts:
+            raise self._error(name, "leads out of the archive; pack it again without '..'")
+        if "\\" in name:
+            raise self._error(name, "has a backslash in its path; pack the archive again with forward slashes")
+        return "/".join(part for part in parts if part not in ("", "."))
+
+    def _check(self, info: zipfile.ZipInfo) -> None:
+        name = info.orig_filename
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind == stat.S_IFLNK:
+            raise self._error(name, "is a link; pack the archive again with the file itself")
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise self._error(name, "is a device or another special file; pack the archive again without it")
+        if info.flag_bits & _ENCRYPTED:
+            raise self._error(name, "is encrypted; pack the archive again without a password")
+        # Of the other methods zipfile cannot bound how much one read unpacks, or cannot unpack them at all.
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise self._error(name, "is compressed by an unusual method; pack the archive again with deflate")
+        if info.file_size > MAX_ENTRY_BYTES:
+            raise self._error(name, f"unpacks to {info.file_size:,} bytes, more than the limit of {MAX_ENTRY_BYTES:,}")
+        if info.file_size > RATIO_APPLIES_ABOVE_BYTES and info.file_size > MAX_RATIO * info.compress_size:
+            ratio = info.file_size // max(info.compress_size, 1)
+            raise self._error(name, f"grows {ratio:,} times when unpacked, more than the limit of {MAX_RATIO}")
+
+    def read(self, entry: str) -> bytes:
+        info = self._infos[entry]
+        try:
+            with self._lock, self._zip.open(info) as file:
+                # A bound makes zipfile unpack no more than the size that was checked, whatever the data holds.
+                content = file.read(info.file_size + 1)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+            raise self._error(
+                entry, f"is damaged ({_first_line(error)}); download or copy the archive again"
+            ) from error
+        if len(content) != info.file_size:
+            raise self._error(entry, "is shorter than the archive says; download or copy the archive again")
+        return content
+
+    def close(self) -> None:
+        self._zip.close()
+
+
+class _Folder(Archive):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._root = path.resolve()
+        for folder, subfolders, files in os.walk(self._root, onerror=self._unreadable):
+            for name in subfolders:
+                if (Path(folder) / name).is_symlink():
+                    raise self._error(self._name(folder, name), "is a link to a folder; put the folder itself there")
+            for name in files:
+                self._add(self._name(folder, name), Path(folder) / name)
+            if len(self.entries) > MAX_ENTRIES:
+                raise InputError(
+                    f"{path}: has more files than the limit of {MAX_ENTRIES:,}; name the folder further in"
+                )
+
+    def _name(self, folder: str, name: str) -> str:
+        return (Path(folder) / name).relative_to(self._root).as_posix()
+
+    def _unreadable(self, error: OSError) -> None:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); mend its permissions") from error
+
+    def _add(self, name: str, file: Path) -> None:
+        if file.is_symlink() and not file.resolve().is_relative_to(self._root):
+            raise self._error(name, "is a link out of the folder; put the file itself there")
+        if not file.is_file():
+            raise self._error(name, "is a broken link, a device or another special file; remove it")
+        self.entries[name] = file.stat().st_size
+
+    def read(self, entry: str) -> bytes:
+        # A folder may hold large files that nobody asks for, so its sizes count here and not when it is listed.
+        if self.entries[entry] > MAX_ENTRY_BYTES:
+            raise self._error(entry, f"has {self.entries[entry]:,} bytes, more than the limit of {MAX_ENTRY_BYTES:,}")
+        try:
+            return (self._root / entry).read_bytes()
+        except OSError as error:
+            raise self._error(entry, f"cannot be read ({error.strerror}); mend its permissions") from error
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

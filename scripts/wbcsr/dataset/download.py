@@ -1,0 +1,92 @@
+"""Fetch a data set from Kaggle as one archive."""
+
+from __future__ import annotations
+
+import logging
+import zipfile
+from pathlib import Path
+
+import requests
+from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_exponential
+
+from wbcsr.errors import InputError
+from wbcsr.files import replacing
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+# A fixed time (the earliest that a zip can hold) makes the same files give the same archive.
+_PACKED_AT = (1980, 1, 1, 0, 0, 0)
+
+
+def download_archive(handle: str, path: Path) -> None:
+    """Download Kaggle's data set `handle` (owner/name) and write it, uncompressed, to the zip file `path`.
+
+    kagglehub keeps the unpacked files in its cache (`KAGGLEHUB_CACHE`, else ~/.cache/kagglehub), so that a download
+    that broke off goes on where it was. Network errors are tried again, `ATTEMPTS` times in all.
+    InputError where kagglehub is not installed, Kaggle cannot be reached, does not let the user in or does not know
+    the data set; each says what to do.
+    """
+    by_hand = f"download the zip from https://www.kaggle.com/datasets/{handle} by hand and save it as {path}"
+    try:
+        import kagglehub
+        from kagglehub import exceptions
+    except ImportError as error:
+        raise InputError(
+            f"{path}: kagglehub cannot be used ({_brief(error)}); `pip install kagglehub==1.0.3`, or {by_hand}"
+        ) from error
+
+    def passing(error: BaseException) -> bool:
+        if isinstance(error, requests.HTTPError):
+            return error.response is None or error.response.status_code == 429 or error.response.status_code >= 500
+        return isinstance(error, (requests.RequestException, exceptions.DataCorruptionError))
+
+    attempts = Retrying(
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_exponential(multiplier=2, max=30),
+        retry=retry_if_exception(passing),
+        before_sleep=before_sleep_log(log, logging.WARNING),
+        reraise=True,
+    )
+    try:
+        folder = Path(attempts(kagglehub.dataset_download, handle))
+    except (exceptions.UnauthenticatedError, exceptions.CredentialError) as error:
+        raise InputError(_refused(handle, error, by_hand)) from error
+    except requests.HTTPError as error:
+        status = error.response.status_code if error.response is not None else None
+        if status in (401, 403):
+            raise InputError(_refused(handle, error, by_hand)) from error
+        if status == 404:
+            raise InputError(f"Kaggle has no data set {handle!r}; correct dataset.kaggle") from error
+        raise InputError(f"Kaggle failed to send {handle} ({_brief(error)}); try again later, or {by_hand}") from error
+    except (requests.RequestException, exceptions.DataCorruptionError) as error:
+        raise InputError(
+            f"Kaggle cannot be reached for {handle} ({_brief(error)}); connect and run again, or {by_hand}"
+        ) from error
+    except (ValueError, zipfile.BadZipFile) as error:
+        # kagglehub's word for a kaggle.json that cannot be read, and for a download that is no archive.
+        raise InputError(f"kagglehub cannot fetch {handle} ({_brief(error)}); mend that, or {by_hand}") from error
+    log.info("%s: packing what kagglehub keeps in %s", path, folder)
+    _pack(folder, path)
+
+
+def _pack(folder: Path, path: Path) -> None:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    if not files:
+        raise InputError(f"{folder}: kagglehub left no files there; delete the folder and run again")
+    with replacing(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as packed:
+        for file in files:
+            entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), _PACKED_AT)
+            entry.external_attr = 0o644 << 16
+            packed.writestr(entry, file.read_bytes())
+
+
+def _refused(handle: str, error: Exception, by_hand: str) -> str:
+    return (
+        f"Kaggle does not let you download {handle} ({_brief(error)}); create a token on Kaggle's account page and put "
+        f"it into ~/.kaggle/kaggle.json, KAGGLE_API_TOKEN or KAGGLE_USERNAME and KAGGLE_KEY, or {by_hand}"
+    )
+
+
+def _brief(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

@@ -1,0 +1,318 @@
+"""Take the data set in: find its images in an archive, verify each one, and copy them with their hashes."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import logging
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+from tqdm import tqdm
+
+from wbcsr import imaging
+from wbcsr.dataset.archive import Archive, open_archive
+from wbcsr.errors import InputError
+from wbcsr.files import sha256, write_bytes, write_csv
+
+log = logging.getLogger(__name__)
+
+Folder = tuple[str, str]  # partition, class
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+IMAGE_COLUMNS = ["image", "partition", "class", "width", "height", "sha256"]
+REJECTED_COLUMNS = ["image", "reason"]
+MANIFEST_COLUMNS = ["image", "file", "width", "height", "sha256", "input_sha256"]
+
+# File systems hold 255 bytes; what is left is for the endings that later files of the same name get.
+MAX_NAME_BYTES = 200
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
+# Writing waits for the disk, not for a core: in eight threads a whole archive takes a sixth of the time.
+_WRITERS = 8
+_PROGRESS_LINE = "{desc}: {n_fmt} of {total_fmt} images, {remaining} left"
+
+
+@dataclass(frozen=True)
+class _Verified:
+    """A file that was decoded whole; the size is the upright image's, the hash the file's."""
+
+    width: int
+    height: int
+    sha256: str
+
+
+def ingest(
+    archive: Path,
+    dataset: dict[str, Any],
+    images_csv: Path,
+    rejected_csv: Path,
+    originals: Path,
+    manifests: dict[Folder, Path],
+    threads: int = 2,
+) -> dict[str, int]:
+    """Copy the images of `dataset` (the configuration's section) out of `archive` and describe them.
+
+    Images are the files `<anything>/<partition>/<class>/<file>`, at any depth, of the configured partitions and
+    classes; all other files of the archive are ignored. A file in a class's folder is kept, rejected with a
+    reason, or left out by `limit_per_class` (the first files in sorted order are taken, and as many more as were
+    rejected). Only files that were taken are compared for copies:
+
+    - A file whose bytes also lie in another class is rejected with all its copies, for its label is not known.
+    - Copies within a class are kept, but counted in the log: the study trained and tested on every file of the
+      archive, and without them its numbers of images could not be reproduced.
+
+    Writes the images' bytes unchanged to `<originals>/<partition>/<class>/<file>`, where a file that is there with
+    the same SHA-256 stays as it is and an image that no longer belongs is removed; `images_csv` and `rejected_csv`
+    (`IMAGE_COLUMNS`, `REJECTED_COLUMNS`); and, last, the manifest of each (partition, class), whose `file` is
+    relative to `<originals>/<partition>/<class>`. Sizes are in pixels, of the image turned upright. Rows are sorted
+    by partition (train first), class as configured, and file name. Nothing is changed before all files are verified.
+
+    Returns the numbers of files kept, rejected, left_out, copies (in the same class) and ignored.
+    InputError where the archive is refused (see `open_archive`) or damaged, lacks a partition or class, holds an
+    image twice or under names that differ in case only, or has no usable image of a class to train on.
+    """
+    train, test = dataset["partitions"]["train"], dataset["partitions"]["test"]
+    folders: list[Folder] = [(partition, name) for partition in (train, test) for name in dataset["classes"]]
+    with open_archive(archive) as contents:
+        found, rejected, ignored = _find(contents, folders)
+        verified = _verify(contents, found, folders, dataset["limit_per_class"], rejected, threads)
+        _check_folders_filled(contents, verified, rejected, folders, train)
+        order = sorted(verified, key=lambda image: (folders.index(_folder(image)), image))
+        images = pd.DataFrame(
+            [(image, *_folder(image), *astuple(verified[image])) for image in order], columns=IMAGE_COLUMNS
+        )
+        _copy(contents, found, images, originals)
+    _remove_others(originals, set(images["image"]))
+    write_csv(images_csv, images)
+    write_csv(rejected_csv, pd.DataFrame(sorted(rejected.items()), columns=REJECTED_COLUMNS))
+    for (partition, name), path in manifests.items():
+        rows = images[(images["partition"] == partition) & (images["class"] == name)]
+        rows = rows.assign(file=rows["image"].map(_name), input_sha256=rows["sha256"])
+        write_csv(path, rows[MANIFEST_COLUMNS])
+    summary = {
+        "kept": len(images),
+        "rejected": len(rejected),
+        "left_out": len(set(found) - set(verified) - set(rejected)),
+        "copies": int(images.duplicated(["class", "sha256"]).sum()),
+        "ignored": ignored,
+    }
+    _report(summary, images)
+    return summary
+
+
+def _name(image: str) -> str:
+    return image.rpartition("/")[2]
+
+
+def _folder(image: str) -> Folder:
+    partition, name, _ = image.split("/")
+    return partition, name
+
+
+def _find(contents: Archive, folders: list[Folder]) -> tuple[dict[str, str], dict[str, str], int]:
+    """Image → entry, rejected file → reason, and how many entries lie elsewhere."""
+    found: dict[str, str] = {}
+    rejected: dict[str, str] = {}
+    present: set[Folder] = set()
+    ignored = 0
+    for entry in contents.entries:
+        parts = entry.split("/")
+        at = next((i for i in range(len(parts) - 3, -1, -1) if (parts[i], parts[i + 1]) in folders), None)
+        if at is None:
+            ignored += 1
+            continue
+        present.add((parts[at], parts[at + 1]))
+        image = "/".join(parts[at:])
+        reason = _reason_to_reject(parts[at + 2 :])
+        if reason is not None:
+            rejected[_printable(image)] = reason
+        elif image in found:
+            raise InputError(
+                f"{contents.path}: {image} is there twice, as {found[image]!r} and {entry!r}; "
+                "unpack the archive and name the one folder that is meant as dataset.archive"
+            )
+        else:
+            found[image] = entry
+    _check_folders_present(contents, folders, present)
+    folded: dict[str, str] = {}
+    for image in sorted(found):
+        other = folded.setdefault(image.casefold(), image)
+        if other != image:
+            raise InputError(f"{contents.path}: {other} and {image} differ in case only; rename one of them")
+    return found, rejected, ignored
+
+
+def _reason_to_reject(below: list[str]) -> str | None:
+    """Why a file at this path below its class's folder cannot be an image of the data set."""
+    name = below[-1]
+    # A leading dot marks hidden files, among them the ._<name>.jpeg that macOS adds to zips.
+    if name.startswith(".") or not name.lower().endswith(imaging.SUFFIXES):
+        return "not an image"
+    if len(below) > 1:
+        return "lies in a folder below its class's folder; move it up"
+    if _UNPRINTABLE.search(name):
+        return "has a control character, a backslash or an invalid character in its name; rename it"
+    if len(name.encode()) > MAX_NAME_BYTES:
+        return f"has a name of more than {MAX_NAME_BYTES} bytes; rename it"
+    return None
+
+
+def _printable(text: str) -> str:
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def _check_folders_present(contents: Archive, folders: list[Folder], present: set[Folder]) -> None:
+    parents = {entry.rpartition("/")[0] for entry in contents.entries}
+    names = {name for path in parents for name in path.split("/") if name}
+    nested = {pair for path in parents for pair in pairwise(path.split("/"))}
+    for partition, name in folders:
+        if (partition, name) in present:
+            continue
+        if partition not in names:
+            raise InputError(
+                f"{contents.path}: has no folder {partition!r} with files (dataset.partitions); "
+                f"{_known(partition, names)}"
+            )
+        there = {below for above, below in nested if above == partition}
+        raise InputError(
+            f"{contents.path}: has no folder {name!r} with files in {partition!r} (dataset.classes); "
+            f"{_known(name, there)}"
+        )
+
+
+def _known(missing: str, names: Iterable[str]) -> str:
+    """The nearest of `names`, or what there is instead of it."""
+    by_folded = {name.casefold(): name for name in sorted(names)}
+    near = difflib.get_close_matches(missing.casefold(), by_folded, n=1, cutoff=0.6)
+    if near:
+        return f"the nearest is {by_folded[near[0]]!r}"
+    listed = [repr(name) for name in list(by_folded.values())[:10]]
+    return f"found {', '.join(listed) or 'no folder'}" + (" and more" if len(by_folded) > 10 else "")
+
+
+def _verify(
+    contents: Archive,
+    found: dict[str, str],
+    folders: list[Folder],
+    limit: int | None,
+    rejected: dict[str, str],
+    threads: int,
+) -> dict[str, _Verified]:
+    """Decode the images to be taken; those that fail, or whose label is not known, go to `rejected`."""
+    waiting: dict[Folder, list[str]] = {folder: [] for folder in folders}
+    for image in sorted(found):
+        waiting[_folder(image)].append(image)
+    verified: dict[str, _Verified] = {}
+    copies: dict[str, list[str]] = defaultdict(list)
+    while True:
+        kept = Counter(map(_folder, verified))
+        batch = []
+        for folder, images in waiting.items():
+            wanted = len(images) if limit is None else limit - kept[folder]
+            batch += images[:wanted]
+            waiting[folder] = images[wanted:]
+        if not batch:
+            return verified
+
+        def check(image: str) -> _Verified | str:
+            return _decode(contents.read(found[image]), image)
+
+        for image, outcome in zip(batch, _side_by_side(check, batch, threads, "verify"), strict=True):
+            if isinstance(outcome, str):
+                rejected[image] = outcome
+            else:
+                verified[image] = outcome
+                copies[outcome.sha256].append(image)
+        for alike in copies.values():
+            for image in alike:
+                other = next((other for other in alike if _folder(other)[1] != _folder(image)[1]), None)
+                if other is not None and image in verified:
+                    del verified[image]
+                    rejected[image] = f"has the same bytes as {other}, which is of another class"
+
+
+def _decode(content: bytes, image: str) -> _Verified | str:
+    """What there is to know of an image, or why it cannot be used."""
+    try:
+        height, width = imaging.decode(content, image).shape[:2]
+    except InputError as error:
+        return str(error).removeprefix(f"{image}: ")
+    return _Verified(width, height, hashlib.sha256(content).hexdigest())
+
+
+def _check_folders_filled(
+    contents: Archive, verified: dict[str, _Verified], rejected: dict[str, str], folders: list[Folder], train: str
+) -> None:
+    filled = set(map(_folder, verified))
+    for partition, name in folders:
+        if (partition, name) in filled:
+            continue
+        image, reason = next(item for item in rejected.items() if item[0].startswith(f"{partition}/{name}/"))
+        problem = f"{contents.path}: no file in {partition}/{name} can be used, the first one ({image}): {reason}"
+        if partition == train:
+            raise InputError(
+                f"{problem}; a class without images cannot be trained, mend it or take it from dataset.classes"
+            )
+        log.warning(problem)
+
+
+def _copy(contents: Archive, found: dict[str, str], images: pd.DataFrame, originals: Path) -> None:
+    def copy(row: tuple[str, str]) -> None:
+        image, expected = row
+        target = originals / image
+        if target.is_file() and sha256(target) == expected:
+            return
+        content = contents.read(found[image])
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise InputError(f"{contents.path}: {found[image]!r} changed while it was read; run again")
+        write_bytes(target, content)
+
+    rows = list(zip(images["image"], images["sha256"], strict=True))
+    for _ in _side_by_side(copy, rows, _WRITERS, "copy"):
+        pass
+
+
+def _remove_others(originals: Path, images: set[str]) -> None:
+    for file in originals.glob("*/*/*"):
+        if file.suffix.lower() in imaging.SUFFIXES and file.relative_to(originals).as_posix() not in images:
+            file.unlink()
+
+
+def _side_by_side(
+    call: Callable[[Item], Result], items: list[Item], threads: int, description: str
+) -> Iterable[Result]:
+    """The results of `call` for each item, in order, with a progress bar on stderr."""
+    # In a log file each update stays, so there each is a line and they come seldom.
+    lines: dict[str, Any] = {"mininterval": 5.0, "bar_format": _PROGRESS_LINE + "\n"}
+    with ThreadPoolExecutor(threads) as pool:
+        yield from tqdm(
+            pool.map(call, items),
+            total=len(items),
+            desc=description,
+            unit="image",
+            **({} if sys.stderr.isatty() else lines),
+        )
+
+
+def _report(summary: dict[str, int], images: pd.DataFrame) -> None:
+    log.info(
+        "%d images kept, %d files rejected, %d left out by limit_per_class, %d files elsewhere in the archive ignored",
+        *(summary[key] for key in ("kept", "rejected", "left_out", "ignored")),
+    )
+    if summary["copies"]:
+        groups = images.groupby(["class", "sha256"])["partition"].nunique()
+        log.warning(
+            "%d images are exact copies of another one of their class, and %d images lie in both partitions; "
+            "all are kept, as in the study",
+            summary["copies"],
+            int((groups > 1).sum()),
+        )

@@ -1,0 +1,38 @@
+"""What the machine can do: device and number format, by capability and never by hope."""
+
+from __future__ import annotations
+
+import torch
+
+from wbcsr.errors import InputError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device() -> torch.device:
+    """The first CUDA device where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 arithmetic is native: AMX or AVX512-BF16 on a CPU, compute capability 8.0 on a GPU.
+
+    Elsewhere it is emulated, many times slower than fp32.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
+def pick_precision(requested: str, device: torch.device) -> str:
+    """Resolve `auto` to bf16 where it is native, else (on a GPU) fp16, else fp32.
+
+    A format that was asked for by name is kept. InputError for fp16 on a CPU, which has no kernels worth using.
+    """
+    if requested == "auto":
+        if has_fast_bf16(device):
+            return "bf16"
+        return "fp16" if device.type == "cuda" else "fp32"
+    if requested == "fp16" and device.type == "cpu":
+        raise InputError("configuration: precision fp16 needs a GPU; set it to auto, fp32 or bf16")
+    return requested

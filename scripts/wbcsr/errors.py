@@ -1,0 +1,9 @@
+"""Errors that a user can mend."""
+
+
+class InputError(Exception):
+    """Something that was given is wrong.
+
+    The message is one line: it names the file or key, says what is wrong with it and what to do.
+    It reaches the user without a traceback.
+    """

@@ -1,0 +1,40 @@
+"""Scores, tables and figures: ours, and the study's beside them.
+
+This module holds the names under which results appear. It imports nothing heavy, so that rules can
+list the figures before any of them is drawn.
+"""
+
+from __future__ import annotations
+
+from wbcsr.config import Config, parse_variant, training_variants
+
+SUBSETS = ("validation", "test")
+_METHODS = {"bicubic": "bicubic", "lanczos": "Lanczos", "realesrgan": "Real-ESRGAN"}
+
+
+def confusion_name(split: str, trained_on: str, tested_on: str, subset: str) -> str:
+    """The name, without suffix, of the figure with one run's confusion matrix."""
+    return f"confusion_{split}_{trained_on}_on_{tested_on}_{subset}"
+
+
+def figure_names(config: Config) -> list[str]:
+    """The names, without suffix, of all figures that a complete configuration leads to."""
+    return ["fig2", "fig3", "fig9", "fig10", "fig11", "fig12", "accuracy"] + [
+        confusion_name(split, trained_on, tested_on, subset)
+        for split in config["splits"]
+        for trained_on, tested in training_variants(config).items()
+        for tested_on in tested
+        for subset in SUBSETS
+    ]
+
+
+def variant_label(variant: str) -> str:
+    """A variant as a reader sees it: `realesrgan_x4` → `Real-ESRGAN ×4`; `original` and `dual` stay."""
+    method, scale = parse_variant(variant)
+    name = _METHODS.get(method, method)
+    return f"{name} ×{scale}" if scale > 1 else name
+
+
+def class_labels(classes: list[str]) -> list[str]:
+    """The classes as a reader sees them: in sentence case where all of them are ALL CAPS, else as they are."""
+    return [name.capitalize() for name in classes] if all(name.isupper() for name in classes) else list(classes)

@@ -1,0 +1,417 @@
+"""The study's figures of our own runs, the confusion matrix of every run pair, and the accuracies of all arms.
+
+Each figure is written as PNG (300 dots an inch) and SVG, as wide as one column (3.5 inches) or two
+(7.2 inches) of a journal. The same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from wbcsr.errors import InputError
+from wbcsr.evaluate import class_labels, confusion_name, study, variant_label
+from wbcsr.evaluate.scores import Arm, Plan, read_arms, run_of
+from wbcsr.evaluate.tables import NO_ENHANCED
+from wbcsr.files import read_csv, replacing
+from wbcsr.imaging import read_image, to_rgb8
+
+SINGLE_COLUMN, DOUBLE_COLUMN, PAGE_HEIGHT = 3.5, 7.2, 9.0
+DOTS_PER_INCH = 300
+
+# Height of a line of text and width of a character of the tick labels, in inches.
+LINE, CHARACTER = 0.14, 0.063
+
+# Images of each class that are looked at for the figures, and no more: reading them takes time.
+CANDIDATES = 50
+
+HISTORY_COLUMNS = ["epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
+
+# Okabe and Ito's colours, which all kinds of colour vision tell apart.
+BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#5F5F5F"
+
+# Colour, mark and place beside the row's middle of each subset's accuracies.
+_SUBSET_MARKS = {"validation": (BLUE, "o", -0.16), "test": (VERMILLION, "s", 0.16)}
+STUDY_MARK: dict[str, Any] = {"marker": "D", "color": GREY, "markerfacecolor": "none", "markersize": 4}
+
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 7.5,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": DOTS_PER_INCH,
+    "text.parse_math": False,  # a class may have a $ in its name
+    "svg.fonttype": "path",
+    "svg.hashsalt": "wbcsr",
+}
+
+
+def write_figures(
+    splits: Iterable[str | Path],
+    predictions: Iterable[str | Path],
+    histories: Iterable[str | Path],
+    manifests: Iterable[str | Path],
+    plan: Plan,
+    folder: str | Path,
+) -> None:
+    """Write every figure that `wbcsr.evaluate.figure_names` lists, as .png and .svg, into `folder`.
+
+    `splits` are the files <split>.csv, `predictions` and `histories` those of all runs, and `manifests`
+    those of all images of all variants; the images lie beside them.
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # whatever the user's own matplotlibrc says
+        matplotlib.rcParams.update(STYLE)
+        for name, figure in _figures(splits, predictions, histories, manifests, plan):
+            for suffix in (".png", ".svg"):
+                with replacing(Path(folder) / f"{name}{suffix}") as beside:
+                    # Without a date, the same input gives the same bytes.
+                    figure.savefig(beside, metadata={"Date": None} if suffix == ".svg" else None)
+
+
+def _figures(
+    splits: Iterable[str | Path],
+    predictions: Iterable[str | Path],
+    histories: Iterable[str | Path],
+    manifests: Iterable[str | Path],
+    plan: Plan,
+) -> Iterator[tuple[str, Figure]]:
+    images = read_manifests(manifests)
+    cells = choose_cells(images, plan)
+    yield "fig2", draw_examples(cells, plan)
+    yield "fig3", draw_enlargements(cells, images, plan)
+    epochs = read_histories(histories, plan)
+    for variant, accuracy_name, loss_name in (("original", "fig9", "fig10"), (plan.enhanced, "fig11", "fig12")):
+        for name, quantity in ((accuracy_name, "accuracy"), (loss_name, "loss")):
+            yield name, draw_history(epochs, quantity, variant) if variant else draw_notice(NO_ENHANCED)
+    arms = read_arms(predictions, splits, plan)
+    yield "accuracy", draw_accuracies(arms, plan)
+    for arm in arms:
+        yield confusion_name(arm.split, arm.trained_on, arm.tested_on, arm.subset), draw_confusion(arm, plan)
+
+
+def read_manifests(manifests: Iterable[str | Path]) -> pd.DataFrame:
+    """All images of all variants, in order of name: the columns variant, partition, class, image and path.
+
+    A manifest lies in `…/<variant>/<partition>/<class>/`, and the images beside it.
+    """
+    tables = []
+    for manifest in map(Path, manifests):
+        table = read_csv(manifest, ["image", "file"])
+        variant, partition, name = manifest.parent.parts[-3:]
+        paths = [manifest.parent / str(file) for file in table["file"]]
+        tables.append(
+            pd.DataFrame(
+                {"variant": variant, "partition": partition, "class": name, "image": table["image"], "path": paths}
+            )
+        )
+    return pd.concat(tables).sort_values(["variant", "image"], ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A white cell: the image it is in, that image's pixels (H, W, 3) uint8, and its box x, y, width, height."""
+
+    image: str
+    pixels: np.ndarray
+    box: tuple[int, int, int, int]
+
+
+def find_cell(pixels: np.ndarray) -> tuple[int, int, int, int] | None:
+    """The box (x, y, width, height) of the largest violet blob of an (H, W, 3) uint8 RGB image, or None.
+
+    The stain makes the nuclei of white cells violet and leaves red cells pink. Violet is a hue of 230 to
+    330 degrees, a saturation of at least 24 % and a value of at least 16 % (which black corners lack);
+    specks are opened away and lobes of one nucleus closed together before the largest blob is taken.
+    """
+    violet = cv2.inRange(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV), (115, 60, 40), (165, 255, 255))
+    speck = max(3, round(min(violet.shape) / 80) | 1)
+    for operation, size in ((cv2.MORPH_OPEN, speck), (cv2.MORPH_CLOSE, 3 * speck)):
+        violet = cv2.morphologyEx(violet, operation, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    blobs, _, statistics, _ = cv2.connectedComponentsWithStats(violet)
+    if blobs == 1:  # the background alone
+        return None
+    x, y, width, height, _ = statistics[1 + statistics[1:, cv2.CC_STAT_AREA].argmax()].tolist()
+    return x, y, width, height
+
+
+def choose_cells(images: pd.DataFrame, plan: Plan) -> dict[str, Cell]:
+    """One white cell of each class: the first in order of name that lies whole and free in its image.
+
+    Of the original images of the training partition the first `CANDIDATES` are looked at. Free means that
+    a frame of a quarter of the cell's size around it neither leaves the image nor holds a black corner,
+    which the augmentation of the data set leaves. Where no cell is so, the first image stands for the
+    class, with the box of its violet blob, or of its whole where there is none.
+    """
+    originals = images[(images["variant"] == "original") & (images["partition"] == plan.partitions["train"])]
+    return {name: _choose_cell(originals[originals["class"] == name], name) for name in plan.classes}
+
+
+def _choose_cell(originals: pd.DataFrame, name: str) -> Cell:
+    if originals.empty:
+        raise InputError(f"class {name}: the manifests name no original image of it in the training partition")
+    fallback = None
+    for image, path in originals[["image", "path"]].head(CANDIDATES).itertuples(index=False):
+        pixels = to_rgb8(read_image(path))
+        box = find_cell(pixels)
+        if box and _is_free(pixels, box):
+            return Cell(image, pixels, box)
+        fallback = fallback or Cell(image, pixels, box or (0, 0, pixels.shape[1], pixels.shape[0]))
+    assert fallback is not None
+    return fallback
+
+
+def _is_free(pixels: np.ndarray, box: tuple[int, int, int, int]) -> bool:
+    x, y, width, height = box
+    frame = max(width, height) // 4
+    left, top, right, bottom = x - frame, y - frame, x + width + frame, y + height + frame
+    if left < 0 or top < 0 or right > pixels.shape[1] or bottom > pixels.shape[0]:
+        return False
+    return bool((pixels[top:bottom, left:right].max(axis=2) >= 20).all())
+
+
+def draw_examples(cells: dict[str, Cell], plan: Plan) -> Figure:
+    """Figure 2: one original image of each class."""
+    columns = min(len(cells), 4)
+    rows = math.ceil(len(cells) / columns)
+    width = SINGLE_COLUMN if columns == 2 else DOUBLE_COLUMN * columns / 4
+    labels = [_wrapped(label, 26) for label in class_labels(plan.classes)]
+    shape = max(cell.pixels.shape[0] / cell.pixels.shape[1] for cell in cells.values())
+    panel = width / columns * shape + LINE * _lines(labels)
+    figure = Figure(figsize=(width, rows * panel), layout="compressed")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, cell, label in zip(axes, cells.values(), labels, strict=False):
+        axis.imshow(cell.pixels, interpolation="nearest")
+        axis.set_title(label, pad=3)
+    return figure
+
+
+def draw_enlargements(cells: dict[str, Cell], images: pd.DataFrame, plan: Plan) -> Figure:
+    """Figure 3: the same field of view around one cell of each class, as each variant shows it.
+
+    The rows are `original`, the first bicubic variant if there is one, and the enhanced one, four classes
+    side by side. The field is a square a fifth wider than the largest of the cells, the same for all
+    classes, and the rows say how many pixels it has. Pixels are drawn as the squares they are, unless there
+    are more of them than dots of print.
+    """
+    bicubic = next((variant for variant in plan.variants if variant.startswith("bicubic")), None)
+    variants = list(dict.fromkeys(variant for variant in ("original", bicubic, plan.enhanced) if variant))
+    field = round(1.2 * max(max(cell.box[2:]) for cell in cells.values()))
+    field = min(field, *(side for cell in cells.values() for side in cell.pixels.shape[:2]))
+    columns = min(len(cells), 4)
+    blocks = math.ceil(len(cells) / columns)
+    labels = [_wrapped(label, 20) for label in class_labels(plan.classes)]
+    headings = blocks * LINE * _lines(labels)
+    # Four classes fill the width of a page; more must not be higher than one, unless they would become too small.
+    side = max(1.2, min(1.7, (PAGE_HEIGHT - headings) / (blocks * len(variants))))
+    figure = Figure(figsize=(side * columns + 0.4, side * blocks * len(variants) + headings), layout="compressed")
+    axes = figure.subplots(blocks * len(variants), columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    for number, (cell, label) in enumerate(zip(cells.values(), labels, strict=True)):
+        block, column = divmod(number, columns)
+        for row, variant in enumerate(variants, start=block * len(variants)):
+            crop = _field_of_view(cell, field, images, variant)
+            fits = crop.shape[1] <= side * DOTS_PER_INCH
+            axes[row, column].imshow(crop, interpolation="nearest" if fits else "antialiased")
+            if column == 0:
+                axes[row, column].set_ylabel(f"{variant_label(variant)}\n{crop.shape[1]} × {crop.shape[0]} px")
+        axes[block * len(variants), column].set_title(label, pad=3)
+    return figure
+
+
+def _field_of_view(cell: Cell, field: int, images: pd.DataFrame, variant: str) -> np.ndarray:
+    paths = images.loc[(images["variant"] == variant) & (images["image"] == cell.image), "path"]
+    if paths.empty:
+        raise InputError(f"{cell.image}: no manifest of the variant {variant} names it; run its upscaling again")
+    pixels = to_rgb8(read_image(paths.iloc[0]))
+    height, width = cell.pixels.shape[:2]
+    x, y, box_width, box_height = cell.box
+    left = min(max(x + box_width // 2 - field // 2, 0), width - field)
+    top = min(max(y + box_height // 2 - field // 2, 0), height - field)
+    scale = pixels.shape[1] / width
+    first, last = (round(edge * scale) for edge in (left, left + field))
+    upper, lower = (round(edge * scale) for edge in (top, top + field))
+    return pixels[upper:lower, first:last]
+
+
+def read_histories(histories: Iterable[str | Path], plan: Plan) -> pd.DataFrame:
+    """The epochs of all runs of the first split: the columns trained_on, seed, epoch and those of the history."""
+    tables = []
+    for path in histories:
+        run = run_of(path)
+        if run.split == plan.splits[0]:
+            table = read_csv(path, HISTORY_COLUMNS)[HISTORY_COLUMNS]
+            try:
+                table = table.astype(float).astype({"epoch": int})
+            except ValueError as error:
+                raise InputError(f"{path}: has a cell that is not a number ({error}); train again") from error
+            tables.append(table.assign(trained_on=run.trained_on, seed=run.seed))
+    return pd.concat(tables, ignore_index=True)
+
+
+def draw_history(epochs: pd.DataFrame, quantity: str, variant: str) -> Figure:
+    """Figures 9 to 12: `quantity` (accuracy or loss) of training and validation over the epochs of one variant.
+
+    Each seed is a thin line and their mean a bold one; the point is the best epoch of the mean validation.
+    """
+    rows = epochs[epochs["trained_on"] == variant]
+    if rows.empty:
+        raise InputError(f"histories: none of a run trained on {variant}; take all that the configuration names")
+    figure = Figure(figsize=(SINGLE_COLUMN, 2.5))
+    axis = figure.subplots()
+    for name, subset, colour in (("training", "train", VERMILLION), ("validation", "validation", BLUE)):
+        by_seed = rows.pivot(index="epoch", columns="seed", values=f"{subset}_{quantity}")
+        mean = by_seed.mean(axis=1)
+        mark = "o" if len(mean) == 1 else None  # one epoch makes no line
+        if by_seed.shape[1] > 1:
+            axis.plot(by_seed.index, by_seed, color=colour, linewidth=0.5, alpha=0.5, marker=mark, markersize=2)
+        axis.plot(mean.index, mean, color=colour, linewidth=1.6, marker=mark, markersize=3, label=name)
+    best = mean.idxmax() if quantity == "accuracy" else mean.idxmin()
+    note = f"best epoch: {best} ({mean[best]:.3f})"
+    axis.plot(best, mean[best], "o", color=BLUE, markeredgecolor="white", markersize=5.5, label=note, zorder=3)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axis.set_xlim(rows["epoch"].min() - 0.5, rows["epoch"].max() + 0.5)
+    axis.set_xlabel("Epoch")
+    axis.set_ylabel(f"{quantity.capitalize()}, {variant_label(variant)} images")
+    figure.legend(loc="outside upper center", ncols=3, columnspacing=1.2, handlelength=1.4, handletextpad=0.5)
+    return figure
+
+
+def draw_confusion(arm: Arm, plan: Plan) -> Figure:
+    """The confusion matrix of an arm's first run: in each cell the count and its share of the row, which shades it."""
+    seed, matrix = arm.first
+    counts = matrix.to_numpy()
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    labels = class_labels(plan.classes)
+    size = len(labels)
+    width = SINGLE_COLUMN if size <= 4 else max(DOUBLE_COLUMN, 0.5 * size + 1.2)
+    actual = [_wrapped(label, 16) for label in labels]
+    side = (width - 0.3 - CHARACTER * max(len(line) for label in actual for line in label.split("\n"))) / size
+    # Below the cells the names stand upright where their longest word is no wider than a cell.
+    fitting = int(side / CHARACTER)
+    upright = all(len(word) <= fitting for label in labels for word in re.split(r"(?<=[\s_-])", label))
+    predicted = [_wrapped(label, fitting) for label in labels] if upright else actual
+    below = LINE * _lines(predicted) if upright else 0.7 * (width - 0.3 - side * size)
+    figure = Figure(figsize=(width, size * side + below + 0.6))
+    axis = figure.subplots()
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(counts.shape):
+        share = f"\n{100 * shares[row, column]:.1f} %" if totals[row] else ""
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axis.text(column, row, f"{counts[row, column]:,}{share}", ha="center", va="center", color=colour, fontsize=7)
+    if upright:
+        axis.set_xticks(range(size), predicted)
+    else:
+        axis.set_xticks(range(size), predicted, rotation=45, ha="right", rotation_mode="anchor")
+    axis.set_yticks(range(size), actual)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    axis.set(xlabel="Predicted class", ylabel="Actual class")
+    axis.set_title(
+        f"Trained on {variant_label(arm.trained_on)}, tested on {variant_label(arm.tested_on)}\n"
+        f"{arm.subset} images, split {arm.split}, seed {seed}"
+    )
+    return figure
+
+
+def draw_accuracies(arms: list[Arm], plan: Plan) -> Figure:
+    """The accuracy of every arm, a panel for each split: the mean over the seeds with Wilson's 95 % interval.
+
+    Small dots are the single seeds; hollow diamonds are the study's accuracies.
+    """
+    names = list(dict.fromkeys((arm.trained_on, arm.tested_on) for arm in arms))
+    labels = [_arm_label(*name) for name in names]
+    width = SINGLE_COLUMN if len(plan.splits) == 1 else DOUBLE_COLUMN
+    figure = Figure(figsize=(width, 0.75 + 0.36 * len(names)))
+    panels = figure.subplots(1, len(plan.splits), sharex=True, sharey=True, squeeze=False)[0]
+    for panel, split in zip(panels, plan.splits, strict=True):
+        for arm in (arm for arm in arms if arm.split == split):
+            _draw_arm(panel, arm, names.index((arm.trained_on, arm.tested_on)), plan)
+        panel.set_yticks(range(len(names)), labels)
+        panel.set_ylim(len(names) - 0.5, -0.5)
+        panel.tick_params(axis="y", length=0)
+        panel.grid(axis="x", linewidth=0.4, color="#DDDDDD")
+        panel.set_axisbelow(True)
+        panel.set_xlabel("Accuracy")
+        panel.xaxis.set_major_locator(MaxNLocator(5))
+        if len(plan.splits) > 1:
+            panel.set_title(f"split {split}", loc="left")
+    keys = [
+        Line2D([], [], color=colour, marker=mark, markersize=4, label=subset)
+        for subset, (colour, mark, _) in _SUBSET_MARKS.items()
+    ]
+    if any(_of_study(arm, plan) is not None for arm in arms):
+        keys.append(Line2D([], [], linestyle="", label="study, validation", **STUDY_MARK))
+    figure.legend(handles=keys, loc="outside upper center", ncols=len(keys), columnspacing=1.2, handlelength=1.6)
+    return figure
+
+
+def _draw_arm(panel: Axes, arm: Arm, row: int, plan: Plan) -> None:
+    colour, mark, offset = _SUBSET_MARKS[arm.subset]
+    height = row + offset
+    panel.plot(arm.interval, (height, height), color=colour, linewidth=1.1, solid_capstyle="butt")
+    if len(arm.accuracies) > 1:
+        seeds = [height + 0.11] * len(arm.accuracies)
+        panel.plot(arm.accuracies, seeds, "o", color=colour, markersize=1.8, alpha=0.6, markeredgewidth=0)
+    panel.plot(arm.accuracy, height, mark, color=colour, markersize=4)
+    told = _of_study(arm, plan)
+    if told is not None:
+        panel.plot(told, height - 0.16, **STUDY_MARK)
+
+
+def _of_study(arm: Arm, plan: Plan) -> float | None:
+    return study.accuracy(arm.split, arm.trained_on, arm.tested_on, arm.subset, plan.classes)
+
+
+def _arm_label(trained_on: str, tested_on: str) -> str:
+    if trained_on == tested_on:
+        return variant_label(trained_on)
+    return f"{variant_label(trained_on)}, tested on\n{variant_label(tested_on)}"
+
+
+def draw_notice(text: str) -> Figure:
+    """A figure that says in one line why there is nothing to draw."""
+    figure = Figure(figsize=(SINGLE_COLUMN, 0.6))
+    figure.text(0.5, 0.5, text, ha="center", va="center")
+    return figure
+
+
+def _wrapped(label: str, width: int) -> str:
+    """Break a label into lines of at most `width` characters, at spaces, hyphens and underscores if there are any."""
+    return "\n".join(line.replace("_ ", "_") for line in textwrap.wrap(label.replace("_", "_ "), width))
+
+
+def _lines(labels: list[str]) -> int:
+    return max(label.count("\n") + 1 for label in labels)

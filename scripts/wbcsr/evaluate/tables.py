@@ -1,0 +1,316 @@
+"""The study's Tables 2 to 6 of our own runs, and the comparison of all of them with the study.
+
+Each table is written three times: as CSV with every digit, and rounded as a paper prints it in Markdown
+and in LaTeX (packages booktabs and graphicx).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from wbcsr.evaluate import class_labels, study, variant_label
+from wbcsr.evaluate.scores import Arm, Plan, read_arms
+from wbcsr.files import read_csv, write_csv, write_text
+
+NO_ENHANCED = "Empty: the configuration names no variant besides original."
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        '"': r"\textquotedbl{}",
+        **{character: "\\" + character for character in "&%$#_{}"},
+        # Not every LaTeX set-up knows these characters outside of mathematics.
+        "−": "$-$",
+        "–": "--",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        "→": r"$\to$",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table and its words.
+
+    `data` goes into the CSV file as it is; `printed` holds the same rows as text, its first
+    `text_columns` columns words and the others numbers. The last `summary_rows` rows are set off from
+    those above.
+    """
+
+    name: str
+    title: str
+    caption: str
+    data: pd.DataFrame
+    printed: pd.DataFrame
+    note: str = ""
+    text_columns: int = 1
+    summary_rows: int = 0
+
+
+def markdown_text(text: str) -> str:
+    """Escape what Markdown or HTML would take for markup."""
+    return re.sub(r"([\\`*_\[\]<>|~&#$])", r"\\\1", text)
+
+
+def latex_text(text: str) -> str:
+    """Escape what LaTeX would take for a command."""
+    return text.translate(_LATEX)
+
+
+def write_table(table: Table, folder: str | Path) -> None:
+    """Write `<name>.csv`, `<name>.md` and `<name>.tex` into `folder`."""
+    folder = Path(folder)
+    write_csv(folder / f"{table.name}.csv", table.data)
+    write_text(folder / f"{table.name}.md", _markdown(table))
+    write_text(folder / f"{table.name}.tex", _latex(table))
+
+
+def write_tables(
+    images: str | Path,
+    splits: Iterable[str | Path],
+    predictions: Iterable[str | Path],
+    plan: Plan,
+    folder: str | Path,
+) -> None:
+    """Write table2 to table6 and comparison, each as .csv, .md and .tex, into `folder`.
+
+    `images` is images.csv, `splits` are the files <split>.csv and `predictions` those of all runs.
+    """
+    arms = read_arms(predictions, splits, plan)
+    original = main_arm(arms, plan, "original")
+    enhanced = main_arm(arms, plan, plan.enhanced)
+    for table in (
+        counts_table(read_csv(images, ["partition", "class"]), plan),
+        scores_table("table3", original, plan),
+        scores_table("table4", enhanced, plan),
+        confusion_table("table5", original, plan),
+        confusion_table("table6", enhanced, plan),
+        comparison_table(arms, plan),
+    ):
+        write_table(table, folder)
+
+
+def main_arm(arms: list[Arm], plan: Plan, variant: str | None) -> Arm | None:
+    """The arm that the study's tables show: trained and tested on `variant`, validation images, first split."""
+    wanted = (plan.splits[0], variant, variant, "validation")
+    return next((arm for arm in arms if (arm.split, arm.trained_on, arm.tested_on, arm.subset) == wanted), None)
+
+
+def counts_table(images: pd.DataFrame, plan: Plan) -> Table:
+    """Table 2: images of each class by published partition, the study's counts beside ours.
+
+    `images` has a row for each image and the columns partition and class. The study's columns are empty
+    for a class that it does not have, and so is their total unless it has all of them.
+    """
+    train, test = plan.partitions["train"], plan.partitions["test"]
+    counted = pd.crosstab(images["class"], images["partition"])
+    ours = counted.reindex(index=plan.classes, columns=[train, test], fill_value=0).to_numpy()
+    published = study.counts().reindex([name.upper() for name in plan.classes]).to_numpy()
+    by_class = np.column_stack([ours, ours.sum(axis=1), published, published.sum(axis=1)])
+    counts = pd.DataFrame(
+        np.vstack([by_class, by_class.sum(axis=0)]),
+        columns=["train", "test", "total", "study_train", "study_test", "study_total"],
+    ).astype("Int64")
+    headings = ["Train", "Test", "Total", "Train, study", "Test, study", "Total, study"]
+    printed = pd.DataFrame({"Class": [*class_labels(plan.classes), "Total"]})
+    printed[headings] = counts.apply(_text, form=",d")
+    known = not np.isnan(published).all()
+    counts.insert(0, "class", [*plan.classes, "total"])
+    return Table(
+        name="table2",
+        title="Table 2",
+        caption=f"Images of each class, as published in {train} (train) and {test} (test).",
+        data=counts,
+        printed=printed if known else printed.iloc[:, :4],
+        note=f"Study: {study.CITATION}." if known else "",
+        summary_rows=1,
+    )
+
+
+def scores_table(name: str, arm: Arm | None, plan: Plan) -> Table:
+    """Tables 3 and 4: the scores of each class and their averages, of the arm's first run.
+
+    Without an arm, a table without rows that says why.
+    """
+    ratios = ["precision", "recall", "f1"]
+    rows: list[list[object]] = []
+    if arm:
+        scores = arm.scores[0]
+        rows = [[label, *row[ratios], row["support"]] for label, row in scores.by_class.iterrows()]
+        rows.append(["accuracy", None, None, scores.accuracy, arm.images])
+        rows.append(["macro average", *scores.macro, arm.images])
+        rows.append(["weighted average", *scores.weighted, arm.images])
+    data = pd.DataFrame(rows, columns=["class", *ratios, "support"]).astype(
+        {**dict.fromkeys(ratios, float), "support": int}
+    )
+    labels = [*class_labels(plan.classes), "Accuracy", "Macro average", "Weighted average"]
+    printed = pd.DataFrame(
+        {
+            "Class": labels if arm else [],
+            "Precision": _text(data["precision"], ".2f"),
+            "Recall": _text(data["recall"], ".2f"),
+            "F1 score": _text(data["f1"], ".2f"),
+            "Support": _text(data["support"], ",d"),
+        }
+    )
+    return Table(
+        name=name,
+        title=_title(name),
+        caption=f"Precision, recall and F1 score of each class. {_one_training(arm)}" if arm else NO_ENHANCED,
+        data=data,
+        printed=printed,
+        summary_rows=3 if arm else 0,
+    )
+
+
+def confusion_table(name: str, arm: Arm | None, plan: Plan) -> Table:
+    """Tables 5 and 6: the confusion matrix of the arm's first run, rows actual, columns predicted.
+
+    Without an arm, a table without rows that says why.
+    """
+    matrix = arm.first[1] if arm else pd.DataFrame(columns=plan.classes, dtype=int)
+    labels = class_labels(plan.classes)
+    printed = matrix.map("{:,d}".format).set_axis(labels, axis=1)
+    printed.insert(0, "Actual", labels if arm else [], allow_duplicates=True)
+    data = matrix.copy()
+    data.insert(0, "actual", matrix.index, allow_duplicates=True)
+    return Table(
+        name=name,
+        title=_title(name),
+        caption=f"Confusion matrix, rows actual and columns predicted. {_one_training(arm)}" if arm else NO_ENHANCED,
+        data=data,
+        printed=printed,
+    )
+
+
+def comparison_table(arms: list[Arm], plan: Plan) -> Table:
+    """A row for each arm: accuracy with its spread and interval, macro F1, and the study's accuracy.
+
+    `accuracy` and `macro_f1` are means over the runs (one for each seed), `accuracy_sd` is the sample
+    standard deviation over them, `accuracy_low` and `accuracy_high` are Wilson's 95 % interval of the
+    mean accuracy over the images, `study_accuracy` follows from the study's confusion matrices, and
+    `difference_to_original` is to the arm trained and tested on `original` of the same split and subset.
+    The CSV also has the mean F1 score of each class, as `f1_<class>`.
+    """
+    on_original = {
+        (arm.split, arm.subset): arm.accuracy for arm in arms if arm.trained_on == arm.tested_on == "original"
+    }
+    rows = []
+    for arm in arms:
+        f1 = pd.concat([scores.by_class["f1"] for scores in arm.scores], axis=1).mean(axis=1)
+        low, high = arm.interval
+        rows.append(
+            {
+                "split": arm.split,
+                "trained_on": arm.trained_on,
+                "tested_on": arm.tested_on,
+                "subset": arm.subset,
+                "images": arm.images,
+                "runs": len(arm.accuracies),
+                "accuracy": arm.accuracy,
+                "accuracy_sd": pd.Series(arm.accuracies).std(),
+                "accuracy_low": low,
+                "accuracy_high": high,
+                "macro_f1": f1.mean(),
+                "study_accuracy": study.accuracy(arm.split, arm.trained_on, arm.tested_on, arm.subset, plan.classes),
+                "difference_to_original": arm.accuracy - on_original[arm.split, arm.subset],
+                **{f"f1_{name}": value for name, value in f1.items()},
+            }
+        )
+    data = pd.DataFrame(rows).astype({"study_accuracy": float})
+    reference = (data["trained_on"] == "original") & (data["tested_on"] == "original")
+    deviations = [f" ± {sd}" if sd else "" for sd in _text(data["accuracy_sd"], ".3f")]
+    lows, highs = _text(data["accuracy_low"], ".3f"), _text(data["accuracy_high"], ".3f")
+    printed = pd.DataFrame(
+        {
+            "Split": data["split"],
+            "Trained on": data["trained_on"].map(variant_label),
+            "Tested on": data["tested_on"].map(variant_label),
+            "Subset": data["subset"],
+            "Images": _text(data["images"], ",d"),
+            "Runs": _text(data["runs"], "d"),
+            "Accuracy": [mean + sd for mean, sd in zip(_text(data["accuracy"], ".3f"), deviations, strict=True)],
+            "95 % CI": [f"{low}–{high}" for low, high in zip(lows, highs, strict=True)],
+            "Macro F1": _text(data["macro_f1"], ".3f"),
+            "Difference": _text(data["difference_to_original"].mask(reference), "+z.3f"),
+            "Study": _text(data["study_accuracy"], ".3f"),
+        }
+    )
+    known = data["study_accuracy"].notna().any()
+    note = (
+        "Accuracy and macro F1: mean over the runs, ± the standard deviation over them. "
+        "95 % CI: Wilson interval of the mean accuracy over the images; "
+        "images that share a source are not independent, so it is too narrow. "
+        "Difference: accuracy minus that of training and testing on original. "
+    )
+    note += f"Study: accuracy on its own validation images, {study.CITATION}. " if known else ""
+    return Table(
+        name="comparison",
+        title="Comparison",
+        caption="Accuracy of every training variant, split and subset" + (", and the study's." if known else "."),
+        data=data,
+        printed=printed if known else printed.drop(columns="Study"),
+        note=note + "F1 scores of each class: comparison.csv.",
+        text_columns=4,
+    )
+
+
+def _title(name: str) -> str:
+    return f"Table {name.removeprefix('table')}"
+
+
+def _one_training(arm: Arm) -> str:
+    of = f"{arm.subset} images of the split {arm.split}; one training (seed {arm.first[0]}), as in the study."
+    return f"Trained and tested on {variant_label(arm.trained_on)} images; {of}"
+
+
+def _text(numbers: pd.Series, form: str) -> list[str]:
+    """Each number in the format `form`, with a real minus sign; empty for none."""
+    return ["" if pd.isna(number) else format(number, form).replace("-", "−") for number in numbers]
+
+
+def _markdown(table: Table) -> str:
+    cells = table.printed.map(markdown_text).rename(columns=markdown_text)
+    numbers = len(cells.columns) - table.text_columns
+    body = cells.to_markdown(
+        index=False, disable_numparse=True, colalign=["left"] * table.text_columns + ["right"] * numbers
+    )
+    parts = [f"**{table.title}.** {markdown_text(table.caption)}", body, markdown_text(table.note)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _latex(table: Table) -> str:
+    cells = table.printed.map(latex_text).rename(columns=latex_text)
+    numbers = len(cells.columns) - table.text_columns
+    columns = "l" * table.text_columns + "r" * numbers
+    lines = cells.to_latex(index=False, escape=False, column_format=columns).splitlines()
+    if table.summary_rows:
+        lines.insert(len(lines) - 2 - table.summary_rows, r"\midrule")
+    return "\n".join(
+        [
+            "% needs the packages booktabs and graphicx",
+            r"\begin{table}[htbp]",
+            r"\centering",
+            rf"\caption{{{latex_text(table.caption)}}}",
+            rf"\label{{tab:{table.name}}}",
+            # Shrinks a table that is wider than the text, and leaves the others alone.
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            *lines,
+            "}",
+            *([rf"\par\smallskip{{\footnotesize {latex_text(table.note)}\par}}"] if table.note else []),
+            r"\end{table}",
+            "",
+        ]
+    )

@@ -1,0 +1,89 @@
+"""Files that are whole or not there: written beside, then renamed; and their hashes."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from wbcsr.errors import InputError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; rename it to `path` once the block has ended well.
+
+    The name beside carries the process id, so two writers of one output never share a file, and keeps
+    the suffix, by which image and array writers choose their format. Nothing is left behind on failure.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield beside
+        with open(beside, "rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write `content`, whole or not at all."""
+    with replacing(path) as beside:
+        beside.write_bytes(content)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write `content` as indented JSON with a stable order of keys."""
+    write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; InputError where it is not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error}); delete it and run again") from error
+
+
+def write_csv(path: str | Path, table: pd.DataFrame) -> None:
+    """Write `table` without its index; floats keep every digit that tells them apart."""
+    with replacing(path) as beside:
+        table.to_csv(beside, index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+
+
+def read_csv(path: str | Path, columns: list[str]) -> pd.DataFrame:
+    """Read a CSV file that must have at least `columns`.
+
+    Empty cells and the words NA and null stay text, since they may be names of classes.
+    InputError where the file is empty, cannot be parsed, or lacks a column.
+    """
+    texts = {"image": str, "class": str, "partition": str, "subset": str, "predicted": str, "sha256": str}
+    try:
+        table = pd.read_csv(path, dtype=texts, keep_default_na=False)
+    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+        raise InputError(f"{path}: cannot be read as CSV ({error}); delete it and run again") from error
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise InputError(f"{path}: lacks the column(s) {', '.join(missing)}; delete it and run again")
+    return table
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

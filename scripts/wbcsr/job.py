@@ -1,0 +1,77 @@
+"""The door between a Snakemake script and the library: log, threads, errors, provenance."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from wbcsr import provenance
+from wbcsr.errors import InputError
+from wbcsr.files import write_json
+
+log = logging.getLogger("wbcsr")
+
+
+class Facts(dict[str, Any]):
+    """What a stage found out while it ran (backend chosen, images/s …); goes into the provenance."""
+
+
+def configure_logging(log_file: str | None) -> None:
+    """Send the log to stderr and, where a rule names one, to its log file.
+
+    Packages' own chatter below a warning is left out.
+    """
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if log_file:
+        Path(log_file).parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(log_file, mode="a", encoding="utf-8"))
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers, force=True
+    )
+    log.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[Facts]:
+    """Run the body of a script.
+
+    An `InputError` becomes one line and exit status 1; any other exception is logged with its traceback.
+    When the body has ended well, the rule's `provenance` output (if it declares one) is written: rule,
+    wildcards, parameters, hashes of the inputs, versions, machine, time, and the facts that the body set.
+    """
+    configure_logging(snakemake.log[0] if snakemake.log else None)
+    # Numerical libraries read this once, when they are imported.
+    os.environ["OMP_NUM_THREADS"] = str(snakemake.threads)
+    facts = Facts()
+    started, clock = datetime.now(UTC), time.perf_counter()
+    try:
+        yield facts
+    except InputError as error:
+        log.error("error: %s", error)
+        sys.exit(1)
+    except Exception:
+        log.exception("%s failed", snakemake.rule)
+        sys.exit(1)
+    target = snakemake.output.get("provenance")
+    if target:
+        record = {
+            "rule": snakemake.rule,
+            "wildcards": dict(snakemake.wildcards.items()),
+            "parameters": dict(snakemake.params.items()),
+            "inputs_sha256": provenance.hashes([str(path) for path in snakemake.input]),
+            "versions": provenance.versions(),
+            "machine": provenance.machine(),
+            "threads": snakemake.threads,
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - clock, 2),
+            **facts,
+        }
+        write_json(target, record)

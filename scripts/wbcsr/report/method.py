@@ -1,0 +1,170 @@
+"""How the results were made, as the report shows it: read from descriptions and provenances that the jobs wrote."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wbcsr.config import Config
+from wbcsr.errors import InputError
+from wbcsr.evaluate import variant_label
+from wbcsr.files import read_csv, read_json
+from wbcsr.report.wording import counted
+
+SPLIT_RULES = {
+    "paper": "as in the study: of each class of the training partition the first files in sorted order are the validation "
+    "images ({validation_fraction:.0%}, rounded down), the others the training images; the test partition is the test subset",
+    "by_source": "images of one source are in one subset, so no validation image has a copy among the training images",
+}
+REASONS_SHOWN = 30
+
+
+def settings(config: Config, records: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The settings that matter most, as pairs of a name and a text; `records` are the provenances."""
+    dataset, train = config["dataset"], config["train"]
+    limit = dataset["limit_per_class"]
+    sizes = {record["wildcards"]["split"]: record["images"] for record in records if record["rule"] == "split_dataset"}
+    pairs = [
+        ("Archive", dataset["archive"] + (f", the first {limit} images of each partition and class" if limit else "")),
+        ("Variants", ", ".join(variant_label(name) for name in config["variants"]) + (", dual" if config["dual"] else "")),
+    ]
+    for split in config["splits"]:
+        rule = SPLIT_RULES.get(split, "").format(**config)
+        counts = [f"{sum(by_class.values()):,} {subset}" for subset, by_class in sizes.get(split, {}).items()]
+        pairs.append((f"Split {split}", "; ".join(filter(None, [rule, " · ".join(counts)]))))
+    pairs += [
+        ("Seeds", ", ".join(map(str, config["seeds"]))),
+        (
+            "Classifier",
+            f"ResNet-50 from {train['init']} weights, {train['input_size']} × {train['input_size']} pixels, "
+            f"{counted(train['epochs'], 'epoch')}, batches of {train['batch_size']}, "
+            f"highest learning rate {train['learning_rate']:g}",
+        ),
+    ]
+    return pairs
+
+
+def as_yaml(config: Config) -> str:
+    """The whole configuration, defaults filled in."""
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100)
+
+
+def read_records(paths: Iterable[Path], keys: Sequence[str]) -> list[dict[str, Any]]:
+    """JSON files that must have `keys`; InputError names the file and the key that lacks."""
+    records = []
+    for path in paths:
+        record = read_json(path)
+        missing = [key for key in keys if not isinstance(record, dict) or key not in record]
+        if missing:
+            raise InputError(f"{path}: lacks '{missing[0]}'; delete it and run again")
+        records.append(record)
+    return records
+
+
+def describe_weights(paths: Iterable[Path]) -> list[dict[str, str]]:
+    """The weights of each super-resolution network."""
+    described = []
+    for record in read_records(paths, ["model", "architecture", "origin", "origin_sha256", "sha256"]):
+        architecture = record["architecture"]
+        name = f"{architecture['name']} ×{architecture['scale']}, {counted(architecture['blocks'], 'block')}"
+        texts = ("model", "origin", "origin_sha256", "sha256")
+        described.append({**{key: str(record[key]) for key in texts}, "architecture": name})
+    return described
+
+
+def describe_engines(paths: Iterable[Path], records: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Each engine: what was chosen, why, and the images a second that the upscaling with it reached.
+
+    An engine.json lies in a folder named after its model; `records` are the provenances, in which an enlarger's name
+    tells the weights that it ran with.
+    """
+    keys = ["backend", "precision", "device", "batch_size", "machine", "reason", "weights_sha256"]
+    paths = list(dict.fromkeys(paths))
+    described = []
+    for path, engine in zip(paths, read_records(paths, keys), strict=True):
+        speeds = [
+            _speed(record) for record in records if engine["weights_sha256"] in record.get("upscaling", {}).get("enlarger", "")
+        ]
+        described.append({"model": path.parent.name, **{key: str(engine[key]) for key in keys}, "speed": _median(speeds)})
+    return described
+
+
+def stages(records: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """The jobs by rule and (training) variant, in the order they started: how many, how long, how fast, on what.
+
+    `speed` is the median of the images a second, over the jobs that tell it.
+    """
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for record in sorted(records, key=lambda record: str(record["started"])):
+        wildcards = record["wildcards"]
+        groups[record["rule"], wildcards.get("training", wildcards.get("variant", ""))].append(record)
+    return [
+        {
+            "rule": rule,
+            "variant": variant_label(variant) if variant else "",
+            "jobs": f"{len(jobs):,}",
+            "seconds": duration(sum(job["seconds"] for job in jobs)),
+            "longest": duration(max(job["seconds"] for job in jobs)),
+            "speed": _median([_speed(job) for job in jobs]),
+            "device": "; ".join(dict.fromkeys(filter(None, map(_device, jobs)))),
+        }
+        for (rule, variant), jobs in groups.items()
+    ]
+
+
+def machines(records: list[dict[str, Any]]) -> list[str]:
+    """Each kind of machine that jobs ran on, in words."""
+    return list(
+        dict.fromkeys(
+            f"{machine['processor']}, {counted(machine['cores'], 'core')}, {machine['system']}"
+            for machine in (record["machine"] for record in records)
+        )
+    )
+
+
+def versions(records: list[dict[str, Any]]) -> dict[str, str]:
+    """Each package's version; all of them where jobs differ."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for record in records:
+        for package, version in record["versions"].items():
+            found[package][version] = None
+    return {package: " and ".join(numbers) for package, numbers in found.items()}
+
+
+def rejections(path: Path) -> dict[str, Any]:
+    """The files that were left out: `count`, `reasons` (reason, number of files, the first one) and `more` reasons."""
+    table = read_csv(path, ["image", "reason"])
+    reasons = [
+        {"reason": str(reason), "files": f"{len(files):,}", "first": str(files.iloc[0])}
+        for reason, files in table.groupby("reason", sort=False)["image"]
+    ]
+    reasons.sort(key=lambda row: -int(row["files"].replace(",", "")))
+    return {"count": len(table), "reasons": reasons[:REASONS_SHOWN], "more": max(0, len(reasons) - REASONS_SHOWN)}
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `8 s`, `2 min 5 s`, `1 h 12 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{rest} s"
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _speed(record: dict[str, Any]) -> float | None:
+    return record.get("upscaling", record).get("images_per_second")
+
+
+def _median(speeds: list[float | None]) -> str:
+    measured = [speed for speed in speeds if speed is not None]
+    return f"{statistics.median(measured):.3g}" if measured else ""
+
+
+def _device(record: dict[str, Any]) -> str:
+    return ", ".join(str(record[key]) for key in ("device", "precision") if key in record)

@@ -1,0 +1,93 @@
+"""The report page: a plain context computed from the results, and the template that it fills.
+
+The page is one file that loads nothing: style and script stand in it, pictures are data URIs. Names of classes and
+files are foreign text, which the template escapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from wbcsr.config import Config
+from wbcsr.evaluate import study
+from wbcsr.evaluate.scores import Plan
+from wbcsr.files import write_text
+from wbcsr.report import method, pictures, tables, wording
+
+RECORD_KEYS = ["rule", "wildcards", "versions", "machine", "started", "seconds"]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files that the page is made of.
+
+    `figures` holds each figure as .svg and .png. `engines` are the files engine.json, each in a folder named after its
+    model; `engines` and `weights` are empty where no network enlarged anything. The images of `manifests` lie beside
+    them.
+    """
+
+    tables: Sequence[Path]
+    figures: Sequence[Path]
+    provenances: Sequence[Path]
+    engines: Sequence[Path]
+    weights: Sequence[Path]
+    manifests: Sequence[Path]
+    rejected: Path
+
+
+def write_page(page: Path, inputs: Inputs, config: Config) -> None:
+    """Write the report as one HTML file.
+
+    InputError where a table or figure is missing, or a file is not what it should be.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    write_text(page, environment.get_template("template.html.j2").render(context(inputs, config)))
+
+
+def context(inputs: Inputs, config: Config) -> dict[str, Any]:
+    """Everything that the template shows, as text, lists and dictionaries.
+
+    `config` is the complete configuration (`wbcsr.config.complete`).
+    """
+    dataset = config["dataset"]
+    plan = Plan(dataset["classes"], config["variants"], config["splits"], config["seeds"], dataset["partitions"])
+    results = tables.read_tables(inputs.tables)
+    comparison = results["comparison"]
+    figures = pictures.Figures(inputs.figures)
+    photographs, charts = pictures.study_figures(figures, plan)
+    records = method.read_records(inputs.provenances, RECORD_KEYS)
+    return {
+        "subject": wording.subject(config),
+        "drawn": wording.is_drawn(config),
+        "answer": wording.answer(comparison, plan.enhanced, config),
+        "comparison": tables.comparison_table(comparison, plan),
+        "accuracy": figures.picture("accuracy", "Accuracy of every training variant with its 95\u00a0% interval."),
+        "tables": tables.study_tables(results, plan),
+        "photographs": photographs,
+        "charts": charts,
+        "confusions": pictures.confusion_figures(figures, config),
+        "examples": pictures.examples(inputs.manifests, plan),
+        "settings": method.settings(config, records),
+        "configuration": method.as_yaml(config),
+        "weights": method.describe_weights(inputs.weights),
+        "engines": method.describe_engines(inputs.engines, records),
+        "stages": method.stages(records),
+        "machines": method.machines(records),
+        "versions": method.versions(records),
+        "rejected": method.rejections(inputs.rejected),
+        "limitations": wording.limitations(plan.enhanced, config),
+        "study": study,
+        "has_photographs": dataset["photographs"] is not None,
+        "weights_source": config["weights"]["source"],
+    }

@@ -1,0 +1,233 @@
+"""The report's tables of results: the comparison, and the study's Tables 2 to 6 with its values beside ours.
+
+A table is a dictionary: `id`, `caption` and `note` (text), `head` (the heading of the first column), `groups` (pairs of a
+heading and the number of columns under it, from the second column on; empty without such headings), `columns` (heading,
+and whether it is the study's), `texts` (how many columns after the first hold words), and `bodies`: blocks of rows under
+a title, which may be empty. A table without columns has nothing to show, and its note says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from wbcsr.errors import InputError
+from wbcsr.evaluate import SUBSETS, class_labels, study, variant_label
+from wbcsr.evaluate.scores import Plan, score
+from wbcsr.files import read_csv
+from wbcsr.report import wording
+
+Table = dict[str, Any]
+
+COLUMNS = {
+    "table2": ["class", "train", "test", "total"],
+    "table3": ["class", "precision", "recall", "f1", "support"],
+    "table4": ["class", "precision", "recall", "f1", "support"],
+    "table5": ["actual"],
+    "table6": ["actual"],
+    "comparison": [
+        *("split", "trained_on", "tested_on", "subset"),
+        *("images", "runs", "accuracy", "accuracy_sd", "accuracy_low", "accuracy_high", "macro_f1"),
+        *("study_accuracy", "difference_to_original"),
+    ],
+}
+TEXTS = {"comparison": 4}
+MEASURES = {"precision": "Precision", "recall": "Recall", "f1": "F1 score", "support": "Support"}
+AVERAGES = ["Accuracy", "Macro average", "Weighted average"]
+NO_ENLARGED = "Nothing to show: the configuration names no enlarged variant."
+
+
+def read_tables(paths: Iterable[Path]) -> dict[str, pd.DataFrame]:
+    """The tables that the report shows, by name; an empty cell of a column of numbers is NaN.
+
+    InputError where one is missing among `paths`, lacks a column or has words for numbers.
+    """
+    found = {path.stem: path for path in paths if path.suffix == ".csv"}
+    tables = {}
+    for name, columns in COLUMNS.items():
+        if name not in found:
+            raise InputError(f"report: {name}.csv is not among the tables; run the rule make_tables")
+        table = read_csv(found[name], columns)
+        texts = TEXTS.get(name, 1)
+        try:
+            numbers = table.iloc[:, texts:].replace("", None).apply(pd.to_numeric)
+        except ValueError as error:
+            raise InputError(f"{found[name]}: has words for numbers ({error}); delete it and run again") from error
+        tables[name] = pd.concat([table.iloc[:, :texts], numbers], axis=1)
+    return tables
+
+
+def comparison_table(comparison: pd.DataFrame, plan: Plan) -> Table:
+    """The comparison: a block of rows for each split and subset."""
+    known = bool(comparison["study_accuracy"].notna().any())
+    headings = ["Tested on", "Accuracy", "95\u00a0% interval", "SD", "Runs", "Macro F1", "Difference"]
+    columns = [_column(heading) for heading in headings] + [_column("Study", study=True)] * known
+    labels = class_labels(plan.classes)
+    bodies = []
+    for split in plan.splits:
+        for subset in SUBSETS:
+            arms = comparison[(comparison["split"] == split) & (comparison["subset"] == subset)]
+            if not arms.empty:
+                title = f"{subset.capitalize()}: {arms['images'].iloc[0]:,} images, split {split}"
+                rows = [_row(variant_label(arm["trained_on"]), _arm(arm, plan, known)) for _, arm in arms.iterrows()]
+                bodies.append({"title": title, "rows": rows})
+    return {
+        "id": "comparison-table",
+        "caption": "Accuracy of every training variant, on images that it was not trained on",
+        "head": "Trained on",
+        "groups": [("", len(columns)), ("F1 score", len(labels))],
+        "columns": columns + [_column(label) for label in labels],
+        "texts": 1,
+        "bodies": bodies,
+        "note": "Accuracy and F1 scores: mean over the runs, one for each seed; SD: standard deviation over them. "
+        "Interval: Wilson’s, of the mean accuracy over the images. Difference: percentage points to training and "
+        "testing on original images of the same split and subset.",
+    }
+
+
+def _arm(arm: pd.Series, plan: Plan, known: bool) -> list[str]:
+    reference = arm["trained_on"] == arm["tested_on"] == "original"
+    return [
+        variant_label(arm["tested_on"]),
+        wording.percent(arm["accuracy"]),
+        wording.interval(arm["accuracy_low"], arm["accuracy_high"]),
+        wording.percent(arm["accuracy_sd"]),
+        _count(arm["runs"]),
+        _ratio(arm["macro_f1"]),
+        "reference" if reference else wording.points(arm["difference_to_original"]),
+        *[wording.percent(arm["study_accuracy"])] * known,
+        *(_ratio(arm[f"f1_{name}"]) for name in plan.classes),
+    ]
+
+
+def study_tables(tables: dict[str, pd.DataFrame], plan: Plan) -> list[Table]:
+    """Tables 2 to 6; Tables 3 and 5 are of `original`, Tables 4 and 6 of the enlarged variant."""
+    arms = {"original": ("table3", "table5"), plan.enhanced: ("table4", "table6")}
+    return [
+        counts_table(tables["table2"], plan),
+        *(scores_table(scores, tables[scores], variant, plan) for variant, (scores, _) in arms.items()),
+        *(confusion_table(matrix, tables[matrix], variant, plan) for variant, (_, matrix) in arms.items()),
+    ]
+
+
+def counts_table(counts: pd.DataFrame, plan: Plan) -> Table:
+    """Table 2: images of each class by published partition."""
+    headings = {**plan.partitions, "total": "Total"}
+    published = [name for name in counts if name.startswith("study_") and counts[name].notna().any()]
+    columns = [_column(heading) for heading in headings.values()]
+    columns += [_column(headings[name.removeprefix("study_")], study=True) for name in published]
+    labels = [*class_labels(plan.classes), "Total"]
+    rows = [
+        _row(label, [_count(row[name]) for name in [*headings, *published]], summary=number == len(plan.classes))
+        for number, (label, (_, row)) in enumerate(zip(labels, counts.iterrows(), strict=True))
+    ]
+    return {
+        "id": "table2",
+        "caption": "Table 2. Images of each class, by published partition",
+        "head": "Class",
+        "groups": _sides(len(headings), len(published)),
+        "columns": columns,
+        "texts": 0,
+        "bodies": [{"title": "", "rows": rows}],
+        "note": "",
+    }
+
+
+def scores_table(name: str, scores: pd.DataFrame, variant: str | None, plan: Plan) -> Table:
+    """Tables 3 and 4: the scores of each class and their averages."""
+    table = _empty(name, f"Precision, recall and F1 score{_of(variant)}", "Class")
+    if variant is None:
+        return table
+    matrix = _published_matrix(variant, plan)
+    published = None if matrix is None else _published_scores(matrix)
+    rows = []
+    for number, (label, (_, row)) in enumerate(zip([*class_labels(plan.classes), *AVERAGES], scores.iterrows(), strict=True)):
+        cells = []
+        for measure in MEASURES:
+            show = _count if measure == "support" else _ratio
+            cells.append(show(row[measure]))
+            if published is not None:
+                cells.append(show(published[measure].iloc[number]))
+        rows.append(_row(label, cells, summary=number >= len(plan.classes)))
+    if published is None:
+        table["columns"] = [_column(heading) for heading in MEASURES.values()]
+    else:
+        table["groups"] = [(heading, 2) for heading in MEASURES.values()]
+        table["columns"] = [_column("here"), _column("study", study=True)] * len(MEASURES)
+    return {**table, "bodies": [{"title": "", "rows": rows}], "note": _first_training(plan)}
+
+
+def confusion_table(name: str, matrix: pd.DataFrame, variant: str | None, plan: Plan) -> Table:
+    """Tables 5 and 6: the confusion matrix; `right` of a row are the numbers of its cells on the diagonal."""
+    table = _empty(name, f"Confusion matrix{_of(variant)}: rows actual, columns predicted", "Actual")
+    if variant is None:
+        return table
+    published = _published_matrix(variant, plan)
+    labels = class_labels(plan.classes)
+    rows = []
+    for number, (label, (_, row)) in enumerate(zip(labels, matrix.iterrows(), strict=True)):
+        counts = [*row.iloc[1:], *([] if published is None else published.iloc[number])]
+        rows.append(_row(label, [_count(count) for count in counts], right=[number, number + len(labels)]))
+    table["columns"] = [_column(label) for label in labels]
+    if published is not None:
+        table["columns"] += [_column(label, study=True) for label in labels]
+    return {
+        **table,
+        "groups": _sides(len(labels), 0 if published is None else len(labels)),
+        "bodies": [{"title": "", "rows": rows}],
+        "note": _first_training(plan),
+    }
+
+
+def _empty(name: str, title: str, head: str) -> Table:
+    caption = f"Table {name.removeprefix('table')}. {title}"
+    return {
+        **{"id": name, "caption": caption, "head": head, "texts": 0, "note": NO_ENLARGED},
+        **{"groups": [], "columns": [], "bodies": []},
+    }
+
+
+def _of(variant: str | None) -> str:
+    return "" if variant is None else f", trained and tested on {variant_label(variant)}"
+
+
+def _first_training(plan: Plan) -> str:
+    return f"Validation images of the split {plan.splits[0]}, one training (seed {plan.seeds[0]}), as in the study."
+
+
+def _published_matrix(variant: str, plan: Plan) -> pd.DataFrame | None:
+    """The study's confusion matrix in the order of our classes, where it tells of this variant, split and classes."""
+    if study.accuracy(plan.splits[0], variant, variant, "validation", plan.classes) is None:
+        return None
+    order = [name.upper() for name in plan.classes]
+    return study.matrix(variant).loc[order, order]
+
+
+def _published_scores(matrix: pd.DataFrame) -> pd.DataFrame:
+    """The study's scores, which follow from its matrix: a row for each class, then accuracy and the two averages."""
+    scores, images = score(matrix), int(matrix.to_numpy().sum())
+    averages = [{"f1": scores.accuracy}, scores.macro, scores.weighted]
+    return pd.concat([scores.by_class, pd.DataFrame(averages).assign(support=images)])
+
+
+def _sides(ours: int, published: int) -> list[tuple[str, int]]:
+    return [("This run", ours), ("The study", published)] if published else []
+
+
+def _column(heading: str, study: bool = False) -> dict[str, Any]:
+    return {"heading": heading, "study": study}
+
+
+def _row(head: str, cells: list[str], summary: bool = False, right: Iterable[int] = ()) -> dict[str, Any]:
+    return {"head": head, "cells": cells, "summary": summary, "right": list(right)}
+
+
+def _count(number: float) -> str:
+    return "" if pd.isna(number) else f"{int(number):,}"
+
+
+def _ratio(number: float) -> str:
+    return "" if pd.isna(number) else f"{number:.2f}"

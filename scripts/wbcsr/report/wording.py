@@ -1,0 +1,328 @@
+"""The words of the report: every sentence about a result is chosen by its numbers.
+
+Accuracies, intervals and differences are shares (0 to 1); texts show them as percentages and percentage points.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from wbcsr.config import Config
+from wbcsr.evaluate import study, variant_label
+
+# Where half of the 95 % interval of an accuracy is wider than this, the page says that images are few.
+WIDE = 0.03
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row of comparison.csv: trained on one variant (or `dual`), tested on another.
+
+    `accuracy` is the mean over `runs` trainings, `spread` their standard deviation (NaN for one training), `low` and
+    `high` the ends of its 95 % interval, `study` the study's accuracy (NaN where it has none).
+    """
+
+    tested_on: str
+    images: int
+    runs: int
+    accuracy: float
+    spread: float
+    low: float
+    high: float
+    study: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One accuracy minus another, with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """`higher` or `lower` where the interval leaves out zero, else `unclear`."""
+        if self.low > 0:
+            return "higher"
+        return "lower" if self.high < 0 else "unclear"
+
+
+def find_result(
+    comparison: pd.DataFrame, split: str, trained_on: str, tested_on: str, subset: str = "validation"
+) -> Result | None:
+    """The row of comparison.csv with these four names, or None."""
+    rows = comparison[
+        (comparison["split"] == split)
+        & (comparison["trained_on"] == trained_on)
+        & (comparison["tested_on"] == tested_on)
+        & (comparison["subset"] == subset)
+    ]
+    if rows.empty:
+        return None
+    row = rows.iloc[0]
+    return Result(
+        tested_on=tested_on,
+        images=int(row["images"]),
+        runs=int(row["runs"]),
+        accuracy=float(row["accuracy"]),
+        spread=float(row["accuracy_sd"]),
+        low=float(row["accuracy_low"]),
+        high=float(row["accuracy_high"]),
+        study=float(row["study_accuracy"]),
+    )
+
+
+def difference(one: Result, other: Result) -> Difference:
+    """`one` minus `other`, with the interval that follows from theirs.
+
+    Newcombe, Statistics in Medicine 17, 1998, 873–890, method 10, for independent samples: wider than need be for two
+    classifiers that are tested on the same images.
+    """
+    value = one.accuracy - other.accuracy
+    below = math.hypot(one.accuracy - one.low, other.high - other.accuracy)
+    above = math.hypot(one.high - one.accuracy, other.accuracy - other.low)
+    return Difference(value, value - below, value + above)
+
+
+def percent(share: float) -> str:
+    """0.892 → `89.2 %`, with a no-break space; NaN → an en dash."""
+    return "–" if math.isnan(share) else f"{100 * share:.1f}\u00a0%"
+
+
+def points(share: float) -> str:
+    """A signed difference in percentage points: -0.026 → `−2.6`; what rounds to zero has no sign."""
+    if math.isnan(share):
+        return "–"
+    rounded = round(100 * share, 1)
+    return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", "−")
+
+
+def interval(low: float, high: float) -> str:
+    """The ends of an interval of a share: `87.8–90.5 %`."""
+    return "–" if math.isnan(low) else f"{100 * low:.1f}–{100 * high:.1f}\u00a0%"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """`1 image`, `1,989 images`; up to ten as a word."""
+    word = NUMBERS[number] if number < len(NUMBERS) else f"{number:,}"
+    return f"{word} {one if number == 1 else many or one + 's'}"
+
+
+def listed(words: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def is_drawn(config: Config) -> bool:
+    """Whether the images are the project's own drawings."""
+    return PurePosixPath(config["dataset"]["archive"]).name == "drawn.zip"
+
+
+def subject(config: Config) -> str:
+    """What the images show, as far as the names of the classes tell."""
+    return "white blood cells" if {name.upper() for name in config["dataset"]["classes"]} <= set(study.CLASSES) else "images"
+
+
+def answer(comparison: pd.DataFrame, enhanced: str | None, config: Config) -> dict[str, Any]:
+    """The answer in words: `verdict`, `lead` (a few words), `headline` (the numbers), `details` and `cautions` (lists).
+
+    `comparison` holds comparison.csv with numbers in its columns of numbers; `enhanced` is the variant that stands for
+    super-resolution. The answer is that of the first split's validation images, as in the study.
+    """
+    split = config["splits"][0]
+    original = find_result(comparison, split, "original", "original")
+    asked = find_result(comparison, split, enhanced, enhanced) if enhanced else None
+    if original is None:
+        raise ValueError(f"the comparison lacks training and testing on original in the split {split}")
+    if asked is None or enhanced is None:
+        return {
+            "verdict": "not asked",
+            "lead": "Not asked: the configuration names no enlarged variant.",
+            "headline": f"On the original images ResNet-50 was right on {percent(original.accuracy)} of "
+            f"{_validation_images(original)}.",
+            "details": [],
+            "cautions": _cautions(original, None, config),
+        }
+    found = difference(asked, original)
+    details = [_certainty(asked, original, found), _study(asked, original, found, config)]
+    for name in config["variants"]:
+        control = find_result(comparison, split, name, name)
+        if name not in ("original", enhanced) and control is not None:
+            details.append(_control(asked, control))
+    if config["dual"]:
+        details.append(_dual(comparison, split, enhanced, asked, original))
+    return {
+        "verdict": found.verdict,
+        "lead": _lead(found.verdict, enhanced, config),
+        "headline": _headline(asked, original, found),
+        "details": [detail for detail in details if detail],
+        "cautions": _cautions(original, asked, config),
+    }
+
+
+def _lead(verdict: str, enhanced: str, config: Config) -> str:
+    if is_drawn(config):
+        return "A demonstration: these cells are drawn, and the accuracies mean nothing for haematology."
+    label = variant_label(enhanced)
+    return {
+        "higher": f"Yes, here: more images were classified correctly after {label}.",
+        "lower": f"No, on the contrary: fewer images were classified correctly after {label}.",
+        "unclear": f"No clear difference between the original images and {label}.",
+    }[verdict]
+
+
+def _validation_images(result: Result) -> str:
+    trainings = f", on average over {counted(result.runs, 'training')}" if result.runs > 1 else ""
+    return f"{result.images:,} validation {'image' if result.images == 1 else 'images'}{trainings}"
+
+
+def _gap(value: float) -> str:
+    size = abs(round(100 * value, 1))
+    if size == 0:
+        return "the same to a tenth of a point"
+    return f"{size:.1f} {'point' if size == 1 else 'points'} {'more' if value > 0 else 'fewer'}"
+
+
+def _headline(asked: Result, original: Result, found: Difference) -> str:
+    return (
+        f"Trained and tested on images enlarged by {variant_label(asked.tested_on)}, ResNet-50 was right on "
+        f"{percent(asked.accuracy)} of {_validation_images(asked)}; on the original images on "
+        f"{percent(original.accuracy)}: {_gap(found.value)}."
+    )
+
+
+def _certainty(asked: Result, original: Result, found: Difference) -> str:
+    ends = f"{points(found.low)} to {points(found.high)} points"
+    side = {"higher": "lies above zero", "lower": "lies below zero", "unclear": "includes zero"}[found.verdict]
+    overlap = asked.low <= original.high and original.low <= asked.high
+    return (
+        f"The 95\u00a0% interval of the difference, {ends}, {side}; the intervals of the two accuracies, "
+        f"{interval(asked.low, asked.high)} and {interval(original.low, original.high)}, "
+        f"{'overlap' if overlap else 'do not overlap'}."
+    )
+
+
+def _study(asked: Result, original: Result, found: Difference, config: Config) -> str | None:
+    if math.isnan(asked.study) or math.isnan(original.study):
+        return None
+    published = asked.study - original.study
+    told = (
+        f"The study found {percent(asked.study)} on enlarged and {percent(original.study)} on original images: "
+        f"{_gap(published)}."
+    )
+    if is_drawn(config):
+        return told
+    if found.verdict == "unclear":
+        return f"{told} This run neither confirms nor contradicts it."
+    same = (found.value > 0) == (published > 0)
+    return f"{told} This run points {'the same way' if same else 'the other way'}."
+
+
+def _control(asked: Result, control: Result) -> str:
+    found = difference(asked, control)
+    compared = {
+        "higher": f"{variant_label(asked.tested_on)} did better than that",
+        "lower": f"{variant_label(asked.tested_on)} did worse than that",
+        "unclear": f"{variant_label(asked.tested_on)} does not differ clearly from that",
+    }[found.verdict]
+    return (
+        f"Enlarged by plain interpolation ({variant_label(control.tested_on)}), {percent(control.accuracy)} were right; "
+        f"{compared} ({points(found.value)} points, 95\u00a0% interval {points(found.low)} to {points(found.high)})."
+    )
+
+
+def _dual(comparison: pd.DataFrame, split: str, enhanced: str, asked: Result, original: Result) -> str | None:
+    on_original = find_result(comparison, split, "dual", "original")
+    on_enhanced = find_result(comparison, split, "dual", enhanced)
+    if on_original is None or on_enhanced is None:
+        return None
+    return (
+        f"Trained on both together, {percent(on_original.accuracy)} of the original images were right "
+        f"({_against(on_original, original)}) and {percent(on_enhanced.accuracy)} of the enlarged ones "
+        f"({_against(on_enhanced, asked)})."
+    )
+
+
+def _against(dual: Result, single: Result) -> str:
+    found = difference(dual, single)
+    how = "no clear difference to" if found.verdict == "unclear" else f"clearly {found.verdict} than"
+    return f"{how} training on them alone, {points(found.value)} points"
+
+
+def _cautions(original: Result, asked: Result | None, config: Config) -> list[str]:
+    """What cannot be concluded from these numbers."""
+    cautions = []
+    if original.runs == 1:
+        cautions.append("Each accuracy comes from one training; how much another seed would change it is not known.")
+    else:
+        spreads = [percent(result.spread) for result in (asked, original) if result]
+        which = " (enlarged) and ".join(spreads) + (" (original)" if asked else "")
+        cautions.append(
+            f"Each accuracy is the mean of {counted(original.runs, 'training')} that differ in their seed; their standard "
+            f"deviation is {which}. The intervals count the images, not the seeds."
+        )
+    cautions.append(_sources(config))
+    half = (original.high - original.low) / 2
+    if half > WIDE:
+        cautions.append(
+            f"The images are few: with {original.images:,} of them one image more or less is {100 / original.images:.1f} "
+            f"points, and an accuracy is known to about ±{100 * half:.0f} points."
+        )
+    return cautions
+
+
+def _sources(config: Config) -> str:
+    if config["dataset"]["photographs"] is None:
+        return (
+            "Images of one slide or patient may stand on both sides of the split; "
+            "if so, new patients would be classified less well."
+        )
+    copies = "Several images are turned, shifted and mirrored copies of one photograph"
+    if config["splits"][0] == "paper":
+        return (
+            f"{copies}, and the study's split puts copies of one photograph into training and validation alike. So the "
+            "accuracies tell how well copies of known cells are recognised, not the cells of a new patient, and the "
+            "intervals, which take images as independent, are too narrow."
+        )
+    return f"{copies}; the intervals take them as independent and are too narrow."
+
+
+def limitations(enhanced: str | None, config: Config) -> list[str]:
+    """What limits every number of the page, beside the cautions of the answer."""
+    dataset, train = config["dataset"], config["train"]
+    side = train["input_size"]
+    found = []
+    if is_drawn(config):
+        found.append(
+            "The cells are drawn by a program after textbook descriptions. They show that the workflow runs from end to "
+            "end; nothing about real cells follows from them."
+        )
+    if enhanced:
+        found.append(
+            f"Every image is resized to {side} × {side} pixels for the classifier, enlarged ones too. So the comparison "
+            "is between images of the same size that were resampled in different ways, and detail finer than that is lost "
+            "to both."
+        )
+    if enhanced and enhanced.startswith("realesrgan"):
+        found.append(
+            "Real-ESRGAN was trained on everyday photographs. What it adds to a cell is plausible, not observed: an "
+            "enlarged image must not be read as if it came from a better microscope."
+        )
+    if train["init"] == "random":
+        found.append(
+            "ResNet-50 started from random weights. Started from ImageNet’s, it usually gets further with few images."
+        )
+    if dataset["limit_per_class"]:
+        found.append(f"Only the first {dataset['limit_per_class']} images of each partition and class were used.")
+    found.append(
+        "One architecture with one set of training settings, one data set: others may answer differently. "
+        "Nothing here is fit for diagnosis."
+    )
+    return found

@@ -1,0 +1,219 @@
+"""Enlarge the images of one shard: decode, enlarge and encode side by side, and go on after an interruption.
+
+A ledger beside the manifest gets one line for each image whose file is whole. A shard that starts again takes an image
+as done where the ledger knows it for the same input bytes and the same enlarger, and its file has the SHA-256 that the
+ledger says. Batches are cut from the shard's list before anything is skipped, so that an image always goes through the
+network in the same company and its pixels do not depend on where a run was interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sys
+import time
+from collections import Counter, deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from wbcsr import imaging
+from wbcsr.errors import InputError
+from wbcsr.files import read_csv, sha256, write_bytes, write_csv
+
+log = logging.getLogger(__name__)
+
+MANIFEST_COLUMNS = ["image", "file", "width", "height", "sha256", "input_sha256"]
+# Batches that wait decoded, or to be encoded: enough to keep the network busy, few enough to keep memory flat.
+AHEAD = 2
+
+
+class Enlarger(Protocol):
+    """Takes images of one shape and dtype and gives as many of the same kind, `scale` times as high and wide.
+
+    Images are (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16; `batch_size` is how many it wants at once, and
+    `identity` names everything that its pixels depend on.
+    """
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def identity(self) -> str: ...
+
+    def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One enlarged image: a row of the manifest. `sha256` is the file's, `input_sha256` the file's it was made from."""
+
+    image: str
+    file: str
+    width: int
+    height: int
+    sha256: str
+    input_sha256: str
+
+
+def shard_rows(originals: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame:
+    """The rows of a class's manifest that shard number `shard` (1 to `shards`) enlarges, with their new file names.
+
+    Shards are contiguous and differ by at most one image. The new name is the old one's stem with .png, or, where two
+    images of the class share a stem, the whole old name with .png.
+    """
+    stems = originals["file"].map(lambda file: PurePosixPath(file).stem)
+    shared = stems.map(Counter(stems)) > 1
+    named = originals.assign(target=stems.where(~shared, originals["file"]) + ".png")
+    first, last = (len(named) * end // shards for end in (shard - 1, shard))
+    return named.iloc[first:last]
+
+
+def enlarge_shard(
+    originals_manifest: Path, manifest: Path, shard: int, shards: int, enlarger: Enlarger, threads: int
+) -> dict[str, Any]:
+    """Enlarge one shard of the class in `originals_manifest`; files and `manifest` lie in the manifest's folder.
+
+    Returns what the provenance needs: images, how many were taken over from an interrupted run, images/s.
+    InputError where an original is missing or is not the one that was ingested.
+    """
+    rows = shard_rows(read_csv(originals_manifest, MANIFEST_COLUMNS), shard, shards)
+    ledger = _Ledger(manifest, enlarger.identity)
+    done = ledger.finished(rows)
+    batches = _batches(rows, enlarger.batch_size)
+    waiting = [batch for batch in batches if any(row.image not in done for row in batch)]
+    if done:
+        log.info("%d of %d images were finished before and are kept", len(done), len(rows))
+    started, enlarged_images = time.perf_counter(), 0
+    progress = tqdm(
+        total=len(rows), initial=len(done), unit="image", desc=manifest.parent.name, mininterval=5 if not sys.stderr.isatty() else 0.1
+    )
+    with ledger, progress, ThreadPoolExecutor(max(2, threads)) as pool:
+        decoded: deque[tuple[list[Any], Future[list[np.ndarray]]]] = deque()
+        encoding: deque[list[Future[Entry]]] = deque()
+        for batch in [*waiting, *[None] * AHEAD]:
+            if batch is not None:
+                decoded.append((batch, pool.submit(_decode, batch, originals_manifest.parent)))
+            if len(decoded) > AHEAD or (batch is None and decoded):
+                current, images = decoded.popleft()
+                results = _enlarge_by_kind(enlarger, images.result())
+                encoding.append(
+                    [
+                        pool.submit(_write, row, result, manifest.parent)
+                        for row, result in zip(current, results, strict=True)
+                        if row.image not in done
+                    ]
+                )
+                enlarged_images += len(current)
+            while len(encoding) > AHEAD or (batch is None and not decoded and encoding):
+                for future in encoding.popleft():
+                    entry = future.result()
+                    ledger.add(entry)
+                    done[entry.image] = entry
+                    progress.update()
+    seconds = time.perf_counter() - started
+    table = pd.DataFrame([asdict(done[image]) for image in rows["image"]], columns=MANIFEST_COLUMNS)
+    write_csv(manifest, table)
+    ledger.remove()
+    return {
+        "enlarger": enlarger.identity,
+        "images": len(rows),
+        "images_kept": len(rows) - enlarged_images,
+        "images_per_second": round(enlarged_images / seconds, 4) if enlarged_images else None,
+    }
+
+
+def _batches(rows: pd.DataFrame, size: int) -> list[list[Any]]:
+    """Batches of images of one shape, at most `size` each; the order is that of the list, shape by shape."""
+    batches = []
+    for _, alike in rows.groupby(["height", "width"], sort=False):
+        tuples = list(alike.itertuples(index=False))
+        batches += [tuples[start : start + size] for start in range(0, len(tuples), size)]
+    return batches
+
+
+def _decode(batch: list[Any], folder: Path) -> list[np.ndarray]:
+    images = []
+    for row in batch:
+        path = folder / row.file
+        if not path.is_file():
+            raise InputError(f"{path}: is gone since ingest; run `snakemake --forcerun ingest_dataset`")
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != row.sha256:
+            raise InputError(f"{path}: is not the file that was ingested; run `snakemake --forcerun ingest_dataset`")
+        images.append(imaging.decode(content, str(path)))
+    return images
+
+
+def _enlarge_by_kind(enlarger: Enlarger, images: list[np.ndarray]) -> list[np.ndarray]:
+    """Enlarge images of one shape; grey, RGB, RGBA, 8 and 16 bit go apart."""
+    results: list[np.ndarray | None] = [None] * len(images)
+    kinds: dict[tuple[Any, ...], list[int]] = {}
+    for index, image in enumerate(images):
+        kinds.setdefault((image.shape[2:], image.dtype.name), []).append(index)
+    for indices in kinds.values():
+        for index, result in zip(indices, enlarger([images[index] for index in indices]), strict=True):
+            results[index] = result
+    return [result for result in results if result is not None]
+
+
+def _write(row: Any, pixels: np.ndarray, folder: Path) -> Entry:
+    content = imaging.encode_png(pixels)
+    write_bytes(folder / row.target, content)
+    return Entry(
+        image=row.image,
+        file=row.target,
+        width=pixels.shape[1],
+        height=pixels.shape[0],
+        sha256=hashlib.sha256(content).hexdigest(),
+        input_sha256=row.sha256,
+    )
+
+
+class _Ledger:
+    """What of a shard is finished: a JSON line an image, appended and flushed once its file is whole."""
+
+    def __init__(self, manifest: Path, identity: str) -> None:
+        self.path = manifest.with_name(f".{manifest.stem}.ledger")
+        self.identity = identity
+
+    def finished(self, rows: pd.DataFrame) -> dict[str, Entry]:
+        """The entries of earlier runs that still hold: same input, same enlarger, and the file as it was written."""
+        if not self.path.is_file():
+            return {}
+        inputs = dict(zip(rows["image"], rows["sha256"], strict=True))
+        found: dict[str, Entry] = {}
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                record = json.loads(line)
+                identity, entry = record["identity"], Entry(**record["entry"])
+            except (ValueError, KeyError, TypeError):
+                log.warning("%s: a line is not whole and is passed over", self.path)
+                continue
+            file = self.path.with_name(entry.file)
+            known = identity == self.identity and inputs.get(entry.image) == entry.input_sha256
+            if known and file.is_file() and sha256(file) == entry.sha256:
+                found[entry.image] = entry
+        return found
+
+    def __enter__(self) -> _Ledger:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
+        return self
+
+    def add(self, entry: Entry) -> None:
+        # The newline goes first: what a killed run left of a line cannot spoil this one.
+        self._file.write("\n" + json.dumps({"identity": self.identity, "entry": asdict(entry)}, ensure_ascii=False))
+        self._file.flush()
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,42 @@
+"""Cut an image into overlapping tiles of one shape, and say which part of each tile's result is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile along both axes: where it starts, and the part of the image that its result fills (pixels)."""
+
+    top: int
+    left: int
+    keep_top: int
+    keep_bottom: int
+    keep_left: int
+    keep_right: int
+
+
+def _axis(length: int, tile: int, overlap: int) -> list[tuple[int, int, int]]:
+    """(start, keep from, keep to) of each tile along one axis; the last tile is moved back to end at `length`.
+
+    Two neighbours share at least 2 * overlap pixels and meet in the middle of what they share, so that every pixel
+    that is kept has at least `overlap` pixels of context towards a neighbour.
+    """
+    if length <= tile:
+        return [(0, 0, length)]
+    starts = [*range(0, length - tile, tile - 2 * overlap), length - tile]
+    meets = [(left + tile + right) // 2 for left, right in zip(starts[:-1], starts[1:], strict=True)]
+    return list(zip(starts, [0, *meets], [*meets, length], strict=True))
+
+
+def plan(height: int, width: int, tile: tuple[int, int], overlap: int) -> list[Tile]:
+    """Tiles of shape `tile` (height, width) that cover an image; one tile where the image is no larger.
+
+    Every pixel of the image is kept from exactly one tile.
+    """
+    return [
+        Tile(top, left, keep_top, keep_bottom, keep_left, keep_right)
+        for top, keep_top, keep_bottom in _axis(height, tile[0], overlap)
+        for left, keep_left, keep_right in _axis(width, tile[1], overlap)
+    ]

@@ -1,0 +1,52 @@
+"""Convolution weights out of ncnn's model format (github.com/Tencent/ncnn/wiki/param-and-model-file-structure)."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from wbcsr.errors import InputError
+
+FP16_TAG = 0x01306B47
+_KEY_OUTPUTS, _KEY_KERNEL, _KEY_BIAS, _KEY_WEIGHTS = "0", "1", "5", "6"
+
+
+def read_convolutions(param: Path, model: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weights and biases of every convolution, in the order of the .param file.
+
+    Each is ((out, in, kernel, kernel) float32, (out,) float32); fp16 weights are widened, which is exact.
+    InputError where a file is truncated, has bytes left over, or is not what it says.
+    """
+    content = model.read_bytes()
+    position = 0
+
+    def take(dtype: str, count: int) -> np.ndarray:
+        nonlocal position
+        array = np.frombuffer(content, dtype, count, position) if position + count * int(dtype[-1]) <= len(content) else None
+        if array is None:
+            raise InputError(f"{model}: truncated at byte {len(content)}; install its package again")
+        position += array.nbytes
+        return array
+
+    convolutions = []
+    for line in param.read_text(encoding="ascii").splitlines():
+        fields = line.split()
+        if not fields or fields[0] != "Convolution":
+            continue
+        settings = dict(field.split("=", 1) for field in fields if "=" in field and not field.startswith("-"))
+        outputs, kernel, count = (int(settings[key]) for key in (_KEY_OUTPUTS, _KEY_KERNEL, _KEY_WEIGHTS))
+        inputs, rest = divmod(count, outputs * kernel * kernel)
+        if rest or inputs < 1:
+            raise InputError(f"{param}: {fields[1]} has {count} weights, which do not fill {outputs} {kernel}×{kernel} kernels")
+        (tag,) = struct.unpack("<I", take("<u4", 1).tobytes())
+        if tag != FP16_TAG:
+            raise InputError(f"{model}: {fields[1]} has tag 0x{tag:08X} where fp16 weights (0x{FP16_TAG:08X}) are expected")
+        weights = take("<f2", count).astype(np.float32)
+        position += -position % 4
+        biases = take("<f4", outputs).copy() if settings.get(_KEY_BIAS) == "1" else np.zeros(outputs, np.float32)
+        convolutions.append((weights.reshape(outputs, inputs, kernel, kernel), biases))
+    if position != len(content):
+        raise InputError(f"{model}: has {len(content) - position} bytes more than {param.name} describes")
+    return convolutions

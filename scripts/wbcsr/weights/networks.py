@@ -1,0 +1,110 @@
+"""Real-ESRGAN's networks, found from their tensors and built from basicsr's and realesrgan's own code."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torchvision.transforms._functional_tensor as functional_tensor
+from torch import nn
+
+from wbcsr.errors import InputError
+
+# basicsr 1.4.2 imports a module that torchvision has renamed; this alias stands in for it.
+sys.modules.setdefault("torchvision.transforms.functional_tensor", functional_tensor)
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a file of weights says about its network.
+
+    `scale` is the enlargement of the network itself; `multiple` is what height and width of its input must be
+    divisible by (2 for x2plus, which starts with a pixel-unshuffle).
+    """
+
+    name: str
+    scale: int
+    features: int
+    blocks: int
+    growth: int
+    multiple: int
+
+
+def describe(tensors: Tensors) -> Architecture:
+    """Find the architecture from the names and shapes of its tensors.
+
+    Knows RRDBNet (Wang et al. 2018, ESRGAN; as in Real-ESRGAN) and SRVGGNetCompact. InputError for anything else.
+    """
+    if "conv_first.weight" in tensors and "body.0.rdb1.conv1.weight" in tensors:
+        first = tensors["conv_first.weight"]
+        unshuffle = {3: 1, 12: 2, 48: 4}.get(first.shape[1])
+        if unshuffle is None:
+            raise InputError(f"weights: RRDBNet with {first.shape[1]} input channels; 3, 12 or 48 are known")
+        blocks = 1 + max(int(match[1]) for key in tensors if (match := re.match(r"body\.(\d+)\.rdb1", key)))
+        return Architecture(
+            name="RRDBNet",
+            scale=4 // unshuffle,
+            features=first.shape[0],
+            blocks=blocks,
+            growth=tensors["body.0.rdb1.conv1.weight"].shape[0],
+            multiple=unshuffle,
+        )
+    if "body.0.weight" in tensors and "body.1.weight" in tensors:
+        last = max(int(key.split(".")[1]) for key in tensors if re.fullmatch(r"body\.\d+\.weight", key))
+        scale = round((tensors[f"body.{last}.weight"].shape[0] / 3) ** 0.5)
+        return Architecture("SRVGGNetCompact", scale, tensors["body.0.weight"].shape[0], (last - 2) // 2, 0, 1)
+    raise InputError(
+        f"weights: neither RRDBNet nor SRVGGNetCompact (first tensor: {next(iter(tensors), 'none')}); "
+        "give weights of Real-ESRGAN"
+    )
+
+
+def empty_network(architecture: Architecture) -> nn.Module:
+    """The network of that architecture with random weights, in evaluation mode, fp32."""
+    if architecture.name == "RRDBNet":
+        from basicsr.archs.rrdbnet_arch import RRDBNet
+
+        network = RRDBNet(
+            num_in_ch=3,
+            num_out_ch=3,
+            scale=architecture.scale,
+            num_feat=architecture.features,
+            num_block=architecture.blocks,
+            num_grow_ch=architecture.growth,
+        )
+    else:
+        from realesrgan.archs.srvgg_arch import SRVGGNetCompact
+
+        network = SRVGGNetCompact(
+            num_feat=architecture.features, num_conv=architecture.blocks, upscale=architecture.scale, act_type="prelu"
+        )
+    return network.eval()
+
+
+def build(tensors: Tensors) -> tuple[nn.Module, Architecture]:
+    """The network that `tensors` belong to, with them loaded, in evaluation mode.
+
+    InputError where a tensor is missing, surplus, of the wrong shape, or not finite.
+    """
+    architecture = describe(tensors)
+    network = empty_network(architecture)
+    expected = network.state_dict()
+    for name in sorted(expected.keys() | tensors.keys()):
+        if name not in tensors or name not in expected:
+            raise InputError(f"weights: tensor {name} is {'missing' if name in expected else 'unknown'} for {architecture.name}")
+        if tensors[name].shape != expected[name].shape:
+            raise InputError(f"weights: {name} has shape {tuple(tensors[name].shape)}, not {tuple(expected[name].shape)}")
+        if not torch.isfinite(tensors[name]).all():
+            raise InputError(f"weights: {name} has values that are not finite")
+    network.load_state_dict(tensors)
+    return network, architecture
+
+
+def as_dict(architecture: Architecture) -> dict[str, Any]:
+    """The architecture as it is written into descriptions."""
+    return asdict(architecture)

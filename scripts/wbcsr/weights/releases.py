@@ -1,0 +1,43 @@
+"""The official releases of Real-ESRGAN's weights (github.com/xinntao/Real-ESRGAN/releases, BSD-3-Clause)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Release:
+    """One released file: the enlargement its network does, address, size in bytes, SHA-256."""
+
+    scale: int
+    url: str
+    size: int
+    sha256: str
+
+
+_ADDRESS = "https://github.com/xinntao/Real-ESRGAN/releases/download"
+RELEASES = {
+    "RealESRGAN_x4plus": Release(
+        scale=4,
+        url=f"{_ADDRESS}/v0.1.0/RealESRGAN_x4plus.pth",
+        size=67_040_989,
+        sha256="4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
+    ),
+    "RealESRGAN_x2plus": Release(
+        scale=2,
+        url=f"{_ADDRESS}/v0.2.1/RealESRGAN_x2plus.pth",
+        size=67_061_725,
+        sha256="49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
+    ),
+}
+
+
+def model_for_scale(scale: int, source: str) -> str:
+    """The model that enlarges by `scale`, given where weights come from.
+
+    x2plus is to be had from the release alone; every scale without a network of its own goes through x4plus,
+    whose output is then resized, as the official tool does it.
+    """
+    if source == "path":
+        return "custom"
+    return "RealESRGAN_x2plus" if source == "download" and scale == 2 else "RealESRGAN_x4plus"

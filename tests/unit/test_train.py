@@ -1,0 +1,316 @@
+"""Training: it learns, it repeats itself, and it survives being killed."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from wbcsr.classify import resnet
+from wbcsr.classify.augment import augment
+from wbcsr.classify.pack import select
+from wbcsr.classify.train import TrainSummary, best_epoch, learning_rate, train
+from wbcsr.errors import InputError
+
+CLASSES = ["blue", "red"]
+SIDE = 32
+SETTINGS = {
+    "init": "random",
+    "input_size": SIDE,
+    "epochs": 5,
+    "batch_size": 4,
+    "learning_rate": 0.001,
+    "weight_decay": 0.05,
+    "warmup": 0.1,
+    "label_smoothing": 0.05,
+    "augment": True,
+    "precision": "fp32",
+}
+
+
+def pack_two_colours(folder: Path, variant: str, train_images: int = 13, brightness: int = 0) -> tuple[Path, Path]:
+    """Noise that is rather blue or rather red, alternating; the last eight images are for validation."""
+    numbers = np.arange(train_images + 8)
+    pixels = np.random.default_rng(brightness).integers(60, 120, (len(numbers), SIDE, SIDE, 3)) + brightness
+    pixels[numbers, :, :, np.where(numbers % 2, 0, 2)] += 60
+    array, index = folder / f"{variant}.npy", folder / f"{variant}.csv"
+    np.save(array, pixels.astype(np.uint8))
+    names = [f"TRAIN/{CLASSES[number % 2]}/{number}.png" for number in numbers]
+    table = pd.DataFrame({"image": names, "partition": "TRAIN", "class": [CLASSES[n % 2] for n in numbers]})
+    table.assign(sha256=f"of {variant}").to_csv(index, index=False)
+    subsets = np.where(numbers < train_images, "train", "validation")
+    pd.DataFrame({"image": names, "subset": subsets}).to_csv(folder / "split.csv", index=False)
+    return array, index
+
+
+@dataclass
+class Bench:
+    """A folder with packed images, and `train` on them."""
+
+    folder: Path
+    arrays: list[Path]
+    indexes: list[Path]
+
+    def train(self, name: str, seed: int = 0, init: Path | None = None, **changes: Any) -> TrainSummary:
+        return train(
+            self.arrays,
+            self.indexes,
+            self.folder / "split.csv",
+            CLASSES,
+            SETTINGS | changes,
+            seed,
+            init,
+            self.model(name),
+            self.folder / name / "history.csv",
+            self.checkpoint(name),
+            1,
+        )
+
+    def model(self, name: str) -> Path:
+        return self.folder / name / "model.safetensors"
+
+    def checkpoint(self, name: str) -> Path:
+        return self.folder / name / "checkpoint.pt"
+
+    def history(self, name: str) -> pd.DataFrame:
+        return pd.read_csv(self.folder / name / "history.csv")
+
+
+def make_bench(folder: Path, **pack: int) -> Iterator[Bench]:
+    array, index = pack_two_colours(folder, "original", **pack)
+    yield Bench(folder, [array], [index])
+    shutil.rmtree(folder)  # checkpoints are large
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """Thirteen training images, of which the last batch of an epoch would hold one."""
+    yield from make_bench(tmp_path_factory.mktemp("colours"))
+
+
+@pytest.fixture(scope="module")
+def trained(colours: Bench) -> TrainSummary:
+    return colours.train("whole")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """Four training images, and one epoch on them under the name `once`."""
+    for bench in make_bench(tmp_path_factory.mktemp("tiny"), train_images=4):
+        bench.train("once", epochs=1)
+        yield bench
+
+
+def test_it_learns_and_writes_its_history(colours: Bench, trained: TrainSummary) -> None:
+    history = colours.history("whole")
+    assert list(history.columns) == [
+        "epoch", "learning_rate", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds",
+    ]  # fmt: skip
+    assert list(history["epoch"]) == [1, 2, 3, 4, 5]
+    assert history["validation_accuracy"].max() > 0.9
+    assert (trained.training_images, trained.validation_images) == (13, 8)
+    assert trained.images_per_second is not None
+    assert trained.images_per_second > 0
+
+
+def test_the_model_is_that_of_the_best_epoch(colours: Bench, trained: TrainSummary) -> None:
+    model, description = resnet.load(colours.model("whole"))
+    assert (description.classes, description.input_size) == (tuple(CLASSES), SIDE)
+    images = select(colours.arrays, colours.indexes, colours.folder / "split.csv", CLASSES, {"validation"})
+    logits, labels = resnet.compute_logits(model, images, "fp32"), torch.from_numpy(images.labels)
+    best = colours.history("whole").iloc[trained.best_epoch - 1]
+    assert (logits.argmax(1) == labels).double().mean() == best["validation_accuracy"]
+    loss = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=SETTINGS["label_smoothing"])
+    assert loss.item() == pytest.approx(best["validation_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "losses", "best"),
+    [
+        ([0.5, 0.7, 0.6], [1.0, 0.9, 0.1], 2),
+        ([0.5, 0.7, 0.7], [1.0, 0.9, 0.8], 3),
+        ([0.7, 0.7, 0.5], [0.9, 0.9, 0.1], 1),
+    ],
+    ids=["highest accuracy", "then lowest loss", "then first"],
+)
+def test_best_epoch(accuracies: list[float], losses: list[float], best: int) -> None:
+    rows = [
+        {"epoch": epoch, "validation_accuracy": accuracy, "validation_loss": loss}
+        for epoch, (accuracy, loss) in enumerate(zip(accuracies, losses, strict=True), 1)
+    ]
+    assert best_epoch(rows) == best
+
+
+def test_killed_and_resumed_gives_the_same_bytes(colours: Bench, trained: TrainSummary) -> None:
+    """A second process is killed after its first epochs; going on equals the training that was left alone."""
+    code = (
+        f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(resnet.__file__).parents[2])!r}]\n"
+        "from pathlib import Path; from test_train import Bench\n"
+        f"Bench(Path({str(colours.folder)!r}), [Path({str(colours.arrays[0])!r})], "
+        f"[Path({str(colours.indexes[0])!r})]).train('killed')"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        while not colours.checkpoint("killed").exists():
+            assert process.poll() is None, "ended before it wrote a checkpoint"
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert not colours.model("killed").exists()
+    summary = colours.train("killed")
+    assert 1 <= summary.resumed_epochs < SETTINGS["epochs"]
+    assert colours.model("killed").read_bytes() == colours.model("whole").read_bytes()
+    pd.testing.assert_frame_equal(
+        colours.history("killed").drop(columns="seconds"), colours.history("whole").drop(columns="seconds"), rtol=0
+    )
+    assert summary.best_epoch == trained.best_epoch
+
+
+def test_a_finished_checkpoint_needs_no_more_training(tiny: Bench) -> None:
+    summary = tiny.train("once", epochs=1)
+    assert (summary.resumed_epochs, summary.images_per_second) == (1, None)
+
+
+def test_another_seed_is_another_model(tiny: Bench) -> None:
+    tiny.train("again", epochs=1)
+    tiny.train("other", epochs=1, seed=1)
+    assert tiny.model("again").read_bytes() == tiny.model("once").read_bytes()
+    assert tiny.model("other").read_bytes() != tiny.model("once").read_bytes()
+
+
+def flip_a_byte(path: Path) -> None:
+    with open(path, "r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        byte = file.read(1)[0]
+        file.seek(-1, 1)
+        file.write(bytes([byte ^ 255]))
+
+
+def truncate(path: Path) -> None:
+    with open(path, "r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize(
+    ("damage", "changes", "said"),
+    [
+        (flip_a_byte, {}, "damaged"),
+        (truncate, {}, "damaged"),
+        (lambda path: path.write_text("not a checkpoint"), {}, "damaged"),
+        (lambda path: None, {"learning_rate": 0.002, "augment": False}, "other train.augment, train.learning_rate;"),
+    ],
+    ids=["flipped byte", "truncated", "text", "other settings"],
+)
+def test_a_checkpoint_that_does_not_fit_is_ignored(
+    tiny: Bench, caplog: pytest.LogCaptureFixture, damage: Any, changes: dict[str, Any], said: str
+) -> None:
+    checkpoint = tiny.checkpoint("spoilt")
+    checkpoint.parent.mkdir(exist_ok=True)
+    shutil.copyfile(tiny.checkpoint("once"), checkpoint)
+    damage(checkpoint)
+    with caplog.at_level(logging.WARNING, "wbcsr"):
+        assert tiny.train("spoilt", epochs=1, **changes).resumed_epochs == 0
+    assert said in caplog.text
+    assert (tiny.model("spoilt").read_bytes() == tiny.model("once").read_bytes()) == (not changes)
+
+
+def test_dual_uses_both_variants_in_both_subsets(tmp_path: Path) -> None:
+    packed = [pack_two_colours(tmp_path, variant, brightness=shift) for variant, shift in (("a", 0), ("b", 40))]
+    arrays, indexes = [array for array, _ in packed], [index for _, index in packed]
+    for subset, number in (("train", 13), ("validation", 8)):
+        images = select(arrays, indexes, tmp_path / "split.csv", CLASSES, {subset})
+        assert len(images) == 2 * number
+        assert list(images.names[:number]) == list(images.names[number:])
+        order = np.random.default_rng(0).permutation(len(images))
+        batches = list(images.batches(order, 5))
+        pixels, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+        chosen = np.arange(13) if subset == "train" else 13 + np.arange(8)
+        expected = np.concatenate([np.load(array)[chosen] for array in arrays])
+        np.testing.assert_array_equal(pixels, expected[order])
+        np.testing.assert_array_equal(labels, np.tile(chosen % 2, 2)[order])
+
+
+def test_the_loss_must_stay_finite(tiny: Bench) -> None:
+    with pytest.raises(InputError, match=r"epoch 1; lower train.learning_rate .*train.precision to fp32"):
+        tiny.train("diverged", epochs=1, batch_size=2, learning_rate=1e30)
+    assert not tiny.model("diverged").exists()
+
+
+def break_split(folder: Path) -> None:
+    split = folder / "split.csv"
+    split.write_text("\n".join(split.read_text().splitlines()[:-1]))
+
+
+def empty_validation(folder: Path) -> None:
+    split = folder / "split.csv"
+    split.write_text(split.read_text().replace("validation", "test"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: pack_two_colours(folder, "original", train_images=1), "two images at least"),
+        (lambda folder: np.save(folder / "original.npy", np.zeros((3, SIDE, SIDE, 3), np.uint8)), "names 21; run"),
+        (lambda folder: np.save(folder / "original.npy", np.zeros((21, SIDE, SIDE))), "not square RGB images"),
+        (lambda folder: truncate(folder / "original.npy"), "not a whole .npy file"),
+        (
+            lambda folder: (folder / "original.csv").write_text(
+                (folder / "original.csv").read_text().replace("red,of", "green,of")
+            ),
+            "is of class green",
+        ),
+        (break_split, "does not name each image .* once"),
+        (empty_validation, "has no validation images"),
+    ],
+    ids=[
+        "one image",
+        "short array",
+        "no images",
+        "truncated array",
+        "unknown class",
+        "split lacks one",
+        "no validation",
+    ],
+)
+def test_inputs_that_do_not_fit_are_named(tmp_path: Path, damage: Any, message: str) -> None:
+    array, index = pack_two_colours(tmp_path, "original")
+    damage(tmp_path)
+    with pytest.raises(InputError, match=message):
+        Bench(tmp_path, [array], [index]).train("run", epochs=1)
+
+
+def test_learning_rate_rises_and_falls() -> None:
+    rates = [learning_rate(step, 100, 0.01, 0.1) for step in range(100)]
+    assert 0 < rates[0] < rates[9] <= rates[10] <= 0.01
+    assert max(rates) == pytest.approx(0.01, rel=0.01)
+    assert all(later < earlier for earlier, later in pairwise(rates[10:]))
+    assert 0 < rates[-1] < 1e-5
+    assert learning_rate(0, 1, 0.01, 0.0) == pytest.approx(0.01 * 0.5 * (1 + math.cos(math.pi / 2)))
+
+
+def test_augment_reaches_the_eight_symmetries_and_little_else() -> None:
+    """Every augmented image is one of the square's symmetries, in brightness and contrast near its original."""
+    original = torch.randint(60, 200, (1, 8, 8, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    batch = augment(original.expand(200, -1, -1, -1), torch.Generator().manual_seed(1))
+    assert batch.dtype == torch.float32
+    symmetries = [
+        turned for turn in range(4) for turned in (original.rot90(turn, (1, 2)), original.flip(1).rot90(turn, (1, 2)))
+    ]
+    distances = torch.stack([(batch - symmetry.float()).abs().amax(dim=(1, 2, 3)) for symmetry in symmetries])
+    closest = distances.min(dim=0)
+    assert set(closest.indices.tolist()) == set(range(8))
+    assert closest.values.max() < 25
+    assert closest.values.std() > 1
+    repeated = augment(original.expand(200, -1, -1, -1), torch.Generator().manual_seed(1))
+    assert torch.equal(batch, repeated)

@@ -1,0 +1,188 @@
+"""Weights: read from ncnn's format and from .pth files, checked, and described from their tensors."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_networks import rrdbnet
+from wbcsr.errors import InputError
+from wbcsr.files import read_json, sha256
+from wbcsr.weights import ncnn, networks, releases, store
+
+
+def test_the_wheel_gives_x4plus(x4plus: Path) -> None:
+    network, architecture = store.load(x4plus)
+    assert (architecture.name, architecture.scale, architecture.blocks) == ("RRDBNet", 4, 23)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 16_697_987  # RRDBNet-23 with 64 features
+    description = read_json(x4plus.with_suffix(".json"))
+    assert description["sha256"] == sha256(x4plus)
+    assert description["origin_sha256"] == store.WHEEL_SHA256
+
+
+def ncnn_model(folder: Path, weights: np.ndarray, biases: np.ndarray) -> tuple[Path, Path]:
+    """A model of one convolution in ncnn's format; the weights are padded to four bytes, as ncnn pads them."""
+    outputs, _, kernel, _ = weights.shape
+    param, model = folder / "m.param", folder / "m.bin"
+    param.write_text(f"7767517\n1 1\nConvolution c 1 1 in out 0={outputs} 1={kernel} 5=1 6={weights.size}\n")
+    halves = weights.astype("<f2").tobytes()
+    content = struct.pack("<I", ncnn.FP16_TAG) + halves + bytes(-len(halves) % 4) + biases.astype("<f4").tobytes()
+    model.write_bytes(content)
+    return param, model
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 3, 3), (1, 1, 1, 1), (3, 1, 3, 3)])
+def test_ncnn_convolutions(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    weights = np.random.default_rng(0).normal(size=shape).astype(np.float16)
+    biases = np.arange(shape[0], dtype=np.float32)
+    [(found, found_biases)] = ncnn.read_convolutions(*ncnn_model(tmp_path, weights, biases))
+    np.testing.assert_array_equal(found, weights.astype(np.float32))
+    np.testing.assert_array_equal(found_biases, biases)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda content: content[:-1], "truncated"),
+        (lambda content: content[:7], "truncated"),
+        (lambda content: content + b"\0", "1 bytes more"),
+        (lambda content: b"\1" + content[1:], "tag"),
+    ],
+)
+def test_damaged_ncnn_models_are_named(tmp_path: Path, damage, says: str) -> None:
+    param, model = ncnn_model(tmp_path, np.ones((2, 3, 3, 3)), np.zeros(2))
+    model.write_bytes(damage(model.read_bytes()))
+    with pytest.raises(InputError, match=says):
+        ncnn.read_convolutions(param, model)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_rrdbnet_is_found_from_its_tensors(scale: int) -> None:
+    network = rrdbnet(scale=scale, blocks=2)
+    built, architecture = networks.build(network.state_dict())
+    assert architecture == networks.Architecture("RRDBNet", scale, 64, 2, 32, multiple={4: 1, 2: 2, 1: 4}[scale])
+    batch = torch.rand(1, 3, 8, 12)
+    with torch.inference_mode():
+        assert torch.equal(built(batch), network(batch))
+
+
+def test_compact_network_is_found_from_its_tensors() -> None:
+    original = networks.empty_network(networks.Architecture("SRVGGNetCompact", 4, 16, 3, 0, 1))
+    assert networks.build(original.state_dict())[1] == networks.Architecture("SRVGGNetCompact", 4, 16, 3, 0, 1)
+
+
+def without(tensors: networks.Tensors, name: str) -> networks.Tensors:
+    return {key: value for key, value in tensors.items() if key != name}
+
+
+TENSORS = rrdbnet(scale=4, blocks=1).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("tensors", "says"),
+    [
+        ({"layer1.0.conv1.weight": torch.zeros(1)}, "neither RRDBNet nor SRVGGNetCompact"),
+        (without(TENSORS, "conv_hr.bias"), "conv_hr.bias is missing"),
+        ({**TENSORS, "extra": torch.zeros(1)}, "extra is unknown"),
+        ({**TENSORS, "conv_hr.bias": torch.zeros(3)}, "conv_hr.bias has shape"),
+        ({**TENSORS, "conv_hr.bias": torch.full((64,), torch.inf)}, "not finite"),
+    ],
+)
+def test_wrong_tensors_are_named(tensors: networks.Tensors, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        networks.build(tensors)
+
+
+@pytest.mark.parametrize("key", ["params_ema", "params", None])
+def test_a_users_own_file(tmp_path: Path, key: str | None) -> None:
+    path = tmp_path / "own.pth"
+    torch.save({key: TENSORS} if key else TENSORS, path)
+    settings = {"source": "path", "path": str(path), "sha256": sha256(path)}
+    store.fetch("custom", settings, tmp_path / "w.safetensors", tmp_path / "w.json")
+    network, _ = store.load(tmp_path / "w.safetensors")
+    assert torch.equal(network.state_dict()["conv_hr.weight"], TENSORS["conv_hr.weight"])
+    with pytest.raises(InputError, match=r"own\.pth: SHA-256 is"):
+        store.fetch("custom", {**settings, "sha256": "0" * 64}, tmp_path / "v.safetensors", tmp_path / "v.json")
+    assert not (tmp_path / "v.safetensors").exists()
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch executed",)
+
+
+@pytest.mark.parametrize("content", ["code", "truncated", "text"])
+def test_a_file_that_is_no_safe_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "bad.pth"
+    torch.save({"params": Malicious()} if content == "code" else {"params": TENSORS}, path)
+    if content == "truncated":
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif content == "text":
+        path.write_text("<html>404</html>")
+    with pytest.raises(InputError, match=r"bad\.pth: not a file of weights, or not a safe one"):
+        store.read_tensors(path)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A local server that stands in for the release; /broken closes the connection, other names are files or 404."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: object, **keywords: object) -> None:
+            super().__init__(*args, directory=str(tmp_path / "served"), **keywords)
+
+        def do_GET(self) -> None:
+            if self.path == "/broken":
+                self.connection.close()
+            else:
+                super().do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    (tmp_path / "served").mkdir()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("x4.pth", None), ("html.pth", "SHA-256"), ("absent", "HTTPError"), ("broken", "ConnectionError")]
+)
+def test_download(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, name: str, says: str | None
+) -> None:
+    torch.save({"params_ema": TENSORS}, tmp_path / "served" / "x4.pth")
+    (tmp_path / "served" / "html.pth").write_text("<html>sign in</html>")
+    release = replace(
+        releases.RELEASES["RealESRGAN_x4plus"],
+        url=f"{server}/{name}",
+        sha256=sha256(tmp_path / "served" / "x4.pth"),
+    )
+    monkeypatch.setitem(store.RELEASES, "RealESRGAN_x4plus", release)
+    monkeypatch.setattr(store._stream.retry, "sleep", lambda _: None)
+    outputs = tmp_path / "w.safetensors", tmp_path / "w.json"
+    if says is None:
+        assert store.fetch("RealESRGAN_x4plus", {"source": "download"}, *outputs)["origin"] == f"{server}/{name}"
+        return
+    with pytest.raises(InputError, match=says):
+        store.fetch("RealESRGAN_x4plus", {"source": "download"}, *outputs)
+    assert not list(tmp_path.glob("*.pth")) + list(tmp_path.glob("*.safetensors"))
+
+
+def test_which_model_makes_a_scale() -> None:
+    assert releases.model_for_scale(2, "download") == "RealESRGAN_x2plus"
+    assert releases.model_for_scale(2, "wheel") == "RealESRGAN_x4plus"
+    assert releases.model_for_scale(3, "download") == "RealESRGAN_x4plus"
+    assert releases.model_for_scale(4, "path") == "custom"
