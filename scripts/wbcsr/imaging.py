@@ -47,8 +47,8 @@ def decode(content: bytes, name: str) -> np.ndarray:
                 raise InputError(f"{name}: has {frames} frames; give a single image")
             header.load()  # finds truncated data, which OpenCV would fill with grey
             converted = header.convert("RGB") if header.mode in ("CMYK", "YCbCr", "LAB", "HSV") else None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{name}: not a readable image ({str(error).splitlines()[0][:120]})") from error
+    except (UnidentifiedImageError, OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{name}: not a readable image ({' '.join(str(error).split())[:120]})") from error
     if converted is not None:
         pixels = np.asarray(converted)
     else:

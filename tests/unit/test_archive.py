@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from wbcsr.dataset import archive as module
 from wbcsr.dataset.archive import open_archive
 from wbcsr.errors import InputError
@@ -40,9 +39,10 @@ def with_mode(path: Path, mode: int) -> None:
 
 
 def twice(path: Path) -> None:
-    with zipfile.ZipFile(path, "w") as packed, pytest.warns(UserWarning, match="Duplicate name"):
+    with zipfile.ZipFile(path, "w") as packed:
         packed.writestr("TRAIN/A/1.jpg", b"a")
-        packed.writestr("TRAIN/A/1.jpg", b"b")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            packed.writestr("TRAIN/A/1.jpg", b"b")
 
 
 def in_headers(path: Path, offset_local: int, offset_central: int, value: bytes) -> None:
@@ -104,7 +104,9 @@ def test_bad_zip_is_refused_in_one_line(tmp_path: Path, make: Callable[[Path], o
     ("limit", "value", "words"),
     [("MAX_ENTRIES", 2, "has 3 entries"), ("MAX_TOTAL_BYTES", 3000, "unpacks to 3,003 bytes")],
 )
-def test_limits_of_a_whole_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, words: str) -> None:
+def test_limits_of_a_whole_zip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, words: str
+) -> None:
     path = zipped(tmp_path / "archive.zip", GOOD)
     with open_archive(path) as archive:
         assert len(archive.entries) == 3

@@ -46,7 +46,8 @@ class Classifier(ResNet):
     std: Tensor
 
     def __init__(self, classes: int) -> None:
-        super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=classes)
+        # Blocks that start as the identity (Goyal et al. 2017) let random weights learn from few images.
+        super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=classes, zero_init_residual=True)
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
 

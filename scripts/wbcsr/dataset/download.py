@@ -74,7 +74,7 @@ def _pack(folder: Path, path: Path) -> None:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     if not files:
         raise InputError(f"{folder}: kagglehub left no files there; delete the folder and run again")
-    with replacing(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as packed:
+    with replacing(path) as beside, zipfile.ZipFile(beside, "w") as packed:
         for file in files:
             entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), _PACKED_AT)
             entry.external_attr = 0o644 << 16

@@ -36,7 +36,7 @@ MANIFEST_COLUMNS = ["image", "file", "width", "height", "sha256", "input_sha256"
 # File systems hold 255 bytes; what is left is for the endings that later files of the same name get.
 MAX_NAME_BYTES = 200
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
-# Writing waits for the disk, not for a core: in eight threads a whole archive takes a sixth of the time.
+# Writing waits for the disk, not for a core: eight threads took a sixth of one thread's time.
 _WRITERS = 8
 _PROGRESS_LINE = "{desc}: {n_fmt} of {total_fmt} images, {remaining} left"
 
@@ -67,8 +67,8 @@ def ingest(
     rejected). Only files that were taken are compared for copies:
 
     - A file whose bytes also lie in another class is rejected with all its copies, for its label is not known.
-    - Copies within a class are kept, but counted in the log: the study trained and tested on every file of the
-      archive, and without them its numbers of images could not be reproduced.
+    - Copies within a class are kept, but counted in the log: their label is known, and the study took every file
+      of its archive (which holds no exact copies).
 
     Writes the images' bytes unchanged to `<originals>/<partition>/<class>/<file>`, where a file that is there with
     the same SHA-256 stays as it is and an image that no longer belongs is removed; `images_csv` and `rejected_csv`
@@ -312,7 +312,7 @@ def _report(summary: dict[str, int], images: pd.DataFrame) -> None:
         groups = images.groupby(["class", "sha256"])["partition"].nunique()
         log.warning(
             "%d images are exact copies of another one of their class, and %d images lie in both partitions; "
-            "all are kept, as in the study",
+            "all are kept",
             summary["copies"],
             int((groups > 1).sum()),
         )

@@ -297,7 +297,7 @@ class Conditions:
 
     @classmethod
     def drawn(cls, rng: Random) -> Conditions:
-        """Conditions as they vary over the study's photographs."""
+        """Conditions of one photograph, about as varied as the study's."""
         return cls(
             thickness=float(rng.beta(1.0, 2.0)),
             azure=rng.uniform(0.75, 1.1),
@@ -327,10 +327,10 @@ def background(frame: Frame, rng: Random) -> Array:
 def red_cell(plane: Plane, radius: float, pallor: float, rng: Random) -> Array:
     """Haemoglobin of one red cell, 1 in the thick of it.
 
-    The profile is that of Evans and Fung, "Improved measurements of the erythrocyte geometry", Microvasc. Res. 4
-    (1972), as far as `pallor` (0 to 1) says; the rest is the flat disc of a dried cell.
+    As far as `pallor` (0 to 1) says, the dimple is the polynomial of Evans and Fung, "Improved measurements of the
+    erythrocyte geometry", Microvasc. Res. 4 (1972), deepened as by drying; the rest is a flat disc.
     """
-    stretch = 1 + rng.exponential(0.10)
+    stretch = 1 + min(rng.exponential(0.10), 0.35)
     turned = plane.turned(rng.uniform(0, np.pi))
     turned = Plane(turned.x / np.float32(stretch), turned.y * np.float32(stretch), turned.pixel, turned.window)
     distance = _outline(turned, radius, 0.05, rng)
@@ -367,7 +367,7 @@ def red_cells(frame: Frame, white: complex, white_radius: float, conditions: Con
         if crowded or abs(centre - white) < white_radius + 0.93 * radius:
             continue
         centres.append(centre)
-        plane = frame.around(centre.real, centre.imag, 1.5 * radius)
+        plane = frame.around(centre.real, centre.imag, 1.7 * radius)
         if plane.x.size:
             cell_pallor = float(np.clip(pallor + rng.normal(0, 0.25), 0, 1))
             haemoglobin[plane.window] += rng.uniform(0.85, 1.1) * red_cell(plane, radius, cell_pallor, rng)
@@ -413,7 +413,7 @@ def chromatin(plane: Plane, kind: Morphology, rng: Random) -> Array:
 
 
 def vacuoles(plane: Plane, radius: float, count: int, rng: Random) -> Array:
-    """Share of the stain that is missing (h, w): `count` small bubbles with a faint rim, mostly near the edge."""
+    """Share of the stain that is missing (h, w): `count` small bubbles, mostly near the edge."""
     missing = np.zeros_like(plane.x)
     for _ in range(count):
         place = radius * rng.uniform(0.45, 0.9) * np.exp(1j * rng.uniform(0, 2 * np.pi))
@@ -426,7 +426,7 @@ def white_cell(
     plane: Plane, kind: Morphology, radius: float, conditions: Conditions, rng: Random
 ) -> tuple[Array, Array]:
     """Optical density (h, w, 3) of one white cell about the plane's origin, and the share it covers (h, w)."""
-    edge = 0.35 + 12 * kind.roughness
+    edge = 0.35 + 12 * kind.roughness  # µm: a rough outline also fades out more softly
     body = _outline(plane.warped(kind.roughness * 3, 2.0, rng), radius, kind.roughness, rng)
     covered = _covered(body, edge)
     nucleus = kind.nucleus(plane, radius, rng)
@@ -449,7 +449,7 @@ def white_cell(
 def camera(light: Array, frame: Frame, conditions: Conditions, rng: Random) -> Pixels:
     """8-bit photograph of `light` (h, w, 3; 0 to 1): focus, colour fringes, the camera's own sharpening, noise."""
     sharp = _blur(light, conditions.defocus / frame.pixel)
-    # The lens brings blue and red to slightly different magnifications.
+    # The lens brings red and blue to slightly different places, on either side of green.
     fringe = rng.normal(0, 0.05, 2) / frame.pixel
     for channel, sign in ((0, 1), (2, -1)):
         shift = np.array([[1, 0, sign * fringe[0]], [0, 1, sign * fringe[1]]])
@@ -521,7 +521,7 @@ def draw_archive(
     `image_size` is (width, height) in pixels; photographs have twice that. A class named as one of `KINDS` looks
     so, any other takes the kind of its position, round and round. Each partition has photographs of its own; an
     image `_<n>_<m>.jpeg` is copy n of the photograph m, so that copies of one photograph come to stand on both
-    sides of the study's split, as the study's do. One seed gives one file, byte for byte, and what an image shows
+    sides of the paper split, as the study's do. One seed gives one file, byte for byte, and what an image shows
     does not depend on how many others there are.
     """
     size = (2 * image_size[0], 2 * image_size[1])

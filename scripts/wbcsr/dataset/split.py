@@ -19,6 +19,7 @@ def paper_split(
 
     InputError where a class is left without a training or a validation image, or an image is in neither partition.
     """
+    images = images.reset_index(drop=True)
     strange = sorted(set(images["partition"]) - {train_partition, test_partition})
     if strange:
         raise InputError(

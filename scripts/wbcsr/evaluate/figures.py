@@ -10,6 +10,7 @@ import math
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,14 +87,25 @@ def write_figures(
     `splits` are the files <split>.csv, `predictions` and `histories` those of all runs, and `manifests`
     those of all images of all variants; the images lie beside them.
     """
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # whatever the user's own matplotlibrc says
-        matplotlib.rcParams.update(STYLE)
+    with house_style():
         for name, figure in _figures(splits, predictions, histories, manifests, plan):
-            for suffix in (".png", ".svg"):
-                with replacing(Path(folder) / f"{name}{suffix}") as beside:
-                    # Without a date, the same input gives the same bytes.
-                    figure.savefig(beside, metadata={"Date": None} if suffix == ".svg" else None)
+            save_figure(figure, folder, name)
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw and save in the one style of all figures, whatever the user's own matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def save_figure(figure: Figure, folder: str | Path, name: str) -> None:
+    """Write `<name>.png` and `<name>.svg` into `folder`, without a date in them."""
+    for suffix, metadata in ((".png", None), (".svg", {"Date": None})):
+        with replacing(Path(folder) / f"{name}{suffix}") as beside:
+            figure.savefig(beside, metadata=metadata)
 
 
 def _figures(
@@ -368,6 +380,8 @@ def draw_accuracies(arms: list[Arm], plan: Plan) -> Figure:
         panel.xaxis.set_major_locator(MaxNLocator(5))
         if len(plan.splits) > 1:
             panel.set_title(f"split {split}", loc="left")
+    low, high = panels[0].get_xlim()
+    panels[0].set_xlim(max(low, -0.01), min(high, 1.01))
     keys = [
         Line2D([], [], color=colour, marker=mark, markersize=4, label=subset)
         for subset, (colour, mark, _) in _SUBSET_MARKS.items()

@@ -28,7 +28,6 @@ _LATEX = str.maketrans(
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
-        '"': r"\textquotedbl{}",
         **{character: "\\" + character for character in "&%$#_{}"},
         # Not every LaTeX set-up knows these characters outside of mathematics.
         "−": "$-$",
@@ -307,7 +306,8 @@ def _latex(table: Table) -> str:
             rf"\label{{tab:{table.name}}}",
             # Shrinks a table that is wider than the text, and leaves the others alone.
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            *lines,
+            *lines[:-1],
+            lines[-1] + "%",
             "}",
             *([rf"\par\smallskip{{\footnotesize {latex_text(table.note)}\par}}"] if table.note else []),
             r"\end{table}",

@@ -12,15 +12,16 @@ import yaml
 
 from wbcsr.config import Config
 from wbcsr.errors import InputError
-from wbcsr.evaluate import variant_label
+from wbcsr.evaluate import SUBSETS, variant_label
 from wbcsr.files import read_csv, read_json
-from wbcsr.report.wording import counted
 
 SPLIT_RULES = {
-    "paper": "as in the study: of each class of the training partition the first files in sorted order are the validation "
-    "images ({validation_fraction:.0%}, rounded down), the others the training images; the test partition is the test subset",
+    "paper": "as in the study: of each class of the training partition the first {validation_fraction:.0%} of the "
+    "files in sorted order, rounded down, are the validation images and the others the training images; the test "
+    "partition is the test subset",
     "by_source": "images of one source are in one subset, so no validation image has a copy among the training images",
 }
+INITIAL_WEIGHTS = {"imagenet": "ImageNet weights", "random": "random weights"}
 REASONS_SHOWN = 30
 
 
@@ -31,18 +32,22 @@ def settings(config: Config, records: list[dict[str, Any]]) -> list[tuple[str, s
     sizes = {record["wildcards"]["split"]: record["images"] for record in records if record["rule"] == "split_dataset"}
     pairs = [
         ("Archive", dataset["archive"] + (f", the first {limit} images of each partition and class" if limit else "")),
-        ("Variants", ", ".join(variant_label(name) for name in config["variants"]) + (", dual" if config["dual"] else "")),
+        (
+            "Variants",
+            ", ".join(variant_label(name) for name in config["variants"]) + (", dual" if config["dual"] else ""),
+        ),
     ]
     for split in config["splits"]:
         rule = SPLIT_RULES.get(split, "").format(**config)
-        counts = [f"{sum(by_class.values()):,} {subset}" for subset, by_class in sizes.get(split, {}).items()]
+        counts = [f"{sum(sizes[split][subset].values()):,} {subset}" for subset in ("train", *SUBSETS)]
         pairs.append((f"Split {split}", "; ".join(filter(None, [rule, " · ".join(counts)]))))
     pairs += [
         ("Seeds", ", ".join(map(str, config["seeds"]))),
         (
             "Classifier",
-            f"ResNet-50 from {train['init']} weights, {train['input_size']} × {train['input_size']} pixels, "
-            f"{counted(train['epochs'], 'epoch')}, batches of {train['batch_size']}, "
+            f"ResNet-50 from {INITIAL_WEIGHTS.get(train['init'], train['init'])}, "
+            f"{train['input_size']} × {train['input_size']} pixels, {train['epochs']} epochs, "
+            f"batches of {train['batch_size']}, "
             f"highest learning rate {train['learning_rate']:g}",
         ),
     ]
@@ -71,7 +76,7 @@ def describe_weights(paths: Iterable[Path]) -> list[dict[str, str]]:
     described = []
     for record in read_records(paths, ["model", "architecture", "origin", "origin_sha256", "sha256"]):
         architecture = record["architecture"]
-        name = f"{architecture['name']} ×{architecture['scale']}, {counted(architecture['blocks'], 'block')}"
+        name = f"{architecture['name']} ×{architecture['scale']}, {architecture['blocks']} blocks"
         texts = ("model", "origin", "origin_sha256", "sha256")
         described.append({**{key: str(record[key]) for key in texts}, "architecture": name})
     return described
@@ -88,9 +93,13 @@ def describe_engines(paths: Iterable[Path], records: list[dict[str, Any]]) -> li
     described = []
     for path, engine in zip(paths, read_records(paths, keys), strict=True):
         speeds = [
-            _speed(record) for record in records if engine["weights_sha256"] in record.get("upscaling", {}).get("enlarger", "")
+            _speed(record)
+            for record in records
+            if engine["weights_sha256"] in record.get("upscaling", {}).get("enlarger", "")
         ]
-        described.append({"model": path.parent.name, **{key: str(engine[key]) for key in keys}, "speed": _median(speeds)})
+        described.append(
+            {"model": path.parent.name, **{key: str(engine[key]) for key in keys}, "speed": _median(speeds)}
+        )
     return described
 
 
@@ -99,10 +108,10 @@ def stages(records: list[dict[str, Any]]) -> list[dict[str, str]]:
 
     `speed` is the median of the images a second, over the jobs that tell it.
     """
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    groups: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for record in sorted(records, key=lambda record: str(record["started"])):
         wildcards = record["wildcards"]
-        groups[record["rule"], wildcards.get("training", wildcards.get("variant", ""))].append(record)
+        groups[record["rule"]][wildcards.get("training", wildcards.get("variant", ""))].append(record)
     return [
         {
             "rule": rule,
@@ -113,7 +122,8 @@ def stages(records: list[dict[str, Any]]) -> list[dict[str, str]]:
             "speed": _median([_speed(job) for job in jobs]),
             "device": "; ".join(dict.fromkeys(filter(None, map(_device, jobs)))),
         }
-        for (rule, variant), jobs in groups.items()
+        for rule, by_variant in groups.items()
+        for variant, jobs in by_variant.items()
     ]
 
 
@@ -121,7 +131,7 @@ def machines(records: list[dict[str, Any]]) -> list[str]:
     """Each kind of machine that jobs ran on, in words."""
     return list(
         dict.fromkeys(
-            f"{machine['processor']}, {counted(machine['cores'], 'core')}, {machine['system']}"
+            f"{machine['processor']}, cores: {machine['cores']}, {machine['system']}"
             for machine in (record["machine"] for record in records)
         )
     )

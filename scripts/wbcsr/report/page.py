@@ -72,6 +72,7 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "drawn": wording.is_drawn(config),
         "answer": wording.answer(comparison, plan.enhanced, config),
         "comparison": tables.comparison_table(comparison, plan),
+        "f1_scores": tables.f1_table(comparison, plan),
         "accuracy": figures.picture("accuracy", "Accuracy of every training variant with its 95\u00a0% interval."),
         "tables": tables.study_tables(results, plan),
         "photographs": photographs,
@@ -87,7 +88,6 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "versions": method.versions(records),
         "rejected": method.rejections(inputs.rejected),
         "limitations": wording.limitations(plan.enhanced, config),
+        "licences": wording.licences(plan.enhanced, config),
         "study": study,
-        "has_photographs": dataset["photographs"] is not None,
-        "weights_source": config["weights"]["source"],
     }

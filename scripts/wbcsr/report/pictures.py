@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from PIL import Image
 
 from wbcsr.config import Config, training_variants
 from wbcsr.errors import InputError
-from wbcsr.evaluate import SUBSETS, class_labels, confusion_name, figures, variant_label
+from wbcsr.evaluate import SUBSETS, class_labels, confusion_name, variant_label
+from wbcsr.evaluate import figures as drawing
 from wbcsr.evaluate.scores import Plan
 from wbcsr.imaging import encode_png, read_image, to_rgb8
 
@@ -32,7 +33,7 @@ class Figures:
         self.paths = {(path.stem, path.suffix): path for path in paths}
 
     def picture(self, name: str, caption: str) -> Picture:
-        """A figure as `name`, `caption` and `source`: a chart as SVG, photographs as JPEG of at most `WIDEST` pixels."""
+        """A figure as `name`, `caption` and `source`: a chart is SVG, photographs are JPEG."""
         suffix = ".png" if name in PHOTOGRAPHIC else ".svg"
         path = self.paths.get((name, suffix))
         if path is None:
@@ -52,7 +53,9 @@ def study_figures(figures: Figures, plan: Plan) -> tuple[list[Picture], list[Pic
         if variant:
             label = variant_label(variant)
             for number, quantity in zip(numbers, ("Accuracy", "Loss"), strict=True):
-                caption = f"Figure {number}. {quantity} over the epochs of training, {label} images, split {plan.splits[0]}."
+                caption = (
+                    f"Figure {number}. {quantity} over the epochs of training, {label} images, split {plan.splits[0]}."
+                )
                 charts.append(figures.picture(f"fig{number}", caption))
     return photographs, charts
 
@@ -61,7 +64,7 @@ def confusion_figures(figures: Figures, config: Config) -> list[dict[str, Any]]:
     """The confusion matrices in groups of one split and subset: `title` and `pictures`."""
     return [
         {
-            "title": f"{subset.capitalize()} images, split {split}",
+            "title": f"{subset} images, split {split}",
             "pictures": [
                 figures.picture(
                     confusion_name(split, trained_on, tested_on, subset),
@@ -84,12 +87,19 @@ def examples(manifests: Iterable[Path], plan: Plan) -> list[dict[str, Any]]:
     """
     if plan.enhanced is None:
         return []
-    images = figures.read_manifests(manifests)
-    cells = figures.choose_cells(images, plan)
-    shown = []
-    for label, views in zip(class_labels(plan.classes), figures.fields_of_view(cells, images, plan), strict=True):
-        shown.append({"label": label, "views": [_view(variant, pixels) for variant, pixels in views.items()]})
-    return shown
+    images = drawing.read_manifests(manifests)
+    cells = drawing.choose_cells(images, plan)
+    bicubic = next((variant for variant in plan.variants if variant.startswith("bicubic")), None)
+    variants = list(dict.fromkeys(variant for variant in ("original", bicubic, plan.enhanced) if variant))
+    field = round(1.2 * max(max(cell.box[2:]) for cell in cells.values()))
+    field = min(field, *(side for cell in cells.values() for side in cell.pixels.shape[:2]))
+    return [
+        {
+            "label": label,
+            "views": [_view(variant, drawing._field_of_view(cell, field, images, variant)) for variant in variants],
+        }
+        for label, cell in zip(class_labels(plan.classes), cells.values(), strict=True)
+    ]
 
 
 def _view(variant: str, pixels: np.ndarray) -> Picture:
@@ -103,7 +113,7 @@ def data_uri(kind: str, content: bytes) -> str:
 
 
 def _photograph(pixels: np.ndarray) -> str:
-    """An image of the kinds of `wbcsr.imaging` as JPEG of at most `WIDEST` pixels' width."""
+    """An image of the kinds of `wbcsr.imaging` as a JPEG of at most `WIDEST` pixels in width."""
     image = Image.fromarray(to_rgb8(pixels))
     if image.width > WIDEST:
         image = image.resize((WIDEST, round(image.height * WIDEST / image.width)), Image.Resampling.LANCZOS)

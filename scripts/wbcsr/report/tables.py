@@ -1,14 +1,14 @@
 """The report's tables of results: the comparison, and the study's Tables 2 to 6 with its values beside ours.
 
-A table is a dictionary: `id`, `caption` and `note` (text), `head` (the heading of the first column), `groups` (pairs of a
-heading and the number of columns under it, from the second column on; empty without such headings), `columns` (heading,
-and whether it is the study's), `texts` (how many columns after the first hold words), and `bodies`: blocks of rows under
-a title, which may be empty. A table without columns has nothing to show, and its note says why.
+A table is a dictionary: `id`, `caption` and `note` (text), `head` (the heading of the first column), `groups` (pairs
+of a heading and the number of columns under it, from the second column on; empty without such headings), `columns`
+(heading, and whether it is the study's), `texts` (how many columns after the first hold words), and `bodies`: blocks
+of rows under a title, which may be empty. A table without columns has nothing to show, and its note says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -63,44 +63,65 @@ def read_tables(paths: Iterable[Path]) -> dict[str, pd.DataFrame]:
 def comparison_table(comparison: pd.DataFrame, plan: Plan) -> Table:
     """The comparison: a block of rows for each split and subset."""
     known = bool(comparison["study_accuracy"].notna().any())
-    headings = ["Tested on", "Accuracy", "95\u00a0% interval", "SD", "Runs", "Macro F1", "Difference"]
-    columns = [_column(heading) for heading in headings] + [_column("Study", study=True)] * known
-    labels = class_labels(plan.classes)
-    bodies = []
-    for split in plan.splits:
-        for subset in SUBSETS:
-            arms = comparison[(comparison["split"] == split) & (comparison["subset"] == subset)]
-            if not arms.empty:
-                title = f"{subset.capitalize()}: {arms['images'].iloc[0]:,} images, split {split}"
-                rows = [_row(variant_label(arm["trained_on"]), _arm(arm, plan, known)) for _, arm in arms.iterrows()]
-                bodies.append({"title": title, "rows": rows})
+    headings = ["Tested on", "Accuracy", "95\u00a0% interval", "Difference", "SD", "Runs"]
+
+    def cells(arm: pd.Series) -> list[str]:
+        reference = arm["trained_on"] == arm["tested_on"] == "original"
+        return [
+            variant_label(arm["tested_on"]),
+            wording.percent(arm["accuracy"]),
+            wording.interval(arm["accuracy_low"], arm["accuracy_high"]),
+            "reference" if reference else wording.points(arm["difference_to_original"]),
+            "" if pd.isna(arm["accuracy_sd"]) else f"{100 * arm['accuracy_sd']:.1f}",
+            _count(arm["runs"]),
+            *["" if pd.isna(arm["study_accuracy"]) else wording.percent(arm["study_accuracy"])] * known,
+        ]
+
     return {
         "id": "comparison-table",
         "caption": "Accuracy of every training variant, on images that it was not trained on",
         "head": "Trained on",
-        "groups": [("", len(columns)), ("F1 score", len(labels))],
-        "columns": columns + [_column(label) for label in labels],
+        "groups": [],
+        "columns": [_column(heading) for heading in headings] + [_column("Study", study=True)] * known,
         "texts": 1,
-        "bodies": bodies,
-        "note": "Accuracy and F1 scores: mean over the runs, one for each seed; SD: standard deviation over them. "
-        "Interval: Wilson’s, of the mean accuracy over the images. Difference: percentage points to training and "
-        "testing on original images of the same split and subset.",
+        "bodies": _blocks(comparison, plan, cells),
+        "note": "Accuracy: mean over the runs, one for each seed; SD: their standard deviation in points. Interval: "
+        "Wilson’s, of the mean over the images. Difference: points to training and testing on original images of "
+        "the same split and subset.",
     }
 
 
-def _arm(arm: pd.Series, plan: Plan, known: bool) -> list[str]:
-    reference = arm["trained_on"] == arm["tested_on"] == "original"
-    return [
-        variant_label(arm["tested_on"]),
-        wording.percent(arm["accuracy"]),
-        wording.interval(arm["accuracy_low"], arm["accuracy_high"]),
-        wording.percent(arm["accuracy_sd"]),
-        _count(arm["runs"]),
-        _ratio(arm["macro_f1"]),
-        "reference" if reference else wording.points(arm["difference_to_original"]),
-        *[wording.percent(arm["study_accuracy"])] * known,
-        *(_ratio(arm[f"f1_{name}"]) for name in plan.classes),
-    ]
+def f1_table(comparison: pd.DataFrame, plan: Plan) -> Table:
+    """The mean F1 scores of the comparison: macro, and of each class."""
+    headings = ["Tested on", "Macro", *class_labels(plan.classes)]
+    measures = ["macro_f1", *(f"f1_{name}" for name in plan.classes)]
+    return {
+        "id": "f1-table",
+        "caption": "F1 score of each class",
+        "head": "Trained on",
+        "groups": [],
+        "columns": [_column(heading) for heading in headings],
+        "texts": 1,
+        "bodies": _blocks(
+            comparison,
+            plan,
+            lambda arm: [variant_label(arm["tested_on"]), *(f"{arm[measure]:.3f}" for measure in measures)],
+        ),
+        "note": "Mean over the runs. Macro: the plain mean over the classes.",
+    }
+
+
+def _blocks(comparison: pd.DataFrame, plan: Plan, cells: Callable[[pd.Series], list[str]]) -> list[dict[str, Any]]:
+    """A block for each split and subset, and in it a row for each arm."""
+    blocks = []
+    for split in plan.splits:
+        for subset in SUBSETS:
+            arms = comparison[(comparison["split"] == split) & (comparison["subset"] == subset)]
+            if not arms.empty:
+                rows = [_row(variant_label(arm["trained_on"]), cells(arm)) for _, arm in arms.iterrows()]
+                title = f"{subset.capitalize()}: {arms['images'].iloc[0]:,} images, split {split}"
+                blocks.append({"title": title, "rows": rows})
+    return blocks
 
 
 def study_tables(tables: dict[str, pd.DataFrame], plan: Plan) -> list[Table]:
@@ -144,7 +165,9 @@ def scores_table(name: str, scores: pd.DataFrame, variant: str | None, plan: Pla
     matrix = _published_matrix(variant, plan)
     published = None if matrix is None else _published_scores(matrix)
     rows = []
-    for number, (label, (_, row)) in enumerate(zip([*class_labels(plan.classes), *AVERAGES], scores.iterrows(), strict=True)):
+    for number, (label, (_, row)) in enumerate(
+        zip([*class_labels(plan.classes), *AVERAGES], scores.iterrows(), strict=True)
+    ):
         cells = []
         for measure in MEASURES:
             show = _count if measure == "support" else _ratio
@@ -162,7 +185,7 @@ def scores_table(name: str, scores: pd.DataFrame, variant: str | None, plan: Pla
 
 def confusion_table(name: str, matrix: pd.DataFrame, variant: str | None, plan: Plan) -> Table:
     """Tables 5 and 6: the confusion matrix; `right` of a row are the numbers of its cells on the diagonal."""
-    table = _empty(name, f"Confusion matrix{_of(variant)}: rows actual, columns predicted", "Actual")
+    table = _empty(name, f"Confusion matrix{_of(variant)}", "Actual")
     if variant is None:
         return table
     published = _published_matrix(variant, plan)
@@ -178,7 +201,7 @@ def confusion_table(name: str, matrix: pd.DataFrame, variant: str | None, plan: 
         **table,
         "groups": _sides(len(labels), 0 if published is None else len(labels)),
         "bodies": [{"title": "", "rows": rows}],
-        "note": _first_training(plan),
+        "note": f"Rows actual, columns predicted. {_first_training(plan)}",
     }
 
 

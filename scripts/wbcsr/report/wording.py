@@ -127,7 +127,8 @@ def is_drawn(config: Config) -> bool:
 
 def subject(config: Config) -> str:
     """What the images show, as far as the names of the classes tell."""
-    return "white blood cells" if {name.upper() for name in config["dataset"]["classes"]} <= set(study.CLASSES) else "images"
+    known = {name.upper() for name in config["dataset"]["classes"]} <= set(study.CLASSES)
+    return "white blood cells" if known else "images"
 
 
 def answer(comparison: pd.DataFrame, enhanced: str | None, config: Config) -> dict[str, Any]:
@@ -200,7 +201,11 @@ def _headline(asked: Result, original: Result, found: Difference) -> str:
 
 def _certainty(asked: Result, original: Result, found: Difference) -> str:
     ends = f"{points(found.low)} to {points(found.high)} points"
-    side = {"higher": "lies above zero", "lower": "lies below zero", "unclear": "includes zero"}[found.verdict]
+    side = {
+        "higher": "lies above zero",
+        "lower": "lies below zero",
+        "unclear": "includes zero, so chance may have made it",
+    }[found.verdict]
     overlap = asked.low <= original.high and original.low <= asked.high
     return (
         f"The 95\u00a0% interval of the difference, {ends}, {side}; the intervals of the two accuracies, "
@@ -218,7 +223,7 @@ def _study(asked: Result, original: Result, found: Difference, config: Config) -
         f"{_gap(published)}."
     )
     if is_drawn(config):
-        return told
+        return f"{told} Those were real cells, so the numbers cannot be compared."
     if found.verdict == "unclear":
         return f"{told} This run neither confirms nor contradicts it."
     same = (found.value > 0) == (published > 0)
@@ -233,8 +238,9 @@ def _control(asked: Result, control: Result) -> str:
         "unclear": f"{variant_label(asked.tested_on)} does not differ clearly from that",
     }[found.verdict]
     return (
-        f"Enlarged by plain interpolation ({variant_label(control.tested_on)}), {percent(control.accuracy)} were right; "
-        f"{compared} ({points(found.value)} points, 95\u00a0% interval {points(found.low)} to {points(found.high)})."
+        f"Enlarged by plain interpolation ({variant_label(control.tested_on)}), {percent(control.accuracy)} were "
+        f"right; {compared} ({points(found.value)} points, 95\u00a0% interval {points(found.low)} to "
+        f"{points(found.high)})."
     )
 
 
@@ -262,18 +268,19 @@ def _cautions(original: Result, asked: Result | None, config: Config) -> list[st
     if original.runs == 1:
         cautions.append("Each accuracy comes from one training; how much another seed would change it is not known.")
     else:
-        spreads = [percent(result.spread) for result in (asked, original) if result]
-        which = " (enlarged) and ".join(spreads) + (" (original)" if asked else "")
+        which = f"{100 * original.spread:.1f} points"
+        if asked:
+            which += f" on original and {100 * asked.spread:.1f} on enlarged images"
         cautions.append(
-            f"Each accuracy is the mean of {counted(original.runs, 'training')} that differ in their seed; their standard "
-            f"deviation is {which}. The intervals count the images, not the seeds."
+            f"Each accuracy is the mean of {counted(original.runs, 'training')} that differ in their seed; their "
+            f"standard deviation is {which}. The intervals count the images, not the seeds."
         )
     cautions.append(_sources(config))
     half = (original.high - original.low) / 2
     if half > WIDE:
         cautions.append(
-            f"The images are few: with {original.images:,} of them one image more or less is {100 / original.images:.1f} "
-            f"points, and an accuracy is known to about ±{100 * half:.0f} points."
+            f"The images are few: with {original.images:,} of them one image more or less is "
+            f"{100 / original.images:.1f} points, and an accuracy is known to about ±{100 * half:.0f} points."
         )
     return cautions
 
@@ -301,14 +308,13 @@ def limitations(enhanced: str | None, config: Config) -> list[str]:
     found = []
     if is_drawn(config):
         found.append(
-            "The cells are drawn by a program after textbook descriptions. They show that the workflow runs from end to "
-            "end; nothing about real cells follows from them."
+            "The cells are drawn by a program. They show that the workflow runs from end to end; "
+            "nothing about real cells follows from them."
         )
     if enhanced:
         found.append(
-            f"Every image is resized to {side} × {side} pixels for the classifier, enlarged ones too. So the comparison "
-            "is between images of the same size that were resampled in different ways, and detail finer than that is lost "
-            "to both."
+            f"Every image is resized to {side} × {side} pixels for the classifier, enlarged ones too. So images of one "
+            "size are compared that were resampled in different ways; detail finer than that reaches no classifier."
         )
     if enhanced and enhanced.startswith("realesrgan"):
         found.append(
@@ -325,4 +331,22 @@ def limitations(enhanced: str | None, config: Config) -> list[str]:
         "One architecture with one set of training settings, one data set: others may answer differently. "
         "Nothing here is fit for diagnosis."
     )
+    return found
+
+
+def licences(enhanced: str | None, config: Config) -> list[str]:
+    """Under what terms the images and the weights stand, as far as the configuration tells."""
+    if is_drawn(config):
+        found = ["Images: drawn by this project."]
+    elif {name.upper() for name in config["dataset"]["classes"]} == set(study.CLASSES):
+        found = [f"Images: Kaggle, “Blood Cell Images” ({config['dataset']['kaggle']}), MIT."]
+    else:
+        found = [f"Images: your own, from {config['dataset']['archive']}; their terms are not known here."]
+    if enhanced and enhanced.startswith("realesrgan"):
+        own = config["weights"]["source"] == "path"
+        found.append(
+            "Weights: a file of your own; its terms are not known here."
+            if own
+            else "Weights: Real-ESRGAN (Xintao Wang and others), BSD-3-Clause."
+        )
     return found

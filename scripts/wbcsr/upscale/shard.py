@@ -17,6 +17,7 @@ from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -105,7 +106,7 @@ def enlarge_shard(
                 results = _enlarge_by_kind(enlarger, images.result())
                 encoding.append(
                     [
-                        pool.submit(_write, row, result, manifest.parent)
+                        pool.submit(_write, row, result, ledger)
                         for row, result in zip(current, results, strict=True)
                         if row.image not in done
                     ]
@@ -114,7 +115,6 @@ def enlarge_shard(
             while len(encoding) > AHEAD or (batch is None and not decoded and encoding):
                 for future in encoding.popleft():
                     entry = future.result()
-                    ledger.add(entry)
                     done[entry.image] = entry
                     progress.update()
     seconds = time.perf_counter() - started
@@ -163,10 +163,10 @@ def _enlarge_by_kind(enlarger: Enlarger, images: list[np.ndarray]) -> list[np.nd
     return [result for result in results if result is not None]
 
 
-def _write(row: Any, pixels: np.ndarray, folder: Path) -> Entry:
+def _write(row: Any, pixels: np.ndarray, ledger: _Ledger) -> Entry:
     content = imaging.encode_png(pixels)
-    write_bytes(folder / row.target, content)
-    return Entry(
+    write_bytes(ledger.path.with_name(row.target), content)
+    entry = Entry(
         image=row.image,
         file=row.target,
         width=pixels.shape[1],
@@ -174,6 +174,8 @@ def _write(row: Any, pixels: np.ndarray, folder: Path) -> Entry:
         sha256=hashlib.sha256(content).hexdigest(),
         input_sha256=row.sha256,
     )
+    ledger.add(entry)
+    return entry
 
 
 class _Ledger:
@@ -182,6 +184,7 @@ class _Ledger:
     def __init__(self, manifest: Path, identity: str) -> None:
         self.path = manifest.with_name(f".{manifest.stem}.ledger")
         self.identity = identity
+        self._lock = Lock()
 
     def finished(self, rows: pd.DataFrame) -> dict[str, Entry]:
         """The entries of earlier runs that still hold: same input, same enlarger, and the file as it was written."""
@@ -189,7 +192,7 @@ class _Ledger:
             return {}
         inputs = dict(zip(rows["image"], rows["sha256"], strict=True))
         found: dict[str, Entry] = {}
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in filter(None, self.path.read_text(encoding="utf-8").splitlines()):
             try:
                 record = json.loads(line)
                 identity, entry = record["identity"], Entry(**record["entry"])
@@ -208,9 +211,11 @@ class _Ledger:
         return self
 
     def add(self, entry: Entry) -> None:
-        # The newline goes first: what a killed run left of a line cannot spoil this one.
-        self._file.write("\n" + json.dumps({"identity": self.identity, "entry": asdict(entry)}, ensure_ascii=False))
-        self._file.flush()
+        line = json.dumps({"identity": self.identity, "entry": asdict(entry)}, ensure_ascii=False)
+        with self._lock:
+            # The newline goes first: what a killed run left of a line cannot spoil this one.
+            self._file.write("\n" + line)
+            self._file.flush()
 
     def __exit__(self, *_: object) -> None:
         self._file.close()

@@ -71,14 +71,15 @@ class SuperResolution:
 
     def _run(self, pieces: list[np.ndarray]) -> list[np.ndarray]:
         """Run the engine on pieces of one shape (h, w, 3) float32; gives (h * scale, w * scale, 3) float32 each."""
-        if self.engine.shape:  # a compiled engine takes whole batches only
-            pieces = pieces + [np.zeros_like(pieces[0])] * (self.batch_size - len(pieces))
-        batch = torch.from_numpy(np.stack(pieces)).permute(0, 3, 1, 2)
+        # A compiled engine takes whole batches only.
+        padding = [np.zeros_like(pieces[0])] * (self.batch_size - len(pieces) if self.engine.shape else 0)
+        batch = torch.from_numpy(np.stack(pieces + padding)).permute(0, 3, 1, 2)
         with torch.inference_mode():
             output = self.engine.run(
                 batch.to(self.engine.device, self.engine.dtype, memory_format=self.engine.memory_format)
             )
-            return list(output.float().clamp_(0, 1).permute(0, 2, 3, 1).contiguous().cpu().numpy())
+            real = output[: len(pieces)].float().clamp_(0, 1)
+            return list(real.permute(0, 2, 3, 1).contiguous().cpu().numpy())
 
     def _to_scale(self, result: np.ndarray, image: np.ndarray) -> np.ndarray:
         if self.scale == self.engine.scale:

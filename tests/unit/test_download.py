@@ -1,0 +1,188 @@
+"""Downloading from Kaggle. kagglehub and the network are fakes here: nothing leaves the machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import requests
+from wbcsr.dataset.archive import open_archive
+from wbcsr.dataset.download import download_archive
+from wbcsr.errors import InputError
+
+FILES = {"images/TRAIN/A/1.jpeg": b"one", "images/TEST/A/1.jpeg": b"two", "labels.csv": b"a,b\n"}
+
+
+class UnauthenticatedError(Exception):
+    """Stands for kagglehub.exceptions.UnauthenticatedError."""
+
+
+class CredentialError(Exception):
+    """Stands for kagglehub.exceptions.CredentialError."""
+
+
+class DataCorruptionError(Exception):
+    """Stands for kagglehub.exceptions.DataCorruptionError."""
+
+
+class FakeKaggle:
+    """A fake kagglehub: each call raises the next of `failures`, or gives the folder of the unpacked data set."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.failures: list[Exception] = []
+        self.calls: list[str] = []
+        self.waits: list[float] = []
+        for name, content in FILES.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+
+    def dataset_download(self, handle: str) -> str:
+        self.calls.append(handle)
+        if self.failures:
+            raise self.failures.pop(0)
+        return str(self.folder)
+
+
+@pytest.fixture
+def kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKaggle:
+    fake = FakeKaggle(tmp_path / "cache" / "versions" / "6")
+    package, exceptions = ModuleType("kagglehub"), ModuleType("kagglehub.exceptions")
+    for error in (UnauthenticatedError, CredentialError, DataCorruptionError):
+        setattr(exceptions, error.__name__, error)
+    package.dataset_download = fake.dataset_download  # type: ignore[attr-defined]
+    package.exceptions = exceptions  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "kagglehub", package)
+    monkeypatch.setitem(sys.modules, "kagglehub.exceptions", exceptions)
+    monkeypatch.setattr(time, "sleep", fake.waits.append)
+    return fake
+
+
+def status(code: int) -> requests.HTTPError:
+    response = requests.Response()
+    response.status_code = code
+    return requests.HTTPError(f"{code} Client Error.\n\nMore lines, as kagglehub writes them.", response=response)
+
+
+def test_packs_what_was_downloaded(kaggle: FakeKaggle, tmp_path: Path) -> None:
+    path = tmp_path / "data" / "archive.zip"
+    download_archive("owner/name", path)
+    assert kaggle.calls == ["owner/name"]
+    with open_archive(path) as archive:
+        assert {name: archive.read(name) for name in archive.entries} == FILES
+    with zipfile.ZipFile(path) as packed:
+        assert {entry.compress_type for entry in packed.infolist()} == {zipfile.ZIP_STORED}
+
+
+def test_the_same_files_give_the_same_archive(kaggle: FakeKaggle, tmp_path: Path) -> None:
+    download_archive("owner/name", tmp_path / "1.zip")
+    for file in kaggle.folder.rglob("*.jpeg"):
+        os.utime(file, (1e9, 1e9))
+    download_archive("owner/name", tmp_path / "2.zip")
+    assert (tmp_path / "1.zip").read_bytes() == (tmp_path / "2.zip").read_bytes()
+
+
+PASSING: list[Callable[[], Exception]] = [
+    lambda: requests.ConnectionError("name resolution failed"),
+    lambda: requests.ReadTimeout("read timed out"),
+    lambda: requests.exceptions.ChunkedEncodingError("connection broken"),
+    lambda: DataCorruptionError("MD5 differs"),
+    lambda: status(500),
+    lambda: status(503),
+    lambda: status(429),
+]
+
+
+@pytest.mark.parametrize("failure", PASSING)
+def test_what_may_pass_is_tried_again(kaggle: FakeKaggle, tmp_path: Path, failure: Callable[[], Exception]) -> None:
+    kaggle.failures = [failure(), failure()]
+    download_archive("owner/name", tmp_path / "archive.zip")
+    assert len(kaggle.calls) == 3
+    assert kaggle.waits == [2, 4]
+    assert (tmp_path / "archive.zip").is_file()
+
+
+@pytest.mark.parametrize("failure", PASSING)
+def test_three_failures_are_enough(kaggle: FakeKaggle, tmp_path: Path, failure: Callable[[], Exception]) -> None:
+    kaggle.failures = [failure() for _ in range(4)]
+    with pytest.raises(InputError) as caught:
+        download_archive("owner/name", tmp_path / "archive.zip")
+    assert len(kaggle.calls) == 3
+    check_advice(caught.value, tmp_path / "archive.zip")
+    assert not (tmp_path / "archive.zip").exists()
+
+
+def check_advice(error: InputError, path: Path) -> None:
+    assert f"https://www.kaggle.com/datasets/owner/name by hand and save it as {path}" in str(error)
+    assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (status(401), "create a token on Kaggle's account page"),
+        (status(403), "create a token on Kaggle's account page"),
+        (UnauthenticatedError("User is not authenticated"), "create a token on Kaggle's account page"),
+        (CredentialError("bad\ncredentials"), "create a token on Kaggle's account page"),
+        (
+            ValueError("Invalid Kaggle credentials file at kaggle.json"),
+            "Invalid Kaggle credentials file at kaggle.json",
+        ),
+        (ValueError(""), "ValueError"),
+        (zipfile.BadZipFile("File is not a zip file"), "File is not a zip file"),
+    ],
+)
+def test_what_a_user_must_mend_is_said_at_once(
+    kaggle: FakeKaggle, tmp_path: Path, failure: Exception, words: str
+) -> None:
+    kaggle.failures = [failure]
+    with pytest.raises(InputError) as caught:
+        download_archive("owner/name", tmp_path / "archive.zip")
+    assert len(kaggle.calls) == 1
+    assert words in str(caught.value)
+    check_advice(caught.value, tmp_path / "archive.zip")
+
+
+def test_unknown_data_set(kaggle: FakeKaggle, tmp_path: Path) -> None:
+    kaggle.failures = [status(404)]
+    with pytest.raises(InputError, match=r"Kaggle has no data set 'owner/nmae'; correct dataset\.kaggle"):
+        download_archive("owner/nmae", tmp_path / "archive.zip")
+
+
+def test_defects_are_not_taken_for_the_users_mistakes(kaggle: FakeKaggle, tmp_path: Path) -> None:
+    kaggle.failures = [RuntimeError("a defect")]
+    with pytest.raises(RuntimeError, match="a defect"):
+        download_archive("owner/name", tmp_path / "archive.zip")
+
+
+def test_without_kagglehub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kagglehub", None)
+    with pytest.raises(InputError, match=r"pip install kagglehub==1\.0\.3") as caught:
+        download_archive("owner/name", tmp_path / "archive.zip")
+    check_advice(caught.value, tmp_path / "archive.zip")
+
+
+def test_an_empty_download_is_refused(kaggle: FakeKaggle, tmp_path: Path) -> None:
+    kaggle.folder = tmp_path / "empty"
+    kaggle.folder.mkdir()
+    with pytest.raises(InputError, match="left no files there; delete the folder and run again"):
+        download_archive("owner/name", tmp_path / "archive.zip")
+
+
+def test_broken_packing_leaves_nothing_behind(
+    kaggle: FakeKaggle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
+    with pytest.raises(OSError, match="No space left"):
+        download_archive("owner/name", tmp_path / "data" / "archive.zip")
+    assert list((tmp_path / "data").iterdir()) == []

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+from test_scores import Results, arms_of, write_results
+from wbcsr.errors import InputError
+from wbcsr.evaluate import figure_names, figures
+from wbcsr.evaluate.scores import Plan
+from wbcsr.imaging import encode_png
+
+VIOLET, PINK, BACKGROUND = (110, 60, 170), (200, 150, 150), (225, 220, 215)
+LONG_NAMES = [f"immature granulocyte, stage_{number} of 8" for number in range(8)]
+
+
+def smear(centre: tuple[int, int], radius: int = 9) -> np.ndarray:
+    """A 96×64 image with a pink disc, a black corner and a violet disc around `centre`."""
+    pixels = np.full((64, 96, 3), BACKGROUND, np.uint8)
+    cv2.circle(pixels, (80, 12), 10, PINK, -1)
+    cv2.circle(pixels, centre, radius, VIOLET, -1)
+    pixels[-6:, :6] = 0
+    return pixels
+
+
+def write_images(folder: Path, plan: Plan) -> list[Path]:
+    """Two images a class and variant; the cell of the first is cut off by the image's edge."""
+    manifests = []
+    for variant in plan.variants:
+        scale = int(variant[-1]) if variant[-1].isdigit() else 1
+        for name in plan.classes:
+            manifest = folder / "images" / variant / "TRAIN" / name / "manifest.csv"
+            manifest.parent.mkdir(parents=True)
+            for number, centre in enumerate([(95, 30), (50, 30)]):
+                (manifest.parent / f"{number}.png").write_bytes(
+                    encode_png(smear(centre).repeat(scale, 0).repeat(scale, 1))
+                )
+            rows = [{"image": f"TRAIN/{name}/{number}.jpeg", "file": f"{number}.png"} for number in range(2)]
+            pd.DataFrame(rows).to_csv(manifest, index=False)
+            manifests.append(manifest)
+    return manifests
+
+
+def write_histories(folder: Path, plan: Plan, epochs: int = 4) -> list[Path]:
+    paths = []
+    for split, trained_on, seed in itertools.product(plan.splits, plan.variants, plan.seeds):
+        path = folder / "runs" / split / trained_on / f"seed{seed}" / "history.csv"
+        path.parent.mkdir(parents=True)
+        numbers = np.arange(1, epochs + 1)
+        table = pd.DataFrame({"epoch": numbers, "learning_rate": 0.1, "seconds": 1.0})
+        for subset in ("train", "validation"):
+            table[f"{subset}_loss"], table[f"{subset}_accuracy"] = 2 / numbers, 1 - 1 / (numbers + 1)
+        table.to_csv(path, index=False)
+        paths.append(path)
+    return paths
+
+
+def draw_all(folder: Path, classes: list[str], variants: list[str]) -> Path:
+    results = write_results(folder, classes, variants)
+    figures.write_figures(
+        results.splits,
+        results.predictions,
+        write_histories(folder, results.plan),
+        write_images(folder, results.plan),
+        results.plan,
+        folder / "figures",
+    )
+    return folder / "figures"
+
+
+@pytest.fixture
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few dots an inch, for speed."""
+    monkeypatch.setitem(figures.STYLE, "savefig.dpi", 40)
+
+
+@pytest.fixture
+def style() -> object:
+    with figures.house_style():
+        yield
+
+
+def assert_legible(figure: Figure) -> None:
+    """Every text lies inside the figure, and no two level ones overlap."""
+    figure.draw_without_rendering()
+    # Matplotlib keeps the labels of ticks beyond an axis's limits, but does not draw them.
+    beyond = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        beyond |= {tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    texts = [text for text in texts if text not in beyond]
+    boxes = {text: text.get_window_extent() for text in texts}
+    width, height = figure.get_size_inches() * figure.dpi
+    for text, box in boxes.items():
+        inside = box.x0 > -1 and box.y0 > -1 and box.x1 < width + 1 and box.y1 < height + 1
+        assert inside, f"{text.get_text()!r} leaves the figure"
+    level = [text for text in texts if text.get_rotation() in (0, 90)]
+    for one, other in itertools.combinations(level, 2):
+        assert not boxes[one].overlaps(boxes[other]), f"{one.get_text()!r} overlaps {other.get_text()!r}"
+
+
+@pytest.mark.usefixtures("coarse")
+@pytest.mark.parametrize(
+    ("classes", "variants"), [(["Eos", "a_b $x$ 50%"], ["original", "realesrgan_x2"]), (LONG_NAMES, ["original"])]
+)
+def test_every_figure_of_the_configuration_is_written(tmp_path: Path, classes: list[str], variants: list[str]) -> None:
+    folder = draw_all(tmp_path, classes, variants)
+    names = figure_names({"splits": ["paper"], "variants": variants, "dual": False})
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        f"{name}{suffix}" for name in names for suffix in (".png", ".svg")
+    )
+
+
+@pytest.mark.usefixtures("coarse", "style")
+def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
+    results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x2"], seeds=(0, 1))
+    images = figures.read_manifests(write_images(tmp_path, results.plan))
+    cells, arms = figures.choose_cells(images, results.plan), arms_of(results)
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        figures.save_figure(figures.draw_enlargements(cells, images, results.plan), folder, "fig3")
+        figures.save_figure(figures.draw_accuracies(arms, results.plan), folder, "accuracy")
+        figures.save_figure(figures.draw_confusion(arms[0], results.plan), folder, "confusion")
+    first, second = (sorted((tmp_path / name).iterdir()) for name in ("first", "second"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+@pytest.mark.usefixtures("style")
+def test_png_has_300_dots_an_inch_and_svg_no_date(tmp_path: Path) -> None:
+    figures.save_figure(figures.draw_notice("nothing"), tmp_path, "empty")
+    with Image.open(tmp_path / "empty.png") as image:
+        assert image.width == 1050
+        assert round(image.info["dpi"][0]) == 300
+    assert "<dc:date>" not in (tmp_path / "empty.svg").read_text()
+
+
+@pytest.mark.parametrize("centre", [(50, 30), (20, 40), (70, 45)])
+def test_find_cell_finds_the_violet_disc(centre: tuple[int, int]) -> None:
+    x, y, width, height = figures.find_cell(smear(centre)) or (0, 0, 0, 0)
+    assert (x + width / 2, y + height / 2) == pytest.approx(centre, abs=1.5)
+    assert (width, height) == pytest.approx((19, 19), abs=2)
+
+
+def test_find_cell_finds_nothing_without_violet() -> None:
+    assert figures.find_cell(np.full((40, 60, 3), PINK, np.uint8)) is None
+
+
+def test_cells_at_the_edge_are_passed_over(tmp_path: Path) -> None:
+    plan = Plan(["A", "B"], ["original"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"})
+    cells = figures.choose_cells(figures.read_manifests(write_images(tmp_path, plan)), plan)
+    assert {name: cell.image for name, cell in cells.items()} == {"A": "TRAIN/A/1.jpeg", "B": "TRAIN/B/1.jpeg"}
+
+
+@pytest.mark.usefixtures("style")
+def test_enlargements_show_the_same_field_of_view(tmp_path: Path) -> None:
+    plan = Plan(["A", "B"], ["original", "bicubic_x2", "realesrgan_x4"], ["paper"], [0], {"train": "TRAIN", "test": ""})
+    images = figures.read_manifests(write_images(tmp_path, plan))
+    figure = figures.draw_enlargements(figures.choose_cells(images, plan), images, plan)
+    crops = [axis.get_images()[0].get_array() for axis in figure.axes]
+    sides = [crop.shape[0] for crop in crops]
+    assert sides == [sides[0]] * 2 + [2 * sides[0]] * 2 + [4 * sides[0]] * 2
+    assert all(np.array_equal(crop[::2, ::2], crops[0]) for crop in crops[2:4])
+    assert all(np.array_equal(crop[::4, ::4], crops[0]) for crop in crops[4:])
+    assert_legible(figure)
+
+
+def test_image_that_a_variant_lacks_is_an_error(tmp_path: Path) -> None:
+    plan = Plan(["A", "B"], ["original", "realesrgan_x2"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"})
+    manifests = write_images(tmp_path, plan)
+    images = figures.read_manifests(manifests[:2])
+    with pytest.raises(InputError, match="no manifest of the variant realesrgan_x2"):
+        figures.draw_enlargements(figures.choose_cells(images, plan), images, plan)
+
+
+def test_class_without_a_training_image_is_an_error(tmp_path: Path) -> None:
+    plan = Plan(["A", "B"], ["original"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"})
+    images = figures.read_manifests(write_images(tmp_path, plan)[:1])
+    with pytest.raises(InputError, match="class B"):
+        figures.choose_cells(images, plan)
+
+
+@pytest.mark.usefixtures("style")
+@pytest.mark.parametrize("quantity", ["accuracy", "loss"])
+@pytest.mark.parametrize("epochs", [1, 5])
+def test_history_marks_the_best_epoch_of_the_mean(tmp_path: Path, quantity: str, epochs: int) -> None:
+    plan = Plan(["A", "B"], ["original"], ["paper"], [0, 1], {})
+    histories = figures.read_histories(write_histories(tmp_path, plan, epochs=epochs), plan)
+    figure = figures.draw_history(histories, quantity, "original")
+    value = {"accuracy": 1 - 1 / (epochs + 1), "loss": 2 / epochs}[quantity]
+    texts = [text.get_text() for text in figure.findobj(Text)]
+    assert f"best epoch: {epochs} ({value:.3f})" in texts
+    assert_legible(figure)
+
+
+def test_history_with_a_broken_cell_is_an_error(tmp_path: Path) -> None:
+    plan = Plan(["A", "B"], ["original"], ["paper"], [0], {})
+    (path,) = write_histories(tmp_path, plan)
+    path.write_text(path.read_text().replace("0.5", "half"))
+    with pytest.raises(InputError, match="not a number"):
+        figures.read_histories([path], plan)
+
+
+def results_of(folder: Path, classes: list[str], **more: object) -> Results:
+    return write_results(folder, classes, ["original", "bicubic_x4", "realesrgan_x4"], dual=True, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("style")
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"],
+        LONG_NAMES[:2],
+        LONG_NAMES,
+        [f"metamyelocyte{number}withoutanyspace" for number in range(6)],
+    ],
+)
+def test_confusion_matrix_is_legible(tmp_path: Path, classes: list[str]) -> None:
+    results = results_of(tmp_path, classes)
+    assert_legible(figures.draw_confusion(arms_of(results)[-1], results.plan))
+
+
+@pytest.mark.usefixtures("style")
+def test_confusion_matrix_shows_counts_and_shares_of_the_row(tmp_path: Path) -> None:
+    results = write_results(tmp_path, ["A", "B"], ["original"])
+    arm = arms_of(results)[0]
+    counts = pd.DataFrame([[1, 3], [0, 0]], index=["A", "B"], columns=["A", "B"])
+    figure = figures.draw_confusion(replace(arm, matrices={0: counts}), results.plan)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1\n25.0 %", "3\n75.0 %", "0", "0"]
+    assert figure.axes[0].get_images()[0].get_array().tolist() == [[0.25, 0.75], [0, 0]]
+
+
+@pytest.mark.usefixtures("style")
+@pytest.mark.parametrize("splits", [("paper",), ("paper", "by_source")])
+def test_accuracies_show_every_arm(tmp_path: Path, splits: tuple[str, ...]) -> None:
+    classes = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
+    results = results_of(tmp_path, classes, splits=splits, seeds=(0, 1))
+    figure = figures.draw_accuracies(arms_of(results), results.plan)
+    assert len(figure.axes) == len(splits)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == [
+        "original",
+        "bicubic ×4",
+        "Real-ESRGAN ×4",
+        "dual, tested on\noriginal",
+        "dual, tested on\nReal-ESRGAN ×4",
+    ]
+    hollow = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
+    assert [line.get_xdata()[0] for line in hollow] == pytest.approx([1825 / 1989, 1777 / 1989])
+    assert_legible(figure)

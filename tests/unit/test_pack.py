@@ -1,0 +1,180 @@
+"""Packing: the pixels of a plain reading, the order of images.csv, and no image that is not what its manifest says."""
+
+from __future__ import annotations
+
+import hashlib
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from wbcsr.classify.pack import PackSummary, pack, to_square
+from wbcsr.errors import InputError
+
+CLASSES = ("ROUND", "LOBED")
+SIDE = 32
+
+
+class Variant:
+    """Images in a folder for each class, a manifest in each, and images.csv in an order of its own."""
+
+    def __init__(self, root: Path, number: int = 8) -> None:
+        self.root = root
+        rng = np.random.default_rng(0)
+        rows = []
+        for position in range(number):
+            name = CLASSES[position % 2]
+            file = f"{position}.png"
+            folder = root / "images" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            height, width = 40 + position % 7, 90 - position % 5
+            pixels = cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (width, height))
+            Image.fromarray(pixels).save(folder / file)
+            rows.append(
+                {
+                    "image": f"TRAIN/{name}/{position}.jpeg",
+                    "partition": "TRAIN",
+                    "class": name,
+                    "file": file,
+                    "width": width,
+                    "height": height,
+                    "sha256": hashlib.sha256((folder / file).read_bytes()).hexdigest(),
+                    "input_sha256": f"original {position}",
+                }
+            )
+        table = pd.DataFrame(rows)
+        columns = ["image", "file", "width", "height", "sha256", "input_sha256"]
+        for name, part in table.groupby("class"):
+            part[columns].to_csv(self.manifest(str(name)), index=False)
+        self.images = table.drop(columns=["sha256", "file"]).rename(columns={"input_sha256": "sha256"})
+        self.images = self.images.sample(frac=1, random_state=1)
+        self.images.to_csv(self.images_csv, index=False)
+
+    @property
+    def images_csv(self) -> Path:
+        return self.root / "images.csv"
+
+    def manifest(self, name: str) -> Path:
+        return self.root / "images" / name / "manifest.csv"
+
+    def file(self, image: str) -> Path:
+        _, name, file = image.split("/")
+        return self.root / "images" / name / file.replace(".jpeg", ".png")
+
+    def change(self, edit: Callable[[pd.DataFrame], pd.DataFrame], name: str = CLASSES[0]) -> None:
+        edit(pd.read_csv(self.manifest(name))).to_csv(self.manifest(name), index=False)
+
+    def pack(self, name: str = "packed", threads: int = 2) -> PackSummary:
+        manifests = [self.manifest(name) for name in CLASSES]
+        return pack(manifests, self.images_csv, SIDE, self.array(name), self.root / f"{name}.csv", threads)
+
+    def array(self, name: str = "packed") -> Path:
+        return self.root / f"{name}.npy"
+
+
+@pytest.fixture
+def variant(tmp_path: Path) -> Variant:
+    return Variant(tmp_path)
+
+
+def test_pixels_and_order_are_those_of_a_plain_reading(variant: Variant) -> None:
+    summary = variant.pack()
+    packed = np.load(variant.array(), mmap_mode="r")
+    assert isinstance(packed, np.memmap)
+    assert (packed.shape, packed.dtype) == ((8, SIDE, SIDE, 3), np.uint8)
+    index = pd.read_csv(variant.root / "packed.csv")
+    assert list(index.columns) == ["image", "partition", "class", "sha256"]
+    assert list(index["image"]) == list(variant.images["image"])
+    for row, (image, digest) in enumerate(zip(index["image"], index["sha256"], strict=True)):
+        content = variant.file(image).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == digest
+        plain = Image.open(variant.file(image)).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(packed[row], np.asarray(plain))
+    assert summary.images == 8
+    assert summary.images_per_second > 0
+
+
+def test_the_number_of_threads_changes_nothing(variant: Variant) -> None:
+    variant.pack("one", threads=1)
+    variant.pack("three", threads=3)
+    assert variant.array("one").read_bytes() == variant.array("three").read_bytes()
+
+
+@pytest.mark.parametrize("shape", [(240, 320), (960, 1280), (20, 17), (SIDE, SIDE)])
+def test_interpolation_is_antialiased(shape: tuple[int, int]) -> None:
+    """torch's antialiased interpolation in floating point differs by the rounding of 8 bits only."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    batch = torch.from_numpy(pixels).permute(2, 0, 1)[None].double()
+    wanted = torch.nn.functional.interpolate(batch, size=(SIDE, SIDE), mode="bilinear", antialias=True)
+    packed = to_square(pixels, SIDE)
+    assert packed.dtype == np.uint8
+    assert np.abs(packed - wanted[0].permute(1, 2, 0).numpy()).max() <= 1.5
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("L", [90, 90, 90]), ("RGBA", [200, 90, 10]), ("I;16", [90, 90, 90])])
+def test_any_kind_of_image_becomes_rgb(variant: Variant, mode: str, expected: list[int]) -> None:
+    image = variant.images["image"].iloc[0]
+    flat = {
+        "L": np.full((40, 60), 90, np.uint8),
+        "RGBA": np.full((40, 60, 4), [200, 90, 10, 128], np.uint8),
+        "I;16": np.full((40, 60), 90 * 257, np.uint16),
+    }[mode]
+    Image.fromarray(flat).save(variant.file(image))
+    digest = hashlib.sha256(variant.file(image).read_bytes()).hexdigest()
+    variant.change(
+        lambda table: table.assign(sha256=table["sha256"].mask(table["image"] == image, digest)), image.split("/")[1]
+    )
+    variant.pack()
+    np.testing.assert_array_equal(np.load(variant.array())[0], np.broadcast_to(expected, (SIDE, SIDE, 3)))
+
+
+def spoil_a_byte(variant: Variant) -> None:
+    content = bytearray(variant.file("TRAIN/ROUND/0.jpeg").read_bytes())
+    content[len(content) // 2] ^= 1
+    variant.file("TRAIN/ROUND/0.jpeg").write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (spoil_a_byte, r"ROUND/0\.png: is not the file that .*ROUND/manifest\.csv describes.*; delete that manifest"),
+        (lambda v: v.file("TRAIN/ROUND/2.jpeg").unlink(), r"ROUND/2\.png: cannot be read.*delete that manifest"),
+        (lambda v: v.change(lambda t: t.iloc[1:]), r"images\.csv: 1 of its images are in no manifest"),
+        (
+            lambda v: v.change(lambda t: t.replace({"image": {t["image"].iat[0]: "TRAIN/ROUND/new.jpeg"}})),
+            r"manifest\.csv: lists TRAIN/ROUND/new\.jpeg, which is not in",
+        ),
+        (lambda v: v.change(lambda t: t.iloc[[0, 1, 2, 3, 0]]), r"lists TRAIN/ROUND/0\.jpeg, which is in .* as well"),
+        (
+            lambda v: v.change(lambda t: t.assign(input_sha256="older")),
+            r"TRAIN/ROUND/0\.jpeg was made from another file than that of .*images\.csv",
+        ),
+    ],
+    ids=["spoilt", "gone", "missing", "surplus", "twice", "other input"],
+)
+def test_what_is_not_as_the_manifest_says_stops(
+    variant: Variant, damage: Callable[[Variant], None], message: str
+) -> None:
+    damage(variant)
+    with pytest.raises(InputError, match=message):
+        variant.pack()
+    assert not list(variant.root.glob("*packed*")), "a file was left behind"
+
+
+def test_memory_does_not_hold_the_packed_images(tmp_path: Path) -> None:
+    """450 images more take far less memory than their pixels."""
+    peaks = []
+    for number in (150, 600):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        variant = Variant(folder, number)
+        tracemalloc.start()
+        variant.pack(threads=1)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 450 * SIDE * SIDE * 3 / 2

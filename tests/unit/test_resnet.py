@@ -1,0 +1,170 @@
+"""The classifier is torchvision's ResNet-50, starts from any file of one, and its files describe themselves."""
+
+from __future__ import annotations
+
+import urllib.error
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torchvision.models import ResNet50_Weights, resnet50
+from wbcsr.classify import resnet
+from wbcsr.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> dict[str, Tensor]:
+    """A stand-in for ImageNet's weights: the same names, shapes and file format, other numbers."""
+    torch.manual_seed(7)
+    return resnet50(num_classes=1000).state_dict()
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return torch.randint(0, 256, (2, 40, 40, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_logits_are_torchvisions(pretrained: dict[str, Tensor], images: Tensor) -> None:
+    """With torchvision's weights and head the logits are those of torchvision's network and its own normalisation."""
+    ours, theirs = resnet.Classifier(1000).eval(), resnet50().eval()
+    ours.load_state_dict(pretrained, strict=False)
+    theirs.load_state_dict(pretrained)
+    preset = ResNet50_Weights.IMAGENET1K_V2.transforms()
+    pixels = images.permute(0, 3, 1, 2) / 255
+    normalised = (pixels - torch.tensor(preset.mean).view(3, 1, 1)) / torch.tensor(preset.std).view(3, 1, 1)
+    with torch.inference_mode():
+        wanted = theirs(normalised)
+        for given in (images, images.permute(0, 3, 1, 2), images.float()):
+            torch.testing.assert_close(ours(given), wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_random_weights_follow_from_the_seed_alone() -> None:
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    states = [resnet.build(4, seed, None).state_dict() for seed in (3, 3, 4)]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["conv1.weight"], states[2]["conv1.weight"])
+
+
+def write(tensors: dict[str, Any], path: Path) -> Path:
+    if path.suffix == ".safetensors":
+        save_file(tensors, path)
+    else:
+        torch.save(tensors, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "wrap"),
+    [
+        ("w.pth", lambda state: state),
+        ("w.safetensors", lambda state: state),
+        ("w.pth", lambda state: {"model": state, "epoch": 90}),
+        ("w.pth", lambda state: {"state_dict": state}),
+        ("w.pth", lambda state: {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}),
+        ("w.pth", lambda state: {k: v for k, v in state.items() if not k.startswith("fc.")}),
+    ],
+    ids=["pth", "safetensors", "training checkpoint", "state_dict", "older torch", "no head"],
+)
+def test_initial_weights_come_from_a_file(
+    pretrained: dict[str, Tensor], tmp_path: Path, name: str, wrap: Callable[[Any], Any]
+) -> None:
+    model = resnet.build(4, 0, write(wrap(pretrained), tmp_path / name))
+    state = model.state_dict()
+    assert state["fc.weight"].shape == (4, 2048)
+    assert all(torch.equal(state[key], tensor) for key, tensor in pretrained.items() if not key.startswith("fc."))
+
+
+def test_a_model_of_ours_can_be_the_start_of_another(tmp_path: Path) -> None:
+    first = resnet.build(3, 1, None)
+    resnet.save(first.state_dict(), resnet.Description(("a", "b", "c"), 32), tmp_path / "model.safetensors")
+    second = resnet.build(4, 2, tmp_path / "model.safetensors")
+    assert torch.equal(second.layer4[0].conv1.weight, first.layer4[0].conv1.weight)
+    assert second.fc.out_features == 4
+
+
+def without(state: dict[str, Tensor], *names: str) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state.items() if name not in names}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("w.pth", lambda s: without(s, "layer2.0.conv1.weight", "layer3.0.conv1.weight"), r"lacks .*layer2\.0\.conv1"),
+        (
+            "w.safetensors",
+            lambda s: s | {"layer1.0.conv2.weight": torch.zeros(128, 128, 3, 3)},
+            r"layer1\.0\.conv2\.weight has shape \(128, 128, 3, 3\), needed is \(64, 64, 3, 3\)",
+        ),
+        ("w.pth", lambda s: s | {"layer3.6.conv1.weight": torch.zeros(1)}, r"has tensor layer3\.6\.conv1\.weight"),
+        ("w.pth", lambda s: [1, 2], "holds no dictionary of tensors"),
+        ("w.pth", lambda s: {"network": resnet50}, "more than tensors or is damaged"),
+    ],
+    ids=["missing", "other shape", "deeper network", "no dictionary", "pickled code"],
+)
+def test_another_network_is_named_by_its_first_tensor(
+    pretrained: dict[str, Tensor], tmp_path: Path, name: str, content: Callable[[Any], Any], message: str
+) -> None:
+    path = write(content(pretrained), tmp_path / name)
+    with pytest.raises(InputError, match=message):
+        resnet.build(4, 0, path)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_a_file_that_holds_no_weights_is_an_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("<html>not found</html>")
+    with pytest.raises(InputError, match=name):
+        resnet.build(4, 0, tmp_path / name)
+
+
+def test_saved_and_loaded(tmp_path: Path, images: Tensor) -> None:
+    model = resnet.build(2, 0, None).to(memory_format=torch.channels_last).eval()
+    description = resnet.Description(("a class, with a comma", "β"), 40)
+    resnet.save(model.state_dict(), description, tmp_path / "model.safetensors")
+    loaded, found = resnet.load(tmp_path / "model.safetensors")
+    assert found == description
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(images), model(images))
+
+
+def test_a_file_that_is_no_model_of_ours_is_an_error(tmp_path: Path) -> None:
+    save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match=r"other\.safetensors: does not say which classes"):
+        resnet.load(tmp_path / "other.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"\0" * 100)
+    with pytest.raises(InputError, match=r"broken\.safetensors: not a readable"):
+        resnet.load(tmp_path / "broken.safetensors")
+
+
+def test_imagenet_weights_as_torchvision_keeps_them(
+    pretrained: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchvision's own function finds a file of its format in its cache; what is written starts a classifier."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    kept = tmp_path / "hub" / "checkpoints" / Path(ResNet50_Weights.IMAGENET1K_V2.url).name
+    kept.parent.mkdir(parents=True)
+    torch.save(pretrained, kept)
+    resnet.fetch_imagenet(tmp_path / "imagenet.safetensors")
+    assert load_file(tmp_path / "imagenet.safetensors").keys() == pretrained.keys()
+    model = resnet.build(4, 0, tmp_path / "imagenet.safetensors")
+    assert torch.equal(model.conv1.weight, pretrained["conv1.weight"])
+
+
+@pytest.mark.parametrize("failure", [urllib.error.URLError("no route"), RuntimeError("invalid hash value")])
+def test_a_download_that_fails_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise failure
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    with pytest.raises(InputError, match=r"set train\.init to random or to a") as caught:
+        resnet.fetch_imagenet(tmp_path / "imagenet.safetensors")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "imagenet.safetensors").exists()

@@ -1,0 +1,170 @@
+"""A shard: names, order, manifests, and going on after an interruption."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from wbcsr import imaging
+from wbcsr.errors import InputError
+from wbcsr.files import read_csv, sha256, write_csv
+from wbcsr.upscale.interpolation import Interpolation
+from wbcsr.upscale.shard import MANIFEST_COLUMNS, enlarge_shard, shard_rows
+
+
+def originals(folder: Path, count: int = 6) -> Path:
+    """A class folder with images of two shapes and several kinds, and its manifest."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    rows = []
+    for index in range(count):
+        shape = [(8, 12, 3), (6, 6), (8, 12, 4)][index % 3]
+        name = f"_{index}_7.png"
+        (folder / name).write_bytes(imaging.encode_png(generator.integers(0, 256, shape, dtype=np.uint8)))
+        rows.append([f"TRAIN/A/{name}", name, shape[1], shape[0], sha256(folder / name), sha256(folder / name)])
+    write_csv(folder / "manifest.csv", pd.DataFrame(rows, columns=MANIFEST_COLUMNS))
+    return folder / "manifest.csv"
+
+
+class Counting(Interpolation):
+    """An enlarger that notes what it was given."""
+
+    seen: list[np.ndarray]
+
+    def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        self.seen.extend(images)
+        return super().__call__(images)
+
+
+def counting(batch_size: int = 2) -> Counting:
+    enlarger = Counting("bicubic", 4, batch_size)
+    object.__setattr__(enlarger, "seen", [])
+    return enlarger
+
+
+def test_the_manifest_agrees_with_the_files(tmp_path: Path) -> None:
+    source = originals(tmp_path / "original")
+    manifest = tmp_path / "bicubic_x4" / "manifest_1of1.csv"
+    summary = enlarge_shard(source, manifest, 1, 1, counting(), 2)
+    table = read_csv(manifest, MANIFEST_COLUMNS)
+    assert list(table["image"]) == list(read_csv(source, ["image"])["image"])
+    for row in table.itertuples():
+        path = manifest.with_name(row.file)
+        assert sha256(path) == row.sha256
+        assert row.input_sha256 == sha256(source.with_name(Path(row.image).name))
+        enlarged, image = imaging.read_image(path), imaging.read_image(source.with_name(Path(row.image).name))
+        np.testing.assert_array_equal(enlarged, Interpolation("bicubic", 4)([image])[0])
+        assert (row.height, row.width) == enlarged.shape[:2]
+    assert sorted(path.name for path in manifest.parent.iterdir()) == sorted([manifest.name, *table["file"]])
+    assert (summary["images"], summary["images_kept"]) == (6, 0)
+
+
+def test_shards_share_the_images_out(tmp_path: Path) -> None:
+    table = read_csv(originals(tmp_path / "original", 7), MANIFEST_COLUMNS)
+    parts = [shard_rows(table, shard, 3) for shard in (1, 2, 3)]
+    assert list(pd.concat(parts)["image"]) == list(table["image"])
+    assert sorted(map(len, parts)) == [2, 2, 3]
+    assert [len(shard_rows(table.head(1), shard, 3)) for shard in (1, 2, 3)].count(1) == 1
+
+
+def test_an_empty_shard_has_an_empty_manifest(tmp_path: Path) -> None:
+    source = originals(tmp_path / "original", 1)
+    manifest = tmp_path / "x" / "manifest_1of2.csv"
+    enlarge_shard(source, manifest, 1, 2, counting(), 1)
+    assert len(read_csv(manifest, MANIFEST_COLUMNS)) == 0
+
+
+def test_two_images_with_one_stem_get_two_files(tmp_path: Path) -> None:
+    table = pd.DataFrame({"file": ["a.jpeg", "b.jpeg", "a.png"]})
+    assert list(shard_rows(table, 1, 1)["target"]) == ["a.jpeg.png", "b.png", "a.png.png"]
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed"])
+def test_an_original_that_is_not_the_ingested_one(tmp_path: Path, damage: str) -> None:
+    source = originals(tmp_path / "original")
+    victim = source.with_name("_3_7.png")
+    victim.unlink() if damage == "gone" else victim.write_bytes(imaging.encode_png(np.zeros((8, 12, 3), np.uint8)))
+    with pytest.raises(InputError, match=r"_3_7\.png.*forcerun ingest_dataset"):
+        enlarge_shard(source, tmp_path / "x" / "manifest_1of1.csv", 1, 1, counting(), 1)
+    assert not (tmp_path / "x" / "manifest_1of1.csv").exists()
+
+
+# Enlarges slowly and kills itself, as the machine would, after the third batch.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from wbcsr.upscale.interpolation import Interpolation
+from wbcsr.upscale.shard import enlarge_shard
+import time
+
+class Killed(Interpolation):
+    calls = 0
+    def __call__(self, images):
+        Killed.calls += 1
+        if Killed.calls == 6:
+            time.sleep(1)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(images)
+
+enlarge_shard(Path(sys.argv[1]), Path(sys.argv[2]), 1, 1, Killed("bicubic", 4, 2), 2)
+"""
+
+
+def killed_run(tmp_path: Path) -> tuple[Path, Path]:
+    """A shard that was killed half-way: its originals' manifest and the manifest it was to write."""
+    source, manifest = originals(tmp_path / "original", 16), tmp_path / "killed" / "manifest_1of1.csv"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "scripts")}
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED, str(source), str(manifest)], env=environment, capture_output=True, check=False
+    )
+    assert process.returncode == -signal.SIGKILL
+    assert not manifest.exists()
+    return source, manifest
+
+
+def test_a_killed_shard_goes_on_and_equals_an_undisturbed_one(tmp_path: Path) -> None:
+    source, manifest = killed_run(tmp_path)
+    finished = {path.name: path.stat().st_mtime_ns for path in manifest.parent.glob("_*.png")}
+    assert 0 < len(finished) < 16
+    enlarger = counting()
+    summary = enlarge_shard(source, manifest, 1, 1, enlarger, 2)
+    assert summary["images_kept"] > 0
+    assert len(enlarger.seen) == 16 - summary["images_kept"]
+    kept = [name for name, time in finished.items() if manifest.with_name(name).stat().st_mtime_ns == time]
+    assert len(kept) >= summary["images_kept"]
+    undisturbed = tmp_path / "undisturbed" / "manifest_1of1.csv"
+    enlarge_shard(source, undisturbed, 1, 1, counting(), 2)
+    assert undisturbed.read_bytes() == manifest.read_bytes()
+    assert {path.name for path in manifest.parent.iterdir()} == {path.name for path in undisturbed.parent.iterdir()}
+    for path in undisturbed.parent.glob("*.png"):
+        assert path.read_bytes() == manifest.with_name(path.name).read_bytes()
+
+
+@pytest.mark.parametrize("change", ["file damaged", "file deleted", "other enlarger", "ledger cut", "ledger foreign"])
+def test_what_does_not_hold_any_more_is_done_again(tmp_path: Path, change: str) -> None:
+    source, manifest = killed_run(tmp_path)
+    ledger = manifest.with_name(".manifest_1of1.ledger")
+    some = next(manifest.parent.glob("_*.png"))
+    enlarger = counting()
+    if change == "file damaged":
+        some.write_bytes(some.read_bytes()[:-9])
+    elif change == "file deleted":
+        some.unlink()
+    elif change == "other enlarger":
+        object.__setattr__(enlarger, "method", "lanczos")
+    elif change == "ledger cut":
+        ledger.write_bytes(ledger.read_bytes()[:-20])
+    else:
+        ledger.write_text('nonsense\n{"identity": 3}\n')
+    enlarge_shard(source, manifest, 1, 1, enlarger, 2)
+    for row in read_csv(manifest, MANIFEST_COLUMNS).itertuples():
+        image = imaging.read_image(source.with_name(Path(row.image).name))
+        expected = Interpolation(enlarger.method, 4)([image])[0]
+        np.testing.assert_array_equal(imaging.read_image(manifest.with_name(row.file)), expected)
+        assert sha256(manifest.with_name(row.file)) == row.sha256
