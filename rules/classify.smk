@@ -73,8 +73,8 @@ rule train_classifier:
 rule predict:
     input:
         model=rules.train_classifier.output.model,
-        array=expand(rules.pack_images.output.array, size=INPUT_SIZE, allow_missing=True),
-        index=expand(rules.pack_images.output.index, size=INPUT_SIZE, allow_missing=True),
+        array=f"results/packed/{{variant}}_{INPUT_SIZE}px.npy",
+        index=f"results/packed/{{variant}}_{INPUT_SIZE}px.csv",
         split=rules.split_dataset.output.split,
     output:
         predictions="results/predictions/{split}/{training}/seed{seed}/{variant}.csv",

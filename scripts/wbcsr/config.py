@@ -24,7 +24,7 @@ def complete(config: Config, schema_path: str | Path) -> Config:
     The error is one line that names the key; for an unknown key also the nearest known one.
     """
     schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
-    completed = copy.deepcopy(config)
+    completed = _typed(copy.deepcopy(config), schema)
     _fill(completed, schema)
     problem = best_match(Draft202012Validator(schema).iter_errors(completed), key=_unknown_keys_first)
     if problem is not None:
@@ -61,6 +61,26 @@ def _fill(config: Any, schema: dict[str, Any]) -> None:
         if key not in config:
             config[key] = copy.deepcopy(rules["default"])
         _fill(config[key], rules)
+
+
+def _typed(value: Any, rules: dict[str, Any]) -> Any:
+    """Give values from Snakemake's `--config key='{a: 1}'` their types: it leaves all inside the braces as text."""
+    if isinstance(value, dict):
+        return {key: _typed(inner, rules.get("properties", {}).get(key, {})) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_typed(inner, rules.get("items", {})) for inner in value]
+    types = {kind for choice in [rules, *rules.get("anyOf", [])] for kind in _as_list(choice.get("type", []))}
+    if isinstance(value, str) and types - {"string"}:
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError:
+            return value
+        return parsed if parsed is None or "string" not in types else value
+    return value
+
+
+def _as_list(kinds: str | list[str]) -> list[str]:
+    return [kinds] if isinstance(kinds, str) else kinds
 
 
 def _unknown_keys_first(error: ValidationError) -> tuple[bool, int]:

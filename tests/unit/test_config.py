@@ -83,3 +83,19 @@ def test_variants() -> None:
     assert training_variants(config)["dual"] == ["original", "realesrgan_x4"]
     assert parse_variant("lanczos_x2") == ("lanczos", 2)
     assert parse_variant("original") == ("original", 1)
+
+
+def test_text_from_the_command_line_gets_its_type() -> None:
+    """Snakemake gives `--config key='{a: 1}'` as text inside the braces."""
+    given = {
+        "train": {"epochs": "3", "augment": "false", "init": "random"},
+        "seeds": ["0", "7"],
+        "dual": "true",
+        "inference": {"batch_size": "4"},
+        "dataset": {"limit_per_class": "null", "photographs": "null", "classes": ["1", "true"]},
+    }
+    config = complete(given, SCHEMA)
+    assert (config["train"]["epochs"], config["train"]["augment"], config["train"]["init"]) == (3, False, "random")
+    assert (config["seeds"], config["dual"], config["inference"]["batch_size"]) == ([0, 7], True, 4)
+    dataset = config["dataset"]
+    assert (dataset["limit_per_class"], dataset["photographs"], dataset["classes"]) == (None, None, ["1", "true"])

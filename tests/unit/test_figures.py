@@ -11,6 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
+
 from test_scores import Results, arms_of, write_results
 from wbcsr.errors import InputError
 from wbcsr.evaluate import figure_names, figures
@@ -90,13 +91,15 @@ def style() -> object:
 def assert_legible(figure: Figure) -> None:
     """Every text lies inside the figure, and no two level ones overlap."""
     figure.draw_without_rendering()
-    # Matplotlib keeps the labels of ticks beyond an axis's limits, but does not draw them.
-    beyond = set()
-    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+    # Matplotlib keeps the labels of ticks beyond an axis's limits, or of an axis that is off, but does not draw them.
+    undrawn = set()
+    for axes, axis in ((axes, axis) for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         low, high = sorted(axis.get_view_interval())
-        beyond |= {tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
+        undrawn |= {
+            tick.label1 for tick in axis.get_major_ticks() if not axes.axison or not low <= tick.get_loc() <= high
+        }
     texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    texts = [text for text in texts if text not in beyond]
+    texts = [text for text in texts if text not in undrawn]
     boxes = {text: text.get_window_extent() for text in texts}
     width, height = figure.get_size_inches() * figure.dpi
     for text, box in boxes.items():
@@ -156,6 +159,26 @@ def test_cells_at_the_edge_are_passed_over(tmp_path: Path) -> None:
     plan = Plan(["A", "B"], ["original"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"})
     cells = figures.choose_cells(figures.read_manifests(write_images(tmp_path, plan)), plan)
     assert {name: cell.image for name, cell in cells.items()} == {"A": "TRAIN/A/1.jpeg", "B": "TRAIN/B/1.jpeg"}
+
+
+def test_class_without_a_free_cell_is_shown_by_its_first_image(tmp_path: Path) -> None:
+    plan = Plan(["A"], ["original"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"})
+    images = figures.read_manifests(write_images(tmp_path, plan))
+    for path in images["path"]:
+        path.write_bytes(encode_png(np.full((40, 60, 3), PINK, np.uint8)))
+    cell = figures.choose_cells(images, plan)["A"]
+    assert (cell.image, cell.box) == ("TRAIN/A/0.jpeg", (0, 0, 60, 40))
+    figures.draw_enlargements({"A": cell}, images, plan)
+
+
+@pytest.mark.usefixtures("style")
+@pytest.mark.parametrize("classes", [LONG_NAMES[:2], LONG_NAMES])
+def test_pictures_of_long_class_names_are_legible(tmp_path: Path, classes: list[str]) -> None:
+    plan = Plan(classes, ["original", "bicubic_x2"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"})
+    images = figures.read_manifests(write_images(tmp_path, plan))
+    cells = figures.choose_cells(images, plan)
+    assert_legible(figures.draw_examples(cells, plan))
+    assert_legible(figures.draw_enlargements(cells, images, plan))
 
 
 @pytest.mark.usefixtures("style")

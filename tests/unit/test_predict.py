@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+
 from wbcsr.classify import resnet
 from wbcsr.classify.predict import PredictSummary, predict
 from wbcsr.errors import InputError

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torchvision.models import ResNet50_Weights, resnet50
+
 from wbcsr.classify import resnet
 from wbcsr.errors import InputError
 

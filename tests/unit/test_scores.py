@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score
+
 from wbcsr.config import training_variants
 from wbcsr.errors import InputError
 from wbcsr.evaluate import class_labels, figure_names, study, variant_label

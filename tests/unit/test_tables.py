@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from test_scores import arms_of, write_results
 from wbcsr.errors import InputError
 from wbcsr.evaluate.scores import wilson_interval
@@ -89,6 +90,15 @@ def test_confusion_table_has_actual_rows(tmp_path: Path) -> None:
     write_tables(results.images, results.splits, results.predictions, results.plan, tmp_path)
     assert rows(tmp_path / "table5.md") == [["A", "1", "0", "1"], ["B", "0", "2", "0"], ["C", "0", "0", "2"]]
     assert (tmp_path / "table5.csv").read_text() == "actual,A,B,C\nA,1,0,1\nB,0,2,0\nC,0,0,2\n"
+
+
+def test_wide_confusion_table_is_printed_with_numbers_for_headings(tmp_path: Path) -> None:
+    classes = [f"immature granulocyte {letter}" for letter in "abcd"]
+    tables = written(tmp_path, classes, ["original"])
+    assert read_csv(tables / "table5.csv", classes)["actual"].tolist() == classes
+    text = (tables / "table5.md").read_text()
+    assert [cell.strip() for cell in text.splitlines()[2].split("|")[1:-1]] == ["Actual", "1", "2", "3", "4"]
+    assert rows(tables / "table5.md")[1] == ["2 immature granulocyte b", "0", "2", "0", "0"]
 
 
 def test_without_another_variant_tables_4_and_6_say_so(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 from torchvision.models import ResNet, ResNet50_Weights
 from torchvision.models.resnet import Bottleneck
@@ -22,7 +22,7 @@ from torchvision.models.resnet import Bottleneck
 from wbcsr.classify.pack import ImageSet
 from wbcsr.engines.capability import pick_precision
 from wbcsr.errors import InputError
-from wbcsr.files import replacing
+from wbcsr.files import write_bytes
 
 ARCHITECTURE = "resnet50"
 # ImageNet's mean and standard deviation by channel, as torchvision's weights expect them.
@@ -84,8 +84,8 @@ def build(classes: int, seed: int, init: Path | None) -> Classifier:
 def save(state: dict[str, Tensor], description: Description, path: Path) -> None:
     """Write a state of `Classifier` as safetensors; equal states give equal bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    with replacing(path) as beside:
-        save_file(tensors, beside, metadata={_METADATA_KEY: json.dumps(asdict(description))})
+    # Not save_file, whose files only their owner may read.
+    write_bytes(path, serialize(tensors, metadata={_METADATA_KEY: json.dumps(asdict(description))}))
 
 
 def load(path: Path) -> tuple[Classifier, Description]:
@@ -122,8 +122,7 @@ def fetch_imagenet(path: Path) -> None:
             "or set train.init to random or to a .pth or .safetensors file of a ResNet-50"
         ) from error
     tensors = {name: tensor.contiguous() for name, tensor in state.items()}
-    with replacing(path) as beside:
-        save_file(tensors, beside, metadata={"source": weights.url})
+    write_bytes(path, serialize(tensors, metadata={"source": weights.url}))
 
 
 def choose_precision(requested: str, device: torch.device) -> str:

@@ -46,7 +46,7 @@ HISTORY_COLUMNS = ["epoch", "train_loss", "train_accuracy", "validation_loss", "
 BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#5F5F5F"
 
 # Colour, mark and place beside the row's middle of each subset's accuracies.
-_SUBSET_MARKS = {"validation": (BLUE, "o", -0.16), "test": (VERMILLION, "s", 0.16)}
+SUBSET_MARKS = {"validation": (BLUE, "o", -0.16), "test": (VERMILLION, "s", 0.16)}
 STUDY_MARK: dict[str, Any] = {"marker": "D", "color": GREY, "markerfacecolor": "none", "markersize": 4}
 
 STYLE: dict[Any, Any] = {
@@ -309,9 +309,10 @@ def draw_history(epochs: pd.DataFrame, quantity: str, variant: str) -> Figure:
         if by_seed.shape[1] > 1:
             axis.plot(by_seed.index, by_seed, color=colour, linewidth=0.5, alpha=0.5, marker=mark, markersize=2)
         axis.plot(mean.index, mean, color=colour, linewidth=1.6, marker=mark, markersize=3, label=name)
-    best = mean.idxmax() if quantity == "accuracy" else mean.idxmin()
-    note = f"best epoch: {best} ({mean[best]:.3f})"
-    axis.plot(best, mean[best], "o", color=BLUE, markeredgecolor="white", markersize=5.5, label=note, zorder=3)
+    validation = rows.groupby("epoch")[f"validation_{quantity}"].mean()
+    best = validation.idxmax() if quantity == "accuracy" else validation.idxmin()
+    note = f"best epoch: {best} ({validation[best]:.3f})"
+    axis.plot(best, validation[best], "o", color=BLUE, markeredgecolor="white", markersize=5.5, label=note, zorder=3)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axis.set_xlim(rows["epoch"].min() - 0.5, rows["epoch"].max() + 0.5)
     axis.set_xlabel("Epoch")
@@ -384,7 +385,7 @@ def draw_accuracies(arms: list[Arm], plan: Plan) -> Figure:
     panels[0].set_xlim(max(low, -0.01), min(high, 1.01))
     keys = [
         Line2D([], [], color=colour, marker=mark, markersize=4, label=subset)
-        for subset, (colour, mark, _) in _SUBSET_MARKS.items()
+        for subset, (colour, mark, _) in SUBSET_MARKS.items()
     ]
     if any(_of_study(arm, plan) is not None for arm in arms):
         keys.append(Line2D([], [], linestyle="", label="study, validation", **STUDY_MARK))
@@ -393,7 +394,7 @@ def draw_accuracies(arms: list[Arm], plan: Plan) -> Figure:
 
 
 def _draw_arm(panel: Axes, arm: Arm, row: int, plan: Plan) -> None:
-    colour, mark, offset = _SUBSET_MARKS[arm.subset]
+    colour, mark, offset = SUBSET_MARKS[arm.subset]
     height = row + offset
     panel.plot(arm.interval, (height, height), color=colour, linewidth=1.1, solid_capstyle="butt")
     if len(arm.accuracies) > 1:

@@ -18,6 +18,9 @@ from wbcsr.evaluate import class_labels, study, variant_label
 from wbcsr.evaluate.scores import Arm, Plan, read_arms
 from wbcsr.files import read_csv, write_csv, write_text
 
+# Characters that the headings of a table's columns may have together.
+PRINTED_WIDTH = 80
+
 NO_ENHANCED = "Empty: the configuration names no variant besides original."
 
 _LATEX = str.maketrans(
@@ -180,8 +183,11 @@ def confusion_table(name: str, arm: Arm | None, plan: Plan) -> Table:
     Without an arm, a table without rows that says why.
     """
     matrix = arm.first[1] if arm else pd.DataFrame(columns=plan.classes, dtype=int)
-    labels = class_labels(plan.classes)
-    printed = matrix.map("{:,d}".format).set_axis(labels, axis=1)
+    headings = labels = class_labels(plan.classes)
+    if len("".join(labels)) > PRINTED_WIDTH:  # too wide for a page: the columns take the numbers of the rows
+        headings = [str(number) for number in range(1, len(labels) + 1)]
+        labels = [f"{number} {label}" for number, label in zip(headings, labels, strict=True)]
+    printed = matrix.map("{:,d}".format).set_axis(headings, axis=1)
     printed.insert(0, "Actual", labels if arm else [], allow_duplicates=True)
     data = matrix.copy()
     data.insert(0, "actual", matrix.index, allow_duplicates=True)
@@ -294,23 +300,25 @@ def _latex(table: Table) -> str:
     cells = table.printed.map(latex_text).rename(columns=latex_text)
     numbers = len(cells.columns) - table.text_columns
     columns = "l" * table.text_columns + "r" * numbers
+    environment = "table*" if len(columns) > 7 else "table"  # the starred one spans the columns of a page
     lines = cells.to_latex(index=False, escape=False, column_format=columns).splitlines()
     if table.summary_rows:
         lines.insert(len(lines) - 2 - table.summary_rows, r"\midrule")
     return "\n".join(
         [
             "% needs the packages booktabs and graphicx",
-            r"\begin{table}[htbp]",
+            rf"\begin{{{environment}}}[htbp]",
             r"\centering",
             rf"\caption{{{latex_text(table.caption)}}}",
-            rf"\label{{tab:{table.name}}}",
+            rf"\label{{tab:{table.name}}}\par\smallskip",
+            r"\setlength{\tabcolsep}{4pt}",
             # Shrinks a table that is wider than the text, and leaves the others alone.
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             *lines[:-1],
             lines[-1] + "%",
             "}",
             *([rf"\par\smallskip{{\footnotesize {latex_text(table.note)}\par}}"] if table.note else []),
-            r"\end{table}",
+            rf"\end{{{environment}}}",
             "",
         ]
     )

@@ -159,7 +159,7 @@ def rejections(path: Path) -> dict[str, Any]:
 
 def duration(seconds: float) -> str:
     """`0.4 s`, `8 s`, `2 min 5 s`, `1 h 12 min`."""
-    if seconds < 10:
+    if seconds < 9.95:  # from here on one decimal would show 10.0
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes == 0:

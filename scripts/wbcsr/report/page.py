@@ -47,7 +47,7 @@ def write_page(page: Path, inputs: Inputs, config: Config) -> None:
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
+        autoescape=False,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -125,6 +125,11 @@ def is_drawn(config: Config) -> bool:
     return PurePosixPath(config["dataset"]["archive"]).name == "drawn.zip"
 
 
+def is_published(config: Config) -> bool:
+    """Whether the images are the study's, as far as the names of their classes tell."""
+    return not is_drawn(config) and set(config["dataset"]["classes"]) == set(study.CLASSES)
+
+
 def subject(config: Config) -> str:
     """What the images show, as far as the names of the classes tell."""
     known = {name.upper() for name in config["dataset"]["classes"]} <= set(study.CLASSES)
@@ -152,7 +157,8 @@ def answer(comparison: pd.DataFrame, enhanced: str | None, config: Config) -> di
             "cautions": _cautions(original, None, config),
         }
     found = difference(asked, original)
-    details = [_certainty(asked, original, found), _study(asked, original, found, config)]
+    details = [_certainty(asked, original, found), _on_test(comparison, split, enhanced)]
+    details.append(_study(asked, original, found, config))
     for name in config["variants"]:
         control = find_result(comparison, split, name, name)
         if name not in ("original", enhanced) and control is not None:
@@ -211,6 +217,19 @@ def _certainty(asked: Result, original: Result, found: Difference) -> str:
         f"The 95\u00a0% interval of the difference, {ends}, {side}; the intervals of the two accuracies, "
         f"{interval(asked.low, asked.high)} and {interval(original.low, original.high)}, "
         f"{'overlap' if overlap else 'do not overlap'}."
+    )
+
+
+def _on_test(comparison: pd.DataFrame, split: str, enhanced: str) -> str | None:
+    original = find_result(comparison, split, "original", "original", "test")
+    asked = find_result(comparison, split, enhanced, enhanced, "test")
+    if original is None or asked is None:
+        return None
+    found = difference(asked, original)
+    return (
+        f"On the {asked.images:,} test images, by which nothing was chosen, it was {percent(asked.accuracy)} against "
+        f"{percent(original.accuracy)}: {_gap(found.value)} (95\u00a0% interval {points(found.low)} to "
+        f"{points(found.high)})."
     )
 
 
@@ -275,6 +294,10 @@ def _cautions(original: Result, asked: Result | None, config: Config) -> list[st
             f"Each accuracy is the mean of {counted(original.runs, 'training')} that differ in their seed; their "
             f"standard deviation is {which}. The intervals count the images, not the seeds."
         )
+    cautions.append(
+        "Of each training the epoch that did best on the validation images was kept, which flatters the accuracies "
+        "on them."
+    )
     cautions.append(_sources(config))
     half = (original.high - original.low) / 2
     if half > WIDE:
@@ -286,7 +309,7 @@ def _cautions(original: Result, asked: Result | None, config: Config) -> list[st
 
 
 def _sources(config: Config) -> str:
-    if config["dataset"]["photographs"] is None:
+    if config["dataset"]["photographs"] is None and not is_published(config):
         return (
             "Images of one slide or patient may stand on both sides of the split; "
             "if so, new patients would be classified less well."
@@ -338,7 +361,7 @@ def licences(enhanced: str | None, config: Config) -> list[str]:
     """Under what terms the images and the weights stand, as far as the configuration tells."""
     if is_drawn(config):
         found = ["Images: drawn by this project."]
-    elif {name.upper() for name in config["dataset"]["classes"]} == set(study.CLASSES):
+    elif is_published(config):
         found = [f"Images: Kaggle, “Blood Cell Images” ({config['dataset']['kaggle']}), MIT."]
     else:
         found = [f"Images: your own, from {config['dataset']['archive']}; their terms are not known here."]

