@@ -21,9 +21,9 @@ report: "rules/captions/workflow.rst"
 
 
 rule all:
+    default_target: True
     input:
         rules.make_report.output.page,
-    default_target: True
 
 
 rule dataset:
@@ -34,12 +34,12 @@ rule dataset:
 
 rule engines:
     input:
-        [engine for variant in config["variants"] for engine in engine_of(variant)],
+        expand(ENGINE, model=sorted(set(MODELS.values()))),
 
 
 rule enhanced:
     input:
-        [manifest for variant in config["variants"] for manifest in manifests_of(variant)],
+        MANIFESTS,
 
 
 rule models:

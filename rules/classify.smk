@@ -1,23 +1,5 @@
 """Arrays at the classifier's size, trained classifiers, and their predictions."""
 
-PACKED = "results/packed/{variant}_{size}px"
-RUN = "results/runs/{split}/{training}/seed{seed}"
-INPUT_SIZE = config["train"]["input_size"]
-
-
-def packed_for(training):
-    """Arrays and indexes that a training variant is trained on."""
-    return {
-        "arrays": expand(rules.pack_images.output.array, variant=TRAINING[training], size=INPUT_SIZE),
-        "indexes": expand(rules.pack_images.output.index, variant=TRAINING[training], size=INPUT_SIZE),
-    }
-
-
-def initial_weights():
-    """The file that training starts from, if it starts from one."""
-    init = config["train"]["init"]
-    return {"random": [], "imagenet": rules.fetch_imagenet_weights.output.weights}.get(init, init)
-
 
 rule pack_images:
     input:
@@ -31,6 +13,8 @@ rule pack_images:
         "logs/pack_images/{variant}_{size}px.log",
     benchmark:
         "benchmarks/pack_images/{variant}_{size}px.tsv"
+    conda:
+        "../envs/workflow.yaml"
     threads: 4
     resources:
         mem_mb=2000,
@@ -56,6 +40,8 @@ rule train_classifier:
         "logs/train_classifier/{split}/{training}/seed{seed}.log",
     benchmark:
         "benchmarks/train_classifier/{split}/{training}/seed{seed}.tsv"
+    conda:
+        "../envs/workflow.yaml"
     threads: 8
     resources:
         mem_mb=8000,
@@ -73,8 +59,8 @@ rule train_classifier:
 rule predict:
     input:
         model=rules.train_classifier.output.model,
-        array=f"results/packed/{{variant}}_{INPUT_SIZE}px.npy",
-        index=f"results/packed/{{variant}}_{INPUT_SIZE}px.csv",
+        array=f"results/packed/{{variant}}_{config['train']['input_size']}px.npy",
+        index=f"results/packed/{{variant}}_{config['train']['input_size']}px.csv",
         split=rules.split_dataset.output.split,
     output:
         predictions="results/predictions/{split}/{training}/seed{seed}/{variant}.csv",
@@ -83,6 +69,8 @@ rule predict:
         "logs/predict/{split}/{training}/seed{seed}/{variant}.log",
     benchmark:
         "benchmarks/predict/{split}/{training}/seed{seed}/{variant}.tsv"
+    conda:
+        "../envs/workflow.yaml"
     threads: 8
     resources:
         mem_mb=4000,

@@ -1,12 +1,15 @@
 """The configuration, checked, and the lists of jobs that follow from it alone."""
 
+import re
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from wbcsr.config import complete, enhanced_variant, parse_variant, training_variants
+from wbcsr.config import complete, parse_variant, training_variants
 from wbcsr.errors import InputError
+from wbcsr.evaluate import figure_names
+from wbcsr.weights.releases import model_for_scale
 
 try:
     config = complete(config, Path(workflow.basedir) / "config" / "schema.yaml")
@@ -15,8 +18,13 @@ except InputError as error:
 
 CLASSES = config["dataset"]["classes"]
 PARTITIONS = [config["dataset"]["partitions"][part] for part in ("train", "test")]
-ENHANCED = enhanced_variant(config)
 TRAINING = training_variants(config)
+ORIGINAL_MANIFEST = "results/images/original/{partition}/{class_name}/manifest.csv"
+SHARD = "results/images/{variant}/{partition}/{class_name}/manifest_{shard}of{shards}"
+WEIGHTS = "results/weights/{model}"
+ENGINE = "results/engines/{model}/engine.json"
+PACKED = "results/packed/{variant}_{size}px"
+RUN = "results/runs/{split}/{training}/seed{seed}"
 NETWORK_VARIANTS = r"realesrgan_x\d+"
 INTERPOLATED_VARIANTS = r"(bicubic|lanczos)_x\d+"
 
@@ -25,18 +33,49 @@ wildcard_constraints:
     split="|".join(config["splits"]),
     training="|".join(TRAINING),
     variant="|".join(config["variants"]),
+    partition="|".join(map(re.escape, PARTITIONS)),
+    class_name="|".join(map(re.escape, CLASSES)),
     seed=r"\d+",
     shard=r"\d+",
 
 
 def manifests_of(variant):
-    """The manifests of a variant: one for each partition, class and shard."""
+    """The manifests of a variant: one for each partition and class, and for each shard of an enlarged one."""
     if variant == "original":
-        pattern = ORIGINAL_MANIFEST
-    else:
-        pattern = f"results/images/{variant}/{{partition}}/{{class_name}}/manifest_{{shard}}of{config['shards']}.csv"
-    shards = range(1, config["shards"] + 1)
-    return expand(pattern, partition=PARTITIONS, class_name=CLASSES, shard=shards if variant != "original" else [0])
+        return expand(ORIGINAL_MANIFEST, partition=PARTITIONS, class_name=CLASSES)
+    shards = config["shards"]
+    return expand(
+        f"{SHARD}.csv",
+        variant=variant,
+        partition=PARTITIONS,
+        class_name=CLASSES,
+        shard=range(1, shards + 1),
+        shards=shards,
+    )
 
 
-ORIGINAL_MANIFEST = "results/images/original/{partition}/{class_name}/manifest.csv"
+def model_of(variant):
+    """The model of Real-ESRGAN that makes a variant, or None."""
+    method, scale = parse_variant(variant)
+    return model_for_scale(scale, config["weights"]["source"]) if method == "realesrgan" else None
+
+
+def packed_for(training):
+    """Arrays and indexes that a training variant is trained on."""
+    stems = expand(PACKED, variant=TRAINING[training], size=config["train"]["input_size"])
+    return {"arrays": [f"{stem}.npy" for stem in stems], "indexes": [f"{stem}.csv" for stem in stems]}
+
+
+def initial_weights():
+    """The file that training starts from, if it starts from one."""
+    init = config["train"]["init"]
+    return {"random": [], "imagenet": "results/weights/resnet50_imagenet.safetensors"}.get(init, init)
+
+
+def provenance_beside(paths):
+    """The provenance that stands beside each of `paths`, under the same stem."""
+    return [str(Path(path).with_suffix("")) + ".provenance.json" for path in paths]
+
+
+# The network of each variant that has one.
+MODELS = {variant: model_of(variant) for variant in config["variants"] if model_of(variant)}

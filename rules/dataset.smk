@@ -10,6 +10,8 @@ rule download_archive:
         "data/archive.zip",
     log:
         "logs/download_archive/archive.log",
+    conda:
+        "../envs/download.yaml"
     params:
         kaggle=config["dataset"]["kaggle"],
     message:
@@ -25,6 +27,8 @@ rule draw_archive:
         "logs/draw_archive/drawn.log",
     benchmark:
         "benchmarks/draw_archive/drawn.tsv"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
@@ -49,6 +53,8 @@ rule ingest_dataset:
         "logs/ingest_dataset/ingest.log",
     benchmark:
         "benchmarks/ingest_dataset/ingest.tsv"
+    conda:
+        "../envs/workflow.yaml"
     threads: 4
     resources:
         mem_mb=2000,
@@ -71,6 +77,8 @@ rule split_dataset:
         "logs/split_dataset/{split}.log",
     benchmark:
         "benchmarks/split_dataset/{split}.tsv"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=1000,
         runtime=10,

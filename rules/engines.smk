@@ -1,12 +1,5 @@
 """Networks made ready for one device, precision and shape."""
 
-ENGINE = "results/engines/{model}/engine.json"
-
-
-def engine_of(variant):
-    """The engine that a variant needs, if it needs one."""
-    return expand(ENGINE, model=model_of(variant)) if variant.startswith("realesrgan") else []
-
 
 rule compile_upscaler:
     input:
@@ -18,6 +11,8 @@ rule compile_upscaler:
         "logs/compile_upscaler/{model}.log",
     benchmark:
         "benchmarks/compile_upscaler/{model}.tsv"
+    conda:
+        "../envs/workflow.yaml"
     threads: 8
     resources:
         mem_mb=8000,

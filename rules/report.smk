@@ -1,7 +1,5 @@
 """Tables, figures and the page that answer the question."""
 
-from wbcsr.evaluate import figure_names
-
 TABLES = ["table2", "table3", "table4", "table5", "table6", "comparison"]
 PLAN = {
     "classes": CLASSES,
@@ -18,13 +16,8 @@ PREDICTIONS = [
     for training, variants in TRAINING.items()
     for path in expand(rules.predict.output.predictions, training=training, variant=variants, **RUNS)
 ]
-MANIFESTS = [manifest for variant in config["variants"] for manifest in manifests_of(variant)]
-ENGINES = [engine for variant in config["variants"] for engine in engine_of(variant)]
-
-
-def beside(paths, ending):
-    """The files that stand beside each of `paths` under the same stem."""
-    return [str(Path(path).with_suffix("")) + ending for path in paths]
+ENLARGED = [path for variant in config["variants"] if variant != "original" for path in manifests_of(variant)]
+MANIFESTS = [*manifests_of("original"), *ENLARGED]
 
 
 rule make_tables:
@@ -48,6 +41,8 @@ rule make_tables:
         "logs/make_tables/tables.log",
     benchmark:
         "benchmarks/make_tables/tables.tsv"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
@@ -81,6 +76,8 @@ rule make_figures:
         "logs/make_figures/figures.log",
     benchmark:
         "benchmarks/make_figures/figures.tsv"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=4000,
         runtime=30,
@@ -98,29 +95,27 @@ rule make_report:
         figures=[*rules.make_figures.output.png, *rules.make_figures.output.svg],
         provenances=[
             rules.ingest_dataset.output.provenance,
-            *beside(SPLITS, ".provenance.json"),
-            *beside([manifest for manifest in MANIFESTS if "/original/" not in manifest], ".provenance.json"),
-            *expand(rules.pack_images.output.provenance, variant=config["variants"], size=INPUT_SIZE),
+            *provenance_beside([*SPLITS, *ENLARGED, *PREDICTIONS]),
+            *expand(f"{PACKED}.provenance.json", variant=config["variants"], size=config["train"]["input_size"]),
             *expand(rules.train_classifier.output.provenance, training=TRAINING, **RUNS),
-            *beside(PREDICTIONS, ".provenance.json"),
         ],
-        engines=ENGINES,
-        weights=sorted(
-            expand(
-                rules.fetch_weights.output.description,
-                model={model_of(variant) for variant in config["variants"] if engine_of(variant)},
-            )
-        ),
+        engines=expand(ENGINE, model=sorted(set(MODELS.values()))),
+        weights=expand(rules.fetch_weights.output.description, model=sorted(set(MODELS.values()))),
         rejected=rules.ingest_dataset.output.rejected,
         manifests=MANIFESTS,
     output:
         page=report(
-            "results/report/index.html", caption="captions/page.rst", category="Answer", labels={"page": "the whole answer"}
+            "results/report/index.html",
+            caption="captions/page.rst",
+            category="Answer",
+            labels={"page": "the whole answer"},
         ),
     log:
         "logs/make_report/report.log",
     benchmark:
         "benchmarks/make_report/report.tsv"
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=2000,
         runtime=30,

@@ -1,13 +1,11 @@
 """Enlarged images, a shard a job."""
 
-SHARD = "results/images/{variant}/{partition}/{class_name}/manifest_{shard}of{shards}"
-
 
 rule upscale:
     input:
         originals=ORIGINAL_MANIFEST,
-        weights=lambda wildcards: expand(rules.fetch_weights.output.weights, model=model_of(wildcards.variant)),
-        engine=lambda wildcards: engine_of(wildcards.variant),
+        weights=lambda wildcards: f"{WEIGHTS}.safetensors".format(model=MODELS[wildcards.variant]),
+        engine=lambda wildcards: ENGINE.format(model=MODELS[wildcards.variant]),
     output:
         manifest=f"{SHARD}.csv",
         provenance=f"{SHARD}.provenance.json",
@@ -17,6 +15,8 @@ rule upscale:
         "benchmarks/upscale/{variant}/{partition}/{class_name}/{shard}of{shards}.tsv"
     wildcard_constraints:
         variant=NETWORK_VARIANTS,
+    conda:
+        "../envs/workflow.yaml"
     threads: 8
     resources:
         mem_mb=4000,
@@ -43,6 +43,8 @@ rule interpolate:
         "benchmarks/interpolate/{variant}/{partition}/{class_name}/{shard}of{shards}.tsv"
     wildcard_constraints:
         variant=INTERPOLATED_VARIANTS,
+    conda:
+        "../envs/workflow.yaml"
     resources:
         mem_mb=1000,
         runtime=60,

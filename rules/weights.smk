@@ -1,26 +1,21 @@
 """Weights of both networks; what is downloaded is downloaded where Snakemake itself runs."""
 
-from wbcsr.weights.releases import model_for_scale
-
 
 localrules:
     fetch_weights,
     fetch_imagenet_weights,
 
 
-def model_of(variant):
-    """The model of Real-ESRGAN that makes a variant."""
-    return model_for_scale(parse_variant(variant)[1], config["weights"]["source"])
-
-
 rule fetch_weights:
     output:
-        weights="results/weights/{model}.safetensors",
-        description="results/weights/{model}.json",
+        weights=f"{WEIGHTS}.safetensors",
+        description=f"{WEIGHTS}.json",
     log:
         "logs/fetch_weights/{model}.log",
     wildcard_constraints:
         model="RealESRGAN_x[24]plus|custom",
+    conda:
+        "../envs/workflow.yaml"
     params:
         weights=config["weights"],
     message:
@@ -34,6 +29,8 @@ rule fetch_imagenet_weights:
         weights="results/weights/resnet50_imagenet.safetensors",
     log:
         "logs/fetch_imagenet_weights/resnet50.log",
+    conda:
+        "../envs/workflow.yaml"
     message:
         "Downloading ResNet-50's ImageNet weights"
     script:

@@ -13,7 +13,7 @@ with job(snakemake) as facts:
 
     torch.set_num_threads(snakemake.threads)
     inference = snakemake.params.inference
-    engine = load(Path(snakemake.input.weights[0]), Path(snakemake.input.engine[0]))
+    engine = load(Path(snakemake.input.weights), Path(snakemake.input.engine))
     facts["upscaling"] = enlarge_shard(
         Path(snakemake.input.originals),
         Path(snakemake.output.manifest),

@@ -99,10 +99,12 @@ def _explain(problem: ValidationError, schema: dict[str, Any]) -> str:
         unknown = sorted(set(problem.instance) - set(problem.schema["properties"]))[0]
         full = f"{place}.{unknown}" if place else str(unknown)
         siblings = list(problem.schema["properties"])
-        near = difflib.get_close_matches(str(unknown), siblings, n=1, cutoff=0.5)
-        everywhere = list(_known_keys(schema))
-        near = [f"{place}.{near[0]}" if place else near[0]] if near else difflib.get_close_matches(full, everywhere, n=1, cutoff=0)
-        return f"unknown key '{full}'; the nearest known key is '{near[0]}'"
+        nearest = difflib.get_close_matches(str(unknown), siblings, n=1, cutoff=0.5)
+        if nearest:
+            near = f"{place}.{nearest[0]}" if place else nearest[0]
+        else:
+            near = difflib.get_close_matches(full, list(_known_keys(schema)), n=1, cutoff=0)[0]
+        return f"unknown key '{full}'; the nearest known key is '{near}'"
     message = problem.message.splitlines()[0]
     if problem.validator == "type":
         wanted = problem.validator_value

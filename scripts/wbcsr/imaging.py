@@ -49,12 +49,14 @@ def decode(content: bytes, name: str) -> np.ndarray:
             converted = header.convert("RGB") if header.mode in ("CMYK", "YCbCr", "LAB", "HSV") else None
     except (UnidentifiedImageError, OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{name}: not a readable image ({' '.join(str(error).split())[:120]})") from error
+    pixels: np.ndarray
     if converted is not None:
         pixels = np.asarray(converted)
     else:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-        if pixels is None:
+        decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        if decoded is None:
             raise InputError(f"{name}: not a readable image (unsupported by OpenCV)")
+        pixels = decoded
         if pixels.ndim == 3:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
     if pixels.dtype not in (np.uint8, np.uint16):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from wbcsr.config import complete, enhanced_variant, parse_variant, training_variants
 from wbcsr.errors import InputError
 

@@ -93,10 +93,10 @@ def assert_legible(figure: Figure) -> None:
     figure.draw_without_rendering()
     # Matplotlib keeps the labels of ticks beyond an axis's limits, or of an axis that is off, but does not draw them.
     undrawn = set()
-    for axes, axis in ((axes, axis) for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         low, high = sorted(axis.get_view_interval())
         undrawn |= {
-            tick.label1 for tick in axis.get_major_ticks() if not axes.axison or not low <= tick.get_loc() <= high
+            tick.label1 for tick in axis.get_major_ticks() if not axis.axes.axison or not low <= tick.get_loc() <= high
         }
     texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
     texts = [text for text in texts if text not in undrawn]
@@ -112,7 +112,7 @@ def assert_legible(figure: Figure) -> None:
 
 @pytest.mark.usefixtures("coarse")
 @pytest.mark.parametrize(
-    ("classes", "variants"), [(["Eos", "a_b $x$ 50%"], ["original", "realesrgan_x2"]), (LONG_NAMES, ["original"])]
+    ("classes", "variants"), [(["Eos", "a_b $^$ 50%"], ["original", "realesrgan_x2"]), (LONG_NAMES, ["original"])]
 )
 def test_every_figure_of_the_configuration_is_written(tmp_path: Path, classes: list[str], variants: list[str]) -> None:
     folder = draw_all(tmp_path, classes, variants)
@@ -247,6 +247,17 @@ def results_of(folder: Path, classes: list[str], **more: object) -> Results:
 def test_confusion_matrix_is_legible(tmp_path: Path, classes: list[str]) -> None:
     results = results_of(tmp_path, classes)
     assert_legible(figures.draw_confusion(arms_of(results)[-1], results.plan))
+
+
+@pytest.mark.usefixtures("style")
+@pytest.mark.parametrize(("classes", "rotation"), [(LONG_NAMES[:2], 0), ([f"metamyelocyte{n}" for n in range(4)], 45)])
+def test_names_below_a_confusion_matrix_are_turned_rather_than_broken(
+    tmp_path: Path, classes: list[str], rotation: int
+) -> None:
+    results = write_results(tmp_path, classes, ["original"])
+    labels = figures.draw_confusion(arms_of(results)[0], results.plan).axes[0].get_xticklabels()
+    assert [label.get_rotation() for label in labels] == [rotation] * len(classes)
+    assert [label.get_text().replace("_\n", "_").replace("\n", " ") for label in labels] == classes
 
 
 @pytest.mark.usefixtures("style")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, read_json, replacing, sha256, write_csv, write_text
 

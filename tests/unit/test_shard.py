@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from wbcsr import imaging
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, sha256, write_csv

@@ -22,7 +22,7 @@ import torch
 
 from wbcsr.classify import resnet
 from wbcsr.classify.augment import augment
-from wbcsr.classify.pack import select
+from wbcsr.classify.pack import ImageSet, select
 from wbcsr.classify.train import TrainSummary, best_epoch, learning_rate, train
 from wbcsr.errors import InputError
 
@@ -127,7 +127,22 @@ def test_it_learns_and_writes_its_history(colours: Bench, trained: TrainSummary)
     assert trained.images_per_second > 0
 
 
-def test_the_model_is_that_of_the_best_epoch(colours: Bench, trained: TrainSummary) -> None:
+def test_a_later_and_worse_epoch_is_not_kept(tiny: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    heads = []
+
+    def right_then_wrong(model: resnet.Classifier, images: ImageSet, precision: str) -> torch.Tensor:
+        heads.append(model.fc.weight.detach().clone())
+        right = torch.nn.functional.one_hot(torch.from_numpy(images.labels), len(CLASSES)).float()
+        return right if len(heads) == 1 else -right
+
+    monkeypatch.setattr(resnet, "compute_logits", right_then_wrong)
+    assert tiny.train("worse", epochs=2).best_epoch == 1
+    model, _ = resnet.load(tiny.model("worse"))
+    assert torch.equal(model.fc.weight, heads[0])
+    assert not torch.equal(heads[0], heads[1])
+
+
+def test_the_model_scores_as_its_best_epoch_did(colours: Bench, trained: TrainSummary) -> None:
     model, description = resnet.load(colours.model("whole"))
     assert (description.classes, description.input_size) == (tuple(CLASSES), SIDE)
     images = select(colours.arrays, colours.indexes, colours.folder / "split.csv", CLASSES, {"validation"})

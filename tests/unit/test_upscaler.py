@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
 from small_networks import rrdbnet
 from wbcsr import imaging
 from wbcsr.engines import engine as engines
@@ -87,7 +88,10 @@ def test_a_scale_without_a_network_is_reached_as_the_official_tool_does(tmp_path
 @pytest.mark.parametrize("scale", [2, 4])
 def test_tiny_and_odd_images(shape: tuple[int, int], scale: int) -> None:
     image = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
-    assert SuperResolution(engine_of(rrdbnet(scale)), scale, 64, 8)([image])[0].shape[:2] == (shape[0] * scale, shape[1] * scale)
+    assert SuperResolution(engine_of(rrdbnet(scale)), scale, 64, 8)([image])[0].shape[:2] == (
+        shape[0] * scale,
+        shape[1] * scale,
+    )
 
 
 def test_a_batch_equals_its_images_one_by_one() -> None:
@@ -170,7 +174,14 @@ def test_interpolation_of_16_bits_agrees_with_8(method: str) -> None:
 
 
 def settings(**changes: object) -> dict[str, object]:
-    return {"backend": "auto", "precision": "auto", "batch_size": "auto", "tile": 512, "compile_above_minutes": 30, **changes}
+    return {
+        "backend": "auto",
+        "precision": "auto",
+        "batch_size": "auto",
+        "tile": 512,
+        "compile_above_minutes": 30,
+        **changes,
+    }
 
 
 @pytest.fixture

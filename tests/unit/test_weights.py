@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from small_networks import rrdbnet
 from wbcsr.errors import InputError
 from wbcsr.files import read_json, sha256
@@ -158,11 +159,10 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("x4.pth", None), ("html.pth", "SHA-256"), ("absent", "HTTPError"), ("broken", "ConnectionError")]
+    ("name", "says"),
+    [("x4.pth", None), ("html.pth", "SHA-256"), ("absent", "HTTPError"), ("broken", "ConnectionError")],
 )
-def test_download(
-    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, name: str, says: str | None
-) -> None:
+def test_download(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, name: str, says: str | None) -> None:
     torch.save({"params_ema": TENSORS}, tmp_path / "served" / "x4.pth")
     (tmp_path / "served" / "html.pth").write_text("<html>sign in</html>")
     release = replace(

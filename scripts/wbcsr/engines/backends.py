@@ -82,7 +82,9 @@ BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (Eager(), I
 def get_backend(name: str, device: torch.device) -> Backend:
     """The backend of that name, or InputError with the reason why it cannot run here."""
     if name not in BACKENDS:
-        raise InputError(f"configuration: inference.backend {name} cannot run here; choose auto, {' or '.join(BACKENDS)}")
+        raise InputError(
+            f"configuration: inference.backend {name} cannot run here; choose auto, {' or '.join(BACKENDS)}"
+        )
     reason = BACKENDS[name].unavailable(device)
     if reason:
         raise InputError(f"configuration: inference.backend {name} cannot run here: {reason}")

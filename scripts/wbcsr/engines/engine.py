@@ -100,7 +100,8 @@ def load(weights_path: Path, description_path: Path) -> Engine:
     if program is not None:
         _require(description_path, "machine", description["machine"], _machine(device), rebuild)
         _require(description_path, "torch", description["versions"]["torch"], provenance.versions()["torch"], rebuild)
-        _require(description_path, "program", description["program_sha256"], sha256(program) if program.is_file() else None, rebuild)
+        found = sha256(program) if program.is_file() else None
+        _require(description_path, "program", description["program_sha256"], found, rebuild)
     if description["precision"] == "bf16" and not has_fast_bf16(device):
         log.warning("bf16 is emulated on this processor, which is several times slower than fp32")
     network, architecture = store.load(weights_path)
@@ -119,13 +120,13 @@ def load(weights_path: Path, description_path: Path) -> Engine:
 
 
 def _memory_format(device: torch.device, precision: str) -> torch.memory_format:
-    """Channels-last is faster, but in fp32 its sums differ from Real-ESRGAN's own in the last bits, and pixels with them."""
+    """Channels-last is faster, but in fp32 its sums differ from Real-ESRGAN's own, and now and then a pixel with them."""
     exact = device.type == "cpu" and precision == "fp32"
     return torch.contiguous_format if exact else torch.channels_last
 
 
 def _prepare(network: nn.Module, device: torch.device, precision: str) -> nn.Module:
-    network = network.to(device=device, dtype=DTYPES[precision], memory_format=_memory_format(device, precision))
+    network = network.to(device, DTYPES[precision]).to(memory_format=_memory_format(device, precision))
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     return network
@@ -156,7 +157,9 @@ def _choose(
     measured = {"eager_seconds_per_batch": round(eager_seconds, 3), "images": images}
     limit = settings["compile_above_minutes"]
     if eager_minutes <= limit:
-        reason = f"{images} images take {eager_minutes:.1f} minutes uncompiled, not more than {limit:g}: compiling would not pay"
+        reason = (
+            f"{images} images take {eager_minutes:.1f} minutes uncompiled, at most {limit:g}: compiling would not pay"
+        )
         return {"backend": "eager", "reason": reason, "measured": measured}
     try:
         backend = get_backend("inductor", example.device)

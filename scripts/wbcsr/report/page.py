@@ -47,7 +47,7 @@ def write_page(page: Path, inputs: Inputs, config: Config) -> None:
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=False,
+        autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -93,7 +93,11 @@ def enlarge_shard(
         log.info("%d of %d images were finished before and are kept", len(done), len(rows))
     started, enlarged_images = time.perf_counter(), 0
     progress = tqdm(
-        total=len(rows), initial=len(done), unit="image", desc=manifest.parent.name, mininterval=5 if not sys.stderr.isatty() else 0.1
+        total=len(rows),
+        initial=len(done),
+        unit="image",
+        desc=manifest.parent.name,
+        mininterval=5 if not sys.stderr.isatty() else 0.1,
     )
     with ledger, progress, ThreadPoolExecutor(max(2, threads)) as pool:
         decoded: deque[tuple[list[Any], Future[list[np.ndarray]]]] = deque()
@@ -207,7 +211,7 @@ class _Ledger:
 
     def __enter__(self) -> _Ledger:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
+        self._file = open(self.path, "a", encoding="utf-8")
         return self
 
     def add(self, entry: Entry) -> None:

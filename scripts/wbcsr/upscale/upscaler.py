@@ -53,7 +53,7 @@ class SuperResolution:
         results = [
             np.empty((height * factor, width * factor) + (() if plane.grey else (3,)), dtype) for plane in planes
         ]
-        tiles = plan(*padded[0].shape[:2], shape, self.overlap)
+        tiles = plan(padded[0].shape[0], padded[0].shape[1], shape, self.overlap)
         pieces = [(index, tile) for index in range(len(planes)) for tile in tiles]
         for start in range(0, len(pieces), self.batch_size):
             chunk = pieces[start : start + self.batch_size]
@@ -65,7 +65,8 @@ class SuperResolution:
     def _pad(self, pixels: np.ndarray) -> np.ndarray:
         """Reflect below and to the right, to what the network can divide and to the engine's shape."""
         least = self.engine.shape or (0, 0)
-        sides = [max(-(-side // self.engine.multiple) * self.engine.multiple, least[axis]) for axis, side in enumerate(pixels.shape[:2])]
+        multiple = self.engine.multiple
+        sides = [max(-(-pixels.shape[axis] // multiple) * multiple, least[axis]) for axis in (0, 1)]
         margins = [(0, sides[0] - pixels.shape[0]), (0, sides[1] - pixels.shape[1]), (0, 0)]
         return np.pad(pixels, margins, mode="reflect") if margins[0][1] or margins[1][1] else pixels
 
@@ -110,6 +111,7 @@ def _round(output: np.ndarray, grey: bool, dtype: np.dtype) -> np.ndarray:
 
 def _paste(result: np.ndarray, piece: np.ndarray, tile: Tile, factor: int) -> None:
     """Fill the part of `result` that `tile` keeps; what lies in the padding falls outside of `result`."""
-    target = result[tile.keep_top * factor : tile.keep_bottom * factor, tile.keep_left * factor : tile.keep_right * factor]
+    rows = slice(tile.keep_top * factor, tile.keep_bottom * factor)
+    target = result[rows, tile.keep_left * factor : tile.keep_right * factor]
     top, left = (tile.keep_top - tile.top) * factor, (tile.keep_left - tile.left) * factor
     target[...] = piece[top : top + target.shape[0], left : left + target.shape[1]]

@@ -24,7 +24,11 @@ def read_convolutions(param: Path, model: Path) -> list[tuple[np.ndarray, np.nda
 
     def take(dtype: str, count: int) -> np.ndarray:
         nonlocal position
-        array = np.frombuffer(content, dtype, count, position) if position + count * int(dtype[-1]) <= len(content) else None
+        array = (
+            np.frombuffer(content, dtype, count, position)
+            if position + count * int(dtype[-1]) <= len(content)
+            else None
+        )
         if array is None:
             raise InputError(f"{model}: truncated at byte {len(content)}; install its package again")
         position += array.nbytes
@@ -39,10 +43,14 @@ def read_convolutions(param: Path, model: Path) -> list[tuple[np.ndarray, np.nda
         outputs, kernel, count = (int(settings[key]) for key in (_KEY_OUTPUTS, _KEY_KERNEL, _KEY_WEIGHTS))
         inputs, rest = divmod(count, outputs * kernel * kernel)
         if rest or inputs < 1:
-            raise InputError(f"{param}: {fields[1]} has {count} weights, which do not fill {outputs} {kernel}×{kernel} kernels")
+            raise InputError(
+                f"{param}: {fields[1]} has {count} weights, which do not fill {outputs} {kernel}×{kernel} kernels"
+            )
         (tag,) = struct.unpack("<I", take("<u4", 1).tobytes())
         if tag != FP16_TAG:
-            raise InputError(f"{model}: {fields[1]} has tag 0x{tag:08X} where fp16 weights (0x{FP16_TAG:08X}) are expected")
+            raise InputError(
+                f"{model}: {fields[1]} has tag 0x{tag:08X} where fp16 weights (0x{FP16_TAG:08X}) are expected"
+            )
         weights = take("<f2", count).astype(np.float32)
         position += -position % 4
         biases = take("<f4", outputs).copy() if settings.get(_KEY_BIAS) == "1" else np.zeros(outputs, np.float32)

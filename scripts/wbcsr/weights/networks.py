@@ -96,9 +96,13 @@ def build(tensors: Tensors) -> tuple[nn.Module, Architecture]:
     expected = network.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors or name not in expected:
-            raise InputError(f"weights: tensor {name} is {'missing' if name in expected else 'unknown'} for {architecture.name}")
+            raise InputError(
+                f"weights: tensor {name} is {'missing' if name in expected else 'unknown'} for {architecture.name}"
+            )
         if tensors[name].shape != expected[name].shape:
-            raise InputError(f"weights: {name} has shape {tuple(tensors[name].shape)}, not {tuple(expected[name].shape)}")
+            raise InputError(
+                f"weights: {name} has shape {tuple(tensors[name].shape)}, not {tuple(expected[name].shape)}"
+            )
         if not torch.isfinite(tensors[name]).all():
             raise InputError(f"weights: {name} has values that are not finite")
     network.load_state_dict(tensors)

