@@ -192,10 +192,15 @@ def small_weights(tmp_path: Path) -> Path:
     return tmp_path / "small.safetensors"
 
 
-def test_auto_takes_eager_for_little_work_and_says_so(small_weights: Path, tmp_path: Path) -> None:
-    description = engines.build(small_weights, tmp_path / "engine.json", engines.Workload((24, 32), 4), settings())
+@pytest.mark.parametrize(("precision", "says"), [("bf16", "compiling would not pay"), ("fp32", "convolutions")])
+def test_auto_takes_eager_where_compiling_gains_nothing(
+    small_weights: Path, tmp_path: Path, precision: str, says: str
+) -> None:
+    description = engines.build(
+        small_weights, tmp_path / "engine.json", engines.Workload((24, 32), 4), settings(precision=precision)
+    )
     assert description["backend"] == "eager"
-    assert "compiling would not pay" in description["reason"]
+    assert says in description["reason"]
     loaded = engines.load(small_weights, tmp_path / "engine.json")
     assert loaded.shape is None
 
@@ -228,15 +233,16 @@ def test_auto_measures_when_the_work_is_large(
     """The compiler is a stand-in here; the real one is in the test above."""
     monkeypatch.setattr(Inductor, "compile", lambda self, network, example, program: program.write_bytes(b"x"))
     monkeypatch.setattr(Inductor, "load", Eager.load)
-    for seconds, winner in (([2.0, 1.0], "inductor"), ([1.0, 2.0], "eager")):
+    # Cold eager, cold inductor, then both warm.
+    for seconds, winner in (([5.0, 5.0, 2.0, 1.0], "inductor"), ([5.0, 5.0, 1.0, 2.0], "eager")):
         readings = iter(seconds)
         monkeypatch.setattr(engines, "_seconds", lambda run, example, readings=readings: next(readings))
         description = engines.build(
-            small_weights, tmp_path / "engine.json", engines.Workload((24, 32), 10_000), settings(precision="fp32")
+            small_weights, tmp_path / "engine.json", engines.Workload((24, 32), 10_000), settings(precision="bf16")
         )
         assert description["backend"] == winner
         assert (tmp_path / "program.pt2").exists() == (winner == "inductor")
-        assert description["measured"]["eager_seconds_per_batch"] == seconds[0]
+        assert description["measured"]["eager_seconds_per_batch"] == seconds[2]
 
 
 @pytest.mark.parametrize(

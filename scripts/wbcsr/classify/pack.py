@@ -13,17 +13,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
 
 from wbcsr import imaging
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, replacing, write_csv
+from wbcsr.progress import image_progress
 
 log = logging.getLogger(__name__)
 
 # Images that wait in memory to be written, for each thread.
 _BLOCK = 64
-_SECONDS_BETWEEN_LOG_LINES = 30
 _REMEDY = "delete that manifest and run again, which repeats the rule that made its images"
 _PACK_AGAIN = "run the rule pack_images again"
 
@@ -55,22 +54,18 @@ def pack(
     def load(row: int) -> np.ndarray:
         return to_square(_read_checked(sources[row]), input_size)
 
-    started = noted = time.perf_counter()
+    started = time.perf_counter()
     with (
         replacing(array_path) as beside,
         open(beside, "wb") as array,
         ThreadPoolExecutor(threads) as pool,
-        tqdm(total=len(index), desc="pack", unit="image", disable=None) as progress,
+        image_progress(len(index), "packing") as progress,
     ):
         np.lib.format.write_array_header_1_0(array, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for start in range(0, len(index), _BLOCK * threads):
             for pixels in pool.map(load, range(start, min(start + _BLOCK * threads, len(index)))):
                 array.write(pixels.tobytes())
                 progress.update()
-            if time.perf_counter() - noted > _SECONDS_BETWEEN_LOG_LINES:
-                noted = time.perf_counter()
-                done = min(start + _BLOCK * threads, len(index))
-                log.info("packed %d of %d images, %.1f images/s", done, len(index), done / (noted - started))
     write_csv(index_path, index)
     speed = len(index) / (time.perf_counter() - started)
     log.info("packed %d images at %d×%d, %.1f images/s", len(index), input_size, input_size, speed)

@@ -28,6 +28,7 @@ from wbcsr.classify.pack import ImageSet, select
 from wbcsr.engines.capability import pick_device
 from wbcsr.errors import InputError
 from wbcsr.files import replacing, sha256, write_csv
+from wbcsr.progress import image_progress
 
 log = logging.getLogger(__name__)
 
@@ -93,10 +94,10 @@ def train(
     epochs, seconds, speed = settings["epochs"], 0.0, None
     with (
         logging_redirect_tqdm(),
-        tqdm(total=epochs * training.used, initial=resumed * training.used, unit="image", disable=None) as progress,
+        image_progress(epochs * training.used, "training", resumed * training.used) as progress,
     ):
         for epoch in range(resumed + 1, epochs + 1):
-            progress.set_description(f"epoch {epoch}/{epochs}")
+            progress.set_description_str(f"training, epoch {epoch} of {epochs}", refresh=False)
             seconds += training.run_epoch(epoch, progress)
             training.save(checkpoint_path, fingerprint)
             speed = (epoch - resumed) * training.used / seconds

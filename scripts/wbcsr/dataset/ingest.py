@@ -6,7 +6,6 @@ import difflib
 import hashlib
 import logging
 import re
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +15,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
-from tqdm import tqdm
 
 from wbcsr import imaging
 from wbcsr.dataset.archive import Archive, open_archive
 from wbcsr.errors import InputError
 from wbcsr.files import sha256, write_bytes, write_csv
+from wbcsr.progress import image_progress
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +37,6 @@ MAX_NAME_BYTES = 200
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 # Writing waits for the disk, not for a core: eight threads took a sixth of one thread's time.
 _WRITERS = 8
-_PROGRESS_LINE = "{desc}: {n_fmt} of {total_fmt} images, {remaining} left"
 
 
 @dataclass(frozen=True)
@@ -290,17 +288,11 @@ def _remove_others(originals: Path, images: set[str]) -> None:
 def _side_by_side(
     call: Callable[[Item], Result], items: list[Item], threads: int, description: str
 ) -> Iterable[Result]:
-    """The results of `call` for each item, in order, with a progress bar on stderr."""
-    # In a log file each update stays, so there each is a line and they come seldom.
-    lines: dict[str, Any] = {"mininterval": 5.0, "bar_format": _PROGRESS_LINE + "\n"}
-    with ThreadPoolExecutor(threads) as pool:
-        yield from tqdm(
-            pool.map(call, items),
-            total=len(items),
-            desc=description,
-            unit="image",
-            **({} if sys.stderr.isatty() else lines),
-        )
+    """The results of `call` for each item, in order, with progress."""
+    with ThreadPoolExecutor(threads) as pool, image_progress(len(items), description) as progress:
+        for result in pool.map(call, items):
+            progress.update()
+            yield result
 
 
 def _report(summary: dict[str, int], images: pd.DataFrame) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import sys
 import time
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,11 +21,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from wbcsr import imaging
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, sha256, write_bytes, write_csv
+from wbcsr.progress import image_progress
 
 log = logging.getLogger(__name__)
 
@@ -92,13 +91,7 @@ def enlarge_shard(
     if done:
         log.info("%d of %d images were finished before and are kept", len(done), len(rows))
     started, enlarged_images = time.perf_counter(), 0
-    progress = tqdm(
-        total=len(rows),
-        initial=len(done),
-        unit="image",
-        desc=manifest.parent.name,
-        mininterval=5 if not sys.stderr.isatty() else 0.1,
-    )
+    progress = image_progress(len(rows), manifest.parent.name, len(done))
     with ledger, progress, ThreadPoolExecutor(max(2, threads)) as pool:
         decoded: deque[tuple[list[Any], Future[list[np.ndarray]]]] = deque()
         encoding: deque[list[Future[Entry]]] = deque()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ def _axis(length: int, tile: int, overlap: int) -> list[tuple[int, int, int]]:
     if length <= tile:
         return [(0, 0, length)]
     starts = [*range(0, length - tile, tile - 2 * overlap), length - tile]
-    meets = [(left + tile + right) // 2 for left, right in zip(starts[:-1], starts[1:], strict=True)]
+    meets = [(left + tile + right) // 2 for left, right in pairwise(starts)]
     return list(zip(starts, [0, *meets], [*meets, length], strict=True))
 
 

@@ -1,0 +1,39 @@
+"""How far a job is: a bar on a terminal, and lines in the log where nobody watches."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LINES = 15.0
+_LINE = "{desc}: {n_fmt} of {total_fmt} images, {rate_fmt}, {remaining} left"
+
+
+class _LogLines:
+    """A file, as tqdm wants one, whose lines go to the log."""
+
+    def write(self, text: str) -> None:
+        if text.strip():
+            log.info(text.strip())
+
+    def flush(self) -> None:
+        """The log has nothing to flush."""
+
+
+def image_progress(total: int, description: str, done: int = 0) -> tqdm:
+    """Progress over `total` images of which `done` were finished before, with images/s and the time left."""
+    if sys.stderr.isatty():
+        return tqdm(total=total, initial=done, desc=description, unit="image", dynamic_ncols=True)
+    return tqdm(
+        total=total,
+        initial=done,
+        desc=description,
+        unit="image",
+        file=_LogLines(),
+        mininterval=SECONDS_BETWEEN_LINES,
+        bar_format=_LINE,
+    )

@@ -1,0 +1,55 @@
+"""Running Snakemake as a user does, in a folder of the test's own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+CLASSES = ["EOSINOPHIL", "NEUTROPHIL"]
+
+# The demo, made as small as it can be: two classes, tiny smears, one epoch.
+SMALL = {
+    "dataset": {"archive": "data/drawn.zip", "classes": CLASSES},
+    "drawing": {"image_size": [48, 48], "train_per_class": 5, "test_per_class": 2, "copies_per_source": 2},
+    "variants": ["original", "bicubic_x2", "realesrgan_x4"],
+    "seeds": [0],
+    "shards": 1,
+    "inference": {"precision": "fp32"},
+    "train": {"init": "random", "input_size": 32, "epochs": 2, "batch_size": 4, "precision": "fp32"},
+}
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    """Snakemake on the configuration in `folder`, with the results there too."""
+    options = ["--cores", "2", "--configfile", str(folder / "config.yaml"), "--directory", str(folder)]
+    return [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(REPOSITORY / "Snakefile"), *options]
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake to its end; what it printed is in `stdout`."""
+    return subprocess.run(
+        command(folder, *arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+
+
+def write_config(folder: Path, config: dict[str, object]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+@pytest.fixture(scope="session")
+def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study from drawn smears to the report, run once for all tests that look at its results."""
+    folder = tmp_path_factory.mktemp("study")
+    write_config(folder, SMALL)
+    result = run(folder)
+    assert result.returncode == 0, result.stdout
+    return folder

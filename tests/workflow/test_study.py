@@ -1,0 +1,191 @@
+"""The whole workflow on drawn smears: what it leaves, and what it does when it is run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import CLASSES, SMALL, command, run, write_config
+from wbcsr.files import sha256
+
+
+def test_every_file_that_others_rely_on_is_there(small_study: Path) -> None:
+    results = small_study / "results"
+    for name in ["dataset/images.csv", "dataset/rejected.csv", "splits/paper.csv", "report/index.html"]:
+        assert (results / name).is_file(), name
+    for table in ["table2", "table3", "table4", "table5", "table6", "comparison"]:
+        for suffix in ["csv", "md", "tex"]:
+            assert (results / "tables" / f"{table}.{suffix}").stat().st_size > 0
+    for figure in ["fig2", "fig3", "fig9", "fig10", "fig11", "fig12", "accuracy"]:
+        for suffix in ["png", "svg"]:
+            assert (results / "figures" / f"{figure}.{suffix}").stat().st_size > 1000
+    for training in ["original", "bicubic_x2", "realesrgan_x4", "dual"]:
+        folder = results / "runs" / "paper" / training / "seed0"
+        assert {"model.safetensors", "history.csv", "provenance.json"} == {path.name for path in folder.iterdir()}
+
+
+def test_images_are_listed_split_and_predicted_once(small_study: Path) -> None:
+    results = small_study / "results"
+    images = pd.read_csv(results / "dataset" / "images.csv")
+    assert images.groupby(["partition", "class"]).size().to_dict() == {
+        **{("TRAIN", name): 5 for name in CLASSES},
+        **{("TEST", name): 2 for name in CLASSES},
+    }
+    subsets = pd.read_csv(results / "splits" / "paper.csv").merge(images, on="image")
+    assert subsets.groupby("subset").size().to_dict() == {"train": 8, "validation": 2, "test": 4}
+    predicted = pd.read_csv(results / "predictions" / "paper" / "dual" / "seed0" / "realesrgan_x4.csv")
+    assert set(predicted["image"]) == set(subsets.loc[subsets["subset"] != "train", "image"])
+    assert predicted[CLASSES].sum(axis=1).round(4).eq(1).all()
+
+
+@pytest.mark.parametrize(("variant", "scale"), [("bicubic_x2", 2), ("realesrgan_x4", 4), ("original", 1)])
+def test_manifests_agree_with_their_files(small_study: Path, variant: str, scale: int) -> None:
+    manifests = sorted((small_study / "results" / "images" / variant).glob("*/*/manifest*.csv"))
+    assert len(manifests) == 4
+    for manifest in manifests:
+        for row in pd.read_csv(manifest).itertuples():
+            assert sha256(manifest.with_name(row.file)) == row.sha256
+            assert (row.width, row.height) == (48 * scale, 48 * scale)
+
+
+def test_provenance_says_how_a_model_came_to_be(small_study: Path) -> None:
+    results = small_study / "results"
+    record = json.loads((results / "runs" / "paper" / "dual" / "seed0" / "provenance.json").read_text())
+    assert record["parameters"]["train"]["epochs"] == 2
+    assert record["wildcards"] == {"split": "paper", "training": "dual", "seed": "0"}
+    assert record["inputs_sha256"]["results/splits/paper.csv"] == sha256(results / "splits" / "paper.csv")
+    assert record["versions"]["torch"]
+    assert record["device"] in {"cpu", "cuda"}
+    engine = json.loads((results / "engines" / "RealESRGAN_x4plus" / "engine.json").read_text())
+    assert engine["reason"]
+    assert engine["weights_sha256"] == sha256(results / "weights" / "RealESRGAN_x4plus.safetensors")
+    for path in results.rglob("*provenance.json"):
+        assert str(Path.home()) not in path.read_text()
+        assert str(small_study) not in path.read_text()
+
+
+def test_a_second_run_does_nothing(small_study: Path) -> None:
+    assert "Nothing to be done" in run(small_study, "-n").stdout
+
+
+def test_one_class_is_upscaled_again_and_nothing_else(small_study: Path) -> None:
+    target = f"results/images/realesrgan_x4/TEST/{CLASSES[0]}/manifest_1of1.csv"
+    before = (small_study / target).read_bytes()
+    stamps = {path: path.stat().st_mtime_ns for path in (small_study / "results" / "images").rglob("*.png")}
+    result = run(small_study, "--forcerun", "upscale", "--", target)
+    assert result.returncode == 0, result.stdout
+    assert "1 of 1 steps" in result.stdout
+    changed = {path.parent.name for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp}
+    assert changed == {CLASSES[0]}
+    assert (small_study / target).read_bytes() == before
+
+
+def test_another_scale_needs_no_new_weights(small_study: Path) -> None:
+    config = "variants=[original, realesrgan_x2]"
+    result = run(small_study, "-n", "enhanced", "--config", config)
+    assert re.search(r"upscale +4\n", result.stdout)
+    assert "fetch_weights" not in result.stdout
+
+
+def test_snakemakes_own_report(small_study: Path) -> None:
+    result = run(small_study, "--report", "report.zip")
+    assert result.returncode == 0, result.stdout
+    assert (small_study / "report.zip").stat().st_size > 10_000
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page was not looked at in a browser")
+def test_the_page_in_a_browser(small_study: Path, tmp_path: Path) -> None:
+    """A browser without a network lays the page out: every picture has a size, and nothing is wider than a telephone."""
+    page = (small_study / "results" / "report" / "index.html").read_text()
+    probe = """<script>addEventListener("load", () => {
+        const broken = [...document.images].filter(image => !image.naturalWidth).length;
+        document.title = `images=${document.images.length} broken=${broken} wide=${document.body.scrollWidth > innerWidth}`;
+    })</script></body>"""
+    (tmp_path / "probed.html").write_text(page.replace("</body>", probe))
+    quiet = ["--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
+    dom = subprocess.run(
+        [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", *quiet, "--disable-sync", "--window-size=390,800"]
+        + [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / "probed.html").as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+    title = re.search(r"images=(\d+) broken=(\d+) wide=(\w+)", dom)
+    assert title is not None
+    assert int(title[1]) > 5
+    assert title[2] == "0"
+    assert title[3] == "false"
+
+
+def kill_when(folder: Path, sign: str, *arguments: str) -> None:
+    """Start Snakemake and SIGKILL it with all its jobs as soon as files like `sign` are there."""
+    process = subprocess.Popen(
+        command(folder, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 240
+    while not list(folder.glob(sign)):
+        assert process.poll() is None, f"ended before {sign} was there"
+        assert time.monotonic() < deadline, f"{sign} did not come"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_killed_in_the_middle_it_goes_on_and_ends_alike(small_study: Path, tmp_path: Path) -> None:
+    """Once while upscaling and once while training; the undisturbed run is `small_study`, which did the same work."""
+    write_config(tmp_path, {**SMALL, "train": {**SMALL["train"], "epochs": 2}})
+    (tmp_path / "data").mkdir()
+    shutil.copy(small_study / "data" / "drawn.zip", tmp_path / "data")
+    upscaled = f"results/images/realesrgan_x4/TRAIN/{CLASSES[0]}"
+    kill_when(tmp_path, f"{upscaled}/_*.png", f"{upscaled}/manifest_1of1.csv")
+    finished = {path: path.stat().st_mtime_ns for path in (tmp_path / upscaled).glob("_*.png")}
+    assert not (tmp_path / upscaled / "manifest_1of1.csv").exists()
+    assert len(finished) < 5
+    assert run(tmp_path, "--unlock").returncode == 0
+    trained = "results/runs/paper/original/seed0"
+    kill_when(tmp_path, f"{trained}/checkpoint.pt", "--", f"{trained}/model.safetensors", f"{upscaled}/manifest_1of1.csv")
+    assert not (tmp_path / trained / "model.safetensors").exists()
+    assert run(tmp_path, "--unlock").returncode == 0
+    result = run(tmp_path, "--", f"{trained}/model.safetensors", f"{upscaled}/manifest_1of1.csv")
+    assert result.returncode == 0, result.stdout
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in list(finished.items())[:-1])
+    log = (tmp_path / "logs/train_classifier/paper/original/seed0.log").read_text()
+    assert "resum" in log
+    for name in [f"{trained}/model.safetensors", f"{upscaled}/manifest_1of1.csv"]:
+        assert sha256(tmp_path / name) == sha256(small_study / name), name
+    for path in (tmp_path / upscaled).glob("_*.png"):
+        assert sha256(path) == sha256(small_study / upscaled / path.name)
+
+
+@pytest.mark.real
+def test_a_few_real_cells_from_archive_to_report(real_archive: Path, tmp_path: Path) -> None:
+    write_config(
+        tmp_path,
+        {
+            "dataset": {"archive": str(real_archive), "classes": CLASSES, "limit_per_class": 2},
+            "variants": ["original", "realesrgan_x4"],
+            "validation_fraction": 0.5,
+            "seeds": [0],
+            "shards": 1,
+            "train": {"init": "random", "input_size": 64, "epochs": 1, "batch_size": 2},
+        },
+    )
+    result = run(tmp_path)
+    assert result.returncode == 0, result.stdout
+    table = pd.read_csv(tmp_path / "results" / "images" / "realesrgan_x4" / "TEST" / CLASSES[0] / "manifest_1of1.csv")
+    assert list(zip(table["width"], table["height"], strict=True)) == [(1280, 960)] * 2
+    comparison = pd.read_csv(tmp_path / "results" / "tables" / "comparison.csv")
+    assert set(comparison["tested_on"]) == {"original", "realesrgan_x4"}
+    assert "drawn by this project" not in (tmp_path / "results" / "report" / "index.html").read_text()
