@@ -6,6 +6,8 @@ import csv
 import hashlib
 import json
 import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +22,12 @@ from wbcsr.errors import InputError
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; rename it to `path` once the block has ended well.
 
-    The name beside carries the process id, so two writers of one output never share a file, and keeps
-    the suffix, by which image and array writers choose their format. Nothing is left behind on failure.
+    The name beside carries host and process, so two writers of one output never share a file, and keeps the suffix,
+    by which image and array writers choose their format. Nothing is left behind on failure.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    beside = path.with_name(f".{path.stem}.{os.getpid()}@{socket.gethostname()}.part{path.suffix}")
     try:
         yield beside
         with open(beside, "rb+") as written:
@@ -33,6 +35,24 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes of this host that were killed left half-written in `folder`."""
+    for path in folder.glob(f".*@{socket.gethostname()}.part*"):
+        process = re.search(r"\.(\d+)@[^@]*$", path.name)
+        if process and not _is_alive(int(process[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # signal 0 is not sent; it asks whether it could be
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:

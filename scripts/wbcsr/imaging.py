@@ -30,10 +30,11 @@ _TRANSPOSITIONS = {
 }
 
 
-def decode(content: bytes, name: str) -> np.ndarray:
+def decode(content: bytes, name: str, whole: bool = False) -> np.ndarray:
     """Decode an image file's bytes, upright as its EXIF orientation says.
 
-    Returns (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16.
+    Returns (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16. `whole` says that the bytes' hash is known to be
+    that of a file which was decoded before; looking for truncated data, which costs most of the time, is then left out.
     InputError where the bytes are no image, are truncated, or promise more than `MAX_PIXELS`.
     """
     try:
@@ -45,7 +46,8 @@ def decode(content: bytes, name: str) -> np.ndarray:
                 raise InputError(f"{name}: {width}×{height} pixels are more than the limit of {MAX_PIXELS:,}")
             if frames > 1:
                 raise InputError(f"{name}: has {frames} frames; give a single image")
-            header.load()  # finds truncated data, which OpenCV would fill with grey
+            if not whole:
+                header.load()  # finds truncated data, which OpenCV would fill with grey
             converted = header.convert("RGB") if header.mode in ("CMYK", "YCbCr", "LAB", "HSV") else None
     except (UnidentifiedImageError, OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{name}: not a readable image ({' '.join(str(error).split())[:120]})") from error

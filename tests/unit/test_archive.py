@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from wbcsr.dataset import archive as module
 from wbcsr.dataset.archive import open_archive
 from wbcsr.errors import InputError

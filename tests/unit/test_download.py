@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import requests
+
 from wbcsr.dataset.archive import open_archive
 from wbcsr.dataset.download import download_archive
 from wbcsr.errors import InputError

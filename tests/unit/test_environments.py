@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from wbcsr.weights import store
 
 REPOSITORY = Path(__file__).parents[2]

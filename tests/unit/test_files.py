@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from wbcsr.errors import InputError
-from wbcsr.files import read_csv, read_json, replacing, sha256, write_csv, write_text
+from wbcsr.files import read_csv, read_json, remove_leftovers, replacing, sha256, write_csv, write_text
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_beside(tmp_path: Path) -> None:
@@ -49,3 +52,22 @@ def test_damaged_json_is_named(tmp_path: Path) -> None:
 def test_sha256(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_leftovers_of_killed_processes_are_removed_and_of_living_ones_kept(tmp_path: Path) -> None:
+    script = (
+        "import sys; from wbcsr.files import replacing; cm = replacing(sys.argv[1]); cm.__enter__().write_text('x'); "
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "scripts")}
+    subprocess.run(
+        [sys.executable, "-c", script + "import os; os.kill(os.getpid(), 9)", str(tmp_path / "a.b.png")],
+        env=environment,
+        check=False,
+    )
+    assert len(list(tmp_path.iterdir())) == 1
+    with replacing(tmp_path / "mine.png") as beside:
+        beside.write_text("x")
+        remove_leftovers(tmp_path)
+        assert list(tmp_path.iterdir()) == [beside]
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]

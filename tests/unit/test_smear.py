@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from wbcsr.dataset import smear
 from wbcsr.files import sha256
 from wbcsr.imaging import decode

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from wbcsr.dataset.archive import open_archive
 from wbcsr.dataset.split import SPLITS, paper_split
 from wbcsr.errors import InputError

@@ -220,7 +220,7 @@ def test_inductor_gives_eagers_pixels_and_refuses_another_machine(
     assert np.abs(ours - eager).max() <= 1
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(engines, "_machine", lambda device: "another processor")
-        with pytest.raises(InputError, match="another machine.*compile_upscaler"):
+        with pytest.raises(InputError, match=r"another machine.*compile_upscaler"):
             engines.load(small_weights, tmp_path / "engine.json")
     (tmp_path / "program.pt2").write_bytes(b"damaged")
     with pytest.raises(InputError, match="another program"):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import CLASSES, SMALL, command, run, write_config
+
 from wbcsr.files import sha256
 
 
@@ -115,7 +116,15 @@ def test_the_page_in_a_browser(small_study: Path, tmp_path: Path) -> None:
     (tmp_path / "probed.html").write_text(page.replace("</body>", probe))
     quiet = ["--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
     dom = subprocess.run(
-        [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", *quiet, "--disable-sync", "--window-size=390,800"]
+        [
+            str(CHROMIUM),
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            *quiet,
+            "--disable-sync",
+            "--window-size=390,800",
+        ]
         + [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / "probed.html").as_uri()],
         capture_output=True,
         text=True,
@@ -155,7 +164,9 @@ def test_killed_in_the_middle_it_goes_on_and_ends_alike(small_study: Path, tmp_p
     assert len(finished) < 5
     assert run(tmp_path, "--unlock").returncode == 0
     trained = "results/runs/paper/original/seed0"
-    kill_when(tmp_path, f"{trained}/checkpoint.pt", "--", f"{trained}/model.safetensors", f"{upscaled}/manifest_1of1.csv")
+    kill_when(
+        tmp_path, f"{trained}/checkpoint.pt", "--", f"{trained}/model.safetensors", f"{upscaled}/manifest_1of1.csv"
+    )
     assert not (tmp_path / trained / "model.safetensors").exists()
     assert run(tmp_path, "--unlock").returncode == 0
     result = run(tmp_path, "--", f"{trained}/model.safetensors", f"{upscaled}/manifest_1of1.csv")

@@ -208,7 +208,7 @@ def _read_checked(source: _Source) -> np.ndarray:
         ) from error
     if hashlib.sha256(content).hexdigest() != source.sha256:
         raise InputError(f"{source.file}: is not the file that {source.manifest} describes (SHA-256); {_REMEDY}")
-    return imaging.to_rgb8(imaging.decode(content, str(source.file)))
+    return imaging.to_rgb8(imaging.decode(content, str(source.file), whole=True))
 
 
 def _open_array(path: Path) -> np.ndarray:

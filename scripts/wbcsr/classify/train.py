@@ -27,7 +27,7 @@ from wbcsr.classify.augment import augment
 from wbcsr.classify.pack import ImageSet, select
 from wbcsr.engines.capability import pick_device
 from wbcsr.errors import InputError
-from wbcsr.files import replacing, sha256, write_csv
+from wbcsr.files import remove_leftovers, replacing, sha256, write_csv
 from wbcsr.progress import image_progress
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class TrainSummary:
 
     device: str
     precision: str
-    parameters: int
+    model_parameters: int
     training_images: int
     validation_images: int
     best_epoch: int
@@ -79,6 +79,7 @@ def train(
     """
     device = pick_device()
     _make_repeatable(threads)
+    remove_leftovers(checkpoint_path.parent)
     images = select(arrays, indexes, split, classes, {"train"})
     validation = select(arrays, indexes, split, classes, {"validation"})
     precision = resnet.choose_precision(settings["precision"], device)
@@ -115,7 +116,7 @@ def train(
     return TrainSummary(
         device=str(device),
         precision=precision,
-        parameters=parameters,
+        model_parameters=parameters,
         training_images=len(images),
         validation_images=len(validation),
         best_epoch=best,

@@ -237,8 +237,7 @@ def draw_enlargements(cells: dict[str, Cell], images: pd.DataFrame, plan: Plan) 
     """
     bicubic = next((variant for variant in plan.variants if variant.startswith("bicubic")), None)
     variants = list(dict.fromkeys(variant for variant in ("original", bicubic, plan.enhanced) if variant))
-    field = round(1.2 * max(max(cell.box[2:]) for cell in cells.values()))
-    field = min(field, *(side for cell in cells.values() for side in cell.pixels.shape[:2]))
+    field = field_side(cells)
     columns = min(len(cells), 4)
     blocks = math.ceil(len(cells) / columns)
     labels = [_wrapped(label, 20) for label in class_labels(plan.classes)]
@@ -253,7 +252,7 @@ def draw_enlargements(cells: dict[str, Cell], images: pd.DataFrame, plan: Plan) 
     for number, (cell, label) in enumerate(zip(cells.values(), labels, strict=True)):
         block, column = divmod(number, columns)
         for row, variant in enumerate(variants, start=block * len(variants)):
-            crop = _field_of_view(cell, field, images, variant)
+            crop = field_of_view(cell, field, images, variant)
             fits = crop.shape[1] <= side * DOTS_PER_INCH
             axes[row, column].imshow(crop, interpolation="nearest" if fits else "antialiased")
             if column == 0:
@@ -262,7 +261,13 @@ def draw_enlargements(cells: dict[str, Cell], images: pd.DataFrame, plan: Plan) 
     return figure
 
 
-def _field_of_view(cell: Cell, field: int, images: pd.DataFrame, variant: str) -> np.ndarray:
+def field_side(cells: dict[str, Cell]) -> int:
+    """Side in original pixels of a square a fifth wider than the largest of the cells, no larger than any image."""
+    widest = round(1.2 * max(max(cell.box[2:]) for cell in cells.values()))
+    return min(widest, *(side for cell in cells.values() for side in cell.pixels.shape[:2]))
+
+
+def field_of_view(cell: Cell, field: int, images: pd.DataFrame, variant: str) -> np.ndarray:
     paths = images.loc[(images["variant"] == variant) & (images["image"] == cell.image), "path"]
     if paths.empty:
         raise InputError(f"{cell.image}: no manifest of the variant {variant} names it; run its upscaling again")

@@ -91,12 +91,11 @@ def examples(manifests: Iterable[Path], plan: Plan) -> list[dict[str, Any]]:
     cells = drawing.choose_cells(images, plan)
     bicubic = next((variant for variant in plan.variants if variant.startswith("bicubic")), None)
     variants = list(dict.fromkeys(variant for variant in ("original", bicubic, plan.enhanced) if variant))
-    field = round(1.2 * max(max(cell.box[2:]) for cell in cells.values()))
-    field = min(field, *(side for cell in cells.values() for side in cell.pixels.shape[:2]))
+    field = drawing.field_side(cells)
     return [
         {
             "label": label,
-            "views": [_view(variant, drawing._field_of_view(cell, field, images, variant)) for variant in variants],
+            "views": [_view(variant, drawing.field_of_view(cell, field, images, variant)) for variant in variants],
         }
         for label, cell in zip(class_labels(plan.classes), cells.values(), strict=True)
     ]

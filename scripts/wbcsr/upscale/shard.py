@@ -24,7 +24,7 @@ import pandas as pd
 
 from wbcsr import imaging
 from wbcsr.errors import InputError
-from wbcsr.files import read_csv, sha256, write_bytes, write_csv
+from wbcsr.files import read_csv, remove_leftovers, sha256, write_bytes, write_csv
 from wbcsr.progress import image_progress
 
 log = logging.getLogger(__name__)
@@ -83,6 +83,7 @@ def enlarge_shard(
     Returns what the provenance needs: images, how many were taken over from an interrupted run, images/s.
     InputError where an original is missing or is not the one that was ingested.
     """
+    remove_leftovers(manifest.parent)
     rows = shard_rows(read_csv(originals_manifest, MANIFEST_COLUMNS), shard, shards)
     ledger = _Ledger(manifest, enlarger.identity)
     done = ledger.finished(rows)
@@ -144,7 +145,7 @@ def _decode(batch: list[Any], folder: Path) -> list[np.ndarray]:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != row.sha256:
             raise InputError(f"{path}: is not the file that was ingested; run `snakemake --forcerun ingest_dataset`")
-        images.append(imaging.decode(content, str(path)))
+        images.append(imaging.decode(content, str(path), whole=True))
     return images
 
 

