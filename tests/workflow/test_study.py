@@ -107,25 +107,19 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page was not looked at in a browser")
 def test_the_page_in_a_browser(small_study: Path, tmp_path: Path) -> None:
-    """A browser without a network lays the page out: every picture has a size, and nothing is wider than a telephone."""
+    """A browser without a network lays the page out: every picture has a size, and it is no wider than a telephone."""
     page = (small_study / "results" / "report" / "index.html").read_text()
     probe = """<script>addEventListener("load", () => {
         const broken = [...document.images].filter(image => !image.naturalWidth).length;
-        document.title = `images=${document.images.length} broken=${broken} wide=${document.body.scrollWidth > innerWidth}`;
+        const wide = document.body.scrollWidth > innerWidth;
+        document.title = `images=${document.images.length} broken=${broken} wide=${wide}`;
     })</script></body>"""
     (tmp_path / "probed.html").write_text(page.replace("</body>", probe))
-    quiet = ["--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
+    options = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+        --disable-component-update --disable-sync --window-size=390,800 --dump-dom""".split()
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
     dom = subprocess.run(
-        [
-            str(CHROMIUM),
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            *quiet,
-            "--disable-sync",
-            "--window-size=390,800",
-        ]
-        + [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / "probed.html").as_uri()],
+        [str(CHROMIUM), *options, profile, (tmp_path / "probed.html").as_uri()],
         capture_output=True,
         text=True,
         timeout=120,
@@ -164,17 +158,16 @@ def test_killed_in_the_middle_it_goes_on_and_ends_alike(small_study: Path, tmp_p
     assert len(finished) < 5
     assert run(tmp_path, "--unlock").returncode == 0
     trained = "results/runs/paper/original/seed0"
-    kill_when(
-        tmp_path, f"{trained}/checkpoint.pt", "--", f"{trained}/model.safetensors", f"{upscaled}/manifest_1of1.csv"
-    )
+    targets = [f"{trained}/model.safetensors", f"{upscaled}/manifest_1of1.csv"]
+    kill_when(tmp_path, f"{trained}/checkpoint.pt", "--", *targets)
     assert not (tmp_path / trained / "model.safetensors").exists()
     assert run(tmp_path, "--unlock").returncode == 0
-    result = run(tmp_path, "--", f"{trained}/model.safetensors", f"{upscaled}/manifest_1of1.csv")
+    result = run(tmp_path, "--", *targets)
     assert result.returncode == 0, result.stdout
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in list(finished.items())[:-1])
     log = (tmp_path / "logs/train_classifier/paper/original/seed0.log").read_text()
     assert "resum" in log
-    for name in [f"{trained}/model.safetensors", f"{upscaled}/manifest_1of1.csv"]:
+    for name in targets:
         assert sha256(tmp_path / name) == sha256(small_study / name), name
     for path in (tmp_path / upscaled).glob("_*.png"):
         assert sha256(path) == sha256(small_study / upscaled / path.name)
