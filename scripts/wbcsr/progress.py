@@ -34,6 +34,7 @@ def image_progress(total: int, description: str, done: int = 0) -> tqdm:
         desc=description,
         unit="image",
         file=_LogLines(),
+        delay=SECONDS_BETWEEN_LINES,
         mininterval=SECONDS_BETWEEN_LINES,
         bar_format=_LINE,
     )

@@ -115,8 +115,18 @@ def test_the_page_in_a_browser(small_study: Path, tmp_path: Path) -> None:
         document.title = `images=${document.images.length} broken=${broken} wide=${wide}`;
     })</script></body>"""
     (tmp_path / "probed.html").write_text(page.replace("</body>", probe))
-    options = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
-        --disable-component-update --disable-sync --window-size=390,800 --dump-dom""".split()
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--window-size=390,800",
+        "--dump-dom",
+    ]
     profile = f"--user-data-dir={tmp_path / 'profile'}"
     dom = subprocess.run(
         [str(CHROMIUM), *options, profile, (tmp_path / "probed.html").as_uri()],
