@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-# As in a job: threads that wait do not spin. Read when torch is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# As in a job: threads that wait for long do not spin. Read when torch is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 @pytest.fixture(scope="session")
