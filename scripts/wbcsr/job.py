@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
@@ -39,6 +40,19 @@ def configure_logging(log_file: str | None) -> None:
     logging.captureWarnings(True)
 
 
+def keep_large_blocks() -> None:
+    """Have the C library keep large blocks of memory instead of giving each back to the system.
+
+    A network on a CPU takes and frees hundreds of megabytes a layer, and faulting them in anew took a sixth of the time
+    (x4plus at 160×120 on two cores: 5.5 s, so 4.7 s). Does nothing where the C library is not glibc.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "gnu_get_libc_version"):
+        mmap_max, trim_threshold = -4, -1  # names of the options in malloc.h
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
+
+
 @contextmanager
 def job(snakemake: Any) -> Iterator[Facts]:
     """Run the body of a script.
@@ -52,6 +66,7 @@ def job(snakemake: Any) -> Iterator[Facts]:
     # default, two jobs on shared cores took three times as long as one after the other; 1000 turns cost neither.
     os.environ["OMP_NUM_THREADS"] = str(snakemake.threads)
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    keep_large_blocks()
     facts = Facts()
     started, clock = datetime.now(UTC), time.perf_counter()
     try:

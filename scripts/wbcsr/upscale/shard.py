@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from wbcsr import imaging
 from wbcsr.errors import InputError
@@ -104,7 +105,7 @@ def enlarge_shard(
                 results = _enlarge_by_kind(enlarger, images.result())
                 encoding.append(
                     [
-                        pool.submit(_write, row, result, ledger)
+                        pool.submit(_write, row, result, ledger, progress)
                         for row, result in zip(current, results, strict=True)
                         if row.image not in done
                     ]
@@ -114,7 +115,6 @@ def enlarge_shard(
                 for future in encoding.popleft():
                     entry = future.result()
                     done[entry.image] = entry
-                    progress.update()
     seconds = time.perf_counter() - started
     table = pd.DataFrame([asdict(done[image]) for image in rows["image"]], columns=MANIFEST_COLUMNS)
     write_csv(manifest, table)
@@ -161,7 +161,7 @@ def _enlarge_by_kind(enlarger: Enlarger, images: list[np.ndarray]) -> list[np.nd
     return [result for result in results if result is not None]
 
 
-def _write(row: Any, pixels: np.ndarray, ledger: _Ledger) -> Entry:
+def _write(row: Any, pixels: np.ndarray, ledger: _Ledger, progress: tqdm) -> Entry:
     content = imaging.encode_png(pixels)
     write_bytes(ledger.path.with_name(row.target), content)
     entry = Entry(
@@ -173,6 +173,8 @@ def _write(row: Any, pixels: np.ndarray, ledger: _Ledger) -> Entry:
         input_sha256=row.sha256,
     )
     ledger.add(entry)
+    with progress.get_lock():
+        progress.update()
     return entry
 
 
