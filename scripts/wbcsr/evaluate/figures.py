@@ -357,9 +357,11 @@ def draw_confusion(arm: Arm, plan: Plan) -> Figure:
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     axis.set(xlabel="Predicted class", ylabel="Actual class")
-    axis.set_title(
+    # Over the whole figure, which is wider than the cells.
+    figure.suptitle(
         f"Trained on {variant_label(arm.trained_on)}, tested on {variant_label(arm.tested_on)}\n"
-        f"{arm.subset} images, split {arm.split}, seed {seed}"
+        f"{arm.subset} images, split {arm.split}, seed {seed}",
+        fontsize=STYLE["axes.titlesize"],
     )
     return figure
 
