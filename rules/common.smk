@@ -6,13 +6,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from wbcsr.config import complete, parse_variant, training_variants
+from wbcsr.config import check_files, complete, parse_variant, training_variants
 from wbcsr.errors import InputError
 from wbcsr.evaluate import figure_names
 from wbcsr.weights.releases import model_for_scale
 
 try:
     config = complete(config, Path(workflow.basedir) / "config" / "schema.yaml")
+    check_files(config, made={"data/archive.zip", "data/drawn.zip"})
 except InputError as error:
     sys.exit(f"error: {error}")
 
@@ -37,6 +38,7 @@ wildcard_constraints:
     class_name="|".join(map(re.escape, CLASSES)),
     seed=r"\d+",
     shard=r"\d+",
+    shards=str(config["shards"]),
 
 
 def manifests_of(variant):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,23 @@ def parse_variant(variant: str) -> tuple[str, int]:
     return match["method"], int(match["scale"] or 1)
 
 
+def check_files(config: Config, made: set[str]) -> None:
+    """InputError where a file that the configuration names is neither there nor one of those that rules make (`made`).
+
+    Without this, Snakemake would take older results of a rule whose input is gone for up to date.
+    """
+    named = {"dataset.archive": config["dataset"]["archive"]}
+    if config["train"]["init"] not in ("imagenet", "random"):
+        named["train.init"] = config["train"]["init"]
+    if config["weights"]["source"] == "path":
+        named["weights.path"] = config["weights"]["path"]
+    for key, path in named.items():
+        if path not in made and not Path(path).exists():
+            raise InputError(
+                f"configuration: {key}: {Path(path).absolute()} is not there; put it there or correct the key"
+            )
+
+
 def _fill(config: Any, schema: dict[str, Any]) -> None:
     if not isinstance(config, dict):
         return
@@ -75,6 +93,8 @@ def _typed(value: Any, rules: dict[str, Any]) -> Any:
             parsed = yaml.safe_load(value)
         except yaml.YAMLError:
             return value
+        if "number" in types and isinstance(parsed, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", parsed):
+            parsed = float(parsed)  # YAML 1.1 takes 1e-3 for text
         return parsed if parsed is None or "string" not in types else value
     return value
 
@@ -109,6 +129,9 @@ def _explain(problem: ValidationError, schema: dict[str, Any]) -> str:
     if problem.validator == "type":
         wanted = problem.validator_value
         message = f"must be {' or '.join(wanted) if isinstance(wanted, list) else wanted}, not {problem.instance!r}"
+        message += (
+            "; put it in quotes" if wanted == "string" and isinstance(problem.instance, bool | int | float) else ""
+        )
     elif problem.validator == "anyOf":
         message = f"{problem.instance!r} is not allowed here"
     elif problem.validator == "contains":
@@ -122,6 +145,9 @@ def _check_combinations(config: Config) -> None:
     weights = config["weights"]
     if weights["source"] == "path" and not (weights["path"] and weights["sha256"]):
         raise InputError("configuration: weights.source is path, so weights.path and weights.sha256 must be given")
+    rate = config["train"]["learning_rate"]
+    if not math.isfinite(rate):
+        raise InputError(f"configuration: train.learning_rate must be a number, not {rate}")
     if config["dual"] and enhanced_variant(config) is None:
         raise InputError("configuration: dual needs a realesrgan variant in 'variants'; add one or set dual: false")
     partitions = config["dataset"]["partitions"]

@@ -49,7 +49,9 @@ def decode(content: bytes, name: str, whole: bool = False) -> np.ndarray:
             if not whole:
                 header.load()  # finds truncated data, which OpenCV would fill with grey
             converted = header.convert("RGB") if header.mode in ("CMYK", "YCbCr", "LAB", "HSV") else None
-    except (UnidentifiedImageError, OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:  # its message holds an address in memory
+        raise InputError(f"{name}: not a readable image (of no known format)") from error
+    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{name}: not a readable image ({' '.join(str(error).split())[:120]})") from error
     pixels: np.ndarray
     if converted is not None:

@@ -57,9 +57,10 @@ def keep_large_blocks() -> None:
 def job(snakemake: Any) -> Iterator[Facts]:
     """Run the body of a script.
 
+    Inputs are compared with what the jobs that wrote them noted, so that a damaged file is not used.
     An `InputError` becomes one line and exit status 1; any other exception is logged with its traceback.
     When the body has ended well, the rule's `provenance` output (if it declares one) is written: rule,
-    wildcards, parameters, hashes of the inputs, versions, machine, time, and the facts that the body set.
+    wildcards, parameters, hashes of inputs and outputs, versions, machine, time, and the facts that the body set.
     """
     configure_logging(snakemake.log[0] if snakemake.log else None)
     # Numerical libraries read these once, when they are imported. Threads that wait for long must not spin: with the
@@ -70,6 +71,8 @@ def job(snakemake: Any) -> Iterator[Facts]:
     facts = Facts()
     started, clock = datetime.now(UTC), time.perf_counter()
     try:
+        inputs = provenance.hashes([str(path) for path in snakemake.input])
+        provenance.check_inputs(inputs)
         yield facts
     except InputError as error:
         log.error("error: %s", error)
@@ -83,7 +86,8 @@ def job(snakemake: Any) -> Iterator[Facts]:
             "rule": snakemake.rule,
             "wildcards": dict(snakemake.wildcards.items()),
             "parameters": dict(snakemake.params.items()),
-            "inputs_sha256": provenance.hashes([str(path) for path in snakemake.input]),
+            "inputs_sha256": inputs,
+            "outputs_sha256": provenance.hashes([str(path) for path in snakemake.output if path != target]),
             "versions": provenance.versions(),
             "machine": provenance.machine(),
             "threads": snakemake.threads,

@@ -8,7 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from wbcsr.files import sha256
+from wbcsr.errors import InputError
+from wbcsr.files import read_json, sha256
 
 PACKAGES = (
     "torch",
@@ -57,6 +58,19 @@ def cores() -> int:
 def machine() -> dict[str, Any]:
     """The machine a job ran on, without names that identify a user or a host."""
     return {"processor": processor(), "cores": cores(), "system": f"{platform.system()} {platform.machine()}"}
+
+
+def check_inputs(found: dict[str, str]) -> None:
+    """Compare inputs with what the jobs that wrote them noted in a provenance beside.
+
+    `found` is the SHA-256 of each input by its path. InputError where one has changed since it was written.
+    """
+    for path, digest in found.items():
+        stem = Path(path).with_suffix("")
+        for record in (stem.with_name(f"{stem.name}.provenance.json"), Path(path).with_name("provenance.json")):
+            noted = read_json(record).get("outputs_sha256", {}) if record.is_file() else {}
+            if noted.get(path, digest) != digest:
+                raise InputError(f"{path}: changed since it was written; delete it and run again")
 
 
 def hashes(paths: list[str]) -> dict[str, str]:

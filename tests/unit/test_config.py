@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from wbcsr.config import complete, enhanced_variant, parse_variant, training_variants
+from wbcsr.config import check_files, complete, enhanced_variant, parse_variant, training_variants
 from wbcsr.errors import InputError
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -68,7 +68,12 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
         ({"dataset": {"classes": ["a", "../b"]}}, "key 'dataset.classes.1'"),
         ({"dataset": {"classes": ["a", "b{c}"]}}, "key 'dataset.classes.1'"),
         ({"dataset": {"classes": ["a", "predicted"]}}, "key 'dataset.classes.1'"),
+        ({"dataset": {"classes": ["a", "<b>"]}}, "key 'dataset.classes.1'"),
+        ({"dataset": {"classes": [1, 2]}}, "must be string, not 1; put it in quotes"),
+        ({"dataset": {"archive": "a<b>.zip"}}, "key 'dataset.archive'"),
+        ({"dataset": {"partitions": {"train": "..", "test": "X"}}}, "key 'dataset.partitions.train'"),
         ({"dataset": {"partitions": {"train": "X", "test": "X"}}}, "name the same folder"),
+        ({"train": {"learning_rate": float("nan")}}, "train.learning_rate must be a number"),
         ({"nonsense": 1, "train": {"epochs": 0}}, "unknown key 'nonsense'"),
     ],
 )
@@ -90,7 +95,7 @@ def test_variants() -> None:
 def test_text_from_the_command_line_gets_its_type() -> None:
     """Snakemake gives `--config key='{a: 1}'` as text inside the braces."""
     given = {
-        "train": {"epochs": "3", "augment": "false", "init": "random"},
+        "train": {"epochs": "3", "augment": "false", "init": "random", "learning_rate": "1e-3"},
         "seeds": ["0", "7"],
         "dual": "true",
         "inference": {"batch_size": "4"},
@@ -98,6 +103,22 @@ def test_text_from_the_command_line_gets_its_type() -> None:
     }
     config = complete(given, SCHEMA)
     assert (config["train"]["epochs"], config["train"]["augment"], config["train"]["init"]) == (3, False, "random")
+    assert config["train"]["learning_rate"] == 0.001
     assert (config["seeds"], config["dual"], config["inference"]["batch_size"]) == ([0, 7], True, 4)
     dataset = config["dataset"]
     assert (dataset["limit_per_class"], dataset["photographs"], dataset["classes"]) == (None, None, ["1", "true"])
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"dataset": {"archive": "gone.zip"}}, "dataset.archive"),
+        ({"train": {"init": "imagnet"}}, "train.init"),
+        ({"weights": {"source": "path", "path": "gone.pth", "sha256": "0" * 64}}, "weights.path"),
+    ],
+)
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, change: dict[str, Any], key: str) -> None:
+    made = {"data/archive.zip"}
+    check_files(complete({}, SCHEMA), made)
+    with pytest.raises(InputError, match=f"{key}: .* is not there; put it there or correct the key"):
+        check_files(complete(change, SCHEMA), made)

@@ -212,14 +212,26 @@ def test_class_without_a_training_image_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("style")
 @pytest.mark.parametrize("quantity", ["accuracy", "loss"])
 @pytest.mark.parametrize("epochs", [1, 5])
-def test_history_marks_the_best_epoch_of_the_mean(tmp_path: Path, quantity: str, epochs: int) -> None:
+def test_history_marks_the_epochs_whose_models_were_kept(tmp_path: Path, quantity: str, epochs: int) -> None:
     plan = Plan(["A", "B"], ["original"], ["paper"], [0, 1], {})
     histories = figures.read_histories(write_histories(tmp_path, plan, epochs=epochs), plan)
     figure = figures.draw_history(histories, quantity, "original")
     value = {"accuracy": 1 - 1 / (epochs + 1), "loss": 2 / epochs}[quantity]
-    texts = [text.get_text() for text in figure.findobj(Text)]
-    assert f"best epoch: {epochs} ({value:.3f})" in texts
+    [kept] = [line for line in figure.axes[0].lines if line.get_label() == "kept epochs"]
+    assert list(kept.get_xdata()) == [epochs, epochs]
+    assert list(kept.get_ydata()) == pytest.approx([value, value])
     assert_legible(figure)
+
+
+@pytest.mark.usefixtures("style")
+@pytest.mark.parametrize("quantity", ["accuracy", "loss"])
+def test_of_equal_accuracies_the_lower_loss_was_kept(tmp_path: Path, quantity: str) -> None:
+    """As training keeps it, in the figure of accuracy and of loss alike."""
+    plan = Plan(["A", "B"], ["original"], ["paper"], [0], {})
+    histories = figures.read_histories(write_histories(tmp_path, plan, epochs=3), plan)
+    histories["validation_accuracy"], histories["validation_loss"] = [0.5, 0.5, 0.25], [1.0, 0.9, 0.8]
+    figure = figures.draw_history(histories, quantity, "original")
+    assert [line.get_label() for line in figure.axes[0].lines if list(line.get_xdata()) == [2]] == ["kept: epoch 2"]
 
 
 def test_history_with_a_broken_cell_is_an_error(tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ import torch
 
 from wbcsr.classify import resnet
 from wbcsr.classify.augment import augment
+from wbcsr.classify.history import best_epoch
 from wbcsr.classify.pack import ImageSet, select
-from wbcsr.classify.train import TrainSummary, best_epoch, learning_rate, train
+from wbcsr.classify.train import TrainSummary, learning_rate, train
 from wbcsr.errors import InputError
 
 CLASSES = ["blue", "red"]

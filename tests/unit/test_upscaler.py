@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from small_networks import rrdbnet
 from wbcsr import imaging
 from wbcsr.engines import engine as engines
 from wbcsr.engines.backends import Eager, Inductor
 from wbcsr.errors import InputError
+from wbcsr.files import sha256, write_json
 from wbcsr.upscale.interpolation import Interpolation
 from wbcsr.upscale.upscaler import SuperResolution
 from wbcsr.weights import store
@@ -184,12 +186,16 @@ def settings(**changes: object) -> dict[str, object]:
     }
 
 
+def write_weights(path: Path, seed: int) -> Path:
+    """Weights of a small network with their description beside, as the workflow keeps them."""
+    save_file(rrdbnet(4, seed=seed).state_dict(), path)
+    write_json(path.with_suffix(".json"), {"sha256": sha256(path)})
+    return path
+
+
 @pytest.fixture
 def small_weights(tmp_path: Path) -> Path:
-    from safetensors.torch import save_file
-
-    save_file(rrdbnet(4).state_dict(), tmp_path / "small.safetensors")
-    return tmp_path / "small.safetensors"
+    return write_weights(tmp_path / "small.safetensors", seed=0)
 
 
 @pytest.mark.parametrize(("precision", "says"), [("bf16", "compiling would not pay"), ("fp32", "convolutions")])
@@ -258,10 +264,22 @@ def test_what_cannot_run_is_an_error(small_weights: Path, tmp_path: Path, change
 
 def test_an_engine_refuses_other_weights(small_weights: Path, tmp_path: Path) -> None:
     engines.build(small_weights, tmp_path / "engine.json", engines.Workload((24, 32), 4), settings())
-    from safetensors.torch import save_file
-
-    save_file(rrdbnet(4, seed=1).state_dict(), small_weights)
+    write_weights(small_weights, seed=1)
     with pytest.raises(InputError, match="another weights"):
+        engines.load(small_weights, tmp_path / "engine.json")
+
+
+def test_damaged_weights_are_not_used(small_weights: Path, tmp_path: Path) -> None:
+    content = bytearray(small_weights.read_bytes())
+    content[-5] ^= 1
+    small_weights.write_bytes(content)
+    with pytest.raises(InputError, match=r"small\.safetensors: SHA-256 is .* delete it and run again"):
+        engines.build(small_weights, tmp_path / "engine.json", engines.Workload((24, 32), 4), settings())
+
+
+def test_an_engine_without_its_keys_is_named(small_weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "engine.json").write_text("{}")
+    with pytest.raises(InputError, match=r"engine\.json: lacks .*; delete it and run again"):
         engines.load(small_weights, tmp_path / "engine.json")
 
 

@@ -24,6 +24,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wbcsr.classify import resnet
 from wbcsr.classify.augment import augment
+from wbcsr.classify.history import best_epoch
 from wbcsr.classify.pack import ImageSet, select
 from wbcsr.engines.capability import pick_device
 from wbcsr.errors import InputError
@@ -134,12 +135,6 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
     if done < rise:
         return peak * done / rise
     return peak * 0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise)))
-
-
-def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
-    """The epoch (from 1) of the highest validation accuracy; of several, that of the lowest loss; then the first."""
-    best = min(history, key=lambda row: (-row["validation_accuracy"], row["validation_loss"], row["epoch"]))
-    return int(best["epoch"])
 
 
 # What reading a file that is not a whole checkpoint may raise.

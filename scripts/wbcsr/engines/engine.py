@@ -91,6 +91,10 @@ def load(weights_path: Path, description_path: Path) -> Engine:
     InputError where weights, program or machine are not the ones it was built for; it names what differs.
     """
     description = read_json(description_path)
+    needed = {"backend", "precision", "device", "batch_size", "shape", "machine", "versions", "weights_sha256"}
+    missing = sorted(needed - description.keys())
+    if missing:
+        raise InputError(f"{description_path}: lacks {', '.join(missing)}; delete it and run again")
     rebuild = "run `snakemake --forcerun compile_upscaler` on this kind of machine"
     device = pick_device()
     _require(description_path, "device", description["device"], device.type, rebuild)

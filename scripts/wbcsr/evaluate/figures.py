@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from wbcsr.classify.history import best_epoch
 from wbcsr.errors import InputError
 from wbcsr.evaluate import class_labels, confusion_name, study, variant_label
 from wbcsr.evaluate.scores import Arm, Plan, read_arms, run_of
@@ -300,7 +301,7 @@ def read_histories(histories: Iterable[str | Path], plan: Plan) -> pd.DataFrame:
 def draw_history(epochs: pd.DataFrame, quantity: str, variant: str) -> Figure:
     """Figures 9 to 12: `quantity` (accuracy or loss) of training and validation over the epochs of one variant.
 
-    Each seed is a thin line and their mean a bold one; the point is the best epoch of the mean validation.
+    Each seed is a thin line and their mean a bold one; the points are the epochs whose models were kept.
     """
     rows = epochs[epochs["trained_on"] == variant]
     if rows.empty:
@@ -314,10 +315,10 @@ def draw_history(epochs: pd.DataFrame, quantity: str, variant: str) -> Figure:
         if by_seed.shape[1] > 1:
             axis.plot(by_seed.index, by_seed, color=colour, linewidth=0.5, alpha=0.5, marker=mark, markersize=2)
         axis.plot(mean.index, mean, color=colour, linewidth=1.6, marker=mark, markersize=3, label=name)
-    validation = rows.groupby("epoch")[f"validation_{quantity}"].mean()
-    best = validation.idxmax() if quantity == "accuracy" else validation.idxmin()
-    note = f"best epoch: {best} ({validation[best]:.3f})"
-    axis.plot(best, validation[best], "o", color=BLUE, markeredgecolor="white", markersize=5.5, label=note, zorder=3)
+    kept = pd.DataFrame([run.iloc[best_epoch(run.to_dict("records")) - 1] for _, run in rows.groupby("seed")])
+    note = f"kept: epoch {kept['epoch'].iloc[0]}" if len(kept) == 1 else "kept epochs"
+    points: dict[str, Any] = {"color": BLUE, "markeredgecolor": "white", "markersize": 5.5, "zorder": 3}
+    axis.plot(kept["epoch"], kept[f"validation_{quantity}"], "o", label=note, **points)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axis.set_xlim(rows["epoch"].min() - 0.5, rows["epoch"].max() + 0.5)
     axis.set_xlabel("Epoch")

@@ -137,8 +137,9 @@ def subject(config: Config) -> str:
 
 
 def answer(comparison: pd.DataFrame, enhanced: str | None, config: Config) -> dict[str, Any]:
-    """The answer in words: `verdict`, `lead` (a few words), `headline` (the numbers), `details` and `cautions` (lists).
+    """The answer in words: `verdict`, `lead`, `headline` (the numbers), `details` and `cautions` (lists).
 
+    A verdict is higher, lower, unclear, nothing learned, or not asked.
     `comparison` holds comparison.csv with numbers in its columns of numbers; `enhanced` is the variant that stands for
     super-resolution. The answer is that of the first split's validation images, as in the study.
     """
@@ -165,9 +166,11 @@ def answer(comparison: pd.DataFrame, enhanced: str | None, config: Config) -> di
             details.append(_control(asked, control))
     if config["dual"]:
         details.append(_dual(comparison, split, enhanced, asked, original))
+    guessing = 1 / len(config["dataset"]["classes"])
+    learned = max(original.low, asked.low) > guessing
     return {
-        "verdict": found.verdict,
-        "lead": _lead(found.verdict, enhanced, config),
+        "verdict": found.verdict if learned else "nothing learned",
+        "lead": _lead(found.verdict if learned else "nothing learned", enhanced, config),
         "headline": _headline(asked, original, found),
         "details": [detail for detail in details if detail],
         "cautions": _cautions(original, asked, config),
@@ -182,6 +185,7 @@ def _lead(verdict: str, enhanced: str, config: Config) -> str:
         "higher": f"Yes, here: more images were classified correctly after {label}.",
         "lower": f"No, on the contrary: fewer images were classified correctly after {label}.",
         "unclear": f"No clear difference between the original images and {label}.",
+        "nothing learned": "No answer: on neither kind of images is the classifier clearly better than guessing.",
     }[verdict]
 
 
@@ -210,7 +214,7 @@ def _certainty(asked: Result, original: Result, found: Difference) -> str:
     side = {
         "higher": "lies above zero",
         "lower": "lies below zero",
-        "unclear": "includes zero, so chance may have made it",
+        "unclear": "includes zero, so it may be chance" if round(100 * found.value, 1) else "includes zero",
     }[found.verdict]
     overlap = asked.low <= original.high and original.low <= asked.high
     return (
@@ -271,7 +275,7 @@ def _dual(comparison: pd.DataFrame, split: str, enhanced: str, asked: Result, or
     return (
         f"Trained on both together, {percent(on_original.accuracy)} of the original images were right "
         f"({_against(on_original, original)}) and {percent(on_enhanced.accuracy)} of the enlarged ones "
-        f"({_against(on_enhanced, asked)})."
+        f"({_against(on_enhanced, asked)}). That training saw twice as many images in each epoch."
     )
 
 
@@ -309,7 +313,7 @@ def _cautions(original: Result, asked: Result | None, config: Config) -> list[st
 
 
 def _sources(config: Config) -> str:
-    if config["dataset"]["photographs"] is None and not is_published(config):
+    if not (is_drawn(config) or is_published(config)):
         return (
             "Images of one slide or patient may stand on both sides of the split; "
             "if so, new patients would be classified less well."
@@ -319,7 +323,7 @@ def _sources(config: Config) -> str:
         return (
             f"{copies}, and the study's split puts copies of one photograph into training and validation alike. So the "
             "accuracies tell how well copies of known cells are recognised, not the cells of a new patient, and the "
-            "intervals, which take images as independent, are too narrow."
+            "intervals of accuracies, which take images as independent, are too narrow."
         )
     return f"{copies}; the intervals take them as independent and are too narrow."
 

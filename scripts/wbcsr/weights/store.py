@@ -17,7 +17,7 @@ from tenacity import before_sleep_log, retry, retry_if_exception_type, stop_afte
 from torch import nn
 
 from wbcsr.errors import InputError
-from wbcsr.files import replacing, sha256, write_bytes, write_json
+from wbcsr.files import read_json, replacing, sha256, write_bytes, write_json
 from wbcsr.weights import ncnn, networks
 from wbcsr.weights.releases import RELEASES
 
@@ -74,7 +74,12 @@ def fetch(model: str, settings: dict[str, Any], weights_path: Path, description_
 
 
 def load(weights_path: Path) -> tuple[nn.Module, networks.Architecture]:
-    """The network in a safetensors file that `fetch` wrote, in evaluation mode, fp32."""
+    """The network in a safetensors file that `fetch` wrote, in evaluation mode, fp32.
+
+    InputError where the file is not the one that the description beside it was written for.
+    """
+    expected = read_json(weights_path.with_suffix(".json"))["sha256"]
+    _check_sha256(weights_path, expected, "it is damaged: delete it and run again")
     return networks.build(read_tensors(weights_path))
 
 
