@@ -30,7 +30,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def command(folder: Path, *arguments: str) -> list[str]:
     """Snakemake on the configuration in `folder`, with the results there too."""
     options = ["--cores", "2", "--configfile", str(folder / "config.yaml"), "--directory", str(folder)]
-    return [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(REPOSITORY / "Snakefile"), *options]
+    return [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), *options, *arguments]
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
