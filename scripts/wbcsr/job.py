@@ -20,10 +20,6 @@ from wbcsr.files import write_json
 log = logging.getLogger("wbcsr")
 
 
-class Facts(dict[str, Any]):
-    """What a stage found out while it ran (backend chosen, images/s …); goes into the provenance."""
-
-
 def configure_logging(log_file: str | None) -> None:
     """Send the log to stderr and, where a rule names one, to its log file.
 
@@ -54,8 +50,8 @@ def keep_large_blocks() -> None:
 
 
 @contextmanager
-def job(snakemake: Any) -> Iterator[Facts]:
-    """Run the body of a script.
+def job(snakemake: Any) -> Iterator[dict[str, Any]]:
+    """Run the body of a script; yields a dictionary for what it finds out (backend chosen, images/s …).
 
     Inputs are compared with what the jobs that wrote them noted, so that a damaged file is not used.
     An `InputError` becomes one line and exit status 1; any other exception is logged with its traceback.
@@ -68,7 +64,7 @@ def job(snakemake: Any) -> Iterator[Facts]:
     os.environ["OMP_NUM_THREADS"] = str(snakemake.threads)
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     keep_large_blocks()
-    facts = Facts()
+    facts: dict[str, Any] = {}
     started, clock = datetime.now(UTC), time.perf_counter()
     try:
         inputs = provenance.hashes([str(path) for path in snakemake.input])

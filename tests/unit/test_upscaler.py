@@ -20,7 +20,7 @@ from wbcsr.files import sha256, write_json
 from wbcsr.upscale.interpolation import Interpolation
 from wbcsr.upscale.upscaler import SuperResolution
 from wbcsr.weights import store
-from wbcsr.weights.networks import as_dict, describe
+from wbcsr.weights.networks import describe
 
 RNG = np.random.default_rng(0)
 
@@ -281,7 +281,3 @@ def test_an_engine_without_its_keys_is_named(small_weights: Path, tmp_path: Path
     (tmp_path / "engine.json").write_text("{}")
     with pytest.raises(InputError, match=r"engine\.json: lacks .*; delete it and run again"):
         engines.load(small_weights, tmp_path / "engine.json")
-
-
-def test_as_dict_is_what_the_report_reads() -> None:
-    assert as_dict(describe(rrdbnet(2).state_dict()))["multiple"] == 2

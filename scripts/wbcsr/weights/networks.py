@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torchvision.transforms._functional_tensor as functional_tensor
@@ -107,8 +106,3 @@ def build(tensors: Tensors) -> tuple[nn.Module, Architecture]:
             raise InputError(f"weights: {name} has values that are not finite")
     network.load_state_dict(tensors)
     return network, architecture
-
-
-def as_dict(architecture: Architecture) -> dict[str, Any]:
-    """The architecture as it is written into descriptions."""
-    return asdict(architecture)

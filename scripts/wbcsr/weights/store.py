@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import zipfile
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def fetch(model: str, settings: dict[str, Any], weights_path: Path, description_
         "origin": origin,
         "origin_sha256": digest,
         "sha256": sha256(weights_path),
-        "architecture": networks.as_dict(architecture),
+        "architecture": asdict(architecture),
     }
     write_json(description_path, description)
     log.info("weights %s: %s, x%d, from %s", model, architecture.name, architecture.scale, origin)
