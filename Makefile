@@ -3,17 +3,27 @@ PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
 
-.PHONY: setup demo test lint rulegraph clean
+.PHONY: setup setup-gpu demo test test-gpu doctor lint
 
 setup: .venv/installed
 
+setup-gpu: .venv-gpu/installed
+
 # The stamp is written last, so an interrupted installation is done again; a changed pin too.
-.venv/installed: envs/pins.txt envs/workflow.txt envs/tests.txt envs/without-dependencies.txt
+define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, here is " + sys.version.split()[0] + "; give another as PYTHON=")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint envs/pins.txt --requirement envs/workflow.txt --requirement envs/tests.txt
-	$(BIN)/python -m pip install --quiet --no-deps --constraint envs/pins.txt --requirement envs/without-dependencies.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --constraint envs/pins.txt $(1)
+	$(@D)/bin/python -m pip install --quiet --no-deps --constraint envs/pins.txt --requirement envs/without-dependencies.txt
 	touch $@
+endef
+
+.venv/installed: envs/pins.txt envs/workflow.txt envs/tests.txt envs/without-dependencies.txt
+	$(call install,--requirement envs/workflow.txt --requirement envs/tests.txt)
+
+# For a node with a GPU: TensorRT itself, and what tests/gpu needs; not torch-tensorrt-rtx, which goes by the same name.
+.venv-gpu/installed: envs/pins.txt envs/workflow.txt envs/gpu.txt envs/without-dependencies.txt
+	$(call install,--requirement envs/workflow.txt --requirement envs/gpu.txt pytest hypothesis 'tritonclient[grpc]')
 
 demo: setup
 	$(SNAKEMAKE) --configfile config/demo.yaml --directory studies/demo
@@ -22,6 +32,15 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+test-gpu: setup-gpu
+	.venv-gpu/bin/python -m pytest tests/gpu
+
+# What this machine can do; by the environment for GPUs where it was made.
+NODE := $(if $(wildcard .venv-gpu/installed),.venv-gpu,.venv)
+
+doctor: $(NODE)/installed
+	$(NODE)/bin/snakemake --profile profiles/local --force doctor
 
 lint: setup
 	$(BIN)/ruff check .

@@ -15,6 +15,9 @@ include: "rules/engines.smk"
 include: "rules/upscale.smk"
 include: "rules/classify.smk"
 include: "rules/report.smk"
+include: "rules/serve.smk"
+include: "rules/benchmark.smk"
+include: "rules/doctor.smk"
 
 
 report: "rules/captions/workflow.rst"
@@ -34,7 +37,7 @@ rule dataset:
 
 rule engines:
     input:
-        expand(ENGINE, model=sorted(set(MODELS.values()))),
+        expand(rules.compile_upscaler.output, model=sorted(set(MODELS.values()))),
 
 
 rule enhanced:

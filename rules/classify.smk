@@ -44,9 +44,9 @@ rule train_classifier:
         "../envs/workflow.yaml"
     threads: 8
     resources:
-        mem_mb=8000,
+        mem_mb=8000 * config["train"]["gpus"],
         runtime=480,
-        gpu=1,
+        gpu=config["train"]["gpus"],
     params:
         classes=CLASSES,
         train=config["train"],
@@ -59,6 +59,8 @@ rule train_classifier:
 rule predict:
     input:
         model=rules.train_classifier.output.model,
+        engine=rules.compile_classifier.output.engine,
+        quality=rules.compile_classifier.output.quality,
         array=f"results/packed/{{variant}}_{config['train']['input_size']}px.npy",
         index=f"results/packed/{{variant}}_{config['train']['input_size']}px.csv",
         split=rules.split_dataset.output.split,
@@ -70,7 +72,7 @@ rule predict:
     benchmark:
         "benchmarks/predict/{split}/{training}/seed{seed}/{variant}.tsv"
     conda:
-        "../envs/workflow.yaml"
+        NETWORKS
     threads: 8
     resources:
         mem_mb=4000,
@@ -78,7 +80,7 @@ rule predict:
         gpu=1,
     params:
         classes=CLASSES,
-        train=config["train"],
+        inference=config["inference"],
     message:
         "Predicting {wildcards.variant} by the classifier trained on {wildcards.training}, seed {wildcards.seed}"
     script:

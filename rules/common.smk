@@ -23,10 +23,12 @@ TRAINING = training_variants(config)
 ORIGINAL_MANIFEST = "results/images/original/{partition}/{class_name}/manifest.csv"
 SHARD = "results/images/{variant}/{partition}/{class_name}/manifest_{shard}of{shards}"
 WEIGHTS = "results/weights/{model}"
-ENGINE = "results/engines/{model}/engine.json"
+ENGINE = "results/engines/{model}"
 PACKED = "results/packed/{variant}_{size}px"
 RUN = "results/runs/{split}/{training}/seed{seed}"
 NETWORK_VARIANTS = r"realesrgan_x\d+"
+# What jobs that run networks need: TensorRT only where it is asked for, since it is large.
+NETWORKS = "../envs/gpu.yaml" if config["inference"]["backend"] == "tensorrt" else "../envs/workflow.yaml"
 INTERPOLATED_VARIANTS = r"(bicubic|lanczos)_x\d+"
 
 
@@ -66,6 +68,12 @@ def packed_for(training):
     """Arrays and indexes that a training variant is trained on."""
     stems = expand(PACKED, variant=TRAINING[training], size=config["train"]["input_size"])
     return {"arrays": [f"{stem}.npy" for stem in stems], "indexes": [f"{stem}.csv" for stem in stems]}
+
+
+def validation_of_run(wildcards):
+    """Array and index of the first variant that a run is trained on, whose validation images its engine is checked by."""
+    stem = PACKED.format(variant=TRAINING[wildcards.training][0], size=config["train"]["input_size"])
+    return {"array": f"{stem}.npy", "index": f"{stem}.csv"}
 
 
 def initial_weights():

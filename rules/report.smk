@@ -17,6 +17,10 @@ PREDICTIONS = [
     for path in expand(rules.predict.output.predictions, training=training, variant=variants, **RUNS)
 ]
 ENLARGED = [path for variant in config["variants"] if variant != "original" for path in manifests_of(variant)]
+ENGINES = [
+    *expand(rules.compile_upscaler.output.engine, model=sorted(set(MODELS.values()))),
+    *expand(rules.compile_classifier.output.engine, training=TRAINING, **RUNS),
+]
 MANIFESTS = [*manifests_of("original"), *ENLARGED]
 
 
@@ -99,7 +103,8 @@ rule make_report:
             *expand(f"{PACKED}.provenance.json", variant=config["variants"], size=config["train"]["input_size"]),
             *expand(rules.train_classifier.output.provenance, training=TRAINING, **RUNS),
         ],
-        engines=expand(ENGINE, model=sorted(set(MODELS.values()))),
+        engines=ENGINES,
+        qualities=[path.replace("engine.json", "quality.json") for path in ENGINES],
         weights=expand(rules.fetch_weights.output.description, model=sorted(set(MODELS.values()))),
         rejected=rules.ingest_dataset.output.rejected,
         manifests=MANIFESTS,

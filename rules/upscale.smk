@@ -5,7 +5,8 @@ rule upscale:
     input:
         originals=ORIGINAL_MANIFEST,
         weights=lambda wildcards: f"{WEIGHTS}.safetensors".format(model=MODELS[wildcards.variant]),
-        engine=lambda wildcards: ENGINE.format(model=MODELS[wildcards.variant]),
+        engine=lambda wildcards: f"{ENGINE}/engine.json".format(model=MODELS[wildcards.variant]),
+        quality=lambda wildcards: f"{ENGINE}/quality.json".format(model=MODELS[wildcards.variant]),
     output:
         manifest=f"{SHARD}.csv",
         provenance=f"{SHARD}.provenance.json",
@@ -16,7 +17,7 @@ rule upscale:
     wildcard_constraints:
         variant=NETWORK_VARIANTS,
     conda:
-        "../envs/workflow.yaml"
+        NETWORKS
     threads: 8
     resources:
         mem_mb=4000,

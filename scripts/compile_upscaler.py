@@ -1,18 +1,30 @@
-"""Make the super-resolution network of one variant ready for this machine."""
+"""Make the super-resolution network of one model ready for this machine, and check what it gives."""
 
 from pathlib import Path
 
 from wbcsr.job import job
 
 with job(snakemake) as facts:
-    from wbcsr.engines.engine import Workload, build
-    from wbcsr.files import read_csv
+    import torch
 
-    images = read_csv(snakemake.input.images, ["image", "width", "height"])
-    height, width = images.groupby(["height", "width"]).size().idxmax()
-    facts["engine"] = build(
-        Path(snakemake.input.weights),
-        Path(snakemake.output.engine),
-        Workload(shape=(int(height), int(width)), images=len(images)),
-        snakemake.params.inference,
+    from wbcsr.engines.engine import Workload, build
+    from wbcsr.engines.gate import pass_gate
+    from wbcsr.files import read_csv
+    from wbcsr.upscale.upscaler import batches, source
+
+    torch.set_num_threads(snakemake.threads)
+    inputs, inference = snakemake.input, snakemake.params.inference
+    network, _ = source(Path(inputs.weights))
+    sizes = read_csv(inputs.images, ["image", "width", "height"]).groupby(["height", "width"]).size()
+    workload = Workload({(int(height), int(width)): int(n) for (height, width), n in sizes.items()}, batches(inference))
+    facts["engine"] = build(network, Path(snakemake.output.engine), workload, inference)
+    facts["quality"] = pass_gate(
+        "upscaler",
+        {
+            "engine": snakemake.output.engine,
+            "weights": inputs.weights,
+            "manifests": list(inputs.manifests),
+            "inference": inference,
+        },
+        Path(snakemake.output.quality),
     )

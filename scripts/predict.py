@@ -9,11 +9,12 @@ with job(snakemake) as facts:
 
     summary = predict(
         Path(snakemake.input.model),
+        Path(snakemake.input.engine),
         Path(snakemake.input.array),
         Path(snakemake.input.index),
         Path(snakemake.input.split),
         snakemake.params.classes,
-        snakemake.params.train["precision"],
+        snakemake.params.inference,
         Path(snakemake.output.predictions),
         snakemake.threads,
     )

@@ -5,23 +5,27 @@ from pathlib import Path
 from wbcsr.job import job
 
 with job(snakemake) as facts:
-    from wbcsr.classify.train import train
+    from wbcsr.classify.distributed import run
+    from wbcsr.classify.train import TrainJob
 
     init = snakemake.input.get("init")
     model = Path(snakemake.output.model)
     checkpoint = model.with_name("checkpoint.pt")
-    summary = train(
-        [Path(path) for path in snakemake.input.arrays],
-        [Path(path) for path in snakemake.input.indexes],
-        Path(snakemake.input.split),
-        snakemake.params.classes,
-        snakemake.params.train,
-        int(snakemake.wildcards.seed),
-        Path(init) if init else None,
-        model,
-        Path(snakemake.output.history),
-        checkpoint,
-        snakemake.threads,
+    summary = run(
+        TrainJob(
+            arrays=[Path(path) for path in snakemake.input.arrays],
+            indexes=[Path(path) for path in snakemake.input.indexes],
+            split=Path(snakemake.input.split),
+            classes=snakemake.params.classes,
+            settings=snakemake.params.train,
+            seed=int(snakemake.wildcards.seed),
+            init=Path(init) if init else None,
+            model=model,
+            history=Path(snakemake.output.history),
+            checkpoint=checkpoint,
+            threads=snakemake.threads,
+        ),
+        snakemake.log[0],
     )
     checkpoint.unlink(missing_ok=True)
     facts.update(vars(summary))

@@ -9,16 +9,17 @@ with job(snakemake) as facts:
 
     from wbcsr.engines.engine import load
     from wbcsr.upscale.shard import enlarge_shard
-    from wbcsr.upscale.upscaler import SuperResolution
+    from wbcsr.upscale.upscaler import SuperResolution, source
 
     torch.set_num_threads(snakemake.threads)
     inference = snakemake.params.inference
-    engine = load(Path(snakemake.input.weights), Path(snakemake.input.engine))
+    network, architecture = source(Path(snakemake.input.weights))
+    engine = load(network, Path(snakemake.input.engine), inference)
     facts["upscaling"] = enlarge_shard(
         Path(snakemake.input.originals),
         Path(snakemake.output.manifest),
         int(snakemake.wildcards.shard),
         int(snakemake.wildcards.shards),
-        SuperResolution(engine, snakemake.params.scale, inference["tile"], inference["overlap"]),
+        SuperResolution(engine, architecture, snakemake.params.scale, inference["tile"], inference["overlap"]),
         snakemake.threads,
     )

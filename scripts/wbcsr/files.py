@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,15 @@ def _is_alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def scratch_folder() -> Path:
+    """This user's own folder for what may be lost, below TMPDIR or /tmp; InputError where it is somebody else's."""
+    folder = Path(tempfile.gettempdir()) / f"wbcsr-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise InputError(f"{folder}: belongs to another user; set TMPDIR to a folder of yours")
+    return folder
 
 
 def write_text(path: str | Path, text: str) -> None:

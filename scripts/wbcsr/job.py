@@ -15,7 +15,7 @@ from typing import Any
 
 from wbcsr import provenance
 from wbcsr.errors import InputError
-from wbcsr.files import write_json
+from wbcsr.files import scratch_folder, write_json
 
 log = logging.getLogger("wbcsr")
 
@@ -67,6 +67,9 @@ def job(snakemake: Any) -> Iterator[dict[str, Any]]:
     facts: dict[str, Any] = {}
     started, clock = datetime.now(UTC), time.perf_counter()
     try:
+        # Compilers' caches by user and on the node's own disk: homes are often shared by network, and slow or full.
+        for variable, folder in (("TORCHINDUCTOR_CACHE_DIR", "inductor"), ("TRITON_CACHE_DIR", "triton")):
+            os.environ.setdefault(variable, str(scratch_folder() / folder))
         inputs = provenance.hashes([str(path) for path in snakemake.input])
         provenance.check_inputs(inputs)
         yield facts

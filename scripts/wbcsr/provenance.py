@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -55,9 +58,54 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def gpu() -> dict[str, str] | None:
+    """The GPU that torch uses: name, capability ("9.0"), driver and memory_gib ("79.1").
+
+    None where there is none, or where this process has not imported torch: it then computed on none, and importing
+    torch takes seconds.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    found = torch.cuda.get_device_properties(torch.cuda.current_device())
+    return {
+        "name": found.name,
+        "capability": f"{found.major}.{found.minor}",
+        "driver": driver() or "unknown",
+        "memory_gib": f"{found.total_memory / 2**30:.1f}",
+    }
+
+
+def driver() -> str | None:
+    """The version of NVIDIA's driver, as "570.86.15", or None where there is none to be seen.
+
+    The loaded kernel module tells it, to every user; where /proc does not show it (WSL), nvidia-smi does.
+    """
+    module = Path("/proc/driver/nvidia/version")
+    if module.is_file():
+        version = re.search(r"Kernel Module.*?\s(\d+\.\d[\d.]*)", module.read_text())
+        if version:
+            return version[1]
+    return next(iter(nvidia_smi("driver_version")), None)
+
+
+def nvidia_smi(fields: str) -> list[str]:
+    """What nvidia-smi answers to a query for `fields` (their names, with commas between), one text a GPU.
+
+    Empty where nvidia-smi is missing, fails, or has not answered after ten seconds, as on a node whose GPU hangs.
+    """
+    query = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return answer.stdout.strip().splitlines()
+
+
 def machine() -> dict[str, Any]:
     """The machine a job ran on, without names that identify a user or a host."""
-    return {"processor": processor(), "cores": cores(), "system": f"{platform.system()} {platform.machine()}"}
+    system = f"{platform.system()} {platform.machine()}"
+    return {"processor": processor(), "cores": cores(), "system": system, "gpu": gpu()}
 
 
 def check_inputs(found: dict[str, str]) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
+import shlex
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -17,32 +20,96 @@ REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENTS = REPOSITORY / "envs"
 
 
+def plain(name: str) -> str:
+    """A package's name without extras, as indexes compare names (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name.partition("[")[0]).lower()
+
+
 def lines(name: str) -> list[str]:
     return [line for line in (ENVIRONMENTS / name).read_text().splitlines() if line and not line.startswith("#")]
 
 
-PINS = {name.lower(): version for name, version in (line.split("==") for line in lines("pins.txt"))}
+def pip_packages(name: str) -> dict[str, str]:
+    """The packages of a conda environment that pip installs, and their versions."""
+    environment = yaml.safe_load((ENVIRONMENTS / name).read_text())
+    return dict(line.split("==") for line in environment["dependencies"][-1]["pip"])
+
+
+def installed_by(target: str) -> set[str]:
+    """The packages that `make target` names to pip, in lists and by themselves."""
+    command = ["make", "--dry-run", "--always-make", "--directory", str(REPOSITORY), target]
+    recipe = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found: set[str] = set()
+    for line in recipe.splitlines():
+        words = shlex.split(line.partition("pip install")[2])
+        for before, word in itertools.pairwise(["", *words]):
+            if before == "--requirement":
+                found |= {plain(package) for package in lines(Path(word).name)}
+            elif before != "--constraint" and not word.startswith("--"):
+                found.add(plain(word))
+    return found
+
+
+PINS = {plain(name): version for name, version in (line.split("==") for line in lines("pins.txt"))}
+# Modules of gpu.txt, which no other environment has.
+ONLY_ON_GPU_NODES = {"tensorrt", "torch_tensorrt"}
 # Not to be had in the demo's environment: needs a newer certifi than the package index of every machine holds.
 ELSEWHERE = {"kagglehub"}
 
 
-@pytest.mark.parametrize("name", ["workflow.txt", "tests.txt", "without-dependencies.txt"])
+@pytest.mark.parametrize("name", ["workflow.txt", "gpu.txt", "tests.txt", "without-dependencies.txt"])
 def test_lists_name_packages_that_are_pinned(name: str) -> None:
-    assert [package for package in lines(name) if package.lower() not in PINS] == []
+    assert [package for package in lines(name) if plain(package) not in PINS] == []
 
 
-@pytest.mark.parametrize("name", ["workflow.yaml", "download.yaml", "workflow.post-deploy.sh"])
+@pytest.mark.parametrize(
+    "name", ["workflow.yaml", "gpu.yaml", "download.yaml", "workflow.post-deploy.sh", "gpu.post-deploy.sh"]
+)
 def test_other_environments_have_the_same_pins(name: str) -> None:
     pinned = re.findall(r"([\w-]+)==([\w.]+)", (ENVIRONMENTS / name).read_text())
     assert pinned
-    assert [(package, version) for package, version in pinned if PINS.get(package.lower(), version) != version] == []
-    assert {package for package, _ in pinned if package.lower() not in PINS} <= ELSEWHERE
+    assert [(package, version) for package, version in pinned if PINS.get(plain(package), version) != version] == []
+    assert {package for package, _ in pinned if plain(package) not in PINS} <= ELSEWHERE
 
 
-def test_the_conda_environment_has_what_the_pip_one_has() -> None:
-    environment = yaml.safe_load((ENVIRONMENTS / "workflow.yaml").read_text())
-    packages = [line.split("==")[0] for line in environment["dependencies"][-1]["pip"]]
-    assert packages == lines("workflow.txt")
+@pytest.mark.parametrize(
+    ("environment", "lists"), [("workflow.yaml", ["workflow.txt"]), ("gpu.yaml", ["workflow.txt", "gpu.txt"])]
+)
+def test_the_conda_environment_has_what_the_pip_one_has(environment: str, lists: list[str]) -> None:
+    assert list(pip_packages(environment)) == list(dict.fromkeys(package for name in lists for package in lines(name)))
+
+
+def test_the_conda_environments_add_the_same_packages_afterwards() -> None:
+    workflow, gpu = (ENVIRONMENTS / f"{name}.post-deploy.sh" for name in ("workflow", "gpu"))
+    assert workflow.read_bytes() == gpu.read_bytes()
+    assert set(re.findall(r"([\w-]+)==", gpu.read_text())) == set(lines("without-dependencies.txt"))
+
+
+@pytest.mark.parametrize(
+    ("target", "tensorrt"),
+    [("setup", "torch-tensorrt-rtx"), ("setup-gpu", "torch-tensorrt"), ("gpu.yaml", "torch-tensorrt")],
+)
+def test_an_environment_has_one_torch_tensorrt(target: str, tensorrt: str) -> None:
+    """Both give the module torch_tensorrt, and the last one installed would overwrite the other."""
+    packages = set(pip_packages(target)) if target.endswith(".yaml") else installed_by(target)
+    assert {"torch", "torchvision", "snakemake"} < packages
+    assert {package for package in packages if package.startswith("torch-tensorrt")} == {tensorrt}
+
+
+def test_what_make_installs_is_pinned() -> None:
+    assert installed_by("setup") | installed_by("setup-gpu") <= PINS.keys()
+
+
+def test_nothing_that_only_a_gpu_node_can_install_is_in_the_demo_or_the_tests() -> None:
+    assert not {package for package in installed_by("setup") if re.fullmatch(r"tensorrt(-cu.*)?", package)}
+
+
+def test_engines_are_checked_with_the_version_that_a_gpu_node_runs() -> None:
+    assert PINS["torch-tensorrt"] == PINS["torch-tensorrt-rtx"]
+    # As torch_tensorrt 2.14.0 requires of tensorrt_cu13, its libraries and its bindings.
+    versions = {version for package, version in PINS.items() if re.fullmatch(r"tensorrt(-cu13.*)?", package)}
+    assert len(versions) == 1
+    assert versions.pop().startswith("11.1.")
 
 
 def test_the_wheel_of_weights_is_the_pinned_one() -> None:
@@ -50,20 +117,51 @@ def test_the_wheel_of_weights_is_the_pinned_one() -> None:
 
 
 def test_what_is_installed_is_what_is_pinned() -> None:
-    installed = {item.metadata["Name"].lower(): item.version for item in metadata.distributions()}
+    installed = {plain(item.metadata["Name"]): item.version for item in metadata.distributions()}
     listed = [*lines("workflow.txt"), *lines("tests.txt"), *lines("without-dependencies.txt")]
-    assert {name: installed.get(name.lower()) for name in listed} == {name: PINS[name.lower()] for name in listed}
+    assert {name: installed.get(plain(name)) for name in listed} == {name: PINS[plain(name)] for name in listed}
+    differing = {name: version for name, version in installed.items() if PINS.get(name, version) != version}
+    assert differing == {}
 
 
-def test_every_import_is_of_a_listed_package() -> None:
-    """What the library and the scripts import is installed by name, not by luck of a dependency."""
+def unlisted_imports(source: str) -> list[str]:
+    """The modules that `source` imports and that are not sure to be installed where it is imported or run."""
     modules = {"cv2": "opencv-python-headless", "PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
-    listed = {name.lower() for name in [*lines("workflow.txt"), *lines("without-dependencies.txt")]}
+    listed = {plain(name) for name in [*lines("workflow.txt"), *lines("without-dependencies.txt")]}
     allowed = listed | set(sys.stdlib_module_names) | {"wbcsr", "kagglehub"}
-    for path in (REPOSITORY / "scripts").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            for name in names:
-                top = name.split(".")[0]
-                assert modules.get(top, top).lower() in allowed, f"{path.name} imports {name}"
+    tree = ast.parse(source)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    when_called = {node for function in functions for node in ast.walk(function)}
+    found = []
+    for node in ast.walk(tree):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            top = name.split(".")[0]
+            late = top in ONLY_ON_GPU_NODES and node in when_called
+            if not late and modules.get(top, top).lower() not in allowed:
+                found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "scripts").rglob("*.py")), ids=lambda path: path.stem)
+def test_every_import_is_of_a_listed_package(path: Path) -> None:
+    """What the library and the scripts import is installed by name, not by luck of a dependency."""
+    assert unlisted_imports(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "unlisted"),
+    [
+        ("import torch, triton.language", []),
+        ("def build():\n    import torch_tensorrt\n    from tensorrt import Logger", []),
+        ("def build():\n    import onnx", ["onnx"]),
+        ("from torch_tensorrt import Input", ["torch_tensorrt"]),
+        ("try:\n    import tensorrt\nexcept ImportError:\n    pass", ["tensorrt"]),
+        ("class Backend:\n    import torch_tensorrt.dynamo", ["torch_tensorrt.dynamo"]),
+        ("def build():\n    import tensorrt_rtx", ["tensorrt_rtx"]),
+    ],
+)
+def test_tensorrt_is_imported_by_functions_alone(source: str, unlisted: list[str]) -> None:
+    """It is not in every environment, so a module that imports it could not be imported everywhere."""
+    assert unlisted_imports(source) == unlisted

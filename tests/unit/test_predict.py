@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
+from small_networks import inference
 from wbcsr.classify import resnet
 from wbcsr.classify.predict import PredictSummary, predict
+from wbcsr.engines.engine import Workload, build
 from wbcsr.errors import InputError
 
 CLASSES = ["c", "a", "b"]
@@ -26,8 +28,8 @@ class Case:
     folder: Path
 
     def predict(self, output: str, array: str = "a.npy", classes: list[str] = CLASSES) -> PredictSummary:
-        files = [self.folder / name for name in ("model.safetensors", array, "a.csv", "split.csv")]
-        return predict(*files, classes, "fp32", self.folder / output, 1)
+        files = [self.folder / name for name in ("model.safetensors", "engine.json", array, "a.csv", "split.csv")]
+        return predict(*files, classes, inference(precision="fp32"), self.folder / output, 1)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,9 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     with torch.no_grad():
         model.fc.weight *= 20  # for probabilities near 0 and 1
     resnet.save(model.state_dict(), resnet.Description(tuple(CLASSES), SIDE), folder / "model.safetensors")
+    source, _ = resnet.source(folder / "model.safetensors")
+    workload = Workload({(SIDE, SIDE): NUMBER}, {"cpu": 32, "cuda": 32})
+    build(source, folder / "engine.json", workload, inference(precision="fp32"))
     return Case(folder)
 
 

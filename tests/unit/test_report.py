@@ -24,7 +24,7 @@ from wbcsr.errors import InputError
 from wbcsr.evaluate import figure_names, study
 from wbcsr.evaluate.scores import Plan, wilson_interval
 from wbcsr.evaluate.tables import write_tables
-from wbcsr.report import method, wording
+from wbcsr.report import engines, method, wording
 from wbcsr.report.page import Inputs, context, write_page
 from wbcsr.report.tables import read_tables
 
@@ -300,11 +300,44 @@ def test_durations(seconds: float, text: str) -> None:
 # ---- a results tree ---------------------------------------------------------------------------------------------
 
 
-class Tree:
-    """A small results tree with the study's own confusion matrices, which every seed repeats."""
+def write_engine(folder: Path, gpu: bool, quality: dict[str, Any] | None = None, **changes: Any) -> Path:
+    """An engine.json, with `changes`, and the quality.json beside it, with those of `quality`; gives the first's path.
 
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
-        self.folder, self.config = folder, config
+    With `gpu` they are such as TensorRT would give, written by hand: no GPU had a part in them.
+    """
+    engine: dict[str, Any] = {
+        **{"backend": "eager", "precision": "fp32", "device": "cpu", "machine": "processor Zuse Z3 AVX2"},
+        **{"batch_size": 1, "batch_size_wanted": 1, "profile": None, "program_sha256": None},
+        "reason": "in fp32 a CPU spends its time in convolutions, which compiling leaves as they are",
+        "fingerprint": {"weights": WEIGHTS_SHA256},
+    }
+    found: dict[str, Any] = {}
+    if gpu:
+        is_run = folder.name == "engine"
+        batch, size = (64, [224, 224]) if is_run else (8, [240, 320])
+        engine |= {
+            **{"backend": "tensorrt", "precision": "fp16", "device": "cuda"},
+            "machine": "GPU NVIDIA H100 80GB HBM3, compute capability 9.0, driver 570.86.15",
+            **{"batch_size": batch, "batch_size_wanted": batch, "program_sha256": "b0" * 32},
+            "profile": {"batch": batch, "least": size, "best": size, "most": size, "multiple": 1},
+            "reason": "measured: eager 0.061 s, tensorrt 0.023 s a batch",
+        }
+        classified = {"images": 512, "changed_labels": 0.001953125, "max_probability_difference": 0.0123}
+        found = classified if is_run else {"images": 4, "psnr_db": 61.84, "max_difference": 3}
+    thresholds = {"images": 4, "labels": 512, "psnr_db": 45, "max_difference": 32, "changed_labels": 0.01}
+    content = {"passed": True, "reference": not gpu, "thresholds": thresholds, **found, **(quality or {})}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "quality.json").write_text(json.dumps(content))
+    path = folder / "engine.json"
+    path.write_text(json.dumps(engine | changes))
+    return path
+
+
+class Tree:
+    """A small results tree with the study's own confusion matrices for every seed; `gpu` is `write_engine`'s."""
+
+    def __init__(self, folder: Path, config: dict[str, Any], gpu: bool = False) -> None:
+        self.folder, self.config, self.gpu = folder, config, gpu
         dataset = config["dataset"]
         self.classes: list[str] = dataset["classes"]
         self.plan = Plan(self.classes, config["variants"], config["splits"], config["seeds"], dataset["partitions"])
@@ -315,6 +348,7 @@ class Tree:
             figures=sorted((folder / "figures").glob("*")),
             provenances=self._write_provenances(),
             engines=self._write_engines(),
+            qualities=sorted(folder.rglob("quality.json")),
             weights=self._write_weights(),
             manifests=self._write_images(),
             rejected=self.write("dataset/rejected.csv", "image,reason\n"),
@@ -388,22 +422,23 @@ class Tree:
         images = {subset: {self.classes[0]: count - 1, self.classes[1]: 1} for subset, count in counts.items()}
         record("split_dataset", {"split": "paper"}, 0.4, images=images)
         for variant in self.config["variants"][1:]:
-            name = f"inductor bf16 cpu 1 {WEIGHTS_SHA256} x4" if variant.startswith("realesrgan") else variant
+            name = f"eager fp32 cpu 1 None {WEIGHTS_SHA256} x4" if variant.startswith("realesrgan") else variant
             for speed in (0.4, 0.5, None):
                 facts = {"enlarger": name, "images": 10, "images_per_second": speed}
                 record("upscale", {"variant": variant, "shard": "1"}, 60.0, upscaling=facts)
         for training in training_variants(self.config):
             wildcards = {"split": "paper", "training": training, "seed": "0"}
             record("train_classifier", wildcards, 1620.0, device="cpu", precision="bf16", images_per_second=49.5)
+            for seed in map(str, self.config["seeds"]):
+                speed = 5000.0 + 100 * int(seed) if self.gpu else 61.5
+                record("predict", {**wildcards, "seed": seed, "variant": "original"}, 9.0, images_per_second=speed)
         return paths
 
     def _write_engines(self) -> list[Path]:
-        engine = {
-            **{"backend": "inductor", "precision": "bf16", "device": "cpu", "batch_size": 1, "machine": "Zuse Z3 AMX"},
-            **{"reason": "measured: eager 3.1 s, inductor 2.4 s a batch", "weights_sha256": WEIGHTS_SHA256},
-        }
-        path = self.write("engines/RealESRGAN_x4plus/engine.json", json.dumps(engine))
-        return [path] if self._has_network() else []
+        folders = ["engines/RealESRGAN_x4plus"] if self._has_network() else []
+        for training in training_variants(self.config):
+            folders += [f"runs/paper/{training}/seed{seed}/engine" for seed in self.config["seeds"]]
+        return [write_engine(self.folder / folder, self.gpu) for folder in folders]
 
     def _write_weights(self) -> list[Path]:
         description = {
@@ -539,7 +574,8 @@ def test_the_sections_come_in_order(page: str) -> None:
         "The same field of view in each row",
         "How it was made",
         "Weights of the super-resolution network",
-        "Engine: how that network ran",
+        "Engines of the super-resolution networks",
+        "Engines of the classifiers",
         "Time of each stage",
         "Files left out",
         "How to cite",
@@ -613,10 +649,6 @@ def test_pictures_keep_the_page_small(shown: dict[str, Any], page: str) -> None:
 
 
 def test_how_it_was_made(shown: dict[str, Any]) -> None:
-    engine = shown["engines"][0]
-    assert (engine["model"], engine["backend"], engine["precision"]) == ("RealESRGAN_x4plus", "inductor", "bf16")
-    assert engine["reason"] == "measured: eager 3.1 s, inductor 2.4 s a batch"
-    assert engine["speed"] == "0.45"
     weights = shown["weights"][0]
     assert (weights["sha256"], weights["architecture"]) == (WEIGHTS_SHA256, "RRDBNet ×4, 23 blocks")
     stages = {(stage["rule"], stage["variant"]): stage for stage in shown["stages"]}
@@ -626,6 +658,178 @@ def test_how_it_was_made(shown: dict[str, Any]) -> None:
     assert shown["machines"] == ["Zuse Z3, cores: 2, Linux x86_64"]
     assert shown["versions"] == {"python": "3.11.9", "torch": "2.14.1"}
     assert any("1,200 train · 1,989 validation · 2,487 test" in text for _, text in shown["settings"])
+
+
+def test_each_kind_of_machine_is_named_once_and_with_its_gpu() -> None:
+    gpu = {"name": "NVIDIA H100", "capability": "9.0", "driver": "570.86.15", "memory_gib": "79.1"}
+    node = {"processor": "Zuse Z3", "cores": 2, "system": "Linux x86_64"}
+    records = [{"machine": machine} for machine in (node, node | {"gpu": None}, node | {"gpu": gpu})]
+    assert method.machines(records) == [
+        "Zuse Z3, cores: 2, Linux x86_64",
+        "Zuse Z3, cores: 2, Linux x86_64, NVIDIA H100 (79.1 GiB, capability 9.0, driver 570.86.15)",
+    ]
+
+
+def rows_of(described: dict[str, Any]) -> list[list[dict[str, str]]]:
+    """The rows of each table of engines; every row must have what the columns ask for."""
+    for table in described["tables"]:
+        assert all({key for key, _, _ in table["columns"]} <= row.keys() for row in table["rows"])
+    return [table["rows"] for table in described["tables"]]
+
+
+def described_of(*paths: Path) -> dict[str, Any]:
+    return engines.describe_engines(paths, [path.with_name("quality.json") for path in paths], [])
+
+
+def test_uncompiled_networks_are_told_in_plain_words(shown: dict[str, Any]) -> None:
+    assert shown["engines"]["summary"] == (
+        "No engine was compiled: PyTorch ran every network as it is (eager). "
+        "Each is the fp32 network itself, so there is nothing to compare it with."
+    )
+    (model,), (runs,) = rows_of(shown["engines"])
+    assert (model["name"], model["engine"], model["sizes"]) == ("RealESRGAN_x4plus", "eager, fp32", "any")
+    assert model["speed"] == "0.45"
+    assert (runs["name"], runs["speed"]) == ("12 runs", "61.5")
+    assert model["quality"] == runs["quality"] == "is the fp32 network itself"
+    assert not any("Required" in table["note"] for table in shown["engines"]["tables"])
+
+
+def test_compiled_engines_stand_with_their_quality_and_what_was_required(grow: Callable[..., Tree]) -> None:
+    tree = Tree(grow().folder, config_of(**STUDY), gpu=True)
+    shown = context(tree.inputs, tree.config)["engines"]
+    assert shown["summary"].startswith("Every network ran as a compiled engine. Each was loaded in a fresh process")
+    (model,), (runs,) = rows_of(shown)
+    assert (model["engine"], model["batch"], model["sizes"]) == ("tensorrt, fp16", "8", "320\u00a0×\u00a0240")
+    assert (model["psnr_db"], model["max_difference"], model["images"]) == ("61.8\u00a0dB", "3\u00a0of\u00a0255", "4")
+    assert (runs["name"], runs["speed"], runs["sizes"]) == ("12 runs", "5,100", "224\u00a0×\u00a0224")
+    assert (runs["changed_labels"], runs["max_probability_difference"]) == ("0.20\u00a0%", "0.0123")
+    text = Checker(tree.page()).text
+    assert "Required: a PSNR of at least 45 dB and no pixel further off than 32 of 255." in text
+    assert "Required: at most 1\u00a0% of the labels changed." in text
+    assert "driver 570.86.15" in text
+
+
+def test_runs_that_differ_in_measured_values_alone_share_a_row(tmp_path: Path) -> None:
+    paths = []
+    for seed, (seconds, changed) in enumerate([("0.021", 0.0), ("0.023", 0.00390625), ("0.019", 0.001953125)]):
+        folder, reason = tmp_path / f"paper/dual/seed{seed}/engine", f"measured: tensorrt {seconds} s a batch of 64"
+        paths.append(write_engine(folder, True, {"changed_labels": changed, "images": 512 - seed}, reason=reason))
+    elsewhere = write_engine(tmp_path / "paper/original/seed0/engine", True, machine="GPU Z3, compute capability 8.0")
+    described = described_of(*paths, elsewhere)
+    ((shared, alone),) = rows_of(described)
+    assert (shared["name"], alone["name"]) == ("3 of 4 runs", "original, paper, seed 0")
+    assert shared["reason"] == "measured: tensorrt 0.019–0.023 s a batch of 64"
+    assert shared["changed_labels"] == "at worst 0.39\u00a0%"
+    assert shared["max_probability_difference"] == "0.0123"
+    assert shared["images"] == "510–512"
+    assert "Of several runs in one row the worst value is given." in described["tables"][0]["note"]
+
+
+@pytest.mark.parametrize(
+    ("quality", "changes", "column", "text"),
+    [
+        ({}, {"batch_size": 2}, "batch", "2, halved from\u00a08"),
+        ({"psnr_db": None, "max_difference": 0}, {}, "psnr_db", "identical"),
+        ({"reference": True}, {}, "quality", "is the fp32 network itself"),
+        (
+            {},
+            {"profile": {"least": [240, 300], "best": [480, 300], "most": [480, 320], "multiple": 2}},
+            "sizes",
+            "300\u00a0×\u00a0240 to 320\u00a0×\u00a0480, multiples of 2, best 300\u00a0×\u00a0480",
+        ),
+        ({}, {"reason": "asked for in the configuration"}, "reason", "asked for in the configuration"),
+        (
+            {},
+            {"reason": "measured: faster", "measured": {"not_taken": "tensorrt needs an NVIDIA GPU"}},
+            "reason",
+            "measured: faster; tensorrt needs an NVIDIA GPU",
+        ),
+        ({}, {}, "speed", "–"),
+    ],
+)
+def test_what_a_row_of_an_engine_says(
+    tmp_path: Path, quality: dict[str, Any], changes: dict[str, Any], column: str, text: str
+) -> None:
+    described = described_of(write_engine(tmp_path / "x2plus", True, quality, **changes))
+    ((row,),) = rows_of(described)
+    assert row[column] == text
+    assert ("was halved" in described["tables"][0]["note"]) == ("batch_size" in changes)
+
+
+@pytest.mark.parametrize(
+    ("device", "reference", "words"),
+    [("cpu", True, "Each is the fp32 network itself"), ("cuda", False, "Each was loaded in a fresh process")],
+)
+def test_an_uncompiled_network_in_other_numbers_is_compared_too(
+    tmp_path: Path, device: str, reference: bool, words: str
+) -> None:
+    path = write_engine(tmp_path / "x4plus", not reference, backend="eager", device=device, program_sha256=None)
+    summary = described_of(path)["summary"]
+    assert summary.startswith("No engine was compiled")
+    assert words in summary
+
+
+def test_a_compiled_and_an_uncompiled_network_stand_in_one_table(tmp_path: Path) -> None:
+    compiled = write_engine(tmp_path / "x4plus", True, {"psnr_db": 50.04})
+    uncompiled = write_engine(tmp_path / "x2plus", False)
+    described = described_of(compiled, uncompiled)
+    ((one, other),) = rows_of(described)
+    assert described["summary"].startswith("1 of 2 networks ran as compiled engines")
+    assert "Each that is not the fp32 network itself was loaded" in described["summary"]
+    assert (one["psnr_db"], other["psnr_db"], other["images"]) == ("50.0\u00a0dB", "is the fp32 network itself", "–")
+
+
+@pytest.mark.parametrize("folder", ["x4plus", "paper/dual/seed0/engine"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "is missing; run the workflow again"),
+        ("{", "not valid JSON"),
+        ("[]", "lacks 'passed'"),
+        ({"passed": True}, "lacks 'reference'"),
+        ({"passed": False}, "does not say that the engine passed"),
+        ({"thresholds": 7}, r"'thresholds\.\w+' is not a number"),
+        ({"images": "many"}, "'images' is not a number"),
+        ({"changed_labels": None, "max_difference": None}, "'(changed_labels|max_difference)' is not a number"),
+    ],
+)
+def test_a_broken_quality_is_named(tmp_path: Path, folder: str, content: Any, words: str) -> None:
+    path = write_engine(tmp_path / folder, True, content if isinstance(content, dict) else None)
+    quality = path.with_name("quality.json")
+    if content is None:
+        quality.unlink()
+    elif isinstance(content, str):
+        quality.write_text(content)
+    elif content == {"passed": True}:
+        quality.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"quality\.json: {words}"):
+        described_of(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"profile": {}}, "'profile' gives no sizes"), ({"fingerprint": {}}, "'fingerprint' lacks the weights")],
+)
+def test_a_broken_engine_is_named(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=rf"engine\.json: {words}"):
+        described_of(write_engine(tmp_path / "x4plus", True, **changes))
+
+
+@pytest.mark.parametrize(
+    ("folder", "rule"), [("x4plus", "compile_upscaler"), ("paper/dual/seed0/engine", "compile_classifier")]
+)
+def test_a_quality_that_is_no_input_is_named(tmp_path: Path, folder: str, rule: str) -> None:
+    path = write_engine(tmp_path / folder, True)
+    with pytest.raises(InputError, match=rf"quality\.json: is not among the inputs; run the rule {rule}"):
+        engines.describe_engines([path], [], [])
+
+
+@pytest.mark.parametrize(
+    ("speeds", "text"),
+    [([], ""), ([0.01234], "0.0123"), ([999.2], "999"), ([999.6], "1,000"), ([5100.0, None], "5,100")],
+)
+def test_speeds(speeds: list[float | None], text: str) -> None:
+    assert method.median_speed(speeds) == text
 
 
 def test_differing_versions_are_all_named() -> None:
@@ -661,7 +865,9 @@ def test_interpolation_alone_needs_no_engine(grow: Callable[..., Tree]) -> None:
     tree = grow(dataset={"classes": ["cat", "dog"]}, variants=["original", "bicubic_x4"], dual=False)
     page = tree.page()
     text = Checker(page).text
-    assert "No variant is made by a network, so there are no weights and no engine" in text
+    assert "No variant is made by a network, so there are no weights of one to tell of" in text
+    assert "Engines of the super-resolution networks" not in text
+    assert "Engines of the classifiers" in text
     assert "enlarged by bicubic ×4" in text
     assert 'alt="cat, bicubic ×4"' in page
 

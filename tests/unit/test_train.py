@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,82 +18,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch._dynamo.utils import counters
 
+from two_colours import CLASSES, CPU, SETTINGS, SIDE, Bench, Small, build_small, make_bench, pack_two_colours
 from wbcsr.classify import resnet
-from wbcsr.classify.augment import augment
+from wbcsr.classify.augment import augment, draw
+from wbcsr.classify.batches import RESIDENT_SHARE, Batches, Resident, Streamed, place
 from wbcsr.classify.history import best_epoch
-from wbcsr.classify.pack import ImageSet, select
-from wbcsr.classify.train import TrainSummary, learning_rate, train
+from wbcsr.classify.pack import select
+from wbcsr.classify.ranks import Ranks
+from wbcsr.classify.train import TrainSummary, choose_compile, learning_rate, logits_of
 from wbcsr.errors import InputError
-
-CLASSES = ["blue", "red"]
-SIDE = 32
-SETTINGS = {
-    "init": "random",
-    "input_size": SIDE,
-    "epochs": 2,
-    "batch_size": 4,
-    "learning_rate": 0.001,
-    "weight_decay": 0.05,
-    "warmup": 0.1,
-    "label_smoothing": 0.05,
-    "augment": True,
-    "precision": "fp32",
-}
-
-
-def pack_two_colours(folder: Path, variant: str, train_images: int = 13, brightness: int = 0) -> tuple[Path, Path]:
-    """Noise that is rather blue or rather red, alternating; the last eight images are for validation."""
-    numbers = np.arange(train_images + 8)
-    pixels = np.random.default_rng(brightness).integers(60, 120, (len(numbers), SIDE, SIDE, 3)) + brightness
-    pixels[numbers, :, :, np.where(numbers % 2, 0, 2)] += 60
-    array, index = folder / f"{variant}.npy", folder / f"{variant}.csv"
-    np.save(array, pixels.astype(np.uint8))
-    names = [f"TRAIN/{CLASSES[number % 2]}/{number}.png" for number in numbers]
-    table = pd.DataFrame({"image": names, "partition": "TRAIN", "class": [CLASSES[n % 2] for n in numbers]})
-    table.assign(sha256=f"of {variant}").to_csv(index, index=False)
-    subsets = np.where(numbers < train_images, "train", "validation")
-    pd.DataFrame({"image": names, "subset": subsets}).to_csv(folder / "split.csv", index=False)
-    return array, index
-
-
-@dataclass
-class Bench:
-    """A folder with packed images, and `train` on them."""
-
-    folder: Path
-    arrays: list[Path]
-    indexes: list[Path]
-
-    def train(self, name: str, seed: int = 0, init: Path | None = None, **changes: Any) -> TrainSummary:
-        return train(
-            self.arrays,
-            self.indexes,
-            self.folder / "split.csv",
-            CLASSES,
-            SETTINGS | changes,
-            seed,
-            init,
-            self.model(name),
-            self.folder / name / "history.csv",
-            self.checkpoint(name),
-            1,
-        )
-
-    def model(self, name: str) -> Path:
-        return self.folder / name / "model.safetensors"
-
-    def checkpoint(self, name: str) -> Path:
-        return self.folder / name / "checkpoint.pt"
-
-    def history(self, name: str) -> pd.DataFrame:
-        return pd.read_csv(self.folder / name / "history.csv")
-
-
-def make_bench(folder: Path, **pack: int) -> Iterator[Bench]:
-    array, index = pack_two_colours(folder, "original", **pack)
-    yield Bench(folder, [array], [index])
-    shutil.rmtree(folder)  # checkpoints are large
 
 
 @pytest.fixture(scope="module")
@@ -131,12 +67,12 @@ def test_it_learns_and_writes_its_history(colours: Bench, trained: TrainSummary)
 def test_a_later_and_worse_epoch_is_not_kept(tiny: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     heads = []
 
-    def right_then_wrong(model: resnet.Classifier, images: ImageSet, precision: str) -> torch.Tensor:
+    def right_then_wrong(model: resnet.Classifier, images: Batches, *_: Any) -> torch.Tensor:
         heads.append(model.fc.weight.detach().clone())
         right = torch.nn.functional.one_hot(torch.from_numpy(images.labels), len(CLASSES)).float()
         return right if len(heads) == 1 else -right
 
-    monkeypatch.setattr(resnet, "compute_logits", right_then_wrong)
+    monkeypatch.setattr("wbcsr.classify.train.logits_of", right_then_wrong)
     assert tiny.train("worse", epochs=2).best_epoch == 1
     model, _ = resnet.load(tiny.model("worse"))
     assert torch.equal(model.fc.weight, heads[0])
@@ -147,7 +83,8 @@ def test_the_model_scores_as_its_best_epoch_did(colours: Bench, trained: TrainSu
     model, description = resnet.load(colours.model("whole"))
     assert (description.classes, description.input_size) == (tuple(CLASSES), SIDE)
     images = select(colours.arrays, colours.indexes, colours.folder / "split.csv", CLASSES, {"validation"})
-    logits, labels = resnet.compute_logits(model, images, "fp32"), torch.from_numpy(images.labels)
+    logits = logits_of(model, Streamed(images, CPU), CPU, "fp32")
+    labels = torch.from_numpy(images.labels)
     best = colours.history("whole").iloc[trained.best_epoch - 1]
     assert (logits.argmax(1) == labels).double().mean() == best["validation_accuracy"]
     loss = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=SETTINGS["label_smoothing"])
@@ -175,7 +112,7 @@ def test_killed_and_resumed_gives_the_same_bytes(colours: Bench, trained: TrainS
     """A second process is killed after its first epochs; going on equals the training that was left alone."""
     code = (
         f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(resnet.__file__).parents[2])!r}]\n"
-        "from pathlib import Path; from test_train import Bench\n"
+        "from pathlib import Path; from two_colours import Bench\n"
         f"Bench(Path({str(colours.folder)!r}), [Path({str(colours.arrays[0])!r})], "
         f"[Path({str(colours.indexes[0])!r})]).train('killed')"
     )
@@ -199,9 +136,99 @@ def test_a_finished_checkpoint_needs_no_more_training(tiny: Bench) -> None:
     assert (summary.resumed_epochs, summary.images_per_second) == (1, None)
 
 
-def test_another_seed_is_another_model(tiny: Bench) -> None:
-    tiny.train("other", epochs=1, seed=1)
-    assert tiny.model("other").read_bytes() != tiny.model("once").read_bytes()
+def test_another_seed_is_another_start(tiny: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a rate too small to change anything, the models differ as they were drawn."""
+    monkeypatch.setattr(resnet, "build", build_small)
+    states = []
+    for seed in (0, 1):
+        tiny.train(f"start{seed}", epochs=1, seed=seed, learning_rate=1e-30, augment=False)
+        states.append(load_file(tiny.model(f"start{seed}")))
+    assert not torch.equal(*(state["fc.weight"] for state in states))
+
+
+def test_another_seed_and_another_epoch_is_another_order(tiny: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same initial weights; each batch holds all of the four images."""
+    orders = []
+
+    class Looking(Small):
+        def forward(self, images: Tensor) -> Tensor:
+            if self.training:
+                orders.append(tuple(images.flatten(1).sum(1).tolist()))
+            return super().forward(images)
+
+    monkeypatch.setattr(resnet, "build", lambda classes, seed, init: build_small(classes, 7, init, Looking))
+    for seed in (0, 1):
+        tiny.train(f"order{seed}", seed=seed, augment=False)
+    assert len({frozenset(order) for order in orders}) == 1
+    assert len(set(orders)) == len(orders) == 4
+
+
+def test_another_seed_changes_the_images_otherwise() -> None:
+    assert not torch.equal(*(draw(4, torch.Generator().manual_seed(seed)) for seed in (0, 1)))
+
+
+def test_a_compiled_step_does_the_same_and_repeats_itself(colours: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 13 images, the last batch of an epoch has three: no second shape is compiled for it."""
+    monkeypatch.setattr(resnet, "build", build_small)
+    for name in ("compiled", "again"):
+        torch.compiler.reset()
+        counters.clear()
+        assert colours.train(name, compile=True, batch_size=5).compiled
+        assert counters["stats"]["unique_graphs"] == 1
+    assert colours.model("compiled").read_bytes() == colours.model("again").read_bytes()
+    assert not colours.train("eager", batch_size=5).compiled
+    expected, found = (load_file(colours.model(name)) for name in ("eager", "compiled"))
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("requested", "ranks", "compiler", "chosen"),
+    [
+        ("auto", Ranks(CPU), "g++", False),
+        ("auto", Ranks(torch.device("cuda")), "g++", True),
+        ("auto", Ranks(torch.device("cuda")), "", False),
+        ("auto", Ranks(torch.device("cuda", 1), 1, 2), "g++", False),
+        (True, Ranks(CPU), "clang++", True),
+        (False, Ranks(torch.device("cuda")), "g++", False),
+        (True, Ranks(CPU), "", "needs a C\\+\\+ compiler .*set it to auto or false"),
+        (True, Ranks(torch.device("cuda", 1), 1, 2), "g++", "batch norms that several GPUs share"),
+    ],
+)
+def test_when_the_step_is_compiled(
+    monkeypatch: pytest.MonkeyPatch, requested: bool | str, ranks: Ranks, compiler: str, chosen: bool | str
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda program: program if program == compiler else None)
+    if isinstance(chosen, bool):
+        assert choose_compile(requested, ranks) is chosen
+    else:
+        with pytest.raises(InputError, match=f"train.compile true cannot be done here: .*{chosen}"):
+            choose_compile(requested, ranks)
+
+
+@pytest.mark.parametrize(("share", "kind"), [(1.0, Resident), (0.99, Streamed)])
+def test_images_stay_on_a_gpu_if_they_fit(
+    colours: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, share: float, kind: type
+) -> None:
+    """Only the choice: the GPU and its memory are made up, and nothing is copied."""
+    images = select(colours.arrays, colours.indexes, colours.folder / "split.csv", CLASSES, {"train"})
+    free = int(2 * 13 * SIDE * SIDE * 3 / RESIDENT_SHARE * share)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2 * free))
+    monkeypatch.setattr(Resident, "__init__", lambda *_: None)
+    with caplog.at_level(logging.INFO, "wbcsr"):
+        placed = place([images, images], torch.device("cuda"))
+    assert [type(images) for images in placed] == [kind, kind]
+    assert kind.place in caplog.text
+    assert type(place([images], CPU)[0]) is Streamed
+
+
+def test_resident_images_are_the_streamed_ones(colours: Bench) -> None:
+    images = select(colours.arrays, colours.indexes, colours.folder / "split.csv", CLASSES, {"train"})
+    order = np.random.default_rng(0).permutation(len(images))
+    parts = [order[:5], order[5:7], order[7:]]
+    for streamed, resident in zip(Streamed(images, CPU).read(parts), Resident(images, CPU).read(parts), strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(streamed, resident, strict=True))
 
 
 def flip_a_byte(path: Path) -> None:
@@ -223,8 +250,9 @@ def truncate(path: Path) -> None:
         (flip_a_byte, {}, "damaged"),
         (truncate, {}, "damaged"),
         (lambda path: None, {"learning_rate": 0.002, "augment": False}, "other train.augment, train.learning_rate;"),
+        (lambda path: None, {"precision": "bf16"}, "other train.precision;"),
     ],
-    ids=["flipped byte", "truncated", "other settings"],
+    ids=["flipped byte", "truncated", "other settings", "other precision"],
 )
 def test_a_checkpoint_that_does_not_fit_is_ignored(
     tiny: Bench, caplog: pytest.LogCaptureFixture, damage: Any, changes: dict[str, Any], said: str
@@ -317,7 +345,8 @@ def test_learning_rate_rises_and_falls() -> None:
 def test_augment_reaches_the_eight_symmetries_and_little_else() -> None:
     """Every augmented image is one of the square's symmetries, in brightness and contrast near its original."""
     original = torch.randint(60, 200, (1, 8, 8, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    batch = augment(original.expand(200, -1, -1, -1), torch.Generator().manual_seed(1))
+    draws = draw(200, torch.Generator().manual_seed(1))
+    batch = augment(original.expand(200, -1, -1, -1), draws)
     assert batch.dtype == torch.float32
     symmetries = [
         turned for turn in range(4) for turned in (original.rot90(turn, (1, 2)), original.flip(1).rot90(turn, (1, 2)))
@@ -327,5 +356,6 @@ def test_augment_reaches_the_eight_symmetries_and_little_else() -> None:
     assert set(closest.indices.tolist()) == set(range(8))
     assert closest.values.max() < 25
     assert closest.values.std() > 1
-    repeated = augment(original.expand(200, -1, -1, -1), torch.Generator().manual_seed(1))
-    assert torch.equal(batch, repeated)
+    assert torch.equal(draws, draw(200, torch.Generator().manual_seed(1)))
+    halves = [augment(original.expand(100, -1, -1, -1), draws[:, part]) for part in (slice(100), slice(100, 200))]
+    assert torch.equal(batch, torch.cat(halves))

@@ -30,7 +30,8 @@ def test_every_file_that_others_rely_on_is_there(small_study: Path) -> None:
             assert (results / "figures" / f"{figure}.{suffix}").stat().st_size > 1000
     for training in ["original", "bicubic_x2", "realesrgan_x4", "dual"]:
         folder = results / "runs" / "paper" / training / "seed0"
-        assert {"model.safetensors", "history.csv", "provenance.json"} == {path.name for path in folder.iterdir()}
+        names = {"model.safetensors", "history.csv", "provenance.json", "engine"}
+        assert names == {path.name for path in folder.iterdir()}
 
 
 def test_images_are_listed_split_and_predicted_once(small_study: Path) -> None:
@@ -65,9 +66,16 @@ def test_provenance_says_how_a_model_came_to_be(small_study: Path) -> None:
     assert record["inputs_sha256"]["results/splits/paper.csv"] == sha256(results / "splits" / "paper.csv")
     assert record["versions"]["torch"]
     assert record["device"] in {"cpu", "cuda"}
-    engine = json.loads((results / "engines" / "RealESRGAN_x4plus" / "engine.json").read_text())
-    assert engine["reason"]
-    assert engine["weights_sha256"] == sha256(results / "weights" / "RealESRGAN_x4plus.safetensors")
+    weights = {
+        results / "engines" / "RealESRGAN_x4plus": results / "weights" / "RealESRGAN_x4plus.safetensors",
+        results / "runs" / "paper" / "dual" / "seed0" / "engine": results / "runs/paper/dual/seed0/model.safetensors",
+    }
+    for folder, file in weights.items():
+        engine, quality = (json.loads((folder / name).read_text()) for name in ("engine.json", "quality.json"))
+        assert engine["reason"]
+        assert engine["device"] == record["device"].split(":")[0]
+        assert engine["fingerprint"]["weights"] == sha256(file)
+        assert quality["passed"]
     for path in results.rglob("*provenance.json"):
         assert str(Path.home()) not in path.read_text()
         assert str(small_study) not in path.read_text()
@@ -75,6 +83,18 @@ def test_provenance_says_how_a_model_came_to_be(small_study: Path) -> None:
 
 def test_a_second_run_does_nothing(small_study: Path) -> None:
     assert "Nothing to be done" in run(small_study, "-n").stdout
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="a GPU may be here: its refusals were not looked at")
+def test_tensorrt_without_a_gpu_is_one_clear_line(tmp_path: Path) -> None:
+    write_config(tmp_path, {**SMALL, "inference": {"backend": "tensorrt"}})
+    result = run(tmp_path, "engines")
+    assert result.returncode != 0
+    errors = {line.partition("error: ")[2] for line in result.stdout.splitlines() if "error: configuration" in line}
+    assert len(errors) == 1
+    assert re.match(r"configuration: inference\.backend tensorrt .* needs an NVIDIA GPU .* choose auto", errors.pop())
+    assert "Traceback" not in result.stdout
+    assert not (tmp_path / "results" / "engines").exists() or not list((tmp_path / "results").rglob("engine.json"))
 
 
 def test_one_class_is_upscaled_again_and_nothing_else(small_study: Path) -> None:

@@ -10,14 +10,21 @@ CONTRAST = 0.1
 BRIGHTNESS = 0.05
 
 
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+def draw(images: int, generator: torch.Generator) -> Tensor:
+    """The chances of `images` images, (5, images, 1, 1, 1) float32 from 0 to 1, for `augment`.
+
+    `generator` lives on the CPU, so that a seed means the same on each device.
+    """
+    return torch.rand((5, images, 1, 1, 1), generator=generator)
+
+
+def augment(images: Tensor, draws: Tensor) -> Tensor:
     """Change each image of a batch (n, side, side, 3) uint8 on its own; returns float32, 0 to 255, of that shape.
 
     One of the square's eight symmetries (flips and quarter turns; a smear has no upright), each as likely, then the
-    contrast about the image's mean and the brightness. `generator` lives on the CPU, so that a seed means the same on
-    each device.
+    contrast about the image's mean and the brightness. `draws` come from `draw` and lie on the images' device, where
+    all of it happens. torchvision's transforms would change all images of a batch alike: they draw once per call.
     """
-    draws = torch.rand((5, len(images), 1, 1, 1), generator=generator).to(images.device)
     mirror, flip, transpose = draws[:3] < 0.5
     images = torch.where(mirror, images.flip(2), images)
     images = torch.where(flip, images.flip(1), images)

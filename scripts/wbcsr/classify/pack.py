@@ -106,13 +106,16 @@ class ImageSet:
         return images, self.labels[positions]
 
     def batches(self, order: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """`gather` of each `size` positions of `order`; a thread reads the next ones while these are in use."""
-        chunks = [order[start : start + size] for start in range(0, len(order), size)]
+        """`gather` of each `size` positions of `order`, as `read` does it."""
+        yield from self.read([order[start : start + size] for start in range(0, len(order), size)])
+
+    def read(self, parts: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """`gather` of each array of positions; a thread reads the next ones while these are in use."""
         with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(self.gather, chunks[0])
-            for chunk in chunks[1:]:
+            ahead = reader.submit(self.gather, parts[0])
+            for part in parts[1:]:
                 batch = ahead.result()
-                ahead = reader.submit(self.gather, chunk)
+                ahead = reader.submit(self.gather, part)
                 yield batch
             yield ahead.result()
 

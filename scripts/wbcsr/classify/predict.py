@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ import torch
 
 from wbcsr.classify import resnet
 from wbcsr.classify.pack import select
-from wbcsr.engines.capability import pick_device
+from wbcsr.engines.engine import load
 from wbcsr.errors import InputError
 from wbcsr.files import write_csv
 
@@ -27,30 +28,32 @@ class PredictSummary:
 
     device: str
     precision: str
+    backend: str
     images: int
     images_per_second: float
 
 
 def predict(
     model_path: Path,
+    engine_path: Path,
     array: Path,
     index: Path,
     split: Path,
     classes: Sequence[str],
-    precision: str,
+    inference: Mapping[str, Any],
     output: Path,
     threads: int,
 ) -> PredictSummary:
     """Classify the validation and test images of a packed variant.
 
     `output` gets a row for each, in the order of `index`: image, class, predicted, and a column of each class's name
-    with its probability (softmax of the logits; a row's sum is 1). `precision` is the configuration's
-    `train.precision`. InputError where the model knows other classes than `classes` or takes images of another size,
-    or where the inputs do not fit each other (see `select`).
+    with its probability (softmax of the logits; a row's sum is 1). `engine_path` is the engine of that model and
+    `inference` the configuration's section. InputError where the model knows other classes than `classes` or takes
+    images of another size, the engine was built for something else, or the inputs do not fit each other (see
+    `select`).
     """
-    device = pick_device()
     torch.set_num_threads(threads)
-    model, description = resnet.load(model_path)
+    source, description = resnet.source(model_path)
     resnet.check_classes(model_path, description.classes, classes)
     images = select([array], [index], split, classes, {"validation", "test"})
     side = images.arrays[0].shape[1]
@@ -59,11 +62,11 @@ def predict(
             f"{array}: holds images of {side} pixels, but {model_path} takes {description.input_size}; "
             "run the rule train_classifier again"
         )
-    precision = resnet.choose_precision(precision, device)
-    model = model.to(device=device, memory_format=torch.channels_last)
+    engine = load(source, engine_path, inference)
     started = time.perf_counter()
+    batches = (torch.from_numpy(pixels) for pixels, _ in images.batches(np.arange(len(images)), engine.batch))
     # float64 lets the probabilities of a row add up to 1 in all the digits that are written.
-    probabilities = resnet.compute_logits(model, images, precision).double().softmax(dim=1).numpy()
+    probabilities = resnet.engine_logits(engine, batches).double().softmax(dim=1).numpy()
     speed = len(images) / (time.perf_counter() - started)
     if not np.isfinite(probabilities).all():
         raise InputError(f"{model_path}: gives probabilities that are not finite; run the rule train_classifier again")
@@ -71,5 +74,5 @@ def predict(
     predicted = names[probabilities.argmax(axis=1)]
     table = pd.DataFrame({"image": images.names, "class": names[images.labels], "predicted": predicted})
     write_csv(output, table.join(pd.DataFrame(probabilities, columns=list(classes))))
-    log.info("classified %d images on %s, %s, %.1f images/s", len(images), device, precision, speed)
-    return PredictSummary(str(device), precision, len(images), round(speed, 2))
+    log.info("classified %d images by %s, %.1f images/s", len(images), engine.identity, speed)
+    return PredictSummary(str(engine.device), engine.precision, engine.backend, len(images), round(speed, 2))

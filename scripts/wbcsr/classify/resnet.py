@@ -1,4 +1,4 @@
-"""The classifier: torchvision's ResNet-50 with its normalisation inside; its initial weights and its files."""
+"""The classifier: torchvision's ResNet-50; its normalisation, its initial weights, its files and its engine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import http.client
 import json
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,21 +19,26 @@ from torch import Tensor
 from torchvision.models import ResNet, ResNet50_Weights
 from torchvision.models.resnet import Bottleneck
 
-from wbcsr.classify.pack import ImageSet
 from wbcsr.engines.capability import pick_precision
+from wbcsr.engines.engine import Engine, Source
 from wbcsr.errors import InputError
 from wbcsr.files import write_bytes
+from wbcsr.pixels import to_network
 
 ARCHITECTURE = "resnet50"
-# ImageNet's mean and standard deviation by channel, as torchvision's weights expect them.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+# ImageNet's mean and standard deviation by channel, as torchvision's weights expect them, for values 0 to 255.
+MEAN = 255 * torch.tensor((0.485, 0.456, 0.406))
+STD = 255 * torch.tensor((0.229, 0.224, 0.225))
+# The same as offset and scale of `to_network`.
+NORMALISATION = tuple(MEAN.tolist()), tuple(STD.tolist())
 # What a file of initial weights need not have: the head is new, and so are the constants of `Classifier`.
 _OWN = ("fc.weight", "fc.bias", "mean", "std")
 # One key, since the order of several is not stable from one process to the next.
 _METADATA_KEY = "classifier"
 # Measured on a CPU at 96 and 224 pixels: larger batches are not faster.
 EVALUATION_BATCH = 32
+# Images that go through an engine at once, by device.
+ENGINE_BATCH = {"cpu": EVALUATION_BATCH, "cuda": 256}
 
 
 class Classifier(ResNet):
@@ -48,8 +53,8 @@ class Classifier(ResNet):
     def __init__(self, classes: int) -> None:
         # Blocks that start as the identity (Goyal et al. 2017) let random weights learn from few images.
         super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=classes, zero_init_residual=True)
-        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        self.register_buffer("mean", MEAN.view(1, 3, 1, 1))
+        self.register_buffer("std", STD.view(1, 3, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, H, W, 3) or (n, 3, H, W), uint8 or float, 0 to 255 RGB → logits (n, classes)."""
@@ -108,6 +113,45 @@ def load(path: Path) -> tuple[Classifier, Description]:
     return model.eval(), description
 
 
+def source(path: Path) -> tuple[Source, Description]:
+    """The trained network of `path` as an engine is built from it, and what its file says.
+
+    It takes images that `to_network` has normalised by `NORMALISATION`, (n, 3, side, side), and gives logits
+    (n, classes). InputError where the file is not a classifier of ours.
+    """
+    model, description = load(path)
+    network = ResNet(Bottleneck, [3, 4, 6, 3], num_classes=len(description.classes))
+    network.load_state_dict(
+        {name: tensor for name, tensor in model.state_dict().items() if name not in ("mean", "std")}
+    )
+    architecture = {
+        "name": description.architecture,
+        "classes": len(description.classes),
+        "input_size": description.input_size,
+    }
+    return Source(network.eval(), architecture, path, 1, "compile_classifier", exact_on_cpu=True), description
+
+
+def engine_logits(engine: Engine, batches: Iterable[Tensor]) -> Tensor:
+    """Logits of all images of `batches`, each (n, side, side, 3) uint8 on the CPU; (images, classes) float32 there.
+
+    A short batch is filled up where the engine takes whole ones only. Nothing waits for a GPU before the last batch.
+    """
+    parts: list[Tensor] = []
+    with torch.inference_mode():
+        for pixels in batches:
+            size = (pixels.shape[1], pixels.shape[2])
+            uploaded = to_device(pixels, engine.device)
+            batch = to_network(uploaded, size, *NORMALISATION, engine.dtype, engine.memory_format)
+            if engine.profile and len(batch) < engine.batch:
+                short = batch
+                batch = short.new_zeros((engine.batch, *short.shape[1:])).to(memory_format=engine.memory_format)
+                batch[: len(short)] = short
+            # A copy: the engine may overwrite its output at the next call.
+            parts.append(engine.run(batch)[: len(pixels)].to(torch.float32, copy=True))
+    return torch.cat(parts).cpu()
+
+
 def fetch_imagenet(path: Path) -> None:
     """Download torchvision's ImageNet weights (IMAGENET1K_V2, hash checked) and write them as safetensors.
 
@@ -136,21 +180,10 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """The array as a tensor on `device`; a GPU copies it while it still computes."""
-    tensor = torch.from_numpy(array)
+def to_device(pixels: np.ndarray | Tensor, device: torch.device) -> Tensor:
+    """What lies in the CPU's memory as a tensor on `device`; a GPU copies it while it still computes."""
+    tensor = torch.as_tensor(pixels)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-
-
-def compute_logits(model: Classifier, images: ImageSet, precision: str) -> Tensor:
-    """Logits of all `images` in their order, (n, classes) float32 on the CPU; sets the model to evaluation mode."""
-    device = model.mean.device
-    model.eval()
-    parts: list[Tensor] = []
-    with torch.inference_mode(), autocast(device, precision):
-        for batch, _ in images.batches(np.arange(len(images)), EVALUATION_BATCH):
-            parts.append(model(to_device(batch, device)).float())
-    return torch.cat(parts).cpu()
 
 
 def check_classes(path: Path, found: Sequence[str], configured: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ import os
 import pickle
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,32 +17,61 @@ import numpy as np
 import pandas as pd
 import torch
 import torchvision
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wbcsr.classify import resnet
-from wbcsr.classify.augment import augment
+from wbcsr.classify.augment import augment, draw
+from wbcsr.classify.batches import Batches, place
 from wbcsr.classify.history import best_epoch
-from wbcsr.classify.pack import ImageSet, select
+from wbcsr.classify.pack import select
+from wbcsr.classify.ranks import Part, Ranks
 from wbcsr.engines.capability import pick_device
+from wbcsr.engines.pytorch import Inductor
 from wbcsr.errors import InputError
 from wbcsr.files import remove_leftovers, replacing, sha256, write_csv
 from wbcsr.progress import image_progress
+from wbcsr.provenance import processor
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TrainSummary:
-    """What a training found out; `images_per_second` counts training images, validation left out.
+class TrainJob:
+    """One classifier to train: packed arrays and their indexes, what of them is used, how, and what is written.
 
+    Two variants (dual) are trained and validated on together. `settings` is the configuration's section `train`;
+    `init` a file of initial weights, or None for random ones.
+    """
+
+    arrays: Sequence[Path]
+    indexes: Sequence[Path]
+    split: Path
+    classes: Sequence[str]
+    settings: Mapping[str, Any]
+    seed: int
+    init: Path | None
+    model: Path
+    history: Path
+    checkpoint: Path
+    threads: int
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a training found out; `images_per_second` counts training images, without validation but with compiling.
+
+    `devices` is the number of processes, each with its own; `images_are` says where the images were read from;
     `best_epoch` counts from 1; `resumed_epochs` are those that came from a checkpoint.
     """
 
     device: str
+    devices: int
     precision: str
+    compiled: bool
+    images_are: str
     model_parameters: int
     training_images: int
     validation_images: int
@@ -51,57 +80,52 @@ class TrainSummary:
     images_per_second: float | None
 
 
-def train(
-    arrays: Sequence[Path],
-    indexes: Sequence[Path],
-    split: Path,
-    classes: Sequence[str],
-    settings: Mapping[str, Any],
-    seed: int,
-    init: Path | None,
-    model_path: Path,
-    history_path: Path,
-    checkpoint_path: Path,
-    threads: int,
-) -> TrainSummary:
+def train(job: TrainJob, ranks: Ranks | None = None) -> TrainSummary:
     """Train ResNet-50 on the training images of one or two packed variants and keep its best epoch.
 
-    Two variants (dual) are trained and validated on together. `settings` is the configuration's section `train`;
-    `init` a file of initial weights, or None for random ones.
     AdamW (Loshchilov and Hutter 2019; no decay on norms and biases), the learning rate of `learning_rate`, cross
-    entropy with smoothed labels. `history_path` gets a row for each epoch: epoch, learning_rate (the last step's),
+    entropy with smoothed labels. `job.history` gets a row for each epoch: epoch, learning_rate (the last step's),
     train_loss, train_accuracy (both as the model went through the epoch, on augmented images), validation_loss,
-    validation_accuracy, seconds. `model_path` becomes the state after the best epoch (see `best_epoch`).
-    `checkpoint_path` is written after each epoch and stays; a checkpoint of the same inputs, settings and versions is
-    gone on from, with the same result as a training without interruption.
+    validation_accuracy, seconds. `job.model` becomes the state after the best epoch (see `best_epoch`).
+    `job.checkpoint` is written after each epoch and stays; a checkpoint of the same inputs, settings, versions and
+    device is gone on from, with the same result as a training without interruption.
 
-    InputError where the inputs do not fit each other (see `select`), there are fewer than two training images, or
-    the loss is no longer finite.
+    Each of several processes (`ranks`) calls this; they share every batch, all validate, and the first one writes.
+
+    InputError where the inputs do not fit each other (see `select`), there are fewer than two training images, the
+    loss is no longer finite, or the training step cannot be compiled as the settings ask.
     """
-    device = pick_device()
-    _make_repeatable(threads)
-    remove_leftovers(checkpoint_path.parent)
-    images = select(arrays, indexes, split, classes, {"train"})
-    validation = select(arrays, indexes, split, classes, {"validation"})
+    ranks = ranks or Ranks(pick_device())
+    settings, device, threads = job.settings, ranks.device, max(1, job.threads // ranks.count)
+    _make_repeatable(threads, device)
+    if ranks.is_first:
+        remove_leftovers(job.checkpoint.parent)
+    images, validation = (
+        select(job.arrays, job.indexes, job.split, job.classes, {subset}) for subset in ("train", "validation")
+    )
     precision = resnet.choose_precision(settings["precision"], device)
-    model = resnet.build(len(classes), seed, init).to(device=device, memory_format=torch.channels_last)
+    compiled = choose_compile(settings["compile"], ranks)
+    model = resnet.build(len(job.classes), job.seed, job.init).to(device=device, memory_format=torch.channels_last)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     log.info(
-        "ResNet-50 with %.1f million parameters on %s, %s; %d training and %d validation images, %d threads",
-        parameters / 1e6, device, precision, len(images), len(validation), threads,
+        "ResNet-50 with %.1f million parameters on %s, %s, %s; %d training and %d validation images, %d threads",
+        parameters / 1e6, f"{ranks.count} × {device.type}" if ranks.count > 1 else device, precision,
+        "compiled" if compiled else "not compiled", len(images), len(validation), threads,
     )  # fmt: skip
-    training = _Training(model, settings, seed, precision, images, validation)
-    fingerprint = _fingerprint(indexes, split, classes, settings, seed, init)
-    resumed = training.resume(checkpoint_path, fingerprint)
+    placed, placed_validation = place([images, validation], device)
+    training = _Training(model, settings, job.seed, precision, compiled, ranks, placed, placed_validation)
+    fingerprint = _fingerprint(job, ranks, precision, compiled, threads)
+    resumed = training.resume(job.checkpoint, fingerprint)
     epochs, seconds, speed = settings["epochs"], 0.0, None
     with (
         logging_redirect_tqdm(),
-        image_progress(epochs * training.used, "training", resumed * training.used) as progress,
+        _progress(epochs * training.used, resumed * training.used, ranks) as progress,
     ):
         for epoch in range(resumed + 1, epochs + 1):
             progress.set_description_str(f"training, epoch {epoch} of {epochs}", refresh=False)
             seconds += training.run_epoch(epoch, progress)
-            training.save(checkpoint_path, fingerprint)
+            if ranks.is_first:
+                training.save(job.checkpoint, fingerprint)
             speed = (epoch - resumed) * training.used / seconds
             left = (epochs - epoch) * sum(row["seconds"] for row in training.history) / epoch
             log.info(
@@ -110,13 +134,17 @@ def train(
                 epoch, epochs, *(training.history[-1][key] for key in _SCORES), speed, left / 60,
             )  # fmt: skip
     best = best_epoch(training.history)
-    input_size = int(images.arrays[0].shape[1])
-    resnet.save(training.best_state, resnet.Description(tuple(classes), input_size), model_path)
-    write_csv(history_path, pd.DataFrame(training.history))
+    if ranks.is_first:
+        input_size = int(images.arrays[0].shape[1])
+        resnet.save(training.best_state, resnet.Description(tuple(job.classes), input_size), job.model)
+        write_csv(job.history, pd.DataFrame(training.history))
     log.info("best epoch: %d, validation accuracy %.4f", best, training.history[best - 1]["validation_accuracy"])
     return TrainSummary(
         device=str(device),
+        devices=ranks.count,
         precision=precision,
+        compiled=compiled,
+        images_are=placed.place,
         model_parameters=parameters,
         training_images=len(images),
         validation_images=len(validation),
@@ -124,6 +152,23 @@ def train(
         resumed_epochs=resumed,
         images_per_second=round(speed, 2) if speed else None,
     )
+
+
+def choose_compile(requested: bool | str, ranks: Ranks) -> bool:
+    """Whether the training step goes through torch.compile; `auto` does so on one GPU, if a compiler is there.
+
+    InputError where it was asked for and cannot be done.
+    """
+    reason = Inductor().unavailable(ranks.device)
+    if ranks.count > 1:
+        reason = "torch does not compile the batch norms that several GPUs share"
+    wanted = ranks.device.type == "cuda" if requested == "auto" else bool(requested)
+    if wanted and reason:
+        if requested == "auto":
+            log.info("the training step is not compiled: %s", reason)
+            return False
+        raise InputError(f"configuration: train.compile true cannot be done here: {reason}; set it to auto or false")
+    return wanted
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
@@ -151,16 +196,18 @@ class _Training:
         settings: Mapping[str, Any],
         seed: int,
         precision: str,
-        images: ImageSet,
-        validation: ImageSet,
+        compiled: bool,
+        ranks: Ranks,
+        images: Batches,
+        validation: Batches,
     ) -> None:
-        self.model = model
+        self.model = ranks.synchronise_norms(model)
         self.settings = settings
         self.seed = seed
         self.precision = precision
+        self.ranks = ranks
         self.images = images
         self.validation = validation
-        self.device = model.mean.device
         # Decay is for what multiplies; norms' scales and biases have one dimension.
         weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
         others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
@@ -180,13 +227,21 @@ class _Training:
         self.steps = -(-self.used // size)
         self.history: list[dict[str, float]] = []
         self.best_state: dict[str, Tensor] = {}
+        # One of these for every batch of the usual size, the other for a short last one: filling that up to the usual
+        # size would save compiling another shape, but batch norm would count what fills it.
+        self.usual_size = min(size, self.used)
+        self.odd_step = ranks.average_gradients(self.model)
+        self.usual_step: Callable[[Tensor], Tensor] = self.odd_step
+        if compiled:
+            # Inductor's deterministic mode chooses kernels without timing them, so the same ones each time.
+            self.usual_step = torch.compile(self.odd_step, dynamic=False, options={"deterministic": True})
 
     def run_epoch(self, epoch: int, progress: tqdm) -> float:
         """Train and validate one epoch (from 1); returns the seconds that the training took."""
         started = time.perf_counter()
         loss, accuracy = self._train_epoch(epoch, progress)
         seconds = time.perf_counter() - started
-        logits = resnet.compute_logits(self.model, self.validation, self.precision)
+        logits = logits_of(self.model, self.validation, self.ranks.device, self.precision)
         labels = torch.from_numpy(self.validation.labels)
         validation_loss = self._loss(logits, labels).item()
         if not (math.isfinite(loss) and math.isfinite(validation_loss)):
@@ -211,36 +266,61 @@ class _Training:
         return seconds
 
     def _train_epoch(self, epoch: int, progress: tqdm) -> tuple[float, float]:
-        """One pass over the training images in an order that follows from seed and epoch; mean loss and accuracy."""
+        """One pass over the training images; mean loss and accuracy. A GPU is waited for at its end alone."""
+        batches, draws = self._plan_epoch(epoch)
+        parts = [self.ranks.part(len(batch)) for batch in batches]
+        mine = [batch[part.where] for batch, part in zip(batches, parts, strict=True)]
+        total = torch.zeros((), dtype=torch.float64, device=self.ranks.device)
+        correct = torch.zeros((), dtype=torch.int64, device=self.ranks.device)
+        self.model.train()
+        for step, (images, labels) in enumerate(self.images.read(mine)):
+            part, size = parts[step], len(batches[step])
+            if draws:
+                images = augment(images, draws[step][:, part.where])
+            self._set_learning_rate((epoch - 1) * self.steps + step)
+            loss, logits = self._step(images, labels, part, usual=size == self.usual_size)
+            if part.counted:
+                total += loss * len(labels)
+                correct += (logits.argmax(1) == labels).sum()
+            progress.update(size)
+        return self.ranks.sum(total).item() / self.used, self.ranks.sum(correct).item() / self.used
+
+    def _plan_epoch(self, epoch: int) -> tuple[list[np.ndarray], Sequence[Tensor]]:
+        """An epoch's batches (positions) and their draws for `augment` on the device, if the settings ask for it.
+
+        They follow from seed and epoch, and do not depend on how many processes share a batch.
+        """
         seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)[0])
         generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(self.images), generator=generator).numpy()[: self.used]
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        self.model.train()
-        for step, (pixels, numbers) in enumerate(self.images.batches(order, self.settings["batch_size"])):
-            batch, labels = resnet.to_device(pixels, self.device), resnet.to_device(numbers, self.device)
-            if self.settings["augment"]:
-                batch = augment(batch, generator)
-            rate = learning_rate(
-                (epoch - 1) * self.steps + step,
-                self.settings["epochs"] * self.steps,
-                self.settings["learning_rate"],
-                self.settings["warmup"],
-            )
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            with resnet.autocast(self.device, self.precision):
-                logits = self.model(batch)
-            logits = logits.float()
-            loss = self._loss(logits, labels)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            total += loss.detach() * len(labels)
-            correct += (logits.detach().argmax(1) == labels).sum()
-            progress.update(len(labels))
-        return total.item() / self.used, correct.item() / self.used
+        order = torch.randperm(len(self.images), generator=generator)[: self.used]
+        batches = order.split(self.settings["batch_size"])
+        draws: Sequence[Tensor] = ()
+        if self.settings["augment"]:
+            sizes = [len(batch) for batch in batches]
+            drawn = torch.cat([draw(size, generator) for size in sizes], dim=1)
+            draws = drawn.to(self.ranks.device).split(sizes, dim=1)
+        return [batch.numpy() for batch in batches], draws
+
+    def _set_learning_rate(self, step: int) -> None:
+        rate = learning_rate(
+            step,
+            self.settings["epochs"] * self.steps,
+            self.settings["learning_rate"],
+            self.settings["warmup"],
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _step(self, images: Tensor, labels: Tensor, part: Part, usual: bool) -> tuple[Tensor, Tensor]:
+        """One step of the optimizer; the mean loss over `images` and their logits, both on the device."""
+        with resnet.autocast(self.ranks.device, self.precision):
+            logits = (self.usual_step if usual else self.odd_step)(images)
+        logits = logits.float()
+        loss = self._loss(logits, labels)
+        self.optimizer.zero_grad()
+        (loss * part.weight).backward()
+        self.optimizer.step()
+        return loss.detach(), logits.detach()
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return functional.cross_entropy(logits, labels, label_smoothing=self.settings["label_smoothing"])
@@ -285,30 +365,44 @@ class _Training:
         return len(self.history)
 
 
-def _make_repeatable(threads: int) -> None:
-    """Have torch give the same bits each time on this machine; a sum's order depends on the number of threads."""
+def logits_of(model: nn.Module, images: Batches, device: torch.device, precision: str) -> Tensor:
+    """Logits of all `images` in their order, (n, classes) float32 on the CPU; sets the model to evaluation mode."""
+    model.eval()
+    parts = np.split(np.arange(len(images)), range(resnet.EVALUATION_BATCH, len(images), resnet.EVALUATION_BATCH))
+    with torch.inference_mode(), resnet.autocast(device, precision):
+        return torch.cat([model(batch).float() for batch, _ in images.read(parts)]).cpu()
+
+
+def _progress(total: int, done: int, ranks: Ranks) -> tqdm:
+    """The progress over `total` images, which the first process alone shows."""
+    return image_progress(total, "training", done) if ranks.is_first else tqdm(disable=True)
+
+
+def _make_repeatable(threads: int, device: torch.device) -> None:
+    """Have torch give the same bits each time on this machine; a sum's order depends on the number of threads.
+
+    On a GPU, an operation that has no such way warns and goes on.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
     torch.backends.cudnn.benchmark = False
 
 
-def _fingerprint(
-    indexes: Sequence[Path],
-    split: Path,
-    classes: Sequence[str],
-    settings: Mapping[str, Any],
-    seed: int,
-    init: Path | None,
-) -> dict[str, str]:
+def _fingerprint(job: TrainJob, ranks: Ranks, precision: str, compiled: bool, threads: int) -> dict[str, str]:
     """What the result follows from, by name; the names appear in the log where a checkpoint has other values."""
+    on_gpu = ranks.device.type == "cuda"
+    chosen = {"precision": precision, "compile": compiled, "gpus": ranks.count}
     return {
-        **{f"train.{key}": repr(value) for key, value in settings.items()},
-        "seed": str(seed),
-        "classes": repr(list(classes)),
-        "split": sha256(split),
-        "images": " ".join(sha256(index) for index in indexes),
-        "initial weights": sha256(init) if init else "none",
+        **{f"train.{key}": repr(value) for key, value in {**job.settings, **chosen}.items()},
+        "seed": str(job.seed),
+        "classes": repr(list(job.classes)),
+        "split": sha256(job.split),
+        "images": " ".join(sha256(index) for index in job.indexes),
+        "initial weights": sha256(job.init) if job.init else "none",
+        "device": f"cuda {torch.cuda.get_device_name(ranks.device)}" if on_gpu else f"cpu {processor()}",
+        # Sums on a GPU do not depend on them.
+        "threads": "any" if on_gpu else str(threads),
         "torch": str(torch.__version__),
         "torchvision": str(torchvision.__version__),
     }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,179 +15,271 @@ import torch
 from torch import nn
 
 from wbcsr import provenance
-from wbcsr.engines.backends import Program, get_backend
-from wbcsr.engines.capability import DTYPES, has_fast_bf16, pick_device, pick_precision
+from wbcsr.engines.backend import Backend, Program, example_for
+from wbcsr.engines.backends import BACKENDS, get_backend
+from wbcsr.engines.capability import DTYPES, has_fast_bf16, inference_precision, pick_device
+from wbcsr.engines.profile import Profile, Size
 from wbcsr.errors import InputError
 from wbcsr.files import read_json, sha256, write_json
-from wbcsr.weights import store
 
 log = logging.getLogger(__name__)
 
-DEFAULT_BATCH = {"cpu": 1, "cuda": 8}
+# For `auto`: a GPU's engine is built in minutes, and a CPU's in tens of them.
+COMPILE_ABOVE_MINUTES = {"cpu": 30.0, "cuda": 3.0}
+_NEEDED = {"backend", "precision", "device", "profile", "fingerprint", "program_sha256"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network to make ready: in fp32, in evaluation mode, on the CPU; it takes (batch, 3, height, width).
+
+    `architecture` describes it, `weights` is the file that it came from, `multiple` divides every height and width of
+    its input, and `rule` is the rule that builds its engine. `auto` leaves it in fp32 on a CPU if `exact_on_cpu`.
+    """
+
+    network: nn.Module
+    architecture: dict[str, Any]
+    weights: Path
+    multiple: int
+    rule: str
+    exact_on_cpu: bool
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What an engine is built for: the most common image shape (height, width) and the number of images."""
+    """What an engine is built for: how many images there are of each (height, width), and the batch by device."""
 
-    shape: tuple[int, int]
-    images: int
+    images: Mapping[Size, int]
+    batch: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A super-resolution network that is ready to run.
+    """A network that is ready to run.
 
-    `run` takes (batch, 3, height, width) of `dtype` on `device`, values 0 to 1 in RGB, and gives
-    (batch, 3, height * scale, width * scale). Height and width are those of `shape`, or, where that is None, any
-    that `multiple` divides; batch is at most `batch_size`, exactly that where `shape` is fixed.
+    `run` takes (batch, 3, height, width) of `dtype` on `device`. Where there is a `profile`, it says which batch and
+    sizes; without one any size goes that the network can divide, and any batch up to `batch`. What `run` returns may
+    be overwritten by its next call.
     """
 
     run: Program
-    scale: int
-    multiple: int
-    shape: tuple[int, int] | None
-    batch_size: int
+    backend: str
+    precision: str
+    batch: int
+    profile: Profile | None
     device: torch.device
     dtype: torch.dtype
     memory_format: torch.memory_format
     identity: str
 
 
-def build(weights_path: Path, description_path: Path, workload: Workload, settings: dict[str, Any]) -> dict[str, Any]:
-    """Choose backend, precision and batch as `settings` (the section `inference`) says, and write the engine.
+def build(source: Source, path: Path, workload: Workload, inference: Mapping[str, Any]) -> dict[str, Any]:
+    """Choose backend, precision and batch as `inference` (the configuration's section) says, and write the engine.
 
-    `description_path` (engine.json) says what was chosen and why; a compiled program lies beside it.
-    InputError where a backend or precision that was asked for cannot run here.
+    `path` (engine.json) says what was chosen and why, and holds the fingerprint; a compiled program lies beside it as
+    program.pt2. A batch that the device has no memory for is halved, which is logged and written down.
+    InputError where a backend or precision that was asked for cannot run here, or the memory does not hold one image.
     """
     device = pick_device()
-    precision = pick_precision(settings["precision"], device)
-    batch_size = DEFAULT_BATCH[device.type] if settings["batch_size"] == "auto" else settings["batch_size"]
-    network, architecture = store.load(weights_path)
-    prepared = _prepare(network, device, precision)
-    example = _example(workload, architecture.multiple, settings["tile"], batch_size, device, precision)
-    program = description_path.with_name("program.pt2")
-    program.unlink(missing_ok=True)
-    choice = _choose(prepared, example, program, workload.images, settings)
-    compiled = get_backend(choice["backend"], device).compiles
+    if inference["backend"] != "auto":
+        get_backend(inference["backend"], device)
+    precision = inference_precision(inference["precision"], device, source.exact_on_cpu)
+    wanted = batch = workload.batch[device.type]
+    program = path.with_name("program.pt2")
+    while True:
+        profile = Profile.covering(
+            batch, workload.images, source.multiple, inference["tile"], inference["shapes"] == "static"
+        )
+        program.unlink(missing_ok=True)
+        try:
+            choice = _choose(source, profile, program, sum(workload.images.values()), inference, precision, device)
+            break
+        except torch.OutOfMemoryError as error:
+            if batch == 1:
+                raise InputError(
+                    f"{path}: {device} has not the memory for one image ({_first_line(error)}); "
+                    "lower inference.tile, or take a larger GPU"
+                ) from error
+            batch //= 2
+            log.warning("out of memory with %d images at once; going on with %d", batch * 2, batch)
+            torch.cuda.empty_cache()
+    backend = BACKENDS[choice["backend"]]
     description = {
         "precision": precision,
         "device": device.type,
-        "batch_size": batch_size,
-        "shape": list(example.shape[2:]) if compiled else None,
-        "architecture": asdict(architecture),
-        "weights_sha256": sha256(weights_path),
-        "program_sha256": sha256(program) if compiled else None,
-        "machine": _machine(device),
+        "batch_size": batch,
+        "batch_size_wanted": wanted,
+        "profile": asdict(profile) if backend.compiles else None,
+        "architecture": source.architecture,
+        "fingerprint": _fingerprint(source, backend, precision, profile, inference, device),
+        "program_sha256": sha256(program) if backend.compiles else None,
+        "machine": _text(_machine(device)),
         "versions": provenance.versions(),
         **choice,
     }
-    write_json(description_path, description)
-    log.info("engine: %s %s on %s, batch %d: %s", choice["backend"], precision, device, batch_size, choice["reason"])
+    write_json(path, description)
+    log.info("engine: %s %s on %s, batch %d: %s", backend.name, precision, device, batch, choice["reason"])
     return description
 
 
-def load(weights_path: Path, description_path: Path) -> Engine:
+def load(source: Source, path: Path, inference: Mapping[str, Any]) -> Engine:
     """The engine that `build` wrote.
 
-    InputError where weights, program or machine are not the ones it was built for; it names what differs.
+    InputError where weights, program, settings or machine are not the ones it was built for; it names what differs
+    and the command that builds it again.
     """
-    description = read_json(description_path)
-    needed = {"backend", "precision", "device", "batch_size", "shape", "machine", "versions", "weights_sha256"}
-    missing = sorted(needed - description.keys())
+    description = read_json(path)
+    missing = sorted(_NEEDED - description.keys())
     if missing:
-        raise InputError(f"{description_path}: lacks {', '.join(missing)}; delete it and run again")
-    rebuild = "run `snakemake --forcerun compile_upscaler` on this kind of machine"
+        raise InputError(f"{path}: lacks {', '.join(missing)}; delete it and run again")
     device = pick_device()
-    _require(description_path, "device", description["device"], device.type, rebuild)
-    _require(description_path, "weights", description["weights_sha256"], sha256(weights_path), rebuild)
-    backend = get_backend(description["backend"], device)
-    program = description_path.with_name("program.pt2") if backend.compiles else None
-    if program is not None:
-        _require(description_path, "machine", description["machine"], _machine(device), rebuild)
-        _require(description_path, "torch", description["versions"]["torch"], provenance.versions()["torch"], rebuild)
-        found = sha256(program) if program.is_file() else None
-        _require(description_path, "program", description["program_sha256"], found, rebuild)
-    if description["precision"] == "bf16" and not has_fast_bf16(device):
+    backend = BACKENDS[description["backend"]]
+    precision = description["precision"]
+    batch, profile = description["batch_size"], None
+    if description["profile"]:
+        profile = Profile.from_json(description["profile"])
+    program = path.with_name("program.pt2")
+    found = _fingerprint(source, backend, precision, profile, inference, device)
+    found["program"] = sha256(program) if backend.compiles and program.is_file() else "none"
+    built = {**description["fingerprint"], "program": description["program_sha256"] or "none"}
+    differing = [part for part in built if built[part] != found.get(part)]
+    if differing:
+        listed = "; ".join(f"{part} {built[part]}, here {found.get(part, 'none')}" for part in differing)
+        raise InputError(
+            f"{path}: built for another {', '.join(differing)} ({listed}); build it again on this kind of machine: "
+            f"snakemake --forcerun {source.rule} -- {path}"
+        )
+    get_backend(backend.name, device)
+    if precision == "bf16" and not has_fast_bf16(device):
         log.warning("bf16 is emulated on this processor, which is several times slower than fp32")
-    network, architecture = store.load(weights_path)
-    parts = ("backend", "precision", "device", "batch_size", "shape", "weights_sha256")
+    parts = [backend.name, precision, device.type, batch, profile, built["weights"]]
     return Engine(
-        run=backend.load(_prepare(network, device, description["precision"]), program),
-        scale=architecture.scale,
-        multiple=architecture.multiple,
-        shape=tuple(description["shape"]) if description["shape"] else None,
-        batch_size=description["batch_size"],
+        run=backend.load(_prepare(source.network, backend, device, precision), program, profile or _any_size(batch)),
+        backend=backend.name,
+        precision=precision,
+        batch=batch,
+        profile=profile,
         device=device,
-        dtype=DTYPES[description["precision"]],
-        memory_format=_memory_format(device, description["precision"]),
-        identity=" ".join(str(description[part]) for part in parts),
+        dtype=DTYPES[precision],
+        memory_format=backend.memory_format(device, DTYPES[precision]),
+        identity=" ".join(map(str, parts)),
     )
 
 
-def _memory_format(device: torch.device, precision: str) -> torch.memory_format:
-    """Channels-last is faster, but in fp32 its sums differ from Real-ESRGAN's own, and a pixel now and then."""
-    exact = device.type == "cpu" and precision == "fp32"
-    return torch.contiguous_format if exact else torch.channels_last
+def is_reference(description: Mapping[str, Any]) -> bool:
+    """Whether an engine is what the quality gate would compare it with: the network as it is, in fp32."""
+    return description["backend"] == "eager" and description["precision"] == "fp32" and description["device"] == "cpu"
 
 
-def _prepare(network: nn.Module, device: torch.device, precision: str) -> nn.Module:
-    network = network.to(device, DTYPES[precision]).to(memory_format=_memory_format(device, precision))
-    for parameter in network.parameters():
+def _any_size(batch: int) -> Profile:
+    return Profile.fixed(batch, 1, 1)
+
+
+def _fingerprint(
+    source: Source,
+    backend: Backend,
+    precision: str,
+    profile: Profile | None,
+    inference: Mapping[str, Any],
+    device: torch.device,
+) -> dict[str, str]:
+    """Everything that a program depends on, by name; of a network that is not compiled, what decides its pixels."""
+    parts = {
+        "weights": sha256(source.weights),
+        "architecture": _text(source.architecture),
+        "precision": precision,
+        "device": device.type,
+    }
+    if backend.compiles:
+        parts["shapes"] = str(profile)
+        parts["settings"] = _text(backend.settings(inference, device, DTYPES[precision]))
+        parts |= _machine(device)
+        parts |= {package: metadata.version(package) for package in backend.packages}
+    return parts
+
+
+def _machine(device: torch.device) -> dict[str, str]:
+    """What a compiled program is bound to: the GPU's model and driver, or the processor and its instruction set."""
+    if device.type == "cuda":
+        gpu = provenance.gpu() or {}
+        return {
+            "GPU": torch.cuda.get_device_name(device),
+            "compute capability": ".".join(map(str, torch.cuda.get_device_capability(device))),
+            "driver": gpu.get("driver", "unknown"),
+        }
+    return {"processor": f"{provenance.processor()} {torch.backends.cpu.get_cpu_capability()}"}
+
+
+def _prepare(network: nn.Module, backend: Backend, device: torch.device, precision: str) -> nn.Module:
+    dtype = DTYPES[precision]
+    if precision == "fp32":
+        # TF32 keeps ten bits of a product's factors, which is not what fp32 says.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    # A copy, since `to` changes the module itself, and the source is in fp32.
+    prepared = copy.deepcopy(network).to(device, dtype).to(memory_format=backend.memory_format(device, dtype))
+    for parameter in prepared.parameters():
         parameter.requires_grad_(False)
-    return network
-
-
-def _example(
-    workload: Workload, multiple: int, tile: int, batch_size: int, device: torch.device, precision: str
-) -> torch.Tensor:
-    height, width = (min(-(-side // multiple) * multiple, tile) for side in workload.shape)
-    generator = torch.Generator().manual_seed(0)
-    batch = torch.rand((batch_size, 3, height, width), generator=generator)
-    return batch.to(device=device, dtype=DTYPES[precision], memory_format=_memory_format(device, precision))
+    return prepared
 
 
 def _choose(
-    network: nn.Module, example: torch.Tensor, program: Path, images: int, settings: dict[str, Any]
+    source: Source,
+    profile: Profile,
+    program: Path,
+    images: int,
+    inference: Mapping[str, Any],
+    precision: str,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Backend and the reason for it; a compiled backend's program is written on the way."""
-    requested = settings["backend"]
+    requested = inference["backend"]
     if requested != "auto":
-        backend = get_backend(requested, example.device)
+        backend = get_backend(requested, device)
         if backend.compiles:
-            backend.compile(network, example, program)
+            network = _prepare(source.network, backend, device, precision)
+            backend.compile(network, profile, program, backend.settings(inference, device, DTYPES[precision]))
         return {"backend": requested, "reason": "asked for in the configuration"}
-    if example.device.type == "cpu" and example.dtype == torch.float32:
+    if device.type == "cpu" and precision == "fp32":
         # Measured with x4plus at 160×120 on two cores with AVX2: eager 4.7 s, compiled 4.6 to 5.1 s.
         reason = "in fp32 a CPU spends its time in convolutions, which compiling leaves as they are"
         return {"backend": "eager", "reason": reason}
-    batches = -(-images // example.shape[0])
+    eager = BACKENDS["eager"]
+    network = _prepare(source.network, eager, device, precision)
+    example = example_for(network, profile, eager)
+    batches = -(-images // profile.batch)
+    _seconds(network, example)  # the first call chooses algorithms and allocates
     eager_seconds = _seconds(network, example)
-    eager_minutes = eager_seconds * batches / 60
-    measured = {"eager_seconds_per_batch": round(eager_seconds, 3), "images": images}
-    limit = settings["compile_above_minutes"]
-    if eager_minutes <= limit:
-        reason = (
-            f"{images} images take {eager_minutes:.1f} minutes uncompiled, at most {limit:g}: compiling would not pay"
-        )
+    minutes = eager_seconds * batches / 60
+    measured: dict[str, Any] = {"eager_seconds_per_batch": round(eager_seconds, 4), "images": images}
+    limit = inference["compile_above_minutes"]
+    limit = COMPILE_ABOVE_MINUTES[device.type] if limit == "auto" else limit
+    if minutes <= limit:
+        reason = f"{images} images take {minutes:.1f} minutes uncompiled, at most {limit:g}: compiling would not pay"
         return {"backend": "eager", "reason": reason, "measured": measured}
-    try:
-        backend = get_backend("inductor", example.device)
-    except InputError as unavailable:
-        return {"backend": "eager", "reason": str(unavailable), "measured": measured}
+    unavailable = {name: BACKENDS[name].unavailable(device) for name in ("tensorrt", "inductor")}
+    name = next((name for name, reason in unavailable.items() if reason is None), None)
+    if name is None:
+        return {"backend": "eager", "reason": "; ".join(map(str, unavailable.values())), "measured": measured}
+    if name == "inductor":
+        log.info("tensorrt is not taken: %s", unavailable["tensorrt"])
+        measured["not_taken"] = unavailable["tensorrt"]
+    backend = BACKENDS[name]
+    network = _prepare(source.network, backend, device, precision)
     started = time.perf_counter()
-    backend.compile(network, example, program)
+    backend.compile(network, profile, program, backend.settings(inference, device, DTYPES[precision]))
     measured["compile_seconds"] = round(time.perf_counter() - started, 1)
-    compiled = backend.load(network, program)
-    # Each ran once to warm up; now they take turns, so that a machine that drifts treats both alike.
-    _seconds(compiled, example)
-    eager_seconds, inductor_seconds = _seconds(network, example), _seconds(compiled, example)
-    measured["eager_seconds_per_batch"] = round(eager_seconds, 3)
-    measured["inductor_seconds_per_batch"] = round(inductor_seconds, 3)
-    faster = "inductor" if inductor_seconds < eager_seconds else "eager"
+    compiled = backend.load(network, program, profile)
+    batch = example_for(network, profile, backend)
+    _seconds(compiled, batch)
+    # Each has run to warm up; now they take turns, so that a machine that drifts treats both alike.
+    network = _prepare(source.network, eager, device, precision)
+    eager_seconds, compiled_seconds = _seconds(network, example), _seconds(compiled, batch)
+    measured["eager_seconds_per_batch"] = round(eager_seconds, 4)
+    measured[f"{name}_seconds_per_batch"] = round(compiled_seconds, 4)
+    faster = name if compiled_seconds < eager_seconds else "eager"
     if faster == "eager":
         program.unlink()
-    reason = f"measured: eager {eager_seconds:.3f} s, inductor {inductor_seconds:.3f} s a batch"
+    reason = f"measured: eager {eager_seconds:.3f} s, {name} {compiled_seconds:.3f} s a batch"
     return {"backend": faster, "reason": reason, "measured": measured}
 
 
@@ -199,13 +293,9 @@ def _seconds(run: Callable[[torch.Tensor], torch.Tensor], example: torch.Tensor)
         return time.perf_counter() - started
 
 
-def _machine(device: torch.device) -> str:
-    """What a compiled program depends on: the GPU's model, or the processor's and its instruction set."""
-    if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)} sm{''.join(map(str, torch.cuda.get_device_capability(device)))}"
-    return f"{provenance.processor()} {torch.backends.cpu.get_cpu_capability()}"
+def _text(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in sorted(values.items()))
 
 
-def _require(path: Path, what: str, built: Any, found: Any, remedy: str) -> None:
-    if built != found:
-        raise InputError(f"{path}: built for another {what} ({built}, here {found}); {remedy}")
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -60,9 +60,11 @@ def as_yaml(config: Config) -> str:
 
 
 def read_records(paths: Iterable[Path], keys: Sequence[str]) -> list[dict[str, Any]]:
-    """JSON files that must have `keys`; InputError names the file and the key that lacks."""
+    """JSON files that must have `keys`; InputError names the file that is missing, or the key that it lacks."""
     records = []
     for path in paths:
+        if not path.is_file():
+            raise InputError(f"{path}: is missing; run the workflow again, which makes it")
         record = read_json(path)
         missing = [key for key in keys if not isinstance(record, dict) or key not in record]
         if missing:
@@ -82,27 +84,6 @@ def describe_weights(paths: Iterable[Path]) -> list[dict[str, str]]:
     return described
 
 
-def describe_engines(paths: Iterable[Path], records: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """Each engine: what was chosen, why, and the images a second that the upscaling with it reached.
-
-    An engine.json lies in a folder named after its model; `records` are the provenances, in which an enlarger's name
-    tells the weights that it ran with.
-    """
-    keys = ["backend", "precision", "device", "batch_size", "machine", "reason", "weights_sha256"]
-    paths = list(dict.fromkeys(paths))
-    described = []
-    for path, engine in zip(paths, read_records(paths, keys), strict=True):
-        speeds = [
-            _speed(record)
-            for record in records
-            if engine["weights_sha256"] in record.get("upscaling", {}).get("enlarger", "")
-        ]
-        described.append(
-            {"model": path.parent.name, **{key: str(engine[key]) for key in keys}, "speed": _median(speeds)}
-        )
-    return described
-
-
 def stages(records: list[dict[str, Any]]) -> list[dict[str, str]]:
     """The jobs by rule and (training) variant, in the order they started: how many, how long, how fast, on what.
 
@@ -119,7 +100,7 @@ def stages(records: list[dict[str, Any]]) -> list[dict[str, str]]:
             "jobs": f"{len(jobs):,}",
             "seconds": duration(sum(job["seconds"] for job in jobs)),
             "longest": duration(max(job["seconds"] for job in jobs)),
-            "speed": _median([_speed(job) for job in jobs]),
+            "speed": median_speed([images_per_second(job) for job in jobs]),
             "device": "; ".join(dict.fromkeys(filter(None, map(_device, jobs)))),
         }
         for rule, by_variant in groups.items()
@@ -128,13 +109,16 @@ def stages(records: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def machines(records: list[dict[str, Any]]) -> list[str]:
-    """Each kind of machine that jobs ran on, in words."""
-    return list(
-        dict.fromkeys(
-            f"{machine['processor']}, cores: {machine['cores']}, {machine['system']}"
-            for machine in (record["machine"] for record in records)
-        )
-    )
+    """Each kind of machine that jobs ran on, in words; a GPU is named by the jobs that used torch."""
+    return list(dict.fromkeys(_machine(record["machine"]) for record in records))
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    words = f"{machine['processor']}, cores: {machine['cores']}, {machine['system']}"
+    gpu = machine.get("gpu")  # records from before GPUs were noted have no such key
+    if not gpu:
+        return words
+    return f"{words}, {gpu['name']} ({gpu['memory_gib']} GiB, capability {gpu['capability']}, driver {gpu['driver']})"
 
 
 def versions(records: list[dict[str, Any]]) -> dict[str, str]:
@@ -167,13 +151,18 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _speed(record: dict[str, Any]) -> float | None:
+def images_per_second(record: dict[str, Any]) -> float | None:
+    """The speed that a provenance tells, if it tells one."""
     return record.get("upscaling", record).get("images_per_second")
 
 
-def _median(speeds: list[float | None]) -> str:
+def median_speed(speeds: Iterable[float | None]) -> str:
+    """The median of the speeds that were measured: `0.0123`, `49.5`, `5,120`; empty where none was."""
     measured = [speed for speed in speeds if speed is not None]
-    return f"{statistics.median(measured):.3g}" if measured else ""
+    if not measured:
+        return ""
+    median = statistics.median(measured)
+    return f"{median:.3g}" if median < 999.5 else f"{median:,.0f}"
 
 
 def _device(record: dict[str, Any]) -> str:

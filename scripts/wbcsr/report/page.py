@@ -17,7 +17,7 @@ from wbcsr.config import Config
 from wbcsr.evaluate import study
 from wbcsr.evaluate.scores import Plan
 from wbcsr.files import write_text
-from wbcsr.report import method, pictures, tables, wording
+from wbcsr.report import engines, method, pictures, tables, wording
 
 RECORD_KEYS = ["rule", "wildcards", "versions", "machine", "started", "seconds"]
 
@@ -26,15 +26,16 @@ RECORD_KEYS = ["rule", "wildcards", "versions", "machine", "started", "seconds"]
 class Inputs:
     """The files that the page is made of.
 
-    `figures` holds each figure as .svg and .png. `engines` are the files engine.json, each in a folder named after its
-    model; `engines` and `weights` are empty where no network enlarged anything. The images of `manifests` lie beside
-    them.
+    `figures` holds each figure as .svg and .png. `engines` are the files engine.json of super-resolution models and of
+    runs, `qualities` the quality.json beside each; see `wbcsr.report.engines`. `weights` is empty where no network
+    enlarged anything. The images of `manifests` lie beside them.
     """
 
     tables: Sequence[Path]
     figures: Sequence[Path]
     provenances: Sequence[Path]
     engines: Sequence[Path]
+    qualities: Sequence[Path]
     weights: Sequence[Path]
     manifests: Sequence[Path]
     rejected: Path
@@ -82,7 +83,7 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "settings": method.settings(config, records),
         "configuration": method.as_yaml(config),
         "weights": method.describe_weights(inputs.weights),
-        "engines": method.describe_engines(inputs.engines, records),
+        "engines": engines.describe_engines(inputs.engines, inputs.qualities, records),
         "stages": method.stages(records),
         "machines": method.machines(records),
         "versions": method.versions(records),

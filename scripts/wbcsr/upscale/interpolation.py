@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ class Interpolation:
     method: str
     scale: int
     batch_size: int = 1
+    ahead: int = 0
 
     @property
     def identity(self) -> str:
@@ -22,6 +24,11 @@ class Interpolation:
 
     def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
         return [self._enlarge(image) for image in images]
+
+    def start(self, images: list[np.ndarray]) -> Callable[[], list[np.ndarray]]:
+        """Enlarge at once; what is returned has the results."""
+        enlarged = self(images)
+        return lambda: enlarged
 
     def _enlarge(self, image: np.ndarray) -> np.ndarray:
         size = (image.shape[1] * self.scale, image.shape[0] * self.scale)

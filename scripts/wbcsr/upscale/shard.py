@@ -13,11 +13,12 @@ import json
 import logging
 import time
 from collections import Counter, deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -29,26 +30,31 @@ from wbcsr.files import read_csv, remove_leftovers, sha256, write_bytes, write_c
 from wbcsr.progress import image_progress
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MANIFEST_COLUMNS = ["image", "file", "width", "height", "sha256", "input_sha256"]
 # Batches that wait decoded, or to be encoded: enough to keep the network busy, few enough to keep memory flat.
-AHEAD = 2
+WAITING = 2
 
 
 class Enlarger(Protocol):
     """Takes images of one shape and dtype and gives as many of the same kind, `scale` times as high and wide.
 
-    Images are (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16; `batch_size` is how many it wants at once, and
-    `identity` names everything that its pixels depend on.
+    Images are (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16. `start` may return before the results are
+    there; what it returns waits for them. `batch_size` is how many images it wants at once, `ahead` how many more
+    batches may be started before a result is taken, and `identity` names everything that its pixels depend on.
     """
 
     @property
     def batch_size(self) -> int: ...
 
     @property
+    def ahead(self) -> int: ...
+
+    @property
     def identity(self) -> str: ...
 
-    def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]: ...
+    def start(self, images: list[np.ndarray]) -> Callable[[], list[np.ndarray]]: ...
 
 
 @dataclass(frozen=True)
@@ -92,30 +98,26 @@ def enlarge_shard(
     waiting = [batch for batch in batches if any(row.image not in done for row in batch)]
     if done:
         log.info("%d of %d images were finished before and are kept", len(done), len(rows))
-    started, enlarged_images = time.perf_counter(), 0
+    started = time.perf_counter()
     progress = image_progress(len(rows), manifest.parent.name, len(done))
     with ledger, progress, ThreadPoolExecutor(max(2, threads)) as pool:
-        decoded: deque[tuple[list[Any], Future[list[np.ndarray]]]] = deque()
-        encoding: deque[list[Future[Entry]]] = deque()
-        for batch in [*waiting, *[None] * AHEAD]:
-            if batch is not None:
-                decoded.append((batch, pool.submit(_decode, batch, originals_manifest.parent)))
-            if len(decoded) > AHEAD or (batch is None and decoded):
-                current, images = decoded.popleft()
-                results = _enlarge_by_kind(enlarger, images.result())
-                encoding.append(
-                    [
-                        pool.submit(_write, row, result, ledger, progress)
-                        for row, result in zip(current, results, strict=True)
-                        if row.image not in done
-                    ]
-                )
-                enlarged_images += len(current)
-            while len(encoding) > AHEAD or (batch is None and not decoded and encoding):
-                for future in encoding.popleft():
-                    entry = future.result()
-                    done[entry.image] = entry
+        # Each stage works on later batches while the next one is busy with earlier ones.
+        decoding = ((batch, pool.submit(_decode, batch, originals_manifest.parent)) for batch in waiting)
+        running = ((batch, _start_by_kind(enlarger, images.result())) for batch, images in _ahead(decoding, WAITING))
+        encoding = (
+            [
+                pool.submit(_write, row, result, ledger, progress)
+                for row, result in zip(batch, finish(), strict=True)
+                if row.image not in done
+            ]
+            for batch, finish in _ahead(running, enlarger.ahead)
+        )
+        for files in _ahead(encoding, WAITING):
+            for file in files:
+                entry = file.result()
+                done[entry.image] = entry
     seconds = time.perf_counter() - started
+    enlarged_images = sum(map(len, waiting))
     table = pd.DataFrame([asdict(done[image]) for image in rows["image"]], columns=MANIFEST_COLUMNS)
     write_csv(manifest, table)
     ledger.remove()
@@ -149,16 +151,28 @@ def _decode(batch: list[Any], folder: Path) -> list[np.ndarray]:
     return images
 
 
-def _enlarge_by_kind(enlarger: Enlarger, images: list[np.ndarray]) -> list[np.ndarray]:
-    """Enlarge images of one shape; grey, RGB, RGBA, 8 and 16 bit go apart."""
-    results: list[np.ndarray | None] = [None] * len(images)
+def _ahead(items: Iterable[T], depth: int) -> Iterator[T]:
+    """The items of a lazy iterable; `depth` later ones have been made when one is handed out."""
+    made: deque[T] = deque()
+    for item in items:
+        made.append(item)
+        if len(made) > depth:
+            yield made.popleft()
+    yield from made
+
+
+def _start_by_kind(enlarger: Enlarger, images: list[np.ndarray]) -> Callable[[], list[np.ndarray]]:
+    """Start to enlarge images of one shape; grey, RGB, RGBA, 8 and 16 bit go apart."""
     kinds: dict[tuple[Any, ...], list[int]] = {}
     for index, image in enumerate(images):
         kinds.setdefault((image.shape[2:], image.dtype.name), []).append(index)
-    for indices in kinds.values():
-        for index, result in zip(indices, enlarger([images[index] for index in indices]), strict=True):
-            results[index] = result
-    return [result for result in results if result is not None]
+    started = [(indices, enlarger.start([images[index] for index in indices])) for indices in kinds.values()]
+
+    def finish() -> list[np.ndarray]:
+        results = {index: result for indices, end in started for index, result in zip(indices, end(), strict=True)}
+        return [results[index] for index in range(len(images))]
+
+    return finish
 
 
 def _write(row: Any, pixels: np.ndarray, ledger: _Ledger, progress: tqdm) -> Entry:

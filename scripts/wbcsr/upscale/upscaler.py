@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
-from wbcsr.engines.engine import Engine
+from wbcsr.engines.engine import Engine, Source
+from wbcsr.errors import InputError
+from wbcsr.pixels import to_network, to_pixels
 from wbcsr.upscale.tiling import Tile, plan
+from wbcsr.weights import store
+from wbcsr.weights.networks import Architecture
+
+log = logging.getLogger(__name__)
+
+Images = list[np.ndarray]
+# Images that go through the network at once, by device.
+BATCH = {"cpu": 1, "cuda": 8}
+# Offset and scale of `to_network` that bring bytes to what the network takes.
+RANGE = (0.0, 0.0, 0.0), (255.0, 255.0, 255.0)
+
+
+def source(weights: Path) -> tuple[Source, Architecture]:
+    """Real-ESRGAN's network from a file that `store.fetch` wrote, as an engine is built from it; see `store.load`.
+
+    It takes RGB values 0 to 1, (n, 3, height, width), and gives (n, 3, height * scale, width * scale).
+    """
+    network, architecture = store.load(weights)
+    described = asdict(architecture)
+    return Source(network, described, weights, architecture.multiple, "compile_upscaler", False), architecture
+
+
+def batches(inference: Mapping[str, Any]) -> dict[str, int]:
+    """Images at once by device, as the configuration's section `inference` says."""
+    size = inference["batch_size"]
+    return BATCH if size == "auto" else dict.fromkeys(BATCH, size)
 
 
 @dataclass(frozen=True)
@@ -21,72 +54,197 @@ class Plane:
 
 
 class SuperResolution:
-    """A Real-ESRGAN engine on whole images, tiled where they are larger than the engine's shape or `tile`.
+    """A Real-ESRGAN engine on whole images, tiled where they are larger than the engine's sizes or `tile`.
 
     Pixels are those of Real-ESRGAN's own RealESRGANer with pre_pad 0: values divided by the range of the dtype,
     output clamped and rounded; grey goes through as RGB and comes back by OpenCV's luma; alpha goes through the
     network as grey; a `scale` that is not the network's own is reached by resizing its output with OpenCV's Lanczos.
     """
 
-    def __init__(self, engine: Engine, scale: int, tile: int, overlap: int) -> None:
+    def __init__(self, engine: Engine, architecture: Architecture, scale: int, tile: int, overlap: int) -> None:
         self.engine = engine
+        self.factor = architecture.scale
+        self.multiple = architecture.multiple
         self.scale = scale
-        self.tile = tile - tile % engine.multiple
+        self.tile = tile - tile % self.multiple
         self.overlap = overlap
-        self.batch_size = engine.batch_size
+        self.batch_size = engine.batch
         self.identity = f"{engine.identity} x{scale} tile {self.tile} overlap {overlap}"
+        self.ahead = 1 if engine.device.type == "cuda" else 0
+        self._gpu = _Gpu(engine.device) if engine.device.type == "cuda" else None
 
-    def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
+    def __call__(self, images: Images) -> Images:
+        return self.start(images)()
+
+    def start(self, images: Images) -> Callable[[], Images]:
+        """Begin to enlarge images of one shape and dtype; what is returned waits for the results.
+
+        On a GPU the work goes on meanwhile, and further images may be started. Out of memory halves the batch, says so
+        and goes on; InputError where the engine takes only whole batches, or one image is too much.
+        """
+        if images[0].dtype == np.uint8 and images[0].shape[2:] == (3,):
+            finish = self._start_rgb8(images)
+        else:
+            enlarged = self._enlarge_planes(images)
+            finish = partial(list, enlarged)
+        return lambda: [self._to_scale(result, image) for result, image in zip(finish(), images, strict=True)]
+
+    def _start_rgb8(self, images: Images) -> Callable[[], Images]:
+        """8-bit RGB: the device takes and gives bytes."""
+        height, width = images[0].shape[:2]
+        size, shape, tiles = self._cut_plan(height, width)
+        if len(tiles) == 1:
+            pieces, crop = list(images), (height * self.factor, width * self.factor)
+        else:
+            padded = [_reflect(image, size) for image in images]
+            pieces = [_cut(image, tile, shape) for image in padded for tile in tiles]
+            crop = (shape[0] * self.factor, shape[1] * self.factor)
+        outputs = self._in_batches(pieces, lambda chunk: self._launch(chunk, shape, crop))
+
+        def finish() -> Images:
+            enlarged = [piece for output in outputs for piece in output()]
+            if len(tiles) == 1:
+                return enlarged
+            return [
+                self._assemble(enlarged[start : start + len(tiles)], tiles, images[0])
+                for start in range(0, len(enlarged), len(tiles))
+            ]
+
+        return finish
+
+    def _enlarge_planes(self, images: Images) -> Images:
+        """Grey, alpha and 16 bits: float32 to the network and back, rounded here."""
         dtype = images[0].dtype
         planes = [plane for image in images for plane in _planes(image)]
-        enlarged = self._enlarge(planes, dtype)
-        if images[0].ndim == 3 and images[0].shape[2] == 4:
-            enlarged = [np.dstack(pair) for pair in zip(enlarged[::2], enlarged[1::2], strict=True)]
-        return [self._to_scale(result, image) for result, image in zip(enlarged, images, strict=True)]
-
-    def _enlarge(self, planes: list[Plane], dtype: np.dtype) -> list[np.ndarray]:
-        """Enlarge planes of one shape by the network's own scale, and round them to `dtype`."""
         height, width = planes[0].pixels.shape[:2]
-        padded = [self._pad(plane.pixels) for plane in planes]
-        shape = self.engine.shape or (min(padded[0].shape[0], self.tile), min(padded[0].shape[1], self.tile))
-        factor = self.engine.scale
-        results = [
-            np.empty((height * factor, width * factor) + (() if plane.grey else (3,)), dtype) for plane in planes
-        ]
-        tiles = plan(padded[0].shape[0], padded[0].shape[1], shape, self.overlap)
-        pieces = [(index, tile) for index in range(len(planes)) for tile in tiles]
-        for start in range(0, len(pieces), self.batch_size):
-            chunk = pieces[start : start + self.batch_size]
-            outputs = self._run([_cut(padded[index], tile, shape) for index, tile in chunk])
-            for (index, tile), output in zip(chunk, outputs, strict=True):
-                _paste(results[index], _round(output, planes[index].grey, dtype), tile, factor)
+        size, shape, tiles = self._cut_plan(height, width)
+        padded = [_reflect(plane.pixels, size) for plane in planes]
+        pieces = [_cut(pixels, tile, shape) for pixels in padded for tile in tiles]
+        outputs = [piece for output in self._in_batches(pieces, self._run) for piece in output]
+        enlarged = []
+        for number, plane in enumerate(planes):
+            rounded = [
+                _round(output, plane.grey, dtype) for output in outputs[number * len(tiles) : (number + 1) * len(tiles)]
+            ]
+            like = np.empty((height, width, *rounded[0].shape[2:]), dtype)
+            enlarged.append(self._assemble(rounded, tiles, like))
+        if images[0].ndim == 3 and images[0].shape[2] == 4:
+            return [np.dstack(pair) for pair in zip(enlarged[::2], enlarged[1::2], strict=True)]
+        return enlarged
+
+    def _cut_plan(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int], list[Tile]]:
+        """The size that an image is padded to, the shape of its pieces, and where they lie."""
+        profile = self.engine.profile
+        least, most = (profile.least, profile.most) if profile else ((0, 0), (self.tile, self.tile))
+        size = (max(self._divisible(height), least[0]), max(self._divisible(width), least[1]))
+        shape = (min(size[0], most[0]), min(size[1], most[1]))
+        return size, shape, plan(size[0], size[1], shape, self.overlap)
+
+    def _divisible(self, side: int) -> int:
+        return -(-side // self.multiple) * self.multiple
+
+    def _in_batches(self, pieces: Images, run: Callable[[Images], Any]) -> list[Any]:
+        """What `run` gives for the pieces, a batch at a time; out of memory halves the batch for good."""
+        results, done = [], 0
+        while done < len(pieces):
+            chunk = pieces[done : done + self.batch_size]
+            try:
+                results.append(run(chunk))
+            except torch.OutOfMemoryError as error:
+                self._halve_batch(error)
+                continue
+            done += len(chunk)
         return results
 
-    def _pad(self, pixels: np.ndarray) -> np.ndarray:
-        """Reflect below and to the right, to what the network can divide and to the engine's shape."""
-        least = self.engine.shape or (0, 0)
-        multiple = self.engine.multiple
-        sides = [max(-(-pixels.shape[axis] // multiple) * multiple, least[axis]) for axis in (0, 1)]
-        margins = [(0, sides[0] - pixels.shape[0]), (0, sides[1] - pixels.shape[1]), (0, 0)]
-        return np.pad(pixels, margins, mode="reflect") if margins[0][1] or margins[1][1] else pixels
+    def _halve_batch(self, error: torch.OutOfMemoryError) -> None:
+        reason = str(error).splitlines()[0]
+        if self.engine.profile:
+            raise InputError(
+                f"{self.engine.device}: out of memory ({reason}), and the engine takes {self.engine.batch} images at "
+                "once; set inference.batch_size to half of that, or leave the GPU to this job alone"
+            ) from error
+        if self.batch_size == 1:
+            raise InputError(f"{self.engine.device}: out of memory with one image ({reason}); lower inference.tile")
+        self.batch_size //= 2
+        log.warning("out of memory (%s); going on with %d images at once", reason, self.batch_size)
+        if self._gpu:
+            torch.cuda.empty_cache()
 
-    def _run(self, pieces: list[np.ndarray]) -> list[np.ndarray]:
-        """Run the engine on pieces of one shape (h, w, 3) float32; gives (h * scale, w * scale, 3) float32 each."""
-        # A compiled engine takes whole batches only.
-        padding = [np.zeros_like(pieces[0])] * (self.batch_size - len(pieces) if self.engine.shape else 0)
-        batch = torch.from_numpy(np.stack(pieces + padding)).permute(0, 3, 1, 2)
+    def _filled(self, pieces: Images) -> np.ndarray:
+        """Pieces of one shape as a batch, filled up with black where the engine takes whole batches only."""
+        missing = self.engine.batch - len(pieces) if self.engine.profile else 0
+        return np.stack([*pieces, *[np.zeros_like(pieces[0])] * missing])
+
+    def _launch(self, pieces: Images, shape: tuple[int, int], crop: tuple[int, int]) -> Callable[[], np.ndarray]:
+        """Start the engine on pieces (h, w, 3) uint8, padded to `shape`; gives (n, *crop, 3) uint8 when called."""
+
+        def enlarge(batch: torch.Tensor) -> torch.Tensor:
+            with torch.inference_mode():
+                prepared = to_network(batch, shape, *RANGE, self.engine.dtype, self.engine.memory_format)
+                return to_pixels(self.engine.run(prepared)[: len(pieces)], crop)
+
+        batch = torch.from_numpy(self._filled(pieces))
+        if self._gpu:
+            return self._gpu.start(enlarge, batch)
+        output = enlarge(batch).numpy()
+        return lambda: output
+
+    def _run(self, pieces: Images) -> np.ndarray:
+        """Run the engine on pieces of one shape (h, w, 3) float32; gives (n, h * factor, w * factor, 3) float32."""
+        batch = torch.from_numpy(self._filled(pieces)).permute(0, 3, 1, 2)
         with torch.inference_mode():
             output = self.engine.run(
                 batch.to(self.engine.device, self.engine.dtype, memory_format=self.engine.memory_format)
             )
-            real = output[: len(pieces)].float().clamp_(0, 1)
-            return list(real.permute(0, 2, 3, 1).contiguous().cpu().numpy())
+            real = output[: len(pieces)].float().clamp(0, 1)
+            return real.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    def _assemble(self, pieces: Images, tiles: Sequence[Tile], image: np.ndarray) -> np.ndarray:
+        """Put the enlarged pieces of `image` together; what lies in the padding falls outside."""
+        height, width = image.shape[:2]
+        result = np.empty((height * self.factor, width * self.factor, *image.shape[2:]), image.dtype)
+        for piece, tile in zip(pieces, tiles, strict=True):
+            _paste(result, piece, tile, self.factor)
+        return result
 
     def _to_scale(self, result: np.ndarray, image: np.ndarray) -> np.ndarray:
-        if self.scale == self.engine.scale:
+        if self.scale == self.factor:
             return result
         size = (image.shape[1] * self.scale, image.shape[0] * self.scale)
         return cv2.resize(result, size, interpolation=cv2.INTER_LANCZOS4)
+
+
+class _Gpu:
+    """Upload, network and download of successive batches side by side, each on a stream of its own.
+
+    PyTorch keeps pinned memory that a copy still reads, and memory that another stream still uses, from being reused.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._upload, self._download = torch.cuda.Stream(device), torch.cuda.Stream(device)
+
+    def start(self, run: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor) -> Callable[[], np.ndarray]:
+        """Enqueue `run` on a batch from the CPU's memory; what is returned waits for its result there."""
+        compute = torch.cuda.current_stream(self._device)
+        with torch.cuda.stream(self._upload):
+            uploaded = batch.pin_memory().to(self._device, non_blocking=True)
+        compute.wait_stream(self._upload)
+        uploaded.record_stream(compute)
+        output = run(uploaded)
+        downloaded = torch.empty(output.shape, dtype=output.dtype, pin_memory=True)
+        self._download.wait_stream(compute)
+        with torch.cuda.stream(self._download):
+            downloaded.copy_(output, non_blocking=True)
+            output.record_stream(self._download)
+            arrived = torch.cuda.Event()
+            arrived.record()
+
+        def finish() -> np.ndarray:
+            arrived.synchronize()
+            return downloaded.numpy()
+
+        return finish
 
 
 def _planes(image: np.ndarray) -> list[Plane]:
@@ -97,6 +255,11 @@ def _planes(image: np.ndarray) -> list[Plane]:
     if image.shape[2] == 4:
         planes.append(Plane(cv2.cvtColor(scaled[:, :, 3], cv2.COLOR_GRAY2RGB), grey=True))
     return planes
+
+
+def _reflect(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Reflect below and to the right, to `size`."""
+    return np.pad(pixels, [(0, size[0] - pixels.shape[0]), (0, size[1] - pixels.shape[1]), (0, 0)], mode="reflect")
 
 
 def _cut(pixels: np.ndarray, tile: Tile, shape: tuple[int, int]) -> np.ndarray:

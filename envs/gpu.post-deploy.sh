@@ -1,0 +1,1 @@
+workflow.post-deploy.sh

@@ -1,0 +1,58 @@
+"""Both networks of a run as a model repository for NVIDIA Triton Inference Server."""
+
+
+def enhanced_by(training):
+    """The first variant of a training variant that a network makes, or None."""
+    return next((variant for variant in TRAINING[training] if variant in MODELS), None)
+
+
+# Training variants whose images a network makes: only their classifiers take what the server's upscaler gives.
+SERVED = [training for training in TRAINING if enhanced_by(training)]
+SERVE = "results/serve/{split}/{training}/seed{seed}"
+
+
+rule export_model_repository:
+    input:
+        images=rules.ingest_dataset.output.images,
+        weights=lambda wildcards: f"{WEIGHTS}.safetensors".format(model=MODELS[enhanced_by(wildcards.training)]),
+        upscaler_engine=lambda wildcards: f"{ENGINE}/engine.json".format(model=MODELS[enhanced_by(wildcards.training)]),
+        upscaler_quality=lambda wildcards: f"{ENGINE}/quality.json".format(
+            model=MODELS[enhanced_by(wildcards.training)]
+        ),
+        model=rules.train_classifier.output.model,
+        classifier_engine=rules.compile_classifier.output.engine,
+        classifier_quality=rules.compile_classifier.output.quality,
+    output:
+        repository=directory(f"{SERVE}/model_repository"),
+        manifest=f"{SERVE}/manifest.json",
+        readme=f"{SERVE}/README.md",
+    log:
+        "logs/export_model_repository/{split}/{training}/seed{seed}.log",
+    benchmark:
+        "benchmarks/export_model_repository/{split}/{training}/seed{seed}.tsv"
+    wildcard_constraints:
+        training="|".join(SERVED) or "none",
+    conda:
+        NETWORKS
+    threads: 8
+    resources:
+        mem_mb=16000,
+        runtime=120,
+        gpu=1,
+    params:
+        inference=config["inference"],
+        scale=lambda wildcards: parse_variant(enhanced_by(wildcards.training))[1],
+    message:
+        "Exporting a model repository: {wildcards.training}, split {wildcards.split}, seed {wildcards.seed}"
+    script:
+        "../scripts/export_model_repository.py"
+
+
+rule serve:
+    input:
+        expand(
+            rules.export_model_repository.output.manifest,
+            split=config["splits"][0],
+            training=SERVED[:1],
+            seed=config["seeds"][0],
+        ),

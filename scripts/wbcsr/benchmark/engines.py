@@ -1,0 +1,324 @@
+"""Both networks by each backend and precision that the machine has: alone, from files to files, and to labels."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torchvision.models.resnet import Bottleneck
+
+from wbcsr import imaging
+from wbcsr.benchmark.labels import label_files, read_rgb8
+from wbcsr.benchmark.measurements import (
+    FILES,
+    LABELS,
+    NETWORK,
+    Measurement,
+    describe_machine,
+    write_markdown,
+    write_measurements,
+)
+from wbcsr.benchmark.memory import PeakMemory
+from wbcsr.benchmark.timing import Clock, WallClock, device_clock, measure
+from wbcsr.classify import resnet
+from wbcsr.engines.backends import BACKENDS
+from wbcsr.engines.capability import has_fast_bf16, pick_device
+from wbcsr.engines.engine import Engine, Source, Workload, build, load
+from wbcsr.engines.profile import Profile, Size
+from wbcsr.errors import InputError
+from wbcsr.files import read_csv, scratch_folder, sha256, write_bytes, write_csv
+from wbcsr.pixels import to_network, to_square
+from wbcsr.upscale import upscaler
+from wbcsr.upscale.shard import MANIFEST_COLUMNS, Entry, enlarge_shard
+from wbcsr.weights.networks import Architecture
+
+log = logging.getLogger(__name__)
+
+# For `auto`: sides that images are cut to, and files that are enlarged in one repeat.
+CROP = {"cpu": 64, "cuda": None}
+IMAGES = {"cpu": 4, "cuda": 256}
+REMARKS = (
+    f"Time and memory are those of the network alone, on images that are on the device already. “{FILES}” decodes, "
+    f"enlarges, encodes as PNG and writes to a temporary folder; “{LABELS}” decodes, enlarges and classifies by "
+    "ResNet-50 of the same backend and precision without leaving the device. Medians; an empty cell was not measured."
+)
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images that are measured with: files of one `size`, and a manifest of them; `note` says what they are."""
+
+    manifest: Path
+    files: list[Path]
+    size: Size
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network to measure: how to read it anew, the (height, width) it takes, and its batch by device."""
+
+    name: str
+    read: Callable[[], Source]
+    shape: Size
+    scale: int | None
+    batch: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all measurements of a run share; `folder` holds the engines, and is gone afterwards."""
+
+    machine: str
+    device: torch.device
+    images: Images
+    inference: Mapping[str, Any]
+    seconds: float
+    threads: int
+    folder: Path
+
+
+def benchmark_engines(
+    weights: Sequence[Path],
+    manifests: Sequence[Path],
+    classes: Sequence[str],
+    input_size: int,
+    inference: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    threads: int,
+    csv: Path,
+    markdown: Path,
+) -> dict[str, Any]:
+    """Measure Real-ESRGAN of each of `weights` and ResNet-50 by each backend and precision, and write the tables.
+
+    Images are those of the `manifests` that have the most common size. `inference` and `settings` are the
+    configuration's sections inference and benchmark; backend and precision of the former are replaced. Engines are
+    built, loaded and used as the workflow does. What cannot run here, or fails, has a row that says why.
+    Returns the machine and the number of measurements. InputError where there are no images.
+    """
+    device = pick_device()
+    machine = describe_machine(device, threads)
+    with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
+        folder = Path(scratch)
+        images = _gather(manifests, settings, device, folder / "images")
+        bench = Bench(machine.hardware, device, images, inference, settings["seconds"], threads, folder)
+        classifier = _classifier(classes, input_size, folder / "classifier.safetensors")
+        # First, since its engines are used again on the way from files to labels.
+        measured = list(_measure_all(bench, classifier, settings["backends"], _measure_classifier))
+        upscaling: list[Measurement] = []
+        for path in weights:
+            network, architecture = _upscaler(path, images, inference)
+            way = partial(_measure_upscaler, architecture, classifier)
+            upscaling += _measure_all(bench, network, settings["backends"], way)
+        measured = [*upscaling, *measured]
+    write_measurements(measured, csv)
+    write_markdown(measured, machine, REMARKS, markdown)
+    return {"measured_on": asdict(machine), "measurements": sum(row.repeats is not None for row in measured)}
+
+
+def precisions(device: torch.device) -> list[str]:
+    """The number formats that make sense on a device: those that it computes in, and does not emulate."""
+    native = ["fp32", "fp16"] if device.type == "cuda" else ["fp32"]
+    return [*native, "bf16"] if has_fast_bf16(device) else native
+
+
+def _measure_all(
+    bench: Bench,
+    network: Network,
+    backends: Sequence[str],
+    way: Callable[[Bench, Network, Mapping[str, Any], Measurement], Iterator[Measurement]],
+) -> Iterator[Measurement]:
+    """The rows of one network; `way` gives those of one backend and precision."""
+    for name in backends:
+        reason = BACKENDS[name].unavailable(bench.device)
+        if reason:
+            yield Measurement(bench.machine, network.name, name, note=f"cannot run here: {reason}")
+            continue
+        for precision in precisions(bench.device):
+            inference = {**bench.inference, "backend": name, "precision": precision}
+            height, width = network.shape
+            row = Measurement(
+                bench.machine, network.name, name, precision, height=height, width=width, scale=network.scale
+            )
+            log.info("measuring %s, %s, %s", network.name, name, precision)
+            try:
+                started = time.perf_counter()
+                description = build(
+                    network.read(),
+                    _engine_path(bench, network, inference),
+                    Workload({network.shape: 1}, network.batch),
+                    inference,
+                )
+                seconds = time.perf_counter() - started if BACKENDS[name].compiles else None
+                row = replace(row, build_seconds=seconds, batch=description["batch_size"])
+                yield from way(bench, network, inference, row)
+            except Exception as error:
+                yield replace(row, note=_explain(error, bench))
+
+
+def _measure_classifier(
+    bench: Bench, network: Network, inference: Mapping[str, Any], row: Measurement
+) -> Iterator[Measurement]:
+    row = replace(row, note="random weights, on which speed does not depend")
+    memory = PeakMemory(bench.device)
+    engine = _load(bench, network, inference)
+    squares = to_square(_first_images(bench, engine), network.shape[0])
+    batch = to_network(squares, network.shape, *resnet.NORMALISATION, engine.dtype, engine.memory_format)
+    del squares
+    yield _measure(bench, row, NETWORK, memory, len(batch), device_clock(bench.device), partial(engine.run, batch))
+
+
+def _measure_upscaler(
+    architecture: Architecture,
+    classifier: Network,
+    bench: Bench,
+    network: Network,
+    inference: Mapping[str, Any],
+    row: Measurement,
+) -> Iterator[Measurement]:
+    row = replace(row, note=bench.images.note)
+    memory = PeakMemory(bench.device)
+    engine = _load(bench, network, inference)
+    files, clock = bench.images.files, WallClock()
+
+    images = _first_images(bench, engine)[:, : network.shape[0], : network.shape[1]]
+    batch = to_network(images, network.shape, *upscaler.RANGE, engine.dtype, engine.memory_format)
+    yield _measure(bench, row, NETWORK, memory, len(batch), device_clock(bench.device), partial(engine.run, batch))
+    del images, batch
+
+    enlarger = upscaler.SuperResolution(
+        engine, architecture, architecture.scale, inference["tile"], inference["overlap"]
+    )
+    manifest = bench.folder / "enlarged" / "manifest.csv"
+    enlarge = partial(enlarge_shard, bench.images.manifest, manifest, 1, 1, enlarger, bench.threads)
+    yield _measure(bench, row, FILES, memory, len(files), clock, enlarge)
+
+    if any(side < length for side, length in zip(network.shape, bench.images.size, strict=True)):
+        why = "images larger than inference.tile are enlarged in tiles, which go through the CPU's memory"
+        yield replace(row, what=LABELS, note=f"not measured: {why}")
+    elif not _engine_path(bench, classifier, inference).is_file():
+        yield replace(row, what=LABELS, note=f"not measured: {classifier.name} could not be built")
+    else:
+        label = partial(
+            label_files,
+            files,
+            engine,
+            network.shape,
+            architecture.scale,
+            _load(bench, classifier, inference),
+            classifier.shape[0],
+            bench.threads,
+        )
+        yield _measure(bench, row, LABELS, memory, len(files), clock, label)
+
+
+def _measure(
+    bench: Bench,
+    row: Measurement,
+    what: str,
+    memory: PeakMemory,
+    images: int,
+    clock: Clock,
+    run: Callable[[], object],
+) -> Measurement:
+    """`row` with the times of `run`, or with the reason why there are none."""
+    row = replace(row, what=what)
+    memory.restart()
+    try:
+        with torch.inference_mode():
+            timing = measure(run, bench.seconds, clock)
+    except Exception as error:
+        return replace(row, note=_explain(error, bench))
+    return replace(
+        row,
+        images=images,
+        images_per_second=images / timing.median_seconds,
+        peak_memory_mib=memory.mib(),
+        **asdict(timing),
+    )
+
+
+def _explain(error: Exception, bench: Bench) -> str:
+    """Why there is no figure. What breaks once must not cost the hours of the others, so the traceback is logged."""
+    message = (str(error) or type(error).__name__).splitlines()[0].replace(f"{bench.folder}/", "")
+    if isinstance(error, InputError):
+        log.warning("cannot run here: %s", message)
+        return f"cannot run here: {message}"
+    if isinstance(error, torch.OutOfMemoryError):
+        log.warning("out of memory: %s", message)
+        return f"out of memory: {message}"
+    log.exception("a measurement failed")
+    return f"failed: {type(error).__name__}: {message}"
+
+
+def _gather(manifests: Sequence[Path], settings: Mapping[str, Any], device: torch.device, folder: Path) -> Images:
+    """Images of the most common size, spread over the manifests, in `folder`; cut where the settings say so."""
+    tables = [read_csv(path, MANIFEST_COLUMNS).assign(folder=path.parent) for path in manifests]
+    rows = pd.concat([table.assign(order=np.arange(len(table)) / max(len(table), 1)) for table in tables])
+    if rows.empty:
+        raise InputError(f"{manifests[0]}: names no image to measure with; check dataset.archive")
+    sizes = Counter(zip(rows["height"], rows["width"], strict=True))
+    height, width = max(sizes, key=lambda size: (sizes[size], size))
+    alike = rows[(rows["height"] == height) & (rows["width"] == width)]
+    count = IMAGES[device.type] if settings["images"] == "auto" else settings["images"]
+    crop = CROP[device.type] if settings["crop"] == "auto" else settings["crop"]
+    cut = (min(height, crop or height), min(width, crop or width))
+    entries: list[Entry] = []
+    for row in alike.sort_values(["order", "image"], kind="stable").head(count).itertuples():
+        content, suffix = (row.folder / row.file).read_bytes(), Path(row.file).suffix
+        if cut != (height, width):
+            pixels = imaging.decode(content, row.image)
+            top, left = (height - cut[0]) // 2, (width - cut[1]) // 2
+            content, suffix = imaging.encode_png(pixels[top : top + cut[0], left : left + cut[1]]), ".png"
+        file = folder / f"{len(entries)}{suffix}"
+        write_bytes(file, content)
+        digest = sha256(file)
+        entries.append(Entry(row.image, file.name, cut[1], cut[0], digest, digest))
+    write_csv(folder / "manifest.csv", pd.DataFrame([asdict(entry) for entry in entries], columns=MANIFEST_COLUMNS))
+    note = None if cut == (height, width) else f"images are cut from {height}×{width} about their middle"
+    return Images(folder / "manifest.csv", [folder / entry.file for entry in entries], cut, note)
+
+
+def _classifier(classes: Sequence[str], side: int, path: Path) -> Network:
+    """ResNet-50 with random weights, written to `path`."""
+    model = resnet.build(len(classes), 0, None)
+    for module in model.modules():
+        if isinstance(module, Bottleneck):
+            # A new block ends in zeros, which would cost a GPU less power than those of a trained one.
+            nn.init.ones_(module.bn3.weight)
+    resnet.save(model.state_dict(), resnet.Description(tuple(classes), side), path)
+    return Network(resnet.ARCHITECTURE, lambda: resnet.source(path)[0], (side, side), None, resnet.ENGINE_BATCH)
+
+
+def _upscaler(weights: Path, images: Images, inference: Mapping[str, Any]) -> tuple[Network, Architecture]:
+    _, architecture = upscaler.source(weights)
+    shape = Profile.covering(1, {images.size: 1}, architecture.multiple, inference["tile"], True).best
+    batch = upscaler.batches(inference)
+    network = Network(weights.stem, lambda: upscaler.source(weights)[0], shape, architecture.scale, batch)
+    return network, architecture
+
+
+def _engine_path(bench: Bench, network: Network, inference: Mapping[str, Any]) -> Path:
+    return bench.folder / network.name / f"{inference['backend']}_{inference['precision']}" / "engine.json"
+
+
+def _load(bench: Bench, network: Network, inference: Mapping[str, Any]) -> Engine:
+    return load(network.read(), _engine_path(bench, network, inference), inference)
+
+
+def _first_images(bench: Bench, engine: Engine) -> torch.Tensor:
+    """As many images as the engine takes at once, again from the first where there are fewer; on its device, uint8."""
+    images = [read_rgb8(path) for path in islice(cycle(bench.images.files), engine.batch)]
+    return torch.from_numpy(np.stack(images)).to(bench.device)

@@ -1,0 +1,54 @@
+"""From image files to labels without leaving the device: enlarge, shrink to the classifier's input, classify."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wbcsr import imaging
+from wbcsr.classify.resnet import NORMALISATION, to_device
+from wbcsr.engines.engine import Engine
+from wbcsr.engines.profile import Size
+from wbcsr.pixels import to_network, to_pixels, to_square
+from wbcsr.upscale.upscaler import RANGE
+
+
+def label_files(
+    files: Sequence[Path], upscaler: Engine, shape: Size, scale: int, classifier: Engine, side: int, threads: int
+) -> Tensor:
+    """The class of each image after super-resolution, by number; (files,) int64 on the CPU.
+
+    The images have one size, at most `shape` (height, width), which is what `upscaler` takes and to which they are
+    reflected; `scale` is its network's and `side` what `classifier` takes. `threads` decode ahead. Between the upload
+    of an image and the labels of all of them nothing waits for a GPU.
+    """
+    squares, labels = [], []
+    with ThreadPoolExecutor(threads) as pool, torch.inference_mode():
+        decoded = pool.map(read_rgb8, files)
+        while images := list(islice(decoded, upscaler.batch)):
+            pixels = _whole(to_device(np.stack(images), upscaler.device), upscaler)
+            batch = to_network(pixels, shape, *RANGE, upscaler.dtype, upscaler.memory_format)
+            enlarged = (pixels.shape[1] * scale, pixels.shape[2] * scale)
+            squares.append(to_square(to_pixels(upscaler.run(batch)[: len(images)], enlarged), side))
+        for part in torch.cat(squares).split(classifier.batch):
+            pixels = _whole(part, classifier)
+            batch = to_network(pixels, (side, side), *NORMALISATION, classifier.dtype, classifier.memory_format)
+            labels.append(classifier.run(batch)[: len(part)].argmax(1))
+    return torch.cat(labels).cpu()
+
+
+def read_rgb8(path: Path) -> np.ndarray:
+    """An image file as (height, width, 3) uint8 RGB."""
+    return imaging.to_rgb8(imaging.read_image(path))
+
+
+def _whole(pixels: Tensor, engine: Engine) -> Tensor:
+    """Fill images up with black ones where the engine takes whole batches only."""
+    missing = engine.batch - len(pixels) if engine.profile else 0
+    return torch.cat([pixels, pixels.new_zeros((missing, *pixels.shape[1:]))]) if missing else pixels

@@ -1,0 +1,155 @@
+"""Training on one GPU or several of a machine; for several, torchrun starts this module once for each of them."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import pickle
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, get_error_handler
+from torch.distributed.run import parse_args
+from torch.distributed.run import run as torchrun
+
+from wbcsr.classify.ranks import Ranks
+from wbcsr.classify.train import TrainJob, TrainSummary, train
+from wbcsr.errors import InputError
+from wbcsr.files import write_bytes, write_text
+from wbcsr.job import configure_logging
+
+log = logging.getLogger(__name__)
+
+# What torchrun runs in each process; the folder is its argument.
+PROGRAM = ["-m", "wbcsr.classify.distributed"]
+# The files in that folder.
+_TASK, _SUMMARY, _MISTAKE = "task.pickle", "summary.pickle", "mistake.txt"
+
+
+def run(job: TrainJob, log_file: str | None = None, device_type: str = "cuda") -> TrainSummary:
+    """`train` on as many devices as the setting `gpus` says; with one, in this process.
+
+    With several, each process has its device and its part of every batch, and the first one writes to `log_file`, too.
+    They end with this process, whatever ends it. `device_type` is cuda (NCCL) or, to try it without GPUs, cpu (gloo).
+    There, batch norm sees only its process's part.
+
+    InputError as `train`, and where there are fewer GPUs than asked for or the batch cannot be shared among them;
+    RuntimeError where a process failed for another reason, which the log then has.
+    """
+    gpus = job.settings["gpus"]
+    if gpus == 1:
+        return train(job)
+    available = torch.cuda.device_count()
+    if device_type == "cuda" and available < gpus:
+        raise InputError(
+            f"configuration: train.gpus is {gpus}, but this job sees {available or 'no'} GPU{'s' * (available != 1)}; "
+            f"set it to {max(1, available)} or give the job more"
+        )
+    if job.settings["batch_size"] < 2 * gpus:
+        raise InputError(
+            f"configuration: train.batch_size {job.settings['batch_size']} leaves fewer than two images to each of "
+            f"{gpus} GPUs; raise it to {2 * gpus} at least or lower train.gpus"
+        )
+    with tempfile.TemporaryDirectory(prefix="wbcsr-training-") as name:
+        folder = Path(name)
+        write_bytes(folder / _TASK, pickle.dumps((job, log_file, device_type)))
+        command = ["--standalone", f"--nproc-per-node={gpus}", f"--log-dir={folder}", *PROGRAM, str(folder)]
+        log.info("starting %d processes, one for each %s", gpus, "GPU" if device_type == "cuda" else "part of a batch")
+        try:
+            with _launching(threads=max(1, job.threads // gpus)):
+                torchrun(parse_args(command))
+        except SignalException as stopped:
+            sys.exit(128 + stopped.sigval)
+        except ChildFailedError as failed:
+            mistake = folder / _MISTAKE
+            if mistake.exists():
+                raise InputError(mistake.read_text(encoding="utf-8")) from None
+            raise RuntimeError(_describe(failed)) from None
+        summary: TrainSummary = pickle.loads((folder / _SUMMARY).read_bytes())
+    return summary
+
+
+def main() -> None:
+    """One of the processes that torchrun starts; `run` has left the job in the folder that the command line names."""
+    _end_with_parent()
+    folder, rank, count = Path(sys.argv[1]), int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    job, log_file, device_type = pickle.loads((folder / _TASK).read_bytes())
+    configure_logging(log_file if rank == 0 else None)
+    if rank > 0:
+        # They would say what the first one says.
+        for name in (None, "wbcsr"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        if device_type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+            dist.init_process_group("nccl", device_id=device)
+        else:
+            device = torch.device("cpu")
+            dist.init_process_group("gloo")
+        summary = train(job, Ranks(device, rank, count))
+        if rank == 0:
+            write_bytes(folder / _SUMMARY, pickle.dumps(summary))
+        dist.destroy_process_group()
+    except InputError as error:
+        write_text(folder / _MISTAKE, str(error))
+        sys.exit(1)
+    except Exception as error:
+        # For torchrun, which hands it to `run`; printed here, the processes' tracebacks would mix.
+        get_error_handler().record_exception(error)
+        sys.exit(1)
+
+
+@contextmanager
+def _launching(threads: int) -> Iterator[None]:
+    """What torchrun needs while it runs in this process, and as it was afterwards."""
+    library = str(Path(__file__).parents[2])
+    changes = {
+        "PYTHONPATH": os.pathsep.join(filter(None, [library, os.environ.get("PYTHONPATH")])),
+        "OMP_NUM_THREADS": str(threads),
+    }
+    before = {key: os.environ.get(key) for key in changes}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    os.environ.update(changes)
+    # Its own account of a failure goes over many lines; `run` says what it says.
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
+
+
+def _describe(failed: ChildFailedError) -> str:
+    """What each failed process said, in one text."""
+    said = []
+    for rank, failure in sorted(failed.failures.items()):
+        message = failure.message
+        text = message["extraInfo"]["py_callstack"] if isinstance(message, dict) else message
+        said.append(f"process {rank} of the training failed (exit status {failure.exitcode}): {text.strip()}")
+    return "\n".join(said)
+
+
+def _end_with_parent() -> None:
+    """Have Linux kill this process when its parent is gone, even if that was killed itself."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # name of the option in prctl.h
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""What every backend offers: the one interface behind which a network is made ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from wbcsr.engines.profile import Profile
+
+Program = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Backend(Protocol):
+    """One way to run a network: `compile` writes what `load` needs, once for all jobs.
+
+    Both see the network in its final precision, on its device and in this backend's memory format.
+    """
+
+    name: str
+    compiles: bool
+    packages: tuple[str, ...]
+
+    def unavailable(self, device: torch.device) -> str | None:
+        """Why this backend cannot run on `device` here, or None."""
+
+    def memory_format(self, device: torch.device, dtype: torch.dtype) -> torch.memory_format:
+        """How weights and batches lie in memory."""
+
+    def settings(self, inference: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+        """The settings of `compile`, from the configuration's section `inference`; JSON can hold them."""
+
+    def compile(self, network: nn.Module, profile: Profile, program: Path, settings: Mapping[str, Any]) -> None:
+        """Write the program for inputs of `profile`."""
+
+    def load(self, network: nn.Module, program: Path, profile: Profile) -> Program:
+        """A function from a batch to the network's output, which its next call may overwrite."""
+
+
+def example_for(network: nn.Module, profile: Profile, backend: Backend) -> torch.Tensor:
+    """A batch of the profile's best size, as `backend` wants it for `network`."""
+    parameter = next(network.parameters())
+    return profile.example(parameter.dtype, parameter.device, backend.memory_format(parameter.device, parameter.dtype))

@@ -1,0 +1,202 @@
+"""What this node can do, found by trying: each trial is a process of its own, so none can end or hold up the others."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import wbcsr
+from wbcsr import provenance
+from wbcsr.files import read_json, write_json
+
+log = logging.getLogger(__name__)
+
+# Compiling took 44 s on two busy cores; on a GPU, and with packages on a network's disk, it is not measured.
+LIMIT_S = 300
+PACKAGES = ("torch", "torchvision", "triton", "torch-tensorrt", "tensorrt", "torch-tensorrt-rtx")
+# Not imported from wbcsr.engines.backends, so that the doctor has an answer where torch cannot be imported.
+BACKENDS = ("eager", "inductor", "tensorrt")
+GIB = 2**30
+
+
+def diagnose(inference: Mapping[str, Any], path: Path) -> None:
+    """Examine this node, log what was found as a table and write it as JSON to `path`.
+
+    `inference` is the configuration's section of that name, whose settings the trials use.
+    """
+    found = examine(inference)
+    for line in table(found):
+        log.info("%s", line)
+    write_json(path, found)
+
+
+def examine(inference: Mapping[str, Any], limit: float = LIMIT_S) -> dict[str, Any]:
+    """Processor, memory (GiB), GPUs, versions, compiler, free space (GiB), and what really runs.
+
+    Each of `backends` and `kernels` has `runs`, and either device and seconds or the one-line `reason` with what to do.
+    `limit` is in seconds, for each trial. What is missing, nvidia-smi for one, is None or empty and never an error.
+    """
+    log.info("trying what runs here; each of %d trials may take up to %g s", len(BACKENDS) + 2, limit)
+    return {
+        "processor": provenance.processor(),
+        "cores": provenance.cores(),
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB, 1),
+        "driver": provenance.driver(),
+        "driver_cuda": _driver_cuda(),
+        "nvidia_smi": provenance.nvidia_smi("name,compute_mode,mig.mode.current"),
+        "torch": try_out("survey", inference, limit),
+        "versions": {package: _version(package) for package in PACKAGES},
+        "compiler": _compiler(),
+        "free_gib": {
+            "working folder": round(shutil.disk_usage(".").free / GIB, 1),
+            "temporary files": round(shutil.disk_usage(tempfile.gettempdir()).free / GIB, 1),
+        },
+        "backends": {name: try_out(name, inference, limit) for name in BACKENDS},
+        "kernels": try_out("kernels", inference, limit),
+    }
+
+
+def try_out(trial: str, inference: Mapping[str, Any], limit: float) -> dict[str, Any]:
+    """The answer of a trial of `wbcsr.engines.trial`, or why it gave none within `limit` seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer.json"
+        command = [sys.executable, "-m", "wbcsr.engines.trial", trial, json.dumps(dict(inference)), str(answer)]
+        failure, printed = run_apart(command, limit)
+        answered = answer.is_file()
+        found: dict[str, Any] = read_json(answer) if answered else {"runs": False, "reason": failure}
+    if failure:
+        log.info("%s failed; it printed:\n%s", trial, printed.strip() or "nothing")
+        last = printed.strip().splitlines()[-1:] if not answered else []
+        found["reason"] = "; ".join([": ".join([found["reason"], *last]), "what it printed is in the log"])
+    return found
+
+
+def run_apart(command: Sequence[str], limit: float) -> tuple[str | None, str]:
+    """Run `command` for at most `limit` seconds: why it failed, or None, and what it printed.
+
+    Whatever it started and left behind is ended too.
+    """
+    folder = str(Path(wbcsr.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))}
+    with tempfile.TemporaryFile() as output:
+        # A file and not a pipe, whose end would not come while something that the process started holds it.
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            failure = _failure(process.wait(limit))
+        except subprocess.TimeoutExpired:
+            failure = f"it took longer than {limit:g} s and was stopped"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        output.seek(0)
+        return failure, output.read().decode(errors="replace")
+
+
+def _failure(status: int) -> str | None:
+    if status < 0:
+        return f"it was ended by {signal.Signals(-status).name}"
+    return f"it ended with exit status {status}" if status else None
+
+
+def table(found: Mapping[str, Any]) -> list[str]:
+    """The findings of `examine`, one line each, names and values in two columns."""
+    rows = [("Processor", _processor(found)), *_gpus(found), ("CUDA", _cuda(found))]
+    rows += [(package, _package(package, found["versions"])) for package in PACKAGES]
+    rows.append(("C++ compiler", found["compiler"] or "none; inductor needs one (Debian: g++)"))
+    rows += [(f"Free: {name}", f"{gib} GiB") for name, gib in found["free_gib"].items()]
+    rows += [(f"Backend {name}", _outcome(answer)) for name, answer in found["backends"].items()]
+    rows.append(("Triton kernels", _outcome(found["kernels"])))
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:<{width}}  {text}" for name, text in rows]
+
+
+def _processor(found: Mapping[str, Any]) -> str:
+    sizes = f"{found['processor']}, cores: {found['cores']}, {found['memory_gib']} GiB"
+    survey = found["torch"]
+    if "vectors" not in survey:
+        return sizes
+    return ", ".join(
+        [sizes, survey["vectors"], *(name if has else f"no {name}" for name, has in survey["bf16"].items())]
+    )
+
+
+def _gpus(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    survey = found["torch"]
+    rows = [("GPU", _gpu(gpu)) for gpu in survey.get("gpus", [])]
+    if not rows:
+        rows = [("GPU", f"none that PyTorch can use: {survey.get('no_gpu') or survey['reason']}")]
+    return rows + [("nvidia-smi", f"{line} (name, compute mode, MIG)") for line in found["nvidia_smi"]]
+
+
+def _gpu(gpu: Mapping[str, Any]) -> str:
+    free = f"busy: {gpu['busy']}" if gpu["free_gib"] is None else f"{gpu['free_gib']} GiB free"
+    return f"{gpu['name']}, compute capability {gpu['capability']}, {gpu['memory_gib']} GiB, {free}"
+
+
+def _cuda(found: Mapping[str, Any]) -> str:
+    survey = found["torch"]
+    driver = f"driver {found['driver']}" if found["driver"] else "no driver"
+    supports = f" for CUDA up to {found['driver_cuda']}" if found["driver_cuda"] else ""
+    built = f"for {survey['cuda']}" if survey.get("cuda") else "without it"
+    return f"{driver}{supports}; PyTorch was built {built}"
+
+
+def _package(package: str, versions: Mapping[str, str | None]) -> str:
+    if package == "torch-tensorrt" and not versions[package] and versions["torch-tensorrt-rtx"]:
+        return "not installed; torch-tensorrt-rtx, which is, serves to check engines and runs none"
+    return versions[package] or "not installed"
+
+
+def _outcome(answer: Mapping[str, Any]) -> str:
+    if not answer["runs"]:
+        return f"DOES NOT RUN: {answer['reason']}"
+    where = " ".join(answer[key] for key in ("device", "precision") if key in answer)
+    return f"runs ({where}; ready and run once in {answer['seconds']} s)"
+
+
+def _driver_cuda() -> str | None:
+    """The newest CUDA that the driver supports, as "13.0", from cuDriverGetVersion of the CUDA driver API."""
+    try:
+        library = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    version = ctypes.c_int()
+    if library.cuDriverGetVersion(ctypes.byref(version)) != 0:
+        return None
+    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _compiler() -> str | None:
+    """The first line that the C++ compiler says of itself."""
+    for name in ("g++", "clang++"):
+        if shutil.which(name):
+            answer = subprocess.run([name, "--version"], capture_output=True, text=True, check=False)
+            return next(iter(answer.stdout.splitlines()), name)
+    return None

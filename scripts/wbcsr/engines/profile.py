@@ -1,0 +1,82 @@
+"""The shapes that an engine takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The input of an engine: (batch, 3, height, width), height and width from `least` to `most` (pixels).
+
+    `best` is the size that it is tuned for; `multiple` divides every height and width. The batch is always whole.
+    """
+
+    batch: int
+    least: Size
+    best: Size
+    most: Size
+    multiple: int = 1
+
+    @classmethod
+    def fixed(cls, batch: int, height: int, width: int) -> Profile:
+        """One size only, for which an engine is fastest."""
+        return cls(batch, (height, width), (height, width), (height, width))
+
+    @classmethod
+    def covering(cls, batch: int, images: Mapping[Size, int], multiple: int, tile: int, fix: bool) -> Profile:
+        """The profile for images of these sizes (and how many there are of each), larger ones cut into tiles.
+
+        Fixed to the most common size where `fix` is set or there is but one.
+        """
+        sizes: dict[Size, int] = {}
+        for (height, width), count in images.items():
+            size = (_side(height, multiple, tile), _side(width, multiple, tile))
+            sizes[size] = sizes.get(size, 0) + count
+        best = max(sizes, key=lambda size: (sizes[size], size))
+        if fix or len(sizes) == 1:
+            return cls(batch, best, best, best, multiple)
+        heights, widths = zip(*sizes, strict=True)
+        return cls(batch, (min(heights), min(widths)), best, (max(heights), max(widths)), multiple)
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> Profile:
+        """What `dataclasses.asdict` gave, after a file of JSON has made its tuples lists."""
+        least, best, most = (tuple(written[name]) for name in ("least", "best", "most"))
+        return cls(written["batch"], least, best, most, written["multiple"])
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.least == self.most
+
+    def example(self, dtype: torch.dtype, device: torch.device, memory_format: torch.memory_format) -> torch.Tensor:
+        """Random values 0 to 1 of the best size; the same at each call."""
+        batch = torch.rand((self.batch, 3, *self.best), generator=torch.Generator().manual_seed(0))
+        return batch.to(device=device, dtype=dtype, memory_format=memory_format)
+
+    def dynamic_shapes(self) -> tuple[dict[int, object]] | None:
+        """What `torch.export.export` calls dynamic_shapes; None where the size is fixed."""
+        if self.is_fixed:
+            return None
+        sides: dict[int, object] = {}
+        for axis, name in enumerate(("height", "width")):
+            least, most = self.least[axis] // self.multiple, self.most[axis] // self.multiple
+            if least < most:
+                side = torch.export.Dim(name, min=least, max=most)
+                sides[2 + axis] = self.multiple * side if self.multiple > 1 else side
+        return (sides,)
+
+    def __str__(self) -> str:
+        sizes = [self.best] if self.is_fixed else [self.least, self.best, self.most]
+        return f"{self.batch} of " + ", ".join(f"{height}x{width}" for height, width in sizes)
+
+
+def _side(pixels: int, multiple: int, tile: int) -> int:
+    # At least twice the multiple: torch.export takes a 1 for a constant, and would refuse a range that begins there.
+    return min(max(2, -(-pixels // multiple)) * multiple, tile - tile % multiple)

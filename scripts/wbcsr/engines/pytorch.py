@@ -1,0 +1,96 @@
+"""PyTorch's own backends: as it is, and compiled ahead of time."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from wbcsr.engines.backend import Program, example_for
+from wbcsr.engines.profile import Profile
+from wbcsr.files import replacing
+
+
+class Eager:
+    """PyTorch as it is; takes any shape, compiles nothing."""
+
+    name = "eager"
+    compiles = False
+    packages: tuple[str, ...] = ()
+
+    def unavailable(self, device: torch.device) -> str | None:
+        return None
+
+    def memory_format(self, device: torch.device, dtype: torch.dtype) -> torch.memory_format:
+        # Channels-last is faster, but in fp32 its sums differ from Real-ESRGAN's own, and a pixel now and then.
+        exact = device.type == "cpu" and dtype == torch.float32
+        return torch.contiguous_format if exact else torch.channels_last
+
+    def settings(self, inference: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+        return {}
+
+    def compile(self, network: nn.Module, profile: Profile, program: Path, settings: Mapping[str, Any]) -> None:
+        raise TypeError("eager compiles nothing")
+
+    def load(self, network: nn.Module, program: Path, profile: Profile) -> Program:
+        return network
+
+
+class Inductor(Eager):
+    """TorchInductor, ahead of time: one package holds code and weights, and every job loads it in a moment.
+
+    On a GPU its kernels are Triton's, and where the shape is fixed a CUDA graph launches them all at once.
+    """
+
+    name = "inductor"
+    compiles = True
+    packages: tuple[str, ...] = ("torch", "triton")
+
+    def unavailable(self, device: torch.device) -> str | None:
+        if not (shutil.which("g++") or shutil.which("clang++")):
+            return "inductor needs a C++ compiler on the PATH (Debian: g++)"
+        return None
+
+    def settings(self, inference: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+        # Freezing lets weights be packed for the processor's convolutions at compile time.
+        return {"freezing": True} if device.type == "cpu" else {"max_autotune": True}
+
+    def compile(self, network: nn.Module, profile: Profile, program: Path, settings: Mapping[str, Any]) -> None:
+        exported = torch.export.export(
+            network, (example_for(network, profile, self),), dynamic_shapes=profile.dynamic_shapes()
+        )
+        with replacing(program) as beside:
+            torch._inductor.aoti_compile_and_package(
+                exported, package_path=str(beside), inductor_configs=dict(settings)
+            )
+
+    def load(self, network: nn.Module, program: Path, profile: Profile) -> Program:
+        example = example_for(network, profile, self)
+        recorded = example.device.type == "cuda" and profile.is_fixed
+        run = torch._inductor.aoti_load_package(str(program), run_single_threaded=recorded)
+        return CudaGraph(run, example) if recorded else run
+
+
+class CudaGraph:
+    """A program of one fixed shape, recorded once and launched as a whole; its output lies in one place for ever."""
+
+    def __init__(self, run: Program, example: torch.Tensor) -> None:
+        self._input = example.clone()
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside), torch.inference_mode():
+            for _ in range(3):  # libraries choose and allocate in their first calls, which cannot be recorded
+                run(self._input)
+        torch.cuda.current_stream().wait_stream(aside)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph), torch.inference_mode():
+            self._output = run(self._input)
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        self._input.copy_(batch)
+        self._graph.replay()
+        return self._output

@@ -1,0 +1,134 @@
+"""One small trial, run as a program by the doctor: `python -m wbcsr.engines.trial NAME INFERENCE ANSWER`.
+
+INFERENCE is the configuration's section `inference` as JSON. ANSWER is the JSON file that is written. The exit status
+is 1 where something failed that the answer's one line cannot explain; the traceback is then on stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from wbcsr import pixels
+from wbcsr.engines.backend import example_for
+from wbcsr.engines.backends import BACKENDS
+from wbcsr.engines.capability import DTYPES, inference_precision, pick_device
+from wbcsr.engines.profile import Profile
+from wbcsr.files import write_json
+
+# Half precision is off by about 0.001 here; a program that is wrong is off by about 1.
+TOLERANCE = 0.01
+
+Answer = dict[str, Any]
+
+
+def survey(inference: Mapping[str, Any]) -> Answer:
+    """What torch sees: the processor's instructions, each GPU, and why there is none. Memory in GiB."""
+    answer: Answer = {
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "bf16": {"AMX": torch.cpu._is_amx_tile_supported(), "AVX512-BF16": torch.cpu._is_avx512_bf16_supported()},
+        "cuda": torch.version.cuda,
+        "gpus": [],
+    }
+    if torch.version.cuda is None:
+        return answer | {"no_gpu": "this PyTorch was built without CUDA; install envs/workflow.txt or envs/gpu.txt"}
+    try:
+        torch.cuda.init()
+    except RuntimeError as error:
+        return answer | {"no_gpu": _first_line(error)}
+    answer["gpus"] = [_gpu(index) for index in range(torch.cuda.device_count())]
+    return answer
+
+
+def _gpu(index: int) -> Answer:
+    found = torch.cuda.get_device_properties(index)
+    answer = {
+        "name": found.name,
+        "capability": f"{found.major}.{found.minor}",
+        "memory_gib": round(found.total_memory / 2**30, 1),
+    }
+    try:
+        free, _ = torch.cuda.mem_get_info(index)
+    except RuntimeError as error:  # held by another process that shares it with nobody
+        return answer | {"free_gib": None, "busy": _first_line(error)}
+    return answer | {"free_gib": round(free / 2**30, 1)}
+
+
+def run_backend(name: str, inference: Mapping[str, Any]) -> Answer:
+    """Make a network of one convolution ready by the backend `name`, and compare its output with fp32 on the CPU."""
+    backend, device = BACKENDS[name], pick_device()
+    reason = backend.unavailable(device)
+    if reason:
+        return {"runs": False, "reason": reason}
+    precision = inference_precision("auto", device, exact_on_cpu=True)
+    dtype, profile = DTYPES[precision], Profile.fixed(batch=1, height=32, width=32)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.LeakyReLU(0.2)).eval().requires_grad_(False)
+    expected = network(example_for(network, profile, BACKENDS["eager"]))
+    network = network.to(device, dtype).to(memory_format=backend.memory_format(device, dtype))
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "program.pt2"
+        if backend.compiles:
+            backend.compile(network, profile, program, backend.settings(inference, device, dtype))
+        run = backend.load(network, program, profile)
+        with torch.inference_mode():
+            output = run(example_for(network, profile, backend)).float().cpu()
+    difference = float((output - expected).abs().max())
+    if not difference <= TOLERANCE:  # so that NaN fails as well
+        return {"runs": False, "reason": f"it runs and its values are wrong, by {difference:.3g}; do not use it here"}
+    return {
+        "runs": True,
+        "device": device.type,
+        "precision": precision,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def run_kernels(inference: Mapping[str, Any]) -> Answer:
+    """Compile a Triton kernel of ours for the GPU and compare its bytes with those of the CPU."""
+    device = pick_device()
+    if device.type != "cuda":
+        return {"runs": False, "reason": "they need an NVIDIA GPU; on a CPU, PyTorch gives the same pixels"}
+    values = torch.rand((2, 3, 37, 41), generator=torch.Generator().manual_seed(0))
+    started = time.perf_counter()
+    output = pixels.to_pixels(values.to(device), (36, 40)).cpu()
+    if not torch.equal(output, pixels.to_pixels(values, (36, 40))):
+        return {"runs": False, "reason": "they run and their bytes are wrong; hide the GPU (CUDA_VISIBLE_DEVICES=)"}
+    return {"runs": True, "device": device.type, "seconds": round(time.perf_counter() - started, 1)}
+
+
+TRIALS: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
+    "survey": survey,
+    **{name: partial(run_backend, name) for name in BACKENDS},
+    "kernels": run_kernels,
+}
+
+
+def main(name: str, inference: str, answer: str) -> int:
+    try:
+        found = TRIALS[name](json.loads(inference))
+    except Exception as error:
+        traceback.print_exc()
+        write_json(answer, {"runs": False, "reason": f"{type(error).__name__}: {_first_line(error)}"})
+        return 1
+    write_json(answer, found)
+    return 0
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "")
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Serving: both networks as models of an NVIDIA Triton Inference Server."""

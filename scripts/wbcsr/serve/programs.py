@@ -1,0 +1,139 @@
+"""A network compiled to the file that a server loads, and run from that file to see that it is the network."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wbcsr.engines.backends import BACKENDS
+from wbcsr.engines.tensorrt import call_checked
+from wbcsr.errors import InputError
+from wbcsr.files import replacing, scratch_folder, write_bytes
+
+# Names that the server's PyTorch backend gives to the first input and output of a package without names
+# (pytorch_backend's README, "Ordinal Base I/O Names"); a TensorRT plan gets the same.
+INPUT, OUTPUT = "INPUT__0", "OUTPUT__0"
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a server calls a kind of program: its backend and platform, the name of the file, and what compiles it."""
+
+    backend: str
+    platform: str
+    file: str
+    compiler: str
+
+
+PLAN = Format("tensorrt", "tensorrt_plan", "model.plan", "tensorrt")
+PACKAGE = Format("pytorch", "torch_aoti", "model.pt2", "inductor")
+
+
+def format_for(backend: str) -> Format:
+    """What a network is served as whose engine is of `backend`: a TensorRT plan, or else a package of AOTInductor."""
+    return PLAN if backend == "tensorrt" else PACKAGE
+
+
+def compile_program(
+    network: nn.Module,
+    size: tuple[int, int],
+    batch: int,
+    dtype: torch.dtype,
+    kind: Format,
+    inference: Mapping[str, Any],
+    device: torch.device,
+    path: Path,
+) -> None:
+    """Write `network`, which lies on `device`, as a program for 1 to `batch` (at least 2) images of `size`.
+
+    The network takes (n, *size, 3) uint8 and computes in `dtype`; `inference` is the configuration's section.
+    InputError where the compiler cannot run here.
+    """
+    compiler = BACKENDS[kind.compiler]
+    reason = compiler.unavailable(device)
+    if reason:
+        raise InputError(f"{path}: a {kind.platform} program cannot be compiled here: {reason}")
+    settings = compiler.settings(inference, device, dtype)
+    images = torch.zeros((batch, *size, 3), dtype=torch.uint8, device=device)
+    exported = torch.export.export(
+        network, (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=batch)},)
+    )
+    if kind is PACKAGE:
+        with replacing(path) as beside:
+            torch._inductor.aoti_compile_and_package(exported, package_path=str(beside), inductor_configs=settings)
+    else:
+        write_bytes(path, build_plan(exported, images, settings))
+
+
+def build_plan(exported: torch.export.ExportedProgram, images: Tensor, settings: Mapping[str, Any]) -> bytes:
+    """A TensorRT engine of the whole program for 1 to all of `images`, serialized; it is tuned for all of them."""
+    import torch_tensorrt
+
+    _let_tensorrt_give_bytes()
+    shape = tuple(images.shape)
+    inputs = torch_tensorrt.Input(min_shape=(1, *shape[1:]), opt_shape=shape, max_shape=shape, dtype=images.dtype)
+    # The default place is shared by all users of a machine.
+    with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
+        plan = call_checked(
+            torch_tensorrt.dynamo.convert_exported_program_to_serialized_trt_engine,
+            exported,
+            arg_inputs=[inputs],
+            arg_input_binding_names=(INPUT,),
+            output_binding_names=OUTPUT,
+            device=torch.device("cuda", torch.cuda.current_device()),
+            timing_cache_path=str(Path(folder) / "timings.cache"),
+            **settings,
+        )
+    return bytes(plan)
+
+
+def load_program(path: Path, kind: Format) -> Callable[[Tensor], Tensor]:
+    """A program from its file alone, as a server loads it: (n, height, width, 3) uint8 on its device → its output."""
+    return torch._inductor.aoti_load_package(str(path)) if kind is PACKAGE else Plan(path)
+
+
+class Plan:
+    """A TensorRT plan run by TensorRT itself; InputError where this machine's TensorRT refuses it."""
+
+    def __init__(self, path: Path) -> None:
+        import tensorrt
+
+        engine = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR)).deserialize_cuda_engine(path.read_bytes())
+        if engine is None:
+            raise InputError(f"{path}: TensorRT {tensorrt.__version__} cannot load it; export it again on this machine")
+        self._context = engine.create_execution_context()
+        self._output = torch.uint8 if engine.get_tensor_dtype(OUTPUT) == tensorrt.uint8 else torch.float32
+
+    def __call__(self, images: Tensor) -> Tensor:
+        images = images.contiguous()
+        self._context.set_input_shape(INPUT, tuple(images.shape))
+        output = torch.empty(tuple(self._context.get_tensor_shape(OUTPUT)), dtype=self._output, device=images.device)
+        self._context.set_tensor_address(INPUT, images.data_ptr())
+        self._context.set_tensor_address(OUTPUT, output.data_ptr())
+        stream = torch.cuda.current_stream(images.device)
+        if not self._context.execute_async_v3(stream.cuda_stream):
+            raise RuntimeError(f"TensorRT did not run a batch of {tuple(images.shape)}")
+        stream.synchronize()
+        return output
+
+
+def _let_tensorrt_give_bytes() -> None:
+    """Teach Torch-TensorRT the cast to uint8, which TensorRT has for outputs and Torch-TensorRT 2.14 refuses."""
+    import tensorrt
+    from torch_tensorrt.dynamo.conversion import dynamo_tensorrt_converter
+
+    @dynamo_tensorrt_converter(
+        torch.ops.aten._to_copy.default,
+        capability_validator=lambda node, settings: node.kwargs.get("dtype") == torch.uint8,
+        supports_dynamic_shapes=True,
+    )
+    def to_bytes(context: Any, target: Any, arguments: Any, keywords: Any, name: str) -> Any:
+        layer = context.net.add_cast(arguments[0], tensorrt.uint8)
+        layer.name = name
+        return layer.get_output(0)

@@ -1,0 +1,334 @@
+"""A model repository for NVIDIA Triton Inference Server: an upscaler, a classifier, and the two in a row.
+
+What a server reads is documented in triton-inference-server/server, docs/user_guide: model_repository.md,
+model_configuration.md, batcher.md, ensemble_models.md; packages of AOTInductor in pytorch_backend's README.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from wbcsr import provenance
+from wbcsr.classify import resnet
+from wbcsr.dataset import smear
+from wbcsr.engines.engine import Engine, Source, load
+from wbcsr.engines.profile import Size
+from wbcsr.errors import InputError
+from wbcsr.files import read_csv, read_json, sha256, write_json, write_text
+from wbcsr.serve.networks import Classifier, Upscaler
+from wbcsr.serve.programs import INPUT, OUTPUT, PACKAGE, Format, compile_program, format_for, load_program
+from wbcsr.upscale import upscaler
+
+log = logging.getLogger(__name__)
+
+UPSCALER, CLASSIFIER, ENSEMBLE = "upscaler", "classifier", "enhance_and_classify"
+IMAGE, PROBABILITIES = "IMAGE", "PROBABILITIES"
+LABELS = "labels.txt"
+# A compiled network may be this far from the one in fp32: bf16 has 8 bits, and softmax is steepest at a slope of 1/4.
+PROBABILITY_TOLERANCE = 0.05
+_DRAWN = (320, 240)  # width and height of the cells that programs are checked by
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a served model: its dims without the batch, as a configuration names them."""
+
+    name: str
+    data_type: str
+    dims: tuple[int, ...]
+    label_filename: str | None = None
+
+    def __str__(self) -> str:
+        labels = f'\n    label_filename: "{self.label_filename}"' if self.label_filename else ""
+        dims = ", ".join(map(str, self.dims))
+        return (
+            f'  {{\n    name: "{self.name}"\n    data_type: TYPE_{self.data_type}\n    dims: [ {dims} ]{labels}\n  }}'
+        )
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network as it is served, in the precision of its engine and in fp32, and what it takes and gives."""
+
+    name: str
+    network: nn.Module
+    exact: nn.Module
+    engine: Engine
+    fingerprint: dict[str, str]
+    input: Tensor
+    output: Tensor
+
+
+def export_repository(
+    weights: Path,
+    upscaler_engine: Path,
+    model: Path,
+    classifier_engine: Path,
+    images_csv: Path,
+    scale: int,
+    inference: Mapping[str, Any],
+    repository: Path,
+    manifest: Path,
+) -> dict[str, Any]:
+    """Write both networks as a model repository, and beside it README.md and `manifest`; returns the manifest.
+
+    Programs are compiled for this machine in the precision of the engines, TensorRT plans where an engine is
+    TensorRT's, else packages of AOTInductor. They take 1 to max_batch_size images, (height, width, 3) uint8 RGB, of
+    the most common size in `images_csv`: `upscaler` gives an image `scale` times as large, `classifier` takes that
+    and gives a probability for each class, `enhance_and_classify` does both. Each program is loaded from its file and
+    its results are held against those of the network in fp32, by `inference.gate` for pixels.
+    The folder `repository` is there whole or not at all; one that was there is replaced.
+    InputError where an engine was built for something else or another machine, the network has another `scale`, the
+    images are larger than `inference.tile`, nothing compiles here, or a program's results are off.
+    """
+    network, architecture = upscaler.source(weights)
+    trained, description = resnet.source(model)
+    if scale != architecture.scale:
+        raise InputError(
+            f"{weights}: enlarges by {architecture.scale} and not by {scale}, which takes a resize that is not served; "
+            f"export a variant of scale {architecture.scale}"
+        )
+    size = _size_of_images(images_csv, inference["tile"])
+    enlarged = (size[0] * scale, size[1] * scale)
+    models = [
+        _prepare(
+            UPSCALER,
+            network,
+            upscaler_engine,
+            lambda network, dtype: Upscaler(network, dtype, size, scale, architecture.multiple),
+            Tensor(INPUT, "UINT8", (*size, 3)),
+            Tensor(OUTPUT, "UINT8", (*enlarged, 3)),
+            inference,
+        ),
+        _prepare(
+            CLASSIFIER,
+            trained,
+            classifier_engine,
+            lambda network, dtype: Classifier(network, dtype, enlarged, description.input_size),
+            Tensor(INPUT, "UINT8", (*enlarged, 3)),
+            Tensor(OUTPUT, "FP32", (len(description.classes),), LABELS),
+            inference,
+        ),
+    ]
+    # A range of one cannot be exported; the classifier takes what the upscaler gives, so one number holds for both.
+    batch = max(2, models[0].engine.batch)
+    record: dict[str, Any] = {
+        "max_batch_size": batch,
+        "image_size": list(size),
+        "scale": scale,
+        "classes": list(description.classes),
+        "versions": provenance.versions(),
+        "machine": provenance.machine(),
+    }
+    with _replacing_folder(repository) as beside:
+        record["models"] = {served.name: _write_model(served, beside, batch, inference) for served in models}
+        labels = "".join(f"{label}\n" for label in description.classes)
+        for name in (CLASSIFIER, ENSEMBLE):
+            write_text(beside / name / LABELS, labels)
+        write_text(beside / ENSEMBLE / "config.pbtxt", _ensemble_config(batch, models[0].input, models[1].output))
+        (beside / ENSEMBLE / "1").mkdir()  # a server wants a version even where it has nothing to load
+        files = sorted(path for path in beside.rglob("*") if path.is_file())
+        record["files_sha256"] = {str(path.relative_to(beside)): sha256(path) for path in files}
+    write_text(manifest.with_name("README.md"), _readme(repository.name, record))
+    write_json(manifest, record)
+    return record
+
+
+def _prepare(
+    name: str,
+    source: Source,
+    engine_path: Path,
+    wrap: Callable[[nn.Module, torch.dtype], nn.Module],
+    taken: Tensor,
+    given: Tensor,
+    inference: Mapping[str, Any],
+) -> Model:
+    """The network of `source` in the precision and on the device of its engine, and in fp32."""
+    in_fp32 = copy.deepcopy(source.network)
+    engine = load(source, engine_path, inference)
+    network, exact = (
+        wrap(part, dtype).to(engine.device).eval().requires_grad_(False)
+        for part, dtype in ((source.network, engine.dtype), (in_fp32, torch.float32))
+    )
+    return Model(name, network, exact, engine, read_json(engine_path)["fingerprint"], taken, given)
+
+
+def _write_model(model: Model, repository: Path, batch: int, inference: Mapping[str, Any]) -> dict[str, Any]:
+    """Compile and check one model and write its configuration; returns what the manifest says of it."""
+    kind, engine = format_for(model.engine.backend), model.engine
+    program = repository / model.name / "1" / kind.file
+    log.info("compiling %s as %s", model.name, kind.platform)
+    size = (model.input.dims[0], model.input.dims[1])
+    compile_program(model.network, size, batch, engine.dtype, kind, inference, engine.device, program)
+    check = _check(model, program, kind, batch, inference["gate"])
+    write_text(repository / model.name / "config.pbtxt", _model_config(model, kind, batch))
+    return {
+        "platform": kind.platform,
+        "engine": engine.identity,
+        "precision": engine.precision,
+        "device": engine.device.type,
+        "fingerprint": model.fingerprint,
+        "input": asdict(model.input),
+        "output": asdict(model.output),
+        "check": check,
+    }
+
+
+def _model_config(model: Model, kind: Format, batch: int) -> str:
+    """The config.pbtxt of a program: batched as requests come, one instance on each GPU or on the CPU."""
+    group = "KIND_GPU" if model.engine.device.type == "cuda" else "KIND_CPU"
+    return (
+        f'name: "{model.name}"\nbackend: "{kind.backend}"\nplatform: "{kind.platform}"\nmax_batch_size: {batch}\n'
+        f"input [\n{model.input}\n]\noutput [\n{model.output}\n]\n"
+        "dynamic_batching { }\n"
+        f"instance_group [\n  {{\n    count: 1\n    kind: {group}\n  }}\n]\n"
+    )
+
+
+def _ensemble_config(batch: int, image: Tensor, probabilities: Tensor) -> str:
+    """The config.pbtxt of `enhance_and_classify`; the enlarged image stays in the server, on its GPU."""
+    steps = ",\n".join(
+        f'    {{\n      model_name: "{model}"\n      model_version: -1\n'
+        f'      input_map {{ key: "{INPUT}" value: "{taken}" }}\n'
+        f'      output_map {{ key: "{OUTPUT}" value: "{given}" }}\n    }}'
+        for model, taken, given in ((UPSCALER, IMAGE, "ENLARGED"), (CLASSIFIER, "ENLARGED", PROBABILITIES))
+    )
+    return (
+        f'name: "{ENSEMBLE}"\nplatform: "ensemble"\nmax_batch_size: {batch}\n'
+        f"input [\n{replace(image, name=IMAGE)}\n]\n"
+        f"output [\n{replace(probabilities, name=PROBABILITIES)}\n]\n"
+        f"ensemble_scheduling {{\n  step [\n{steps}\n  ]\n}}\n"
+    )
+
+
+@contextmanager
+def _replacing_folder(folder: Path) -> Iterator[Path]:
+    """As `files.replacing`, for a folder: yield one beside to fill, and put it in the place of `folder` at the end."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    mark = f"{os.getpid()}@{socket.gethostname()}.part"
+    beside, former = folder.with_name(f".{folder.name}.{mark}"), folder.with_name(f".{folder.name}.former.{mark}")
+    beside.mkdir()
+    try:
+        yield beside
+        if folder.exists():
+            folder.rename(former)
+        beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _size_of_images(images_csv: Path, tile: int) -> Size:
+    """The most common (height, width)."""
+    sizes = read_csv(images_csv, ["height", "width"]).value_counts(["height", "width"])
+    if sizes.empty:
+        raise InputError(f"{images_csv}: names no image, so there is no size to serve; check dataset.archive")
+    size = max((int(count), (int(height), int(width))) for (height, width), count in sizes.items())[1]
+    if max(size) > tile:
+        raise InputError(
+            f"{images_csv}: most images are {size[1]}×{size[0]}, and a server enlarges them whole; "
+            f"set inference.tile to {max(size)} or more, if the memory holds that"
+        )
+    if len(sizes) > 1:
+        log.warning("images have %d sizes; the server takes the most common, %d×%d", len(sizes), size[1], size[0])
+    return size
+
+
+def _check(model: Model, program: Path, kind: Format, batch: int, gate: Mapping[str, Any]) -> dict[str, Any]:
+    """Run the file on a whole batch of drawn cells and on one; InputError where it is not the network in fp32."""
+    run = load_program(program, kind)
+    size = (model.input.dims[0], model.input.dims[1])
+    cells = torch.from_numpy(_cells(batch, size)).to(model.engine.device)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    with torch.inference_mode():
+        expected = torch.cat([model.exact(cell) for cell in cells.split(1)]).double()
+        off = torch.cat([run(cells).double() - expected, run(cells[:1]).double() - expected[:1]]).abs()
+    largest = off.nan_to_num(nan=math.inf).max().item()
+    if model.name == CLASSIFIER:
+        if largest > PROBABILITY_TOLERANCE:
+            raise InputError(
+                f"{program}: a probability is {largest:.3f} off that of the network in fp32, more than "
+                f"{PROBABILITY_TOLERANCE}; take another inference.precision"
+            )
+        return {"images": batch, "max_probability_difference": largest}
+    psnr = 10 * math.log10(255**2 / off.square().mean().item()) if largest else None
+    if largest > gate["max_difference"] or (psnr is not None and psnr < gate["psnr_db"]):
+        raise InputError(
+            f"{program}: its images have a PSNR of {psnr:.1f} dB to those of the network in fp32 and differ by up to "
+            f"{largest:.0f} of 255, which inference.gate does not allow; take another inference.precision"
+        )
+    return {"images": batch, "psnr_db": psnr, "max_difference": int(largest)}
+
+
+def _cells(count: int, size: Size) -> np.ndarray:
+    """Drawn white cells of all kinds in turn, (count, *size, 3) uint8, the same at each call."""
+    rng, kinds = np.random.default_rng(0), list(smear.KINDS)
+    drawn = [smear.draw_photograph(_DRAWN, kinds[number % len(kinds)], rng) for number in range(count)]
+    return np.stack([cv2.resize(cell, size[::-1]) for cell in drawn])
+
+
+def _readme(folder: str, record: Mapping[str, Any]) -> str:
+    """How to start a server on the repository and what to send."""
+    height, width = record["image_size"]
+    scale, batch, versions = record["scale"], record["max_batch_size"], record["versions"]
+    models = record["models"]
+    packages = any(model["platform"] == PACKAGE.platform for model in models.values())
+    plans = any(model["platform"] != PACKAGE.platform for model in models.values())
+    gpu = any(model["device"] == "cuda" for model in models.values())
+    needs = []
+    if packages:
+        needs.append(
+            "- Triton Inference Server 26.07 or later, whose PyTorch backend batches AOTInductor's packages, with "
+            f"PyTorch {versions['torch']}, by which the packages were compiled. Each release's notes say which it has."
+        )
+    if plans:
+        needs.append(
+            f"- Triton Inference Server with TensorRT {versions.get('tensorrt')}, by which the plans were built. Each "
+            "release's notes say which it has."
+        )
+    machine = record["machine"]
+    here = machine["gpu"]["name"] if gpu else machine["processor"]
+    needs.append(f"- The kind of machine that it was exported on: {here}. For another, run the export there.")
+    rows = "\n".join(
+        f"| `{name}` | `{taken}`: UINT8, {list(dims_in)} | `{given}`: {kind}, {list(dims_out)} |"
+        for name, taken, dims_in, given, kind, dims_out in [
+            *(
+                (name, INPUT, model["input"]["dims"], OUTPUT, model["output"]["data_type"], model["output"]["dims"])
+                for name, model in models.items()
+            ),
+            (ENSEMBLE, IMAGE, [height, width, 3], PROBABILITIES, "FP32", [len(record["classes"])]),
+        ]
+    )
+    return f"""# Models for NVIDIA Triton Inference Server
+
+    tritonserver --model-repository={folder}
+
+## What it needs
+{chr(10).join(needs)}
+
+## What to send
+| model | input | output |
+| --- | --- | --- |
+{rows}
+
+A first dimension, the batch, of 1 to {batch} comes before these. Images are 8-bit RGB, rows from the top, channels
+last, {width}×{height} pixels as most images of the data set; `{UPSCALER}` gives {width * scale}×{height * scale}, and
+`{CLASSIFIER}` takes that. Nothing is to be scaled, normalised or resized by the client.
+Probabilities are those of {", ".join(record["classes"])}, in this order; a client that asks for the *classification* of
+the output gets the names. `manifest.json` says what the models are made of.
+"""

@@ -1,0 +1,376 @@
+"""Engines on a GPU: built, loaded in a fresh process, compared with the network in fp32, and used as jobs use them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from small_networks import inference, write_weights
+from wbcsr import imaging
+from wbcsr.classify import resnet
+from wbcsr.classify.predict import predict
+from wbcsr.engines import engine as engines
+from wbcsr.engines.backends import BACKENDS
+from wbcsr.engines.gate import pass_gate
+from wbcsr.engines.pytorch import CudaGraph
+from wbcsr.errors import InputError
+from wbcsr.files import sha256, write_csv
+from wbcsr.upscale import upscaler
+from wbcsr.upscale.shard import MANIFEST_COLUMNS, enlarge_shard
+from wbcsr.upscale.upscaler import SuperResolution
+
+GPU, CPU = torch.device("cuda"), torch.device("cpu")
+COMPILED = [name for name, backend in BACKENDS.items() if backend.compiles]
+CLASSES = ["c", "a", "b"]
+BATCH = 2
+SIZE = (48, 64)
+# Sizes of images and how many there are of each; with x2, sides are made even.
+SIZES = {(31, 40): 1, SIZE: 5, (64, 63): 1}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A folder with the weights of a short RRDBNet, drawn cells with their manifest, and an engine."""
+
+    folder: Path
+    inference: dict[str, Any]
+
+    def source(self) -> engines.Source:
+        return upscaler.source(self.folder / "sr.safetensors")[0]
+
+    def build(self, images: dict[tuple[int, int], int], batch: int = BATCH) -> dict[str, Any]:
+        workload = engines.Workload(images, {"cpu": 1, "cuda": batch})
+        return engines.build(self.source(), self.folder / "engine.json", workload, self.inference)
+
+    def load(self) -> engines.Engine:
+        return engines.load(self.source(), self.folder / "engine.json", self.inference)
+
+    def exact(self) -> torch.nn.Module:
+        """The network in fp32 on the GPU, whose convolutions do not use TF32."""
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        return self.source().network.to(GPU)
+
+    def super_resolution(self, engine: engines.Engine) -> SuperResolution:
+        architecture = upscaler.source(self.folder / "sr.safetensors")[1]
+        return SuperResolution(engine, architecture, architecture.scale, 512, 16)
+
+
+def study(folder: Path, backend: str, scale: int = 4, **changes: Any) -> Study:
+    write_weights(folder / "sr.safetensors", scale)
+    return Study(folder, inference(backend=backend, optimization_level=1, **changes))
+
+
+def draw_cell(number: int, size: tuple[int, int]) -> np.ndarray:
+    """A disc with a nucleus on a bright ground, (h, w, 3) uint8."""
+    height, width = size
+    picture = np.full((height, width, 3), 220, np.uint8)
+    middle = (width // 3 + 3 * number, height // 2)
+    cv2.circle(picture, middle, min(size) // 3, (190, 120 + 5 * number, 140), -1, cv2.LINE_AA)
+    cv2.circle(picture, middle, min(size) // 6, (90, 40, 130), -1, cv2.LINE_AA)
+    return cv2.GaussianBlur(picture, (0, 0), 1)
+
+
+def write_cells(folder: Path, sizes: dict[tuple[int, int], int]) -> Path:
+    """Drawn cells as PNG files, and the manifest that names them."""
+    rows = []
+    for number, (height, width) in enumerate(size for size, count in sizes.items() for _ in range(count)):
+        path = folder / f"{number}.png"
+        path.write_bytes(imaging.encode_png(draw_cell(number, (height, width))))
+        rows.append([f"TRAIN/a/{path.name}", path.name, width, height, sha256(path), sha256(path)])
+    write_csv(folder / "manifest.csv", pd.DataFrame(rows, columns=MANIFEST_COLUMNS))
+    return folder / "manifest.csv"
+
+
+def batch_of(size: tuple[int, int], first: int, engine: engines.Engine) -> torch.Tensor:
+    """A batch of drawn cells as the engine takes it."""
+    cells = np.stack([draw_cell(first + number, size) for number in range(engine.batch)])
+    values = torch.from_numpy(cells).permute(0, 3, 1, 2) / 255
+    return values.to(engine.device, engine.dtype).contiguous(memory_format=engine.memory_format)
+
+
+def require_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    """Two outputs (n, 3, H, W) are the same image but for the roundings of fp16."""
+    assert ours.shape == theirs.shape
+    difference = ours.float().clamp(0, 1) - theirs.float().clamp(0, 1)
+    assert difference.abs().max() < 8 / 255
+    assert difference.square().mean() < 10**-5.0  # 50 dB
+
+
+def skip_unless_it_runs(backend: str) -> None:
+    reason = BACKENDS[backend].unavailable(GPU)
+    if reason:
+        pytest.skip(f"engines of {backend} were not verified: {reason}")
+
+
+@pytest.fixture(params=COMPILED)
+def backend(request: pytest.FixtureRequest) -> str:
+    skip_unless_it_runs(request.param)
+    return request.param
+
+
+@pytest.fixture(scope="module", params=COMPILED)
+def fixed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """An engine for batches of one size, in fp16."""
+    skip_unless_it_runs(request.param)
+    made = study(tmp_path_factory.mktemp(request.param), request.param, precision="fp16")
+    made.build({SIZE: 5})
+    return made
+
+
+@pytest.mark.gpu(verifies="that a compiled engine passes the gate in fp16 in a fresh process, and says what it is")
+def test_it_passes_the_gate_in_a_fresh_process(fixed: Study, tmp_path: Path) -> None:
+    arguments = {
+        "engine": str(fixed.folder / "engine.json"),
+        "weights": str(fixed.folder / "sr.safetensors"),
+        "manifests": [str(write_cells(tmp_path, SIZES))],
+        "inference": fixed.inference,
+    }
+    quality = pass_gate("upscaler", arguments, tmp_path / "quality.json")
+    assert quality == json.loads((tmp_path / "quality.json").read_text())
+    assert (quality["passed"], quality["reference"], quality["images"]) == (True, False, 4)
+    assert quality["psnr_db"] >= 45
+    description = json.loads((fixed.folder / "engine.json").read_text())
+    assert description["backend"] == fixed.inference["backend"]
+    assert (description["precision"], description["device"], description["batch_size"]) == ("fp16", "cuda", BATCH)
+    assert description["fingerprint"]["GPU"] == torch.cuda.get_device_name()
+    assert description["fingerprint"]["driver"] != "unknown"
+    assert description["program_sha256"] == sha256(fixed.folder / "program.pt2")
+
+
+@pytest.mark.gpu(verifies="that an engine launched as a CUDA graph computes each batch anew")
+def test_a_cuda_graph_computes_each_batch_anew(fixed: Study) -> None:
+    engine, exact = fixed.load(), fixed.exact()
+    if engine.backend == "inductor":
+        assert isinstance(engine.run, CudaGraph)
+    else:
+        import torch_tensorrt
+
+        assert torch_tensorrt.runtime.get_cudagraphs_mode()
+    batches = [batch_of(SIZE, first, engine) for first in (0, 3)]
+    with torch.inference_mode():
+        outputs = [engine.run(batch).clone() for batch in (*batches, batches[0])]
+        expected = [exact(batch.float().contiguous()) for batch in batches]
+    assert not torch.equal(outputs[0], outputs[1])
+    torch.testing.assert_close(outputs[2], outputs[0], rtol=0, atol=0)
+    for ours, theirs in zip(outputs, [*expected, expected[0]], strict=True):
+        require_close(ours, theirs)
+
+
+@pytest.mark.gpu(verifies="that an engine of another GPU, driver or version is refused")
+@pytest.mark.parametrize("part", ["GPU", "compute capability", "driver", "torch", "settings"])
+def test_an_engine_of_another_machine_is_refused(fixed: Study, tmp_path: Path, part: str) -> None:
+    for name in ("engine.json", "program.pt2"):
+        shutil.copy(fixed.folder / name, tmp_path / name)
+    description = json.loads((tmp_path / "engine.json").read_text())
+    here = description["fingerprint"][part]
+    description["fingerprint"][part] = "another"
+    (tmp_path / "engine.json").write_text(json.dumps(description))
+    with pytest.raises(InputError, match=f"built for another {part} ") as refused:
+        engines.load(fixed.source(), tmp_path / "engine.json", fixed.inference)
+    assert f"{part} another, here {here}" in str(refused.value)
+    assert "snakemake --forcerun compile_upscaler" in str(refused.value)
+
+
+@pytest.mark.gpu(verifies="that an engine for a range of sizes runs at its least, best and largest")
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_range_of_sizes(backend: str, scale: int, tmp_path: Path) -> None:
+    made = study(tmp_path, backend, scale, precision="fp16")
+    made.build(SIZES)
+    engine, exact = made.load(), made.exact()
+    assert engine.profile is not None
+    assert engine.profile.best == SIZE
+    assert not engine.profile.is_fixed
+    for size in (engine.profile.least, engine.profile.best, engine.profile.most, engine.profile.least):
+        batch = batch_of(size, 0, engine)
+        with torch.inference_mode():
+            require_close(engine.run(batch), exact(batch.float().contiguous()))
+    enlarge = made.super_resolution(engine)
+    for size in [*SIZES, (20, 30), (100, 70)]:  # the last two are padded, and cut into tiles
+        assert enlarge([draw_cell(0, size)])[0].shape == (size[0] * scale, size[1] * scale, 3)
+
+
+@pytest.mark.gpu(verifies="that `auto` measures what is installed on a GPU, and writes down what it chose and why")
+def test_auto_measures(tmp_path: Path) -> None:
+    made = study(tmp_path, "auto", compile_above_minutes=0)
+    description = made.build({SIZE: 5})
+    compiled = next(name for name in ("tensorrt", "inductor") if BACKENDS[name].unavailable(GPU) is None)
+    measured = description["measured"]
+    assert measured["eager_seconds_per_batch"] > 0
+    assert measured[f"{compiled}_seconds_per_batch"] > 0
+    assert measured["compile_seconds"] > 0
+    assert description["backend"] in ("eager", compiled)
+    assert description["precision"] == "fp16"
+    assert description["reason"].startswith("measured: eager ")
+    assert (compiled == "inductor") == ("not_taken" in measured)
+    assert made.load().backend == description["backend"]
+
+
+@contextmanager
+def memory_for(images: float, network: torch.nn.Module, image: torch.Tensor) -> Iterator[None]:
+    """Leave PyTorch about the memory that so many images take in the network."""
+    with torch.inference_mode():
+        network(image)
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        network(image)
+        each = torch.cuda.max_memory_allocated() - before
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(GPU).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + images * each) / total)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        torch.cuda.empty_cache()
+
+
+def going_on(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "going on with" in record.getMessage()]
+
+
+@pytest.mark.gpu(verifies="that a batch which is too large for the GPU's memory is halved when the engine is built")
+def test_a_batch_that_is_too_large_is_halved_at_build(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    made, size = study(tmp_path, "auto", precision="fp16", compile_above_minutes=1e6), (256, 256)
+    image = torch.rand(1, 3, *size, dtype=torch.float16, device=GPU).contiguous(memory_format=torch.channels_last)
+    network = made.source().network.to(GPU, torch.float16, memory_format=torch.channels_last)
+    with memory_for(5, network, image):
+        description = made.build({size: 40}, batch=32)
+    assert description["batch_size_wanted"] == 32
+    assert description["batch_size"] in (1, 2, 4)
+    assert description["backend"] == "eager"
+    assert going_on(caplog)[-1].endswith(f"going on with {description['batch_size']}")
+
+
+@pytest.mark.gpu(verifies="that memory which gets short while images are enlarged halves the batch, and spoils none")
+def test_a_batch_that_gets_too_large_is_halved_at_work(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    made, size = study(tmp_path, "eager", precision="fp16"), (256, 256)
+    made.build({size: 16}, batch=16)
+    images = [draw_cell(number, size) for number in range(16)]
+    expected = made.super_resolution(made.load())(images)
+    enlarge = made.super_resolution(made.load())
+    image = torch.rand(1, 3, *size, dtype=torch.float16, device=GPU).contiguous(memory_format=torch.channels_last)
+    with memory_for(5, enlarge.engine.run, image):  # type: ignore[arg-type]
+        results = enlarge(images)
+    assert enlarge.batch_size in (1, 2, 4)
+    assert going_on(caplog)[-1].endswith(f"going on with {enlarge.batch_size} images at once")
+    for ours, theirs in zip(results, expected, strict=True):
+        assert np.abs(ours.astype(int) - theirs).max() <= 2
+
+
+@pytest.mark.gpu(verifies="that images enlarged on a GPU, from files to files, are those of the CPU")
+@pytest.mark.parametrize("name", BACKENDS)
+def test_files_enlarged_on_the_gpu_are_those_of_the_cpu(name: str, tmp_path: Path) -> None:
+    skip_unless_it_runs(name)
+    made = study(tmp_path, name, precision="fp16")
+    description = made.build(SIZES)
+    originals = write_cells(tmp_path, SIZES)
+    on_gpu = made.load()
+    assert on_gpu.device.type == "cuda"
+    on_cpu = engines.Engine(
+        run=made.source().network,
+        backend="eager",
+        precision="fp32",
+        batch=1,
+        profile=None,
+        device=CPU,
+        dtype=torch.float32,
+        memory_format=torch.contiguous_format,
+        identity="fp32 on the CPU",
+    )
+    for engine in (on_gpu, on_cpu):
+        folder = tmp_path / engine.device.type
+        found = enlarge_shard(originals, folder / "manifest.csv", 1, 1, made.super_resolution(engine), 2)
+        assert (found["images"], found["images_kept"]) == (sum(SIZES.values()), 0)
+    thresholds = made.inference["gate"]
+    for number in range(sum(SIZES.values())):
+        ours, theirs = (
+            imaging.decode((tmp_path / side / f"{number}.png").read_bytes(), side).astype(int)
+            for side in ("cuda", "cpu")
+        )
+        difference = np.abs(ours - theirs)
+        assert difference.max() <= thresholds["max_difference"]
+        assert 10 * np.log10(255**2 / max((difference**2).mean(), 1e-9)) >= thresholds["psnr_db"]
+    assert description["batch_size"] == BATCH
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder with ResNet-50 with random weights, and thirty packed images of which it tells three kinds apart."""
+
+    folder: Path
+
+    @property
+    def files(self) -> dict[str, str]:
+        names = {"model": "model.safetensors", "array": "a.npy", "index": "a.csv", "split": "split.csv"}
+        return {key: str(self.folder / name) for key, name in names.items()}
+
+    def build(self, name: str, **changes: Any) -> tuple[Path, dict[str, Any]]:
+        """An engine of backend `name`, and the settings it was built by."""
+        path, settings = self.folder / name / "engine.json", inference(backend=name, optimization_level=1, **changes)
+        workload = engines.Workload({(64, 64): 30}, {"cpu": 8, "cuda": 8})
+        engines.build(resnet.source(self.folder / "model.safetensors")[0], path, workload, settings)
+        return path, settings
+
+    def predict(self, engine: Path, settings: dict[str, Any]) -> pd.DataFrame:
+        files = [Path(path) for path in self.files.values()]
+        output = engine.with_name("predictions.csv")
+        predict(files[0], engine, *files[1:], CLASSES, settings, output, 2)
+        return pd.read_csv(output)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("run")
+    names = [f"TRAIN/{CLASSES[number % 3]}/{number}.png" for number in range(30)]
+    index = {"image": names, "partition": "TRAIN", "class": [CLASSES[number % 3] for number in range(30)], "sha256": ""}
+    pd.DataFrame(index).to_csv(folder / "a.csv", index=False)
+    pd.DataFrame({"image": names, "subset": ["validation", "test"] * 15}).to_csv(folder / "split.csv", index=False)
+    colours = np.array([[220, 40, 40], [40, 220, 40], [40, 40, 220]])[np.arange(30) % 3]
+    noise = np.random.default_rng(0).integers(-40, 36, (30, 64, 64, 3))
+    np.save(folder / "a.npy", np.clip(colours[:, None, None] + noise, 0, 255).astype(np.uint8))
+    model = resnet.build(len(CLASSES), 0, None)
+    centre_head(model, torch.from_numpy(np.load(folder / "a.npy")))
+    resnet.save(model.state_dict(), resnet.Description(tuple(CLASSES), 64), folder / "model.safetensors")
+    return Run(folder)
+
+
+def centre_head(model: resnet.Classifier, images: torch.Tensor) -> None:
+    """Make the head give each colour a class of its own, with some margin: its weights are the mean features."""
+    features: list[torch.Tensor] = []
+    hook = model.avgpool.register_forward_hook(lambda module, given, output: features.append(output.flatten(1)))
+    with torch.inference_mode():
+        model.eval()(images)
+    hook.remove()
+    means = torch.stack([features[0][colour::3].mean(0) for colour in range(3)])
+    apart = means - means.mean(0)
+    with torch.no_grad():
+        model.fc.weight.copy_(apart / apart.square().sum(1, keepdim=True) * 4)
+        model.fc.bias.copy_(-(model.fc.weight @ means.mean(0)))
+
+
+@pytest.mark.gpu(verifies="that ResNet-50's engine gives the labels of the network as it is, and passes the gate")
+def test_labels_by_an_engine_are_those_without(run: Run, backend: str) -> None:
+    exact = run.predict(*run.build("eager", precision="fp32"))
+    path, settings = run.build(backend, precision="fp16")
+    predicted = run.predict(path, settings)
+    assert sorted(predicted["predicted"].unique()) == sorted(CLASSES)
+    pd.testing.assert_frame_equal(predicted[["image", "class", "predicted"]], exact[["image", "class", "predicted"]])
+    np.testing.assert_allclose(predicted[CLASSES], exact[CLASSES], atol=0.02)
+    arguments = {"engine": str(path), **run.files, "classes": CLASSES, "inference": settings}
+    quality = pass_gate("classifier", arguments, path.with_name("quality.json"))
+    assert (quality["passed"], quality["reference"], quality["changed_labels"]) == (True, False, 0)

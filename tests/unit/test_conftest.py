@@ -1,0 +1,56 @@
+"""What becomes of tests that need a GPU. torch is a fake here that has a GPU or has none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+MARKED = """
+import pytest
+
+@pytest.mark.gpu(verifies="an engine is loaded in a fresh process")
+@pytest.mark.parametrize("case", [1, 2])
+def test_engine(case): pass
+
+@pytest.mark.skip(reason="for another reason")
+def test_other(): pass
+
+def test_everywhere(): pass
+"""
+
+
+def run(folder: Path, tests: str, gpu: bool) -> str:
+    """What pytest prints for `tests` with the project's settings and conftest."""
+    (folder / "torch.py").write_text(f"class cuda:\n    is_available = staticmethod(lambda: {gpu})\n")
+    (folder / "conftest.py").write_bytes((REPOSITORY / "tests" / "conftest.py").read_bytes())
+    (folder / "test_marked.py").write_text(tests)
+    command = [sys.executable, "-m", "pytest", "-c", str(REPOSITORY / "pyproject.toml"), "--rootdir", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    options = ["-p", "no:cacheprovider", "--color", "no", str(folder)]
+    answer = subprocess.run([*command, *options], env=environment, capture_output=True, text=True, check=False)
+    return answer.stdout + answer.stderr
+
+
+def test_without_a_gpu_each_skip_says_what_was_not_verified_and_all_are_counted(tmp_path: Path) -> None:
+    printed = run(tmp_path, MARKED, gpu=False)
+    assert "no GPU: not verified: an engine is loaded in a fresh process" in printed
+    assert "2 GPU tests did not run: no GPU" in printed.splitlines()
+    assert "1 passed, 3 skipped" in printed.splitlines()[-1]
+
+
+def test_with_a_gpu_they_run(tmp_path: Path) -> None:
+    printed = run(tmp_path, MARKED, gpu=True)
+    assert "3 passed, 1 skipped" in printed
+    assert "no GPU" not in printed
+
+
+@pytest.mark.parametrize("mark", ["gpu", "gpu()", 'gpu(verifies="")', 'gpu("an engine is loaded")'])
+def test_a_mark_must_say_what_is_verified(mark: str, tmp_path: Path) -> None:
+    printed = run(tmp_path, f"import pytest\n\n@pytest.mark.{mark}\ndef test_engine(): pass\n", gpu=True)
+    assert "test_engine: lacks what it verifies" in printed
+    assert "passed" not in printed

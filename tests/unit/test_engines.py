@@ -1,0 +1,467 @@
+"""Engines are chosen for a reason, checked against the network in fp32, and refused where they do not fit."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from small_networks import inference, rrdbnet, write_weights
+from wbcsr.classify import resnet
+from wbcsr.engines import engine as engines
+from wbcsr.engines import gate
+from wbcsr.engines.backends import BACKENDS, get_backend
+from wbcsr.engines.profile import Profile
+from wbcsr.engines.pytorch import Eager, Inductor
+from wbcsr.errors import InputError
+from wbcsr.upscale import upscaler
+
+without_gpu = pytest.mark.skipif(
+    torch.cuda.is_available(), reason="this machine has a GPU: what a CPU refuses was not looked at"
+)
+
+
+def workload(images: int = 4, size: tuple[int, int] = (24, 32)) -> engines.Workload:
+    return engines.Workload({size: images}, {"cpu": 1, "cuda": 2})
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    return write_weights(tmp_path / "small.safetensors")
+
+
+@pytest.fixture
+def make(weights: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Build an engine for the small network; `images` of 24×32 pixels are waiting."""
+
+    def build(images: int = 4, **changes: Any) -> dict[str, Any]:
+        return engines.build(
+            upscaler.source(weights)[0], tmp_path / "engine.json", workload(images), inference(**changes)
+        )
+
+    return build
+
+
+@pytest.fixture
+def load(weights: Path, tmp_path: Path) -> Callable[..., engines.Engine]:
+    def read(**changes: Any) -> engines.Engine:
+        return engines.load(upscaler.source(weights)[0], tmp_path / "engine.json", inference(**changes))
+
+    return read
+
+
+# Profiles
+
+
+@pytest.mark.parametrize(
+    ("images", "multiple", "tile", "expected"),
+    [
+        ({(240, 320): 5}, 1, 512, "8 of 240x320"),
+        ({(241, 320): 5}, 2, 512, "8 of 242x320"),
+        ({(240, 320): 5, (480, 300): 9}, 1, 512, "8 of 240x300, 480x300, 480x320"),
+        ({(240, 320): 5, (900, 300): 9}, 1, 512, "8 of 240x300, 512x300, 512x320"),
+        ({(900, 700): 1, (800, 600): 2}, 4, 511, "8 of 508x508"),
+        ({(31, 33): 1, (30, 34): 1}, 2, 512, "8 of 30x34, 32x34, 32x34"),
+    ],
+)
+def test_a_profile_covers_the_images(images: dict, multiple: int, tile: int, expected: str) -> None:
+    profile = Profile.covering(8, images, multiple, tile, fix=False)
+    assert str(profile) == expected
+    assert all(side % multiple == 0 for size in (profile.least, profile.best, profile.most) for side in size)
+    assert Profile.covering(8, images, multiple, tile, fix=True).best == profile.best
+    assert Profile.covering(8, images, multiple, tile, fix=True).is_fixed
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_range_of_sizes_can_be_exported(scale: int) -> None:
+    """The program takes what the profile says, and x2 only what two divides."""
+    profile = Profile(1, (16, 24), (16, 32), (20, 24 + 8), multiple={2: 2, 4: 1}[scale])
+    network = rrdbnet(scale)
+    example = profile.example(torch.float32, torch.device("cpu"), torch.contiguous_format)
+    program = torch.export.export(network, (example,), dynamic_shapes=profile.dynamic_shapes()).module()
+    for height, width in [(16, 24), (18, 26), (20, 32)]:
+        assert program(torch.rand(1, 3, height, width)).shape == (1, 3, height * scale, width * scale)
+    with pytest.raises((RuntimeError, AssertionError)):
+        program(torch.rand(1, 3, 22, 32))
+
+
+# Choosing
+
+
+@pytest.mark.parametrize(("precision", "says"), [("bf16", "compiling would not pay"), ("fp32", "convolutions")])
+@without_gpu
+def test_auto_takes_eager_where_compiling_gains_nothing(make: Any, load: Any, precision: str, says: str) -> None:
+    description = make(precision=precision)
+    assert description["backend"] == "eager"
+    assert says in description["reason"]
+    assert load(precision=precision).profile is None
+
+
+@without_gpu
+def test_auto_measures_when_the_work_is_large(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiler is a stand-in here; the real one is in the test of inductor."""
+    monkeypatch.setattr(
+        Inductor, "compile", lambda self, network, profile, program, settings: program.write_bytes(b"x")
+    )
+    monkeypatch.setattr(Inductor, "load", Eager.load)
+    # Eager cold and warm, inductor cold, then both warm.
+    for seconds, winner in (([9.0, 5.0, 5.0, 2.0, 1.0], "inductor"), ([9.0, 5.0, 5.0, 1.0, 2.0], "eager")):
+        readings = iter(seconds)
+        monkeypatch.setattr(engines, "_seconds", lambda run, example, readings=readings: next(readings))
+        description = make(10_000, precision="bf16")
+        assert description["backend"] == winner
+        assert (tmp_path / "program.pt2").exists() == (winner == "inductor")
+        assert description["measured"]["eager_seconds_per_batch"] == seconds[3]
+        assert "NVIDIA GPU" in description["measured"]["not_taken"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"backend": "tensorrt"},
+            r"inference\.backend tensorrt cannot run here: .* needs an NVIDIA GPU .* choose auto",
+        ),
+        ({"precision": "fp16"}, r"inference\.precision fp16 needs a GPU; choose"),
+    ],
+)
+@without_gpu
+def test_what_cannot_run_is_one_line(make: Any, tmp_path: Path, changes: dict, says: str) -> None:
+    with pytest.raises(InputError, match=says) as refused:
+        make(**changes)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "engine.json").exists()
+
+
+def test_a_batch_too_large_to_build_for_is_halved(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The device's refusal is a stand-in: it holds two images at most."""
+    batches = []
+
+    def compile_(self: Inductor, network: Any, profile: Profile, program: Path, settings: dict) -> None:
+        batches.append(profile.batch)
+        if profile.batch > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        program.write_bytes(b"x")
+
+    monkeypatch.setattr(Inductor, "compile", compile_)
+    source = upscaler.source(write_weights(tmp_path / "w.safetensors"))[0]
+    path = tmp_path / "engine.json"
+    eight = engines.Workload({(24, 32): 4}, {"cpu": 8, "cuda": 8})
+    description = engines.build(source, path, eight, inference(backend="inductor", precision="fp32"))
+    assert batches == [8, 4, 2]
+    assert (description["batch_size"], description["batch_size_wanted"]) == (2, 8)
+    assert "going on with 2" in caplog.text
+    monkeypatch.setattr(Inductor, "compile", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("none left")))
+    with pytest.raises(InputError, match=r"memory for one image .* lower inference.tile"):
+        engines.build(source, path, eight, inference(backend="inductor", precision="fp32"))
+
+
+# Compiled for real
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an engine of inductor for images of 24×32 pixels, its weights, and three images."""
+    folder = tmp_path_factory.mktemp("compiled")
+    source, _ = upscaler.source(write_weights(folder / "w.safetensors"))
+    engines.build(source, folder / "engine.json", workload(), inference(backend="inductor", precision="fp32"))
+    write_cells(folder, (24, 32))
+    return folder
+
+
+def write_cells(folder: Path, size: tuple[int, int]) -> Path:
+    """Three smooth images and their manifest."""
+    files = [f"{number}.png" for number in range(3)]
+    for number, file in enumerate(files):
+        noise = np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / file), cv2.GaussianBlur(noise, (0, 0), 2))
+    images = [f"TRAIN/A/{file}" for file in files]
+    pd.DataFrame({"image": images, "file": files}).to_csv(folder / "manifest.csv", index=False)
+    return folder / "manifest.csv"
+
+
+def load_compiled(folder: Path, **changes: Any) -> engines.Engine:
+    source, _ = upscaler.source(folder / "w.safetensors")
+    return engines.load(
+        source, folder / "engine.json", inference(**{"backend": "inductor", "precision": "fp32", **changes})
+    )
+
+
+def test_a_compiled_engine_gives_eagers_pixels_in_a_fresh_process(compiled: Path) -> None:
+    quality = gate.pass_gate("upscaler", gate_arguments(compiled, "inductor"), compiled / "quality.json")
+    assert quality["passed"]
+    assert quality["images"] == 3
+    assert quality["max_difference"] <= 1
+    assert json.loads((compiled / "quality.json").read_text()) == quality
+
+
+@pytest.mark.parametrize(
+    ("function", "answer", "part"),
+    [
+        ("_machine", {"processor": "another processor"}, "processor"),
+        ("metadata.version", "0.0.1", "torch"),
+    ],
+)
+def test_a_compiled_engine_of_elsewhere_is_refused(
+    compiled: Path, function: str, answer: Any, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"wbcsr.engines.engine.{function}", lambda *_: answer)
+    with pytest.raises(
+        InputError, match=rf"another .*{part}.*; build it again .*--forcerun compile_upscaler -- .*engine"
+    ):
+        load_compiled(compiled)
+
+
+def test_a_compiled_engine_of_other_settings_is_refused(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Inductor, "settings", lambda *_: {"freezing": False})
+    with pytest.raises(InputError, match="another settings"):
+        load_compiled(compiled)
+
+
+def test_a_damaged_program_is_refused(compiled: Path) -> None:
+    program = compiled / "program.pt2"
+    whole = program.read_bytes()
+    try:
+        for content in (b"damaged", None):
+            program.unlink() if content is None else program.write_bytes(content)
+            with pytest.raises(InputError, match="another program"):
+                load_compiled(compiled)
+    finally:
+        program.write_bytes(whole)
+
+
+# The fingerprint
+
+
+@pytest.mark.parametrize("part", ["weights", "architecture", "precision", "device"])
+def test_every_part_of_the_fingerprint_is_compared(make: Any, load: Any, tmp_path: Path, part: str) -> None:
+    make()
+    load()
+    content = json.loads((tmp_path / "engine.json").read_text())
+    content["fingerprint"][part] = "something else"
+    (tmp_path / "engine.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"built for another {part} \({part} something else, here "):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"profile": Profile.fixed(1, 24, 40)}, "shapes"),
+        ({"profile": Profile.fixed(2, 24, 32)}, "shapes"),
+        ({"precision": "bf16"}, "precision"),
+        ({"inference": inference(optimization_level=5)}, "settings"),
+        ({"inference": inference(workspace_gib=2)}, "settings"),
+    ],
+)
+def test_the_fingerprint_of_a_tensorrt_engine_changes_with_each_part(
+    weights: Path, change: dict, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The packages' versions are stand-ins: TensorRT itself is not installed beside its checking edition."""
+    monkeypatch.setattr(engines.metadata, "version", lambda package: f"{package} 1")
+    given: dict[str, Any] = {
+        "source": upscaler.source(weights)[0],
+        "backend": BACKENDS["tensorrt"],
+        "precision": "fp16",
+        "profile": Profile.fixed(1, 24, 32),
+        "inference": inference(),
+        "device": torch.device("cpu"),
+    }
+    before, after = engines._fingerprint(**given), engines._fingerprint(**{**given, **change})
+    assert [name for name in before if before[name] != after[name]] == [part]
+    assert {
+        "weights",
+        "architecture",
+        "precision",
+        "shapes",
+        "settings",
+        "torch",
+        "torch-tensorrt",
+        "tensorrt",
+    } <= before.keys()
+
+
+def test_the_machine_of_a_gpu_is_its_model_capability_and_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for a GPU."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(engines.provenance, "gpu", lambda: {"driver": "580.1"}, raising=False)
+    machine = engines._machine(torch.device("cuda"))
+    assert machine == {"GPU": "NVIDIA H200", "compute capability": "9.0", "driver": "580.1"}
+
+
+def test_an_engine_refuses_other_weights(make: Any, load: Any, weights: Path) -> None:
+    make()
+    write_weights(weights, seed=1)
+    with pytest.raises(InputError, match="another weights"):
+        load()
+
+
+def test_damaged_weights_are_not_used(make: Any, weights: Path) -> None:
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(InputError, match=r"small\.safetensors: SHA-256 is .* delete it and run again"):
+        make()
+
+
+def test_an_engine_without_its_keys_is_named(load: Any, tmp_path: Path) -> None:
+    (tmp_path / "engine.json").write_text("{}")
+    with pytest.raises(InputError, match=r"engine\.json: lacks .*; delete it and run again"):
+        load()
+
+
+# The gate
+
+
+def gate_arguments(folder: Path, backend: str, precision: str = "fp32", **thresholds: Any) -> dict[str, Any]:
+    return {
+        "engine": str(folder / "engine.json"),
+        "weights": str(folder / "w.safetensors"),
+        "manifests": [str(folder / "manifest.csv")],
+        "inference": inference(backend=backend, precision=precision, gate=thresholds),
+    }
+
+
+@without_gpu
+def test_the_network_itself_in_fp32_needs_no_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, _ = upscaler.source(write_weights(tmp_path / "w.safetensors"))
+    engines.build(source, tmp_path / "engine.json", workload(), inference(precision="fp32"))
+    monkeypatch.setattr(gate, "_in_fresh_process", None)
+    quality = gate.pass_gate("upscaler", gate_arguments(tmp_path, "auto"), tmp_path / "quality.json")
+    assert (quality["passed"], quality["reference"]) == (True, True)
+
+
+@pytest.fixture(scope="module")
+def rough(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an engine in bf16, uncompiled, for images larger than the pieces that are compared."""
+    folder = tmp_path_factory.mktemp("rough")
+    source, _ = upscaler.source(write_weights(folder / "w.safetensors"))
+    engines.build(source, folder / "engine.json", workload(), inference(backend="eager", precision="bf16"))
+    write_cells(folder, (30, 40))
+    return folder
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quicker than a fresh process, which other tests start."""
+    monkeypatch.setattr(gate, "_in_fresh_process", lambda check, arguments: gate.CHECKS[check](**arguments))
+
+
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize(
+    ("thresholds", "says"),
+    [
+        ({"psnr_db": 99}, r"PSNR of \d\d\.\d dB .* below psnr_db 99 of inference\.gate; take another"),
+        ({"psnr_db": 10, "max_difference": 0}, r"a pixel is \d+ of 255 off .* above max_difference 0 "),
+    ],
+)
+def test_a_missed_threshold_fails_and_names_it(
+    rough: Path, tmp_path: Path, thresholds: dict, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    arguments = gate_arguments(rough, "eager", "bf16", images=1, **thresholds)
+    with pytest.raises(InputError, match=says):
+        gate.pass_gate("upscaler", arguments, tmp_path / "quality.json")
+    assert not (tmp_path / "quality.json").exists()
+
+
+def test_bf16_passes_the_default_thresholds(rough: Path, tmp_path: Path) -> None:
+    quality = gate.pass_gate("upscaler", gate_arguments(rough, "eager", "bf16", images=2), tmp_path / "quality.json")
+    assert quality["images"] == 2
+    assert 45 <= quality["psnr_db"] < 80
+    assert 1 <= quality["max_difference"] <= 32
+
+
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        (lambda batch: batch.new_full((1, 3, 96, 128), float("nan")), "not finite"),
+        (lambda batch: batch.new_full((1, 3, 96, 128), float("inf")), "not finite"),
+        (lambda batch: batch.new_zeros((1, 3, 96, 128)), "black images"),
+    ],
+    ids=["NaN", "infinite", "black"],
+)
+def test_a_broken_engine_fails_the_gate(
+    rough: Path, output: Callable, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that is broken in this process only, so the check is called here and not in a fresh one."""
+    write_cells(rough, (24, 32))
+    monkeypatch.setattr(Eager, "load", lambda self, network, program, profile: output)
+    arguments = gate_arguments(rough, "eager", "bf16", images=1)
+    with pytest.raises(InputError, match=rf"engine\.json: gives .*{says}"):
+        gate.check_upscaler(**arguments)
+
+
+def test_an_engine_that_no_fresh_process_can_use_fails(rough: Path, tmp_path: Path) -> None:
+    arguments = gate_arguments(rough, "eager", "bf16") | {"weights": str(tmp_path / "gone.safetensors")}
+    with pytest.raises((InputError, RuntimeError), match=r"gone\."):
+        gate.pass_gate("upscaler", arguments, tmp_path / "quality.json")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a classifier, twelve validation images, and the arguments of its check."""
+    folder = tmp_path_factory.mktemp("run")
+    names = [f"TRAIN/{'ab'[number % 2]}/{number}.png" for number in range(12)]
+    np.save(folder / "a.npy", np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8))
+    index = pd.DataFrame({"image": names, "partition": "TRAIN", "class": ["a", "b"] * 6, "sha256": ""})
+    index.to_csv(folder / "a.csv", index=False)
+    pd.DataFrame({"image": names, "subset": "validation"}).to_csv(folder / "split.csv", index=False)
+    model = resnet.build(2, 0, None)
+    with torch.no_grad():
+        model.fc.weight *= 20
+    resnet.save(model.state_dict(), resnet.Description(("a", "b"), 32), folder / "model.safetensors")
+    return folder
+
+
+def classifier_arguments(folder: Path, **changes: Any) -> dict[str, Any]:
+    names = {
+        "engine": "engine.json",
+        "model": "model.safetensors",
+        "array": "a.npy",
+        "index": "a.csv",
+        "split": "split.csv",
+    }
+    files = {key: str(folder / name) for key, name in names.items()}
+    return {**files, "classes": ["a", "b"], "inference": inference(backend="eager", precision="bf16", **changes)}
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_classifier_in_bf16_is_compared_by_its_labels(run: Path) -> None:
+    arguments = classifier_arguments(run, gate={"changed_labels": 0.5, "labels": 7})
+    source, _ = resnet.source(run / "model.safetensors")
+    engines.build(source, run / "engine.json", workload(12, (32, 32)), arguments["inference"])
+    quality = gate.pass_gate("classifier", arguments, run / "quality.json")
+    assert quality["images"] == 7
+    assert 0 <= quality["changed_labels"] <= 0.5
+    assert 0 < quality["max_probability_difference"] < 0.5
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_changed_labels_fail_the_gate(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that swaps the classes."""
+    monkeypatch.setattr(Eager, "load", lambda self, network, program, profile: lambda batch: -network(batch))
+    arguments = classifier_arguments(run)
+    source, _ = resnet.source(run / "model.safetensors")
+    engines.build(source, run / "engine.json", workload(12, (32, 32)), arguments["inference"])
+    with pytest.raises(InputError, match=r"100\.0% of 12 labels are not those in fp32, above changed_labels 0\.01 "):
+        gate.pass_gate("classifier", arguments, run / "quality.json")
+
+
+def test_a_backend_that_cannot_run_says_why() -> None:
+    for name, backend in BACKENDS.items():
+        reason = backend.unavailable(torch.device("cpu"))
+        assert (reason is None) == (name != "tensorrt")
+    with pytest.raises(InputError, match="tensorrt cannot run here"):
+        get_backend("tensorrt", torch.device("cpu"))

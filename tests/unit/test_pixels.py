@@ -1,0 +1,195 @@
+"""Pixels go into a network and come out of it as numpy and Pillow would have it, through torch and our kernels."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import pixel_checks
+from wbcsr import pixels
+from wbcsr.errors import InputError
+
+REPOSITORY = Path(__file__).parents[2]
+CAPABILITIES = (75, 80, 86, 89, 90, 100, 120)
+
+
+@pytest.mark.parametrize("check", pixel_checks.CHECKS, ids=lambda check: check.__name__)
+def test_the_path_through_torch(check: Callable[[ModuleType, str], None]) -> None:
+    check(pixels, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "side"),
+    [
+        (240, 320, 224),
+        (960, 1280, 224),
+        (480, 640, 96),
+        (7, 900, 64),
+        (1000, 3, 40),
+        # On both sides of where Pillow begins with the columns.
+        (40, 30, 20),
+        (41, 30, 20),
+        (19, 10, 20),
+        (21, 10, 20),
+    ],
+)
+def test_images_are_resized_as_by_pillow(height: int, width: int, side: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    expected = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(pixels.to_square(torch.from_numpy(image)[None], side)[0].numpy(), expected)
+
+
+def test_the_kernels_under_the_interpreter(tmp_path: Path) -> None:
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(REPOSITORY / "scripts")}
+    command = [sys.executable, pixel_checks.__file__]
+    result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("passed") == len(pixel_checks.CHECKS)
+
+
+IMAGES = torch.zeros(2, 4, 5, 3, dtype=torch.uint8)
+OUTPUT = torch.zeros(2, 3, 4, 5)
+ONES = (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: pixels.to_square(IMAGES.permute(0, 3, 1, 2), 2), "(2, 3, 4, 5) torch.uint8"),
+        (lambda: pixels.to_square(IMAGES.float(), 2), "torch.float32"),
+        (lambda: pixels.to_square(IMAGES[:, :0], 2), "(0, 5)"),
+        (lambda: pixels.to_square(IMAGES, 0), "(0, 0)"),
+        (lambda: pixels.to_pixels(OUTPUT, (5, 5)), "(4, 5) cannot hold (5, 5)"),
+        (lambda: pixels.to_pixels(OUTPUT, (4, 0)), "(4, 0)"),
+        (lambda: pixels.to_pixels(OUTPUT.double(), (4, 5)), "torch.float64"),
+        (lambda: pixels.to_network(IMAGES, (4, 4), ONES, ONES, torch.float32, torch.contiguous_format), "(4, 4)"),
+        (lambda: pixels.to_network(IMAGES, (4, 5), ONES, (1.0, 0.0, 1.0), torch.half, torch.channels_last), "0.0"),
+        (lambda: pixels.to_network(IMAGES, (4, 5), ONES, ONES, torch.int8, torch.channels_last), "torch.int8"),
+        (lambda: pixels.to_network(IMAGES, (4, 5), ONES, ONES, torch.half, torch.preserve_format), "preserve_format"),
+        (lambda: pixels.to_pixels(OUTPUT.to("meta"), (4, 5)), "meta"),
+    ],
+)
+def test_what_would_read_beyond_a_tensor_is_refused(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call()
+
+
+def test_cuda_tensors_do_not_fall_back_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.delitem(sys.modules, "wbcsr.pixels.kernels", raising=False)
+    monkeypatch.delattr(pixels, "kernels", raising=False)
+    # A stand-in for a tensor on a GPU, which has a device and no memory.
+    with FakeTensorMode():
+        images = torch.zeros(1, 4, 4, 3, dtype=torch.uint8, device="cuda")
+        with pytest.raises(InputError, match="triton: is not installed"):
+            pixels.to_square(images, 2)
+
+
+class StandInDriver:
+    """Takes the place of CUDA's driver, which no machine without a GPU has: it only says what to compile for."""
+
+    def __init__(self, capability: int) -> None:
+        self.capability = capability
+
+    def get_current_target(self) -> Any:
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", self.capability, 32)
+
+    def get_current_device(self) -> int:
+        return self.capability
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], list[Any]]:
+    """For a compute capability: a list that grows by what each launch would run there; nothing is launched."""
+    import triton
+    from triton.compiler import ASTSource
+    from triton.runtime.driver import driver
+
+    programs: list[Any] = []
+
+    def compile_only(fn: Any, compile: dict[str, Any], **_: Any) -> bool:
+        source = ASTSource(fn.jit_function, compile["signature"], compile["constants"], compile["configs"][0])
+        options = {name: compile[name] for name in ("num_warps", "enable_fp_fusion")}
+        target = driver.active.get_current_target()
+        programs.append(triton.compile(source, target=target, options=options))
+        return True
+
+    def start(capability: int) -> list[Any]:
+        monkeypatch.setattr(driver, "_active", StandInDriver(capability))
+        return programs
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(triton.knobs.runtime, "jit_cache_hook", compile_only)
+    return start
+
+
+# What one instruction stores of each kernel's result: four elements, one where they are gathered tap by tap.
+STORES = {
+    ("to_network_kernel", "*fp32"): "v4.b32",
+    ("to_network_kernel", "*fp16"): "v2.b32",
+    ("to_network_kernel", "*bf16"): "v2.b32",
+    ("to_pixels_kernel", "*u8"): "b32",
+    ("resample_kernel", "*u8"): "b8",
+}
+
+
+def _launch_all(height: int, width: int) -> None:
+    """Every kernel, in every type and format."""
+    from wbcsr.pixels import kernels
+
+    images = torch.zeros(2, height, width, 3, dtype=torch.uint8)
+    for dtype in pixel_checks.DTYPES:
+        for memory_format in pixel_checks.FORMATS:
+            kernels.to_network(images, (height, width), ONES, ONES, dtype, memory_format)
+        kernels.to_pixels(torch.zeros(2, 3, height, width, dtype=dtype), (height, width))
+    kernels.to_square(images, height + 1)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_every_kernel_compiles_for(capability: int, compiled: Callable[[int], list[Any]]) -> None:
+    """bfloat16 on sm 75 too: the kernels need no instruction for it, and a tensor may have that type there."""
+    programs = compiled(capability)
+    _launch_all(16, 32)
+    names = [program.name for program in programs]
+    assert [names.count(f"{name}_kernel") for name in ("to_network", "to_pixels", "resample")] == [6, 3, 2]
+    for program in programs:
+        ptx, binary = program.asm["ptx"], program.asm["cubin"]
+        assert re.search(r"^\.target sm_(\d+)", ptx, re.M)[1] == str(capability)
+        assert binary.startswith(b"\x7fELF")
+        # Each operation is rounded on its own, to nearest: .rn, and never fused, approximated or flushed to zero.
+        assert not re.search(r"\bfma\.|\.approx|\.ftz|\.full", ptx)
+        assert set(re.findall(r"\b(?:add|sub|mul|div)(\.\w+)?\.f32", ptx)) <= {".rn"}
+        assert ("div.rn.f32" in ptx) == (program.name == "to_network_kernel")
+        assert ("mul.rn.f32" in ptx) == ("add.rn.f32" in ptx) == (program.name == "to_pixels_kernel")
+        # Neighbouring elements are stored together, and no thread waits for another.
+        assert set(re.findall(r"\bst\.global\.([\w.]+)", ptx)) == {
+            STORES[program.name, program.src.signature["target"]]
+        }
+        assert "bar.sync" not in ptx
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (17, 23)])
+def test_every_kernel_compiles_for_sides_that_triton_specialises(
+    height: int, width: int, compiled: Callable[[int], list[Any]]
+) -> None:
+    programs = compiled(90)
+    _launch_all(height, width)
+    assert all(program.asm["cubin"] for program in programs)
+    assert {program.name for program in programs} == {"to_network_kernel", "to_pixels_kernel", "resample_kernel"}

@@ -1,0 +1,90 @@
+"""What a provenance says of the machine. GPUs, nvidia-smi and /proc are fakes here: nothing needs a GPU."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from wbcsr import provenance
+
+KERNEL_MODULES = {
+    "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.129.03  Thu Oct 19 18:56:32 UTC 2023": "535.129.03",
+    "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build  (x@y)  Thu Jan 23": "570.86.15",
+    "NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  580.65  Release Build": "580.65",
+}
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only program on the PATH, still to be written."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path / "nvidia-smi"
+
+
+def hide_kernel_module(monkeypatch: pytest.MonkeyPatch, text: str | None = None) -> None:
+    monkeypatch.setattr(Path, "is_file", lambda path: text is not None)
+    monkeypatch.setattr(Path, "read_text", lambda path: text)
+
+
+def write_program(path: Path, body: str) -> None:
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize(("text", "version"), KERNEL_MODULES.items())
+def test_the_kernel_module_tells_the_driver(text: str, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hide_kernel_module(monkeypatch, text + "\nGCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n")
+    assert provenance.driver() == version
+
+
+def test_nvidia_smi_tells_the_driver_where_the_kernel_module_does_not(
+    nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_program(nvidia_smi, "echo 552.22; echo 552.22")
+    hide_kernel_module(monkeypatch)
+    assert provenance.driver() == "552.22"
+
+
+@pytest.mark.parametrize("body", [None, "echo 'NVIDIA-SMI has failed'; exit 9"])
+def test_no_driver_is_no_error(body: str | None, nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if body:
+        write_program(nvidia_smi, body)
+    hide_kernel_module(monkeypatch)
+    assert provenance.driver() is None
+
+
+def pretend_torch(monkeypatch: pytest.MonkeyPatch, available: bool) -> None:
+    card = SimpleNamespace(name="NVIDIA H100 80GB HBM3", major=9, minor=0, total_memory=85_000_000_000)
+    answers = {"is_available": available, "current_device": 0, "get_device_properties": card}
+    cuda = SimpleNamespace(**{name: lambda *_, answer=answer: answer for name, answer in answers.items()})
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+
+
+def test_a_gpu_is_described_in_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_torch(monkeypatch, available=True)
+    monkeypatch.setattr(provenance, "driver", lambda: "570.86.15")
+    described = {
+        "name": "NVIDIA H100 80GB HBM3",
+        "capability": "9.0",
+        "driver": "570.86.15",
+        "memory_gib": "79.2",
+    }
+    assert provenance.gpu() == provenance.machine()["gpu"] == described
+
+
+def test_without_a_gpu_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_torch(monkeypatch, available=False)
+    assert provenance.gpu() is None
+
+
+def test_asking_for_the_machine_does_not_import_torch() -> None:
+    code = "import sys; from wbcsr.provenance import machine; print(machine()['gpu'], 'torch' in sys.modules)"
+    scripts = str(Path(provenance.__file__).parents[1])
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": scripts}, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.split() == ["None", "False"]
