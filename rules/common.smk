@@ -76,6 +76,11 @@ def validation_of_run(wildcards):
     return {"array": f"{stem}.npy", "index": f"{stem}.csv"}
 
 
+def enhanced_by(training):
+    """The first variant of a training variant that a network makes, or None."""
+    return next((variant for variant in TRAINING[training] if variant in MODELS), None)
+
+
 def initial_weights():
     """The file that training starts from, if it starts from one."""
     init = config["train"]["init"]

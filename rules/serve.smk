@@ -1,11 +1,6 @@
 """Both networks of a run as a model repository for NVIDIA Triton Inference Server."""
 
 
-def enhanced_by(training):
-    """The first variant of a training variant that a network makes, or None."""
-    return next((variant for variant in TRAINING[training] if variant in MODELS), None)
-
-
 # Training variants whose images a network makes: only their classifiers take what the server's upscaler gives.
 SERVED = [training for training in TRAINING if enhanced_by(training)]
 SERVE = "results/serve/{split}/{training}/seed{seed}"

@@ -190,6 +190,20 @@ def test_a_range_of_sizes_pads_and_tiles_what_lies_outside() -> None:
     assert set(shapes[3:]) == {(2, 3, 44, 50)}
 
 
+@pytest.mark.parametrize("kind", [(90, 200, 3), (90, 200)], ids=["RGB", "grey"])
+@pytest.mark.parametrize("side", [64, 96])
+def test_an_engine_for_small_images_tiles_large_ones(
+    kind: tuple[int, ...], side: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The overlap is as large as such tiles allow, and that is said once."""
+    network, image = rrdbnet(4), np.full(kind, 128, np.uint8)
+    small = enlarger(network, 4, 512, 48, profile=Profile.fixed(1, side, side))
+    results = [small([image])[0] for _ in range(2)]
+    assert results[0].shape[:2] == (360, 800)
+    assert np.abs(results[0].astype(int) - enlarger(network, 4)([image])[0])[100:-100, 100:-100].max() <= 1
+    assert [f"overlap of {side // 4} and not 48" in record.message for record in caplog.records] == [True]
+
+
 @pytest.mark.parametrize("kind", [(20, 24, 3), (20, 24)], ids=["RGB", "grey"])
 def test_out_of_memory_halves_the_batch_and_goes_on(kind: tuple[int, ...], caplog: pytest.LogCaptureFixture) -> None:
     """The device's refusal is a stand-in: it holds two images at most."""

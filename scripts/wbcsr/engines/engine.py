@@ -98,7 +98,7 @@ def build(source: Source, path: Path, workload: Workload, inference: Mapping[str
             if batch == 1:
                 raise InputError(
                     f"{path}: {device} has not the memory for one image ({_first_line(error)}); "
-                    "lower inference.tile, or take a larger GPU"
+                    "lower inference.tile, raise inference.workspace_gib if it is set, or take a larger GPU"
                 ) from error
             batch //= 2
             log.warning("out of memory with %d images at once; going on with %d", batch * 2, batch)
@@ -235,10 +235,11 @@ def _choose(
     requested = inference["backend"]
     if requested != "auto":
         backend = get_backend(requested, device)
+        choice = {"backend": requested, "reason": "asked for in the configuration"}
         if backend.compiles:
             network = _prepare(source.network, backend, device, precision)
-            backend.compile(network, profile, program, backend.settings(inference, device, DTYPES[precision]))
-        return {"backend": requested, "reason": "asked for in the configuration"}
+            choice["measured"] = _compile(backend, network, profile, program, inference)
+        return choice
     if device.type == "cpu" and precision == "fp32":
         # Measured with x4plus at 160×120 on two cores with AVX2: eager 4.7 s, compiled 4.6 to 5.1 s.
         reason = "in fp32 a CPU spends its time in convolutions, which compiling leaves as they are"
@@ -265,22 +266,33 @@ def _choose(
         measured["not_taken"] = unavailable["tensorrt"]
     backend = BACKENDS[name]
     network = _prepare(source.network, backend, device, precision)
-    started = time.perf_counter()
-    backend.compile(network, profile, program, backend.settings(inference, device, DTYPES[precision]))
-    measured["compile_seconds"] = round(time.perf_counter() - started, 1)
-    compiled = backend.load(network, program, profile)
-    batch = example_for(network, profile, backend)
-    _seconds(compiled, batch)
-    # Each has run to warm up; now they take turns, so that a machine that drifts treats both alike.
+    measured |= _compile(backend, network, profile, program, inference)
+    # Measured again, close to the other, so that a machine that drifts treats both alike.
     network = _prepare(source.network, eager, device, precision)
-    eager_seconds, compiled_seconds = _seconds(network, example), _seconds(compiled, batch)
+    _seconds(network, example)
+    eager_seconds, compiled_seconds = _seconds(network, example), measured[f"{name}_seconds_per_batch"]
     measured["eager_seconds_per_batch"] = round(eager_seconds, 4)
-    measured[f"{name}_seconds_per_batch"] = round(compiled_seconds, 4)
     faster = name if compiled_seconds < eager_seconds else "eager"
     if faster == "eager":
         program.unlink()
     reason = f"measured: eager {eager_seconds:.3f} s, {name} {compiled_seconds:.3f} s a batch"
     return {"backend": faster, "reason": reason, "measured": measured}
+
+
+def _compile(
+    backend: Backend, network: nn.Module, profile: Profile, program: Path, inference: Mapping[str, Any]
+) -> dict[str, float]:
+    """Compile, load and run, since a lack of memory may show at each; gives the seconds of compiling and of a batch."""
+    example = example_for(network, profile, backend)
+    started = time.perf_counter()
+    backend.compile(network, profile, program, backend.settings(inference, example.device, example.dtype))
+    compile_seconds = time.perf_counter() - started
+    run = backend.load(network, program, profile)
+    _seconds(run, example)
+    return {
+        "compile_seconds": round(compile_seconds, 1),
+        f"{backend.name}_seconds_per_batch": round(_seconds(run, example), 4),
+    }
 
 
 def _seconds(run: Callable[[torch.Tensor], torch.Tensor], example: torch.Tensor) -> float:

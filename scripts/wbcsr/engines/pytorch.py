@@ -71,8 +71,26 @@ class Inductor(Eager):
     def load(self, network: nn.Module, program: Path, profile: Profile) -> Program:
         example = example_for(network, profile, self)
         recorded = example.device.type == "cuda" and profile.is_fixed
-        run = torch._inductor.aoti_load_package(str(program), run_single_threaded=recorded)
+        package = torch._inductor.aoti_load_package(str(program), run_single_threaded=recorded)
+        if example.device.type == "cpu":
+            return package
+
+        def run(batch: torch.Tensor) -> torch.Tensor:
+            refused = _refused_allocations(batch.device)
+            try:
+                return package(batch)
+            except RuntimeError as error:
+                # The package's own errors do not say what they are of.
+                if _refused_allocations(batch.device) == refused:
+                    raise
+                raise torch.OutOfMemoryError(f"inductor needs more to run {profile}") from error
+
         return CudaGraph(run, example) if recorded else run
+
+
+def _refused_allocations(device: torch.device) -> int:
+    """How often the GPU had not the memory that PyTorch asked for, so far."""
+    return torch.cuda.memory_stats(device)["num_ooms"]
 
 
 class CudaGraph:

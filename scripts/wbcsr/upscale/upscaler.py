@@ -71,6 +71,7 @@ class SuperResolution:
         self.batch_size = engine.batch
         self.identity = f"{engine.identity} x{scale} tile {self.tile} overlap {overlap}"
         self.ahead = 1 if engine.device.type == "cuda" else 0
+        self._warned_of: set[tuple[int, int]] = set()
         self._gpu = _Gpu(engine.device) if engine.device.type == "cuda" else None
 
     def __call__(self, images: Images) -> Images:
@@ -138,7 +139,18 @@ class SuperResolution:
         least, most = (profile.least, profile.most) if profile else ((0, 0), (self.tile, self.tile))
         size = (max(self._divisible(height), least[0]), max(self._divisible(width), least[1]))
         shape = (min(size[0], most[0]), min(size[1], most[1]))
-        return size, shape, plan(size[0], size[1], shape, self.overlap)
+        overlap = self.overlap
+        tiled = [shape[axis] for axis in (0, 1) if size[axis] > shape[axis]]
+        if tiled and 2 * overlap >= min(tiled):
+            # An engine for small images; half of each of its tiles is kept.
+            overlap = min(tiled) // 4
+            if shape not in self._warned_of:
+                self._warned_of.add(shape)
+                log.warning(
+                    "tiles of %d×%d pixels leave room for an overlap of %d and not %d, so seams may show; "
+                    "inference.shapes auto takes larger ones", *shape, overlap, self.overlap,
+                )  # fmt: skip
+        return size, shape, plan(size[0], size[1], shape, overlap)
 
     def _divisible(self, side: int) -> int:
         return -(-side // self.multiple) * self.multiple
