@@ -5,27 +5,12 @@ from pathlib import Path
 from wbcsr.job import job
 
 with job(snakemake) as facts:
-    import torch
-
-    from wbcsr.classify.resnet import ENGINE_BATCH, source
-    from wbcsr.engines.engine import Workload, build
+    from wbcsr.engines import fresh
     from wbcsr.engines.gate import pass_gate
-    from wbcsr.files import read_csv
 
-    torch.set_num_threads(snakemake.threads)
-    inputs, params = snakemake.input, snakemake.params
-    network, description = source(Path(inputs.model))
-    side, images = description.input_size, len(read_csv(inputs.index, ["image"]))
-    facts["engine"] = build(
-        network, Path(snakemake.output.engine), Workload({(side, side): images}, ENGINE_BATCH), params.inference
-    )
-    facts["quality"] = pass_gate(
-        "classifier",
-        {
-            "engine": snakemake.output.engine,
-            **{name: inputs[name] for name in ("model", "array", "index", "split")},
-            "classes": params.classes,
-            "inference": params.inference,
-        },
-        Path(snakemake.output.quality),
-    )
+    inputs, outputs, log_file = snakemake.input, snakemake.output, snakemake.log[0]
+    engine = {"engine": outputs.engine, "model": inputs.model, "inference": snakemake.params.inference}
+    engine["index"] = inputs.index
+    facts["engine"] = fresh.run("wbcsr.classify.resnet:build_engine", engine, log_file)
+    images = {"array": inputs.array, "split": inputs.split, "classes": list(snakemake.params.classes)}
+    facts["quality"] = pass_gate("classifier", engine | images, Path(outputs.quality), log_file)

@@ -83,9 +83,11 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file; InputError where it is not JSON."""
+    """Read a JSON file; InputError where it is not there or not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: is gone; run the rule that makes it again") from error
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error}); delete it and run again") from error
 

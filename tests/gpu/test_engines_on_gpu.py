@@ -137,7 +137,7 @@ def test_it_passes_the_gate_in_a_fresh_process(fixed: Study, tmp_path: Path) -> 
         "manifests": [str(write_cells(tmp_path, SIZES))],
         "inference": fixed.inference,
     }
-    quality = pass_gate("upscaler", arguments, tmp_path / "quality.json")
+    quality = pass_gate("upscaler", arguments, tmp_path / "quality.json", None)
     assert quality == json.loads((tmp_path / "quality.json").read_text())
     assert (quality["passed"], quality["reference"], quality["images"]) == (True, False, 4)
     assert quality["psnr_db"] >= 45
@@ -372,5 +372,5 @@ def test_labels_by_an_engine_are_those_without(run: Run, backend: str) -> None:
     pd.testing.assert_frame_equal(predicted[["image", "class", "predicted"]], exact[["image", "class", "predicted"]])
     np.testing.assert_allclose(predicted[CLASSES], exact[CLASSES], atol=0.02)
     arguments = {"engine": str(path), **run.files, "classes": CLASSES, "inference": settings}
-    quality = pass_gate("classifier", arguments, path.with_name("quality.json"))
+    quality = pass_gate("classifier", arguments, path.with_name("quality.json"), None)
     assert (quality["passed"], quality["reference"], quality["changed_labels"]) == (True, False, 0)

@@ -16,8 +16,8 @@ import torch
 
 from small_networks import inference, rrdbnet, write_weights
 from wbcsr.classify import resnet
+from wbcsr.engines import compare, gate
 from wbcsr.engines import engine as engines
-from wbcsr.engines import gate
 from wbcsr.engines.backends import BACKENDS, get_backend
 from wbcsr.engines.profile import Profile
 from wbcsr.engines.pytorch import Eager, Inductor
@@ -201,7 +201,7 @@ def load_compiled(folder: Path, **changes: Any) -> engines.Engine:
 
 
 def test_a_compiled_engine_gives_eagers_pixels_in_a_fresh_process(compiled: Path) -> None:
-    quality = gate.pass_gate("upscaler", gate_arguments(compiled, "inductor"), compiled / "quality.json")
+    quality = gate.pass_gate("upscaler", gate_arguments(compiled, "inductor"), compiled / "quality.json", None)
     assert quality["passed"]
     assert quality["images"] == 3
     assert quality["max_difference"] <= 1
@@ -340,8 +340,8 @@ def gate_arguments(folder: Path, backend: str, precision: str = "fp32", **thresh
 def test_the_network_itself_in_fp32_needs_no_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, _ = upscaler.source(write_weights(tmp_path / "w.safetensors"))
     engines.build(source, tmp_path / "engine.json", workload(), inference(precision="fp32"))
-    monkeypatch.setattr(gate, "_in_fresh_process", None)
-    quality = gate.pass_gate("upscaler", gate_arguments(tmp_path, "auto"), tmp_path / "quality.json")
+    monkeypatch.setattr(gate.fresh, "run", None)
+    quality = gate.pass_gate("upscaler", gate_arguments(tmp_path, "auto"), tmp_path / "quality.json", None)
     assert (quality["passed"], quality["reference"]) == (True, True)
 
 
@@ -358,7 +358,11 @@ def rough(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Quicker than a fresh process, which other tests start."""
-    monkeypatch.setattr(gate, "_in_fresh_process", lambda check, arguments: gate.CHECKS[check](**arguments))
+
+    def run(step: str, arguments: dict[str, Any], log_file: str | None) -> dict[str, Any]:
+        return getattr(compare, step.split(":")[1])(**arguments)
+
+    monkeypatch.setattr(gate.fresh, "run", run)
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -375,12 +379,14 @@ def test_a_missed_threshold_fails_and_names_it(
     caplog.set_level(logging.INFO)
     arguments = gate_arguments(rough, "eager", "bf16", images=1, **thresholds)
     with pytest.raises(InputError, match=says):
-        gate.pass_gate("upscaler", arguments, tmp_path / "quality.json")
+        gate.pass_gate("upscaler", arguments, tmp_path / "quality.json", None)
     assert not (tmp_path / "quality.json").exists()
 
 
 def test_bf16_passes_the_default_thresholds(rough: Path, tmp_path: Path) -> None:
-    quality = gate.pass_gate("upscaler", gate_arguments(rough, "eager", "bf16", images=2), tmp_path / "quality.json")
+    quality = gate.pass_gate(
+        "upscaler", gate_arguments(rough, "eager", "bf16", images=2), tmp_path / "quality.json", None
+    )
     assert quality["images"] == 2
     assert 45 <= quality["psnr_db"] < 80
     assert 1 <= quality["max_difference"] <= 32
@@ -403,13 +409,20 @@ def test_a_broken_engine_fails_the_gate(
     monkeypatch.setattr(Eager, "load", lambda self, network, program, profile: output)
     arguments = gate_arguments(rough, "eager", "bf16", images=1)
     with pytest.raises(InputError, match=rf"engine\.json: gives .*{says}"):
-        gate.check_upscaler(**arguments)
+        compare.compare_upscaler(**arguments)
 
 
-def test_an_engine_that_no_fresh_process_can_use_fails(rough: Path, tmp_path: Path) -> None:
+def test_a_mistake_in_a_fresh_process_is_one_line_here(rough: Path, tmp_path: Path) -> None:
     arguments = gate_arguments(rough, "eager", "bf16") | {"weights": str(tmp_path / "gone.safetensors")}
-    with pytest.raises((InputError, RuntimeError), match=r"gone\."):
-        gate.pass_gate("upscaler", arguments, tmp_path / "quality.json")
+    with pytest.raises(InputError, match=r"gone\.json: is gone"):
+        gate.pass_gate("upscaler", arguments, tmp_path / "quality.json", None)
+    assert not (tmp_path / "quality.json").exists()
+
+
+def test_a_failure_in_a_fresh_process_is_logged_and_ends_the_job(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"wbcsr\.engines\.fresh:no_such_step ended with status 1"):
+        fresh.run("wbcsr.engines.fresh:no_such_step", {}, str(tmp_path / "log"))
+    assert "has no attribute 'no_such_step'" in (tmp_path / "log").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -445,7 +458,7 @@ def test_a_classifier_in_bf16_is_compared_by_its_labels(run: Path) -> None:
     arguments = classifier_arguments(run, gate={"changed_labels": 0.5, "labels": 7})
     source, _ = resnet.source(run / "model.safetensors")
     engines.build(source, run / "engine.json", workload(12, (32, 32)), arguments["inference"])
-    quality = gate.pass_gate("classifier", arguments, run / "quality.json")
+    quality = gate.pass_gate("classifier", arguments, run / "quality.json", None)
     assert quality["images"] == 7
     assert 0 <= quality["changed_labels"] <= 0.5
     assert 0 < quality["max_probability_difference"] < 0.5
@@ -459,7 +472,7 @@ def test_changed_labels_fail_the_gate(run: Path, monkeypatch: pytest.MonkeyPatch
     source, _ = resnet.source(run / "model.safetensors")
     engines.build(source, run / "engine.json", workload(12, (32, 32)), arguments["inference"])
     with pytest.raises(InputError, match=r"100\.0% of 12 labels are not those in fp32, above changed_labels 0\.01 "):
-        gate.pass_gate("classifier", arguments, run / "quality.json")
+        gate.pass_gate("classifier", arguments, run / "quality.json", None)
 
 
 def test_a_backend_that_cannot_run_says_why() -> None:

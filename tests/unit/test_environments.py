@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import sysconfig
 from importlib import metadata
 from pathlib import Path
 
@@ -117,7 +118,9 @@ def test_the_wheel_of_weights_is_the_pinned_one() -> None:
 
 
 def test_what_is_installed_is_what_is_pinned() -> None:
-    installed = {plain(item.metadata["Name"]): item.version for item in metadata.distributions()}
+    # Not all that can be imported: setuptools brings copies of packages and, once imported, shows them.
+    folder = sysconfig.get_path("purelib")
+    installed = {plain(item.metadata["Name"]): item.version for item in metadata.distributions(path=[folder])}
     listed = [*lines("workflow.txt"), *lines("tests.txt"), *lines("without-dependencies.txt")]
     assert {name: installed.get(plain(name)) for name in listed} == {name: PINS[plain(name)] for name in listed}
     differing = {name: version for name, version in installed.items() if PINS.get(name, version) != version}

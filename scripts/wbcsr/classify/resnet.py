@@ -6,10 +6,11 @@ import http.client
 import json
 import pickle
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +21,10 @@ from torchvision.models import ResNet, ResNet50_Weights
 from torchvision.models.resnet import Bottleneck
 
 from wbcsr.engines.capability import pick_precision
-from wbcsr.engines.engine import Engine, Source
+from wbcsr.engines.engine import Engine, Source, Workload
+from wbcsr.engines.engine import build as build_for
 from wbcsr.errors import InputError
-from wbcsr.files import write_bytes
+from wbcsr.files import read_csv, write_bytes
 from wbcsr.pixels import to_network
 
 ARCHITECTURE = "resnet50"
@@ -130,6 +132,13 @@ def source(path: Path) -> tuple[Source, Description]:
         "input_size": description.input_size,
     }
     return Source(network.eval(), architecture, path, 1, "compile_classifier", exact_on_cpu=True), description
+
+
+def build_engine(model: str, index: str, inference: Mapping[str, Any], engine: str) -> dict[str, Any]:
+    """Build the engine of the classifier in `model` for as many images as `index` names; see `build`."""
+    network, description = source(Path(model))
+    side, images = description.input_size, len(read_csv(index, ["image"]))
+    return build_for(network, Path(engine), Workload({(side, side): images}, ENGINE_BATCH), inference)
 
 
 def engine_logits(engine: Engine, batches: Iterable[Tensor]) -> Tensor:

@@ -166,11 +166,6 @@ def load(source: Source, path: Path, inference: Mapping[str, Any]) -> Engine:
     )
 
 
-def is_reference(description: Mapping[str, Any]) -> bool:
-    """Whether an engine is what the quality gate would compare it with: the network as it is, in fp32."""
-    return description["backend"] == "eager" and description["precision"] == "fp32" and description["device"] == "cpu"
-
-
 def _any_size(batch: int) -> Profile:
     return Profile.fixed(batch, 1, 1)
 

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 import torch
 
-from wbcsr.engines.engine import Engine, Source
+from wbcsr.engines.engine import Engine, Source, Workload, build
 from wbcsr.errors import InputError
+from wbcsr.files import read_csv
 from wbcsr.pixels import to_network, to_pixels
 from wbcsr.upscale.tiling import Tile, plan
 from wbcsr.weights import store
@@ -43,6 +44,13 @@ def batches(inference: Mapping[str, Any]) -> dict[str, int]:
     """Images at once by device, as the configuration's section `inference` says."""
     size = inference["batch_size"]
     return BATCH if size == "auto" else dict.fromkeys(BATCH, size)
+
+
+def build_engine(weights: str, images: str, inference: Mapping[str, Any], engine: str) -> dict[str, Any]:
+    """Build the engine of the network in `weights` for the sizes of images in `images` (images.csv); see `build`."""
+    sizes = read_csv(images, ["image", "width", "height"]).groupby(["height", "width"]).size()
+    workload = Workload({(int(height), int(width)): int(n) for (height, width), n in sizes.items()}, batches(inference))
+    return build(source(Path(weights))[0], Path(engine), workload, inference)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,65 @@
+"""Steps on the device, each in a process of its own.
+
+What a step held there is free when it ends, a GPU that serves one process at a time serves them all in turn, and an
+engine that is checked is one that a later job can load.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import wbcsr
+from wbcsr.errors import InputError
+from wbcsr.files import read_json, write_json
+from wbcsr.job import configure_logging
+
+log = logging.getLogger(__name__)
+
+
+def run(step: str, arguments: dict[str, Any], log_file: str | None = None) -> dict[str, Any]:
+    """Call the function `step` ("package.module:function") with `arguments` in a fresh process; gives its result.
+
+    Arguments and result are what JSON can hold. Its log goes to stderr and `log_file`.
+    InputError as the function; RuntimeError where the process failed for another reason, which the log then has.
+    """
+    library = str(Path(wbcsr.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [library, os.environ.get("PYTHONPATH")]))
+    with tempfile.TemporaryDirectory() as folder:
+        task, answer = Path(folder) / "task.json", Path(folder) / "answer.json"
+        write_json(task, {"step": step, "arguments": arguments, "log_file": log_file})
+        command = [sys.executable, "-m", "wbcsr.engines.fresh", str(task), str(answer)]
+        status = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
+        answered = read_json(answer) if answer.is_file() else {}
+    if "mistake" in answered:
+        raise InputError(answered["mistake"])
+    if "result" not in answered:
+        raise RuntimeError(f"{step} ended with status {status}; its log stands above")
+    return answered["result"]
+
+
+def main(task_file: str, answer_file: str) -> int:
+    """The fresh process: do what `task_file` says and write the result, or the user's mistake, to `answer_file`."""
+    task = read_json(task_file)
+    configure_logging(task["log_file"])
+    module, function = task["step"].split(":")
+    try:
+        result = getattr(importlib.import_module(module), function)(**task["arguments"])
+    except InputError as error:
+        write_json(answer_file, {"mistake": str(error)})
+        return 1
+    except Exception:
+        log.exception("%s failed", task["step"])
+        return 1
+    write_json(answer_file, {"result": result})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
