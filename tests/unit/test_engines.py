@@ -16,7 +16,7 @@ import torch
 
 from small_networks import inference, rrdbnet, write_weights
 from wbcsr.classify import resnet
-from wbcsr.engines import compare, gate
+from wbcsr.engines import compare, fresh, gate
 from wbcsr.engines import engine as engines
 from wbcsr.engines.backends import BACKENDS, get_backend
 from wbcsr.engines.profile import Profile
