@@ -1,6 +1,5 @@
 """Both networks of a run as a model repository for NVIDIA Triton Inference Server."""
 
-
 # Training variants whose images a network makes: only their classifiers take what the server's upscaler gives.
 SERVED = [training for training in TRAINING if enhanced_by(training)]
 SERVE = "results/serve/{split}/{training}/seed{seed}"

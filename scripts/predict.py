@@ -14,7 +14,6 @@ with job(snakemake) as facts:
         Path(snakemake.input.index),
         Path(snakemake.input.split),
         snakemake.params.classes,
-        snakemake.params.inference,
         Path(snakemake.output.predictions),
         snakemake.threads,
     )

@@ -12,14 +12,13 @@ with job(snakemake) as facts:
     from wbcsr.upscale.upscaler import SuperResolution, source
 
     torch.set_num_threads(snakemake.threads)
-    inference = snakemake.params.inference
     network, architecture = source(Path(snakemake.input.weights))
-    engine = load(network, Path(snakemake.input.engine), inference)
+    engine = load(network, Path(snakemake.input.engine))
     facts["upscaling"] = enlarge_shard(
         Path(snakemake.input.originals),
         Path(snakemake.output.manifest),
         int(snakemake.wildcards.shard),
         int(snakemake.wildcards.shards),
-        SuperResolution(engine, architecture, snakemake.params.scale, inference["tile"], inference["overlap"]),
+        SuperResolution(engine, architecture, snakemake.params.scale, snakemake.params.tile, snakemake.params.overlap),
         snakemake.threads,
     )

@@ -30,6 +30,9 @@ def complete(config: Config, schema_path: str | Path) -> Config:
     problem = best_match(Draft202012Validator(schema).iter_errors(completed), key=_unknown_keys_first)
     if problem is not None:
         raise InputError(f"configuration: {_explain(problem, schema)}")
+    for key, value in _leaves(completed):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"configuration: {key} must be a number, not {value}")
     _check_combinations(completed)
     return completed
 
@@ -72,6 +75,16 @@ def check_files(config: Config, made: set[str]) -> None:
             )
 
 
+def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that is no section or list, with the names of the keys that lead to it."""
+    if isinstance(value, (dict, list)):
+        inner = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, part in inner:
+            yield from _leaves(part, f"{place}.{key}" if place else str(key))
+    else:
+        yield place, value
+
+
 def _fill(config: Any, schema: dict[str, Any]) -> None:
     if not isinstance(config, dict):
         return
@@ -88,6 +101,8 @@ def _typed(value: Any, rules: dict[str, Any]) -> Any:
     if isinstance(value, list):
         return [_typed(inner, rules.get("items", {})) for inner in value]
     types = {kind for choice in [rules, *rules.get("anyOf", [])] for kind in _as_list(choice.get("type", []))}
+    if isinstance(value, float) and value.is_integer() and "integer" in types and "number" not in types:
+        return int(value)
     if isinstance(value, str) and types - {"string"}:
         try:
             parsed = yaml.safe_load(value)
@@ -145,9 +160,6 @@ def _check_combinations(config: Config) -> None:
     weights = config["weights"]
     if weights["source"] == "path" and not (weights["path"] and weights["sha256"]):
         raise InputError("configuration: weights.source is path, so weights.path and weights.sha256 must be given")
-    rate = config["train"]["learning_rate"]
-    if not math.isfinite(rate):
-        raise InputError(f"configuration: train.learning_rate must be a number, not {rate}")
     if config["dual"] and enhanced_variant(config) is None:
         raise InputError("configuration: dual needs a realesrgan variant in 'variants'; add one or set dual: false")
     partitions = config["dataset"]["partitions"]

@@ -55,7 +55,7 @@ class Study:
         return engines.build(self.source(), self.folder / "engine.json", workload, self.inference)
 
     def load(self) -> engines.Engine:
-        return engines.load(self.source(), self.folder / "engine.json", self.inference)
+        return engines.load(self.source(), self.folder / "engine.json")
 
     def exact(self) -> torch.nn.Module:
         """The network in fp32 on the GPU, whose convolutions do not use TF32."""
@@ -178,7 +178,7 @@ def test_an_engine_of_another_machine_is_refused(fixed: Study, tmp_path: Path, p
     description["fingerprint"][part] = "another"
     (tmp_path / "engine.json").write_text(json.dumps(description))
     with pytest.raises(InputError, match=f"built for another {part} ") as refused:
-        engines.load(fixed.source(), tmp_path / "engine.json", fixed.inference)
+        engines.load(fixed.source(), tmp_path / "engine.json")
     assert f"{part} another, here {here}" in str(refused.value)
     assert "snakemake --forcerun compile_upscaler" in str(refused.value)
 
@@ -329,7 +329,7 @@ class Run:
     def predict(self, engine: Path, settings: dict[str, Any]) -> pd.DataFrame:
         files = [Path(path) for path in self.files.values()]
         output = engine.with_name("predictions.csv")
-        predict(files[0], engine, *files[1:], CLASSES, settings, output, 2)
+        predict(files[0], engine, *files[1:], CLASSES, output, 2)
         return pd.read_csv(output)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,25 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, change: dict[str, Any
     check_files(complete({}, SCHEMA), made)
     with pytest.raises(InputError, match=f"{key}: .* is not there; put it there or correct the key"):
         check_files(complete(change, SCHEMA), made)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"inference": {"gate": {"psnr_db": math.nan}}},
+        {"inference": {"gate": {"changed_labels": math.nan}}},
+        {"train": {"warmup": math.nan}},
+        {"benchmark": {"seconds": math.nan}},
+    ],
+)
+def test_a_number_that_is_none_is_refused(config: dict) -> None:
+    """A threshold that is not a number would let everything pass."""
+    with pytest.raises(InputError, match="must be a number, not nan"):
+        complete(config, SCHEMA)
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    completed = complete({"inference": {"batch_size": 8.0, "tile": 256.0}}, SCHEMA)
+    sizes = completed["inference"]["batch_size"], completed["inference"]["tile"]
+    assert sizes == (8, 256)
+    assert {type(size) for size in sizes} == {int}

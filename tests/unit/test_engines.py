@@ -52,8 +52,8 @@ def make(weights: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def load(weights: Path, tmp_path: Path) -> Callable[..., engines.Engine]:
-    def read(**changes: Any) -> engines.Engine:
-        return engines.load(upscaler.source(weights)[0], tmp_path / "engine.json", inference(**changes))
+    def read() -> engines.Engine:
+        return engines.load(upscaler.source(weights)[0], tmp_path / "engine.json")
 
     return read
 
@@ -102,7 +102,7 @@ def test_auto_takes_eager_where_compiling_gains_nothing(make: Any, load: Any, pr
     description = make(precision=precision)
     assert description["backend"] == "eager"
     assert says in description["reason"]
-    assert load(precision=precision).profile is None
+    assert load().profile is None
 
 
 @without_gpu
@@ -142,6 +142,34 @@ def test_what_cannot_run_is_one_line(make: Any, tmp_path: Path, changes: dict, s
     assert not (tmp_path / "engine.json").exists()
 
 
+@without_gpu
+def test_auto_goes_on_without_a_compiler_that_fails(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("CUDA_HOME environment variable is not set")
+
+    monkeypatch.setattr(Inductor, "compile", fail)
+    monkeypatch.setattr(engines, "_seconds", lambda run, example: 5.0)
+    description = make(10_000, precision="bf16")
+    assert (description["backend"], description["program_sha256"]) == ("eager", None)
+    assert description["reason"] == "inductor failed: CUDA_HOME environment variable is not set"
+    assert "auto takes eager" in caplog.text
+
+
+def test_inductor_on_a_gpu_says_that_it_needs_the_toolkit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wbcsr.engines.pytorch._cuda_home", lambda: None)
+    assert "CUDA_HOME" in str(Inductor().unavailable(torch.device("cuda")))
+    assert Inductor().unavailable(torch.device("cpu")) is None
+
+
+def test_a_batch_is_no_larger_than_there_are_images_of_a_size(tmp_path: Path) -> None:
+    source = upscaler.source(write_weights(tmp_path / "w.safetensors"))[0]
+    sizes = engines.Workload({(24, 32): 3, (25, 32): 2}, {"cpu": 8, "cuda": 8})
+    description = engines.build(source, tmp_path / "engine.json", sizes, inference(backend="eager", precision="fp32"))
+    assert (description["batch_size"], description["batch_size_wanted"]) == (3, 8)
+
+
 def test_a_batch_too_large_to_build_for_is_halved(
     make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -159,7 +187,7 @@ def test_a_batch_too_large_to_build_for_is_halved(
     monkeypatch.setattr(Inductor, "compile", compile_)
     source = upscaler.source(write_weights(tmp_path / "w.safetensors"))[0]
     path = tmp_path / "engine.json"
-    eight = engines.Workload({(24, 32): 4}, {"cpu": 8, "cuda": 8})
+    eight = engines.Workload({(24, 32): 40}, {"cpu": 8, "cuda": 8})
     description = engines.build(source, path, eight, inference(backend="inductor", precision="fp32"))
     assert batches == [8, 4, 2]
     assert (description["batch_size"], description["batch_size_wanted"]) == (2, 8)
@@ -193,11 +221,8 @@ def write_cells(folder: Path, size: tuple[int, int]) -> Path:
     return folder / "manifest.csv"
 
 
-def load_compiled(folder: Path, **changes: Any) -> engines.Engine:
-    source, _ = upscaler.source(folder / "w.safetensors")
-    return engines.load(
-        source, folder / "engine.json", inference(**{"backend": "inductor", "precision": "fp32", **changes})
-    )
+def load_compiled(folder: Path) -> engines.Engine:
+    return engines.load(upscaler.source(folder / "w.safetensors")[0], folder / "engine.json")
 
 
 def test_a_compiled_engine_gives_eagers_pixels_in_a_fresh_process(compiled: Path) -> None:
@@ -219,9 +244,7 @@ def test_a_compiled_engine_of_elsewhere_is_refused(
     compiled: Path, function: str, answer: Any, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"wbcsr.engines.engine.{function}", lambda *_: answer)
-    with pytest.raises(
-        InputError, match=rf"another .*{part}.*; build it again .*--forcerun compile_upscaler -- .*engine"
-    ):
+    with pytest.raises(InputError, match=rf"another .*{part}.*; delete it .*--forcerun compile_upscaler -- .*engine"):
         load_compiled(compiled)
 
 
@@ -229,6 +252,12 @@ def test_a_compiled_engine_of_other_settings_is_refused(compiled: Path, monkeypa
     monkeypatch.setattr(Inductor, "settings", lambda *_: {"freezing": False})
     with pytest.raises(InputError, match="another settings"):
         load_compiled(compiled)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 24, 24), (2, 3, 24, 32), (1, 3, 24, 40), (1, 1, 24, 32)])
+def test_a_compiled_engine_refuses_a_batch_of_another_shape(compiled: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="the engine takes 1 of 24x32 and not"):
+        load_compiled(compiled).run(torch.zeros(shape))
 
 
 def test_a_damaged_program_is_refused(compiled: Path) -> None:
@@ -254,6 +283,34 @@ def test_every_part_of_the_fingerprint_is_compared(make: Any, load: Any, tmp_pat
     content["fingerprint"][part] = "something else"
     (tmp_path / "engine.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=rf"built for another {part} \({part} something else, here "):
+        load()
+
+
+@pytest.mark.parametrize("part", ["weights", "architecture", "precision", "device"])
+def test_a_fingerprint_that_lacks_a_part_is_refused(make: Any, load: Any, tmp_path: Path, part: str) -> None:
+    make()
+    content = json.loads((tmp_path / "engine.json").read_text())
+    del content["fingerprint"][part]
+    (tmp_path / "engine.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"another {part} \({part} none, here "):
+        load()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backend": "magic"},
+        {"precision": "fp8"},
+        {"fingerprint": None},
+        {"profile": {"batch": 1}},
+        {"batch_size": None},
+    ],
+)
+def test_a_damaged_description_is_named(make: Any, load: Any, tmp_path: Path, change: dict) -> None:
+    make()
+    content = json.loads((tmp_path / "engine.json").read_text())
+    (tmp_path / "engine.json").write_text(json.dumps(content | change))
+    with pytest.raises(InputError, match=r"engine\.json: is damaged .*; delete it and run again"):
         load()
 
 
@@ -462,6 +519,46 @@ def test_a_classifier_in_bf16_is_compared_by_its_labels(run: Path) -> None:
     assert quality["images"] == 7
     assert 0 <= quality["changed_labels"] <= 0.5
     assert 0 < quality["max_probability_difference"] < 0.5
+
+
+@without_gpu
+def test_a_classifiers_engine_is_never_for_tiles(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiler is a stand-in; an image in tiles has a class for each of them."""
+    profiles = []
+
+    def compile_(self: Inductor, network: Any, profile: Profile, program: Path, settings: dict) -> None:
+        profiles.append(str(profile))
+        program.write_bytes(b"x")
+
+    monkeypatch.setattr(Inductor, "compile", compile_)
+    monkeypatch.setattr(Inductor, "load", Eager.load)
+    source, _ = resnet.source(run / "model.safetensors")
+    settings = inference(backend="inductor", precision="fp32", tile=64, overlap=8)
+    engines.build(source, tmp_path / "engine.json", workload(12, (96, 96)), settings)
+    assert profiles == ["1 of 96x96"]
+
+
+def test_a_batch_of_the_classifier_that_does_not_fit_is_halved(caplog: pytest.LogCaptureFixture) -> None:
+    """The device's refusal is a stand-in: it holds two images at most."""
+    sizes = []
+
+    def network(batch: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return batch.mean(dim=(2, 3))
+
+    given: dict[str, Any] = {"backend": "eager", "precision": "fp32", "profile": None, "identity": "test"}
+    engine = engines.Engine(
+        run=network, batch=8, device=torch.device("cpu"), dtype=torch.float32,
+        memory_format=torch.contiguous_format, **given,
+    )  # fmt: skip
+    pixels = torch.randint(0, 256, (9, 4, 4, 3), dtype=torch.uint8)
+    logits = resnet.engine_logits(engine, pixels.split(8))
+    assert sizes == [8, 4, 2, 2, 2, 2, 1]
+    assert "going on with 2 images" in caplog.text
+    wanted = ((pixels.permute(0, 3, 1, 2) - resnet.MEAN.view(1, 3, 1, 1)) / resnet.STD.view(1, 3, 1, 1)).mean((2, 3))
+    torch.testing.assert_close(logits, wanted)
 
 
 @pytest.mark.usefixtures("in_this_process")

@@ -29,7 +29,7 @@ class Case:
 
     def predict(self, output: str, array: str = "a.npy", classes: list[str] = CLASSES) -> PredictSummary:
         files = [self.folder / name for name in ("model.safetensors", "engine.json", array, "a.csv", "split.csv")]
-        return predict(*files, classes, inference(precision="fp32"), self.folder / output, 1)
+        return predict(*files, classes, self.folder / output, 1)
 
 
 @pytest.fixture(scope="module")

@@ -315,7 +315,7 @@ def _engine_path(bench: Bench, network: Network, inference: Mapping[str, Any]) -
 
 
 def _load(bench: Bench, network: Network, inference: Mapping[str, Any]) -> Engine:
-    return load(network.read(), _engine_path(bench, network, inference), inference)
+    return load(network.read(), _engine_path(bench, network, inference))
 
 
 def _first_images(bench: Bench, engine: Engine) -> torch.Tensor:

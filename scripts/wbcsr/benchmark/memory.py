@@ -8,8 +8,9 @@ import torch
 
 
 class PeakMemory:
-    """Peak of a GPU's memory from `restart` on: what PyTorch allocated, and what was taken beside it since the start.
+    """Peak of a GPU's memory from `restart` on: what PyTorch reserved, and what was taken beside it since the start.
 
+    What CUDA graphs hold is reserved by PyTorch, and not among what it calls allocated.
     PyTorch counts its own memory alone. TensorRT and the libraries take theirs from the driver and keep it, which
     shows in the memory that is free; so does what other processes take meanwhile, which should be none.
     """
@@ -24,6 +25,7 @@ class PeakMemory:
     def restart(self) -> None:
         """Forget the peak so far."""
         if self._device.type == "cuda":
+            torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self._device)
 
     def mib(self) -> float | None:
@@ -32,7 +34,7 @@ class PeakMemory:
             return None
         torch.cuda.synchronize(self._device)
         beside = max(0, self._beside_pytorch() - self._beside)
-        return (torch.cuda.max_memory_allocated(self._device) + beside) / 2**20
+        return (torch.cuda.max_memory_reserved(self._device) + beside) / 2**20
 
     def _beside_pytorch(self) -> int:
         free, total = torch.cuda.mem_get_info(self._device)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,17 +39,15 @@ def predict(
     index: Path,
     split: Path,
     classes: Sequence[str],
-    inference: Mapping[str, Any],
     output: Path,
     threads: int,
 ) -> PredictSummary:
     """Classify the validation and test images of a packed variant.
 
     `output` gets a row for each, in the order of `index`: image, class, predicted, and a column of each class's name
-    with its probability (softmax of the logits; a row's sum is 1). `engine_path` is the engine of that model and
-    `inference` the configuration's section. InputError where the model knows other classes than `classes` or takes
-    images of another size, the engine was built for something else, or the inputs do not fit each other (see
-    `select`).
+    with its probability (softmax of the logits; a row's sum is 1). `engine_path` is the engine of that model.
+    InputError where the model knows other classes than `classes` or takes images of another size, the engine was built
+    for something else, or the inputs do not fit each other (see `select`).
     """
     torch.set_num_threads(threads)
     source, description = resnet.source(model_path)
@@ -62,7 +59,7 @@ def predict(
             f"{array}: holds images of {side} pixels, but {model_path} takes {description.input_size}; "
             "run the rule train_classifier again"
         )
-    engine = load(source, engine_path, inference)
+    engine = load(source, engine_path)
     started = time.perf_counter()
     batches = (torch.from_numpy(pixels) for pixels, _ in images.batches(np.arange(len(images)), engine.batch))
     # float64 lets the probabilities of a row add up to 1 in all the digits that are written.

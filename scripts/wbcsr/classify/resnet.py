@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import pickle
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,8 @@ from wbcsr.engines.engine import build as build_for
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, write_bytes
 from wbcsr.pixels import to_network
+
+log = logging.getLogger(__name__)
 
 ARCHITECTURE = "resnet50"
 # ImageNet's mean and standard deviation by channel, as torchvision's weights expect them, for values 0 to 255.
@@ -131,7 +134,9 @@ def source(path: Path) -> tuple[Source, Description]:
         "classes": len(description.classes),
         "input_size": description.input_size,
     }
-    return Source(network.eval(), architecture, path, 1, "compile_classifier", exact_on_cpu=True), description
+    return Source(
+        network.eval(), architecture, path, 1, "compile_classifier", tiled=False, exact_on_cpu=True
+    ), description
 
 
 def build_engine(model: str, index: str, inference: Mapping[str, Any], engine: str) -> dict[str, Any]:
@@ -144,21 +149,43 @@ def build_engine(model: str, index: str, inference: Mapping[str, Any], engine: s
 def engine_logits(engine: Engine, batches: Iterable[Tensor]) -> Tensor:
     """Logits of all images of `batches`, each (n, side, side, 3) uint8 on the CPU; (images, classes) float32 there.
 
-    A short batch is filled up where the engine takes whole ones only. Nothing waits for a GPU before the last batch.
+    A short batch is filled up where the engine takes whole ones only; where it takes any, one that the memory does not
+    hold is halved, which is logged. Nothing waits for a GPU before the last batch. InputError where there is not the
+    memory for one image, or for a whole batch.
     """
     parts: list[Tensor] = []
+    largest = engine.batch
     with torch.inference_mode():
-        for pixels in batches:
-            size = (pixels.shape[1], pixels.shape[2])
-            uploaded = to_device(pixels, engine.device)
-            batch = to_network(uploaded, size, *NORMALISATION, engine.dtype, engine.memory_format)
-            if engine.profile and len(batch) < engine.batch:
-                short = batch
-                batch = short.new_zeros((engine.batch, *short.shape[1:])).to(memory_format=engine.memory_format)
-                batch[: len(short)] = short
-            # A copy: the engine may overwrite its output at the next call.
-            parts.append(engine.run(batch)[: len(pixels)].to(torch.float32, copy=True))
+        for batch in batches:
+            start = 0
+            while start < len(batch):
+                pixels = batch[start : start + largest]
+                try:
+                    parts.append(_logits(engine, pixels))
+                    start += len(pixels)
+                    continue
+                except torch.OutOfMemoryError as error:
+                    if engine.profile or len(pixels) == 1:
+                        raise InputError(
+                            f"{engine.device}: has not the memory for {len(pixels)} images at once; leave the GPU to "
+                            "this job alone"
+                        ) from error
+                largest = len(pixels) // 2
+                log.warning("out of memory; going on with %d images at once", largest)
     return torch.cat(parts).cpu()
+
+
+def _logits(engine: Engine, pixels: Tensor) -> Tensor:
+    """Logits of (n, side, side, 3) uint8 on the CPU, (n, classes) float32 on the engine's device."""
+    size = (pixels.shape[1], pixels.shape[2])
+    uploaded = to_device(pixels, engine.device)
+    batch = to_network(uploaded, size, *NORMALISATION, engine.dtype, engine.memory_format)
+    if engine.profile and len(batch) < engine.batch:
+        short = batch
+        batch = short.new_zeros((engine.batch, *short.shape[1:])).to(memory_format=engine.memory_format)
+        batch[: len(short)] = short
+    # A copy: the engine may overwrite its output at the next call.
+    return engine.run(batch)[: len(pixels)].to(torch.float32, copy=True)
 
 
 def fetch_imagenet(path: Path) -> None:

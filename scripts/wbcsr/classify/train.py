@@ -104,6 +104,9 @@ def train(job: TrainJob, ranks: Ranks | None = None) -> TrainSummary:
         select(job.arrays, job.indexes, job.split, job.classes, {subset}) for subset in ("train", "validation")
     )
     precision = resnet.choose_precision(settings["precision"], device)
+    if settings["precision"] == "fp32":
+        # Who asks for it by name shall not get the ten bits of TF32.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     compiled = choose_compile(settings["compile"], ranks)
     model = resnet.build(len(job.classes), job.seed, job.init).to(device=device, memory_format=torch.channels_last)
     parameters = sum(parameter.numel() for parameter in model.parameters())

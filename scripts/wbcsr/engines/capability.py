@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
+
 import torch
 
 from wbcsr.errors import InputError
+
+log = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device() -> torch.device:
     """The first CUDA device where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if Path("/proc/driver/nvidia/version").exists():
+        log.warning("this machine has an NVIDIA driver, but PyTorch can use no GPU: everything runs on the CPU")
+    return torch.device("cpu")
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -32,7 +32,7 @@ def compare_upscaler(engine: str, weights: str, manifests: list[str], inference:
     255). InputError where the engine's output is not finite, or black where the network's is not.
     """
     source, _ = upscaler.source(Path(weights))
-    ready = load(source, Path(engine), inference)
+    ready = load(source, Path(engine))
     cells = _cells(
         [Path(path) for path in manifests],
         inference["gate"]["images"],
@@ -68,7 +68,7 @@ def compare_classifier(
     InputError where the engine's output is not finite.
     """
     source, _ = resnet.source(Path(model))
-    ready = load(source, Path(engine), inference)
+    ready = load(source, Path(engine))
     images = select([Path(array)], [Path(index)], Path(split), classes, {"validation"})
     chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), inference["gate"]["labels"])).astype(int))
     pixels = torch.from_numpy(images.gather(chosen)[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -34,7 +35,8 @@ class Source:
     """A network to make ready: in fp32, in evaluation mode, on the CPU; it takes (batch, 3, height, width).
 
     `architecture` describes it, `weights` is the file that it came from, `multiple` divides every height and width of
-    its input, and `rule` is the rule that builds its engine. `auto` leaves it in fp32 on a CPU if `exact_on_cpu`.
+    its input, and `rule` is the rule that builds its engine. `tiled` says whether it may be given an image in tiles.
+    `auto` leaves it in fp32 on a CPU if `exact_on_cpu`.
     """
 
     network: nn.Module
@@ -42,6 +44,7 @@ class Source:
     weights: Path
     multiple: int
     rule: str
+    tiled: bool
     exact_on_cpu: bool
 
 
@@ -84,15 +87,16 @@ def build(source: Source, path: Path, workload: Workload, inference: Mapping[str
     if inference["backend"] != "auto":
         get_backend(inference["backend"], device)
     precision = inference_precision(inference["precision"], device, source.exact_on_cpu)
-    wanted = batch = workload.batch[device.type]
+    # A batch is of one size, so no more can go together than there are of the most common.
+    wanted = workload.batch[device.type]
+    batch = min(wanted, max(workload.images.values()))
     program = path.with_name("program.pt2")
     while True:
-        profile = Profile.covering(
-            batch, workload.images, source.multiple, inference["tile"], inference["shapes"] == "static"
-        )
+        tile, fix = inference["tile"] if source.tiled else None, inference["shapes"] == "static"
+        profile = Profile.covering(batch, workload.images, source.multiple, tile, fix)
         program.unlink(missing_ok=True)
         try:
-            choice = _choose(source, profile, program, sum(workload.images.values()), inference, precision, device)
+            choice = _choose(source, profile, program, workload, inference, precision, device)
             break
         except torch.OutOfMemoryError as error:
             if batch == 1:
@@ -100,9 +104,10 @@ def build(source: Source, path: Path, workload: Workload, inference: Mapping[str
                     f"{path}: {device} has not the memory for one image ({_first_line(error)}); "
                     "lower inference.tile, raise inference.workspace_gib if it is set, or take a larger GPU"
                 ) from error
-            batch //= 2
-            log.warning("out of memory with %d images at once; going on with %d", batch * 2, batch)
-            torch.cuda.empty_cache()
+        # Here and not above, where the error still holds on to what was allocated.
+        batch //= 2
+        log.warning("out of memory with %d images at once; going on with %d", batch * 2, batch)
+        _free_memory(device)
     backend = BACKENDS[choice["backend"]]
     description = {
         "precision": precision,
@@ -111,6 +116,7 @@ def build(source: Source, path: Path, workload: Workload, inference: Mapping[str
         "batch_size_wanted": wanted,
         "profile": asdict(profile) if backend.compiles else None,
         "architecture": source.architecture,
+        "inference": dict(inference),
         "fingerprint": _fingerprint(source, backend, precision, profile, inference, device),
         "program_sha256": sha256(program) if backend.compiles else None,
         "machine": _text(_machine(device)),
@@ -122,7 +128,7 @@ def build(source: Source, path: Path, workload: Workload, inference: Mapping[str
     return description
 
 
-def load(source: Source, path: Path, inference: Mapping[str, Any]) -> Engine:
+def load(source: Source, path: Path) -> Engine:
     """The engine that `build` wrote.
 
     InputError where weights, program, settings or machine are not the ones it was built for; it names what differs
@@ -133,28 +139,32 @@ def load(source: Source, path: Path, inference: Mapping[str, Any]) -> Engine:
     if missing:
         raise InputError(f"{path}: lacks {', '.join(missing)}; delete it and run again")
     device = pick_device()
-    backend = BACKENDS[description["backend"]]
-    precision = description["precision"]
-    batch, profile = description["batch_size"], None
-    if description["profile"]:
-        profile = Profile.from_json(description["profile"])
+    try:
+        backend, precision = BACKENDS[description["backend"]], description["precision"]
+        batch = int(description["batch_size"])
+        profile = Profile.from_json(description["profile"]) if description["profile"] else None
+        built = {**description["fingerprint"], "program": description["program_sha256"] or "none"}
+        DTYPES[precision]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: is damaged ({error!r}); delete it and run again") from error
     program = path.with_name("program.pt2")
-    found = _fingerprint(source, backend, precision, profile, inference, device)
+    found = _fingerprint(source, backend, precision, profile, description["inference"], device)
     found["program"] = sha256(program) if backend.compiles and program.is_file() else "none"
-    built = {**description["fingerprint"], "program": description["program_sha256"] or "none"}
-    differing = [part for part in built if built[part] != found.get(part)]
+    differing = [part for part in {**built, **found} if built.get(part, "none") != found.get(part, "none")]
     if differing:
-        listed = "; ".join(f"{part} {built[part]}, here {found.get(part, 'none')}" for part in differing)
+        listed = "; ".join(f"{part} {built.get(part, 'none')}, here {found.get(part, 'none')}" for part in differing)
         raise InputError(
-            f"{path}: built for another {', '.join(differing)} ({listed}); build it again on this kind of machine: "
-            f"snakemake --forcerun {source.rule} -- {path}"
+            f"{path}: built for another {', '.join(differing)} ({listed}); delete it and run again on this kind of "
+            f"machine, or build it by: snakemake --forcerun {source.rule} -- {path} (with the --directory and "
+            "--configfile of the run)"
         )
     get_backend(backend.name, device)
     if precision == "bf16" and not has_fast_bf16(device):
         log.warning("bf16 is emulated on this processor, which is several times slower than fp32")
-    parts = [backend.name, precision, device.type, batch, profile, built["weights"]]
+    parts = [backend.name, precision, device.type, batch, profile, built["weights"], built["program"]]
+    run = backend.load(_prepare(source.network, backend, device, precision), program, profile or _any_size(batch))
     return Engine(
-        run=backend.load(_prepare(source.network, backend, device, precision), program, profile or _any_size(batch)),
+        run=_guarded(run, profile) if profile else run,
         backend=backend.name,
         precision=precision,
         batch=batch,
@@ -164,6 +174,22 @@ def load(source: Source, path: Path, inference: Mapping[str, Any]) -> Engine:
         memory_format=backend.memory_format(device, DTYPES[precision]),
         identity=" ".join(map(str, parts)),
     )
+
+
+def _guarded(run: Program, profile: Profile) -> Program:
+    """`run` behind a look at the batch: a compiled program takes any, and reads beyond one that is too small."""
+
+    def guarded(batch: torch.Tensor) -> torch.Tensor:
+        profile.require(batch)
+        return run(batch)
+
+    return guarded
+
+
+def _free_memory(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _any_size(batch: int) -> Profile:
@@ -189,8 +215,15 @@ def _fingerprint(
         parts["shapes"] = str(profile)
         parts["settings"] = _text(backend.settings(inference, device, DTYPES[precision]))
         parts |= _machine(device)
-        parts |= {package: metadata.version(package) for package in backend.packages}
+        parts |= {package: _version(package) for package in backend.packages}
     return parts
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _machine(device: torch.device) -> dict[str, str]:
@@ -221,7 +254,7 @@ def _choose(
     source: Source,
     profile: Profile,
     program: Path,
-    images: int,
+    workload: Workload,
     inference: Mapping[str, Any],
     precision: str,
     device: torch.device,
@@ -238,11 +271,14 @@ def _choose(
     if device.type == "cpu" and precision == "fp32":
         # Measured with x4plus at 160×120 on two cores with AVX2: eager 4.7 s, compiled 4.6 to 5.1 s.
         reason = "in fp32 a CPU spends its time in convolutions, which compiling leaves as they are"
+        if source.exact_on_cpu:
+            reason = "on a CPU it is the network itself: quick enough, and its labels are what is compared"
         return {"backend": "eager", "reason": reason}
     eager = BACKENDS["eager"]
     network = _prepare(source.network, eager, device, precision)
     example = example_for(network, profile, eager)
-    batches = -(-images // profile.batch)
+    images = sum(workload.images.values())
+    batches = sum(-(-count // profile.batch) for count in workload.images.values())
     _seconds(network, example)  # the first call chooses algorithms and allocates
     eager_seconds = _seconds(network, example)
     minutes = eager_seconds * batches / 60
@@ -261,7 +297,15 @@ def _choose(
         measured["not_taken"] = unavailable["tensorrt"]
     backend = BACKENDS[name]
     network = _prepare(source.network, backend, device, precision)
-    measured |= _compile(backend, network, profile, program, inference)
+    _free_memory(device)
+    try:
+        measured |= _compile(backend, network, profile, program, inference)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever a compiler lacks here, auto goes on without it, and says so
+        log.exception("%s cannot build this engine; auto takes eager", name)
+        program.unlink(missing_ok=True)
+        return {"backend": "eager", "reason": f"{name} failed: {_first_line(error)}", "measured": measured}
     # Measured again, close to the other, so that a machine that drifts treats both alike.
     network = _prepare(source.network, eager, device, precision)
     _seconds(network, example)

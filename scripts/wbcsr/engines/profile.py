@@ -30,8 +30,8 @@ class Profile:
         return cls(batch, (height, width), (height, width), (height, width))
 
     @classmethod
-    def covering(cls, batch: int, images: Mapping[Size, int], multiple: int, tile: int, fix: bool) -> Profile:
-        """The profile for images of these sizes (and how many there are of each), larger ones cut into tiles.
+    def covering(cls, batch: int, images: Mapping[Size, int], multiple: int, tile: int | None, fix: bool) -> Profile:
+        """The profile for images of these sizes (and how many there are of each), larger ones cut into tiles of `tile`.
 
         Fixed to the most common size where `fix` is set or there is but one.
         """
@@ -55,6 +55,14 @@ class Profile:
     def is_fixed(self) -> bool:
         return self.least == self.most
 
+    def require(self, batch: torch.Tensor) -> None:
+        """ValueError where a batch is none that the engine takes; compiled programs do not look."""
+        count, channels, height, width = batch.shape
+        sides = zip((height, width), self.least, self.most, strict=True)
+        inside = all(least <= side <= most and side % self.multiple == 0 for side, least, most in sides)
+        if (count, channels) != (self.batch, 3) or not inside:
+            raise ValueError(f"the engine takes {self} and not {tuple(batch.shape)}")
+
     def example(self, dtype: torch.dtype, device: torch.device, memory_format: torch.memory_format) -> torch.Tensor:
         """Random values 0 to 1 of the best size; the same at each call."""
         batch = torch.rand((self.batch, 3, *self.best), generator=torch.Generator().manual_seed(0))
@@ -77,6 +85,7 @@ class Profile:
         return f"{self.batch} of " + ", ".join(f"{height}x{width}" for height, width in sizes)
 
 
-def _side(pixels: int, multiple: int, tile: int) -> int:
+def _side(pixels: int, multiple: int, tile: int | None) -> int:
     # At least twice the multiple: torch.export takes a 1 for a constant, and would refuse a range that begins there.
-    return min(max(2, -(-pixels // multiple)) * multiple, tile - tile % multiple)
+    side = max(2, -(-pixels // multiple)) * multiple
+    return side if tile is None else min(side, tile - tile % multiple)

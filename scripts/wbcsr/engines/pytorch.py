@@ -53,6 +53,8 @@ class Inductor(Eager):
     def unavailable(self, device: torch.device) -> str | None:
         if not (shutil.which("g++") or shutil.which("clang++")):
             return "inductor needs a C++ compiler on the PATH (Debian: g++)"
+        if device.type == "cuda" and _cuda_home() is None:
+            return "inductor needs the CUDA toolkit to build for a GPU; install it and set CUDA_HOME"
         return None
 
     def settings(self, inference: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
@@ -86,6 +88,13 @@ class Inductor(Eager):
                 raise torch.OutOfMemoryError(f"inductor needs more to run {profile}") from error
 
         return CudaGraph(run, example) if recorded else run
+
+
+def _cuda_home() -> str | None:
+    """Where PyTorch finds the CUDA toolkit."""
+    from torch.utils import cpp_extension
+
+    return cpp_extension.CUDA_HOME
 
 
 def _refused_allocations(device: torch.device) -> int:

@@ -160,7 +160,7 @@ def _prepare(
 ) -> Model:
     """The network of `source` in the precision and on the device of its engine, and in fp32."""
     in_fp32 = copy.deepcopy(source.network)
-    engine = load(source, engine_path, inference)
+    engine = load(source, engine_path)
     network, exact = (
         wrap(part, dtype).to(engine.device).eval().requires_grad_(False)
         for part, dtype in ((source.network, engine.dtype), (in_fp32, torch.float32))

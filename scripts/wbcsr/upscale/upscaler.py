@@ -37,7 +37,7 @@ def source(weights: Path) -> tuple[Source, Architecture]:
     """
     network, architecture = store.load(weights)
     described = asdict(architecture)
-    return Source(network, described, weights, architecture.multiple, "compile_upscaler", False), architecture
+    return Source(network, described, weights, architecture.multiple, "compile_upscaler", True, False), architecture
 
 
 def batches(inference: Mapping[str, Any]) -> dict[str, int]:
