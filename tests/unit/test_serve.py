@@ -76,7 +76,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     write_json(paths["weights"].with_suffix(".json"), {"sha256": sha256(paths["weights"])})
     state = resnet.build(len(CLASSES), 0, None).state_dict()
     resnet.save(state, resnet.Description(CLASSES, SIDE), paths["model"])
-    workload = Workload({SIZE: 2, (32, 40): 1}, {"cpu": 3})
+    workload = Workload({SIZE: 20, (32, 40): 1}, {"cpu": 3})
     engine.build(upscaler.source(paths["weights"])[0], paths["upscaler_engine"], workload, settings)
     side = Workload({(SIDE, SIDE): 3}, resnet.ENGINE_BATCH)
     engine.build(resnet.source(paths["model"])[0], paths["classifier_engine"], side, settings)
@@ -131,9 +131,7 @@ def test_a_configuration_describes_its_program(served: Path, model: str, count: 
 def test_the_upscaler_gives_the_pixels_of_the_workflow(served: Path, made: Made) -> None:
     paths, cells = made.arguments(), images(3, SIZE)
     source, architecture = upscaler.source(paths["weights"])
-    enlarge = upscaler.SuperResolution(
-        engine.load(source, paths["upscaler_engine"], inference()), architecture, 4, 512, 48
-    )
+    enlarge = upscaler.SuperResolution(engine.load(source, paths["upscaler_engine"]), architecture, 4, 512, 48)
     expected = np.stack(enlarge(list(cells.numpy()))).astype(int)
     assert expected.std() > 10
     assert abs(package(served, UPSCALER)(cells).numpy() - expected).max() <= 1
@@ -141,7 +139,7 @@ def test_the_upscaler_gives_the_pixels_of_the_workflow(served: Path, made: Made)
 
 def test_the_classifier_gives_the_probabilities_of_the_workflow(served: Path, made: Made) -> None:
     paths, cells = made.arguments(), images(3, ENLARGED)
-    ready = engine.load(resnet.source(paths["model"])[0], paths["classifier_engine"], inference())
+    ready = engine.load(resnet.source(paths["model"])[0], paths["classifier_engine"])
     expected = resnet.engine_logits(ready, [pixels.to_square(cells, SIDE)]).softmax(1)
     torch.testing.assert_close(package(served, CLASSIFIER)(cells), expected, rtol=1e-4, atol=1e-5)
 

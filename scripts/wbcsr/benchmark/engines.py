@@ -158,7 +158,7 @@ def _measure_all(
                 description = build(
                     network.read(),
                     _engine_path(bench, network, inference),
-                    Workload({network.shape: 1}, network.batch),
+                    Workload({network.shape: max(network.batch.values())}, network.batch),
                     inference,
                 )
                 seconds = time.perf_counter() - started if BACKENDS[name].compiles else None
