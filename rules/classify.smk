@@ -59,8 +59,8 @@ rule train_classifier:
 rule predict:
     input:
         model=rules.train_classifier.output.model,
-        engine=ancient(f"{RUN}/engine/engine.json"),
-        quality=ancient(f"{RUN}/engine/quality.json"),
+        engine=rules.compile_classifier.output.engine,
+        quality=rules.compile_classifier.output.quality,
         array=f"results/packed/{{variant}}_{config['train']['input_size']}px.npy",
         index=f"results/packed/{{variant}}_{config['train']['input_size']}px.csv",
         split=rules.split_dataset.output.split,
@@ -79,7 +79,6 @@ rule predict:
         runtime=60,
         gpu=1,
     params:
-        **{key: config["inference"][key] for key in ("backend", "precision")},
         classes=CLASSES,
     message:
         "Predicting {wildcards.variant} by the classifier trained on {wildcards.training}, seed {wildcards.seed}"

@@ -9,6 +9,7 @@ rule compile_upscaler:
     output:
         engine=f"{ENGINE}/engine.json",
         quality=f"{ENGINE}/quality.json",
+        provenance=f"{ENGINE}/provenance.json",
     log:
         "logs/compile_upscaler/{model}.log",
     benchmark:
@@ -36,6 +37,7 @@ rule compile_classifier:
     output:
         engine=f"{RUN}/engine/engine.json",
         quality=f"{RUN}/engine/quality.json",
+        provenance=f"{RUN}/engine/provenance.json",
     log:
         "logs/compile_classifier/{split}/{training}/seed{seed}.log",
     benchmark:

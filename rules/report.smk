@@ -102,6 +102,7 @@ rule make_report:
             *provenance_beside([*SPLITS, *ENLARGED, *PREDICTIONS]),
             *expand(f"{PACKED}.provenance.json", variant=config["variants"], size=config["train"]["input_size"]),
             *expand(rules.train_classifier.output.provenance, training=TRAINING, **RUNS),
+            *[path.replace("engine.json", "provenance.json") for path in ENGINES],
         ],
         engines=ENGINES,
         qualities=[path.replace("engine.json", "quality.json") for path in ENGINES],

@@ -5,9 +5,8 @@ rule upscale:
     input:
         originals=ORIGINAL_MANIFEST,
         weights=lambda wildcards: f"{WEIGHTS}.safetensors".format(model=MODELS[wildcards.variant]),
-        # What decides the pixels stands in params: an engine built anew for another GPU makes no images anew.
-        engine=lambda wildcards: ancient(f"{ENGINE}/engine.json".format(model=MODELS[wildcards.variant])),
-        quality=lambda wildcards: ancient(f"{ENGINE}/quality.json".format(model=MODELS[wildcards.variant])),
+        engine=lambda wildcards: f"{ENGINE}/engine.json".format(model=MODELS[wildcards.variant]),
+        quality=lambda wildcards: f"{ENGINE}/quality.json".format(model=MODELS[wildcards.variant]),
     output:
         manifest=f"{SHARD}.csv",
         provenance=f"{SHARD}.provenance.json",
@@ -25,7 +24,7 @@ rule upscale:
         runtime=240,
         gpu=1,
     params:
-        **{key: config["inference"][key] for key in ("backend", "precision", "tile", "overlap")},
+        **{key: config["inference"][key] for key in ("tile", "overlap")},
         scale=lambda wildcards: parse_variant(wildcards.variant)[1],
     message:
         "Upscaling {wildcards.partition} {wildcards.class_name} to {wildcards.variant} ({wildcards.shard} of {wildcards.shards})"

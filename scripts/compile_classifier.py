@@ -13,4 +13,5 @@ with job(snakemake) as facts:
     engine["index"] = inputs.index
     facts["engine"] = fresh.run("wbcsr.classify.resnet:build_engine", engine, log_file)
     images = {"array": inputs.array, "split": inputs.split, "classes": list(snakemake.params.classes)}
+    facts.update({key: facts["engine"][key] for key in ("device", "precision")})
     facts["quality"] = pass_gate("classifier", engine | images, Path(outputs.quality), log_file)

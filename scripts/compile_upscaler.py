@@ -11,6 +11,7 @@ with job(snakemake) as facts:
     inputs, outputs, log_file = snakemake.input, snakemake.output, snakemake.log[0]
     engine = {"engine": outputs.engine, "weights": inputs.weights, "inference": snakemake.params.inference}
     facts["engine"] = fresh.run("wbcsr.upscale.upscaler:build_engine", engine | {"images": inputs.images}, log_file)
+    facts.update({key: facts["engine"][key] for key in ("device", "precision")})
     facts["quality"] = pass_gate(
         "upscaler", engine | {"manifests": list(inputs.manifests)}, Path(outputs.quality), log_file
     )

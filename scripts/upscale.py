@@ -14,6 +14,7 @@ with job(snakemake) as facts:
     torch.set_num_threads(snakemake.threads)
     network, architecture = source(Path(snakemake.input.weights))
     engine = load(network, Path(snakemake.input.engine))
+    facts.update(device=str(engine.device), precision=engine.precision)
     facts["upscaling"] = enlarge_shard(
         Path(snakemake.input.originals),
         Path(snakemake.output.manifest),

@@ -167,7 +167,7 @@ def test_a_batch_is_no_larger_than_there_are_images_of_a_size(tmp_path: Path) ->
     source = upscaler.source(write_weights(tmp_path / "w.safetensors"))[0]
     sizes = engines.Workload({(24, 32): 3, (25, 32): 2}, {"cpu": 8, "cuda": 8})
     description = engines.build(source, tmp_path / "engine.json", sizes, inference(backend="eager", precision="fp32"))
-    assert (description["batch_size"], description["batch_size_wanted"]) == (3, 8)
+    assert (description["batch_size"], description["batch_size_wanted"]) == (3, 3)
 
 
 def test_a_batch_too_large_to_build_for_is_halved(

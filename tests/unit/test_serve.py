@@ -107,6 +107,24 @@ def images(count: int, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(np.random.default_rng(count).integers(0, 256, (count, *size, 3), dtype=np.uint8))
 
 
+@pytest.mark.parametrize("name", ["upscaler", "classifier"])
+def test_a_network_is_served_in_the_precision_of_its_engine(made: Made, tmp_path: Path, name: str) -> None:
+    """Beside it stands the network in fp32, whose weights were never rounded."""
+    paths, path = made.arguments(), tmp_path / "engine.json"
+    source = upscaler.source(paths["weights"])[0] if name == "upscaler" else resnet.source(paths["model"])[0]
+    size = SIZE if name == "upscaler" else (SIDE, SIDE)
+    engine.build(source, path, Workload({size: 2}, {"cpu": 2}), inference(backend="eager", precision="bf16"))
+    wrap = {
+        "upscaler": lambda network, dtype: Upscaler(network, dtype, SIZE, 4, 1),
+        "classifier": lambda network, dtype: Classifier(network, dtype, (SIDE, SIDE), SIDE),
+    }
+    unused = repository.Tensor("", "", ())
+    model = repository._prepare(name, source, path, wrap[name], unused, unused)
+    with torch.inference_mode():
+        ours, exact = (network(images(1, size)).double() for network in (model.network, model.exact))
+    assert 0 < (ours - exact).abs().max() < {"upscaler": 16, "classifier": 0.1}[name]
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("model", [UPSCALER, CLASSIFIER])
 def test_a_configuration_describes_its_program(served: Path, model: str, count: int) -> None:

@@ -109,6 +109,13 @@ def test_one_class_is_upscaled_again_and_nothing_else(small_study: Path) -> None
     assert (small_study / target).read_bytes() == before
 
 
+@pytest.mark.parametrize("setting", ["tile: 256", "overlap: 32", "precision: bf16", "backend: inductor"])
+def test_another_setting_of_the_engines_makes_all_again_that_comes_of_them(small_study: Path, setting: str) -> None:
+    result = run(small_study, "-n", "--config", f"inference={{{setting}}}")
+    planned = {line.split()[0] for line in result.stdout.splitlines() if re.fullmatch(r"[a-z_]+ +[0-9]+", line)}
+    assert {"compile_upscaler", "upscale", "pack_images", "compile_classifier", "predict", "make_report"} <= planned
+
+
 def test_another_scale_needs_no_new_weights(small_study: Path) -> None:
     config = "variants=[original, realesrgan_x2]"
     result = run(small_study, "-n", "enhanced", "--config", config)

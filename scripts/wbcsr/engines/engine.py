@@ -88,8 +88,7 @@ def build(source: Source, path: Path, workload: Workload, inference: Mapping[str
         get_backend(inference["backend"], device)
     precision = inference_precision(inference["precision"], device, source.exact_on_cpu)
     # A batch is of one size, so no more can go together than there are of the most common.
-    wanted = workload.batch[device.type]
-    batch = min(wanted, max(workload.images.values()))
+    wanted = batch = min(workload.batch[device.type], max(workload.images.values()))
     program = path.with_name("program.pt2")
     while True:
         tile, fix = inference["tile"] if source.tiled else None, inference["shapes"] == "static"

@@ -113,7 +113,6 @@ def export_repository(
             lambda network, dtype: Upscaler(network, dtype, size, scale, architecture.multiple),
             Tensor(INPUT, "UINT8", (*size, 3)),
             Tensor(OUTPUT, "UINT8", (*enlarged, 3)),
-            inference,
         ),
         _prepare(
             CLASSIFIER,
@@ -122,7 +121,6 @@ def export_repository(
             lambda network, dtype: Classifier(network, dtype, enlarged, description.input_size),
             Tensor(INPUT, "UINT8", (*enlarged, 3)),
             Tensor(OUTPUT, "FP32", (len(description.classes),), LABELS),
-            inference,
         ),
     ]
     # A range of one cannot be exported; the classifier takes what the upscaler gives, so one number holds for both.
@@ -156,14 +154,12 @@ def _prepare(
     wrap: Callable[[nn.Module, torch.dtype], nn.Module],
     taken: Tensor,
     given: Tensor,
-    inference: Mapping[str, Any],
 ) -> Model:
     """The network of `source` in the precision and on the device of its engine, and in fp32."""
-    in_fp32 = copy.deepcopy(source.network)
     engine = load(source, engine_path)
     network, exact = (
-        wrap(part, dtype).to(engine.device).eval().requires_grad_(False)
-        for part, dtype in ((source.network, engine.dtype), (in_fp32, torch.float32))
+        wrap(copy.deepcopy(source.network).to(dtype), dtype).to(engine.device).eval().requires_grad_(False)
+        for dtype in (engine.dtype, torch.float32)
     )
     return Model(name, network, exact, engine, read_json(engine_path)["fingerprint"], taken, given)
 
