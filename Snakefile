@@ -37,7 +37,7 @@ rule dataset:
 
 rule engines:
     input:
-        expand(rules.compile_upscaler.output, model=sorted(set(MODELS.values()))),
+        expand(rules.check_upscaler.output, model=sorted(set(MODELS.values()))),
 
 
 rule enhanced:

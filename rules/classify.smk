@@ -60,7 +60,8 @@ rule predict:
     input:
         model=rules.train_classifier.output.model,
         engine=rules.compile_classifier.output.engine,
-        quality=rules.compile_classifier.output.quality,
+        # Another threshold is to be passed, and changes no prediction.
+        quality=ancient(f"{RUN}/engine/quality.json"),
         array=f"results/packed/{{variant}}_{config['train']['input_size']}px.npy",
         index=f"results/packed/{{variant}}_{config['train']['input_size']}px.csv",
         split=rules.split_dataset.output.split,

@@ -1,14 +1,15 @@
 """Networks made ready for one device, precision and shape, and checked before anything relies on them."""
 
+# What engines are built by: a threshold of the gate builds nothing anew.
+BUILDING = {key: value for key, value in config["inference"].items() if key != "gate"}
+
 
 rule compile_upscaler:
     input:
         weights=rules.fetch_weights.output.weights,
         images=rules.ingest_dataset.output.images,
-        manifests=manifests_of("original"),
     output:
         engine=f"{ENGINE}/engine.json",
-        quality=f"{ENGINE}/quality.json",
         provenance=f"{ENGINE}/provenance.json",
     log:
         "logs/compile_upscaler/{model}.log",
@@ -22,21 +23,46 @@ rule compile_upscaler:
         runtime=60,
         gpu=1,
     params:
-        inference=config["inference"],
+        inference=BUILDING,
     message:
         "Making {wildcards.model} ready"
     script:
         "../scripts/compile_upscaler.py"
 
 
+rule check_upscaler:
+    input:
+        engine=rules.compile_upscaler.output.engine,
+        weights=rules.fetch_weights.output.weights,
+        manifests=manifests_of("original"),
+    output:
+        quality=f"{ENGINE}/quality.json",
+        provenance=f"{ENGINE}/quality.provenance.json",
+    log:
+        "logs/check_upscaler/{model}.log",
+    benchmark:
+        "benchmarks/check_upscaler/{model}.tsv"
+    conda:
+        NETWORKS
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=60,
+        gpu=1,
+    params:
+        gate=config["inference"]["gate"],
+    message:
+        "Comparing {wildcards.model} with the network in fp32"
+    script:
+        "../scripts/check_upscaler.py"
+
+
 rule compile_classifier:
     input:
-        unpack(validation_of_run),
         model=f"{RUN}/model.safetensors",
-        split="results/splits/{split}.csv",
+        index=lambda wildcards: validation_of_run(wildcards)["index"],
     output:
         engine=f"{RUN}/engine/engine.json",
-        quality=f"{RUN}/engine/quality.json",
         provenance=f"{RUN}/engine/provenance.json",
     log:
         "logs/compile_classifier/{split}/{training}/seed{seed}.log",
@@ -50,9 +76,37 @@ rule compile_classifier:
         runtime=60,
         gpu=1,
     params:
-        classes=CLASSES,
-        inference=config["inference"],
+        inference=BUILDING,
     message:
         "Making the classifier ready that was trained on {wildcards.training}, split {wildcards.split}, seed {wildcards.seed}"
     script:
         "../scripts/compile_classifier.py"
+
+
+rule check_classifier:
+    input:
+        unpack(validation_of_run),
+        engine=rules.compile_classifier.output.engine,
+        model=f"{RUN}/model.safetensors",
+        split="results/splits/{split}.csv",
+    output:
+        quality=f"{RUN}/engine/quality.json",
+        provenance=f"{RUN}/engine/quality.provenance.json",
+    log:
+        "logs/check_classifier/{split}/{training}/seed{seed}.log",
+    benchmark:
+        "benchmarks/check_classifier/{split}/{training}/seed{seed}.tsv"
+    conda:
+        NETWORKS
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=60,
+        gpu=1,
+    params:
+        classes=CLASSES,
+        gate=config["inference"]["gate"],
+    message:
+        "Comparing the classifier with its network in fp32: {wildcards.training}, split {wildcards.split}, seed {wildcards.seed}"
+    script:
+        "../scripts/check_classifier.py"

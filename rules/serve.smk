@@ -15,7 +15,7 @@ rule export_model_repository:
         ),
         model=rules.train_classifier.output.model,
         classifier_engine=rules.compile_classifier.output.engine,
-        classifier_quality=rules.compile_classifier.output.quality,
+        classifier_quality=rules.check_classifier.output.quality,
     output:
         repository=directory(f"{SERVE}/model_repository"),
         manifest=f"{SERVE}/manifest.json",

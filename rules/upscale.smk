@@ -6,7 +6,8 @@ rule upscale:
         originals=ORIGINAL_MANIFEST,
         weights=lambda wildcards: f"{WEIGHTS}.safetensors".format(model=MODELS[wildcards.variant]),
         engine=lambda wildcards: f"{ENGINE}/engine.json".format(model=MODELS[wildcards.variant]),
-        quality=lambda wildcards: f"{ENGINE}/quality.json".format(model=MODELS[wildcards.variant]),
+        # Another threshold is to be passed, and changes no image; all else that does is an input of the engine's, too.
+        quality=lambda wildcards: ancient(f"{ENGINE}/quality.json".format(model=MODELS[wildcards.variant])),
     output:
         manifest=f"{SHARD}.csv",
         provenance=f"{SHARD}.provenance.json",

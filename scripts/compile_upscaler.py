@@ -1,17 +1,13 @@
-"""Make the super-resolution network of one model ready for this machine, and check what it gives."""
-
-from pathlib import Path
+"""Make the super-resolution network of one model ready for this machine."""
 
 from wbcsr.job import job
 
 with job(snakemake) as facts:
-    from wbcsr.engines import fresh
-    from wbcsr.engines.gate import pass_gate
+    from wbcsr.engines.fresh import run
 
-    inputs, outputs, log_file = snakemake.input, snakemake.output, snakemake.log[0]
-    engine = {"engine": outputs.engine, "weights": inputs.weights, "inference": snakemake.params.inference}
-    facts["engine"] = fresh.run("wbcsr.upscale.upscaler:build_engine", engine | {"images": inputs.images}, log_file)
-    facts.update({key: facts["engine"][key] for key in ("device", "precision")})
-    facts["quality"] = pass_gate(
-        "upscaler", engine | {"manifests": list(inputs.manifests)}, Path(outputs.quality), log_file
-    )
+    files = {"engine": snakemake.output.engine, "weights": snakemake.input.weights}
+    settings = {"images": snakemake.input.images, "inference": snakemake.params.inference}
+    engine = run("wbcsr.upscale.upscaler:build_engine", files | settings, snakemake.log[0])
+    if engine["profile"]:
+        run("wbcsr.upscale.upscaler:try_engine", files, snakemake.log[0])
+    facts.update(engine=engine, device=engine["device"], precision=engine["precision"])

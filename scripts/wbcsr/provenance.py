@@ -34,13 +34,16 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that shape a result, where they are installed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    found = {package: version(package) for package in PACKAGES}
+    return {"python": platform.python_version()} | {package: here for package, here in found.items() if here}
+
+
+def version(package: str) -> str | None:
+    """The installed version of a package (its distribution's name), or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def processor() -> str:

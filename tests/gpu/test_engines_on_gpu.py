@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from wbcsr import imaging
 from wbcsr.classify import resnet
 from wbcsr.classify.predict import predict
 from wbcsr.engines import engine as engines
+from wbcsr.engines import fresh
 from wbcsr.engines.backends import BACKENDS
+from wbcsr.engines.compare import compare_classifier, compare_upscaler
 from wbcsr.engines.gate import pass_gate
 from wbcsr.engines.pytorch import CudaGraph
 from wbcsr.errors import InputError
@@ -129,15 +132,18 @@ def fixed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return made
 
 
-@pytest.mark.gpu(verifies="that a compiled engine passes the gate in fp16 in a fresh process, and says what it is")
-def test_it_passes_the_gate_in_a_fresh_process(fixed: Study, tmp_path: Path) -> None:
-    arguments = {
-        "engine": str(fixed.folder / "engine.json"),
-        "weights": str(fixed.folder / "sr.safetensors"),
-        "manifests": [str(write_cells(tmp_path, SIZES))],
-        "inference": fixed.inference,
-    }
-    quality = pass_gate("upscaler", arguments, tmp_path / "quality.json", None)
+@pytest.mark.gpu(verifies="that a compiled engine loads and runs in a process that did not build it")
+def test_it_runs_in_a_fresh_process(fixed: Study) -> None:
+    files = {"engine": str(fixed.folder / "engine.json"), "weights": str(fixed.folder / "sr.safetensors")}
+    assert fresh.run("wbcsr.upscale.upscaler:try_engine", files) is None
+
+
+@pytest.mark.gpu(verifies="that a compiled engine passes the gate in fp16, and says what it is")
+def test_it_passes_the_gate(fixed: Study, tmp_path: Path) -> None:
+    manifests = [write_cells(tmp_path, SIZES)]
+    engine = fixed.folder / "engine.json"
+    compare = partial(compare_upscaler, engine, fixed.folder / "sr.safetensors", manifests, 4)
+    quality = pass_gate(engine, compare, fixed.inference["gate"], tmp_path / "quality.json")
     assert quality == json.loads((tmp_path / "quality.json").read_text())
     assert (quality["passed"], quality["reference"], quality["images"]) == (True, False, 4)
     assert quality["psnr_db"] >= 45
@@ -326,7 +332,7 @@ class Run:
         engines.build(resnet.source(self.folder / "model.safetensors")[0], path, workload, settings)
         return path, settings
 
-    def predict(self, engine: Path, settings: dict[str, Any]) -> pd.DataFrame:
+    def predict(self, engine: Path) -> pd.DataFrame:
         files = [Path(path) for path in self.files.values()]
         output = engine.with_name("predictions.csv")
         predict(files[0], engine, *files[1:], CLASSES, output, 2)
@@ -365,12 +371,12 @@ def centre_head(model: resnet.Classifier, images: torch.Tensor) -> None:
 
 @pytest.mark.gpu(verifies="that ResNet-50's engine gives the labels of the network as it is, and passes the gate")
 def test_labels_by_an_engine_are_those_without(run: Run, backend: str) -> None:
-    exact = run.predict(*run.build("eager", precision="fp32"))
+    exact = run.predict(run.build("eager", precision="fp32")[0])
     path, settings = run.build(backend, precision="fp16")
-    predicted = run.predict(path, settings)
+    predicted = run.predict(path)
     assert sorted(predicted["predicted"].unique()) == sorted(CLASSES)
     pd.testing.assert_frame_equal(predicted[["image", "class", "predicted"]], exact[["image", "class", "predicted"]])
     np.testing.assert_allclose(predicted[CLASSES], exact[CLASSES], atol=0.02)
-    arguments = {"engine": str(path), **run.files, "classes": CLASSES, "inference": settings}
-    quality = pass_gate("classifier", arguments, path.with_name("quality.json"), None)
+    compare = partial(compare_classifier, path, *map(Path, run.files.values()), CLASSES, 512)
+    quality = pass_gate(path, compare, settings["gate"], path.with_name("quality.json"))
     assert (quality["passed"], quality["reference"], quality["changed_labels"]) == (True, False, 0)

@@ -1,18 +1,27 @@
-"""Small networks of the real architecture with random weights, and the settings to run them with."""
+"""Small networks of the real architecture with random weights, images for them, and the settings to run them with."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from wbcsr.config import complete
+from wbcsr.engines.engine import Workload
 from wbcsr.files import sha256, write_json
+from wbcsr.upscale.shard import MANIFEST_COLUMNS
 from wbcsr.weights.networks import Architecture, empty_network
 
+without_gpu = pytest.mark.skipif(
+    torch.cuda.is_available(), reason="this machine has a GPU: what a CPU refuses was not looked at"
+)
 SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
 
 
@@ -32,3 +41,19 @@ def write_weights(path: Path, scale: int = 4, seed: int = 0) -> Path:
 def inference(**changes: Any) -> dict[str, Any]:
     """The configuration's section `inference` with some of its keys changed."""
     return complete({"inference": changes}, SCHEMA)["inference"]
+
+
+def workload(images: int = 4, size: tuple[int, int] = (24, 32)) -> Workload:
+    """So many images of one size."""
+    return Workload({size: images}, {"cpu": 1, "cuda": 2})
+
+
+def write_cells(folder: Path, size: tuple[int, int]) -> Path:
+    """Three smooth images and their manifest."""
+    rows = []
+    for number in range(3):
+        noise = np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), cv2.GaussianBlur(noise, (0, 0), 2))
+        rows.append([f"TRAIN/A/{number}.png", f"{number}.png", size[1], size[0], "", ""])
+    pd.DataFrame(rows, columns=MANIFEST_COLUMNS).to_csv(folder / "manifest.csv", index=False)
+    return folder / "manifest.csv"

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from small_networks import inference, rrdbnet, write_weights
+from small_networks import inference, rrdbnet, without_gpu, workload, write_cells, write_weights
 from wbcsr.classify import resnet
-from wbcsr.engines import compare, fresh, gate
+from wbcsr.engines import compare, fresh
 from wbcsr.engines import engine as engines
 from wbcsr.engines.backends import BACKENDS, get_backend
 from wbcsr.engines.profile import Profile
 from wbcsr.engines.pytorch import Eager, Inductor
 from wbcsr.errors import InputError
 from wbcsr.upscale import upscaler
-
-without_gpu = pytest.mark.skipif(
-    torch.cuda.is_available(), reason="this machine has a GPU: what a CPU refuses was not looked at"
-)
-
-
-def workload(images: int = 4, size: tuple[int, int] = (24, 32)) -> engines.Workload:
-    return engines.Workload({size: images}, {"cpu": 1, "cuda": 2})
 
 
 @pytest.fixture
@@ -210,34 +198,28 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write_cells(folder: Path, size: tuple[int, int]) -> Path:
-    """Three smooth images and their manifest."""
-    files = [f"{number}.png" for number in range(3)]
-    for number, file in enumerate(files):
-        noise = np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
-        cv2.imwrite(str(folder / file), cv2.GaussianBlur(noise, (0, 0), 2))
-    images = [f"TRAIN/A/{file}" for file in files]
-    pd.DataFrame({"image": images, "file": files}).to_csv(folder / "manifest.csv", index=False)
-    return folder / "manifest.csv"
-
-
 def load_compiled(folder: Path) -> engines.Engine:
     return engines.load(upscaler.source(folder / "w.safetensors")[0], folder / "engine.json")
 
 
-def test_a_compiled_engine_gives_eagers_pixels_in_a_fresh_process(compiled: Path) -> None:
-    quality = gate.pass_gate("upscaler", gate_arguments(compiled, "inductor"), compiled / "quality.json", None)
-    assert quality["passed"]
-    assert quality["images"] == 3
-    assert quality["max_difference"] <= 1
-    assert json.loads((compiled / "quality.json").read_text()) == quality
+def test_a_compiled_engine_gives_eagers_pixels(compiled: Path) -> None:
+    found = compare.compare_upscaler(
+        compiled / "engine.json", compiled / "w.safetensors", [compiled / "manifest.csv"], 2
+    )
+    assert found["images"] == 2
+    assert found["max_difference"] <= 1
+
+
+def test_a_compiled_engine_runs_in_a_fresh_process(compiled: Path) -> None:
+    files = {"engine": str(compiled / "engine.json"), "weights": str(compiled / "w.safetensors")}
+    assert fresh.run("wbcsr.upscale.upscaler:try_engine", files) is None
 
 
 @pytest.mark.parametrize(
     ("function", "answer", "part"),
     [
         ("_machine", {"processor": "another processor"}, "processor"),
-        ("metadata.version", "0.0.1", "torch"),
+        ("provenance.version", "0.0.1", "torch"),
     ],
 )
 def test_a_compiled_engine_of_elsewhere_is_refused(
@@ -328,7 +310,7 @@ def test_the_fingerprint_of_a_tensorrt_engine_changes_with_each_part(
     weights: Path, change: dict, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The packages' versions are stand-ins: TensorRT itself is not installed beside its checking edition."""
-    monkeypatch.setattr(engines.metadata, "version", lambda package: f"{package} 1")
+    monkeypatch.setattr(engines.provenance, "version", lambda package: f"{package} 1")
     given: dict[str, Any] = {
         "source": upscaler.source(weights)[0],
         "backend": BACKENDS["tensorrt"],
@@ -381,99 +363,13 @@ def test_an_engine_without_its_keys_is_named(load: Any, tmp_path: Path) -> None:
         load()
 
 
-# The gate
+# Fresh processes
 
 
-def gate_arguments(folder: Path, backend: str, precision: str = "fp32", **thresholds: Any) -> dict[str, Any]:
-    return {
-        "engine": str(folder / "engine.json"),
-        "weights": str(folder / "w.safetensors"),
-        "manifests": [str(folder / "manifest.csv")],
-        "inference": inference(backend=backend, precision=precision, gate=thresholds),
-    }
-
-
-@without_gpu
-def test_the_network_itself_in_fp32_needs_no_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source, _ = upscaler.source(write_weights(tmp_path / "w.safetensors"))
-    engines.build(source, tmp_path / "engine.json", workload(), inference(precision="fp32"))
-    monkeypatch.setattr(gate.fresh, "run", None)
-    quality = gate.pass_gate("upscaler", gate_arguments(tmp_path, "auto"), tmp_path / "quality.json", None)
-    assert (quality["passed"], quality["reference"]) == (True, True)
-
-
-@pytest.fixture(scope="module")
-def rough(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an engine in bf16, uncompiled, for images larger than the pieces that are compared."""
-    folder = tmp_path_factory.mktemp("rough")
-    source, _ = upscaler.source(write_weights(folder / "w.safetensors"))
-    engines.build(source, folder / "engine.json", workload(), inference(backend="eager", precision="bf16"))
-    write_cells(folder, (30, 40))
-    return folder
-
-
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Quicker than a fresh process, which other tests start."""
-
-    def run(step: str, arguments: dict[str, Any], log_file: str | None) -> dict[str, Any]:
-        return getattr(compare, step.split(":")[1])(**arguments)
-
-    monkeypatch.setattr(gate.fresh, "run", run)
-
-
-@pytest.mark.usefixtures("in_this_process")
-@pytest.mark.parametrize(
-    ("thresholds", "says"),
-    [
-        ({"psnr_db": 99}, r"PSNR of \d\d\.\d dB .* below psnr_db 99 of inference\.gate; take another"),
-        ({"psnr_db": 10, "max_difference": 0}, r"a pixel is \d+ of 255 off .* above max_difference 0 "),
-    ],
-)
-def test_a_missed_threshold_fails_and_names_it(
-    rough: Path, tmp_path: Path, thresholds: dict, says: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    arguments = gate_arguments(rough, "eager", "bf16", images=1, **thresholds)
-    with pytest.raises(InputError, match=says):
-        gate.pass_gate("upscaler", arguments, tmp_path / "quality.json", None)
-    assert not (tmp_path / "quality.json").exists()
-
-
-def test_bf16_passes_the_default_thresholds(rough: Path, tmp_path: Path) -> None:
-    quality = gate.pass_gate(
-        "upscaler", gate_arguments(rough, "eager", "bf16", images=2), tmp_path / "quality.json", None
-    )
-    assert quality["images"] == 2
-    assert 45 <= quality["psnr_db"] < 80
-    assert 1 <= quality["max_difference"] <= 32
-
-
-@pytest.mark.parametrize(
-    ("output", "says"),
-    [
-        (lambda batch: batch.new_full((1, 3, 96, 128), float("nan")), "not finite"),
-        (lambda batch: batch.new_full((1, 3, 96, 128), float("inf")), "not finite"),
-        (lambda batch: batch.new_zeros((1, 3, 96, 128)), "black images"),
-    ],
-    ids=["NaN", "infinite", "black"],
-)
-def test_a_broken_engine_fails_the_gate(
-    rough: Path, output: Callable, says: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An engine that is broken in this process only, so the check is called here and not in a fresh one."""
-    write_cells(rough, (24, 32))
-    monkeypatch.setattr(Eager, "load", lambda self, network, program, profile: output)
-    arguments = gate_arguments(rough, "eager", "bf16", images=1)
-    with pytest.raises(InputError, match=rf"engine\.json: gives .*{says}"):
-        compare.compare_upscaler(**arguments)
-
-
-def test_a_mistake_in_a_fresh_process_is_one_line_here(rough: Path, tmp_path: Path) -> None:
-    arguments = gate_arguments(rough, "eager", "bf16") | {"weights": str(tmp_path / "gone.safetensors")}
+def test_a_mistake_in_a_fresh_process_is_one_line_here(tmp_path: Path) -> None:
+    files = {"engine": str(tmp_path / "engine.json"), "weights": str(tmp_path / "gone.safetensors")}
     with pytest.raises(InputError, match=r"gone\.json: is gone"):
-        gate.pass_gate("upscaler", arguments, tmp_path / "quality.json", None)
-    assert not (tmp_path / "quality.json").exists()
+        fresh.run("wbcsr.upscale.upscaler:try_engine", files)
 
 
 def test_a_failure_in_a_fresh_process_is_logged_and_ends_the_job(tmp_path: Path) -> None:
@@ -482,47 +378,20 @@ def test_a_failure_in_a_fresh_process_is_logged_and_ends_the_job(tmp_path: Path)
     assert "has no attribute 'no_such_step'" in (tmp_path / "log").read_text()
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a classifier, twelve validation images, and the arguments of its check."""
-    folder = tmp_path_factory.mktemp("run")
-    names = [f"TRAIN/{'ab'[number % 2]}/{number}.png" for number in range(12)]
-    np.save(folder / "a.npy", np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8))
-    index = pd.DataFrame({"image": names, "partition": "TRAIN", "class": ["a", "b"] * 6, "sha256": ""})
-    index.to_csv(folder / "a.csv", index=False)
-    pd.DataFrame({"image": names, "subset": "validation"}).to_csv(folder / "split.csv", index=False)
+# Classifiers
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Path:
     model = resnet.build(2, 0, None)
-    with torch.no_grad():
-        model.fc.weight *= 20
-    resnet.save(model.state_dict(), resnet.Description(("a", "b"), 32), folder / "model.safetensors")
-    return folder
-
-
-def classifier_arguments(folder: Path, **changes: Any) -> dict[str, Any]:
-    names = {
-        "engine": "engine.json",
-        "model": "model.safetensors",
-        "array": "a.npy",
-        "index": "a.csv",
-        "split": "split.csv",
-    }
-    files = {key: str(folder / name) for key, name in names.items()}
-    return {**files, "classes": ["a", "b"], "inference": inference(backend="eager", precision="bf16", **changes)}
-
-
-@pytest.mark.usefixtures("in_this_process")
-def test_a_classifier_in_bf16_is_compared_by_its_labels(run: Path) -> None:
-    arguments = classifier_arguments(run, gate={"changed_labels": 0.5, "labels": 7})
-    source, _ = resnet.source(run / "model.safetensors")
-    engines.build(source, run / "engine.json", workload(12, (32, 32)), arguments["inference"])
-    quality = gate.pass_gate("classifier", arguments, run / "quality.json", None)
-    assert quality["images"] == 7
-    assert 0 <= quality["changed_labels"] <= 0.5
-    assert 0 < quality["max_probability_difference"] < 0.5
+    resnet.save(model.state_dict(), resnet.Description(("a", "b"), 96), tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
 
 
 @without_gpu
-def test_a_classifiers_engine_is_never_for_tiles(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_classifiers_engine_is_never_for_tiles(
+    classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The compiler is a stand-in; an image in tiles has a class for each of them."""
     profiles = []
 
@@ -532,7 +401,7 @@ def test_a_classifiers_engine_is_never_for_tiles(run: Path, tmp_path: Path, monk
 
     monkeypatch.setattr(Inductor, "compile", compile_)
     monkeypatch.setattr(Inductor, "load", Eager.load)
-    source, _ = resnet.source(run / "model.safetensors")
+    source, _ = resnet.source(classifier)
     settings = inference(backend="inductor", precision="fp32", tile=64, overlap=8)
     engines.build(source, tmp_path / "engine.json", workload(12, (96, 96)), settings)
     assert profiles == ["1 of 96x96"]
@@ -559,17 +428,6 @@ def test_a_batch_of_the_classifier_that_does_not_fit_is_halved(caplog: pytest.Lo
     assert "going on with 2 images" in caplog.text
     wanted = ((pixels.permute(0, 3, 1, 2) - resnet.MEAN.view(1, 3, 1, 1)) / resnet.STD.view(1, 3, 1, 1)).mean((2, 3))
     torch.testing.assert_close(logits, wanted)
-
-
-@pytest.mark.usefixtures("in_this_process")
-def test_changed_labels_fail_the_gate(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine that swaps the classes."""
-    monkeypatch.setattr(Eager, "load", lambda self, network, program, profile: lambda batch: -network(batch))
-    arguments = classifier_arguments(run)
-    source, _ = resnet.source(run / "model.safetensors")
-    engines.build(source, run / "engine.json", workload(12, (32, 32)), arguments["inference"])
-    with pytest.raises(InputError, match=r"100\.0% of 12 labels are not those in fp32, above changed_labels 0\.01 "):
-        gate.pass_gate("classifier", arguments, run / "quality.json", None)
 
 
 def test_a_backend_that_cannot_run_says_why() -> None:

@@ -20,7 +20,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -380,23 +379,23 @@ class TestTimings:
 
     def test_they_are_kept_by_gpu_and_version(self, folder: Path) -> None:
         for expected, content in [(None, "one"), ("one", "two"), ("two", "three")]:
-            with tensorrt._timing_cache(GPU) as path:
+            with tensorrt.timing_cache(GPU) as path:
                 assert (path.read_text() if path.exists() else None) == expected
                 path.write_text(content)
         (name,) = self.contents(folder)
         assert name.startswith("timings_Pretended_GPU_4_24_")
         with (
             mock.patch.object(torch.cuda, "get_device_name", answering("Another")),
-            tensorrt._timing_cache(GPU) as path,
+            tensorrt.timing_cache(GPU) as path,
         ):
             assert not path.exists()
 
     def test_a_build_that_fails_leaves_them_as_they_were(self, folder: Path) -> None:
-        with tensorrt._timing_cache(GPU) as path:
+        with tensorrt.timing_cache(GPU) as path:
             path.write_text("old")
 
         def fail() -> None:
-            with tensorrt._timing_cache(GPU) as path:
+            with tensorrt.timing_cache(GPU) as path:
                 path.write_text("ha")
                 raise RuntimeError("no engine")
 
@@ -410,7 +409,7 @@ class TestTimings:
 
         def build(letter: str) -> None:
             for _ in range(25):
-                with tensorrt._timing_cache(GPU) as path:
+                with tensorrt.timing_cache(GPU) as path:
                     seen.append(path.read_text() if path.exists() else "")
                     with open(path, "w") as file:
                         file.write(letter * 5000)
@@ -429,14 +428,14 @@ class TestTimings:
     def test_their_folder_is_this_users_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
         monkeypatch.setattr(tensorrt, "scratch_folder", files.scratch_folder)
-        with tensorrt._timing_cache(GPU) as path:
+        with tensorrt.timing_cache(GPU) as path:
             path.write_text("timings")
         (folder,) = tmp_path.iterdir()
         assert folder.stat().st_mode & 0o777 == 0o700
         somebody = os.getuid() + 1
         monkeypatch.setattr(os, "getuid", lambda: somebody)
         (tmp_path / f"wbcsr-{somebody}").mkdir()
-        with pytest.raises(InputError, match="belongs to another user; set TMPDIR"), tensorrt._timing_cache(GPU):
+        with pytest.raises(InputError, match="belongs to another user; set TMPDIR"), tensorrt.timing_cache(GPU):
             pass
 
 
@@ -453,12 +452,7 @@ class TestTimings:
 def test_why_it_cannot_run(
     monkeypatch: pytest.MonkeyPatch, device: str, installed: dict[str, str], says: str | None
 ) -> None:
-    def version(package: str) -> str:
-        if package not in installed:
-            raise metadata.PackageNotFoundError(package)
-        return installed[package]
-
-    monkeypatch.setattr(tensorrt.metadata, "version", version)
+    monkeypatch.setattr(tensorrt, "version", installed.get)
     monkeypatch.setattr(tensorrt.importlib.util, "find_spec", lambda name: True if installed else None)
     reason = TensorRT().unavailable(torch.device(device))
     if says is None:

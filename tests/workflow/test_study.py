@@ -116,6 +116,12 @@ def test_another_setting_of_the_engines_makes_all_again_that_comes_of_them(small
     assert {"compile_upscaler", "upscale", "pack_images", "compile_classifier", "predict", "make_report"} <= planned
 
 
+def test_another_threshold_checks_again_and_makes_nothing_else_anew(small_study: Path) -> None:
+    result = run(small_study, "-n", "--config", "inference={gate: {psnr_db: 50}}")
+    planned = {line.split()[0] for line in result.stdout.splitlines() if re.fullmatch(r"[a-z_]+ +[0-9]+", line)}
+    assert planned == {"check_upscaler", "check_classifier", "make_report", "all", "total"}
+
+
 def test_another_scale_needs_no_new_weights(small_study: Path) -> None:
     config = "variants=[original, realesrgan_x2]"
     result = run(small_study, "-n", "enhanced", "--config", config)

@@ -37,11 +37,11 @@ from wbcsr.engines.backends import BACKENDS
 from wbcsr.engines.capability import has_fast_bf16, pick_device
 from wbcsr.engines.engine import Engine, Source, Workload, build, load
 from wbcsr.engines.profile import Profile, Size
-from wbcsr.errors import InputError
-from wbcsr.files import read_csv, scratch_folder, sha256, write_bytes, write_csv
+from wbcsr.errors import InputError, first_line
+from wbcsr.files import scratch_folder, sha256, write_bytes, write_csv
 from wbcsr.pixels import to_network, to_square
 from wbcsr.upscale import upscaler
-from wbcsr.upscale.shard import MANIFEST_COLUMNS, Entry, enlarge_shard
+from wbcsr.upscale.shard import MANIFEST_COLUMNS, Entry, enlarge_shard, spread
 from wbcsr.weights.networks import Architecture
 
 log = logging.getLogger(__name__)
@@ -252,7 +252,7 @@ def _measure(
 
 def _explain(error: Exception, bench: Bench) -> str:
     """Why there is no figure. What breaks once must not cost the hours of the others, so the traceback is logged."""
-    message = (str(error) or type(error).__name__).splitlines()[0].replace(f"{bench.folder}/", "")
+    message = first_line(error).replace(f"{bench.folder}/", "")
     if isinstance(error, InputError):
         log.warning("cannot run here: %s", message)
         return f"cannot run here: {message}"
@@ -265,8 +265,7 @@ def _explain(error: Exception, bench: Bench) -> str:
 
 def _gather(manifests: Sequence[Path], settings: Mapping[str, Any], device: torch.device, folder: Path) -> Images:
     """Images of the most common size, spread over the manifests, in `folder`; cut where the settings say so."""
-    tables = [read_csv(path, MANIFEST_COLUMNS).assign(folder=path.parent) for path in manifests]
-    rows = pd.concat([table.assign(order=np.arange(len(table)) / max(len(table), 1)) for table in tables])
+    rows = spread(manifests)
     if rows.empty:
         raise InputError(f"{manifests[0]}: names no image to measure with; check dataset.archive")
     sizes = Counter(zip(rows["height"], rows["width"], strict=True))
@@ -276,7 +275,7 @@ def _gather(manifests: Sequence[Path], settings: Mapping[str, Any], device: torc
     crop = CROP[device.type] if settings["crop"] == "auto" else settings["crop"]
     cut = (min(height, crop or height), min(width, crop or width))
     entries: list[Entry] = []
-    for row in alike.sort_values(["order", "image"], kind="stable").head(count).itertuples():
+    for row in alike.head(count).itertuples():
         content, suffix = (row.folder / row.file).read_bytes(), Path(row.file).suffix
         if cut != (height, width):
             pixels = imaging.decode(content, row.image)

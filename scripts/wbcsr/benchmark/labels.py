@@ -32,12 +32,12 @@ def label_files(
     with ThreadPoolExecutor(threads) as pool, torch.inference_mode():
         decoded = pool.map(read_rgb8, files)
         while images := list(islice(decoded, upscaler.batch)):
-            pixels = _whole(to_device(np.stack(images), upscaler.device), upscaler)
+            pixels = upscaler.fill(to_device(np.stack(images), upscaler.device))
             batch = to_network(pixels, shape, *RANGE, upscaler.dtype, upscaler.memory_format)
             enlarged = (pixels.shape[1] * scale, pixels.shape[2] * scale)
             squares.append(to_square(to_pixels(upscaler.run(batch)[: len(images)], enlarged), side))
         for part in torch.cat(squares).split(classifier.batch):
-            pixels = _whole(part, classifier)
+            pixels = classifier.fill(part)
             batch = to_network(pixels, (side, side), *NORMALISATION, classifier.dtype, classifier.memory_format)
             labels.append(classifier.run(batch)[: len(part)].argmax(1))
     return torch.cat(labels).cpu()
@@ -46,9 +46,3 @@ def label_files(
 def read_rgb8(path: Path) -> np.ndarray:
     """An image file as (height, width, 3) uint8 RGB."""
     return imaging.to_rgb8(imaging.read_image(path))
-
-
-def _whole(pixels: Tensor, engine: Engine) -> Tensor:
-    """Fill images up with black ones where the engine takes whole batches only."""
-    missing = engine.batch - len(pixels) if engine.profile else 0
-    return torch.cat([pixels, pixels.new_zeros((missing, *pixels.shape[1:]))]) if missing else pixels

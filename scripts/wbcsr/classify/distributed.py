@@ -22,6 +22,7 @@ from torch.distributed.run import run as torchrun
 
 from wbcsr.classify.ranks import Ranks
 from wbcsr.classify.train import TrainJob, TrainSummary, train
+from wbcsr.engines.fresh import python_path
 from wbcsr.errors import InputError
 from wbcsr.files import write_bytes, write_text
 from wbcsr.job import configure_logging
@@ -111,9 +112,8 @@ def main() -> None:
 @contextmanager
 def _launching(threads: int) -> Iterator[None]:
     """What torchrun needs while it runs in this process, and as it was afterwards."""
-    library = str(Path(__file__).parents[2])
     changes = {
-        "PYTHONPATH": os.pathsep.join(filter(None, [library, os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": python_path(),
         "OMP_NUM_THREADS": str(threads),
     }
     before = {key: os.environ.get(key) for key in changes}

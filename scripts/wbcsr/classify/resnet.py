@@ -22,9 +22,10 @@ from torchvision.models import ResNet, ResNet50_Weights
 from torchvision.models.resnet import Bottleneck
 
 from wbcsr.engines.capability import pick_precision
-from wbcsr.engines.engine import Engine, Source, Workload
+from wbcsr.engines.engine import Engine, Source, Workload, try_out
 from wbcsr.engines.engine import build as build_for
-from wbcsr.errors import InputError
+from wbcsr.engines.engine import load as load_engine
+from wbcsr.errors import InputError, first_line
 from wbcsr.files import read_csv, write_bytes
 from wbcsr.pixels import to_network
 
@@ -146,6 +147,11 @@ def build_engine(model: str, index: str, inference: Mapping[str, Any], engine: s
     return build_for(network, Path(engine), Workload({(side, side): images}, ENGINE_BATCH), inference)
 
 
+def try_engine(model: str, engine: str) -> None:
+    """Load a compiled engine that `build_engine` wrote, and run it once; errors as `wbcsr.engines.engine.load`."""
+    try_out(load_engine(source(Path(model))[0], Path(engine)))
+
+
 def engine_logits(engine: Engine, batches: Iterable[Tensor]) -> Tensor:
     """Logits of all images of `batches`, each (n, side, side, 3) uint8 on the CPU; (images, classes) float32 there.
 
@@ -178,12 +184,8 @@ def engine_logits(engine: Engine, batches: Iterable[Tensor]) -> Tensor:
 def _logits(engine: Engine, pixels: Tensor) -> Tensor:
     """Logits of (n, side, side, 3) uint8 on the CPU, (n, classes) float32 on the engine's device."""
     size = (pixels.shape[1], pixels.shape[2])
-    uploaded = to_device(pixels, engine.device)
+    uploaded = engine.fill(to_device(pixels, engine.device))
     batch = to_network(uploaded, size, *NORMALISATION, engine.dtype, engine.memory_format)
-    if engine.profile and len(batch) < engine.batch:
-        short = batch
-        batch = short.new_zeros((engine.batch, *short.shape[1:])).to(memory_format=engine.memory_format)
-        batch[: len(short)] = short
     # A copy: the engine may overwrite its output at the next call.
     return engine.run(batch)[: len(pixels)].to(torch.float32, copy=True)
 
@@ -198,7 +200,7 @@ def fetch_imagenet(path: Path) -> None:
         state = weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise InputError(
-            f"{weights.url}: could not be downloaded ({str(error).splitlines()[0]}); run again with a network, "
+            f"{weights.url}: could not be downloaded ({first_line(error)}); run again with a network, "
             "or set train.init to random or to a .pth or .safetensors file of a ResNet-50"
         ) from error
     tensors = {name: tensor.contiguous() for name, tensor in state.items()}
@@ -262,8 +264,9 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise InputError(f"{path}: holds more than tensors or is damaged; save the network's state_dict()") from error
     except (OSError, SafetensorError, RuntimeError, EOFError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not a file of weights ({reason}); give a .pth or .safetensors file") from error
+        raise InputError(
+            f"{path}: not a file of weights ({first_line(error)}); give a .pth or .safetensors file"
+        ) from error
     if isinstance(content, dict):
         content = next((content[key] for key in ("model", "state_dict") if isinstance(content.get(key), dict)), content)
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):

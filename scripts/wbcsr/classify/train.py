@@ -30,7 +30,7 @@ from wbcsr.classify.pack import select
 from wbcsr.classify.ranks import Part, Ranks
 from wbcsr.engines.capability import pick_device
 from wbcsr.engines.pytorch import Inductor
-from wbcsr.errors import InputError
+from wbcsr.errors import InputError, first_line
 from wbcsr.files import remove_leftovers, replacing, sha256, write_csv
 from wbcsr.progress import image_progress
 from wbcsr.provenance import processor
@@ -353,7 +353,7 @@ class _Training:
             content = torch.load(path, map_location="cpu", weights_only=True)
             found = content["fingerprint"]
         except _DAMAGE as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             log.warning("%s: damaged (%s); training starts anew", path, reason)
             return 0
         different = sorted(key for key in {*found, *fingerprint} if found.get(key) != fingerprint.get(key))

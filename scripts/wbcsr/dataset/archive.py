@@ -15,7 +15,7 @@ import zlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from wbcsr.errors import InputError
+from wbcsr.errors import InputError, first_line
 
 MAX_ENTRIES = 200_000
 MAX_ENTRY_BYTES = 200_000_000
@@ -81,7 +81,7 @@ class _Zip(Archive):
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
             raise InputError(
-                f"{path}: is no zip file or only a part of one ({_first_line(error)}); download or copy it again"
+                f"{path}: is no zip file or only a part of one ({first_line(error)}); download or copy it again"
             ) from error
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
@@ -148,9 +148,7 @@ class _Zip(Archive):
                 # A bound makes zipfile unpack no more than the size that was checked, whatever the data holds.
                 content = file.read(info.file_size + 1)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
-            raise self._error(
-                entry, f"is damaged ({_first_line(error)}); download or copy the archive again"
-            ) from error
+            raise self._error(entry, f"is damaged ({first_line(error)}); download or copy the archive again") from error
         if len(content) != info.file_size:
             raise self._error(entry, "is shorter than the archive says; download or copy the archive again")
         return content
@@ -198,7 +196,3 @@ class _Folder(Archive):
 
     def close(self) -> None:
         """Nothing is held open."""
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -8,41 +8,39 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from wbcsr import imaging
 from wbcsr.classify import resnet
 from wbcsr.classify.pack import select
 from wbcsr.engines.engine import Engine, Source, load
+from wbcsr.engines.profile import Profile, Size
 from wbcsr.errors import InputError
-from wbcsr.files import read_csv
 from wbcsr.pixels import reference, to_network
 from wbcsr.upscale import upscaler
+from wbcsr.upscale.shard import spread
 
 # A side of the pieces of cells that are compared where the engine takes any size (pixels).
 PIECE = 128
 BLACK = 1.0  # a mean below this is black (of 255)
 
 
-def compare_upscaler(engine: str, weights: str, manifests: list[str], inference: dict[str, Any]) -> dict[str, Any]:
-    """Enlarge a fixed set of the manifests' images by the engine and by the fp32 network.
+def compare_upscaler(engine: Path, weights: Path, manifests: Sequence[Path], count: int) -> dict[str, Any]:
+    """Enlarge `count` images of the manifests, the same at each call, by the engine and by the fp32 network.
 
-    Gives how many `images`, and of their 8-bit values `psnr_db` (None where nothing differs) and `max_difference` (of
-    255). InputError where the engine's output is not finite, or black where the network's is not.
+    An engine for a range of sizes gets its best, smallest and largest in turn. Gives how many `images`, and of their
+    8-bit values `psnr_db` (None where nothing differs) and `max_difference` (of 255). InputError where the engine's
+    output is not finite, or black where the network's is not.
     """
-    source, _ = upscaler.source(Path(weights))
-    ready = load(source, Path(engine))
-    cells = _cells(
-        [Path(path) for path in manifests],
-        inference["gate"]["images"],
-        ready.profile.best if ready.profile else (PIECE, PIECE),
-    )
+    source, _ = upscaler.source(weights)
+    ready = load(source, engine)
+    profile = ready.profile or Profile.fixed(ready.batch, PIECE, PIECE)
+    sizes = list(dict.fromkeys([profile.best, profile.least, profile.most]))
     exact = _exact_network(source, ready.device)
     squares, largest = [], 0
-    for cell in cells:
-        sides = [-(-side // source.multiple) * source.multiple for side in cell.shape[:2]]
-        size = ready.profile.best if ready.profile else (sides[0], sides[1])
+    for number, whole in enumerate(_cells(manifests, count)):
+        cell = _cut(whole, sizes[number % len(sizes)])
+        size = sizes[number % len(sizes)] if ready.profile else _divisible(cell.shape, source.multiple)
         pixels = torch.from_numpy(cell)[None]
         with torch.inference_mode():
             prepared = to_network(pixels.to(ready.device), size, *upscaler.RANGE, ready.dtype, ready.memory_format)
@@ -56,21 +54,21 @@ def compare_upscaler(engine: str, weights: str, manifests: list[str], inference:
         difference = (ours - theirs).abs()
         squares.append((difference.double() ** 2).mean().item())
         largest = max(largest, int(difference.max()))
-    return {"images": len(cells), "psnr_db": _psnr(float(np.mean(squares))), "max_difference": largest}
+    return {"images": len(squares), "psnr_db": psnr(float(np.mean(squares))), "max_difference": largest}
 
 
 def compare_classifier(
-    engine: str, model: str, array: str, index: str, split: str, classes: list[str], inference: dict[str, Any]
+    engine: Path, model: Path, array: Path, index: Path, split: Path, classes: Sequence[str], most: int
 ) -> dict[str, Any]:
-    """Classify validation images by the engine and by the fp32 network.
+    """Classify validation images, `most` at most and the same at each call, by the engine and by the fp32 network.
 
     Gives how many `images`, the share of `changed_labels`, and `max_probability_difference` over images and classes.
     InputError where the engine's output is not finite.
     """
-    source, _ = resnet.source(Path(model))
-    ready = load(source, Path(engine))
-    images = select([Path(array)], [Path(index)], Path(split), classes, {"validation"})
-    chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), inference["gate"]["labels"])).astype(int))
+    source, _ = resnet.source(model)
+    ready = load(source, engine)
+    images = select([array], [index], split, classes, {"validation"})
+    chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), most)).astype(int))
     pixels = torch.from_numpy(images.gather(chosen)[0])
     ours = resnet.engine_logits(ready, pixels.split(ready.batch))
     _require_finite(engine, ours)
@@ -87,19 +85,28 @@ def compare_classifier(
     return {"images": len(chosen), "changed_labels": changed, "max_probability_difference": probabilities}
 
 
-def _cells(manifests: Sequence[Path], count: int, size: tuple[int, int]) -> list[np.ndarray]:
-    """`count` images spread over the manifests, the same at each call, each cut about its middle to at most `size`."""
-    tables = [read_csv(path, ["image", "file"]).assign(folder=path.parent) for path in manifests]
-    rows = pd.concat([table.assign(order=np.arange(len(table)) / max(len(table), 1)) for table in tables])
-    rows = rows.sort_values(["order", "image"], kind="stable").head(count)
-    if rows.empty:
+def psnr(mean_square: float) -> float | None:
+    """Peak signal-to-noise ratio in dB for 8-bit values; None where there is no noise."""
+    return 10 * math.log10(255**2 / mean_square) if mean_square else None
+
+
+def _cells(manifests: Sequence[Path], count: int) -> list[np.ndarray]:
+    """`count` images spread over the manifests, (height, width, 3) uint8."""
+    files = spread(manifests).head(count)
+    if files.empty:
         raise InputError(f"{manifests[0]}: names no image to compare the engine by; check dataset.archive")
-    cells = []
-    for folder, file in rows[["folder", "file"]].itertuples(index=False):
-        pixels = imaging.to_rgb8(imaging.decode((folder / file).read_bytes(), str(folder / file), whole=True))
-        tops = [max(0, (pixels.shape[axis] - size[axis]) // 2) for axis in (0, 1)]
-        cells.append(np.ascontiguousarray(pixels[tops[0] : tops[0] + size[0], tops[1] : tops[1] + size[1]]))
-    return cells
+    paths = [folder / file for folder, file in files[["folder", "file"]].itertuples(index=False)]
+    return [imaging.to_rgb8(imaging.decode(path.read_bytes(), str(path), whole=True)) for path in paths]
+
+
+def _cut(pixels: np.ndarray, size: Size) -> np.ndarray:
+    """The middle of an image, at most `size`."""
+    tops = [max(0, (pixels.shape[axis] - size[axis]) // 2) for axis in (0, 1)]
+    return np.ascontiguousarray(pixels[tops[0] : tops[0] + size[0], tops[1] : tops[1] + size[1]])
+
+
+def _divisible(shape: tuple[int, ...], multiple: int) -> Size:
+    return -(-shape[0] // multiple) * multiple, -(-shape[1] // multiple) * multiple
 
 
 def _run_once(engine: Engine, image: torch.Tensor) -> torch.Tensor:
@@ -114,16 +121,11 @@ def _exact_network(source: Source, device: torch.device) -> torch.nn.Module:
     return source.network.to(device, torch.float32).to(memory_format=torch.contiguous_format)
 
 
-def _require_finite(engine: str, output: torch.Tensor) -> None:
+def _require_finite(engine: Path, output: torch.Tensor) -> None:
     if not torch.isfinite(output).all():
         raise InputError(f"{engine}: gives values that are not finite; take inference.precision bf16 or fp32")
 
 
-def _require_light(engine: str, ours: torch.Tensor, theirs: torch.Tensor) -> None:
+def _require_light(engine: Path, ours: torch.Tensor, theirs: torch.Tensor) -> None:
     if ours.double().mean() < BLACK <= theirs.double().mean():
         raise InputError(f"{engine}: gives black images; take another inference.precision or backend")
-
-
-def _psnr(mean_square: float) -> float | None:
-    """Peak signal-to-noise ratio in dB for 8-bit values; None where there is no noise."""
-    return 10 * math.log10(255**2 / mean_square) if mean_square else None

@@ -13,12 +13,11 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import wbcsr
 from wbcsr import provenance
+from wbcsr.engines.fresh import python_path
 from wbcsr.files import read_json, write_json
 
 log = logging.getLogger(__name__)
@@ -57,7 +56,7 @@ def examine(inference: Mapping[str, Any], limit: float = LIMIT_S) -> dict[str, A
         "driver_cuda": _driver_cuda(),
         "nvidia_smi": provenance.nvidia_smi("name,compute_mode,mig.mode.current"),
         "torch": try_out("survey", inference, limit),
-        "versions": {package: _version(package) for package in PACKAGES},
+        "versions": {package: provenance.version(package) for package in PACKAGES},
         "compiler": _compiler(),
         "free_gib": {
             "working folder": round(shutil.disk_usage(".").free / GIB, 1),
@@ -88,8 +87,6 @@ def run_apart(command: Sequence[str], limit: float) -> tuple[str | None, str]:
 
     Whatever it started and left behind is ended too.
     """
-    folder = str(Path(wbcsr.__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))}
     with tempfile.TemporaryFile() as output:
         # A file and not a pipe, whose end would not come while something that the process started holds it.
         process = subprocess.Popen(
@@ -97,7 +94,7 @@ def run_apart(command: Sequence[str], limit: float) -> tuple[str | None, str]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env={**os.environ, "PYTHONPATH": python_path()},
             start_new_session=True,
         )
         try:
@@ -184,13 +181,6 @@ def _driver_cuda() -> str | None:
     if library.cuDriverGetVersion(ctypes.byref(version)) != 0:
         return None
     return f"{version.value // 1000}.{version.value % 1000 // 10}"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _compiler() -> str | None:

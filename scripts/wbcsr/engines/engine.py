@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,14 @@ from wbcsr.engines.backend import Backend, Program, example_for
 from wbcsr.engines.backends import BACKENDS, get_backend
 from wbcsr.engines.capability import DTYPES, has_fast_bf16, inference_precision, pick_device
 from wbcsr.engines.profile import Profile, Size
-from wbcsr.errors import InputError
+from wbcsr.errors import InputError, first_line
 from wbcsr.files import read_json, sha256, write_json
 
 log = logging.getLogger(__name__)
 
 # For `auto`: a GPU's engine is built in minutes, and a CPU's in tens of them.
 COMPILE_ABOVE_MINUTES = {"cpu": 30.0, "cuda": 3.0}
-_NEEDED = {"backend", "precision", "device", "profile", "fingerprint", "program_sha256"}
+_NEEDED = {"backend", "precision", "batch_size", "profile", "inference", "fingerprint", "program_sha256"}
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,11 @@ class Engine:
     memory_format: torch.memory_format
     identity: str
 
+    def fill(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (n, ...) followed by ones of zeros where the engine takes whole batches only; n is at most `batch`."""
+        missing = self.batch - len(images) if self.profile else 0
+        return torch.cat([images, images.new_zeros((missing, *images.shape[1:]))]) if missing else images
+
 
 def build(source: Source, path: Path, workload: Workload, inference: Mapping[str, Any]) -> dict[str, Any]:
     """Choose backend, precision and batch as `inference` (the configuration's section) says, and write the engine.
@@ -100,7 +104,7 @@ def build(source: Source, path: Path, workload: Workload, inference: Mapping[str
         except torch.OutOfMemoryError as error:
             if batch == 1:
                 raise InputError(
-                    f"{path}: {device} has not the memory for one image ({_first_line(error)}); "
+                    f"{path}: {device} has not the memory for one image ({first_line(error)}); "
                     "lower inference.tile, raise inference.workspace_gib if it is set, or take a larger GPU"
                 ) from error
         # Here and not above, where the error still holds on to what was allocated.
@@ -175,6 +179,14 @@ def load(source: Source, path: Path) -> Engine:
     )
 
 
+def try_out(engine: Engine) -> None:
+    """Run a compiled engine once; what it lacks here shows as an error."""
+    if engine.profile is None:
+        raise TypeError("only a compiled engine is tried out: the others have no size")
+    with torch.inference_mode():
+        engine.run(engine.profile.example(engine.dtype, engine.device, engine.memory_format)).cpu()
+
+
 def _guarded(run: Program, profile: Profile) -> Program:
     """`run` behind a look at the batch: a compiled program takes any, and reads beyond one that is too small."""
 
@@ -214,15 +226,8 @@ def _fingerprint(
         parts["shapes"] = str(profile)
         parts["settings"] = _text(backend.settings(inference, device, DTYPES[precision]))
         parts |= _machine(device)
-        parts |= {package: _version(package) for package in backend.packages}
+        parts |= {package: provenance.version(package) or "not installed" for package in backend.packages}
     return parts
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _machine(device: torch.device) -> dict[str, str]:
@@ -304,7 +309,7 @@ def _choose(
     except Exception as error:  # whatever a compiler lacks here, auto goes on without it, and says so
         log.exception("%s cannot build this engine; auto takes eager", name)
         program.unlink(missing_ok=True)
-        return {"backend": "eager", "reason": f"{name} failed: {_first_line(error)}", "measured": measured}
+        return {"backend": "eager", "reason": f"{name} failed: {first_line(error)}", "measured": measured}
     # Measured again, close to the other, so that a machine that drifts treats both alike.
     network = _prepare(source.network, eager, device, precision)
     _seconds(network, example)
@@ -345,7 +350,3 @@ def _seconds(run: Callable[[torch.Tensor], torch.Tensor], example: torch.Tensor)
 
 def _text(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in sorted(values.items()))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

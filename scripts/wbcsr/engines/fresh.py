@@ -23,19 +23,22 @@ from wbcsr.job import configure_logging
 log = logging.getLogger(__name__)
 
 
+def python_path() -> str:
+    """PYTHONPATH with which another process finds this library."""
+    return os.pathsep.join(filter(None, [str(Path(wbcsr.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+
+
 def run(step: str, arguments: dict[str, Any], log_file: str | None = None) -> dict[str, Any]:
     """Call the function `step` ("package.module:function") with `arguments` in a fresh process; gives its result.
 
     Arguments and result are what JSON can hold. Its log goes to stderr and `log_file`.
     InputError as the function; RuntimeError where the process failed for another reason, which the log then has.
     """
-    library = str(Path(wbcsr.__file__).parents[1])
-    path = os.pathsep.join(filter(None, [library, os.environ.get("PYTHONPATH")]))
     with tempfile.TemporaryDirectory() as folder:
         task, answer = Path(folder) / "task.json", Path(folder) / "answer.json"
         write_json(task, {"step": step, "arguments": arguments, "log_file": log_file})
         command = [sys.executable, "-m", "wbcsr.engines.fresh", str(task), str(answer)]
-        status = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
+        status = subprocess.run(command, env={**os.environ, "PYTHONPATH": python_path()}, check=False).returncode
         answered = read_json(answer) if answer.is_file() else {}
     if "mistake" in answered:
         raise InputError(answered["mistake"])

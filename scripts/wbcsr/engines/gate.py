@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from wbcsr.engines import fresh
 from wbcsr.errors import InputError
 from wbcsr.files import read_json, write_json
 
@@ -17,31 +16,27 @@ log = logging.getLogger(__name__)
 FOUND = ("images", "psnr_db", "max_difference", "changed_labels", "max_probability_difference")
 
 
-def pass_gate(network: str, arguments: dict[str, Any], quality_path: Path, log_file: str | None) -> dict[str, Any]:
-    """Compare an engine with the fp32 network in a fresh process, hold it to the thresholds, write what was found.
+def pass_gate(
+    engine: Path, compare: Callable[[], Mapping[str, Any]], gate: Mapping[str, Any], quality_path: Path
+) -> dict[str, Any]:
+    """Compare an engine (engine.json) with the fp32 network, hold it to the thresholds, and write what was found.
 
-    `network` is upscaler or classifier, `arguments` are those of that function of `wbcsr.engines.compare`; `inference`
-    and `engine` are among them. An engine that is itself the fp32 network is not compared with itself, and the file
-    says so. InputError where a threshold is missed or the output is not finite or black; no file is written then.
+    `compare` gives what a function of `wbcsr.engines.compare` does; it is not called for an engine that is itself the
+    fp32 network, and the file says so. `gate` is the configuration's section inference.gate.
+    InputError where a threshold is missed, or as `compare`; no file is written then.
     """
-    gate = arguments["inference"]["gate"]
-    quality: dict[str, Any] = {"passed": True, "reference": True, "thresholds": gate}
-    if not _is_reference(read_json(arguments["engine"])):
-        found = dict.fromkeys(FOUND) | fresh.run(f"wbcsr.engines.compare:compare_{network}", arguments, log_file)
-        _hold(arguments["engine"], found, gate)
+    quality: dict[str, Any] = {"passed": True, "reference": True, "thresholds": dict(gate)}
+    if not _is_reference(read_json(engine)):
+        found = {**dict.fromkeys(FOUND), **compare()}
+        hold(engine, found, gate)
         quality |= {"reference": False, **found}
     write_json(quality_path, quality)
     log.info("quality: %s", _in_words(quality))
     return quality
 
 
-def _is_reference(engine: Mapping[str, Any]) -> bool:
-    """Whether an engine is what it would be compared with: the network as it is, in fp32."""
-    return engine["backend"] == "eager" and engine["precision"] == "fp32" and engine["device"] == "cpu"
-
-
-def _hold(engine: str, found: Mapping[str, Any], gate: Mapping[str, Any]) -> None:
-    """InputError that names the first threshold which is missed."""
+def hold(program: Path, found: Mapping[str, Any], gate: Mapping[str, Any]) -> None:
+    """InputError that names the first threshold of `gate` which `found` (see `FOUND`) misses for `program`."""
     psnr, largest, changed = (found[name] for name in ("psnr_db", "max_difference", "changed_labels"))
     missed = None
     if psnr is not None and psnr < gate["psnr_db"]:
@@ -53,9 +48,14 @@ def _hold(engine: str, found: Mapping[str, Any], gate: Mapping[str, Any]) -> Non
     if missed:
         key = missed.rsplit(" ", 1)[1]
         raise InputError(
-            f"{engine}: {missed} {gate[key]:g} of inference.gate; take another inference.precision or backend, "
+            f"{program}: {missed} {gate[key]:g} of inference.gate; take another inference.precision or backend, "
             "or, if that quality will do, another threshold"
         )
+
+
+def _is_reference(engine: Mapping[str, Any]) -> bool:
+    """Whether an engine is what it would be compared with: the network as it is, in fp32."""
+    return engine["backend"] == "eager" and engine["precision"] == "fp32" and engine["device"] == "cpu"
 
 
 def _in_words(quality: Mapping[str, Any]) -> str:

@@ -9,7 +9,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from wbcsr.engines.backend import Program, example_for
 from wbcsr.engines.profile import Profile
 from wbcsr.errors import InputError
 from wbcsr.files import replacing, scratch_folder
+from wbcsr.provenance import version
 
 INSTALL = "install envs/gpu.txt (`make setup-gpu`) or use envs/gpu.yaml"
 _CALL, _ENGINE = "call_module", "_run_on_acc"
@@ -42,7 +42,7 @@ class TensorRT:
             return "tensorrt needs an NVIDIA GPU and a driver, and PyTorch finds none; choose auto, eager or inductor"
         if importlib.util.find_spec("torch_tensorrt") is None:
             return f"the package torch-tensorrt is not installed; {INSTALL}"
-        missing = [package for package in self.packages if not _installed(package)]
+        missing = [package for package in self.packages if not version(package)]
         if missing:
             return f"the package {missing[0]} is not installed (torch-tensorrt-rtx only checks engines); {INSTALL}"
         return None
@@ -68,7 +68,7 @@ class TensorRT:
 
         example = example_for(network, profile, self)
         exported = torch.export.export(network, (example,), dynamic_shapes=profile.dynamic_shapes())
-        with _timing_cache(example.device) as timings, _naming_lack_of_memory():
+        with timing_cache(example.device) as timings, _naming_lack_of_memory():
             compiled = call_checked(
                 torch_tensorrt.dynamo.compile,
                 exported,
@@ -147,12 +147,12 @@ def _input(example: torch.Tensor, profile: Profile) -> Any:
 
 
 @contextmanager
-def _timing_cache(device: torch.device) -> Iterator[Path]:
+def timing_cache(device: torch.device) -> Iterator[Path]:
     """A copy of this user's timings of kernels on this kind of GPU, put back when the engine is built.
 
     TensorRT rewrites the file in place; the copy keeps several builds on a node from reading each other's half.
     """
-    name = f"{torch.cuda.get_device_name(device)} {_installed('tensorrt')}".replace(" ", "_").replace("/", "_")
+    name = f"{torch.cuda.get_device_name(device)} {version('tensorrt')}".replace(" ", "_").replace("/", "_")
     kept = scratch_folder() / f"timings_{name}.cache"
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
         copy = Path(folder) / kept.name
@@ -183,10 +183,3 @@ def _naming_lack_of_memory() -> Iterator[None]:
         raise torch.OutOfMemoryError(f"TensorRT: {reason}") from error
     finally:
         logging.getLogger(_TENSORRT_LOG).removeHandler(listener)
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

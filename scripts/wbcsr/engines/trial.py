@@ -24,6 +24,7 @@ from wbcsr.engines.backend import example_for
 from wbcsr.engines.backends import BACKENDS
 from wbcsr.engines.capability import DTYPES, inference_precision, pick_device
 from wbcsr.engines.profile import Profile
+from wbcsr.errors import first_line
 from wbcsr.files import write_json
 
 # Half precision is off by about 0.001 here; a program that is wrong is off by about 1.
@@ -45,7 +46,7 @@ def survey(inference: Mapping[str, Any]) -> Answer:
     try:
         torch.cuda.init()
     except RuntimeError as error:
-        return answer | {"no_gpu": _first_line(error)}
+        return answer | {"no_gpu": first_line(error)}
     answer["gpus"] = [_gpu(index) for index in range(torch.cuda.device_count())]
     return answer
 
@@ -60,7 +61,7 @@ def _gpu(index: int) -> Answer:
     try:
         free, _ = torch.cuda.mem_get_info(index)
     except RuntimeError as error:  # held by another process that shares it with nobody
-        return answer | {"free_gib": None, "busy": _first_line(error)}
+        return answer | {"free_gib": None, "busy": first_line(error)}
     return answer | {"free_gib": round(free / 2**30, 1)}
 
 
@@ -120,14 +121,10 @@ def main(name: str, inference: str, answer: str) -> int:
         found = TRIALS[name](json.loads(inference))
     except Exception as error:
         traceback.print_exc()
-        write_json(answer, {"runs": False, "reason": f"{type(error).__name__}: {_first_line(error)}"})
+        write_json(answer, {"runs": False, "reason": f"{type(error).__name__}: {first_line(error)}"})
         return 1
     write_json(answer, found)
     return 0
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from wbcsr.engines.backends import BACKENDS
-from wbcsr.engines.tensorrt import call_checked
+from wbcsr.engines.tensorrt import call_checked, timing_cache
 from wbcsr.errors import InputError
-from wbcsr.files import replacing, scratch_folder, write_bytes
+from wbcsr.files import replacing, write_bytes
 
 # Names that the server's PyTorch backend gives to the first input and output of a package without names
 # (pytorch_backend's README, "Ordinal Base I/O Names"); a TensorRT plan gets the same.
@@ -78,16 +78,16 @@ def build_plan(exported: torch.export.ExportedProgram, images: Tensor, settings:
     _let_tensorrt_give_bytes()
     shape = tuple(images.shape)
     inputs = torch_tensorrt.Input(min_shape=(1, *shape[1:]), opt_shape=shape, max_shape=shape, dtype=images.dtype)
-    # The default place is shared by all users of a machine.
-    with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
+    device = torch.device("cuda", torch.cuda.current_device())
+    with timing_cache(device) as timings:
         plan = call_checked(
             torch_tensorrt.dynamo.convert_exported_program_to_serialized_trt_engine,
             exported,
             arg_inputs=[inputs],
             arg_input_binding_names=(INPUT,),
             output_binding_names=OUTPUT,
-            device=torch.device("cuda", torch.cuda.current_device()),
-            timing_cache_path=str(Path(folder) / "timings.cache"),
+            device=device,
+            timing_cache_path=str(timings),
             **settings,
         )
     return bytes(plan)
@@ -123,6 +123,7 @@ class Plan:
         return output
 
 
+@cache
 def _let_tensorrt_give_bytes() -> None:
     """Teach Torch-TensorRT the cast to uint8, which TensorRT has for outputs and Torch-TensorRT 2.14 refuses."""
     import tensorrt

@@ -26,7 +26,9 @@ from torch import nn
 from wbcsr import provenance
 from wbcsr.classify import resnet
 from wbcsr.dataset import smear
+from wbcsr.engines.compare import psnr
 from wbcsr.engines.engine import Engine, Source, load
+from wbcsr.engines.gate import FOUND, hold
 from wbcsr.engines.profile import Size
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, read_json, sha256, write_json, write_text
@@ -262,13 +264,9 @@ def _check(model: Model, program: Path, kind: Format, batch: int, gate: Mapping[
                 f"{PROBABILITY_TOLERANCE}; take another inference.precision"
             )
         return {"images": batch, "max_probability_difference": largest}
-    psnr = 10 * math.log10(255**2 / off.square().mean().item()) if largest else None
-    if largest > gate["max_difference"] or (psnr is not None and psnr < gate["psnr_db"]):
-        raise InputError(
-            f"{program}: its images have a PSNR of {psnr:.1f} dB to those of the network in fp32 and differ by up to "
-            f"{largest:.0f} of 255, which inference.gate does not allow; take another inference.precision"
-        )
-    return {"images": batch, "psnr_db": psnr, "max_difference": int(largest)}
+    found = {"images": batch, "psnr_db": psnr(off.square().mean().item()), "max_difference": int(largest)}
+    hold(program, dict.fromkeys(FOUND) | found, gate)
+    return found
 
 
 def _cells(count: int, size: Size) -> np.ndarray:

@@ -13,7 +13,7 @@ import json
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -80,6 +80,13 @@ def shard_rows(originals: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame
     named = originals.assign(target=stems.where(~shared, originals["file"]) + ".png")
     first, last = (len(named) * end // shards for end in (shard - 1, shard))
     return named.iloc[first:last]
+
+
+def spread(manifests: Sequence[Path]) -> pd.DataFrame:
+    """The rows of manifests with the `folder` of their files, in an order of which any beginning is spread over all."""
+    tables = [read_csv(path, MANIFEST_COLUMNS).assign(folder=path.parent) for path in manifests]
+    rows = pd.concat([table.assign(place=np.arange(len(table)) / max(len(table), 1)) for table in tables])
+    return rows.sort_values(["place", "image"], kind="stable").drop(columns="place")
 
 
 def enlarge_shard(

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import torch
 
-from wbcsr.engines.engine import Engine, Source, Workload, build
-from wbcsr.errors import InputError
+from wbcsr.engines.engine import Engine, Source, Workload, build, load, try_out
+from wbcsr.errors import InputError, first_line
 from wbcsr.files import read_csv
 from wbcsr.pixels import to_network, to_pixels
 from wbcsr.upscale.tiling import Tile, plan
@@ -51,6 +51,11 @@ def build_engine(weights: str, images: str, inference: Mapping[str, Any], engine
     sizes = read_csv(images, ["image", "width", "height"]).groupby(["height", "width"]).size()
     workload = Workload({(int(height), int(width)): int(n) for (height, width), n in sizes.items()}, batches(inference))
     return build(source(Path(weights))[0], Path(engine), workload, inference)
+
+
+def try_engine(weights: str, engine: str) -> None:
+    """Load a compiled engine that `build_engine` wrote, and run it once; errors as `load`."""
+    try_out(load(source(Path(weights))[0], Path(engine)))
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,7 @@ class SuperResolution:
         return results
 
     def _halve_batch(self, error: torch.OutOfMemoryError) -> None:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         if self.engine.profile:
             raise InputError(
                 f"{self.engine.device}: out of memory ({reason}), and the engine takes {self.engine.batch} images at "
@@ -190,11 +195,6 @@ class SuperResolution:
         if self._gpu:
             torch.cuda.empty_cache()
 
-    def _filled(self, pieces: Images) -> np.ndarray:
-        """Pieces of one shape as a batch, filled up with black where the engine takes whole batches only."""
-        missing = self.engine.batch - len(pieces) if self.engine.profile else 0
-        return np.stack([*pieces, *[np.zeros_like(pieces[0])] * missing])
-
     def _launch(self, pieces: Images, shape: tuple[int, int], crop: tuple[int, int]) -> Callable[[], np.ndarray]:
         """Start the engine on pieces (h, w, 3) uint8, padded to `shape`; gives (n, *crop, 3) uint8 when called."""
 
@@ -203,7 +203,7 @@ class SuperResolution:
                 prepared = to_network(batch, shape, *RANGE, self.engine.dtype, self.engine.memory_format)
                 return to_pixels(self.engine.run(prepared)[: len(pieces)], crop)
 
-        batch = torch.from_numpy(self._filled(pieces))
+        batch = self.engine.fill(torch.from_numpy(np.stack(pieces)))
         if self._gpu:
             return self._gpu.start(enlarge, batch)
         output = enlarge(batch).numpy()
@@ -211,7 +211,7 @@ class SuperResolution:
 
     def _run(self, pieces: Images) -> np.ndarray:
         """Run the engine on pieces of one shape (h, w, 3) float32; gives (n, h * factor, w * factor, 3) float32."""
-        batch = torch.from_numpy(self._filled(pieces)).permute(0, 3, 1, 2)
+        batch = self.engine.fill(torch.from_numpy(np.stack(pieces))).permute(0, 3, 1, 2)
         with torch.inference_mode():
             output = self.engine.run(
                 batch.to(self.engine.device, self.engine.dtype, memory_format=self.engine.memory_format)

@@ -1,0 +1,18 @@
+"""Hold the engine of a super-resolution network against the network as it is in fp32."""
+
+from pathlib import Path
+
+from wbcsr.job import job
+
+with job(snakemake) as facts:
+    from wbcsr.engines.gate import pass_gate
+
+    inputs, gate = snakemake.input, snakemake.params.gate
+
+    def compare():
+        from wbcsr.engines.compare import compare_upscaler
+
+        manifests = [Path(path) for path in inputs.manifests]
+        return compare_upscaler(Path(inputs.engine), Path(inputs.weights), manifests, gate["images"])
+
+    facts["quality"] = pass_gate(Path(inputs.engine), compare, gate, Path(snakemake.output.quality))
