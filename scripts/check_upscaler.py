@@ -6,6 +6,7 @@ from wbcsr.job import job
 
 with job(snakemake) as facts:
     from wbcsr.engines.gate import pass_gate
+    from wbcsr.files import read_json
 
     inputs, gate = snakemake.input, snakemake.params.gate
 
@@ -16,3 +17,4 @@ with job(snakemake) as facts:
         return compare_upscaler(Path(inputs.engine), Path(inputs.weights), manifests, gate["images"])
 
     facts["quality"] = pass_gate(Path(inputs.engine), compare, gate, Path(snakemake.output.quality))
+    facts["device"] = read_json(inputs.engine)["device"]

@@ -1,5 +1,16 @@
 """Errors that a user can mend."""
 
+import errno
+import tempfile
+
+# What to do about a disk, whatever file it happens to.
+_REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some of your quota",
+    errno.EROFS: "use a --directory that can be written",
+    errno.EACCES: "ask its owner for permission or use a --directory that you may write",
+}
+
 
 class InputError(Exception):
     """Something that was given is wrong.
@@ -7,6 +18,20 @@ class InputError(Exception):
     The message is one line: it names the file or key, says what is wrong with it and what to do.
     It reaches the user without a traceback.
     """
+
+
+def mistake(error: BaseException) -> str | None:
+    """The one line that says of an error what a user can mend, or None where it is a defect of the program.
+
+    Besides `InputError` these are disks that are full or must not be written.
+    """
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _REMEDIES:
+        where = error.filename or f"the working folder or {tempfile.gettempdir()}"
+        reason = str(error.strerror).lower()
+        return f"{where}: {reason}; {_REMEDIES[error.errno]} and run again: what is finished is kept"
+    return None
 
 
 def first_line(error: BaseException) -> str:

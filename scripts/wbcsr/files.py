@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from wbcsr.claim import require_claim
 from wbcsr.errors import InputError
 
 
@@ -24,7 +25,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; rename it to `path` once the block has ended well.
 
     The name beside carries host and process, so two writers of one output never share a file, and keeps the suffix,
-    by which image and array writers choose their format. Nothing is left behind on failure.
+    by which image and array writers choose their format. Nothing is left behind on failure. InputError where the job
+    that this process works for no longer holds its outputs (see `wbcsr.claim`).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,9 +35,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield beside
         with open(beside, "rb+") as written:
             os.fsync(written.fileno())
+        require_claim()
         os.replace(beside, path)
+    except OSError as error:
+        # A full disk does not say what it had no room for, and the name beside says nothing to a user. An error without
+        # a number is a package's own, and a file's name would take the place of what it says.
+        if error.errno is not None and str(error.filename or beside) == str(beside):
+            error.filename = str(path)
+        raise
     finally:
-        beside.unlink(missing_ok=True)
+        # Looked for first: on a read-only disk, to remove what is not there is an error, too.
+        if beside.exists():
+            beside.unlink()
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -71,7 +82,7 @@ def write_text(path: str | Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
-def write_bytes(path: str | Path, content: bytes) -> None:
+def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
     """Write `content`, whole or not at all."""
     with replacing(path) as beside:
         beside.write_bytes(content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -14,10 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from wbcsr import provenance
-from wbcsr.errors import InputError
+from wbcsr.claim import claiming
+from wbcsr.devices import VISIBLE, using_gpus
+from wbcsr.errors import mistake
 from wbcsr.files import scratch_folder, write_json
 
 log = logging.getLogger("wbcsr")
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that a full disk does not turn into a second error: stderr has the same lines."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if error is None or mistake(error) is None:
+            super().handleError(record)
 
 
 def configure_logging(log_file: str | None) -> None:
@@ -28,7 +40,7 @@ def configure_logging(log_file: str | None) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log_file:
         Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(log_file, mode="a", encoding="utf-8"))
+        handlers.append(_LogFile(log_file, mode="a", encoding="utf-8"))
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers, force=True
     )
@@ -53,45 +65,67 @@ def keep_large_blocks() -> None:
 def job(snakemake: Any) -> Iterator[dict[str, Any]]:
     """Run the body of a script; yields a dictionary for what it finds out (backend chosen, images/s …).
 
-    Inputs are compared with what the jobs that wrote them noted, so that a damaged file is not used.
-    An `InputError` becomes one line and exit status 1; any other exception is logged with its traceback.
+    The job sees as many GPUs as its rule asks for, and its log begins with where it runs and by what. It holds the
+    claim to its outputs (`wbcsr.claim`). Inputs are compared with what the jobs that wrote them noted, so that a
+    damaged file is not used.
+    What a user can mend (see `errors.mistake`) becomes one line and exit status 1; any other exception is logged with
+    its traceback.
     When the body has ended well, the rule's `provenance` output (if it declares one) is written: rule,
-    wildcards, parameters, hashes of inputs and outputs, versions, machine, time, and the facts that the body set.
+    wildcards, parameters, hashes of inputs and outputs, versions, machine, time, cost, and the facts that the body set.
     """
-    configure_logging(snakemake.log[0] if snakemake.log else None)
     # Numerical libraries read these once, when they are imported. Threads that wait for long must not spin: with the
     # default, two jobs on shared cores took three times as long as one after the other; 1000 turns cost neither.
     os.environ["OMP_NUM_THREADS"] = str(snakemake.threads)
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     keep_large_blocks()
     facts: dict[str, Any] = {}
-    started, clock = datetime.now(UTC), time.perf_counter()
     try:
+        configure_logging(snakemake.log[0] if snakemake.log else None)
         # Compilers' caches by user and on the node's own disk: homes are often shared by network, and slow or full.
         for variable, folder in (("TORCHINDUCTOR_CACHE_DIR", "inductor"), ("TRITON_CACHE_DIR", "triton")):
             os.environ.setdefault(variable, str(scratch_folder() / folder))
-        inputs = provenance.hashes([str(path) for path in snakemake.input])
-        provenance.check_inputs(inputs)
-        yield facts
-    except InputError as error:
-        log.error("error: %s", error)
+        with claiming(snakemake.output[0]), using_gpus(snakemake.resources.get("gpu", 0)) as gpus:
+            # Here, so that a GPU is not paid for while it is waited for.
+            started, clock = datetime.now(UTC), time.perf_counter()
+            _log_where(snakemake)
+            inputs = provenance.hashes([str(path) for path in snakemake.input])
+            provenance.check_inputs(inputs)
+            yield facts
+            target = snakemake.output.get("provenance")
+            if target:
+                seconds = time.perf_counter() - clock
+                record = {
+                    "rule": snakemake.rule,
+                    "wildcards": dict(snakemake.wildcards.items()),
+                    "parameters": dict(snakemake.params.items()),
+                    "inputs_sha256": inputs,
+                    "outputs_sha256": provenance.hashes([str(path) for path in snakemake.output if path != target]),
+                    "versions": provenance.versions(),
+                    "machine": provenance.machine(),
+                    "threads": snakemake.threads,
+                    "started": started.isoformat(timespec="seconds"),
+                    "seconds": round(seconds, 2),
+                    "cost": provenance.cost(seconds, facts.get("device"), len(gpus)),
+                    **facts,
+                }
+                write_json(target, record)
+    except Exception as error:
+        if line := mistake(error):
+            log.error("error: %s", line)
+        else:
+            log.exception("%s failed", snakemake.rule)
         sys.exit(1)
-    except Exception:
-        log.exception("%s failed", snakemake.rule)
-        sys.exit(1)
-    target = snakemake.output.get("provenance")
-    if target:
-        record = {
-            "rule": snakemake.rule,
-            "wildcards": dict(snakemake.wildcards.items()),
-            "parameters": dict(snakemake.params.items()),
-            "inputs_sha256": inputs,
-            "outputs_sha256": provenance.hashes([str(path) for path in snakemake.output if path != target]),
-            "versions": provenance.versions(),
-            "machine": provenance.machine(),
-            "threads": snakemake.threads,
-            "started": started.isoformat(timespec="seconds"),
-            "seconds": round(time.perf_counter() - clock, 2),
-            **facts,
-        }
-        write_json(target, record)
+
+
+def _log_where(snakemake: Any) -> None:
+    """Begin a job's log with what its readers ask first: which job, where, on which GPU, by which versions."""
+    wildcards = ", ".join(f"{name} {value}" for name, value in snakemake.wildcards.items())
+    scheduler = os.environ.get("SLURM_JOB_ID")
+    where = f"node {socket.gethostname()}" + (f", SLURM job {scheduler}" if scheduler else "")
+    log.info("%s%s on %s, %d threads", snakemake.rule, f" ({wildcards})" if wildcards else "", where, snakemake.threads)
+    if snakemake.resources.get("gpu", 0):
+        names = ", ".join(sorted(set(provenance.nvidia_smi("name")))) or "nvidia-smi names none"
+        log.info("GPUs: %s=%s (%s)", VISIBLE, os.environ.get(VISIBLE, "not set"), names)
+    else:
+        log.info("GPUs: none asked for, none to be seen")
+    log.info("versions: %s", ", ".join(f"{name} {version}" for name, version in provenance.versions().items()))

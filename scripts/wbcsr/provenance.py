@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import resource
 import subprocess
 import sys
 from importlib import metadata
@@ -109,6 +110,33 @@ def machine() -> dict[str, Any]:
     """The machine a job ran on, without names that identify a user or a host."""
     system = f"{platform.system()} {platform.machine()}"
     return {"processor": processor(), "cores": cores(), "system": system, "gpu": gpu()}
+
+
+def cost(seconds: float, device: str | None, gpus: int) -> dict[str, Any]:
+    """What this process and those that it waited for have used: wall, CPU and GPU seconds, and memory in MiB.
+
+    `device` is what the job computed on ("cuda" or "cuda:0" counts `gpus`, or one where nobody could name any). Memory
+    is the largest resident set of one process; on the GPU it is what PyTorch's allocator held in this process, None
+    where that used none.
+    """
+    own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    on_gpu = (device or "").startswith("cuda")
+    torch = sys.modules.get("torch")
+    held = torch.cuda.max_memory_reserved() if on_gpu and torch is not None else 0
+    return {
+        "wall_seconds": round(seconds, 2),
+        "cpu_seconds": round(sum(used.ru_utime + used.ru_stime for used in (own, others)), 2),
+        "gpu_seconds": round(seconds * max(1, gpus), 2) if on_gpu else 0.0,
+        "memory_mib": round(max(_largest_resident_kib(own), others.ru_maxrss) / 1024, 1),
+        "gpu_memory_mib": round(held / 2**20, 1) if held else None,
+    }
+
+
+def _largest_resident_kib(own: resource.struct_rusage) -> int:
+    """Of this process. Where Linux tells it, not ru_maxrss, which counts the process that started this one, too."""
+    status = Path("/proc/self/status")
+    told = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE) if status.is_file() else None
+    return int(told[1]) if told else own.ru_maxrss
 
 
 def check_inputs(found: dict[str, str]) -> None:

@@ -145,6 +145,23 @@ def test_auto_goes_on_without_a_compiler_that_fails(
     assert "auto takes eager" in caplog.text
 
 
+@without_gpu
+def test_auto_that_another_job_has_displaced_leaves_that_jobs_program(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "program.pt2"
+
+    def displaced(*_: Any) -> None:
+        program.write_bytes(b"the later job's")
+        raise InputError("a job that started later makes these files now")
+
+    monkeypatch.setattr(Inductor, "compile", displaced)
+    monkeypatch.setattr(engines, "_seconds", lambda run, example: 5.0)
+    with pytest.raises(InputError, match="a job that started later"):
+        make(10_000, precision="bf16")
+    assert program.read_bytes() == b"the later job's"
+
+
 def test_inductor_on_a_gpu_says_that_it_needs_the_toolkit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wbcsr.engines.pytorch._cuda_home", lambda: None)
     assert "CUDA_HOME" in str(Inductor().unavailable(torch.device("cuda")))

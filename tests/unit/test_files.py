@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -27,6 +28,33 @@ def test_a_failure_leaves_the_old_file_and_nothing_beside(tmp_path: Path) -> Non
         fail()
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError("cannot write mode F as PNG"), "cannot write mode F as PNG"),
+        (OSError(errno.ENOSPC, "No space left on device"), "[Errno 28] No space left on device: '{}'"),
+        (OSError(errno.ENOSPC, "No space left on device", "/other"), "[Errno 28] No space left on device: '/other'"),
+        (None, "[Errno 2] No such file or directory: '{}'"),
+    ],
+    ids=["without a number", "without a name", "of another file", "of the file beside"],
+)
+def test_an_error_of_the_system_says_its_own_text_and_the_files_name(
+    error: OSError | None, text: str, tmp_path: Path
+) -> None:
+    def fail() -> None:
+        with replacing(tmp_path / "image.png") as beside:
+            if error:
+                beside.write_text("half")
+                raise error
+            # Nothing is written, so that there is nothing to rename.
+
+    with pytest.raises(OSError, match=r".") as raised:
+        fail()
+    assert str(raised.value) == text.format(tmp_path / "image.png")
+    assert ".part" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_class_names_that_look_like_missing_values_survive(tmp_path: Path) -> None:

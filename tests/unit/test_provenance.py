@@ -88,3 +88,24 @@ def test_asking_for_the_machine_does_not_import_torch() -> None:
         [sys.executable, "-c", code], env={"PYTHONPATH": scripts}, capture_output=True, text=True, check=True
     )
     assert answer.stdout.split() == ["None", "False"]
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "expected"),
+    [("cuda", 0, 2.5), ("cuda", 1, 2.5), ("cuda:1", 2, 5.0), ("cpu", 1, 0.0), (None, 0, 0.0)],
+)
+def test_the_seconds_of_gpus(
+    device: str | None, gpus: int, expected: float, nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job on "cuda" without nvidia-smi could name no GPU, and has used one."""
+    cuda = SimpleNamespace(max_memory_reserved=lambda: 3 * 2**20 if device else 0)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    cost = provenance.cost(2.5, device, gpus)
+    assert (cost["wall_seconds"], cost["gpu_seconds"]) == (2.5, expected)
+    assert cost["gpu_memory_mib"] == (3.0 if expected else None)
+
+
+def test_no_memory_on_the_gpu_where_pytorch_has_held_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    cost = provenance.cost(1.0, "cuda", 1)
+    assert (cost["gpu_seconds"], cost["gpu_memory_mib"]) == (1.0, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import pickle
@@ -22,9 +21,9 @@ from torch.distributed.run import run as torchrun
 
 from wbcsr.classify.ranks import Ranks
 from wbcsr.classify.train import TrainJob, TrainSummary, train
-from wbcsr.engines.fresh import python_path
-from wbcsr.errors import InputError
-from wbcsr.files import write_bytes, write_text
+from wbcsr.engines.fresh import end_with_parent, python_path
+from wbcsr.errors import InputError, mistake
+from wbcsr.files import write_bytes
 from wbcsr.job import configure_logging
 
 log = logging.getLogger(__name__)
@@ -70,9 +69,9 @@ def run(job: TrainJob, log_file: str | None = None, device_type: str = "cuda") -
         except SignalException as stopped:
             sys.exit(128 + stopped.sigval)
         except ChildFailedError as failed:
-            mistake = folder / _MISTAKE
-            if mistake.exists():
-                raise InputError(mistake.read_text(encoding="utf-8")) from None
+            said = folder / _MISTAKE
+            if said.exists():
+                raise InputError(said.read_text(encoding="utf-8")) from None
             raise RuntimeError(_describe(failed)) from None
         summary: TrainSummary = pickle.loads((folder / _SUMMARY).read_bytes())
     return summary
@@ -80,7 +79,7 @@ def run(job: TrainJob, log_file: str | None = None, device_type: str = "cuda") -
 
 def main() -> None:
     """One of the processes that torchrun starts; `run` has left the job in the folder that the command line names."""
-    _end_with_parent()
+    end_with_parent()
     folder, rank, count = Path(sys.argv[1]), int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     job, log_file, device_type = pickle.loads((folder / _TASK).read_bytes())
     configure_logging(log_file if rank == 0 else None)
@@ -100,12 +99,12 @@ def main() -> None:
         if rank == 0:
             write_bytes(folder / _SUMMARY, pickle.dumps(summary))
         dist.destroy_process_group()
-    except InputError as error:
-        write_text(folder / _MISTAKE, str(error))
-        sys.exit(1)
     except Exception as error:
-        # For torchrun, which hands it to `run`; printed here, the processes' tracebacks would mix.
-        get_error_handler().record_exception(error)
+        if line := mistake(error):
+            (folder / _MISTAKE).write_text(line, encoding="utf-8")
+        else:
+            # For torchrun, which hands it to `run`; printed here, the processes' tracebacks would mix.
+            get_error_handler().record_exception(error)
         sys.exit(1)
 
 
@@ -142,13 +141,6 @@ def _describe(failed: ChildFailedError) -> str:
         text = message["extraInfo"]["py_callstack"] if isinstance(message, dict) else message
         said.append(f"process {rank} of the training failed (exit status {failure.exitcode}): {text.strip()}")
     return "\n".join(said)
-
-
-def _end_with_parent() -> None:
-    """Have Linux kill this process when its parent is gone, even if that was killed itself."""
-    if sys.platform == "linux":
-        set_parent_death_signal = 1  # name of the option in prctl.h
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 if __name__ == "__main__":

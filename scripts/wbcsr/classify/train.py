@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import os
@@ -31,7 +32,7 @@ from wbcsr.classify.ranks import Part, Ranks
 from wbcsr.engines.capability import pick_device
 from wbcsr.engines.pytorch import Inductor
 from wbcsr.errors import InputError, first_line
-from wbcsr.files import remove_leftovers, replacing, sha256, write_csv
+from wbcsr.files import remove_leftovers, sha256, write_bytes, write_csv
 from wbcsr.progress import image_progress
 from wbcsr.provenance import processor
 
@@ -337,8 +338,10 @@ class _Training:
             "history": self.history,
             "best_state": self.best_state,
         }
-        with replacing(path) as beside:
-            torch.save(content, beside)
+        # By memory, since torch does not say of a full disk that it is full.
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_bytes(path, buffer.getbuffer())
 
     def resume(self, path: Path, fingerprint: dict[str, str]) -> int:
         """Take over the checkpoint at `path` if there is one with this fingerprint; returns the epochs it has done."""

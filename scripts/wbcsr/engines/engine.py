@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from wbcsr import provenance
+from wbcsr.claim import require_claim
 from wbcsr.engines.backend import Backend, Program, example_for
 from wbcsr.engines.backends import BACKENDS, get_backend
 from wbcsr.engines.capability import DTYPES, has_fast_bf16, inference_precision, pick_device
@@ -97,6 +98,7 @@ def build(source: Source, path: Path, workload: Workload, inference: Mapping[str
     while True:
         tile, fix = inference["tile"] if source.tiled else None, inference["shapes"] == "static"
         profile = Profile.covering(batch, workload.images, source.multiple, tile, fix)
+        require_claim()
         program.unlink(missing_ok=True)
         try:
             choice = _choose(source, profile, program, workload, inference, precision, device)
@@ -304,7 +306,7 @@ def _choose(
     _free_memory(device)
     try:
         measured |= _compile(backend, network, profile, program, inference)
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, InputError):
         raise
     except Exception as error:  # whatever a compiler lacks here, auto goes on without it, and says so
         log.exception("%s cannot build this engine; auto takes eager", name)
@@ -317,6 +319,7 @@ def _choose(
     measured["eager_seconds_per_batch"] = round(eager_seconds, 4)
     faster = name if compiled_seconds < eager_seconds else "eager"
     if faster == "eager":
+        require_claim()
         program.unlink()
     reason = f"measured: eager {eager_seconds:.3f} s, {name} {compiled_seconds:.3f} s a batch"
     return {"backend": faster, "reason": reason, "measured": measured}

@@ -6,9 +6,12 @@ engine that is checked is one that a later job can load.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
+import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import wbcsr
-from wbcsr.errors import InputError
+from wbcsr.errors import InputError, mistake
 from wbcsr.files import read_json, write_json
 from wbcsr.job import configure_logging
 
@@ -26,6 +29,13 @@ log = logging.getLogger(__name__)
 def python_path() -> str:
     """PYTHONPATH with which another process finds this library."""
     return os.pathsep.join(filter(None, [str(Path(wbcsr.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+
+
+def end_with_parent() -> None:
+    """Have Linux kill this process when the one that started it is gone, even if that was killed itself."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # name of the option in prctl.h
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def run(step: str, arguments: dict[str, Any], log_file: str | None = None) -> dict[str, Any]:
@@ -49,18 +59,19 @@ def run(step: str, arguments: dict[str, Any], log_file: str | None = None) -> di
 
 def main(task_file: str, answer_file: str) -> int:
     """The fresh process: do what `task_file` says and write the result, or the user's mistake, to `answer_file`."""
+    end_with_parent()
     task = read_json(task_file)
     configure_logging(task["log_file"])
     module, function = task["step"].split(":")
     try:
         result = getattr(importlib.import_module(module), function)(**task["arguments"])
-    except InputError as error:
-        write_json(answer_file, {"mistake": str(error)})
+    except Exception as error:
+        if line := mistake(error):
+            Path(answer_file).write_text(json.dumps({"mistake": line}), encoding="utf-8")
+        else:
+            log.exception("%s failed", task["step"])
         return 1
-    except Exception:
-        log.exception("%s failed", task["step"])
-        return 1
-    write_json(answer_file, {"result": result})
+    Path(answer_file).write_text(json.dumps({"result": result}), encoding="utf-8")
     return 0
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from wbcsr import imaging
+from wbcsr.claim import require_claim
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, remove_leftovers, sha256, write_bytes, write_csv
 from wbcsr.progress import image_progress
@@ -125,6 +127,12 @@ def enlarge_shard(
                 done[entry.image] = entry
     seconds = time.perf_counter() - started
     enlarged_images = sum(map(len, waiting))
+    if enlarged_images:
+        rate = enlarged_images / seconds
+        log.info(
+            "%d images in %.1f s, %.4g images/s; at this rate shards of five to ten minutes have %d to %d images",
+            enlarged_images, seconds, rate, math.ceil(300 * rate), math.ceil(600 * rate),
+        )  # fmt: skip
     table = pd.DataFrame([asdict(done[image]) for image in rows["image"]], columns=MANIFEST_COLUMNS)
     write_csv(manifest, table)
     ledger.remove()
@@ -234,6 +242,7 @@ class _Ledger:
     def add(self, entry: Entry) -> None:
         line = json.dumps({"identity": self.identity, "entry": asdict(entry)}, ensure_ascii=False)
         with self._lock:
+            require_claim()
             # The newline goes first: what a killed run left of a line cannot spoil this one.
             self._file.write("\n" + line)
             self._file.flush()

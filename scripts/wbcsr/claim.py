@@ -1,0 +1,76 @@
+"""Who may write a job's outputs: the job that started last, and no other.
+
+A cluster's job outlives the Snakemake that sent it. When that was killed and another is started, the same job may run
+twice at once. The later one then holds the claim, and the earlier one stops at the next file that it would have put in
+place: an image, an epoch, a table. Between its last look and that moment a little time is left; else the files of a job
+are of one kind, and no GPU does the same work twice.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from wbcsr.errors import InputError
+
+# By the environment, so that the processes that a job starts are bound as it is.
+_HELD = "WBCSR_CLAIM"
+
+
+@contextmanager
+def claiming(output: str | Path) -> Iterator[None]:
+    """Hold the claim to a job's outputs, of which `output` is the first; a file beside it says who holds it."""
+    # Absolute, since a process that the job starts may work in another folder.
+    first = Path(output).absolute()
+    path = first.with_name(f".{first.name}.claim")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    token = uuid.uuid4().hex
+    beside = path.with_name(f"{path.name}.{token}")
+    try:
+        beside.write_text(f"{token} {_who()}", encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as error:
+        error.filename = str(output)
+        with suppress(OSError):
+            beside.unlink()
+        raise
+    os.environ[_HELD] = f"{token} {path}"
+    try:
+        yield
+    finally:
+        del os.environ[_HELD]
+        # One that cannot be removed, as on a disk that has become read-only, is simply taken by the next job.
+        with suppress(OSError):
+            if _holder(path).startswith(token):
+                path.unlink()
+
+
+def require_claim() -> None:
+    """InputError where this process works for a job whose claim has gone to a later one; nothing without a claim."""
+    token, _, path = os.environ.get(_HELD, "").partition(" ")
+    if token and not (holder := _holder(Path(path))).startswith(token):
+        later = holder.partition(" ")[2] or "it has ended by now"
+        raise InputError(
+            f"{Path(path).parent}: a job that started later makes these files now ({later}); this one stops, and what "
+            "it has finished is kept"
+        )
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        # A network's disk says ESTALE of a file that another node has replaced since it was opened.
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            return ""
+        raise
+
+
+def _who() -> str:
+    job = os.environ.get("SLURM_JOB_ID")
+    return f"{f'SLURM job {job}' if job else f'process {os.getpid()}'} on {socket.gethostname()}"

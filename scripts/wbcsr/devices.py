@@ -1,0 +1,87 @@
+"""The GPUs that a job may use: as many as its rule asks for, and no others."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from wbcsr.provenance import nvidia_smi
+
+log = logging.getLogger(__name__)
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+@contextmanager
+def using_gpus(count: int) -> Iterator[list[str]]:
+    """Have this process and those that it starts see `count` GPUs, fewer where there are fewer; yields their names.
+
+    A scheduler that gave the job its devices has named them in CUDA_VISIBLE_DEVICES, and they stay. Where nobody named
+    any, or more than the job needs, as on a workstation, it takes ones that no other job of this workflow holds,
+    whoever runs it, and waits for them if it must. Must come before torch is imported.
+    """
+    named = os.environ.get(VISIBLE)
+    seen = visible_gpus() if count else []
+    with ExitStack() as held:
+        given = seen
+        if named is None or len(seen) > count:
+            given = _take(seen, min(count, len(seen)), held)
+        # Of none there may still be some that this could not see, as without nvidia-smi: then they are torch's to find.
+        if count == 0 or given:
+            os.environ[VISIBLE] = ",".join(given)
+        try:
+            yield given
+        finally:
+            os.environ.pop(VISIBLE, None)
+            if named is not None:
+                os.environ[VISIBLE] = named
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them, or else by nvidia-smi's UUID."""
+    named = os.environ.get(VISIBLE)
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    # Where nvidia-smi finds none, or one that has failed, it may say so in place of a name.
+    return [name for name in nvidia_smi("uuid") if name.startswith("GPU-")]
+
+
+def _take(devices: list[str], count: int, held: ExitStack) -> list[str]:
+    """`count` of `devices` that nobody holds, held until `held` is closed or this process ends, however it ends."""
+    # One GPU may be called by its number in one job and by its UUID in another.
+    lines = nvidia_smi("index,uuid") if any(map(str.isdecimal, devices)) else []
+    uuids = {index: uuid for index, _, uuid in (line.partition(", ") for line in lines)}
+    waiting = False
+    while True:
+        taken: list[str] = []
+        with ExitStack() as stack:
+            for device in devices:
+                if len(taken) < count and _hold(uuids.get(device, device), stack):
+                    taken.append(device)
+            if len(taken) == count:
+                held.enter_context(stack.pop_all())
+                return taken
+        if not waiting:
+            log.info("waiting for %d of %d GPUs that other jobs hold", count, len(devices))
+            waiting = True
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def _hold(device: str, stack: ExitStack) -> bool:
+    """Whether the device was free. The hold is a socket's name, which Linux keeps for one process on a machine."""
+    name = socket.socket(socket.AF_UNIX)
+    try:
+        name.bind(f"\0wbcsr-gpu-{device}")
+    except OSError as error:
+        name.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return False
+    stack.enter_context(name)
+    return True

@@ -1,0 +1,228 @@
+"""Which GPUs a job sees. A script called nvidia-smi stands in for GPUs: it names some, and nothing computes on them.
+
+Holds are real, between real processes. They are a machine's, so that the names are new ones in each test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import pytest
+
+from wbcsr import devices
+from wbcsr.devices import VISIBLE, using_gpus, visible_gpus
+
+SECONDS = 30.0
+
+# Uses as many GPUs as it is told until its stdin has a line or ends; says what it has, or that it waits.
+USER = """
+import json, logging, os, sys
+from wbcsr.devices import VISIBLE, using_gpus
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format='"%(message)s"')
+with using_gpus(int(sys.argv[1])) as given:
+    print(json.dumps({"given": given, "visible": os.environ.get(VISIBLE)}), flush=True)
+    sys.stdin.readline()
+"""
+
+User = subprocess.Popen[str]
+Start = Callable[..., User]
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[None]:
+    """End a test that waits for a GPU in this process."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"still waiting after {SECONDS:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
+    """Have nvidia-smi name as many GPUs as are asked for, with nothing else on the PATH; gives their UUIDs."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv(VISIBLE, raising=False)
+
+    def having(count: int) -> list[str]:
+        uuids = [f"GPU-{uuid.uuid4()}" for _ in range(count)]
+        told = {"uuid": uuids, "index,uuid": [f"{index}, {name}" for index, name in enumerate(uuids)]}
+        answers = "".join(f"--query-gpu={fields}) echo '{chr(10).join(told[fields])}';;\n" for fields in told)
+        write_nvidia_smi(tmp_path, f'case "$1" in\n{answers}*) exit 2;;\nesac')
+        return uuids
+
+    return having
+
+
+def write_nvidia_smi(folder: Path, body: str) -> None:
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{body}\n")
+    program.chmod(0o755)
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a user of GPUs; the clock ends it, and then it says nothing more."""
+    users: list[User] = []
+    clocks: list[Timer] = []
+
+    def new(count: int, named: str | None = None) -> User:
+        environment = {**os.environ, "PYTHONPATH": str(Path(devices.__file__).parents[1])}
+        environment |= {} if named is None else {VISIBLE: named}
+        command = [sys.executable, "-c", USER, str(count)]
+        user = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        clock = Timer(SECONDS, user.kill)
+        clock.start()
+        users.append(user)
+        clocks.append(clock)
+        return user
+
+    yield new
+    for user, clock in zip(users, clocks, strict=True):
+        user.kill()
+        user.communicate()
+        clock.cancel()
+
+
+def says(user: User) -> Any:
+    """The next line of a user: what it was given, or the line of its log."""
+    assert user.stdout is not None
+    return json.loads(user.stdout.readline() or '"nothing"')
+
+
+def end(user: User) -> None:
+    user.communicate("done\n", timeout=SECONDS)
+    assert user.returncode == 0
+
+
+def having(*names: str) -> dict[str, Any]:
+    return {"given": list(names), "visible": ",".join(names)}
+
+
+@pytest.mark.parametrize("named", [None, "0,1"])
+def test_a_job_that_asks_for_none_sees_none(
+    named: str | None, machine: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(2)
+    if named is not None:
+        monkeypatch.setenv(VISIBLE, named)
+    with using_gpus(0) as given:
+        assert (given, os.environ[VISIBLE]) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("named", "count", "expected"),
+    [("3", 1, "3"), ("0,2", 2, "0,2"), ("5", 2, "5"), (" 0 , 1 ", 2, "0,1"), ("", 1, None)],
+    ids=["one", "two", "fewer than asked for", "spaces", "none"],
+)
+def test_what_a_scheduler_named_stays(
+    named: str, count: int, expected: str | None, machine: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(1)
+    monkeypatch.setenv(VISIBLE, named)
+    # Twice at once: the scheduler gave it, so that nothing is held and nothing is waited for.
+    with using_gpus(count) as first, using_gpus(count) as second:
+        assert first == second == (expected.split(",") if expected else [])
+        assert os.environ[VISIBLE] == (expected or "")
+
+
+@pytest.mark.parametrize("how", ["ends", "is killed"])
+def test_jobs_side_by_side_get_different_gpus_and_a_third_waits(
+    how: str, machine: Callable[[int], list[str]], start: Start
+) -> None:
+    first_gpu, second_gpu = machine(2)
+    first = start(1)
+    assert says(first) == having(first_gpu)
+    second = start(1)
+    assert says(second) == having(second_gpu)
+    third = start(1)
+    assert says(third) == "waiting for 1 of 2 GPUs that other jobs hold"
+    if how == "ends":
+        end(second)
+    else:
+        second.kill()
+        assert second.wait(SECONDS) == -signal.SIGKILL
+    assert says(third) == having(second_gpu)
+    end(third)
+    end(first)
+
+
+def test_a_gpu_that_nobody_named_is_held_also_where_there_is_only_one(
+    machine: Callable[[int], list[str]], start: Start
+) -> None:
+    (only,) = machine(1)
+    first = start(1)
+    assert says(first) == having(only)
+    second = start(1)
+    assert says(second) == "waiting for 1 of 1 GPUs that other jobs hold"
+    end(first)
+    assert says(second) == having(only)
+
+
+def test_a_job_that_waits_for_two_holds_none_of_them(machine: Callable[[int], list[str]], start: Start) -> None:
+    first_gpu, second_gpu, third_gpu = machine(3)
+    first, second = start(1, f"{second_gpu},{first_gpu}"), start(1, f"{third_gpu},{first_gpu}")
+    assert (says(first), says(second)) == (having(second_gpu), having(third_gpu))
+    both = start(2)
+    assert says(both) == "waiting for 2 of 3 GPUs that other jobs hold"
+    # Holding it while it looks is a matter of microseconds once a second.
+    one = start(1)
+    assert says(one) == having(first_gpu)
+
+
+def test_a_number_and_its_uuid_are_one_gpu(machine: Callable[[int], list[str]], start: Start) -> None:
+    uuids = machine(2)
+    assert says(start(1, "0,1")) == having("0")
+    assert says(start(1, ",".join(uuids))) == having(uuids[1])
+    assert says(start(1, "1,0")) == "waiting for 1 of 2 GPUs that other jobs hold"
+
+
+@pytest.mark.parametrize("named", [None, "", " 0,1"])
+def test_afterwards_the_environment_is_as_before(
+    named: str | None, machine: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(2)
+    if named is not None:
+        monkeypatch.setenv(VISIBLE, named)
+    for count in (0, 1, 2):
+        with using_gpus(count):
+            pass
+        assert os.environ.get(VISIBLE) == named
+        with pytest.raises(ZeroDivisionError), using_gpus(count):
+            raise ZeroDivisionError
+        assert os.environ.get(VISIBLE) == named
+
+
+@pytest.mark.parametrize("body", [None, "echo 'No devices were found'", "echo 'NVIDIA-SMI has failed'; exit 9"])
+def test_where_nvidia_smi_names_none_torch_may_look_itself(
+    body: str | None, tmp_path: Path, machine: Callable[[int], list[str]]
+) -> None:
+    machine(0)
+    if body:
+        write_nvidia_smi(tmp_path, body)
+    else:
+        (tmp_path / "nvidia-smi").unlink()
+    assert visible_gpus() == []
+    with using_gpus(1) as given:
+        assert given == []
+        assert VISIBLE not in os.environ
+
+
+def test_a_job_that_asks_for_more_than_there_are_gets_what_there_is(machine: Callable[[int], list[str]]) -> None:
+    uuids = machine(2)
+    with using_gpus(3) as given:
+        assert given == uuids
+        assert os.environ[VISIBLE] == ",".join(uuids)
