@@ -1,6 +1,13 @@
-"""Tables, figures and the page that answer the question."""
+"""Tables, figures and the page that answer the question: made where Snakemake itself runs, in seconds."""
 
-TABLES = ["table2", "table3", "table4", "table5", "table6", "comparison"]
+
+localrules:
+    make_tables,
+    make_figures,
+    make_report,
+
+
+TABLES = ["table2", "table3", "table4", "table5", "table6", "comparison", "cost"]
 PLAN = {
     "classes": CLASSES,
     "variants": config["variants"],
@@ -21,7 +28,15 @@ ENGINES = [
     *expand(rules.compile_upscaler.output.engine, model=sorted(set(MODELS.values()))),
     *expand(rules.compile_classifier.output.engine, training=TRAINING, **RUNS),
 ]
+QUALITIES = [path.replace("engine.json", "quality.json") for path in ENGINES]
 MANIFESTS = [*manifests_of("original"), *ENLARGED]
+PROVENANCES = [
+    rules.ingest_dataset.output.provenance,
+    *provenance_beside([*SPLITS, *ENLARGED, *PREDICTIONS]),
+    *expand(f"{PACKED}.provenance.json", variant=config["variants"], size=config["train"]["input_size"]),
+    *expand(rules.train_classifier.output.provenance, training=TRAINING, **RUNS),
+    *[path.replace("engine.json", "provenance.json") for path in ENGINES],
+]
 
 
 rule make_tables:
@@ -29,6 +44,8 @@ rule make_tables:
         images=rules.ingest_dataset.output.images,
         splits=SPLITS,
         predictions=PREDICTIONS,
+        # Another threshold of the gate is to be passed, and changes no result.
+        provenances=[*PROVENANCES, *ancient(provenance_beside(QUALITIES))],
     output:
         csv=[
             report(
@@ -48,8 +65,8 @@ rule make_tables:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         **PLAN,
     message:
@@ -83,8 +100,8 @@ rule make_figures:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         **PLAN,
     message:
@@ -97,15 +114,9 @@ rule make_report:
     input:
         tables=rules.make_tables.output.csv,
         figures=[*rules.make_figures.output.png, *rules.make_figures.output.svg],
-        provenances=[
-            rules.ingest_dataset.output.provenance,
-            *provenance_beside([*SPLITS, *ENLARGED, *PREDICTIONS]),
-            *expand(f"{PACKED}.provenance.json", variant=config["variants"], size=config["train"]["input_size"]),
-            *expand(rules.train_classifier.output.provenance, training=TRAINING, **RUNS),
-            *[path.replace("engine.json", "provenance.json") for path in ENGINES],
-        ],
+        provenances=[*PROVENANCES, *provenance_beside(QUALITIES)],
         engines=ENGINES,
-        qualities=[path.replace("engine.json", "quality.json") for path in ENGINES],
+        qualities=QUALITIES,
         weights=expand(rules.fetch_weights.output.description, model=sorted(set(MODELS.values()))),
         rejected=rules.ingest_dataset.output.rejected,
         manifests=MANIFESTS,
@@ -123,8 +134,8 @@ rule make_report:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         config=config,
     message:

@@ -1,4 +1,4 @@
-"""Write the study's tables of our own runs, and the comparison with the study."""
+"""Write the study's tables of our own runs, the comparison with the study, and what it all cost."""
 
 from pathlib import Path
 
@@ -12,6 +12,7 @@ with job(snakemake) as facts:
         snakemake.input.images,
         snakemake.input.splits,
         snakemake.input.predictions,
+        snakemake.input.provenances,
         Plan(**dict(snakemake.params.items())),
         Path(snakemake.output[0]).parent,
     )

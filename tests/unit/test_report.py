@@ -21,7 +21,7 @@ from PIL import Image
 
 from wbcsr.config import complete, training_variants
 from wbcsr.errors import InputError
-from wbcsr.evaluate import figure_names, study
+from wbcsr.evaluate import cost, figure_names, study
 from wbcsr.evaluate.scores import Plan, wilson_interval
 from wbcsr.evaluate.tables import write_tables
 from wbcsr.report import engines, method, wording
@@ -243,6 +243,43 @@ def test_points(share: float, text: str) -> None:
     assert wording.points(share) == text
 
 
+def cost_of(more: tuple[float, float], original_resumed: int = 0, accuracy: float = 0.893) -> pd.DataFrame:
+    """A cost.csv in memory: original, and Real-ESRGAN ×4 for `more` CPU and GPU seconds."""
+    rows = []
+    for name, (cpu, gpu), share in (("original", (0, 0), 0.917), ("realesrgan_x4", more, accuracy)):
+        row: dict[str, Any] = {**dict.fromkeys(cost.TEXTS, ""), **dict.fromkeys(cost.NUMBERS, 0.0)}
+        row |= {"split": "paper", "trained_on": name, "tested_on": name, "accuracy": share}
+        row |= {"difference_to_original": share - 0.917, "more_cpu_seconds": cpu, "more_gpu_seconds": gpu}
+        rows.append(row)
+    rows[0]["image_jobs_resumed"] = original_resumed
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("more", "resumed", "words"),
+    [
+        ((460, 230), 0, "230 GPU seconds (3 min 50 s) more and 460 CPU seconds (7 min 40 s) more than with the"),
+        ((460, 0), 0, "took 460 CPU seconds (7 min 40 s) more than"),
+        ((460, 0), 1, "took about 460 CPU seconds (7 min 40 s) more than"),
+        ((45.42, 0), 0, "took 45 CPU seconds more than"),
+        ((2.11, 0), 0, "took 2.1 CPU seconds more than"),
+        ((-7300, 12), 0, "12 GPU seconds more and 7,300 CPU seconds (2 h 1 min) less than"),
+        ((0.04, 12), 0, "12 GPU seconds more and no more CPU seconds than"),
+        ((float("nan"), 12), 0, "What Real-ESRGAN ×4 cost beyond the original images was not measured, and 89.3"),
+    ],
+)
+def test_the_price_follows_from_the_numbers(more: tuple[float, float], resumed: int, words: str) -> None:
+    assert words in wording.price(cost_of(more, resumed), "realesrgan_x4", config_of())
+
+
+def test_the_price_stands_beside_what_it_brought() -> None:
+    price = wording.price(cost_of((460, 230)), "realesrgan_x4", config_of())
+    assert price.startswith("With Real-ESRGAN ×4, the images and one run on them took 230 GPU seconds")
+    assert price.endswith(", and 89.3\u00a0% of the test images were right: 2.4 points fewer.")
+    assert "0.5 points more" in wording.price(cost_of((1, 1), accuracy=0.922), "realesrgan_x4", config_of())
+    assert wording.price(cost_of((460, 230)), None, config_of()) == ""
+
+
 @pytest.mark.parametrize(
     ("sections", "words", "expected"),
     [
@@ -313,7 +350,7 @@ def write_engine(folder: Path, gpu: bool, quality: dict[str, Any] | None = None,
     }
     found: dict[str, Any] = {}
     if gpu:
-        is_run = folder.name == "engine"
+        is_run = folder.parent.name == "engine"
         batch, size = (64, [224, 224]) if is_run else (8, [240, 320])
         engine |= {
             **{"backend": "tensorrt", "precision": "fp16", "device": "cuda"},
@@ -341,12 +378,13 @@ class Tree:
         dataset = config["dataset"]
         self.classes: list[str] = dataset["classes"]
         self.plan = Plan(self.classes, config["variants"], config["splits"], config["seeds"], dataset["partitions"])
-        self._write_tables()
+        provenances = self._write_provenances()
+        self._write_tables(provenances)
         self._write_figures()
         self.inputs = Inputs(
             tables=sorted((folder / "tables").glob("*")),
             figures=sorted((folder / "figures").glob("*")),
-            provenances=self._write_provenances(),
+            provenances=provenances,
             engines=self._write_engines(),
             qualities=sorted(folder.rglob("quality.json")),
             weights=self._write_weights(),
@@ -364,7 +402,7 @@ class Tree:
         write_page(self.folder / "report" / "index.html", self.inputs, self.config)
         return (self.folder / "report" / "index.html").read_text(encoding="utf-8")
 
-    def _write_tables(self) -> None:
+    def _write_tables(self, provenances: list[Path]) -> None:
         matrices = {name: np.array(matrix) for name, matrix in study.MATRICES.items()}
         if len(self.classes) != 4:
             matrices = dict.fromkeys(matrices, np.full((len(self.classes),) * 2, 5))
@@ -395,6 +433,7 @@ class Tree:
             images=self.folder / "dataset" / "images.csv",
             splits=[self.folder / "splits" / "paper.csv"],
             predictions=predictions,
+            provenances=provenances,
             plan=self.plan,
             folder=self.folder / "tables",
         )
@@ -407,12 +446,19 @@ class Tree:
             Image.fromarray(pixels).save(self.folder / "figures" / f"{name}.png")
 
     def _write_provenances(self) -> list[Path]:
+        """Records of all jobs: each used two cores, and with `gpu` one GPU where a network ran."""
         paths: list[Path] = []
+        gpu = {"name": "NVIDIA H100", "capability": "9.0", "driver": "570.86.15", "memory_gib": "79.1"}
 
-        def record(rule: str, wildcards: dict[str, str], seconds: float, **facts: Any) -> None:
+        def record(rule: str, wildcards: dict[str, str], seconds: float, network: bool = False, **facts: Any) -> None:
+            on_gpu = network and self.gpu
+            machine = {"processor": "Zuse Z3", "cores": 2, "system": "Linux x86_64", "gpu": gpu if on_gpu else None}
+            cost = {
+                **{"wall_seconds": seconds, "cpu_seconds": 2 * seconds, "gpu_seconds": seconds if on_gpu else 0.0},
+                **{"memory_mib": 1000 + seconds, "gpu_memory_mib": 2000 + seconds if on_gpu else None},
+            }
             common = {
-                "versions": {"python": "3.11.9", "torch": "2.14.1"},
-                "machine": {"processor": "Zuse Z3", "cores": 2, "system": "Linux x86_64"},
+                **{"versions": {"python": "3.11.9", "torch": "2.14.1"}, "machine": machine, "cost": cost},
                 "started": f"2026-01-01T00:00:{len(paths):02d}+00:00",
             }
             content = {"rule": rule, "wildcards": wildcards, "seconds": seconds, **common, **facts}
@@ -421,23 +467,45 @@ class Tree:
         counts = {"train": 1200, "validation": 1989, "test": 2487}
         images = {subset: {self.classes[0]: count - 1, self.classes[1]: 1} for subset, count in counts.items()}
         record("split_dataset", {"split": "paper"}, 0.4, images=images)
+        made = {"engine.json": WEIGHTS_SHA256, "quality.json": WEIGHTS_SHA256}
+        if self._has_network():
+            for rule, seconds, name in (
+                ("compile_upscaler", 30, "engine.json"),
+                ("check_upscaler", 20, "quality.json"),
+            ):
+                record(rule, {"model": "RealESRGAN_x4plus"}, seconds, True, outputs_sha256={name: made[name]})
+        for variant in self.config["variants"]:
+            record("pack_images", {"variant": variant, "size": "224"}, 5)
         for variant in self.config["variants"][1:]:
-            name = f"eager fp32 cpu 1 None {WEIGHTS_SHA256} x4" if variant.startswith("realesrgan") else variant
+            network = variant.startswith("realesrgan")
+            facts: dict[str, Any] = {"enlarger": variant, "images": 10, "images_kept": 0}
+            if network:
+                facts["enlarger"] = f"eager fp32 cpu 1 None {WEIGHTS_SHA256} x4"
+            rule, seconds = ("upscale", 60.0) if network else ("interpolate", 0.6)
             for speed in (0.4, 0.5, None):
-                facts = {"enlarger": name, "images": 10, "images_per_second": speed}
-                record("upscale", {"variant": variant, "shard": "1"}, 60.0, upscaling=facts)
-        for training in training_variants(self.config):
-            wildcards = {"split": "paper", "training": training, "seed": "0"}
-            record("train_classifier", wildcards, 1620.0, device="cpu", precision="bf16", images_per_second=49.5)
-            for seed in map(str, self.config["seeds"]):
-                speed = 5000.0 + 100 * int(seed) if self.gpu else 61.5
-                record("predict", {**wildcards, "seed": seed, "variant": "original"}, 9.0, images_per_second=speed)
+                told = facts | {"images_per_second": speed}
+                inputs = made if network else {}
+                wildcards = {"variant": variant, "shard": "1"}
+                record(rule, wildcards, seconds, network, upscaling=told, inputs_sha256=inputs)
+        for training, tested in training_variants(self.config).items():
+            for seed in self.config["seeds"]:
+                run = {"split": "paper", "training": training, "seed": str(seed)}
+                record(
+                    *("train_classifier", run, 1620.0 * len(tested) + 10 * seed, True),
+                    **{"parameters": {"train": {"epochs": 20}}, "resumed_epochs": 0},
+                    **{"device": "cpu", "precision": "bf16", "images_per_second": 49.5},
+                )
+                record("compile_classifier", run, 7, True)
+                record("check_classifier", run, 2, True)
+                speed = 5000.0 + 100 * seed if self.gpu else 61.5
+                for variant in tested:
+                    record("predict", run | {"variant": variant}, 9, True, images_per_second=speed)
         return paths
 
     def _write_engines(self) -> list[Path]:
-        folders = ["engines/RealESRGAN_x4plus"] if self._has_network() else []
+        folders = ["engines/any/RealESRGAN_x4plus"] if self._has_network() else []
         for training in training_variants(self.config):
-            folders += [f"runs/paper/{training}/seed{seed}/engine" for seed in self.config["seeds"]]
+            folders += [f"runs/paper/{training}/seed{seed}/engine/any" for seed in self.config["seeds"]]
         return [write_engine(self.folder / folder, self.gpu) for folder in folders]
 
     def _write_weights(self) -> list[Path]:
@@ -563,6 +631,7 @@ def test_the_sections_come_in_order(page: str) -> None:
         "Does super-resolution help to classify white blood cells?",
         "What cannot be concluded from this",
         "Accuracy of every training variant",
+        "What each training variant cost",
         "Table 2. Images of each class",
         "Table 3. Precision, recall and F1 score, trained and tested on original",
         "Table 4. Precision, recall and F1 score, trained and tested on Real-ESRGAN ×4",
@@ -625,6 +694,39 @@ def test_the_comparison_has_a_block_for_each_subset(shown: dict[str, Any]) -> No
     assert rows["original", "original"][3:] == ["reference", "0.0", "3", "91.8\u00a0%"]
     assert rows["Real-ESRGAN ×4", "Real-ESRGAN ×4"][3:] == ["−2.4", "0.0", "3", "89.3\u00a0%"]
     assert rows["dual", "original"][-1] == ""
+
+
+def test_the_cost_stands_beside_the_accuracy(grow: Callable[..., Tree]) -> None:
+    tree = Tree(grow().folder, config_of(**STUDY), gpu=True)
+    shown = context(tree.inputs, tree.config)
+    table = shown["cost"]
+    assert table["groups"] == [
+        *(("Beyond original", 2), ("Test accuracy", 2), ("Images", 2), ("One run", 2), ("Memory, MiB", 2))
+    ]
+    (body,) = table["bodies"]
+    assert body["title"] == "Split paper"
+    rows = {row["head"]: row["cells"] for row in body["rows"]}
+    # Images: 2 × (30 + 20 + 3 × 60 + 5) CPU s; one run: 2 × (1,620 + 10 × seed + 7 + 2 + 9), the mean over three seeds.
+    assert rows["Real-ESRGAN ×4"] == [
+        *("+460", "+230", "89.3 ± 0.0", "−2.4", "470", "230", "3,296 ± 20", "1,648 ± 10", "2,640", "3,640")
+    ]
+    assert rows["original"][:4] == ["–", "–", "91.8 ± 0.0", "–"]
+    assert rows["dual, on original"][:2] == ["+3,728", "+1,859"]
+    assert rows["dual, on Real-ESRGAN ×4"] == ["", "", "89.3 ± 0.0", "−2.4", "", "", "", "", "", ""]
+    assert shown["per_thousand"] == (
+        "Enlarging 1,000 images: bicubic ×4, 120 CPU s; Real-ESRGAN ×4, 12,000 CPU s and 6,000 GPU s."
+    )
+    text = Checker(tree.page()).text
+    assert "took 230 GPU seconds (3 min 50 s) more and 460 CPU seconds (7 min 40 s) more" in text
+    assert "Measured on Zuse Z3 and NVIDIA H100." in text
+
+
+def test_without_a_gpu_no_cost_speaks_of_one(shown: dict[str, Any], page: str) -> None:
+    assert [column["heading"] for column in shown["cost"]["columns"]] == [
+        *("CPU s", "%", "points", "CPU s", "CPU s", "process")
+    ]
+    assert "GPU" not in shown["cost"]["note"] + shown["per_thousand"] + shown["price"]
+    assert shown["per_thousand"] in Checker(page).text
 
 
 def test_example_cells_show_one_field_of_view(shown: dict[str, Any]) -> None:
@@ -712,9 +814,10 @@ def test_compiled_engines_stand_with_their_quality_and_what_was_required(grow: C
 def test_runs_that_differ_in_measured_values_alone_share_a_row(tmp_path: Path) -> None:
     paths = []
     for seed, (seconds, changed) in enumerate([("0.021", 0.0), ("0.023", 0.00390625), ("0.019", 0.001953125)]):
-        folder, reason = tmp_path / f"paper/dual/seed{seed}/engine", f"measured: tensorrt {seconds} s a batch of 64"
+        folder, reason = tmp_path / f"paper/dual/seed{seed}/engine/any", f"measured: tensorrt {seconds} s a batch of 64"
         paths.append(write_engine(folder, True, {"changed_labels": changed, "images": 512 - seed}, reason=reason))
-    elsewhere = write_engine(tmp_path / "paper/original/seed0/engine", True, machine="GPU Z3, compute capability 8.0")
+    folder = tmp_path / "paper/original/seed0/engine/any"
+    elsewhere = write_engine(folder, True, machine="GPU Z3, compute capability 8.0")
     described = described_of(*paths, elsewhere)
     ((shared, alone),) = rows_of(described)
     assert (shared["name"], alone["name"]) == ("3 of 4 runs", "original, paper, seed 0")
@@ -779,7 +882,7 @@ def test_a_compiled_and_an_uncompiled_network_stand_in_one_table(tmp_path: Path)
     assert (one["psnr_db"], other["psnr_db"], other["images"]) == ("50.0\u00a0dB", "is the fp32 network itself", "–")
 
 
-@pytest.mark.parametrize("folder", ["x4plus", "paper/dual/seed0/engine"])
+@pytest.mark.parametrize("folder", ["x4plus", "paper/dual/seed0/engine/any"])
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -816,7 +919,7 @@ def test_a_broken_engine_is_named(tmp_path: Path, changes: dict[str, Any], words
 
 
 @pytest.mark.parametrize(
-    ("folder", "rule"), [("x4plus", "compile_upscaler"), ("paper/dual/seed0/engine", "compile_classifier")]
+    ("folder", "rule"), [("x4plus", "compile_upscaler"), ("paper/dual/seed0/engine/any", "compile_classifier")]
 )
 def test_a_quality_that_is_no_input_is_named(tmp_path: Path, folder: str, rule: str) -> None:
     path = write_engine(tmp_path / folder, True)
@@ -878,6 +981,8 @@ def test_without_an_enlarged_variant_the_page_says_so(grow: Callable[..., Tree])
     assert "Table 4. Precision, recall and F1 score Nothing to show" in text
     assert "Figures 11 and 12 need an enlarged variant" in text
     assert "there is nothing to lay beside the originals" in text
+    assert "What each training variant cost" in text
+    assert "Enlarging 1,000 images" not in text
 
 
 @pytest.mark.parametrize(
@@ -885,6 +990,7 @@ def test_without_an_enlarged_variant_the_page_says_so(grow: Callable[..., Tree])
     [
         ("tables", "comparison", r"comparison\.csv is not among the tables; run the rule make_tables"),
         ("tables", "table5", r"table5\.csv is not among the tables"),
+        ("tables", "cost", r"cost\.csv is not among the tables"),
         ("figures", "accuracy", r"accuracy\.svg is not among the figures; run the rule make_figures"),
         ("figures", "confusion_paper_dual_on_original_test", r"confusion_paper_dual_on_original_test\.svg"),
     ],

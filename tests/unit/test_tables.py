@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -7,17 +8,18 @@ import pytest
 
 from test_scores import arms_of, write_results
 from wbcsr.errors import InputError
+from wbcsr.evaluate.cost import NUMBERS, TEXTS
 from wbcsr.evaluate.scores import wilson_interval
 from wbcsr.evaluate.tables import Table, comparison_table, latex_text, markdown_text, write_table, write_tables
 from wbcsr.files import read_csv
 
 STUDY_CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
-NAMES = ["table2", "table3", "table4", "table5", "table6", "comparison"]
+NAMES = ["table2", "table3", "table4", "table5", "table6", "comparison", "cost"]
 
 
 def written(folder: Path, classes: list[str], variants: list[str], **more: object) -> Path:
     results = write_results(folder, classes, variants, **more)  # type: ignore[arg-type]
-    write_tables(results.images, results.splits, results.predictions, results.plan, folder / "tables")
+    write_tables(results.images, results.splits, results.predictions, [], results.plan, folder / "tables")
     return folder / "tables"
 
 
@@ -87,7 +89,7 @@ def test_confusion_table_has_actual_rows(tmp_path: Path) -> None:
     table = pd.read_csv(results.predictions[0])
     table.loc[table["image"] == "TRAIN/A/0.png", "predicted"] = "C"
     table.to_csv(results.predictions[0], index=False)
-    write_tables(results.images, results.splits, results.predictions, results.plan, tmp_path)
+    write_tables(results.images, results.splits, results.predictions, [], results.plan, tmp_path)
     assert rows(tmp_path / "table5.md") == [["A", "1", "0", "1"], ["B", "0", "2", "0"], ["C", "0", "0", "2"]]
     assert (tmp_path / "table5.csv").read_text() == "actual,A,B,C\nA,1,0,1\nB,0,2,0\nC,0,0,2\n"
 
@@ -149,6 +151,48 @@ def test_comparison_of_one_seed_has_no_spread(tmp_path: Path) -> None:
     assert "too narrow" in (tables / "comparison.md").read_text(encoding="utf-8")
 
 
+def test_the_cost_has_headings_of_two_levels(tmp_path: Path) -> None:
+    results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], dual=True)
+    record = {
+        **{"rule": "pack_images", "wildcards": {"variant": "original", "size": "96"}},
+        "machine": {"processor": "Zuse_Z3", "gpu": {"name": "GPU Z3"}},
+        "cost": {"cpu_seconds": 3.04, "gpu_seconds": 1.5, "memory_mib": 100.0, "gpu_memory_mib": 50.0},
+    }
+    provenance = tmp_path / "packed.provenance.json"
+    provenance.write_text(json.dumps(record))
+    write_tables(results.images, results.splits, results.predictions, [provenance], results.plan, tmp_path / "tables")
+    data = read_csv(tmp_path / "tables" / "cost.csv", [*TEXTS, *NUMBERS])
+    assert data["images_cpu_seconds"].tolist() == ["3.04", "", "", ""]
+    text = (tmp_path / "tables" / "cost.md").read_text(encoding="utf-8")
+    headings = [cell.strip() for cell in text.splitlines()[2].split("|")[1:-1]]
+    assert headings[:6] == [
+        *("Split", "Trained on", "Beyond original, CPU s", "Beyond original, GPU s"),
+        *("Test accuracy, %", "Test accuracy, points"),
+    ]
+    first, *_, last = rows(tmp_path / "tables" / "cost.md")
+    assert first[:4] == ["paper", "original", "–", "–"]
+    assert last[1:6] == ["dual, on Real-ESRGAN ×4", "", "", "100.0", "0.0"]
+    assert r"Measured on Zuse\_Z3 and GPU Z3." in text
+    lines = (tmp_path / "tables" / "cost.tex").read_text(encoding="utf-8").splitlines()
+    top = lines.index(r"\toprule")
+    assert lines[top + 1].startswith(
+        r"\multicolumn{2}{c}{} & \multicolumn{2}{c}{Beyond original} & \multicolumn{2}{c}{Test"
+    )
+    assert lines[top + 2].startswith(r"Split & Trained on & CPU s & GPU s & \% & points & CPU s")
+    assert lines[top + 4].startswith(r"paper & original & -- & -- & 100.0 & -- &")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [("{}", "lacks 'rule'"), ('{"rule": "predict", "wildcards": {}}', "lacks 'machine'")]
+)
+def test_a_broken_provenance_is_named(tmp_path: Path, content: str, words: str) -> None:
+    results = write_results(tmp_path, ["A", "B"], ["original"])
+    broken = tmp_path / "broken.provenance.json"
+    broken.write_text(content)
+    with pytest.raises(InputError, match=rf"broken\.provenance\.json: {words}"):
+        write_tables(results.images, results.splits, results.predictions, [broken], results.plan, tmp_path / "tables")
+
+
 @pytest.mark.parametrize(
     ("text", "escaped"),
     [
@@ -192,4 +236,4 @@ def test_images_without_classes_are_an_error(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original"])
     results.images.write_text("image\n")
     with pytest.raises(InputError, match=r"images\.csv: lacks the column"):
-        write_tables(results.images, results.splits, results.predictions, results.plan, tmp_path / "tables")
+        write_tables(results.images, results.splits, results.predictions, [], results.plan, tmp_path / "tables")

@@ -1,4 +1,4 @@
-"""The study's Tables 2 to 6 of our own runs, and the comparison of all of them with the study.
+"""The study's Tables 2 to 6 of our own runs, the comparison of all of them with the study, and what they cost.
 
 Each table is written three times: as CSV with every digit, and rounded as a paper prints it in Markdown
 and in LaTeX (packages booktabs and graphicx).
@@ -10,11 +10,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from wbcsr.evaluate import class_labels, study, variant_label
+from wbcsr.evaluate import class_labels, cost, study, variant_label
+from wbcsr.evaluate.records import read_records
 from wbcsr.evaluate.scores import Arm, Plan, read_arms
 from wbcsr.files import read_csv, write_csv, write_text
 
@@ -47,8 +49,8 @@ class Table:
     """A table and its words.
 
     `data` goes into the CSV file as it is; `printed` holds the same rows as text, its first
-    `text_columns` columns words and the others numbers. The last `summary_rows` rows are set off from
-    those above.
+    `text_columns` columns words and the others numbers; its headings may have two levels. The last
+    `summary_rows` rows are set off from those above.
     """
 
     name: str
@@ -83,14 +85,19 @@ def write_tables(
     images: str | Path,
     splits: Iterable[str | Path],
     predictions: Iterable[str | Path],
+    provenances: Iterable[str | Path],
     plan: Plan,
     folder: str | Path,
 ) -> None:
-    """Write table2 to table6 and comparison, each as .csv, .md and .tex, into `folder`.
+    """Write table2 to table6, comparison and cost, each as .csv, .md and .tex, into `folder`.
 
-    `images` is images.csv, `splits` are the files <split>.csv and `predictions` those of all runs.
+    `images` is images.csv, `splits` are the files <split>.csv and `predictions` those of all runs;
+    `provenances` are the records of all jobs that these results come of. InputError where a file lacks
+    what it must have.
     """
     arms = read_arms(predictions, splits, plan)
+    records = read_records(map(Path, provenances), ["rule", "wildcards", "machine"])
+    comparison = comparison_table(arms, plan)
     original = main_arm(arms, plan, "original")
     enhanced = main_arm(arms, plan, plan.enhanced)
     for table in (
@@ -99,7 +106,8 @@ def write_tables(
         scores_table("table4", enhanced, plan),
         confusion_table("table5", original, plan),
         confusion_table("table6", enhanced, plan),
-        comparison_table(arms, plan),
+        comparison,
+        cost_table(records, comparison.data, plan),
     ):
         write_table(table, folder)
 
@@ -272,6 +280,23 @@ def comparison_table(arms: list[Arm], plan: Plan) -> Table:
     )
 
 
+def cost_table(records: list[dict[str, Any]], comparison: pd.DataFrame, plan: Plan) -> Table:
+    """A row for each arm: what it cost beside its accuracy on the test images; see `wbcsr.evaluate.cost.costs`.
+
+    `records` are the provenances of all jobs, `comparison` is the data of `comparison_table`.
+    """
+    data = cost.costs(records, comparison, plan.seeds)
+    return Table(
+        name="cost",
+        title="Cost",
+        caption="What each training variant cost, and what it brought in accuracy on the test images.",
+        data=data,
+        printed=cost.printed(data),
+        note=" ".join(filter(None, [cost.per_thousand(data), cost.explanation(data)])),
+        text_columns=2,
+    )
+
+
 def _title(name: str) -> str:
     return f"Table {name.removeprefix('table')}"
 
@@ -286,8 +311,14 @@ def _text(numbers: pd.Series, form: str) -> list[str]:
     return ["" if pd.isna(number) else format(number, form).replace("-", "−") for number in numbers]
 
 
+def _levels(heading: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The levels of a column's heading, from the top."""
+    return heading if isinstance(heading, tuple) else (heading,)
+
+
 def _markdown(table: Table) -> str:
-    cells = table.printed.map(markdown_text).rename(columns=markdown_text)
+    cells = table.printed.map(markdown_text)
+    cells.columns = [markdown_text(", ".join(filter(None, _levels(heading)))) for heading in cells.columns]
     numbers = len(cells.columns) - table.text_columns
     body = cells.to_markdown(
         index=False, disable_numparse=True, colalign=["left"] * table.text_columns + ["right"] * numbers
@@ -301,7 +332,7 @@ def _latex(table: Table) -> str:
     numbers = len(cells.columns) - table.text_columns
     columns = "l" * table.text_columns + "r" * numbers
     environment = "table*" if len(columns) > 7 else "table"  # the starred one spans the columns of a page
-    lines = cells.to_latex(index=False, escape=False, column_format=columns).splitlines()
+    lines = cells.to_latex(index=False, escape=False, column_format=columns, multicolumn_format="c").splitlines()
     if table.summary_rows:
         lines.insert(len(lines) - 2 - table.summary_rows, r"\midrule")
     return "\n".join(

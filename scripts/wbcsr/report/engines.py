@@ -12,7 +12,8 @@ from typing import Any
 
 from wbcsr.errors import InputError
 from wbcsr.evaluate import variant_label
-from wbcsr.report.method import images_per_second, median_speed, read_records
+from wbcsr.evaluate.records import read_records
+from wbcsr.report.method import images_per_second, median_speed
 
 ENGINE_KEYS = [
     *("backend", "precision", "device", "machine", "batch_size", "batch_size_wanted", "profile", "program_sha256"),
@@ -103,18 +104,19 @@ def describe_engines(
     """How the networks ran: `summary` in words, and `tables`, each with id, caption, columns, rows and note.
 
     An engine.json of a super-resolution network lies in a folder named after its model, that of a classifier in
-    `<split>/<training>/seed<n>/engine`; its quality.json lies beside it and is among `qualities`. `records` are the
-    provenances, from which the speeds come. Classifiers whose engines differ in measured values alone share a row.
+    `<split>/<training>/seed<n>/engine/<GPU model or any>`; its quality.json lies beside it and is among `qualities`.
+    `records` are the provenances, from which the speeds come. Classifiers whose engines differ in measured values alone
+    share a row.
     InputError where a file is missing or damaged, or says that its engine did not pass.
     """
     upscalers: list[Described] = []
     classifiers: list[Described] = []
     for path in paths:
-        is_run = path.parent.name == "engine"
+        is_run = path.parts[-3] == "engine"
         engine = _read_engine(path)
         quality = _read_quality(path.with_name("quality.json"), qualities, CLASSIFIERS if is_run else UPSCALERS)
         if is_run:
-            split, training, seed = path.parts[-5:-2]
+            split, training, seed = path.parts[-6:-3]
             run = {"split": split, "training": training, "seed": seed.removeprefix("seed")}
             speeds = [images_per_second(record) for record in records if _is_prediction(record, run)]
             name = f"{variant_label(training)}, {split}, seed {run['seed']}"

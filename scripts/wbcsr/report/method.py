@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from wbcsr.config import Config
-from wbcsr.errors import InputError
 from wbcsr.evaluate import SUBSETS, variant_label
-from wbcsr.files import read_csv, read_json
+from wbcsr.evaluate.records import read_records
+from wbcsr.files import read_csv
 
 SPLIT_RULES = {
     "paper": "as in the study: of each class of the training partition the first {validation_fraction:.0%} of the "
@@ -57,20 +57,6 @@ def settings(config: Config, records: list[dict[str, Any]]) -> list[tuple[str, s
 def as_yaml(config: Config) -> str:
     """The whole configuration, defaults filled in."""
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100)
-
-
-def read_records(paths: Iterable[Path], keys: Sequence[str]) -> list[dict[str, Any]]:
-    """JSON files that must have `keys`; InputError names the file that is missing, or the key that it lacks."""
-    records = []
-    for path in paths:
-        if not path.is_file():
-            raise InputError(f"{path}: is missing; run the workflow again, which makes it")
-        record = read_json(path)
-        missing = [key for key in keys if not isinstance(record, dict) or key not in record]
-        if missing:
-            raise InputError(f"{path}: lacks '{missing[0]}'; delete it and run again")
-        records.append(record)
-    return records
 
 
 def describe_weights(paths: Iterable[Path]) -> list[dict[str, str]]:

@@ -14,7 +14,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from wbcsr.config import Config
-from wbcsr.evaluate import study
+from wbcsr.evaluate import cost, study
+from wbcsr.evaluate.records import read_records
 from wbcsr.evaluate.scores import Plan
 from wbcsr.files import write_text
 from wbcsr.report import engines, method, pictures, tables, wording
@@ -67,7 +68,7 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
     comparison = results["comparison"]
     figures = pictures.Figures(inputs.figures)
     photographs, charts = pictures.study_figures(figures, plan)
-    records = method.read_records(inputs.provenances, RECORD_KEYS)
+    records = read_records(inputs.provenances, RECORD_KEYS)
     return {
         "subject": wording.subject(config),
         "drawn": wording.is_drawn(config),
@@ -75,6 +76,9 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "comparison": tables.comparison_table(comparison, plan),
         "f1_scores": tables.f1_table(comparison, plan),
         "accuracy": figures.picture("accuracy", "Accuracy of every training variant with its 95\u00a0% interval."),
+        "price": wording.price(results["cost"], plan.enhanced, config),
+        "per_thousand": cost.per_thousand(results["cost"]),
+        "cost": tables.cost_table(results["cost"], plan),
         "tables": tables.study_tables(results, plan),
         "photographs": photographs,
         "charts": charts,

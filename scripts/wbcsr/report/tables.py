@@ -1,4 +1,4 @@
-"""The report's tables of results: the comparison, and the study's Tables 2 to 6 with its values beside ours.
+"""The report's tables of results: the comparison, the cost, and the study's Tables 2 to 6 with its values beside ours.
 
 A table is a dictionary: `id`, `caption` and `note` (text), `head` (the heading of the first column), `groups` (pairs
 of a heading and the number of columns under it, from the second column on; empty without such headings), `columns`
@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from wbcsr.errors import InputError
-from wbcsr.evaluate import SUBSETS, class_labels, study, variant_label
+from wbcsr.evaluate import SUBSETS, class_labels, cost, study, variant_label
 from wbcsr.evaluate.scores import Plan, score
 from wbcsr.files import read_csv
 from wbcsr.report import wording
@@ -33,8 +33,9 @@ COLUMNS = {
         *("images", "runs", "accuracy", "accuracy_sd", "accuracy_low", "accuracy_high", "macro_f1"),
         *("study_accuracy", "difference_to_original"),
     ],
+    "cost": [*cost.TEXTS, *cost.NUMBERS],
 }
-TEXTS = {"comparison": 4}
+TEXTS = {"comparison": 4, "cost": len(cost.TEXTS)}
 MEASURES = {"precision": "Precision", "recall": "Recall", "f1": "F1 score", "support": "Support"}
 AVERAGES = ["Accuracy", "Macro average", "Weighted average"]
 NO_ENLARGED = "Nothing to show: the configuration names no enlarged variant."
@@ -122,6 +123,26 @@ def _blocks(comparison: pd.DataFrame, plan: Plan, cells: Callable[[pd.Series], l
                 title = f"{subset.capitalize()}: {arms['images'].iloc[0]:,} images, split {split}"
                 blocks.append({"title": title, "rows": rows})
     return blocks
+
+
+def cost_table(data: pd.DataFrame, plan: Plan) -> Table:
+    """What each training variant cost beside its accuracy: a block of rows for each split."""
+    printed = cost.printed(data).set_index([("", "Split"), ("", "Trained on")])
+    tops = [top for top, _ in printed.columns]
+    blocks = []
+    for split in plan.splits:
+        rows = [_row(name, list(cells)) for name, cells in printed.loc[split].T.items()]
+        blocks.append({"title": f"Split {split}", "rows": rows})
+    return {
+        "id": "cost-table",
+        "caption": "What each training variant cost, and its accuracy on the test images",
+        "head": "Trained on",
+        "groups": [(top, tops.count(top)) for top in dict.fromkeys(tops)],
+        "columns": [_column(heading) for _, heading in printed.columns],
+        "texts": 0,
+        "bodies": blocks,
+        "note": cost.explanation(data),
+    }
 
 
 def study_tables(tables: dict[str, pd.DataFrame], plan: Plan) -> list[Table]:

@@ -14,6 +14,8 @@ import pandas as pd
 
 from wbcsr.config import Config
 from wbcsr.evaluate import study, variant_label
+from wbcsr.evaluate.cost import estimated, used_devices
+from wbcsr.report.method import duration
 
 # Where half of the 95 % interval of an accuracy is wider than this, the page says that images are few.
 WIDE = 0.03
@@ -326,6 +328,41 @@ def _sources(config: Config) -> str:
             "intervals of accuracies, which take images as independent, are too narrow."
         )
     return f"{copies}; the intervals take them as independent and are too narrow."
+
+
+def price(cost: pd.DataFrame, enhanced: str | None, config: Config) -> str:
+    """What `enhanced` cost beyond the original images in the first split, and what it brought; empty for None.
+
+    `cost` holds cost.csv with numbers in its columns of numbers.
+    """
+    if enhanced is None:
+        return ""
+    rows = (cost["split"] == config["splits"][0]) & (cost["trained_on"] == enhanced)
+    row = cost[rows].iloc[0]
+    about = "about " if estimated(cost).loc[row.name, "more"] else ""
+    label = variant_label(enhanced)
+    # The GPU first: where there is one, it is what an enlargement is paid with.
+    amounts = [_more(row[f"more_{device}_seconds"], device) for device in reversed(used_devices(cost))]
+    measured = [amount for amount in amounts if amount]
+    if len(measured) == len(amounts):
+        told = f"With {label}, the images and one run on them took {about}{listed(measured)}"
+        told += " than with the original images"
+    else:
+        told = f"What {label} cost beyond the original images was not measured"
+    right = f"{percent(row['accuracy'])} of the test images were right: {_gap(row['difference_to_original'])}"
+    return f"{told}, and {right}."
+
+
+def _more(seconds: float, device: str) -> str | None:
+    """A difference in seconds, from a minute on also in larger units; None where it was not measured."""
+    if math.isnan(seconds):
+        return None
+    size = abs(seconds)
+    text = f"{size:.1f}" if size < 9.95 else f"{size:,.0f}"
+    if not text.strip("0."):
+        return f"no more {device.upper()} seconds"
+    longer = f" ({duration(size)})" if size >= 59.5 else ""
+    return f"{text} {device.upper()} seconds{longer} {'more' if seconds > 0 else 'less'}"
 
 
 def limitations(enhanced: str | None, config: Config) -> list[str]:

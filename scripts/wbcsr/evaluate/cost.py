@@ -1,0 +1,360 @@
+"""What each training variant cost: CPU and GPU seconds and memory, from what the jobs noted, beside its accuracy.
+
+Every job notes in its provenance what it used (`wbcsr.provenance.cost`). A variant costs what its images cost, once for
+all runs, and what one run on them costs. A job that went on from an interruption noted the rest of its work alone; its
+seconds are scaled to all of its images or epochs, and such sums are marked as estimates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from wbcsr.evaluate import variant_label
+
+DEVICES = ("cpu", "gpu")
+STAGES = ("engine", "enlarging", "packing")
+UNITS = {"cpu": "CPU s", "gpu": "GPU s"}
+
+# The columns of cost.csv: words, then numbers.
+TEXTS = ["split", "trained_on", "tested_on", "memory_rule", "gpu_memory_rule", "processors", "gpus"]
+NUMBERS = [
+    *(
+        f"{part}_{device}_seconds"
+        for part in (*STAGES, "images", "enlarging_1000", "run", "total", "more")
+        for device in DEVICES
+    ),
+    *(f"run_{device}_seconds_sd" for device in DEVICES),
+    *("runs", "runs_measured", "runs_resumed", "image_jobs_resumed"),
+    *("memory_mib", "gpu_memory_mib", "accuracy", "accuracy_sd", "difference_to_original"),
+]
+
+NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one job noted. `inputs` and `outputs` are the paths of its files.
+
+    `share` is the part of its work that its cost is of, 0 where it found everything done; `seconds` (CPU, GPU) are
+    scaled to the whole work, `memory` (process, GPU) is in MiB. Both are NaN where nothing was measured, and the names
+    of processor and GPU are then empty. `images` is how many it enlarged or kept.
+    """
+
+    rule: str
+    wildcards: dict[str, str]
+    inputs: frozenset[str]
+    outputs: frozenset[str]
+    share: float
+    images: int
+    seconds: np.ndarray
+    memory: np.ndarray
+    processor: str
+    gpu: str
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether its seconds are scaled."""
+        return 0 < self.share < 1
+
+
+# Jobs of several kinds, each kind the jobs of one rule that belong together; a kind without jobs was not measured.
+Kinds = list[list[Job]]
+
+
+def costs(records: Sequence[dict[str, Any]], comparison: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
+    """A row for each arm tested on the test images, with the columns `TEXTS` and `NUMBERS`.
+
+    `records` are the provenances of all jobs and `comparison` holds the rows of comparison.csv. Both rows of dual
+    training have the cost of all of it. In seconds: `engine`, `enlarging` and `packing` make up `images`;
+    `enlarging_1000` is of 1,000 enlarged images; `run` is the mean over the `runs_measured` runs, with its sample
+    standard deviation; `total` is images and one run, and `more` what that is beyond training on original in the same
+    split. `memory_mib` is of the largest process, `gpu_memory_mib` what PyTorch held on a GPU, each beside the rule
+    that needed it. NaN where something that belongs to a sum was not measured.
+    """
+    jobs = [_job(record) for record in records]
+    tested = comparison[comparison["subset"] == "test"]
+    rows: list[dict[str, Any]] = []
+    for (split, training), arms in tested.groupby(["split", "trained_on"], sort=False):
+        variants = list(arms["tested_on"])
+        images = _image_jobs(jobs, variants)
+        runs = [_run_jobs(jobs, split, training, seed, variants) for seed in seeds]
+        cost = _image_cost(images) | _run_cost(runs)
+        taken = [kind for part in (*images.values(), *runs) for kind in part]
+        for _, arm in arms.iterrows():
+            rows.append({**arm.to_dict(), **cost, **_largest(taken), **_devices(taken)})
+    data = pd.DataFrame(rows)
+    original = data["trained_on"] == "original"
+    for device in DEVICES:
+        total = data[f"images_{device}_seconds"] + data[f"run_{device}_seconds"]
+        originals = total[original].set_axis(data.loc[original, "split"])
+        data[f"total_{device}_seconds"] = total
+        data[f"more_{device}_seconds"] = total - data["split"].map(originals)
+    return data[[*TEXTS, *NUMBERS]]
+
+
+def used_devices(data: pd.DataFrame) -> list[str]:
+    """`cpu`, and `gpu` where any job used one; `data` is that of `costs`."""
+    on_gpu = (data[[name for name in NUMBERS if name.endswith("_gpu_seconds")]] > 0).any(axis=None)
+    return ["cpu", "gpu"] if on_gpu else ["cpu"]
+
+
+def estimated(data: pd.DataFrame) -> pd.DataFrame:
+    """Which costs of each row are scaled from a job that went on from an interruption: `images`, `run` and `more`."""
+    images, run = data["image_jobs_resumed"] > 0, data["runs_resumed"] > 0
+    original = data["trained_on"] == "original"
+    # A difference to a scaled cost is no better than that cost.
+    more = images | run | data["split"].isin(data.loc[original & (images | run), "split"])
+    return pd.DataFrame({"images": images, "run": run, "more": more})
+
+
+def printed(data: pd.DataFrame) -> pd.DataFrame:
+    """The table as text, under headings of two levels; columns of GPUs only where one was used.
+
+    The second row of dual training leaves out the cost, which is that of the row above.
+    """
+    devices = used_devices(data)
+    marks = estimated(data).map(lambda scaled: "*" if scaled else "")
+    again = data.duplicated(["split", "trained_on"]).tolist()
+    reference = (data["trained_on"] == "original").tolist()
+    form = ",.1f" if data[[f"total_{device}_seconds" for device in devices]].max(axis=None) < 100 else ",.0f"
+
+    def once(amounts: Iterable[str]) -> list[str]:
+        return ["" if again[number] else amount for number, amount in enumerate(amounts)]
+
+    columns: dict[tuple[str, str], list[str]] = {
+        ("", "Split"): data["split"].tolist(),
+        ("", "Trained on"): [
+            variant_label(trained_on) + ("" if trained_on == tested_on else f", on {variant_label(tested_on)}")
+            for trained_on, tested_on in zip(data["trained_on"], data["tested_on"], strict=True)
+        ],
+    }
+    for device in devices:
+        columns["Beyond original", UNITS[device]] = once(
+            "–" if original else _amount(value, "+z" + form, mark)
+            for original, value, mark in zip(reference, data[f"more_{device}_seconds"], marks["more"], strict=True)
+        )
+    columns["Test accuracy", "%"] = [
+        _amount(accuracy, ".1f", _spread(spread, ".1f"))
+        for accuracy, spread in zip(100 * data["accuracy"], 100 * data["accuracy_sd"], strict=True)
+    ]
+    columns["Test accuracy", "points"] = [
+        "–" if original else _amount(difference, "+z.1f")
+        for original, difference in zip(reference, 100 * data["difference_to_original"], strict=True)
+    ]
+    for device in devices:
+        columns["Images", UNITS[device]] = once(
+            _amount(value, form, mark)
+            for value, mark in zip(data[f"images_{device}_seconds"], marks["images"], strict=True)
+        )
+    counts = [
+        f" ({measured} of {runs})" if measured < runs else ""
+        for measured, runs in zip(data["runs_measured"].astype(int), data["runs"].astype(int), strict=True)
+    ]
+    for device in devices:
+        means, spreads = data[f"run_{device}_seconds"], data[f"run_{device}_seconds_sd"]
+        columns["One run", UNITS[device]] = once(
+            _amount(mean, form, _spread(spread, form) + mark + count)
+            for mean, spread, mark, count in zip(means, spreads, marks["run"], counts, strict=True)
+        )
+    columns["Memory, MiB", "process"] = once(_amount(value, ",.0f") for value in data["memory_mib"])
+    if "gpu" in devices:
+        columns["Memory, MiB", "GPU"] = once(
+            "–" if used == 0 else _amount(value, ",.0f")
+            for value, used in zip(data["gpu_memory_mib"], data["total_gpu_seconds"], strict=True)
+        )
+    table = pd.DataFrame(columns, index=data.index)
+    table.columns = pd.MultiIndex.from_tuples(list(columns))
+    return table
+
+
+def per_thousand(data: pd.DataFrame) -> str:
+    """What enlarging 1,000 images cost, in a sentence; empty where nothing is enlarged."""
+    enlarged = data[~data["trained_on"].isin(["original", "dual"])].drop_duplicates("trained_on")
+    if enlarged.empty:
+        return ""
+    told = []
+    for number, row in enlarged.iterrows():
+        mark = "*" if estimated(data).loc[number, "images"] else ""
+        used = [(row[f"enlarging_1000_{device}_seconds"], UNITS[device]) for device in DEVICES]
+        amounts = [f"{_amount(value, _fine(value), mark)} {unit}" for value, unit in used if value > 0]
+        told.append(f"{variant_label(row['trained_on'])}, {' and '.join(amounts) or NOT_MEASURED}")
+    return f"Enlarging 1,000 images: {'; '.join(told)}."
+
+
+def explanation(data: pd.DataFrame) -> str:
+    """What the table's columns and marks mean, and where its costs were measured."""
+    on_gpu = "gpu" in used_devices(data)
+    several = data["runs"].max() > 1
+    rules = _distinct(data["memory_rule"])
+    sentences = ["CPU s: seconds of all cores together."]
+    if on_gpu:
+        sentences.append("GPU s: seconds for which a job held a GPU.")
+    sentences += [
+        "Images: building and checking the engine that enlarges, enlarging all images, and packing them for the "
+        "classifier.",
+        "One run: a training, its engine and its predictions"
+        + (", mean over the runs ± standard deviation." if several else "."),
+        "Beyond original: images and one run, less those of original in the same split; ingesting and splitting, which "
+        "all share, are in no row.",
+        "Memory: of the largest process"
+        + (f", in the {'rule' if len(rules) == 1 else 'rules'} {' and '.join(rules)}." if rules else "."),
+    ]
+    if on_gpu:
+        sentences.append("GPU memory is what PyTorch held.")
+    sentences.append(
+        "Points: difference of accuracy to training and testing on original; whether it is more than chance, the "
+        "comparison tells."
+    )
+    cells = printed(data)
+    if estimated(data).any(axis=None):
+        sentences.append(
+            "*: a job went on from an interruption and noted the rest of its work alone, so its cost is scaled to all "
+            "of its images or epochs."
+        )
+    if (cells == NOT_MEASURED).any(axis=None) or NOT_MEASURED in per_thousand(data):
+        sentences.append(
+            "Not measured: a job noted no cost, found everything done when it went on from an interruption, or left no "
+            "record."
+        )
+    if (data["runs_measured"].between(1, data["runs"] - 1)).any():
+        sentences.append("(1 of 2): one of two runs was measured, and the mean is over that one.")
+    return " ".join([*sentences, *_where(data)])
+
+
+def _where(data: pd.DataFrame) -> list[str]:
+    processors, gpus = _distinct(data["processors"]), _distinct(data["gpus"])
+    if not processors:
+        return []
+    mixed = len(processors) > 1 or len(gpus) > 1
+    warning = ": on different ones the same work takes different times, so compare with care" if mixed else ""
+    return [f"Measured on {' and '.join([*processors, *gpus])}{warning}."]
+
+
+def _distinct(names: pd.Series) -> list[str]:
+    """The names in cells of `; ` between names, each once."""
+    return sorted({name for cell in names for name in cell.split("; ")} - {""})
+
+
+def _amount(value: float, form: str, mark: str = "") -> str:
+    """A number with a real minus sign, no plus where it rounds to zero, then `mark`; or that it was not measured."""
+    if np.isnan(value):
+        return NOT_MEASURED
+    text = format(value, form).replace("-", "−")
+    return (text if text.strip("+0.,") else text.lstrip("+")) + mark
+
+
+def _spread(deviation: float, form: str) -> str:
+    return "" if np.isnan(deviation) else f" ± {deviation:{form}}"
+
+
+def _fine(value: float) -> str:
+    return ",.1f" if value < 9.95 else ",.0f"
+
+
+def _job(record: dict[str, Any]) -> Job:
+    whole, kept, images = 1, 0, 0
+    if "upscaling" in record:
+        whole = images = record["upscaling"]["images"]
+        kept = record["upscaling"].get("images_kept", 0)
+    elif "resumed_epochs" in record:
+        whole, kept = record["parameters"]["train"]["epochs"], record["resumed_epochs"]
+    share = (whole - kept) / whole if kept else 1.0
+    cost = record.get("cost") if share else None
+    seconds = [cost[f"{device}_seconds"] / share for device in DEVICES] if cost else [np.nan, np.nan]
+    memory = [cost["memory_mib"], cost["gpu_memory_mib"] or 0] if cost else [np.nan, np.nan]
+    gpu = record["machine"].get("gpu") if seconds[1] > 0 else None
+    return Job(
+        rule=record["rule"],
+        wildcards=record["wildcards"],
+        inputs=frozenset(record.get("inputs_sha256", ())),
+        outputs=frozenset(record.get("outputs_sha256", ())),
+        share=share,
+        images=images,
+        seconds=np.array(seconds, float),
+        memory=np.array(memory, float),
+        processor=record["machine"]["processor"] if cost else "",
+        gpu=gpu["name"] if gpu else "",
+    )
+
+
+def _image_jobs(jobs: list[Job], variants: list[str]) -> dict[str, Kinds]:
+    """The jobs that made the images of `variants` at the classifier's size, by stage."""
+
+    def of(rules: tuple[str, ...], variant: str) -> list[Job]:
+        return [job for job in jobs if job.rule in rules and job.wildcards["variant"] == variant]
+
+    enlarging = [of(("upscale", "interpolate"), variant) for variant in variants if variant != "original"]
+    taken = {path for kind in enlarging for job in kind if job.rule == "upscale" for path in job.inputs}
+    building = ("compile_upscaler", "check_upscaler") if taken else ()
+    return {
+        # An upscaling's provenance names its engine and the check of it by their files.
+        "engine": [[job for job in jobs if job.rule == rule and job.outputs & taken] for rule in building],
+        "enlarging": enlarging,
+        "packing": [of(("pack_images",), variant) for variant in variants],
+    }
+
+
+def _run_jobs(jobs: list[Job], split: str, training: str, seed: int, variants: list[str]) -> Kinds:
+    """The jobs of one run: its training, its engine and its predictions of `variants`."""
+    run = {"split": split, "training": training, "seed": str(seed)}
+    kinds = [(rule, run) for rule in ("train_classifier", "compile_classifier", "check_classifier")]
+    kinds += [("predict", {**run, "variant": variant}) for variant in variants]
+    return [[job for job in jobs if job.rule == rule and job.wildcards == wildcards] for rule, wildcards in kinds]
+
+
+def _image_cost(stages: dict[str, Kinds]) -> dict[str, float]:
+    seconds = {stage: _seconds(kinds) for stage, kinds in stages.items()}
+    enlarged = sum(job.images for kind in stages["enlarging"] for job in kind)
+    seconds["images"] = np.sum(list(seconds.values()), axis=0)
+    seconds["enlarging_1000"] = 1000 * seconds["enlarging"] / (enlarged or np.nan)
+    found = {
+        f"{stage}_{device}_seconds": used[number]
+        for stage, used in seconds.items()
+        for number, device in enumerate(DEVICES)
+    }
+    resumed = sum(job.is_resumed for kinds in stages.values() for kind in kinds for job in kind)
+    return found | {"image_jobs_resumed": resumed}
+
+
+def _run_cost(runs: list[Kinds]) -> dict[str, float]:
+    """The mean over the runs that were measured, and its spread."""
+    seconds = pd.DataFrame([_seconds(kinds) for kinds in runs], columns=DEVICES).dropna()
+    found: dict[str, float] = {"runs_measured": len(seconds)}
+    found["runs_resumed"] = sum(any(job.is_resumed for kind in runs[run] for job in kind) for run in seconds.index)
+    for device in DEVICES:
+        found[f"run_{device}_seconds"] = seconds[device].mean()
+        found[f"run_{device}_seconds_sd"] = seconds[device].std()
+    return found
+
+
+def _seconds(kinds: Kinds) -> np.ndarray:
+    """CPU and GPU seconds of all jobs; NaN where a job was not measured or a kind has none."""
+    nothing = np.zeros(len(DEVICES))
+    return sum((sum((job.seconds for job in kind), nothing) if kind else nothing * np.nan for kind in kinds), nothing)
+
+
+def _largest(kinds: Kinds) -> dict[str, Any]:
+    """The largest process and GPU memory with the rule of each; NaN where a rule was not measured in any job."""
+    peaks = pd.DataFrame([[job.rule, *job.memory] for kind in kinds for job in kind], columns=["rule", *DEVICES])
+    peaks = peaks.groupby("rule").max()  # leaves out NaN, unless there is nothing else
+    known = all(kinds) and not peaks.isna().any(axis=None)
+    found: dict[str, Any] = {}
+    for device, name in zip(DEVICES, ("memory", "gpu_memory"), strict=True):
+        any_used = known and peaks[device].max() > 0
+        found[f"{name}_mib"] = peaks[device].max() if any_used else np.nan
+        found[f"{name}_rule"] = peaks[device].idxmax() if any_used else ""
+    return found
+
+
+def _devices(kinds: Kinds) -> dict[str, str]:
+    """The names of all processors and GPUs on which something was measured."""
+    jobs = [job for kind in kinds for job in kind]
+    return {
+        "processors": "; ".join(sorted({job.processor for job in jobs} - {""})),
+        "gpus": "; ".join(sorted({job.gpu for job in jobs} - {""})),
+    }

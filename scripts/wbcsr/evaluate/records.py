@@ -1,0 +1,24 @@
+"""The records that jobs leave of themselves, as tables and report read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from wbcsr.errors import InputError
+from wbcsr.files import read_json
+
+
+def read_records(paths: Iterable[Path], keys: Sequence[str]) -> list[dict[str, Any]]:
+    """JSON files that must have `keys`; InputError names the file that is missing, or the key that it lacks."""
+    records = []
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"{path}: is missing; run the workflow again, which makes it")
+        record = read_json(path)
+        missing = [key for key in keys if not isinstance(record, dict) or key not in record]
+        if missing:
+            raise InputError(f"{path}: lacks '{missing[0]}'; delete it and run again")
+        records.append(record)
+    return records

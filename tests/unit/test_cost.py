@@ -1,0 +1,337 @@
+"""What a variant cost follows from what its jobs noted, and what was not measured is told."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from wbcsr.evaluate.cost import (
+    NUMBERS,
+    TEXTS,
+    costs,
+    estimated,
+    explanation,
+    per_thousand,
+    printed,
+    used_devices,
+)
+
+ENGINE = "results/engines/any/x4plus/engine.json"
+QUALITY = "results/engines/any/x4plus/quality.json"
+GPU = {"name": "GPU Z3"}
+EPOCHS = 4
+
+
+def record(rule: str, cpu: float, gpu: float = 0.0, memory: float = 100.0, **more: Any) -> dict[str, Any]:
+    """A provenance; what is neither a wildcard nor a fact that changes costs is left out."""
+    facts = {key: more.pop(key) for key in ("upscaling", "inputs_sha256", "outputs_sha256") if key in more}
+    wildcards = {key: str(value) for key, value in more.items()}
+    return {
+        **{"rule": rule, "wildcards": wildcards, "machine": {"processor": "Zuse Z3", "cores": 2, "gpu": GPU}},
+        "cost": {
+            **{"wall_seconds": cpu, "cpu_seconds": cpu, "gpu_seconds": gpu},
+            **{"memory_mib": memory, "gpu_memory_mib": 10 * memory if gpu else None},
+        },
+        **facts,
+    }
+
+
+def run_of(training: str, seed: int, cpu: float, gpu: float, tested: list[str], split: str = "paper") -> list[dict]:
+    """The jobs of one run: a training of `cpu` and `gpu` seconds, its engine (8, 2) and predictions (3, 1) each."""
+    run = {"split": split, "training": training, "seed": seed}
+    on_gpu = [float(gpu > 0), 2.0 * (gpu > 0)]
+    trained = record("train_classifier", cpu, gpu, 500.0, **run)
+    trained |= {"resumed_epochs": 0, "parameters": {"train": {"epochs": EPOCHS}}}
+    return [
+        trained,
+        record("compile_classifier", 5, on_gpu[0], **run),
+        record("check_classifier", 3, on_gpu[0], **run),
+        *(record("predict", 3, on_gpu[0], **run, variant=variant) for variant in tested),
+    ]
+
+
+def study(gpu: bool = True, seeds: int = 1, splits: tuple[str, ...] = ("paper",)) -> list[dict[str, Any]]:
+    """All jobs of original, bicubic ×2, Real-ESRGAN ×4 and dual; two jobs enlarge ten images each for each variant."""
+    g = float(gpu)
+    taken = {"inputs_sha256": {ENGINE: "00", QUALITY: "00", "results/dataset/images.csv": "00"}}
+    jobs = [record("ingest_dataset", 1000), *(record("split_dataset", 1000, split=split) for split in splits)]
+    jobs += [
+        record("compile_upscaler", 40, 20 * g, model="x4plus", outputs_sha256={ENGINE: "00"}),
+        record("check_upscaler", 20, 10 * g, model="x4plus", outputs_sha256={QUALITY: "00"}),
+        # An engine that no variant was made with: not theirs to pay.
+        record("compile_upscaler", 7000, 7000 * g, 7000.0, model="x2plus", outputs_sha256={"x2plus/engine.json": "00"}),
+    ]
+    for variant in ("original", "bicubic_x2", "realesrgan_x4"):
+        jobs.append(record("pack_images", 6, variant=variant, size=96))
+    for shard in (1, 2):
+        jobs.append(record("interpolate", 2, variant="bicubic_x2", shard=shard))
+        jobs.append(record("upscale", 100, 50 * g, variant="realesrgan_x4", shard=shard, **taken))
+        for job in jobs[-2:]:
+            job["upscaling"] = {"images": 10, "images_kept": 0}
+    for split in splits:
+        for seed in range(seeds):
+            for variant in ("original", "bicubic_x2", "realesrgan_x4"):
+                jobs += run_of(variant, seed, 200 + 10 * seed, 100 * g, [variant], split)
+            jobs += run_of("dual", seed, 400 + 10 * seed, 200 * g, ["original", "realesrgan_x4"], split)
+    return jobs
+
+
+ARMS = [
+    *[("original", "original", 0.9), ("bicubic_x2", "bicubic_x2", 0.9004), ("realesrgan_x4", "realesrgan_x4", 0.88)],
+    *[("dual", "original", 0.95), ("dual", "realesrgan_x4", 0.85)],
+]
+
+
+def comparison(seeds: int = 1, splits: tuple[str, ...] = ("paper",)) -> pd.DataFrame:
+    rows = [
+        {
+            **{"split": split, "trained_on": trained_on, "tested_on": tested_on, "subset": subset, "runs": seeds},
+            "accuracy": accuracy if subset == "test" else 0.1,
+            "accuracy_sd": 0.01 if seeds > 1 else math.nan,
+            "difference_to_original": accuracy - 0.9 if subset == "test" else 0.0,
+        }
+        for split in splits
+        for trained_on, tested_on, accuracy in ARMS
+        for subset in ("validation", "test")
+    ]
+    return pd.DataFrame(rows)
+
+
+def costs_of(jobs: list[dict[str, Any]], seeds: int = 1, splits: tuple[str, ...] = ("paper",)) -> pd.DataFrame:
+    return costs(jobs, comparison(seeds, splits), list(range(seeds)))
+
+
+def jobs_of(jobs: list[dict[str, Any]], rule: str, **wildcards: str) -> list[dict[str, Any]]:
+    return [job for job in jobs if job["rule"] == rule and wildcards.items() <= job["wildcards"].items()]
+
+
+def row_of(data: pd.DataFrame, trained_on: str, split: str = "paper") -> pd.Series:
+    return data[(data["split"] == split) & (data["trained_on"] == trained_on)].iloc[0]
+
+
+def cells(data: pd.DataFrame, top: str, name: str) -> list[str]:
+    return printed(data)[top, name].tolist()
+
+
+def test_costs_by_hand() -> None:
+    data = costs_of(study())
+    assert data.columns.tolist() == [*TEXTS, *NUMBERS]
+    assert list(zip(data["trained_on"], data["tested_on"], data["accuracy"], strict=True)) == ARMS
+    enlarged = row_of(data, "realesrgan_x4")
+    assert enlarged[["engine_cpu_seconds", "enlarging_cpu_seconds", "packing_cpu_seconds"]].tolist() == [60, 200, 6]
+    assert enlarged[["engine_gpu_seconds", "enlarging_gpu_seconds", "packing_gpu_seconds"]].tolist() == [30, 100, 0]
+    assert enlarged[["images_cpu_seconds", "images_gpu_seconds"]].tolist() == [266, 130]
+    assert enlarged[["enlarging_1000_cpu_seconds", "enlarging_1000_gpu_seconds"]].tolist() == [10_000, 5000]
+    assert enlarged[["run_cpu_seconds", "run_gpu_seconds"]].tolist() == [211, 103]
+    assert enlarged[["total_cpu_seconds", "total_gpu_seconds"]].tolist() == [477, 233]
+    assert enlarged[["more_cpu_seconds", "more_gpu_seconds"]].tolist() == [260, 130]
+    assert enlarged[["memory_mib", "gpu_memory_mib"]].tolist() == [500, 5000]
+    assert enlarged[["memory_rule", "gpu_memory_rule"]].tolist() == ["train_classifier"] * 2
+    assert enlarged[["processors", "gpus"]].tolist() == ["Zuse Z3", "GPU Z3"]
+    interpolated = row_of(data, "bicubic_x2")
+    assert interpolated[["engine_cpu_seconds", "images_cpu_seconds", "more_cpu_seconds"]].tolist() == [0, 10, 4]
+    original = row_of(data, "original")
+    assert original[["images_cpu_seconds", "total_cpu_seconds", "more_cpu_seconds"]].tolist() == [6, 217, 0]
+    assert math.isnan(original["enlarging_1000_cpu_seconds"])
+
+
+def test_dual_training_pays_for_both_kinds_of_images_and_for_two_predictions() -> None:
+    data = costs_of(study())
+    rows = data[data["trained_on"] == "dual"]
+    numbers = [name for name in NUMBERS if name.endswith("seconds")]
+    assert rows[numbers].iloc[0].equals(rows[numbers].iloc[1].rename(rows.index[0]))
+    assert row_of(data, "dual")[["images_cpu_seconds", "run_cpu_seconds"]].tolist() == [266 + 6, 400 + 8 + 2 * 3]
+    assert cells(data, "", "Trained on")[-2:] == ["dual, on original", "dual, on Real-ESRGAN ×4"]
+    once = printed(data).drop(columns="Test accuracy", level=0).iloc[:, 2:]
+    assert (once.iloc[-1] == "").all()
+    assert (once.iloc[-2] != "").all()
+
+
+def test_each_split_is_compared_with_its_own_original() -> None:
+    splits = ("paper", "by_source")
+    jobs = study(splits=splits)
+    jobs_of(jobs, "train_classifier", split="by_source", training="original")[0]["cost"]["cpu_seconds"] = 50
+    data = costs_of(jobs, splits=splits)
+    assert row_of(data, "bicubic_x2")["more_cpu_seconds"] == 4
+    assert row_of(data, "bicubic_x2", "by_source")["more_cpu_seconds"] == 154
+    assert per_thousand(data).count("bicubic") == 1
+
+
+def test_a_run_is_a_mean_with_its_spread() -> None:
+    data = costs_of(study(seeds=3), seeds=3)
+    row = row_of(data, "original")
+    assert (row["run_cpu_seconds"], row["run_cpu_seconds_sd"], row["runs_measured"]) == (221, 10, 3)
+    assert cells(data, "One run", "CPU s")[0] == "221 ± 10"
+    assert cells(data, "Test accuracy", "%")[0] == "90.0 ± 1.0"
+    assert "mean over the runs ± standard deviation" in explanation(data)
+    alone = costs_of(study())
+    assert cells(alone, "One run", "CPU s")[0] == "211"
+    assert "±" not in explanation(alone)
+
+
+@pytest.mark.parametrize("rule", ["upscale", "train_classifier"])
+def test_what_went_on_from_an_interruption_is_scaled_and_marked(rule: str) -> None:
+    whole, jobs = costs_of(study()), study()
+    job = jobs_of(jobs, rule)[0]
+    if rule == "upscale":
+        job["upscaling"]["images_kept"] = 8
+    else:
+        job["resumed_epochs"] = EPOCHS - 1
+    kept = 8 / 10 if rule == "upscale" else 3 / 4
+    job["cost"] |= {key: (1 - kept) * job["cost"][key] for key in ("cpu_seconds", "gpu_seconds")}
+    data = costs_of(jobs)
+    seconds = [name for name in NUMBERS if name.endswith("seconds")]
+    assert data[seconds].to_numpy() == pytest.approx(whole[seconds].to_numpy(), nan_ok=True)
+    marked = {column: [cell.endswith("*") for cell in cells(data, *column)] for column in printed(data).columns}
+    nothing = [False] * 5
+    if rule == "upscale":
+        assert marked["Images", "CPU s"] == [False, False, True, True, False]
+        assert marked["Beyond original", "GPU s"] == [False, False, True, True, False]
+        assert marked["One run", "CPU s"] == nothing
+        assert "Real-ESRGAN ×4, 10,000* CPU s and 5,000* GPU s" in per_thousand(data)
+        assert "bicubic ×2, 200 CPU s;" in per_thousand(data)
+    else:
+        # Of original, to which all others are compared.
+        assert marked["Images", "CPU s"] == nothing
+        assert marked["One run", "CPU s"] == [True, False, False, False, False]
+        assert marked["Beyond original", "CPU s"] == [False, True, True, True, False]
+        assert "*" not in per_thousand(data)
+    assert "went on from an interruption and noted the rest" in explanation(data)
+    assert not estimated(whole).any(axis=None)
+    assert "*" not in explanation(whole) + per_thousand(whole) + "".join(printed(whole).to_numpy().ravel())
+
+
+def test_only_the_split_of_a_scaled_original_is_marked() -> None:
+    splits = ("paper", "by_source")
+    jobs = study(splits=splits)
+    jobs_of(jobs, "train_classifier", split="by_source", training="original")[0]["resumed_epochs"] = 1
+    scaled = estimated(costs_of(jobs, splits=splits))
+    assert scaled["more"].tolist() == [False] * 5 + [True] * 5
+
+
+UNMEASURED = {
+    "without a cost": lambda jobs, job: job.pop("cost", None),
+    "with nothing left to do": lambda jobs, job: job.update(
+        {"upscaling": {"images": 10, "images_kept": 10}} if "upscaling" in job else {"resumed_epochs": EPOCHS}
+    ),
+    "without a record": lambda jobs, job: jobs.remove(job),
+}
+
+
+@pytest.mark.parametrize("how", UNMEASURED)
+def test_what_was_not_measured_is_told(how: str) -> None:
+    jobs = study(seeds=3)
+    UNMEASURED[how](jobs, jobs_of(jobs, "train_classifier", training="bicubic_x2", seed="0")[0])
+    data = costs_of(jobs, seeds=3)
+    row = row_of(data, "bicubic_x2")
+    assert (row["runs_measured"], row["runs_resumed"], row["run_cpu_seconds"]) == (2, 0, 226)
+    assert cells(data, "One run", "CPU s")[1] == "226 ± 7 (2 of 3)"
+    assert cells(data, "One run", "CPU s")[0] == "221 ± 10"
+    assert "(1 of 2): one of two runs was measured" in explanation(data)
+    for job in jobs_of(jobs, "train_classifier", training="bicubic_x2"):
+        UNMEASURED[how](jobs, job)
+    data = costs_of(jobs, seeds=3)
+    for top in ("One run", "Beyond original"):
+        assert [cells(data, top, unit)[1] for unit in ("CPU s", "GPU s")] == ["not measured"] * 2
+    assert cells(data, "Memory, MiB", "process")[1] == "not measured"
+    assert cells(data, "Images", "CPU s")[1] == "10"
+    assert "Not measured: a job noted no cost" in explanation(data)
+    assert "not measured" not in cells(data, "Beyond original", "CPU s")[2:]
+
+
+def test_nothing_is_compared_with_an_original_that_was_not_measured() -> None:
+    jobs = study()
+    jobs_of(jobs, "train_classifier", training="original")[0].pop("cost")
+    data = costs_of(jobs)
+    assert cells(data, "Beyond original", "CPU s") == ["–", *["not measured"] * 3, ""]
+    assert cells(data, "One run", "CPU s")[:2] == ["not measured", "211"]
+
+
+@pytest.mark.parametrize("how", ["without a cost", "with nothing left to do"])
+def test_one_shard_that_was_not_measured_leaves_the_sum_unknown(how: str) -> None:
+    jobs = study()
+    UNMEASURED[how](jobs, jobs_of(jobs, "upscale")[0])
+    data = costs_of(jobs)
+    assert cells(data, "Images", "GPU s") == ["0", "0", "not measured", "not measured", ""]
+    assert "Real-ESRGAN ×4, not measured." in per_thousand(data)
+    assert row_of(data, "realesrgan_x4")["image_jobs_resumed"] == 0
+    assert "*" not in explanation(data)
+    # The other shard shows what memory the rule needs.
+    assert cells(data, "Memory, MiB", "process")[2] == "500"
+
+
+@pytest.mark.parametrize("rule", ["compile_upscaler", "check_upscaler", "pack_images"])
+def test_a_stage_without_a_record_is_not_free(rule: str) -> None:
+    data = costs_of([job for job in study() if job["rule"] != rule])
+    assert cells(data, "Images", "CPU s")[2] == "not measured"
+    assert np.isnan(row_of(data, "realesrgan_x4")["memory_mib"])
+    assert (cells(data, "Images", "CPU s")[1] == "not measured") == (rule == "pack_images")
+
+
+def test_without_any_record_nothing_is_measured() -> None:
+    data = costs_of([])
+    assert cells(data, "Beyond original", "CPU s") == ["–", *["not measured"] * 3, ""]
+    assert cells(data, "Test accuracy", "points") == ["–", "0.0", "−2.0", "+5.0", "−5.0"]
+    assert "Measured on" not in explanation(data)
+
+
+def test_without_a_gpu_no_column_is_of_one() -> None:
+    """The machine has a GPU, but no job computed on it."""
+    data = costs_of(study(gpu=False))
+    assert used_devices(data) == ["cpu"]
+    assert not any("GPU" in heading for heading in printed(data).columns.map(" ".join))
+    assert "GPU" not in explanation(data) + per_thousand(data)
+    assert used_devices(costs_of(study())) == ["cpu", "gpu"]
+
+
+def test_only_the_rows_that_used_a_gpu_have_its_memory() -> None:
+    jobs = [job for job in study() if job["wildcards"].get("training") != "original"]
+    data = costs_of([*jobs, *run_of("original", 0, 200, 0, ["original"])])
+    assert cells(data, "Memory, MiB", "GPU") == ["–", "5,000", "5,000", "5,000", ""]
+
+
+def test_the_rule_that_needed_the_most_memory_is_named() -> None:
+    jobs = study()
+    for job in jobs_of(jobs, "upscale"):
+        job["cost"]["memory_mib"] = 900
+    data = costs_of(jobs)
+    assert cells(data, "Memory, MiB", "process") == ["500", "500", "900", "900", ""]
+    assert "in the rules train_classifier and upscale." in explanation(data)
+    assert "in the rule train_classifier." in explanation(costs_of(study()))
+
+
+@pytest.mark.parametrize(
+    ("rule", "machine", "words"),
+    [
+        (None, {}, "Measured on Zuse Z3 and GPU Z3."),
+        ("pack_images", {"gpu": {"name": "GPU Z4"}}, "Measured on Zuse Z3 and GPU Z3."),  # had one, and did not use it
+        ("pack_images", {"processor": "Zuse Z4"}, "Measured on Zuse Z3 and Zuse Z4 and GPU Z3: on different ones"),
+        ("predict", {"gpu": {"name": "GPU Z4"}}, "Measured on Zuse Z3 and GPU Z3 and GPU Z4: on different ones"),
+    ],
+)
+def test_different_devices_are_named_with_a_warning(rule: str | None, machine: dict[str, Any], words: str) -> None:
+    jobs = study()
+    if rule:
+        jobs_of(jobs, rule)[0]["machine"] |= machine
+    assert words in explanation(costs_of(jobs))
+
+
+@pytest.mark.parametrize(
+    ("more", "text"), [(0.04, "0.0"), (-0.04, "0.0"), (-3.0, "−3.0"), (2.5, "+2.5"), (1234.5, "+1,234"), (-0.4, "−0.4")]
+)
+def test_differences_are_signed(more: float, text: str) -> None:
+    jobs = [
+        *(record("pack_images", 0, variant=variant, size=96) for variant in ("original", "bicubic_x2")),
+        record("interpolate", 0, variant="bicubic_x2", shard=1, upscaling={"images": 10, "images_kept": 0}),
+        *run_of("original", 0, 10, 0, ["original"]),
+        *run_of("bicubic_x2", 0, 10 + more, 0, ["bicubic_x2"]),
+    ]
+    assert cells(costs(jobs, comparison()[:4], [0]), "Beyond original", "CPU s") == ["–", text]
+
+
+def test_without_an_enlarged_variant_nothing_is_told_of_enlarging() -> None:
+    assert per_thousand(costs(study(), comparison()[:2], [0])) == ""
