@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
 
-.PHONY: setup setup-gpu demo test test-gpu doctor lint
+.PHONY: setup setup-gpu profile demo test test-gpu doctor lint
 
 setup: .venv/installed
 
@@ -24,6 +24,14 @@ endef
 # For a node with a GPU: TensorRT itself, and what tests/gpu needs; not torch-tensorrt-rtx, which goes by the same name.
 .venv-gpu/installed: envs/pins.txt envs/workflow.txt envs/gpu.txt envs/without-dependencies.txt
 	$(call install,--requirement envs/workflow.txt --requirement envs/gpu.txt pytest hypothesis 'tritonclient[grpc]')
+
+# The SLURM profile where Snakemake finds it by name: yours from then on.
+PROFILE = $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake/slurm
+
+profile:
+	@if [ -e "$(PROFILE)" ]; then echo "$(PROFILE) is there already: edit it, or remove it first" >&2; exit 1; fi
+	@mkdir -p "$(dir $(PROFILE))" && cp -r profiles/slurm "$(PROFILE)"
+	@echo "Now edit $(PROFILE)/profile.yaml: partition, GPU model, account"
 
 demo: setup
 	$(SNAKEMAKE) --configfile config/demo.yaml --directory studies/demo

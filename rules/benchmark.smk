@@ -17,8 +17,8 @@ rule benchmark_engines:
         NETWORKS
     threads: 8
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=growing(16000),
+        runtime=growing(240),
         gpu=1,
     params:
         classes=CLASSES,

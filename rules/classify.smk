@@ -17,8 +17,8 @@ rule pack_images:
         "../envs/workflow.yaml"
     threads: 4
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         input_size=lambda wildcards: int(wildcards.size),
     message:
@@ -44,9 +44,10 @@ rule train_classifier:
         "../envs/workflow.yaml"
     threads: 8
     resources:
-        mem_mb=8000 * config["train"]["gpus"],
-        runtime=480,
+        mem_mb=growing(8000 * config["train"]["gpus"]),
+        runtime=growing(480),
         gpu=config["train"]["gpus"],
+        nodes=1,
     params:
         classes=CLASSES,
         train=config["train"],
@@ -61,7 +62,7 @@ rule predict:
         model=rules.train_classifier.output.model,
         engine=rules.compile_classifier.output.engine,
         # Another threshold is to be passed, and changes no prediction.
-        quality=ancient(f"{RUN}/engine/quality.json"),
+        quality=ancient(f"{RUN_ENGINE}/quality.json"),
         array=f"results/packed/{{variant}}_{config['train']['input_size']}px.npy",
         index=f"results/packed/{{variant}}_{config['train']['input_size']}px.csv",
         split=rules.split_dataset.output.split,
@@ -76,8 +77,8 @@ rule predict:
         NETWORKS
     threads: 8
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
         gpu=1,
     params:
         classes=CLASSES,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from wbcsr.config import check_files, complete, parse_variant, training_variants
+from wbcsr.config import check_files, complete, one_gpu_model, parse_variant, training_variants
 from wbcsr.errors import InputError
 from wbcsr.evaluate import figure_names
 from wbcsr.weights.releases import model_for_scale
@@ -17,15 +17,44 @@ try:
 except InputError as error:
     sys.exit(f"error: {error}")
 
+
+def growing(amount):
+    """A job's need of memory (MB) or time (minutes): `amount` at the first attempt, twice as much at the second, …"""
+    return lambda wildcards, attempt: amount * attempt
+
+
+# Rules that make or load an engine, which runs only on the GPU model that it was built for.
+RULES_OF_ENGINES = [
+    "compile_upscaler",
+    "check_upscaler",
+    "upscale",
+    "compile_classifier",
+    "check_classifier",
+    "predict",
+    "export_model_repository",
+]
+
+
+# Which the profile's set-resources names.
+OVERWRITTEN = {rule: workflow.resource_settings.overwrite_resources.get(rule, {}) for rule in RULES_OF_ENGINES}
+try:
+    # Engines are kept apart by it, so that two models never get each other's.
+    GPU_MODEL = one_gpu_model(
+        {rule: given["gpu_model"].raw if "gpu_model" in given else None for rule, given in OVERWRITTEN.items()}
+    )
+except InputError as error:
+    sys.exit(f"error: {error}")
+
 CLASSES = config["dataset"]["classes"]
 PARTITIONS = [config["dataset"]["partitions"][part] for part in ("train", "test")]
 TRAINING = training_variants(config)
 ORIGINAL_MANIFEST = "results/images/original/{partition}/{class_name}/manifest.csv"
 SHARD = "results/images/{variant}/{partition}/{class_name}/manifest_{shard}of{shards}"
 WEIGHTS = "results/weights/{model}"
-ENGINE = "results/engines/{model}"
+ENGINE = f"results/engines/{GPU_MODEL}/{{model}}"
 PACKED = "results/packed/{variant}_{size}px"
 RUN = "results/runs/{split}/{training}/seed{seed}"
+RUN_ENGINE = f"{RUN}/engine/{GPU_MODEL}"
 NETWORK_VARIANTS = r"realesrgan_x\d+"
 # What jobs that run networks need: TensorRT only where it is asked for, since it is large.
 NETWORKS = "../envs/gpu.yaml" if config["inference"]["backend"] == "tensorrt" else "../envs/workflow.yaml"

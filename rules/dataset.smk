@@ -3,6 +3,7 @@
 
 localrules:
     download_archive,
+    split_dataset,
 
 
 rule download_archive:
@@ -30,8 +31,8 @@ rule draw_archive:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         drawing=config["drawing"],
         dataset=config["dataset"],
@@ -57,8 +58,8 @@ rule ingest_dataset:
         "../envs/workflow.yaml"
     threads: 4
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         dataset=config["dataset"],
     message:
@@ -80,8 +81,8 @@ rule split_dataset:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         dataset=config["dataset"],
         validation_fraction=config["validation_fraction"],

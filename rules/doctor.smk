@@ -12,8 +12,8 @@ rule doctor:
         NETWORKS
     threads: 2
     resources:
-        mem_mb=8000,
-        runtime=40,
+        mem_mb=growing(8000),
+        runtime=growing(40),
         gpu=1,
     params:
         inference=config["inference"],

@@ -19,8 +19,8 @@ rule compile_upscaler:
         NETWORKS
     threads: 8
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=growing(8000),
+        runtime=growing(60),
         gpu=1,
     params:
         inference=BUILDING,
@@ -46,8 +46,8 @@ rule check_upscaler:
         NETWORKS
     threads: 8
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=growing(8000),
+        runtime=growing(60),
         gpu=1,
     params:
         gate=config["inference"]["gate"],
@@ -62,8 +62,8 @@ rule compile_classifier:
         model=f"{RUN}/model.safetensors",
         index=lambda wildcards: validation_of_run(wildcards)["index"],
     output:
-        engine=f"{RUN}/engine/engine.json",
-        provenance=f"{RUN}/engine/provenance.json",
+        engine=f"{RUN_ENGINE}/engine.json",
+        provenance=f"{RUN_ENGINE}/provenance.json",
     log:
         "logs/compile_classifier/{split}/{training}/seed{seed}.log",
     benchmark:
@@ -72,8 +72,8 @@ rule compile_classifier:
         NETWORKS
     threads: 8
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=growing(8000),
+        runtime=growing(60),
         gpu=1,
     params:
         inference=BUILDING,
@@ -90,8 +90,8 @@ rule check_classifier:
         model=f"{RUN}/model.safetensors",
         split="results/splits/{split}.csv",
     output:
-        quality=f"{RUN}/engine/quality.json",
-        provenance=f"{RUN}/engine/quality.provenance.json",
+        quality=f"{RUN_ENGINE}/quality.json",
+        provenance=f"{RUN_ENGINE}/quality.provenance.json",
     log:
         "logs/check_classifier/{split}/{training}/seed{seed}.log",
     benchmark:
@@ -100,8 +100,8 @@ rule check_classifier:
         NETWORKS
     threads: 8
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=growing(8000),
+        runtime=growing(60),
         gpu=1,
     params:
         classes=CLASSES,

@@ -30,8 +30,8 @@ rule export_model_repository:
         NETWORKS
     threads: 8
     resources:
-        mem_mb=16000,
-        runtime=120,
+        mem_mb=growing(16000),
+        runtime=growing(120),
         gpu=1,
     params:
         inference=config["inference"],

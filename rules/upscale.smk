@@ -21,8 +21,8 @@ rule upscale:
         NETWORKS
     threads: 8
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
         gpu=1,
     params:
         **{key: config["inference"][key] for key in ("tile", "overlap")},
@@ -48,8 +48,8 @@ rule interpolate:
     conda:
         "../envs/workflow.yaml"
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=growing(1000),
+        runtime=growing(60),
     params:
         method=lambda wildcards: parse_variant(wildcards.variant)[0],
         scale=lambda wildcards: parse_variant(wildcards.variant)[1],

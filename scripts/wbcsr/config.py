@@ -6,7 +6,7 @@ import copy
 import difflib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,28 @@ def check_files(config: Config, made: set[str]) -> None:
             raise InputError(
                 f"configuration: {key}: {Path(path).absolute()} is not there; put it there or correct the key"
             )
+
+
+def one_gpu_model(given: Mapping[str, Any]) -> str:
+    """The GPU model that a profile gives to all rules that share engines, or "any" where it gives none.
+
+    `given` has each rule's, as the profile writes it, or None. InputError where they differ, or where the model's name
+    is none that can be submitted.
+    """
+    models = {rule: str(model).strip("'\"") if model else "any" for rule, model in given.items()}
+    if len(set(models.values())) > 1:
+        listed = ", ".join(f"{rule} {model}" for rule, model in models.items())
+        raise InputError(
+            f"profile: set-resources gives these rules more than one gpu_model, and an engine runs on the model that "
+            f"it was built for: {listed}; give all of them one"
+        )
+    (model,) = set(models.values())
+    if not re.fullmatch(r"(?!\d+$)[A-Za-z0-9_.]+", model):
+        raise InputError(
+            f"profile: gpu_model {model!r} cannot be submitted: that takes letters, digits, _ and ., and no number "
+            "alone; leave gpu_model out and choose the nodes by constraint"
+        )
+    return model
 
 
 def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:

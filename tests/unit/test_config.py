@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from wbcsr.config import check_files, complete, enhanced_variant, parse_variant, training_variants
+from wbcsr.config import check_files, complete, enhanced_variant, one_gpu_model, parse_variant, training_variants
 from wbcsr.errors import InputError
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -145,3 +145,24 @@ def test_a_whole_number_may_be_written_with_a_point() -> None:
     sizes = completed["inference"]["batch_size"], completed["inference"]["tile"]
     assert sizes == (8, 256)
     assert {type(size) for size in sizes} == {int}
+
+
+@pytest.mark.parametrize(
+    ("given", "model"), [([None, None], "any"), (["h100", "'h100'"], "h100"), (["a100_80"], "a100_80")]
+)
+def test_rules_that_share_engines_have_one_gpu_model(given: list[str | None], model: str) -> None:
+    assert one_gpu_model({f"rule{number}": name for number, name in enumerate(given)}) == model
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["h100", "a100"], "more than one gpu_model, .*rule0 h100, rule1 a100; give all of them one"),
+        (["h100", None], "more than one gpu_model, .*rule0 h100, rule1 any; "),
+        (["a100-sxm4"], "gpu_model 'a100-sxm4' cannot be submitted"),
+        (["3090"], "gpu_model '3090' cannot be submitted"),
+    ],
+)
+def test_a_gpu_model_that_cannot_be_is_refused(given: list[str | None], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        one_gpu_model({f"rule{number}": name for number, name in enumerate(given)})
