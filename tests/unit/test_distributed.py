@@ -89,8 +89,15 @@ def test_two_processes_do_what_one_does(bench: Bench, together: TrainJob, monkey
     assert history(alone)["train_loss"].iloc[-1] < 0.9 * history(alone)["train_loss"].iloc[0]
 
 
-def children(process: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+def children(process: int) -> set[int]:
+    return {int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()}
+
+
+@pytest.fixture
+def nothing_left() -> Callable[[], bool]:
+    """Whether this process has no running child but those that it had before the test, as other tests' services."""
+    before = children(os.getpid())
+    return lambda: not any(is_running(child) for child in children(os.getpid()) - before)
 
 
 def is_running(process: int) -> bool:
@@ -116,13 +123,15 @@ def stop_when(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent: not looked at")
-def test_stopped_killed_and_resumed_gives_the_same_bytes(bench: Bench, together: TrainJob) -> None:
+def test_stopped_killed_and_resumed_gives_the_same_bytes(
+    bench: Bench, together: TrainJob, nothing_left: Callable[[], bool]
+) -> None:
     """Whatever ends the training, its processes end with it; and going on equals the training left alone."""
     job = bench.job("ended", **SHARED)
     Thread(target=stop_when, args=[job.checkpoint.exists], daemon=True).start()
     with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
         run_small(job)
-    assert not [child for child in children(os.getpid()) if is_running(child)]
+    assert nothing_left()
 
     stopped = job.checkpoint.stat().st_mtime_ns
     with start(bench, "ended") as process:
@@ -145,13 +154,16 @@ def test_stopped_killed_and_resumed_gives_the_same_bytes(bench: Bench, together:
 
 
 def test_what_one_process_meets_ends_all_with_one_line(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    nothing_left: Callable[[], bool],
 ) -> None:
     monkeypatch.setenv("WBCSR_TEST_MISTAKE", MISTAKE)
     with pytest.raises(InputError, match=f"^{MISTAKE}$"):
         run_small(bench.job("mistaken", **SHARED))
     assert not bench.model("mistaken").exists()
-    assert not [child for child in children(os.getpid()) if is_running(child)]
+    assert nothing_left()
     printed = capfd.readouterr().err
     assert "Traceback" not in printed
     assert "Error" not in printed

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, SMALL, run, write_config
+from studies import REPOSITORY, SMALL, run, write_config
 
 # Stands in for an environment in which only Snakemake is installed.
 BLOCKED = """

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import CLASSES, SMALL, command, run, write_config
+from studies import CLASSES, SMALL, command, run, write_config
 
 from wbcsr.files import sha256
 
@@ -22,7 +22,7 @@ def test_every_file_that_others_rely_on_is_there(small_study: Path) -> None:
     results = small_study / "results"
     for name in ["dataset/images.csv", "dataset/rejected.csv", "splits/paper.csv", "report/index.html"]:
         assert (results / name).is_file(), name
-    for table in ["table2", "table3", "table4", "table5", "table6", "comparison"]:
+    for table in ["table2", "table3", "table4", "table5", "table6", "comparison", "cost"]:
         for suffix in ["csv", "md", "tex"]:
             assert (results / "tables" / f"{table}.{suffix}").stat().st_size > 0
     for figure in ["fig2", "fig3", "fig9", "fig10", "fig11", "fig12", "accuracy"]:
@@ -67,8 +67,8 @@ def test_provenance_says_how_a_model_came_to_be(small_study: Path) -> None:
     assert record["versions"]["torch"]
     assert record["device"] in {"cpu", "cuda"}
     weights = {
-        results / "engines" / "RealESRGAN_x4plus": results / "weights" / "RealESRGAN_x4plus.safetensors",
-        results / "runs" / "paper" / "dual" / "seed0" / "engine": results / "runs/paper/dual/seed0/model.safetensors",
+        results / "engines" / "any" / "RealESRGAN_x4plus": results / "weights" / "RealESRGAN_x4plus.safetensors",
+        results / "runs/paper/dual/seed0/engine/any": results / "runs/paper/dual/seed0/model.safetensors",
     }
     for folder, file in weights.items():
         engine, quality = (json.loads((folder / name).read_text()) for name in ("engine.json", "quality.json"))

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
@@ -43,13 +42,3 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def write_config(folder: Path, config: dict[str, object]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-
-
-@pytest.fixture(scope="session")
-def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small study from drawn smears to the report, run once for all tests that look at its results."""
-    folder = tmp_path_factory.mktemp("study")
-    write_config(folder, SMALL)
-    result = run(folder)
-    assert result.returncode == 0, result.stdout
-    return folder

@@ -1,0 +1,282 @@
+"""A real SLURM of the tests' own: on loopback, in a folder of its own, beside whatever SLURM the machine has."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Container
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol"]
+DAEMONS = {"munged", "slurmctld", "slurmscriptd", "slurmd"}
+# Of the devices 0, 1 and 2.
+GPU_MODELS = ["h100", "h100", "a100"]
+
+# Partitions have the names of profiles/slurm; `urgent` takes the place of jobs in the others. A requeued job waits for
+# its old credential to expire, by default for two minutes.
+SLURM_CONF = """
+ClusterName=wbcsrtests
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller_port}
+SlurmdPort={daemon_port}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+CredType=cred/munge
+AuthInfo=socket={folder}/run/munge.socket,cred_expire=10
+SlurmctldPidFile={folder}/run/slurmctld.pid
+SlurmdPidFile={folder}/run/slurmd.pid
+SlurmctldLogFile={folder}/log/slurmctld.log
+SlurmdLogFile={folder}/log/slurmd.log
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+ReturnToService=2
+SlurmdTimeout=20
+SlurmctldTimeout=20
+KillWait=5
+MinJobAge=3600
+InactiveLimit=0
+SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=5,bf_interval=5,batch_sched_delay=0
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+DefMemPerCPU=200
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=2
+JobAcctGatherParams=OverMemoryKill
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/filetxt
+JobCompLoc={folder}/log/jobs
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SlurmdParameters=config_overrides
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs=64 RealMemory=400000 Gres={gres}
+PartitionName=cpu Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=gpu Nodes={host} MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=10
+"""
+
+# Snakemake's jobstep executor takes SLURM's variables from the environment of srun, and SLURM_CONF with them.
+SRUN = """#!/bin/sh
+SLURM_CONF={folder}/slurm.conf exec {srun} "$@"
+"""
+
+
+def lacking() -> str | None:
+    """What this machine lacks to run a SLURM, as a sentence, or None."""
+    missing = [program for program in PROGRAMS if shutil.which(program, path=_path()) is None]
+    if missing:
+        return f"no {', '.join(missing)} (Debian: slurmctld slurmd slurm-client munge)"
+    return None if os.geteuid() == 0 else "SLURM's daemons start jobs of other users, and this user is not root"
+
+
+class Cluster:
+    """One node with GPUs of two models, which are device files that answer like /dev/null."""
+
+    def __init__(self) -> None:
+        # Short, since the path of a socket has 108 characters at most, and open to other users.
+        self.folder = Path(tempfile.mkdtemp(prefix="wbcsr-slurm-", dir="/tmp"))
+        self.folder.chmod(0o755)
+        for name in ("run", "log", "state", "spool", "bin"):
+            (self.folder / name).mkdir()
+        self.host = socket.gethostname().split(".")[0]
+        self.daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._write_configuration()
+        path = f"{self.folder / 'bin'}:{_path()}"
+        self.environment = {**_outside_slurm(), "SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": path}
+
+    def _write_configuration(self) -> None:
+        controller_port, daemon_port = _free_ports(2)
+        values = {"folder": self.folder, "host": self.host, "srun": shutil.which("srun", path=_path())}
+        gres = ",".join(f"gpu:{model}:{count}" for model, count in Counter(GPU_MODELS).items())
+        ports = {"controller_port": controller_port, "daemon_port": daemon_port}
+        (self.folder / "slurm.conf").write_text(SLURM_CONF.format(**values, **ports, gres=gres))
+        (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nConstrainCores=no\nConstrainRAMSpace=no\n")
+        devices = []
+        for number, model in enumerate(GPU_MODELS):
+            device = self.folder / f"nvidia{number}"
+            os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+            devices.append(f"NodeName={self.host} Name=gpu Type={model} File={device}\n")
+        (self.folder / "gres.conf").write_text("AutoDetect=off\n" + "".join(devices))
+        key = self.folder / "munge.key"
+        key.write_bytes(secrets.token_bytes(1024))
+        key.chmod(0o400)
+        wrapper = self.folder / "bin" / "srun"
+        wrapper.write_text(SRUN.format(**values))
+        wrapper.chmod(0o755)
+
+    def start(self) -> None:
+        """Start the daemons; returns when the node takes jobs."""
+        run = self.folder / "run"
+        self._start(
+            "munged",
+            "--foreground",
+            "--force",
+            f"--socket={run / 'munge.socket'}",
+            f"--key-file={self.folder / 'munge.key'}",
+            f"--pid-file={run / 'munged.pid'}",
+            f"--seed-file={run / 'munged.seed'}",
+            f"--log-file={self.folder / 'log' / 'munged.log'}",
+        )
+        wait_for((run / "munge.socket").exists, "munge's socket")
+        self._start("slurmctld", "-D", "-c")
+        self.start_node()
+
+    def start_node(self) -> None:
+        """Start the daemon of the node that jobs run on."""
+        self._start("slurmd", "-D", "-N", self.host)
+        ready = re.compile(r"State=(IDLE|MIXED|ALLOCATED) ")
+        wait_for(lambda: ready.search(self.ask("scontrol", "show", "node")), "the node")
+
+    def stop_node(self) -> None:
+        """Kill the daemon of the node, as a crash does; jobs that run go on."""
+        self.daemons.pop("slurmd").kill()
+
+    def _start(self, program: str, *options: str) -> None:
+        path = shutil.which(program, path=_path())
+        assert path is not None
+        with open(self.folder / "log" / f"{program}.out", "ab") as output:
+            self.daemons[program] = subprocess.Popen(
+                [path, *options],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def stop(self) -> None:
+        """Cancel all jobs, stop the daemons and remove everything; AssertionError where a process is left."""
+        if "slurmctld" in self.daemons:
+            for state in ("PENDING", "RUNNING"):
+                with suppress(subprocess.TimeoutExpired):
+                    subprocess.run(["scancel", f"--state={state}"], env=self.environment, check=False, timeout=30)
+        self._wait_for_the_end_of_all(besides=DAEMONS)
+        for name in ("slurmd", "slurmctld", "munged"):
+            daemon = self.daemons.pop(name, None)
+            if daemon is not None:
+                daemon.terminate()
+                try:
+                    daemon.wait(20)
+                except subprocess.TimeoutExpired:
+                    daemon.kill()
+                    daemon.wait()
+        self._wait_for_the_end_of_all()
+        left = self.processes()
+        for process in left:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        # Removing a folder removes what is mounted below it, too.
+        mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+        assert not [place for place in mounted if Path(place).is_relative_to(self.folder)]
+        shutil.rmtree(self.folder)
+        assert not left, f"processes of the tests' SLURM were left: {left}"
+
+    def _wait_for_the_end_of_all(self, besides: Container[str] = (), seconds: float = 20) -> None:
+        deadline = time.monotonic() + seconds
+        while self.processes(besides) and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+    def processes(self, besides: Container[str] = ()) -> list[int]:
+        """Processes that carry this SLURM's configuration: its daemons, its steps, its jobs."""
+        mark = f"SLURM_CONF={self.folder / 'slurm.conf'}".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                try:
+                    name = (entry / "comm").read_text().strip()
+                    if name not in besides and mark in (entry / "environ").read_bytes().split(b"\0"):
+                        found.append(int(entry.name))
+                except OSError:  # it has ended meanwhile
+                    continue
+        return found
+
+    def ask(self, *command: str) -> str:
+        """What one of SLURM's commands prints."""
+        return subprocess.run(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        ).stdout
+
+    def jobs(self, *rules: str) -> list[dict[str, str]]:
+        """SLURM's own record of all jobs, or of those of some rules, oldest first: JobId, JobState, Comment, …"""
+        records = [
+            {name: value.strip() for name, value in re.findall(r"(\S+?)=(.*?)(?= \S+?=|$)", line)}
+            for line in self.ask("scontrol", "show", "job", "-o", "-d").splitlines()
+            if line.startswith("JobId=")
+        ]
+        records.sort(key=lambda record: int(record["JobId"]))
+        return [record for record in records if not rules or rule_of(record) in rules]
+
+    def recorded(self) -> int:
+        """How many jobs SLURM has written down as ended."""
+        log = self.folder / "log" / "jobs"
+        return len(log.read_text().splitlines()) if log.exists() else 0
+
+    def scripts(self, job: str) -> list[int]:
+        """The processes that do the work of a job: Python in one of Snakemake's scripts."""
+        found = []
+        for process in self.processes(besides=DAEMONS):
+            try:
+                command = Path(f"/proc/{process}/cmdline").read_bytes()
+                environment = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+            except OSError:  # it has ended meanwhile
+                continue
+            if b".snakemake/scripts/" in command and f"SLURM_JOB_ID={job}".encode() in environment:
+                found.append(process)
+        return found
+
+    def freeze(self, job: str) -> list[int]:
+        """Stop the work of a job where it is, as a hanging node would; gives the processes, for SIGCONT."""
+        frozen = wait_for(lambda: self.scripts(job), f"the script of job {job}")
+        for process in frozen:
+            os.kill(process, signal.SIGSTOP)
+        return frozen
+
+
+def rule_of(record: dict[str, str]) -> str:
+    """The rule that Snakemake wrote into a job's comment."""
+    return re.sub(r"^rule_|_wildcards_.*$", "", record.get("Comment", ""))
+
+
+def wait_for(condition: Callable[[], T], what: str, seconds: float = 60) -> T:
+    """Wait until `condition` is true, and give what it gave."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if found := condition():
+            return found
+        assert time.monotonic() < deadline, f"{what} did not come within {seconds:g} s"
+        time.sleep(0.1)
+
+
+def _path() -> str:
+    """Where programs are looked for: daemons lie where users seldom look."""
+    return f"{os.environ['PATH']}:/usr/sbin:/sbin"
+
+
+def _outside_slurm() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_", "SRUN_"))}
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports

@@ -1,0 +1,230 @@
+"""Running the workflow through SLURM as its users do, and comparing what comes out."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from cluster import Cluster, rule_of, wait_for
+from studies import CLASSES, REPOSITORY
+
+from wbcsr.files import sha256
+
+PROFILE = REPOSITORY / "profiles" / "slurm"
+# One shard and one run, in the middle of which faults strike; and what is in place when they are half done.
+SHARD = f"results/images/realesrgan_x4/TRAIN/{CLASSES[0]}"
+SHARD_TARGET = f"{SHARD}/manifest_1of1.csv"
+RUN = "results/runs/paper/original/seed0"
+RUN_TARGET = f"{RUN}/model.safetensors"
+HALF_DONE = {SHARD_TARGET: f"{SHARD}/_*.png", RUN_TARGET: f"{RUN}/checkpoint.pt"}
+RULES = {SHARD_TARGET: "upscale", RUN_TARGET: "train_classifier"}
+# What says when, where, how fast or in how many attempts something came to be.
+TOLD = {"started", "seconds", "cost", "machine", "measured", "images_per_second", "images_kept", "resumed_epochs"}
+
+# A job that runs in SLURM and reaches for the network writes down what it reached for.
+NO_NETWORK = """
+import os, socket
+if "SLURM_JOB_ID" in os.environ:
+    with open({jobs!r}, "a") as jobs:
+        jobs.write(os.environ["SLURM_JOB_ID"] + "\\n")
+    def here_only(function, host_of):
+        def guarded(*arguments, **named):
+            host = host_of(*arguments)
+            if host not in (None, "", "127.0.0.1", "::1", "localhost", socket.gethostname()):
+                with open({record!r}, "a") as record:
+                    record.write(f"{{host}}\\n")
+                raise OSError(f"no network on a compute node: {{host}}")
+            return function(*arguments, **named)
+        return guarded
+    def peer(self, address):
+        return None if self.family == socket.AF_UNIX else address[0]
+    socket.socket.connect = here_only(socket.socket.connect, peer)
+    socket.socket.connect_ex = here_only(socket.socket.connect_ex, peer)
+    socket.getaddrinfo = here_only(socket.getaddrinfo, lambda host, *rest: host)
+"""
+
+
+class Study:
+    """A working folder, and Snakemake in it with the SLURM profile."""
+
+    def __init__(
+        self,
+        folder: Path,
+        slurm: Cluster,
+        python: Sequence[str] = (sys.executable,),
+        environment: Mapping[str, str] | None = None,
+        user: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.slurm = slurm
+        self.python = python
+        self.environment = {**slurm.environment, **(environment or {})}
+        self.user = dict(user or {})
+        self.process: subprocess.Popen[bytes] | None = None
+        # Where in the output the run begins that is looked at.
+        self.begin = 0
+
+    def can_import(self, package: str) -> bool:
+        """Whether this study's user can use a package."""
+        command = [*self.python, "-c", f"import {package}"]
+        return subprocess.run(command, env=self.environment, check=False, **self.user).returncode == 0
+
+    def start(self, *arguments: str, profile: Path = PROFILE) -> Study:
+        """Start Snakemake; from here on its jobs and its output are this run's."""
+        self.begin = len(self.output())
+        hurry = ["--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5"]
+        paths = ["--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml")]
+        snakefile = ["--snakefile", str(REPOSITORY / "Snakefile"), "--profile", str(profile)]
+        hurried = str(Path(__file__).with_name("hurried.py"))
+        with open(self.folder / "output.txt", "ab") as output:
+            self.process = subprocess.Popen(
+                [*self.python, hurried, *snakefile, *paths, *hurry, *arguments],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                **self.user,
+            )
+        return self
+
+    def cut_the_network(self) -> None:
+        """Have no job reach the network; what one reaches for is written to reached.txt."""
+        guard = self.folder / "guard"
+        guard.mkdir()
+        (guard / "sitecustomize.py").write_text(
+            NO_NETWORK.format(record=str(self.folder / "reached.txt"), jobs=str(self.folder / "jobs.txt"))
+        )
+        self.environment["PYTHONPATH"] = str(guard)
+
+    def finish(self, seconds: float = 300) -> int:
+        """Wait for Snakemake's end; gives its exit status."""
+        assert self.process is not None
+        return self.process.wait(seconds)
+
+    def end(self) -> None:
+        """Kill what is left of a test."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for record in self.jobs():
+            if record["JobState"] in {"PENDING", "RUNNING", "COMPLETING"}:
+                self.slurm.ask("scancel", record["JobId"])
+
+    def output(self) -> str:
+        """All that Snakemake has printed in this folder."""
+        file = self.folder / "output.txt"
+        return file.read_text() if file.exists() else ""
+
+    def log(self, rule: str) -> str:
+        """The logs of a rule's jobs."""
+        return "\n".join(path.read_text() for path in sorted((self.folder / "logs" / rule).rglob("*.log")))
+
+    def jobs(self, *rules: str) -> list[dict[str, str]]:
+        """SLURM's record of this run's jobs; Snakemake names them by the run's id."""
+        runs = re.findall(r"SLURM run ID: (\S+)", self.output()[self.begin :])
+        return [record for record in self.slurm.jobs(*rules) if record["JobName"] in runs]
+
+    def start_and_freeze(self, target: str) -> tuple[str, list[int]]:
+        """As `start_until_half_done`, and there its work stands still; gives the job and what to continue."""
+        job = self.start_until_half_done(target)
+        frozen = self.slurm.freeze(job)
+        assert not (self.folder / target).exists(), "the job was quicker than its fault"
+        return job, frozen
+
+    def start_until_half_done(self, target: str) -> str:
+        """Remove `target`, start to make it again, and return its job's number once half of its work is there."""
+        self.remove(target)
+        self.start("--", target)
+        wait_for(lambda: list(self.folder.glob(HALF_DONE[target])), f"half of {target}", 120)
+        return self.jobs(RULES[target])[-1]["JobId"]
+
+    def remove(self, target: str) -> None:
+        """Remove `target` and all that its job has made."""
+        folder = (self.folder / target).parent
+        for path in folder.iterdir():
+            if path.name != "engine":
+                path.unlink()
+
+    def kill(self) -> None:
+        """Kill Snakemake itself, at once; its jobs live on."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def unlock(self) -> None:
+        """What a user does after Snakemake was killed."""
+        assert self.start("--unlock").finish(60) == 0, self.output()
+
+    def link_results(self, folder: Path) -> None:
+        """Have the results in another folder too, as the same files."""
+        shutil.copytree(self.folder / "results", folder / "results", copy_function=os.link)
+
+    def history(self, job: str) -> dict[str, str]:
+        """SLURM's record of one job."""
+        return next(record for record in self.jobs() if record["JobId"] == job)
+
+    def states(self, rule: str) -> list[str]:
+        return [record["JobState"] for record in self.jobs(rule)]
+
+    def wait_for_state(self, job: str, *states: str, seconds: float = 60) -> None:
+        """Wait until SLURM has a job in one of some states."""
+        wait_for(lambda: self.history(job)["JobState"] in states, f"job {job} {' or '.join(states)}", seconds)
+
+
+def differences(one: Path, other: Path, part: str = "results") -> list[str]:
+    """Files that only one of two studies has or that differ, apart from what tells time, machine and speed."""
+    names = {path.relative_to(study).as_posix() for study in (one, other) for path in (study / part).rglob("*")}
+    files = {name for name in names if not (one / name).is_dir() and not Path(name).name.startswith(".")}
+    return sorted(name for name in files if content(one / name) != content(other / name))
+
+
+def content(path: Path) -> Any:
+    """What of a file must be the same whenever and wherever it is made."""
+    if not path.is_file():
+        return None
+    if path.name == "history.csv":
+        return pd.read_csv(path).drop(columns="seconds").to_csv()
+    if path.suffix == ".json":
+        # Engines are kept apart by the GPU model; a local run has none.
+        text = path.read_text().replace("/any/", "/h100/")
+        return json.dumps(_without_told(json.loads(text)), sort_keys=True)
+    if path.name.startswith("cost.") or path.suffix == ".html":
+        # Seconds and dates are what they are for; their tables stand in files of their own.
+        return path.stat().st_size > 0
+    return sha256(path)
+
+
+def _without_told(value: Any) -> Any:
+    if isinstance(value, dict):
+        hashed = {"inputs_sha256", "outputs_sha256"}
+        return {
+            key: sorted(inner) if key in hashed else _without_told(inner)
+            for key, inner in value.items()
+            if key not in TOLD
+        }
+    if isinstance(value, list):
+        return [_without_told(inner) for inner in value]
+    return value
+
+
+def requested(record: dict[str, str]) -> dict[str, str]:
+    """What a job asked SLURM for: partition, cores, memory, time, GPUs ("" for none)."""
+    resources = dict(re.findall(r"(\w+)=(\w+)", record["TRES"]))
+    gpus = record.get("TresPerJob", "").removeprefix("gres:gpu:")
+    return {
+        "rule": rule_of(record),
+        "partition": record["Partition"],
+        "cores": record["CPUs/Task"],
+        "memory": resources["mem"],
+        "time": record["TimeLimit"],
+        "gpus": gpus,
+    }

@@ -1,0 +1,175 @@
+"""What clusters do to jobs, done to them on a real SLURM; afterwards the results are an undisturbed run's."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from cluster import wait_for
+from runs import PROFILE, RULES, RUN, RUN_TARGET, SHARD, SHARD_TARGET, Study, differences, requested
+
+GOES_ON = {
+    SHARD_TARGET: r"[1-4] of 5 images were finished before and are kept",
+    RUN_TARGET: r"going on after epoch 1 of 2",
+}
+both = pytest.mark.parametrize("target", [SHARD_TARGET, RUN_TARGET], ids=["upscaling", "training"])
+
+
+def finished_as_if_nothing_had_happened(study: Study, undisturbed: Study) -> None:
+    assert study.finish() == 0, study.output()
+    assert differences(study.folder, undisturbed.folder) == []
+    left = [path.name for path in (study.folder / "results").rglob(".*")]
+    assert left == [], "half-written files, claims or ledgers"
+
+
+@both
+def test_a_cancelled_job_is_sent_again_and_asks_for_more(study: Study, whole_study: Study, target: str) -> None:
+    job, _ = study.start_and_freeze(target)
+    study.slurm.ask("scancel", job)
+    finished_as_if_nothing_had_happened(study, whole_study)
+    first, second = study.jobs(RULES[target])
+    assert (first["JobState"], second["JobState"]) == ("CANCELLED", "COMPLETED")
+    megabytes = [int(requested(record)["memory"].rstrip("M")) for record in (first, second)]
+    assert megabytes[1] == 2 * megabytes[0]
+    hours = [int(requested(record)["time"].split(":")[0]) for record in (first, second)]
+    assert hours[1] == 2 * hours[0] > 0
+    assert re.search(GOES_ON[target], study.log(RULES[target]))
+
+
+def test_a_job_that_hangs_until_its_time_limit_is_sent_again(study: Study, whole_study: Study) -> None:
+    job, _ = study.start_and_freeze(SHARD_TARGET)
+    study.slurm.ask("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+    finished_as_if_nothing_had_happened(study, whole_study)
+    assert study.states("upscale") == ["TIMEOUT", "COMPLETED"]
+
+
+def test_a_job_over_its_memory_gets_more_at_the_next_attempt(study: Study, whole_study: Study, tmp_path: Path) -> None:
+    content = yaml.safe_load((PROFILE / "profile.yaml").read_text())
+    content["set-resources"]["upscale"] = {**content["set-resources"]["upscale"], "mem_mb": "400 * attempt ** 2"}
+    (tmp_path / "profile.yaml").write_text(yaml.safe_dump(content))
+    study.remove(SHARD_TARGET)
+    study.start("--", SHARD_TARGET, profile=tmp_path)
+    finished_as_if_nothing_had_happened(study, whole_study)
+    records = study.jobs("upscale")
+    assert records[-1]["JobState"] == "COMPLETED"
+    assert records[0]["JobState"] in {"FAILED", "OUT_OF_MEMORY", "CANCELLED"}
+    assert [requested(record)["memory"] for record in records[:2]] == ["400M", "1600M"]
+    said = (study.slurm.folder / "log" / "slurmd.log").read_text()
+    assert re.search(rf"\b{records[0]['JobId']}\b.* exceeded memory limit", said)
+
+
+def test_a_job_survives_the_nodes_daemon(study: Study, whole_study: Study) -> None:
+    study.start_until_half_done(SHARD_TARGET)
+    study.slurm.stop_node()
+    time.sleep(3)
+    study.slurm.start_node()
+    finished_as_if_nothing_had_happened(study, whole_study)
+    (record,) = study.jobs("upscale")
+    assert (record["JobState"], record["Restarts"]) == ("COMPLETED", "0")
+
+
+def test_a_requeued_job_goes_on(study: Study, whole_study: Study) -> None:
+    job, _ = study.start_and_freeze(SHARD_TARGET)
+    study.slurm.ask("scontrol", "requeue", job)
+    finished_as_if_nothing_had_happened(study, whole_study)
+    (record,) = study.jobs("upscale")
+    assert (record["JobId"], record["JobState"], record["Restarts"]) == (job, "COMPLETED", "1")
+    assert re.search(GOES_ON[SHARD_TARGET], study.log("upscale"))
+
+
+@both
+def test_a_preempted_job_goes_on(study: Study, whole_study: Study, target: str) -> None:
+    job, _ = study.start_and_freeze(target)
+    urgent = ["--partition=urgent", "--gpus=h100:2", "--output=/dev/null", "--comment=rule_urgent", "--wrap=sleep 1"]
+    study.slurm.ask("sbatch", *urgent)
+    finished_as_if_nothing_had_happened(study, whole_study)
+    (record,) = study.jobs(RULES[target])
+    assert (record["JobId"], record["JobState"], record["Restarts"]) == (job, "COMPLETED", "1")
+    assert study.slurm.jobs("urgent")[-1]["JobState"] == "COMPLETED"
+    assert re.search(GOES_ON[target], study.log(RULES[target]))
+
+
+@both
+def test_a_job_that_hung_ends_after_the_one_that_took_its_place(study: Study, whole_study: Study, target: str) -> None:
+    """Snakemake was killed and started again, and sent the job once more; the old one comes to life at last."""
+    old, frozen = study.start_and_freeze(target)
+    restarted(study, target)
+    assert study.finish() == 0, study.output()
+    for process in frozen:
+        os.kill(process, signal.SIGCONT)
+    study.wait_for_state(old, "FAILED")
+    finished_as_if_nothing_had_happened(study, whole_study)
+    # Snakemake gives each attempt a new log; SLURM's own has what the old one said.
+    (said,) = study.folder.glob(f".snakemake/slurm_logs/**/{old}.log")
+    assert "a job that started later makes these files now (it has ended by now); this one stops" in said.read_text()
+
+
+def test_two_jobs_that_make_the_same_at_once(study: Study, whole_study: Study) -> None:
+    old, frozen = study.start_and_freeze(SHARD_TARGET)
+    restarted(study, SHARD_TARGET)
+    wait_for(lambda: len(study.jobs("upscale")) == 2, "the second job")
+    wait_for(lambda: study.slurm.scripts(study.jobs("upscale")[-1]["JobId"]), "its work")
+    for process in frozen:
+        os.kill(process, signal.SIGCONT)
+    assert study.finish() == 0, study.output()
+    study.wait_for_state(old, "FAILED", "COMPLETED")
+    finished_as_if_nothing_had_happened(study, whole_study)
+
+
+def restarted(study: Study, target: str) -> None:
+    """Kill Snakemake and start it again while its job runs."""
+    begin = study.begin
+    study.kill()
+    study.unlock()
+    assert study.slurm.jobs(RULES[target])[-1]["JobState"] == "RUNNING"
+    study.start("--", target)
+    study.begin = begin
+
+
+@contextmanager
+def small_disk(folder: Path, kilobytes: int) -> Iterator[None]:
+    """A file system of its own at `folder`, which is soon full."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"no disk could be mounted: a full one was not looked at ({mounted.stderr.strip()})")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("target", "folder", "kilobytes"),
+    [(SHARD_TARGET, SHARD, 160), (RUN_TARGET, RUN, 200_000)],
+    ids=["upscaling", "training"],
+)
+def test_a_full_disk_is_one_line_and_after_it_was_cleared_the_job_goes_on(
+    study: Study, whole_study: Study, target: str, folder: str, kilobytes: int
+) -> None:
+    study.remove(target)
+    engine = study.folder / folder / "engine"
+    if engine.exists():
+        engine.rename(study.folder / "engine")
+    with small_disk(study.folder / folder, kilobytes):
+        assert study.start("--retries", "0", "--", target).finish() != 0
+        assert not (study.folder / target).exists()
+        errors = {line.partition("error: ")[2] for line in study.log(RULES[target]).splitlines() if "error: " in line}
+        assert len(errors) == 1
+        pattern = r"results/.*: no space left on device; free some space and run again: what is finished is kept"
+        assert re.fullmatch(pattern, errors.pop())
+        subprocess.run(["mount", "-o", "remount,size=1g", str(study.folder / folder)], check=True)
+        assert study.start("--", target).finish() == 0, study.output()
+        engines = [path for path in (whole_study.folder / folder / "engine").rglob("*") if path.is_file()]
+        moved_away = sorted(path.relative_to(whole_study.folder).as_posix() for path in engines)
+        assert differences(study.folder, whole_study.folder, folder) == moved_away
+    if target == SHARD_TARGET:
+        assert re.search(GOES_ON[target], study.log(RULES[target]))

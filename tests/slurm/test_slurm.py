@@ -1,0 +1,221 @@
+"""The workflow on a real SLURM: what it sends, what its jobs see, and what comes out."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cluster import rule_of
+from runs import NO_NETWORK, PROFILE, RUN_TARGET, SHARD_TARGET, Study, differences, requested
+from studies import CLASSES, REPOSITORY
+
+NETWORK_RULES = {
+    *("compile_upscaler", "check_upscaler", "upscale", "train_classifier"),
+    *("compile_classifier", "check_classifier", "predict"),
+}
+OTHER_RULES = {"draw_archive", "ingest_dataset", "interpolate", "pack_images"}
+
+
+def test_the_whole_study_through_slurm_equals_a_local_one(
+    whole_study: Study, small_study: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(small_study / "results", tmp_path / "results", copy_function=os.link)
+    for folder in [*tmp_path.glob("results/engines/any"), *tmp_path.glob("results/runs/*/*/*/engine/any")]:
+        folder.rename(folder.with_name("h100"))
+    assert differences(whole_study.folder, tmp_path) == []
+
+
+def test_jobs_ask_for_what_their_rules_declare(whole_study: Study) -> None:
+    asked = [requested(record) for record in whole_study.jobs()]
+    # Downloads, splits, tables and the report are none of SLURM's.
+    assert {job["rule"] for job in asked} == NETWORK_RULES | OTHER_RULES
+    for job in asked:
+        on_gpu = job["rule"] in NETWORK_RULES
+        assert (job["partition"], job["gpus"]) == (("gpu", "h100:1") if on_gpu else ("cpu", "")), job
+    upscale = next(job for job in asked if job["rule"] == "upscale")
+    assert upscale["cores"] == "8"
+    assert int(upscale["memory"].rstrip("M")) >= 1000
+    assert upscale["time"].startswith("04:")
+
+
+def test_comments_and_names_tell_jobs_apart(whole_study: Study) -> None:
+    comments = [record["Comment"] for record in whole_study.jobs()]
+    assert len(set(comments)) == len(comments)
+    assert f"rule_upscale_wildcards_realesrgan_x4_TRAIN_{CLASSES[0]}_1_1" in comments
+    (name,) = {record["JobName"] for record in whole_study.jobs()}
+    assert re.fullmatch(r"wbcsr_[0-9a-f-]{36}", name)
+    assert f"SLURM run ID: {name}" in whole_study.output()
+
+
+@pytest.mark.parametrize("rule", sorted(NETWORK_RULES | OTHER_RULES))
+def test_logs_say_where_by_what_and_on_which_gpu(whole_study: Study, rule: str) -> None:
+    log = whole_study.log(rule)
+    numbers = {record["JobId"] for record in whole_study.jobs(rule)}
+    assert set(re.findall(rf"{rule}.* on node \S+, SLURM job (\d+), \d+ threads", log)) == numbers
+    assert "versions: python 3" in log
+    gpus = {line.split("GPUs: ")[1] for line in log.splitlines() if "GPUs: " in line}
+    if rule in NETWORK_RULES:
+        # The first two devices are h100s. There is no driver, so nothing could name them.
+        assert gpus <= {f"CUDA_VISIBLE_DEVICES={device} (nvidia-smi names none)" for device in (0, 1)}
+        assert gpus
+    else:
+        assert gpus == {"none asked for, none to be seen"}
+
+
+@pytest.mark.parametrize(("rule", "left"), [("upscale", "shards of five to ten"), ("train_classifier", "min left")])
+def test_logs_say_how_fast(whole_study: Study, rule: str, left: str) -> None:
+    assert re.search(rf"[\d.]+ images/s[,;] .*{left}", whole_study.log(rule))
+
+
+def test_nothing_on_a_compute_node_reaches_for_the_network(whole_study: Study, tmp_path: Path) -> None:
+    guarded = set((whole_study.folder / "jobs.txt").read_text().split())
+    assert guarded == {record["JobId"] for record in whole_study.jobs()}
+    assert not (whole_study.folder / "reached.txt").exists()
+    # What would have written it down.
+    reach = NO_NETWORK.format(record=str(tmp_path / "reached.txt"), jobs=str(tmp_path / "jobs.txt"))
+    reach += "import urllib.request; urllib.request.urlopen('http://nowhere.invalid')"
+    result = subprocess.run(
+        [sys.executable, "-c", reach], env={"SLURM_JOB_ID": "1"}, capture_output=True, text=True, check=False
+    )
+    assert "no network on a compute node" in result.stderr
+    assert "nowhere.invalid" in (tmp_path / "reached.txt").read_text()
+
+
+def test_a_dry_run_sends_nothing(study: Study) -> None:
+    assert study.start("--dry-run", "--forceall").finish() == 0, study.output()
+    assert re.search(r"upscale +4\n", study.output())
+    assert study.jobs() == []
+
+
+def test_one_class_is_upscaled_again_by_one_job(study: Study, whole_study: Study) -> None:
+    assert study.start("--forcerun", "upscale", "--", SHARD_TARGET).finish() == 0, study.output()
+    (record,) = study.jobs()
+    assert record["Comment"] == f"rule_upscale_wildcards_realesrgan_x4_TRAIN_{CLASSES[0]}_1_1"
+    assert differences(study.folder, whole_study.folder) == []
+
+
+def test_another_scale_of_one_class_is_one_job(study: Study) -> None:
+    target = SHARD_TARGET.replace("x4", "x2")
+    assert study.start("--config", "variants=[original, realesrgan_x2]", "--", target).finish() == 0, study.output()
+    assert [rule_of(record) for record in study.jobs()] == ["upscale"]
+    assert len(list((study.folder / target).parent.glob("_*.png"))) == 5
+
+
+def test_engines_of_two_gpu_models_are_kept_apart(study: Study, tmp_path: Path) -> None:
+    target = "results/engines/a100/RealESRGAN_x4plus/engine.json"
+    # In the file one block stands for all rules that refer to it.
+    profile = edited(tmp_path, lambda resources: resources["upscale"].update(gpu_model="a100"))
+    assert study.start("--", target, profile=profile).finish() == 0, study.output()
+    (record,) = study.jobs()
+    assert requested(record)["gpus"] == "a100:1"
+    # The third device is the a100.
+    assert "GPUs: CUDA_VISIBLE_DEVICES=2 " in study.log("compile_upscaler")
+    assert (study.folder / target.replace("a100", "h100")).is_file()
+
+
+def test_a_profile_with_engines_on_two_gpu_models_is_refused(study: Study, tmp_path: Path) -> None:
+    def mistake(resources: dict[str, Any]) -> None:
+        resources["predict"] = {**resources["predict"], "gpu_model": "a100"}
+
+    assert study.start(profile=edited(tmp_path, mistake)).finish() != 0
+    (line,) = [line for line in study.output()[study.begin :].splitlines() if line.startswith("error: ")]
+    assert re.match(r"error: profile: .*upscale h100.*predict a100.*; give all of them one$", line)
+    assert study.jobs() == []
+
+
+def edited(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A copy of the SLURM profile in which a user changed the resources of rules."""
+    content = yaml.safe_load((PROFILE / "profile.yaml").read_text())
+    change(content["set-resources"])
+    (folder / "profile").mkdir()
+    (folder / "profile" / "profile.yaml").write_text(yaml.safe_dump(content))
+    return folder / "profile"
+
+
+NOBODY: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []}
+
+
+@pytest.fixture
+def others_study(study: Study) -> Iterator[Study]:
+    """The study in a folder of another user's, with a copy of Python, which may lie where only its owner sees it."""
+    folder = study.slurm.folder / "other"
+    (folder / "home").mkdir(parents=True)
+    python = Path(os.path.realpath(sys.executable))
+    # A Python of the system's own is open to all.
+    if not Path(sys.base_prefix).is_relative_to("/usr"):
+        without = shutil.ignore_patterns("site-packages", "test", "__pycache__", "*.a")
+        shutil.copytree(sys.base_prefix, folder / "python", ignore=without, symlinks=True)
+        python = folder / "python" / python.relative_to(sys.base_prefix)
+    environment = {
+        "HOME": str(folder / "home"),
+        "PYTHONPATH": sysconfig.get_path("purelib"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "LD_LIBRARY_PATH": str(folder / "python" / "lib"),
+    }
+    other = Study(folder / "study", study.slurm, [str(python)], environment, NOBODY)
+    if not other.can_import("torch"):
+        pytest.skip("the packages are not open to other users: two users at once were not looked at")
+    shutil.copytree(study.folder, other.folder)
+    for path in [folder / "home", other.folder, *other.folder.rglob("*")]:
+        os.chown(path, NOBODY["user"], NOBODY["group"])
+    yield other
+    other.end()
+
+
+def test_two_folders_and_two_users_do_not_disturb_each_other(
+    study: Study, others_study: Study, whole_study: Study
+) -> None:
+    """Root in one folder and another user in another make the same at the same time on one node."""
+    studies = (study, others_study)
+    for one in studies:
+        one.remove(SHARD_TARGET)
+        one.remove(RUN_TARGET)
+        one.start("--", SHARD_TARGET, RUN_TARGET)
+    assert [one.finish() for one in studies] == [0, 0], study.output() + others_study.output()
+    users = {record["UserId"] for record in [*study.jobs(), *others_study.jobs()]}
+    assert users == {"root(0)", "nobody(65534)"}
+    for one in studies:
+        assert differences(one.folder, whole_study.folder) == []
+
+
+def test_every_rule_with_a_gpu_stands_in_the_profile() -> None:
+    with_gpu = set()
+    for path in (REPOSITORY / "rules").glob("*.smk"):
+        for rule, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", path.read_text(), re.MULTILINE):
+            if re.search(r"^        gpu=", body, re.MULTILINE):
+                with_gpu.add(rule)
+    assert with_gpu >= NETWORK_RULES
+    assert set(yaml.safe_load((PROFILE / "profile.yaml").read_text())["set-resources"]) == with_gpu
+
+
+def test_the_profile_by_name_from_any_folder(tmp_path: Path) -> None:
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    install = ["make", "-C", str(REPOSITORY), "profile"]
+    subprocess.run(install, env=environment, check=True, capture_output=True)
+    installed = tmp_path / "config" / "snakemake" / "slurm" / "profile.yaml"
+    installed.write_text(installed.read_text().replace("slurm_partition: gpu ", "slurm_partition: mine "))
+    again = subprocess.run(install, env=environment, check=False, capture_output=True)
+    assert again.returncode != 0
+    assert b"is there already" in again.stderr
+    assert "slurm_partition: mine " in installed.read_text()
+    arguments = ["--profile", "slurm", "--snakefile", str(REPOSITORY / "Snakefile"), "--dry-run", "--quiet", "rules"]
+    result = subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout
+    assert "This was a dry-run" in result.stdout
