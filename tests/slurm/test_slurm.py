@@ -187,14 +187,35 @@ def test_two_folders_and_two_users_do_not_disturb_each_other(
         assert differences(one.folder, whole_study.folder) == []
 
 
+def rules() -> dict[str, str]:
+    """The text of every rule."""
+    texts = "\n".join(path.read_text() for path in sorted((REPOSITORY / "rules").glob("*.smk")))
+    return dict(re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", texts, re.MULTILINE))
+
+
 def test_every_rule_with_a_gpu_stands_in_the_profile() -> None:
-    with_gpu = set()
-    for path in (REPOSITORY / "rules").glob("*.smk"):
-        for rule, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", path.read_text(), re.MULTILINE):
-            if re.search(r"^        gpu=", body, re.MULTILINE):
-                with_gpu.add(rule)
+    with_gpu = {rule for rule, body in rules().items() if re.search(r"^        gpu=", body, re.MULTILINE)}
     assert with_gpu >= NETWORK_RULES
     assert set(yaml.safe_load((PROFILE / "profile.yaml").read_text())["set-resources"]) == with_gpu
+
+
+def test_the_readme_says_what_jobs_ask_for() -> None:
+    """Cores, megabytes, minutes and GPUs of each rule that SLURM gets in the whole study."""
+    readme = (REPOSITORY / "README.md").read_text()
+    row = r"^\| `(\w+)` \| \d+ \| (\d+) \| (\d+) GB.*? \| (\d+) (min|h) \| *([^|]*?) *\|"
+    told = {
+        rule: (int(cores), 1000 * int(gigabytes), int(time) * {"min": 1, "h": 60}[unit], bool(gpu))
+        for rule, cores, gigabytes, time, unit, gpu in re.findall(row, readme, re.MULTILINE)
+    }
+    assert told.keys() == (NETWORK_RULES | OTHER_RULES) - {"draw_archive"}
+    for rule, body in rules().items():
+        if rule in told:
+            numbers = {
+                name: int(number)
+                for name, number in re.findall(r"(threads: |mem_mb=growing\(|runtime=growing\()(\d+)", body)
+            }
+            asked = (numbers.get("threads: ", 1), numbers["mem_mb=growing("], numbers["runtime=growing("])
+            assert (*asked, "gpu=" in body) == told[rule], rule
 
 
 def test_the_profile_by_name_from_any_folder(tmp_path: Path) -> None:
