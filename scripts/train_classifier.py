@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from wbcsr.claim import require_claim
 from wbcsr.job import job
 
 with job(snakemake) as facts:
@@ -27,5 +28,6 @@ with job(snakemake) as facts:
         ),
         snakemake.log[0],
     )
+    require_claim()
     checkpoint.unlink(missing_ok=True)
     facts.update(vars(summary))

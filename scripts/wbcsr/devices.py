@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from wbcsr.provenance import nvidia_smi
 
@@ -22,15 +23,17 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 def using_gpus(count: int) -> Iterator[list[str]]:
     """Have this process and those that it starts see `count` GPUs, fewer where there are fewer; yields their names.
 
-    A scheduler that gave the job its devices has named them in CUDA_VISIBLE_DEVICES, and they stay. Where nobody named
-    any, or more than the job needs, as on a workstation, it takes ones that no other job of this workflow holds,
-    whoever runs it, and waits for them if it must. Must come before torch is imported.
+    SLURM names the devices that it gave the job in CUDA_VISIBLE_DEVICES, and they stay. Elsewhere, or where it named
+    more than the job needs, the job takes ones that no other job of this workflow holds, whoever runs it, and waits for
+    them if it must: of those that a user has named there, or of all. Must come before torch is imported.
     """
     named = os.environ.get(VISIBLE)
     seen = visible_gpus() if count else []
     with ExitStack() as held:
         given = seen
-        if named is None or len(seen) > count:
+        if len(seen) < count and named is None and has_driver():
+            log.warning("nvidia-smi names %d of %d GPUs: this job is kept from none that others use", len(seen), count)
+        if named is None or len(seen) > count or "SLURM_JOB_ID" not in os.environ:
             given = _take(seen, min(count, len(seen)), held)
         # Of none there may still be some that this could not see, as without nvidia-smi: then they are torch's to find.
         if count == 0 or given:
@@ -41,6 +44,11 @@ def using_gpus(count: int) -> Iterator[list[str]]:
             os.environ.pop(VISIBLE, None)
             if named is not None:
                 os.environ[VISIBLE] = named
+
+
+def has_driver() -> bool:
+    """Whether NVIDIA's kernel module is loaded."""
+    return Path("/proc/driver/nvidia/version").exists()
 
 
 def visible_gpus() -> list[str]:

@@ -9,8 +9,9 @@ import os
 import re
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import pandas as pd
 
 from wbcsr.claim import require_claim
 from wbcsr.errors import InputError
+
+_SECONDS_OF_A_DAY = 86_400
 
 
 @contextmanager
@@ -50,11 +53,22 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes of this host that were killed left half-written in `folder`."""
-    for path in folder.glob(f".*@{socket.gethostname()}.part*"):
-        process = re.search(r"\.(\d+)@[^@]*$", path.name)
-        if process and not _is_alive(int(process[1])):
-            path.unlink(missing_ok=True)
+    """Remove what processes that were killed left half-written in `folder`.
+
+    Of this host's it is known that they have ended; what another host left is taken for dead after a day.
+    """
+    for path in folder.glob(".*@*.part*"):
+        name = re.fullmatch(r".*\.(?P<process>\d+)@(?P<host>.*)\.part.*", path.name)
+        if name is None:
+            continue
+        # Another job may put it in place or remove it meanwhile.
+        with suppress(FileNotFoundError):
+            if name["host"] == socket.gethostname():
+                dead = not _is_alive(int(name["process"]))
+            else:
+                dead = time.time() - path.stat().st_mtime > _SECONDS_OF_A_DAY
+            if dead:
+                path.unlink()
 
 
 def _is_alive(process: int) -> bool:

@@ -87,7 +87,7 @@ def job(snakemake: Any) -> Iterator[dict[str, Any]]:
         with claiming(snakemake.output[0]), using_gpus(snakemake.resources.get("gpu", 0)) as gpus:
             # Here, so that a GPU is not paid for while it is waited for.
             started, clock = datetime.now(UTC), time.perf_counter()
-            _log_where(snakemake)
+            _log_where(snakemake, gpus)
             inputs = provenance.hashes([str(path) for path in snakemake.input])
             provenance.check_inputs(inputs)
             yield facts
@@ -117,15 +117,17 @@ def job(snakemake: Any) -> Iterator[dict[str, Any]]:
         sys.exit(1)
 
 
-def _log_where(snakemake: Any) -> None:
+def _log_where(snakemake: Any, gpus: list[str]) -> None:
     """Begin a job's log with what its readers ask first: which job, where, on which GPU, by which versions."""
     wildcards = ", ".join(f"{name} {value}" for name, value in snakemake.wildcards.items())
     scheduler = os.environ.get("SLURM_JOB_ID")
     where = f"node {socket.gethostname()}" + (f", SLURM job {scheduler}" if scheduler else "")
     log.info("%s%s on %s, %d threads", snakemake.rule, f" ({wildcards})" if wildcards else "", where, snakemake.threads)
     if snakemake.resources.get("gpu", 0):
-        names = ", ".join(sorted(set(provenance.nvidia_smi("name")))) or "nvidia-smi names none"
-        log.info("GPUs: %s=%s (%s)", VISIBLE, os.environ.get(VISIBLE, "not set"), names)
+        # nvidia-smi lists GPUs that the job must not use, too.
+        listed = [line.split(", ", 2) for line in provenance.nvidia_smi("index,uuid,name")]
+        names = ", ".join(line[2] for line in listed if len(line) == 3 and set(line[:2]) & set(gpus))
+        log.info("GPUs: %s=%s (%s)", VISIBLE, os.environ.get(VISIBLE, "not set"), names or "nvidia-smi names none")
     else:
         log.info("GPUs: none asked for, none to be seen")
     log.info("versions: %s", ", ".join(f"{name} {version}" for name, version in provenance.versions().items()))

@@ -96,11 +96,11 @@ def driver() -> str | None:
 def nvidia_smi(fields: str) -> list[str]:
     """What nvidia-smi answers to a query for `fields` (their names, with commas between), one text a GPU.
 
-    Empty where nvidia-smi is missing, fails, or has not answered after ten seconds, as on a node whose GPU hangs.
+    Empty where nvidia-smi is missing, fails, or has not answered after a minute, as on a node whose GPU hangs.
     """
     query = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=10)
+        answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
         return []
     return answer.stdout.strip().splitlines()

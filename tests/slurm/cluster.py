@@ -85,7 +85,14 @@ def lacking() -> str | None:
     missing = [program for program in PROGRAMS if shutil.which(program, path=_path()) is None]
     if missing:
         return f"no {', '.join(missing)} (Debian: slurmctld slurmd slurm-client munge)"
-    return None if os.geteuid() == 0 else "SLURM's daemons start jobs of other users, and this user is not root"
+    if os.geteuid() != 0:
+        return "SLURM's daemons start jobs of other users, and this user is not root"
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            os.mknod(Path(folder) / "device", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        except OSError as error:
+            return f"no device files can be made, which stand for GPUs ({error.strerror})"
+    return None
 
 
 class Cluster:

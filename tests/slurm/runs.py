@@ -35,7 +35,7 @@ NO_NETWORK = """
 import os, socket
 if "SLURM_JOB_ID" in os.environ:
     with open({jobs!r}, "a") as jobs:
-        jobs.write(os.environ["SLURM_JOB_ID"] + "\\n")
+        jobs.write(os.environ["SLURM_JOB_ID"] + " " + os.environ.get("CUDA_VISIBLE_DEVICES", "none") + "\\n")
     def here_only(function, host_of):
         def guarded(*arguments, **named):
             host = host_of(*arguments)

@@ -76,8 +76,18 @@ def test_logs_say_how_fast(whole_study: Study, rule: str, left: str) -> None:
     assert re.search(rf"[\d.]+ images/s[,;] .*{left}", whole_study.log(rule))
 
 
+def test_slurm_gives_each_job_the_devices_that_it_asked_for(whole_study: Study) -> None:
+    """As the first process of a job finds them, before the workflow's own code could hide any."""
+    given: dict[str, str] = {}
+    for line in (whole_study.folder / "jobs.txt").read_text().splitlines():
+        given.setdefault(*line.split(" ", 1))
+    for record in whole_study.jobs():
+        # The first two devices are h100s.
+        assert given[record["JobId"]] in ({"0", "1"} if rule_of(record) in NETWORK_RULES else {"none"}), record
+
+
 def test_nothing_on_a_compute_node_reaches_for_the_network(whole_study: Study, tmp_path: Path) -> None:
-    guarded = set((whole_study.folder / "jobs.txt").read_text().split())
+    guarded = {line.split()[0] for line in (whole_study.folder / "jobs.txt").read_text().splitlines()}
     assert guarded == {record["JobId"] for record in whole_study.jobs()}
     assert not (whole_study.folder / "reached.txt").exists()
     # What would have written it down.
@@ -216,6 +226,20 @@ def test_the_readme_says_what_jobs_ask_for() -> None:
             }
             asked = (numbers.get("threads: ", 1), numbers["mem_mb=growing("], numbers["runtime=growing("])
             assert (*asked, "gpu=" in body) == told[rule], rule
+
+
+@pytest.mark.parametrize(("profile", "jobs"), [("slurm", 129), ("local-gpu", 129)])
+def test_a_profile_plans_the_whole_study(profile: str, jobs: int, tmp_path: Path) -> None:
+    arguments = ["--snakefile", str(REPOSITORY / "Snakefile"), "--profile", str(PROFILE.with_name(profile))]
+    planned = subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments, "--directory", str(tmp_path), "--dry-run"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert planned.returncode == 0, planned.stdout
+    assert re.search(rf"^total +{jobs}$", planned.stdout, re.MULTILINE)
 
 
 def test_the_profile_by_name_from_any_folder(tmp_path: Path) -> None:

@@ -132,11 +132,27 @@ def test_what_a_scheduler_named_stays(
     named: str, count: int, expected: str | None, machine: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(1)
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
     monkeypatch.setenv(VISIBLE, named)
     # Twice at once: the scheduler gave it, so that nothing is held and nothing is waited for.
     with using_gpus(count) as first, using_gpus(count) as second:
         assert first == second == (expected.split(",") if expected else [])
         assert os.environ[VISIBLE] == (expected or "")
+
+
+def test_a_gpu_that_a_user_named_is_held_as_any_other(machine: Callable[[int], list[str]], start: Start) -> None:
+    first_gpu, second_gpu = machine(2)
+    first = start(1, "0")
+    assert says(first) == having("0")
+    # By another name it is the same GPU.
+    second = start(1)
+    assert says(second) == having(second_gpu)
+    third = start(1, first_gpu)
+    assert "waiting" in says(third)
+    end(first)
+    assert says(third) == having(first_gpu)
+    end(second)
+    end(third)
 
 
 @pytest.mark.parametrize("how", ["ends", "is killed"])

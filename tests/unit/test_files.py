@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -80,6 +81,15 @@ def test_damaged_json_is_named(tmp_path: Path) -> None:
 def test_sha256(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_leftovers_of_another_host_are_kept_for_a_day(tmp_path: Path) -> None:
+    young, old = (tmp_path / f".{name}.1@elsewhere.part.png" for name in ("young", "old"))
+    for path, age in ((young, 3_600), (old, 90_000)):
+        path.touch()
+        os.utime(path, (time.time() - age,) * 2)
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == [young]
 
 
 def test_leftovers_of_killed_processes_are_removed_and_of_living_ones_kept(tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 def write_nvidia_smi(folder: Path, uuid: str, name: str) -> None:
     program = folder / "nvidia-smi"
-    program.write_text(f'#!/bin/sh\ncase "$1" in\n*=name) echo "{name}";;\n*) echo "{uuid}";;\nesac\n')
+    listed = f'echo "0, {uuid}, {name}"; echo "1, GPU-of-another, Stand-in 40GB"'
+    program.write_text(f'#!/bin/sh\ncase "$1" in\n*=index,uuid,name) {listed};;\n*) echo "{uuid}";;\nesac\n')
     program.chmod(0o755)
 
 

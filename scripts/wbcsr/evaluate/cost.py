@@ -205,7 +205,10 @@ def explanation(data: pd.DataFrame) -> str:
         + (f", in the {'rule' if len(rules) == 1 else 'rules'} {' and '.join(rules)}." if rules else "."),
     ]
     if on_gpu:
-        sentences.append("GPU memory is what PyTorch held.")
+        sentences.append(
+            "GPU memory is what PyTorch held in the job's own process; engines are built and checked, and several GPUs "
+            "train one network, in further ones that are not counted."
+        )
     sentences.append(
         "Points: difference of accuracy to training and testing on original; whether it is more than chance, the "
         "comparison tells."

@@ -251,4 +251,5 @@ class _Ledger:
         self._file.close()
 
     def remove(self) -> None:
+        require_claim()
         self.path.unlink(missing_ok=True)
