@@ -24,8 +24,10 @@ from wbcsr.evaluate.scores import wilson_interval
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
 
-# With fewer effective sources, or fewer sources on which the arms differ, coverage fell below 90 % in simulations. By
-# exchanging the arms of five sources no p-value below 2/2⁵ can come out, so the test could not reach 5 % either.
+# Simulated with 14 to 155 sources and accuracies of 0.8 to 0.99, these rules let intervals of an accuracy cover the
+# truth in 93 to 99 % of data sets, those of a difference in 95 to 100 %. Without them, of a difference 4 sources gave
+# down to 49 %, and 20 of which hardly one differs 84 %; of an accuracy 4 sources gave 98 %, by leaving half of the
+# scale or more. The test agrees: exchanging the arms of five sources gives no p-value below 2/2⁵.
 LEAST_SOURCES = 10
 LEAST_DIFFERING = 6
 
@@ -130,8 +132,9 @@ def compare(
 ) -> Comparison:
     """Two arms on the same images: shares, difference and p-values; arguments as in `accuracy_interval`.
 
-    The interval of the difference is ± t standard errors, both found as in `accuracy_interval`. There is none with
-    fewer than `LEAST_SOURCES` effective sources or with fewer than `LEAST_DIFFERING` on which the arms differ.
+    The interval of the difference is ± t standard errors, both found as in `accuracy_interval`; it is rather too wide
+    than too narrow. There is none with fewer than `LEAST_SOURCES` effective sources or with fewer than
+    `LEAST_DIFFERING` on which the arms differ.
 
     `p_sources` is two-sided, of the difference in accuracy under exchange of the arms on whole sources (Fisher's
     randomisation test; Good, Permutation Tests, 2000): of all exchanges where 13 sources differ or fewer, else of a
@@ -364,7 +367,7 @@ def _component_variance(values: npt.NDArray[np.float64], design: _Design) -> flo
 
 
 def _sign_flip(differences: npt.NDArray[np.float64], random_seed: int) -> float:
-    """The p-value of the sum of differences (sources that differ,), whole numbers"""
+    """The p-value of the sum of differences (sources that differ,), whole numbers."""
     # The two signs of a single source are equally extreme.
     if differences.size < 2:
         return 1.0
