@@ -106,10 +106,11 @@ def score(matrix: pd.DataFrame) -> Scores:
     )
 
 
-def wilson_interval(proportion: float, images: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(proportion: float, images: float, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a proportion of `images` (Wilson, JASA 22, 1927, 209–212).
 
-    The proportion may be a mean over several runs, so it need not be a whole number of images.
+    The proportion may be a mean over several runs, so it need not be a whole number of images; nor need `images`,
+    which may be how many independent ones they are worth.
     """
     z = float(norm.ppf((1 + confidence) / 2))
     centre = proportion + z**2 / (2 * images)

@@ -1,0 +1,405 @@
+"""How sure accuracies and their differences are, where several images are copies of one source.
+
+Images of one source are right or wrong together, so sources are what is independent: intervals come from resampling
+sources, the test from exchanging the two arms source by source. Everything here is of images that were all classified,
+and of the mean over the seeds that were trained; that other seeds would come out differently is in no interval.
+Resampling three seeds could not tell: of so few the variance is hardly known, and comes out too small by a third.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import norm, permutation_test, t
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from wbcsr.evaluate.scores import wilson_interval
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+
+# Simulated with 14 to 155 sources and accuracies of 0.8 to 0.99, these rules let intervals of an accuracy cover the
+# truth in 93 to 99 % of data sets, those of a difference in 95 to 100 %. Without them, of a difference 4 sources gave
+# down to 49 %, and 20 of which hardly one differs 84 %; of an accuracy 4 sources gave 98 %, by leaving half of the
+# scale or more. The test agrees: exchanging the arms of five sources gives no p-value below 2/2⁵.
+LEAST_SOURCES = 10
+LEAST_DIFFERING = 6
+
+Booleans = npt.NDArray[np.bool_]
+Names = Sequence[str] | npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A share of images, or a difference of two, with the ends of its 95 % interval over sources.
+
+    `low` and `high` are NaN where an interval would be dishonest; `reason` then says why, and is empty elsewhere.
+    """
+
+    value: float
+    low: float
+    high: float
+    images: int
+    sources: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two arms on the same images: the share of each, `a` minus `b`, and what chance would do.
+
+    `p_sources` is of the sign-flip test over sources; `p_mcnemar` has McNemar's p-value of each seed, which takes
+    images for independent and is too small where they share sources: beside the other, never instead of it.
+    """
+
+    a: Estimate
+    b: Estimate
+    difference: Estimate
+    p_sources: float
+    p_mcnemar: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """`error` is the expected calibration error (0 to 1).
+
+    `table` has a row for each bin: low, high, images, confidence and accuracy (means; NaN where no image falls).
+    """
+
+    error: float
+    table: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One class against the rest.
+
+    `roc` has the columns threshold, false_positive_rate and true_positive_rate, `precision_recall` the columns recall
+    and precision; `area` is that under the ROC curve.
+    """
+
+    roc: pd.DataFrame
+    precision_recall: pd.DataFrame
+    area: float
+    average_precision: float
+
+
+@dataclass(frozen=True)
+class _Design:
+    """Which image belongs to which source, and which source to which class, as numbers from 0."""
+
+    source_of: npt.NDArray[np.intp]
+    class_of: npt.NDArray[np.intp]
+
+    @property
+    def sizes(self) -> npt.NDArray[np.intp]:
+        """How many images each source has."""
+        return np.bincount(self.source_of)
+
+    @property
+    def effective_sources(self) -> float:
+        """Kish's number of equally large sources that are worth these (Survey Sampling, 1965): 1/Σ share²."""
+        return float(self.sizes.sum() ** 2 / (self.sizes**2).sum())
+
+
+def accuracy_interval(correct: Booleans, sources: Names, classes: Names, random_seed: int = 0) -> Estimate:
+    """The share of correct images, mean over the seeds, with its interval over sources.
+
+    `correct` is boolean (seeds, images); `sources` and `classes` are (images,), and a source has one class. ValueError
+    where shapes differ, an image has no source, or a source has two classes.
+
+    Wilson's interval (JASA 22, 1927) with p(1 − p)/variance for the number of images, as for survey samples (Dean and
+    Pagano, J. Surv. Stat. Methodol. 3, 2015), and Student's t. The variance is of a bootstrap that draws one source
+    fewer than each class has (Rao and Wu, JASA 83, 1988); every class keeps its share of the images. It is at least
+    what the variances between and within sources give, pooled over the classes (Searle et al., Variance Components,
+    1992): a class of four sources that are all right by luck would show no variance of its own. The degrees of freedom
+    are those of a sum of squares with the kurtosis seen (Satterthwaite, Biometrics Bulletin 2, 1946), so that two
+    sources that hold all errors count as two. Where nothing varies, each effective source counts as one image.
+    No interval with fewer than `LEAST_SOURCES` effective sources.
+    """
+    design = _design(correct, sources, classes)
+    return _share(correct.mean(axis=0), design, random_seed)
+
+
+def compare(
+    correct_a: Booleans, correct_b: Booleans, sources: Names, classes: Names, random_seed: int = 0
+) -> Comparison:
+    """Two arms on the same images: shares, difference and p-values; arguments as in `accuracy_interval`.
+
+    The interval of the difference is ± t standard errors, both found as in `accuracy_interval`; it is rather too wide
+    than too narrow. There is none with fewer than `LEAST_SOURCES` effective sources or with fewer than
+    `LEAST_DIFFERING` on which the arms differ.
+
+    `p_sources` is two-sided, of the difference in accuracy under exchange of the arms on whole sources (Fisher's
+    randomisation test; Good, Permutation Tests, 2000): of all exchanges where 13 sources differ or fewer, else of a
+    random sample with 1 added to its count (Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9, 2010). `p_mcnemar`:
+    McNemar (Psychometrika 12, 1947), exact.
+    """
+    if correct_a.shape != correct_b.shape:
+        raise ValueError(f"arms of {correct_a.shape} and {correct_b.shape} (seeds, images) cannot be compared")
+    design = _design(correct_a, sources, classes)
+    _design(correct_b, sources, classes)
+    # Whole numbers, so that equal differences are equal.
+    balance = correct_a.sum(axis=0) - correct_b.sum(axis=0)
+    by_source = np.bincount(design.source_of, balance)
+    return Comparison(
+        a=_share(correct_a.mean(axis=0), design, random_seed),
+        b=_share(correct_b.mean(axis=0), design, random_seed),
+        difference=_difference(balance / len(correct_a), int(np.count_nonzero(by_source)), design, random_seed),
+        p_sources=_sign_flip(by_source[by_source != 0], random_seed),
+        p_mcnemar=tuple(_mcnemar(a, b) for a, b in zip(correct_a, correct_b, strict=True)),
+    )
+
+
+def compare_recalls(
+    correct_a: Booleans, correct_b: Booleans, sources: Names, classes: Names, random_seed: int = 0
+) -> dict[str, Comparison]:
+    """`compare` on the images of each class alone, where accuracy is recall; classes in sorted order."""
+    source_names, class_names = np.asarray(sources), np.asarray(classes)
+    found = {}
+    for name in np.unique(class_names):
+        of = class_names == name
+        found[str(name)] = compare(correct_a[:, of], correct_b[:, of], source_names[of], class_names[of], random_seed)
+    return found
+
+
+def compare_pair(
+    predicted_a: npt.NDArray[np.str_],
+    predicted_b: npt.NDArray[np.str_],
+    sources: Names,
+    classes: Names,
+    pair: tuple[str, str],
+    random_seed: int = 0,
+) -> tuple[Comparison, Comparison]:
+    """Accuracy on the images of two classes, and the share of them that was taken for the other of the two.
+
+    `predicted_a` and `predicted_b` are names of classes, (seeds, images); otherwise as in `compare`. ValueError where
+    one of the two classes has no image.
+    """
+    source_names, class_names = np.asarray(sources), np.asarray(classes)
+    for name in pair:
+        if name not in class_names:
+            raise ValueError(f"no image of the class '{name}'")
+    of = np.isin(class_names, pair)
+    actual, of_sources = class_names[of], source_names[of]
+    other = np.where(actual == pair[0], pair[1], pair[0])
+    a, b = predicted_a[:, of], predicted_b[:, of]
+    accuracy = compare(a == actual, b == actual, of_sources, actual, random_seed)
+    return accuracy, compare(a == other, b == other, of_sources, actual, random_seed)
+
+
+def holm(p_values: pd.Series) -> pd.Series:
+    """The p-values of a family of comparisons, corrected so that any false one among them is as rare as one alone.
+
+    Holm (Scand. J. Stat. 6, 1979). ValueError where one is no p-value: the size of the family would be unclear.
+    """
+    if not p_values.between(0, 1).all():
+        raise ValueError("a p-value is missing or not between 0 and 1")
+    return pd.Series(multipletests(p_values, method="holm")[1], index=p_values.index)
+
+
+def calibration(
+    probabilities: npt.NDArray[np.float64], actual: Names, classes: Sequence[str], bins: int = 15
+) -> Calibration:
+    """How far confidence and accuracy of one run lie apart.
+
+    `probabilities` are (images, classes) in the order of `classes`, `actual` (images,). Confidence is the largest
+    probability of an image, the prediction its class. Bins are of equal width, each with its upper end. The error is
+    Σ images of bin/images · |accuracy − confidence| (Naeini et al., AAAI 2015; Guo et al., ICML 2017). It is above 0
+    by chance alone, the more so the fewer images. ValueError as in `curves`.
+    """
+    right = _labels(probabilities, actual, classes) == probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1)
+    edges = np.linspace(0, 1, bins + 1)
+    # Rounding may lift a probability slightly above 1.
+    bin_of = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    table = (
+        pd.DataFrame({"images": 1, "confidence": confidence, "accuracy": right})
+        .groupby(bin_of)
+        .agg({"images": "sum", "confidence": "mean", "accuracy": "mean"})
+        .reindex(range(bins))
+        .fillna({"images": 0})
+        .astype({"images": int})
+    )
+    table.insert(0, "low", edges[:-1])
+    table.insert(1, "high", edges[1:])
+    gaps = table["images"] * (table["accuracy"] - table["confidence"]).abs()
+    return Calibration(float(gaps.sum() / len(right)), table)
+
+
+def curves(probabilities: npt.NDArray[np.float64], actual: Names, classes: Sequence[str]) -> dict[str, Curves]:
+    """ROC and precision–recall of each class against the rest, by scikit-learn; arguments as in `calibration`.
+
+    ValueError where shapes differ, a probability is none, an actual class is unknown, or a class has no or all images.
+    """
+    labels = _labels(probabilities, actual, classes)
+    found = {}
+    for number, name in enumerate(classes):
+        positive = labels == number
+        if positive.all() or not positive.any():
+            raise ValueError(f"the class '{name}' has {'all' if positive.all() else 'no'} images: no curve")
+        scores = probabilities[:, number]
+        false_positives, true_positives, thresholds = roc_curve(positive, scores)
+        precision, recall, _ = precision_recall_curve(positive, scores)
+        found[name] = Curves(
+            roc=pd.DataFrame(
+                {
+                    "threshold": thresholds,
+                    "false_positive_rate": false_positives,
+                    "true_positive_rate": true_positives,
+                }
+            ),
+            precision_recall=pd.DataFrame({"recall": recall, "precision": precision}),
+            area=float(auc(false_positives, true_positives)),
+            average_precision=float(average_precision_score(positive, scores)),
+        )
+    return found
+
+
+def _design(correct: Booleans, sources: Names, classes: Names) -> _Design:
+    if correct.ndim != 2 or correct.dtype != bool or not correct.size:
+        raise ValueError(f"needs booleans (seeds, images), got {correct.dtype} {correct.shape}")
+    if not len(sources) == len(classes) == correct.shape[1]:
+        raise ValueError(f"{correct.shape[1]} images have {len(sources)} sources and {len(classes)} classes")
+    table = pd.DataFrame({"source": np.asarray(sources), "class": np.asarray(classes)})
+    if table["source"].isna().any() or (table["source"] == "").any():
+        raise ValueError("an image has no source")
+    source_of, names = pd.factorize(table["source"])
+    pairs = table.drop_duplicates()
+    if len(pairs) > len(names):
+        raise ValueError(f"the source '{pairs['source'][pairs['source'].duplicated()].iloc[0]}' has two classes")
+    # Sources are numbered as they come, and so are these rows.
+    return _Design(source_of, pd.factorize(pairs["class"])[0])
+
+
+def _share(values: npt.NDArray[np.float64], design: _Design, random_seed: int) -> Estimate:
+    """The mean of values (images,) from 0 to 1."""
+    mean, counts = float(values.mean()), (len(values), len(design.sizes))
+    if reason := _too_few(design):
+        return Estimate(mean, np.nan, np.nan, *counts, reason)
+    variance = _variance(values, design, random_seed)
+    worth = min(mean * (1 - mean) / variance, len(values)) if variance > 0 else design.effective_sources
+    # The normal quantile at this confidence is Student's at the one wanted.
+    confidence = float(2 * norm.cdf(_quantile(values, design)) - 1)
+    return Estimate(mean, *wilson_interval(mean, worth, confidence), *counts)
+
+
+def _difference(values: npt.NDArray[np.float64], differing: int, design: _Design, random_seed: int) -> Estimate:
+    """The mean of differences (images,) from −1 to 1."""
+    mean, counts = float(values.mean()), (len(values), len(design.sizes))
+    reason = _too_few(design)
+    if not reason and differing < LEAST_DIFFERING:
+        reason = f"the arms differ on {differing} sources only; an interval needs {LEAST_DIFFERING}"
+    if reason:
+        return Estimate(mean, np.nan, np.nan, *counts, reason)
+    half = _quantile(values, design) * _variance(values, design, random_seed) ** 0.5
+    return Estimate(mean, max(-1.0, mean - half), min(1.0, mean + half), *counts)
+
+
+def _too_few(design: _Design) -> str:
+    """Why there can be no interval; empty where there can."""
+    if len(design.sizes) == len(np.unique(design.class_of)):
+        return "no class has two sources; an interval needs it"
+    if design.effective_sources < LEAST_SOURCES:
+        found = f"{len(design.sizes)} sources are worth {design.effective_sources:.1f} equally large ones"
+        return f"{found}; an interval needs {LEAST_SOURCES}"
+    return ""
+
+
+def _residuals(values: npt.NDArray[np.float64], design: _Design) -> npt.NDArray[np.float64]:
+    """What each source adds to the mean beyond its class's own mean (sources,)."""
+    sizes, sums = design.sizes, np.bincount(design.source_of, values)
+    means = np.bincount(design.class_of, sums) / np.bincount(design.class_of, sizes)
+    return (sums - means[design.class_of] * sizes) / len(values)
+
+
+def _quantile(values: npt.NDArray[np.float64], design: _Design) -> float:
+    """Student's quantile; its degrees of freedom are 2/(Σe⁴/(Σe²)² − 1/sources), at most the effective sources − 1.
+
+    They are twice the squared variance, divided by the variance of that variance.
+    """
+    squares = _residuals(values, design) ** 2
+    freedom = design.effective_sources - 1
+    if squares.any():
+        concentration = (squares**2).sum() / squares.sum() ** 2 - 1 / len(squares)
+        freedom = min(freedom, 2 / max(concentration, 1e-9))
+    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
+
+
+def _variance(values: npt.NDArray[np.float64], design: _Design, random_seed: int) -> float:
+    """The variance of the mean of values (images,), the larger of the two of `accuracy_interval`."""
+    return max(_bootstrap_variance(values, design, random_seed), _component_variance(values, design))
+
+
+def _bootstrap_variance(values: npt.NDArray[np.float64], design: _Design, random_seed: int) -> float:
+    random = np.random.default_rng(random_seed)
+    sizes, sums = design.sizes, np.bincount(design.source_of, values)
+    means = np.zeros(RESAMPLES)
+    for number in range(design.class_of.max() + 1):
+        of = design.class_of == number
+        class_sums, class_sizes = sums[of], sizes[of]
+        drawn_sums, drawn_sizes = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
+        # One draw of all resamples at a time: a matrix of all draws would not fit where every image is a source.
+        for _ in range(max(len(class_sizes) - 1, 1)):
+            drawn = random.integers(len(class_sizes), size=RESAMPLES)
+            drawn_sums += class_sums[drawn]
+            drawn_sizes += class_sizes[drawn]
+        means += class_sizes.sum() / len(values) * drawn_sums / drawn_sizes
+    return float(means.var())
+
+
+def _component_variance(values: npt.NDArray[np.float64], design: _Design) -> float:
+    """The variance of the mean by an analysis of variance of sources within classes (unequal sizes, Searle 1992)."""
+    images, sizes, classes = len(values), design.sizes, design.class_of.max() + 1
+    sums = np.bincount(design.source_of, values)
+    between = ((_residuals(values, design) * images) ** 2 / sizes).sum() / (len(sizes) - classes)
+    within = ((values - (sums / sizes)[design.source_of]) ** 2).sum() / max(images - len(sizes), 1)
+    by_class = np.bincount(design.class_of, sizes**2) / np.bincount(design.class_of, sizes)
+    size = (images - by_class.sum()) / (len(sizes) - classes)
+    of_sources = max(between - within, 0) / size
+    return float(of_sources / design.effective_sources + within / images)
+
+
+def _sign_flip(differences: npt.NDArray[np.float64], random_seed: int) -> float:
+    """The p-value of the sum of differences (sources that differ,), whole numbers."""
+    # The two signs of a single source are equally extreme.
+    if differences.size < 2:
+        return 1.0
+    found = permutation_test(
+        (differences,),
+        np.sum,
+        permutation_type="samples",
+        vectorized=True,
+        # All flips where there are no more of them, and these are then no sample.
+        n_resamples=RESAMPLES - 1,
+        rng=np.random.default_rng(random_seed),
+    )
+    return float(found.pvalue)
+
+
+def _mcnemar(a: Booleans, b: Booleans) -> float:
+    table = np.array([[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]])
+    return float(mcnemar(table, exact=True).pvalue)
+
+
+def _labels(probabilities: npt.NDArray[np.float64], actual: Names, classes: Sequence[str]) -> npt.NDArray[np.intp]:
+    """The number of each image's actual class (images,)."""
+    if probabilities.shape != (len(actual), len(classes)) or not probabilities.size:
+        raise ValueError(f"{len(actual)} images of {len(classes)} classes have probabilities {probabilities.shape}")
+    # Probabilities read from a file are rounded.
+    if not (((probabilities >= 0) & (probabilities <= 1 + 1e-6)).all() and _sums_to_one(probabilities)):
+        raise ValueError("a row of probabilities has something below 0, above 1 or missing, or does not sum to 1")
+    labels = pd.Index(classes).get_indexer(pd.Index(actual))
+    if (labels < 0).any():
+        raise ValueError(f"the class '{np.asarray(actual)[labels < 0][0]}' is not among the classes")
+    return labels
+
+
+def _sums_to_one(probabilities: npt.NDArray[np.float64]) -> bool:
+    return bool(np.allclose(probabilities.sum(axis=1), 1, atol=1e-3))

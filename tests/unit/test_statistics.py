@@ -1,0 +1,403 @@
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binom, bootstrap, norm, t
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from wbcsr.evaluate import statistics
+from wbcsr.evaluate.scores import wilson_interval
+from wbcsr.evaluate.statistics import (
+    accuracy_interval,
+    calibration,
+    compare,
+    compare_pair,
+    compare_recalls,
+    curves,
+    holm,
+)
+
+DATA_SETS = 400
+# Sources of each class, and how many images one has: 1 to 30; or as in the study's TEST, 620 images a class.
+FOUR_CLASSES = ((4, 20, 30, 60), None)
+STUDY = ((4, 6, 13, 48), 620)
+ONE_CLASS = ((20,), None)
+
+
+def booleans(*rows: str) -> np.ndarray:
+    """`10` → right, wrong; a row for each seed."""
+    return np.array([[mark == "1" for mark in row] for row in rows])
+
+
+def drawn(
+    structure: tuple[tuple[int, ...], int | None], accuracies: tuple[float, float], random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Two arms whose images are right together within a source, and alike between the arms: a, b, sources, classes.
+
+    An image is right where a normal number lies below the quantile of the accuracy; half of that number's variance is
+    the source's own, and 0.7 of each half is common to the arms.
+    """
+    counts, images = structure
+    sizes = [random.integers(1, 31, size=count) if images is None else [images // count] * count for count in counts]
+    sources = np.repeat(np.arange(sum(counts)), np.concatenate(sizes))
+    classes = np.repeat(np.arange(len(counts)), counts)[sources]
+
+    def normal(count: int) -> np.ndarray:
+        return 0.7**0.5 * random.standard_normal(count) + 0.3**0.5 * random.standard_normal((2, count))
+
+    latent = (normal(sum(counts))[:, sources] + normal(len(sources))) / 2**0.5
+    a, b = latent < norm.ppf(accuracies)[:, None]
+    return a[None], b[None], sources, classes
+
+
+def as_nominal(covered: int, probability: float = 0.95) -> bool:
+    """Whether so many of `DATA_SETS` are what a chance of `probability` gives in all but one of 5,000 tests."""
+    low, high = binom.ppf([1e-4, 1 - 1e-4], DATA_SETS, probability)
+    return bool(low <= covered <= high)
+
+
+def test_values_by_hand() -> None:
+    a, b = booleans("1110", "1100"), booleans("1000", "1100")
+    found = compare(a, b, ["s", "s", "u", "u"], ["A"] * 4)
+    assert (found.a.value, found.b.value, found.difference.value) == (5 / 8, 3 / 8, 2 / 8)
+    assert (found.a.images, found.a.sources) == (4, 2)
+    # By source one image each: of ++, +−, −+ and −− two are as extreme.
+    assert found.p_sources == 0.5
+    assert found.p_mcnemar == (0.5, 1.0)
+
+
+def test_mcnemar_is_of_each_seed() -> None:
+    a, b = booleans("111110", "111111"), booleans("000001", "111111")
+    found = compare(a, b, list("uvwxyz"), ["A"] * 6)
+    assert found.p_mcnemar == pytest.approx((2 * (1 + 6) / 2**6, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("differences", "p"), [([], 1), ([3], 1), ([2, -1, 1], 6 / 8), ([1] * 6, 2 / 64), ([1] * 13, 2 / 2**13)]
+)
+def test_sign_flips_by_hand(differences: list[float], p: float) -> None:
+    assert statistics._sign_flip(np.array(differences, float), 0) == pytest.approx(p)
+
+
+def test_random_sign_flips_agree_with_all_of_them() -> None:
+    differences = np.array([5, -3, 4, 1, 2, -2, 6, 1, -1, 3, 2, -4, 1, 2], float)
+    flips = np.array(list(itertools.product([-1, 1], repeat=len(differences))))
+    exact = (np.abs(flips @ differences) >= differences.sum()).mean()
+    found = statistics._sign_flip(differences, 0)
+    assert found == pytest.approx(exact, abs=4 * (exact * (1 - exact) / statistics.RESAMPLES) ** 0.5)
+    assert found != exact
+
+
+def test_a_random_test_is_never_surer_than_its_resamples() -> None:
+    assert statistics._sign_flip(np.ones(200), 0) == pytest.approx(2 / statistics.RESAMPLES)
+
+
+def test_holm_by_hand() -> None:
+    found = holm(pd.Series({"x": 0.01, "y": 0.04, "z": 0.03}))
+    assert found.to_dict() == pytest.approx({"x": 0.03, "y": 0.06, "z": 0.06})
+    with pytest.raises(ValueError, match="p-value is missing"):
+        holm(pd.Series([0.01, np.nan]))
+
+
+def test_with_one_image_a_source_the_error_is_scipys() -> None:
+    random = np.random.default_rng(3)
+    a, b = random.random((2, 1, 300)) < [[[0.9]], [[0.8]]]
+    found = compare(a, b, np.arange(300), ["A"] * 300).difference
+    difference = a[0].astype(float) - b[0]
+    reference = bootstrap((difference,), np.mean, method="basic", rng=np.random.default_rng(0))
+    residuals = difference - difference.mean()
+    freedom = 2 / ((residuals**4).sum() / (residuals**2).sum() ** 2 - 1 / 300)
+    half = t.ppf(0.975, min(freedom, 299)) * reference.standard_error
+    # The error of a standard deviation of 10,000 numbers is 0.7 %, and of two of them 1 %.
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.04)
+    assert found.high + found.low == pytest.approx(2 * difference.mean())
+
+
+def test_copies_of_an_image_make_nothing_surer() -> None:
+    a, b, *_ = drawn(((40,), 40), (0.8, 0.5), np.random.default_rng(1))
+    once = compare(a, b, np.arange(40), ["A"] * 40)
+    copied = compare(a.repeat(25, axis=1), b.repeat(25, axis=1), np.arange(40).repeat(25), ["A"] * 1000)
+    assert (copied.a.low, copied.a.high) == pytest.approx((once.a.low, once.a.high))
+    assert (copied.difference.low, copied.difference.high) == pytest.approx((once.difference.low, once.difference.high))
+    assert copied.p_sources == once.p_sources
+    assert copied.p_mcnemar < once.p_mcnemar
+
+
+def test_every_class_keeps_its_share() -> None:
+    """Where the classes differ and nothing varies within them, sources count as images: 40, with 39 degrees."""
+    correct = np.arange(400)[None] < 200
+    found = accuracy_interval(correct, np.arange(400) // 10, np.where(correct[0], "A", "B"))
+    confidence = 2 * norm.cdf(t.ppf(0.975, 39)) - 1
+    assert (found.low, found.high) == pytest.approx(wilson_interval(0.5, 40, confidence))
+
+
+def test_all_right_is_no_certainty() -> None:
+    found = accuracy_interval(np.ones((2, 300), bool), np.arange(300) // 10, ["A"] * 300)
+    assert found.high == pytest.approx(1)
+    assert 0.85 < found.low < 0.9
+
+
+def test_a_variance_has_the_components_of_its_textbook() -> None:
+    """Balanced: between 2 sources of 3 images (squares of 2/3 in all), within 4/3 of 4 degrees; sizes are 3."""
+    values = np.array([1, 1, 0, 0, 0, 1], float)
+    design = statistics._design(values[None] == 1, list("sssuuu"), ["A"] * 6)
+    between, within = 3 * 2 * (1 / 6) ** 2 / 1, (2 / 3 + 2 / 3) / 4
+    assert between < within  # so all of the variance is within
+    assert statistics._component_variance(values, design) == pytest.approx(within / 6)
+    values = np.array([1, 1, 1, 0, 0, 1], float)
+    between, within = 3 * 2 * (1 / 3) ** 2, (2 / 3) / 4
+    expected = (between - within) / 3 / 2 + within / 6
+    assert statistics._component_variance(values, design) == pytest.approx(expected)
+
+
+@pytest.fixture
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough for the mean over many data sets."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 200)
+
+
+@pytest.mark.usefixtures("few_resamples")
+@pytest.mark.parametrize(
+    ("structure", "accuracies"),
+    [(FOUR_CLASSES, (0.9, 0.88)), (FOUR_CLASSES, (0.99, 0.98)), (STUDY, (0.9, 0.88)), (ONE_CLASS, (0.8, 0.75))],
+)
+def test_intervals_cover_the_truth_as_often_as_they_say(
+    structure: tuple[tuple[int, ...], int | None], accuracies: tuple[float, float]
+) -> None:
+    random = np.random.default_rng(0)
+    truth = accuracies[0] - accuracies[1]
+    counts = {"accuracy": 0, "difference": 0, "Wilson’s over images": 0, "Wald’s over images": 0}
+    given = 0
+    for number in range(DATA_SETS):
+        a, b, sources, classes = drawn(structure, accuracies, random)
+        design = statistics._design(a, sources, classes)
+        share = statistics._share(a[0].astype(float), design, number)
+        values = a[0].astype(float) - b[0]
+        difference = statistics._difference(values, np.count_nonzero(np.bincount(sources, values)), design, number)
+        low, high = wilson_interval(share.value, share.images)
+        half = 1.96 * (values.var() / len(values)) ** 0.5
+        counts["accuracy"] += share.low <= accuracies[0] <= share.high
+        # Where there is no interval, nothing false is said.
+        counts["difference"] += bool(difference.reason) or difference.low <= truth <= difference.high
+        counts["Wilson’s over images"] += low <= accuracies[0] <= high
+        counts["Wald’s over images"] += abs(difference.value - truth) <= half
+        given += not difference.reason
+    assert {name: as_nominal(count) for name, count in counts.items()} == {
+        "accuracy": True,
+        "difference": True,
+        # What takes images for independent fails the same test.
+        "Wilson’s over images": False,
+        "Wald’s over images": False,
+    }, counts
+    assert given > 0.95 * DATA_SETS
+
+
+@pytest.mark.usefixtures("few_resamples")
+def test_of_two_variants_with_their_names_shuffled_one_in_twenty_differs() -> None:
+    random = np.random.default_rng(0)
+    by_sources = by_images = 0
+    for number in range(DATA_SETS):
+        a, b, sources, classes = drawn(STUDY, (0.9, 0.8), random)
+        # Source by source, which variant is called a: then no difference is left but chance.
+        swapped = (random.random(sources.max() + 1) < 0.5)[sources]
+        shuffled_a, shuffled_b = np.where(swapped, b, a), np.where(swapped, a, b)
+        found = compare(shuffled_a, shuffled_b, sources, classes, number)
+        by_sources += found.p_sources <= 0.05
+        by_images += found.p_mcnemar[0] <= 0.05
+    assert as_nominal(by_sources, 0.05), by_sources
+    assert not as_nominal(by_images, 0.05), by_images
+    assert by_images > 0.3 * DATA_SETS
+
+
+def test_a_difference_that_is_there_is_found() -> None:
+    a, b, sources, classes = drawn(FOUR_CLASSES, (0.95, 0.7), np.random.default_rng(0))
+    found = compare(a, b, sources, classes)
+    assert found.p_sources < 0.001
+    assert found.difference.low > 0.1
+
+
+@pytest.mark.parametrize(
+    ("sources", "classes", "words"),
+    [
+        (["s"] * 60, ["A"] * 60, "no class has two sources"),
+        (np.arange(60) // 10, np.arange(60) // 10, "no class has two sources"),
+        (np.arange(60) // 15, ["A"] * 60, "4 sources are worth 4.0 equally large ones; an interval needs 10"),
+        (np.arange(60) // 6, ["A"] * 60, ""),
+        (np.minimum(np.arange(60), 30), ["A"] * 60, "31 sources are worth 3.9 equally large ones"),
+    ],
+)
+def test_too_few_sources_have_no_interval_and_say_why(sources: np.ndarray, classes: list[str], words: str) -> None:
+    correct = np.arange(60)[None] % 5 > 0
+    found = accuracy_interval(correct, sources, classes)
+    assert found.value == 0.8
+    if words:
+        assert words in found.reason
+        assert np.isnan([found.low, found.high]).all()
+    else:
+        assert found.reason == ""
+        assert found.low < 0.8 < found.high
+
+
+@pytest.mark.parametrize(("differing", "given"), [(0, False), (5, False), (6, True)])
+def test_arms_that_differ_on_few_sources_have_no_interval(differing: int, given: bool) -> None:
+    a = np.ones((1, 300), bool)
+    b = a.copy()
+    b[0, : 10 * differing : 10] = False
+    found = compare(a, b, np.arange(300) // 10, ["A"] * 300)
+    assert found.difference.value == pytest.approx(differing / 300)
+    assert (found.difference.reason == "") == given
+    assert np.isfinite(found.difference.low) == given
+    assert found.p_sources == (min(1, 2 / 2**differing))
+
+
+def test_one_seed_of_chance_gives_one_result() -> None:
+    a, b, sources, classes = drawn(FOUR_CLASSES, (0.9, 0.88), np.random.default_rng(0))
+    first, again, other = (compare(a, b, sources, classes, seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+    assert first.difference.low == pytest.approx(other.difference.low, abs=0.003)
+
+
+def test_the_order_of_images_does_not_matter() -> None:
+    a, b, sources, classes = drawn(FOUR_CLASSES, (0.9, 0.88), np.random.default_rng(0))
+    order = np.random.default_rng(1).permutation(len(sources))
+    found = compare(a[:, order], b[:, order], sources[order], classes[order])
+    expected = compare(a, b, sources, classes)
+    assert found.difference.low == pytest.approx(expected.difference.low, abs=0.003)
+    assert found.p_mcnemar == expected.p_mcnemar
+
+
+def test_the_studys_images_are_resampled_in_no_time() -> None:
+    a, _, sources, classes = drawn(STUDY, (0.9, 0.88), np.random.default_rng(0))
+    begun = time.process_time()
+    accuracy_interval(a, sources, classes)
+    assert time.process_time() - begun < 1
+
+
+def test_recalls_are_comparisons_of_one_class() -> None:
+    a, b, sources, classes = drawn(FOUR_CLASSES, (0.9, 0.8), np.random.default_rng(0))
+    found = compare_recalls(a, b, sources, classes)
+    assert list(found) == ["0", "1", "2", "3"]
+    of = classes == 3
+    assert found["3"] == compare(a[:, of], b[:, of], sources[of], classes[of])
+    assert found["3"].a.value == a[0, of].mean()
+    assert "4 sources" in found["0"].difference.reason
+
+
+def test_a_pair_of_classes_by_hand() -> None:
+    classes = ["N", "N", "E", "E", "M"]
+    a = np.array([["N", "E", "E", "M", "N"]])
+    b = np.array([["E", "E", "N", "E", "E"]])
+    accuracy, confusion = compare_pair(a, b, list("stuvw"), classes, ("N", "E"))
+    # The monocyte does not count, and an eosinophil taken for a monocyte is wrong without being confused.
+    assert (accuracy.a.value, accuracy.b.value, accuracy.a.images) == (2 / 4, 1 / 4, 4)
+    assert (confusion.a.value, confusion.b.value, confusion.difference.value) == (1 / 4, 3 / 4, -2 / 4)
+    with pytest.raises(ValueError, match="no image of the class 'B'"):
+        compare_pair(a, b, list("stuvw"), classes, ("N", "B"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"correct_b": booleans("11", "10")}, "cannot be compared"),
+        ({"correct_a": booleans("11")[0], "correct_b": booleans("11")[0]}, "needs booleans"),
+        ({"correct_b": np.array([[1.0, 0.0]])}, "needs booleans"),
+        ({"correct_a": np.zeros((1, 0), bool), "correct_b": np.zeros((1, 0), bool)}, "needs booleans"),
+        ({"sources": ["s"]}, "2 images have 1 sources and 2 classes"),
+        ({"classes": ["A"] * 3}, "2 images have 2 sources and 3 classes"),
+        ({"sources": ["s", ""]}, "an image has no source"),
+        ({"sources": pd.Series(["s", None])}, "an image has no source"),
+        ({"sources": ["s", "s"], "classes": ["A", "B"]}, "the source 's' has two classes"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(change: dict[str, object], words: str) -> None:
+    arguments = {
+        **{"correct_a": booleans("11"), "correct_b": booleans("10")},
+        **{"sources": ["s", "t"], "classes": ["A", "A"]},
+    }
+    with pytest.raises(ValueError, match=words):
+        compare(**{**arguments, **change})
+
+
+def test_calibration_by_hand() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.5, 0.5], [1.0, 0.0]])
+    found = calibration(probabilities, ["A", "B", "B", "A", "A"], ["A", "B"], bins=5)
+    assert found.table["images"].tolist() == [0, 0, 1, 2, 2]
+    assert found.table["confidence"].tolist()[2:] == pytest.approx([0.5, 0.75, 0.95])
+    assert found.table["accuracy"].tolist()[2:] == [1, 0.5, 1]
+    assert found.table.loc[:1, ["confidence", "accuracy"]].isna().all(axis=None)
+    assert found.table[["low", "high"]].iloc[2].tolist() == pytest.approx([0.4, 0.6])
+    assert found.error == pytest.approx((1 * 0.5 + 2 * 0.25 + 2 * 0.05) / 5)
+
+
+def drawn_probabilities(images: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of three classes, and classes drawn by them: a perfectly calibrated classifier."""
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet([0.5] * 3, size=images)
+    chosen = (random.random(images)[:, None] > probabilities.cumsum(axis=1)).sum(axis=1)
+    return probabilities, np.array(list("ABC"))[chosen]
+
+
+def test_calibration_agrees_with_scikit_learn_and_finds_the_calibrated() -> None:
+    probabilities, actual = drawn_probabilities(20_000)
+    found = calibration(probabilities, actual, list("ABC"))
+    right = np.array(list("ABC"))[probabilities.argmax(axis=1)] == actual
+    accuracy, confidence = calibration_curve(right, probabilities.max(axis=1), n_bins=15, strategy="uniform")
+    filled = found.table[found.table["images"] > 0]
+    assert filled["accuracy"].tolist() == pytest.approx(accuracy)
+    assert filled["confidence"].tolist() == pytest.approx(confidence)
+    assert found.table["images"].sum() == 20_000
+    assert found.error < 0.01
+
+
+def test_areas_by_hand() -> None:
+    scores = np.array([0.9, 0.8, 0.7, 0.1])
+    found = curves(np.column_stack([scores, 1 - scores]), ["A", "B", "A", "B"], ["A", "B"])
+    assert list(found) == ["A", "B"]
+    # Of four pairs of an A and a B three are in order; precision is 1 at the first A and 2/3 at the second.
+    assert found["A"].area == found["B"].area == 0.75
+    assert found["A"].average_precision == pytest.approx((1 + 2 / 3) / 2)
+    assert found["A"].roc[["false_positive_rate", "true_positive_rate"]].iloc[[0, -1]].to_numpy().tolist() == [
+        [0, 0],
+        [1, 1],
+    ]
+    assert found["A"].precision_recall.iloc[-1].tolist() == [0, 1]
+
+
+def test_areas_are_scikit_learns() -> None:
+    probabilities, actual = drawn_probabilities(500)
+    for number, (name, curve) in enumerate(curves(probabilities, actual, list("ABC")).items()):
+        assert curve.area == pytest.approx(roc_auc_score(actual == name, probabilities[:, number]))
+        expected = average_precision_score(actual == name, probabilities[:, number])
+        assert curve.average_precision == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("function", [calibration, curves])
+@pytest.mark.parametrize(
+    ("probabilities", "actual", "words"),
+    [
+        ([[0.5, np.nan], [0.5, 0.5]], "AB", "below 0, above 1 or missing"),
+        ([[1.5, -0.5], [0.5, 0.5]], "AB", "below 0, above 1 or missing"),
+        ([[0.5, 0.4], [0.5, 0.5]], "AB", "does not sum to 1"),
+        ([[0.5, 0.5]], "AB", r"2 images of 2 classes have probabilities \(1, 2\)"),
+        ([[1.0], [1.0]], "AB", r"2 images of 2 classes have probabilities \(2, 1\)"),
+        ([[0.5, 0.5], [0.5, 0.5]], "AC", "'C' is not among the classes"),
+    ],
+)
+def test_what_are_no_probabilities_is_refused(
+    function: Callable[..., object], probabilities: list[list[float]], actual: str, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        function(np.array(probabilities), list(actual), ["A", "B"])
+
+
+@pytest.mark.parametrize(("actual", "words"), [("AA", "'A' has all images"), ("BB", "'A' has no images")])
+def test_a_class_without_a_rest_has_no_curve(actual: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        curves(np.full((2, 2), 0.5), list(actual), ["A", "B"])
