@@ -17,7 +17,7 @@ from wbcsr import imaging
 from wbcsr.dataset import smear
 from wbcsr.dataset.archive import open_archive
 from wbcsr.dataset.ingest import ingest
-from wbcsr.dataset.sources import SOURCE_COLUMNS, Fit, Index, best_field, features, fields, find_sources
+from wbcsr.dataset.sources import OVERLAP, SOURCE_COLUMNS, Fit, Index, best_field, features, fields, find_sources
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv
 
@@ -138,6 +138,13 @@ def test_the_fit_lays_the_image_over_its_photograph() -> None:
     assert agreement(image, source, best.matrix) > 0.9
 
 
+def test_points_on_one_line_give_no_fit() -> None:
+    """OpenCV's answer may then be of NaN."""
+    some = features(photograph(0), SIZE)
+    flat = some._replace(points=np.column_stack([np.arange(len(some.points)), np.zeros(len(some.points))]).astype("f4"))
+    assert Index([flat]).fits(flat) == []
+
+
 def test_an_image_of_no_photograph_has_no_source() -> None:
     index = Index([features(photograph(seed), SIZE) for seed in range(8)])
     for seed in range(20, 32):
@@ -159,7 +166,7 @@ def test_photographs_that_overlap_are_one_source() -> None:
     read = [features(pixels, SIZE) for pixels in (photograph(0), wide[:, :320], photograph(1), wide[:, 200:])]
     index = Index(read)
     found = [index.fits(each, apart_from=n) for n, each in enumerate(read)]
-    assert fields(found, SETTINGS["min_inliers"]) == [0, 1, 2, 1]
+    assert fields(found, OVERLAP) == [0, 1, 2, 1]
 
 
 def fits(*inliers: int) -> list[Fit]:
