@@ -32,6 +32,7 @@ rule all:
 rule dataset:
     input:
         rules.ingest_dataset.output.images,
+        rules.find_sources.output.sources,
         expand(rules.split_dataset.output.split, split=config["splits"]),
 
 

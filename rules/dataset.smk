@@ -1,4 +1,4 @@
-"""From the archive to images.csv, the original images, and the splits."""
+"""From the archive to images.csv, the original images, their sources, and the splits."""
 
 
 localrules:
@@ -66,6 +66,35 @@ rule ingest_dataset:
         "Ingesting {input.archive}"
     script:
         "../scripts/ingest_dataset.py"
+
+
+rule find_sources:
+    input:
+        images=rules.ingest_dataset.output.images,
+        manifests=manifests_of("original"),
+        archive=config["dataset"]["archive"],
+        table=config["sources"]["table"] or [],
+    output:
+        sources="results/dataset/sources.csv",
+        provenance="results/dataset/sources.provenance.json",
+    log:
+        "logs/find_sources/sources.log",
+    benchmark:
+        "benchmarks/find_sources/sources.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    threads: 8
+    resources:
+        # Fitted to one another, all images' features are held at once.
+        mem_mb=growing(2000 if config["sources"]["method"] != "images" else 8000),
+        runtime=growing(60),
+    params:
+        sources=config["sources"],
+        photographs=config["dataset"]["photographs"],
+    message:
+        "Finding the photograph that each image was made from"
+    script:
+        "../scripts/find_sources.py"
 
 
 rule split_dataset:

@@ -68,6 +68,8 @@ def check_files(config: Config, made: set[str]) -> None:
         named["train.init"] = config["train"]["init"]
     if config["weights"]["source"] == "path":
         named["weights.path"] = config["weights"]["path"]
+    if config["sources"]["method"] == "table":
+        named["sources.table"] = config["sources"]["table"]
     for key, path in named.items():
         if path not in made and not Path(path).exists():
             raise InputError(
@@ -192,3 +194,32 @@ def _check_combinations(config: Config) -> None:
     folded = [name.casefold() for name in config["dataset"]["classes"]]
     if len(set(folded)) < len(folded):
         raise InputError("configuration: dataset.classes has two names that differ in case only")
+    _check_sources(config["sources"], config["dataset"]["photographs"])
+
+
+def _check_sources(sources: Config, photographs: str | None) -> None:
+    method = sources["method"]
+    if method == "photographs" and not photographs:
+        raise InputError(
+            "configuration: sources.method is photographs, so dataset.photographs must name their folder in the archive"
+        )
+    for key in ("pattern", "table"):
+        if method == key and sources[key] is None:
+            raise InputError(f"configuration: sources.method is {key}, so sources.{key} must be given")
+        if method != key and sources[key] is not None:
+            raise InputError(
+                f"configuration: sources.{key} is given, but sources.method is {method}; set it to {key}, or leave "
+                f"sources.{key} out"
+            )
+    if method == "pattern":
+        try:
+            groups = re.compile(sources["pattern"]).groups
+        except re.error as error:
+            raise InputError(
+                f"configuration: sources.pattern {sources['pattern']!r} is no regular expression ({error}); correct it"
+            ) from error
+        if groups != 1:
+            raise InputError(
+                f"configuration: sources.pattern {sources['pattern']!r} has {groups} groups; put the source, and only "
+                "it, in parentheses"
+            )

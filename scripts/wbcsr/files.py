@@ -123,20 +123,28 @@ def write_csv(path: str | Path, table: pd.DataFrame) -> None:
         table.to_csv(beside, index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
 
 
-def read_csv(path: str | Path, columns: list[str]) -> pd.DataFrame:
+def read_csv(path: str | Path, columns: list[str], remedy: str = "delete it and run again") -> pd.DataFrame:
     """Read a CSV file that must have at least `columns`.
 
     Empty cells and the words NA and null stay text, since they may be names of classes.
-    InputError where the file is empty, cannot be parsed, or lacks a column.
+    InputError where the file is empty, cannot be parsed, or lacks a column; it ends with `remedy`.
     """
-    texts = {"image": str, "class": str, "partition": str, "subset": str, "predicted": str, "sha256": str}
+    texts = {
+        "image": str,
+        "source": str,
+        "class": str,
+        "partition": str,
+        "subset": str,
+        "predicted": str,
+        "sha256": str,
+    }
     try:
         table = pd.read_csv(path, dtype=texts, keep_default_na=False)
     except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error}); delete it and run again") from error
+        raise InputError(f"{path}: cannot be read as CSV ({error}); {remedy}") from error
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise InputError(f"{path}: lacks the column(s) {', '.join(missing)}; delete it and run again")
+        raise InputError(f"{path}: lacks the column(s) {', '.join(missing)}; {remedy}")
     return table
 
 

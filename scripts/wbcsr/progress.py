@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from tqdm import tqdm
 
 log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 SECONDS_BETWEEN_LINES = 15.0
 _LINE = "{desc}: {n_fmt} of {total_fmt} images, {rate_fmt}, {remaining} left"
@@ -38,3 +44,13 @@ def image_progress(total: int, description: str, done: int = 0) -> tqdm:
         mininterval=SECONDS_BETWEEN_LINES,
         bar_format=_LINE,
     )
+
+
+def side_by_side(
+    call: Callable[[Item], Result], items: Sequence[Item], threads: int, description: str
+) -> Iterator[Result]:
+    """The results of `call` for each item, in order, with progress."""
+    with ThreadPoolExecutor(threads) as pool, image_progress(len(items), description) as progress:
+        for result in pool.map(call, items):
+            progress.update()
+            yield result

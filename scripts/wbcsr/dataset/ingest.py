@@ -7,12 +7,11 @@ import hashlib
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 
@@ -20,13 +19,11 @@ from wbcsr import imaging
 from wbcsr.dataset.archive import Archive, open_archive
 from wbcsr.errors import InputError
 from wbcsr.files import sha256, write_bytes, write_csv
-from wbcsr.progress import image_progress
+from wbcsr.progress import side_by_side
 
 log = logging.getLogger(__name__)
 
 Folder = tuple[str, str]  # partition, class
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 IMAGE_COLUMNS = ["image", "partition", "class", "width", "height", "sha256"]
 REJECTED_COLUMNS = ["image", "reason"]
@@ -224,7 +221,7 @@ def _verify(
         def check(image: str) -> _Verified | str:
             return _decode(contents.read(found[image]), image)
 
-        for image, outcome in zip(batch, _side_by_side(check, batch, threads, "verify"), strict=True):
+        for image, outcome in zip(batch, side_by_side(check, batch, threads, "verify"), strict=True):
             if isinstance(outcome, str):
                 rejected[image] = outcome
             else:
@@ -275,7 +272,7 @@ def _copy(contents: Archive, found: dict[str, str], images: pd.DataFrame, origin
         write_bytes(target, content)
 
     rows = list(zip(images["image"], images["sha256"], strict=True))
-    for _ in _side_by_side(copy, rows, _WRITERS, "copy"):
+    for _ in side_by_side(copy, rows, _WRITERS, "copy"):
         pass
 
 
@@ -283,16 +280,6 @@ def _remove_others(originals: Path, images: set[str]) -> None:
     for file in originals.glob("*/*/*"):
         if file.suffix.lower() in imaging.SUFFIXES and file.relative_to(originals).as_posix() not in images:
             file.unlink()
-
-
-def _side_by_side(
-    call: Callable[[Item], Result], items: list[Item], threads: int, description: str
-) -> Iterable[Result]:
-    """The results of `call` for each item, in order, with progress."""
-    with ThreadPoolExecutor(threads) as pool, image_progress(len(items), description) as progress:
-        for result in pool.map(call, items):
-            progress.update()
-            yield result
 
 
 def _report(summary: dict[str, int], images: pd.DataFrame) -> None:

@@ -1,0 +1,365 @@
+"""Sources: which photograph each image was made from.
+
+Images of one photograph are no independent examples, so a split that is to be fair must know them. They are found as
+one finds the parts of a panorama: SIFT features (Lowe, "Distinctive image features from scale-invariant keypoints",
+IJCV 60, 2004) are looked up in one approximate index over the features of all photographs (randomised k-d trees, Muja
+and Lowe, VISAPP 2009); the photographs with most neighbours are then fitted by an affine transform (RANSAC, Fischler
+and Bolles, CACM 24, 1981), and its inliers counted. Mirrored copies are found by mirroring the descriptors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from wbcsr import imaging
+from wbcsr.dataset.archive import Archive, open_archive
+from wbcsr.errors import InputError
+from wbcsr.files import read_csv, write_csv
+from wbcsr.progress import side_by_side
+
+log = logging.getLogger(__name__)
+
+SOURCE_COLUMNS = ["image", "source", "inliers", "runner_up_inliers"]
+
+# 150 did for the study's images; small ones have fewer. OpenCV's own contrast, 0.04, finds a third as many.
+FEATURES = 250
+CONTRAST = 0.02
+# The right photograph led the ranking of every image that was looked at; the others tell how clear the lead is.
+NEIGHBOURS = 4
+CANDIDATES = 4
+# Lowe's ratio test: the nearest descriptor must be so much nearer than the next one.
+RATIO = 0.8
+# Pixels, of images that are a few hundred wide.
+TOLERANCE = 3.0
+# Singular values of a fit: a copy is turned, sheared and a little zoomed; chance fits collapse or blow up.
+PLAUSIBLE = (0.8, 1.25)
+# Inliers that join two photographs. Of the study's, all pairs with 9 or more overlap, and chance fits have 5 at most;
+# a false join costs little, a missed one lets copies of one cell stand on both sides of a split.
+OVERLAP = 8
+# A source must have so many times the inliers of any other one.
+LEAD = 2
+
+Points = npt.NDArray[np.float32]
+Descriptors = npt.NDArray[np.float32]
+
+
+class Features(NamedTuple):
+    """What an image is recognised by: `points` (n, 2) in pixels x, y, and their SIFT `descriptors` (n, 128)."""
+
+    points: Points
+    descriptors: Descriptors
+
+
+class Fit(NamedTuple):
+    """An image laid over another one, which is number `target` of its index.
+
+    `matrix` (2, 3) float64 takes pixels of the image to the target's; `inliers` of the target's points are met.
+    """
+
+    target: int
+    inliers: int
+    matrix: npt.NDArray[np.float64]
+
+
+def features(pixels: np.ndarray, size: tuple[int, int]) -> Features:
+    """The strongest features of an image (see `imaging`) after it was brought to `size` (width, height)."""
+    grey = cv2.cvtColor(imaging.to_rgb8(pixels), cv2.COLOR_RGB2GRAY)
+    if grey.shape != (size[1], size[0]):
+        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    keypoints, descriptors = cv2.SIFT.create(FEATURES, contrastThreshold=CONTRAST).detectAndCompute(grey, None)
+    if descriptors is None:
+        return Features(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32))
+    return Features(np.array([keypoint.pt for keypoint in keypoints], np.float32), np.asarray(descriptors, np.float32))
+
+
+def mirrored(descriptors: Descriptors) -> Descriptors:
+    """What SIFT would say of the mirrored image: rows of the 4×4 cells and the 8 directions change places."""
+    cells = descriptors.reshape(-1, 4, 4, 8)[:, ::-1, :, -np.arange(8) % 8]
+    return np.ascontiguousarray(cells.reshape(-1, 128))
+
+
+class Index:
+    """Images (their `features`) that others can be looked up among; built and asked alike, it answers alike."""
+
+    def __init__(self, features: Sequence[Features]) -> None:
+        self.features = features
+        self._owner = np.repeat(np.arange(len(features)), [len(each.points) for each in features])
+        cv2.setRNGSeed(0)  # the trees split at random
+        self._trees = cv2.flann.Index()
+        if len(self._owner):
+            self._trees.build(np.vstack([each.descriptors for each in features]), {"algorithm": 1, "trees": 4})
+
+    def fits(self, image: Features, apart_from: int | None = None) -> list[Fit]:
+        """Plausible fits of an image to its likeliest targets, the best first; several threads may ask.
+
+        `apart_from` is the number of a target that is left out.
+        """
+        if not len(self._owner) or not len(image.points):
+            return []
+        views = (image, image._replace(descriptors=mirrored(image.descriptors)))
+        votes = np.array([self._votes(view.descriptors) for view in views])
+        if apart_from is not None:
+            votes[:, apart_from] = 0
+        ranked = np.argsort(-votes, axis=None, kind="stable")[:CANDIDATES]
+        found = []
+        for view, target in zip(*np.unravel_index(ranked, votes.shape), strict=True):
+            fit = _fit(views[view], self.features[target], flipped=bool(view))
+            if votes[view, target] and fit is not None:
+                found.append(Fit(int(target), *fit))
+        return sorted(found, key=lambda fit: (-fit.inliers, fit.target))
+
+    def _votes(self, descriptors: Descriptors) -> npt.NDArray[np.int64]:
+        """How many of the descriptors' nearest neighbours each target has."""
+        neighbours = min(NEIGHBOURS, len(self._owner))
+        nearest, _ = self._trees.knnSearch(descriptors, neighbours, params={"checks": 16})
+        return np.bincount(self._owner[nearest.ravel()], minlength=len(self.features))
+
+
+def _fit(image: Features, target: Features, flipped: bool) -> tuple[int, npt.NDArray[np.float64]] | None:
+    """Inliers and matrix of an affine fit between matching features, or None where there is none that is plausible."""
+    if len(target.points) < 2:
+        return None
+    distances, nearest = cv2.batchDistance(image.descriptors, target.descriptors, cv2.CV_32F, K=2)
+    clear = distances[:, 0] < RATIO * distances[:, 1]
+    if clear.sum() < 3:
+        return None
+    there = target.points[nearest[clear, 0]]
+    # OpenCV seeds this RANSAC anew for each call.
+    matrix, inliers = cv2.estimateAffine2D(image.points[clear], there, ransacReprojThreshold=TOLERANCE)
+    # Where points lie on one line, a fit may be of NaN.
+    if matrix is None or not np.isfinite(matrix).all() or (np.linalg.det(matrix[:, :2]) < 0) != flipped:
+        return None
+    scales = np.linalg.svd(matrix[:, :2], compute_uv=False)
+    if not PLAUSIBLE[0] <= scales[1] <= scales[0] <= PLAUSIBLE[1]:
+        return None
+    # Many features that fall on one point say no more than one.
+    return len(np.unique(there[inliers.ravel() > 0], axis=0)), np.asarray(matrix, np.float64)
+
+
+def fields(fits: Iterable[Sequence[Fit]], min_inliers: int) -> list[int]:
+    """The field of each image, named by the first image in it: images that fit one another show one field.
+
+    `fits` are those of each image to the others; one fit of `min_inliers` joins two images, and what is joined to
+    a third through them as well.
+    """
+    links = list(fits)
+    field = list(range(len(links)))
+
+    def first(image: int) -> int:
+        while field[image] != image:
+            image = field[image]
+        return image
+
+    for image, found in enumerate(links):
+        for fit in found:
+            if fit.inliers >= min_inliers:
+                low, high = sorted((first(image), first(fit.target)))
+                field[high] = low
+    return [first(image) for image in range(len(field))]
+
+
+def best_field(fits: Iterable[Fit], field: Sequence[int], min_inliers: int) -> tuple[int | None, int, int]:
+    """The field that an image shows, or None where that is not sure; and the inliers of the best and the next field.
+
+    Sure is what has `min_inliers` and `LEAD` times the inliers of the next field.
+    """
+    most: dict[int, int] = {}
+    for fit in fits:
+        most[field[fit.target]] = max(fit.inliers, most.get(field[fit.target], 0))
+    (best, inliers), (_, next_inliers) = [*sorted(most.items(), key=lambda item: -item[1]), (-1, 0), (-1, 0)][:2]
+    sure = inliers >= max(min_inliers, LEAD * next_inliers)
+    return best if sure else None, inliers, next_inliers
+
+
+def find_sources(
+    images_csv: Path,
+    manifests: Sequence[Path],
+    archive: Path,
+    settings: dict[str, Any],
+    photographs: str | None,
+    sources_csv: Path,
+    threads: int = 2,
+) -> dict[str, Any]:
+    """Write `sources_csv` (`SOURCE_COLUMNS`), a row for each image of `images_csv` in its order.
+
+    `settings` is the configuration's section `sources`, `photographs` the folder of the archive that holds them,
+    `manifests` those of the original images, whose files lie beside them. `source` is empty where none was found; it is
+    never guessed. By `settings["method"]`:
+
+    - photographs: each image is fitted to the photographs, shrunk to the most common size of the images. `source` is
+      the photograph's path in its folder. Photographs that overlap show the same cells, so those that fit one another
+      are one source, named by the first of them.
+    - images: each image is fitted to the others; those that are joined are one source, named by the first of them.
+      An image that fits no other one has none. Holds all images' features: about 300 kB an image.
+    - pattern: the one group of the regular expression `settings["pattern"]`, searched in the file's name.
+    - table: the column `source` of the CSV file `settings["table"]`, which has a row for each image.
+    - none: no source is known.
+    - auto: photographs where such a folder is named, else none.
+
+    Inliers are empty where nothing was fitted. In the study's 12,444 images the right photograph has 30 inliers or more
+    and the best wrong one MEASURED.
+
+    Returns the method, and how many images, images with a source, and sources there are.
+    InputError where photographs, table or pattern do not fit the images, or a file is not the one that was taken in.
+    """
+    cv2.setNumThreads(1)  # many images at once, not many threads on one
+    method = settings["method"]
+    if method == "auto":
+        method = "photographs" if photographs else "none"
+        log.info("sources.method auto: %s, since dataset.photographs is %s", method, photographs or "not set")
+    images = read_csv(images_csv, ["image", "width", "height", "sha256"])
+    fitted = {
+        "photographs": lambda: _by_photographs(images, manifests, archive, str(photographs), settings, threads),
+        "images": lambda: _by_images(images, manifests, settings, threads),
+        "pattern": lambda: _by_pattern(images, settings["pattern"]),
+        "table": lambda: _by_table(images, Path(settings["table"])),
+        "none": lambda: [("", None, None)] * len(images),
+    }[method]()
+    sources = pd.DataFrame(fitted, columns=SOURCE_COLUMNS[1:]).astype(dict.fromkeys(SOURCE_COLUMNS[2:], "Int64"))
+    sources.insert(0, "image", images["image"])
+    write_csv(sources_csv, sources)
+    named = sources.loc[sources["source"] != "", "source"]
+    log.info("%d of %d images have a source, of which there are %d", len(named), len(images), named.nunique())
+    return {"method": method, "images": len(images), "found": len(named), "sources": int(named.nunique())}
+
+
+Row = tuple[str, int | None, int | None]
+
+
+def _by_photographs(
+    images: pd.DataFrame, manifests: Sequence[Path], archive: Path, folder: str, settings: dict[str, Any], threads: int
+) -> list[Row]:
+    size, files = _common_size(images), _files(images, manifests)
+    with open_archive(archive) as contents:
+        entries = _photographs(contents, folder)
+
+        def photograph(entry: str) -> Features | None:
+            try:
+                return features(imaging.decode(contents.read(entry), entry), size)
+            except InputError as error:
+                log.warning("%s: %s; images of this photograph stay without a source", archive, error)
+                return None
+
+        read = list(side_by_side(photograph, list(entries.values()), threads, "photographs"))
+    names = [name for name, each in zip(entries, read, strict=True) if each is not None]
+    index = Index([each for each in read if each is not None])
+    links = side_by_side(
+        lambda number: index.fits(index.features[number], apart_from=number),
+        range(len(names)),
+        threads,
+        "compare photographs",
+    )
+    field = fields(links, OVERLAP)
+    log.info("%d photographs show %d fields that do not overlap", len(names), len(set(field)))
+
+    def row(image: tuple[Path, str]) -> Row:
+        fits = index.fits(features(_read(*image), size))
+        best, inliers, next_inliers = best_field(fits, field, settings["min_inliers"])
+        return "" if best is None else names[best], inliers, next_inliers
+
+    return list(side_by_side(row, files, threads, "find sources"))
+
+
+def _by_images(images: pd.DataFrame, manifests: Sequence[Path], settings: dict[str, Any], threads: int) -> list[Row]:
+    size, files = _common_size(images), _files(images, manifests)
+    index = Index(list(side_by_side(lambda image: features(_read(*image), size), files, threads, "find features")))
+    links = list(
+        side_by_side(
+            lambda number: index.fits(index.features[number], apart_from=number),
+            range(len(files)),
+            threads,
+            "compare images",
+        )
+    )
+    # Who fits is fitted: an image is found through another one's fit as well as through its own.
+    both = [list(found) for found in links]
+    for number, found in enumerate(links):
+        for fit in found:
+            both[fit.target].append(fit._replace(target=number))
+    field = fields(both, settings["min_inliers"])
+    rows: list[Row] = []
+    for found in both:
+        best, inliers, next_inliers = best_field(found, field, settings["min_inliers"])
+        rows.append(("" if best is None else images["image"][best], inliers, next_inliers))
+    return rows
+
+
+def _by_pattern(images: pd.DataFrame, pattern: str) -> list[Row]:
+    found = [re.search(pattern, image.rpartition("/")[2]) for image in images["image"]]
+    if not any(found):
+        raise InputError(
+            f"configuration: sources.pattern {pattern!r} is found in no file's name (the first is "
+            f"{images['image'][0].rpartition('/')[2]!r}); correct it"
+        )
+    return [((match[1] or "") if match else "", None, None) for match in found]
+
+
+def _by_table(images: pd.DataFrame, path: Path) -> list[Row]:
+    table = read_csv(path, ["image", "source"], remedy="correct it (sources.table)")
+    twice = table.loc[table["image"].duplicated(), "image"]
+    if len(twice):
+        raise InputError(f"{path}: has {twice.iloc[0]} twice; leave one row of it (sources.table)")
+    source_of = dict(zip(table["image"], table["source"], strict=True))
+    missing = [image for image in images["image"] if image not in source_of]
+    if missing:
+        raise InputError(
+            f"{path}: lacks {len(missing)} of {len(images)} images (first: {missing[0]}); add a row for each, with an "
+            "empty source where it is not known (sources.table)"
+        )
+    return [(source_of[image], None, None) for image in images["image"]]
+
+
+def _common_size(images: pd.DataFrame) -> tuple[int, int]:
+    width, height = images.value_counts(["width", "height"], sort=True).index[0]
+    return int(width), int(height)
+
+
+def _photographs(contents: Archive, folder: str) -> dict[str, str]:
+    """Path of each photograph below `folder` → its entry, in sorted order."""
+    inside = f"/{folder.strip('/')}/"
+    found = {
+        f"/{entry}".partition(inside)[2]: entry
+        for entry in sorted(contents.entries)
+        if inside in f"/{entry}" and entry.lower().endswith(imaging.SUFFIXES) and "/." not in f"/{entry}"
+    }
+    if not found:
+        raise InputError(
+            f"{contents.path}: has no folder {folder!r} with images in it; correct dataset.photographs, or set "
+            "sources.method to none"
+        )
+    return found
+
+
+def _files(images: pd.DataFrame, manifests: Sequence[Path]) -> list[tuple[Path, str]]:
+    """File and SHA-256 of each image."""
+    listed: dict[str, Path] = {}
+    for manifest in manifests:
+        table = read_csv(manifest, ["image", "file"])
+        files = [manifest.parent / str(file) for file in table["file"]]
+        listed |= dict(zip(table["image"], files, strict=True))
+    missing = [image for image in images["image"] if image not in listed]
+    if missing:
+        raise InputError(f"{missing[0]}: is in no manifest; run `snakemake --forcerun ingest_dataset`")
+    return [(listed[image], digest) for image, digest in zip(images["image"], images["sha256"], strict=True)]
+
+
+def _read(file: Path, digest: str) -> np.ndarray:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{file}: cannot be read ({error.strerror}); run `snakemake --forcerun ingest_dataset`"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise InputError(f"{file}: changed since it was taken in; run `snakemake --forcerun ingest_dataset`")
+    return imaging.decode(content, str(file), whole=True)

@@ -1,0 +1,280 @@
+"""Sources: every one that is found is the right one, most are found, and mistakes are one line."""
+
+from __future__ import annotations
+
+import random
+import re
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from wbcsr import imaging
+from wbcsr.dataset import smear
+from wbcsr.dataset.archive import open_archive
+from wbcsr.dataset.ingest import ingest
+from wbcsr.dataset.sources import OVERLAP, SOURCE_COLUMNS, Fit, Index, best_field, features, fields, find_sources
+from wbcsr.errors import InputError
+from wbcsr.files import read_csv
+
+CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
+SETTINGS = {"method": "photographs", "pattern": None, "table": None, "min_inliers": 12}
+# Of a drawn image `_<copy>_<photograph>.jpeg`.
+DRAWN = re.compile(r"_\d+_(\d+)\.jpeg$")
+SIZE = (160, 120)
+
+
+class Study:
+    """A drawn data set, taken in."""
+
+    def __init__(self, root: Path, archive: Path, classes: list[str] = CLASSES) -> None:
+        self.root, self.archive, self.classes = root, archive, classes
+        self.images = root / "images.csv"
+        self.manifests = {
+            folder: root / "original" / "/".join(folder) / "manifest.csv"
+            for folder in product(("TRAIN", "TEST"), classes)
+        }
+        dataset = {
+            "partitions": {"train": "TRAIN", "test": "TEST"},
+            "classes": classes,
+            "limit_per_class": None,
+        }
+        ingest(archive, dataset, self.images, root / "rejected.csv", root / "original", self.manifests)
+
+    def find(self, to: str = "sources.csv", threads: int = 2, **settings: Any) -> pd.DataFrame:
+        find_sources(
+            self.images,
+            list(self.manifests.values()),
+            self.archive,
+            {**SETTINGS, **settings},
+            settings.get("photographs", smear.PHOTOGRAPHS),
+            self.root / to,
+            threads,
+        )
+        return read_csv(self.root / to, SOURCE_COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    root = tmp_path_factory.mktemp("sources")
+    smear.draw_archive(root / "drawn.zip", CLASSES, train_per_class=12, test_per_class=4)
+    return Study(root, root / "drawn.zip")
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Study:
+    """The smallest study: its images are too small for features."""
+    smear.draw_archive(tmp_path / "drawn.zip", CLASSES[:2], image_size=(48, 48), train_per_class=5, test_per_class=1)
+    return Study(tmp_path, tmp_path / "drawn.zip", CLASSES[:2])
+
+
+def number(image: str) -> int:
+    match = DRAWN.search(image)
+    assert match
+    return int(match[1])
+
+
+def photograph(seed: int) -> np.ndarray:
+    return smear.draw_photograph((320, 240), CLASSES[seed % 4], np.random.default_rng([9, seed]))
+
+
+def copy(source: np.ndarray, seed: int = 0) -> np.ndarray:
+    return smear.augmented_copy(source, np.random.default_rng([7, seed]))
+
+
+def test_every_source_is_right_and_nearly_all_are_found(study: Study) -> None:
+    sources = study.find()
+    assert list(sources.columns) == SOURCE_COLUMNS
+    assert list(sources["image"]) == list(read_csv(study.images, ["image"])["image"])
+    found = sources[sources["source"] != ""]
+    assert list(found["source"]) == [f"BloodImage_{number(image):05d}.jpg" for image in found["image"]]
+    assert len(found) >= 0.97 * len(sources)
+    assert (found["inliers"] >= 2 * found["runner_up_inliers"]).all()
+
+
+def test_auto_takes_photographs_where_their_folder_is_named(pair: Study) -> None:
+    arguments = (pair.images, list(pair.manifests.values()), pair.archive, {**SETTINGS, "method": "auto"})
+    taken = find_sources(*arguments, smear.PHOTOGRAPHS, pair.root / "sources.csv")
+    assert (taken["method"], taken["images"]) == ("photographs", 12)
+    taken = find_sources(*arguments, None, pair.root / "sources.csv")
+    assert taken == {"method": "none", "images": 12, "found": 0, "sources": 0}
+    assert "," * 3 + "\n" in (pair.root / "sources.csv").read_text()
+
+
+def test_the_same_bytes_whatever_the_number_of_threads(study: Study) -> None:
+    for method in ("photographs", "images"):
+        study.find("one.csv", threads=1, method=method)
+        study.find("many.csv", threads=4, method=method)
+        assert (study.root / "one.csv").read_bytes() == (study.root / "many.csv").read_bytes()
+
+
+def test_images_among_themselves(study: Study) -> None:
+    sources = study.find(method="images")
+    found = sources[sources["source"] != ""]
+    assert list(map(number, found["source"])) == list(map(number, found["image"]))
+    assert len(found) >= 0.9 * len(sources)
+    assert set(found["source"]) <= set(found["image"])
+
+
+@pytest.mark.parametrize("flip", [None, 0, 1, -1], ids=["as it is", "upside down", "mirrored", "turned half"])
+def test_a_flipped_copy(flip: int | None) -> None:
+    index = Index([features(photograph(seed), SIZE) for seed in range(4)])
+    small = cv2.resize(photograph(2), SIZE, interpolation=cv2.INTER_AREA)
+    image = small if flip is None else cv2.flip(small, flip)
+    best = index.fits(features(image, SIZE))[0]
+    assert best.target == 2
+    assert best.inliers > 40
+    assert (np.linalg.det(best.matrix[:, :2]) < 0) == (flip in (0, 1))
+
+
+def test_the_fit_lays_the_image_over_its_photograph() -> None:
+    source = photograph(1)
+    image = copy(source)
+    best = Index([features(photograph(seed), SIZE) for seed in range(3)]).fits(features(image, SIZE))[0]
+    assert agreement(image, source, best.matrix) > 0.9
+
+
+def test_points_on_one_line_give_no_fit() -> None:
+    """OpenCV's answer may then be of NaN."""
+    some = features(photograph(0), SIZE)
+    flat = some._replace(points=np.column_stack([np.arange(len(some.points)), np.zeros(len(some.points))]).astype("f4"))
+    assert Index([flat]).fits(flat) == []
+
+
+def test_an_image_of_no_photograph_has_no_source() -> None:
+    index = Index([features(photograph(seed), SIZE) for seed in range(8)])
+    for seed in range(20, 32):
+        fits = index.fits(features(copy(photograph(seed)), SIZE))
+        assert best_field(fits, range(8), SETTINGS["min_inliers"])[0] is None
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((120, 160, 3), np.uint8), np.full((2, 2), 9, np.uint16)])
+def test_an_image_without_features_has_no_source(pixels: np.ndarray) -> None:
+    empty = features(pixels, SIZE)
+    assert empty.points.shape == (0, 2)
+    assert Index([features(photograph(0), SIZE)]).fits(empty) == []
+    assert Index([empty]).fits(features(photograph(0), SIZE)) == []
+    assert Index([]).fits(empty) == []
+
+
+def test_photographs_that_overlap_are_one_source() -> None:
+    wide = smear.draw_photograph((520, 240), "MONOCYTE", np.random.default_rng(3))
+    read = [features(pixels, SIZE) for pixels in (photograph(0), wide[:, :320], photograph(1), wide[:, 200:])]
+    index = Index(read)
+    found = [index.fits(each, apart_from=n) for n, each in enumerate(read)]
+    assert fields(found, OVERLAP) == [0, 1, 2, 1]
+
+
+def fits(*inliers: int) -> list[Fit]:
+    return [Fit(target, count, np.eye(2, 3)) for target, count in enumerate(inliers)]
+
+
+@pytest.mark.parametrize(
+    ("inliers", "field", "says"),
+    [
+        ([40, 8], [0, 1], (0, 40, 8)),
+        ([40, 20], [0, 1], (0, 40, 20)),
+        ([40, 21], [0, 1], (None, 40, 21)),
+        ([40, 39], [0, 0], (0, 40, 0)),  # overlapping photographs are no rivals
+        ([11, 0], [0, 1], (None, 11, 0)),
+        ([12], [0], (0, 12, 0)),
+        ([], [], (None, 0, 0)),
+    ],
+)
+def test_a_source_has_points_enough_and_a_clear_lead(inliers: list[int], field: list[int], says: tuple) -> None:
+    assert best_field(fits(*inliers), field, 12) == says
+
+
+def test_what_is_joined_to_a_third_is_joined() -> None:
+    links = {0: [4], 1: [], 2: [3], 3: [], 4: [2], 5: []}
+    found = [[Fit(other, 12, np.eye(2, 3)) for other in others] for others in links.values()]
+    assert fields(found, 12) == [0, 1, 0, 0, 0, 5]
+    assert fields(found, 13) == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_pattern_is_searched_in_the_files_name(pair: Study) -> None:
+    sources = pair.find(method="pattern", pattern=r"_[0-3]_(\d+)")
+    assert list(sources["source"]) == [str(number(image)) for image in sources["image"]]
+    assert set(sources["inliers"]) == {""}
+    some = pair.find(method="pattern", pattern=r"^_0_(\d+)")["source"]
+    assert 0 < (some == "").sum() < len(some)
+
+
+def test_the_table_may_know_more_images_and_leave_sources_empty(pair: Study) -> None:
+    images = list(read_csv(pair.images, ["image"])["image"])
+    rows = [("TRAIN/OTHER/1.jpeg", "x"), *((image, "" if n == 1 else "007") for n, image in enumerate(images))]
+    pd.DataFrame(reversed(rows), columns=["image", "source"]).to_csv(pair.root / "table.csv", index=False)
+    sources = pair.find(method="table", table=str(pair.root / "table.csv"))
+    assert list(sources["source"]) == ["007", "", *["007"] * (len(images) - 2)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "table", "says"),
+    [
+        ({"photographs": "JPEGImage"}, "", "has no folder 'JPEGImage' with images in it; correct dataset.photographs"),
+        ({"method": "pattern", "pattern": "patient(.)"}, "", "'patient(.)' is found in no file's name"),
+        ({"method": "table"}, "image,source\nTRAIN/X/1.png,a\n", "lacks 12 of 12 images (first: TRAIN/EOSINOPHIL/_0_0"),
+        ({"method": "table"}, "image,source\na,1\na,2\n", "has a twice; leave one row"),
+        ({"method": "table"}, "image,photograph\n", "lacks the column(s) source; correct it (sources.table)"),
+        ({"method": "table"}, "", "cannot be read as CSV"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(pair: Study, settings: dict[str, Any], table: str, says: str) -> None:
+    (pair.root / "table.csv").write_text(table)
+    with pytest.raises(InputError) as error:
+        pair.find(**{"table": str(pair.root / "table.csv"), **settings})
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (pair.root / "sources.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (lambda file: file.write_bytes(b"other"), "changed since it was taken in"),
+        (lambda file: file.unlink(), "cannot be read"),
+    ],
+)
+def test_a_file_that_is_not_the_one_taken_in(pair: Study, harm: Any, says: str) -> None:
+    harm(next(pair.root.glob("original/TEST/*/*.jpeg")))
+    with pytest.raises(InputError, match=f"{says}.*--forcerun ingest_dataset"):
+        pair.find()
+
+
+def agreement(image: np.ndarray, source: np.ndarray, matrix: np.ndarray) -> float:
+    """Correlation of an image with the part of its photograph that the fit lays it over."""
+    height, width = image.shape[:2]
+    small = cv2.resize(source, (width, height), interpolation=cv2.INTER_AREA)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    there = cv2.warpAffine(small, matrix, (width, height), flags=flags)
+    known = cv2.warpAffine(np.ones((height, width), np.uint8), matrix, (width, height), flags=flags)
+    # JPEG blurs the edge of the black wedges.
+    valid = cv2.erode(known & (image.max(axis=2) > 30).astype(np.uint8), np.ones((7, 7))) > 0
+    assert valid.mean() > 0.2
+    return float(np.corrcoef(image[valid].mean(axis=1), there[valid].mean(axis=1))[0, 1])
+
+
+@pytest.mark.real
+def test_real_images_look_as_the_photographs_they_are_said_to_be_of(real_archive: Path) -> None:
+    """Pixels were not asked when a source was found: only points and what surrounds them."""
+    size = (320, 240)
+    with open_archive(real_archive) as archive:
+        names = sorted(name for name in archive.entries if "/JPEGImages/" in name)
+        photographs = [imaging.decode(archive.read(name), name) for name in names]
+        copies = sorted(name for name in archive.entries if "/images/TRAIN/" in name or "/images/TEST/" in name)
+        images = [imaging.decode(archive.read(name), name) for name in random.Random(0).sample(copies, 40)]
+    index = Index([features(pixels, size) for pixels in photographs])
+    found = 0
+    for image in images:
+        known = index.fits(features(image, size))
+        best, *_ = best_field(known, range(len(names)), SETTINGS["min_inliers"])
+        if best is not None:
+            found += 1
+            assert agreement(image, photographs[best], known[0].matrix) > 0.9
+            other = (best + len(names) // 2) % len(names)
+            assert agreement(image, photographs[other], known[0].matrix) < 0.9
+    assert found >= 36
