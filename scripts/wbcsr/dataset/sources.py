@@ -34,7 +34,7 @@ SOURCE_COLUMNS = ["image", "source", "inliers", "runner_up_inliers"]
 # 150 did for the study's images; small ones have fewer. OpenCV's own contrast, 0.04, finds a third as many.
 FEATURES = 250
 CONTRAST = 0.02
-# The right photograph led the ranking of every image that was looked at; the others tell how clear the lead is.
+# In 400 of the study's images the right photograph always led the ranking; the others tell how clear the lead is.
 NEIGHBOURS = 4
 CANDIDATES = 4
 # Lowe's ratio test: the nearest descriptor must be so much nearer than the next one.
@@ -206,8 +206,9 @@ def find_sources(
     - none: no source is known.
     - auto: photographs where such a folder is named, else none.
 
-    Inliers are empty where nothing was fitted. In the study's 12,444 images the right photograph has 30 inliers or more
-    and the best wrong one MEASURED.
+    Inliers are empty where nothing was fitted. Of 400 of the study's images, drawn by lot, every right photograph has 31
+    or more, and the best of the photographs that do not overlap it 5 at most; with the right ones withheld, the best has
+    3 at most. Of 128 drawn images of 160×120, right ones have 14 or more and wrong ones 5 at most.
 
     Returns the method, and how many images, images with a source, and sources there are.
     InputError where photographs, table or pattern do not fit the images, or a file is not the one that was taken in.
