@@ -7,7 +7,7 @@ localrules:
 
 
 # Read by the report, and empty where nothing is measured.
-FIDELITY = []
+FIDELITY, FIDELITY_PROVENANCES = [], []
 
 if MEASURES_FIDELITY:
 
@@ -97,8 +97,5 @@ if MEASURES_FIDELITY:
         script:
             "../scripts/make_fidelity_figure.py"
 
-    FIDELITY = [
-        rules.make_fidelity_table.output.csv,
-        rules.make_fidelity_figure.output.png,
-        rules.measure_fidelity.output.provenance,
-    ]
+    FIDELITY = [rules.make_fidelity_table.output.csv, rules.make_fidelity_figure.output.png]
+    FIDELITY_PROVENANCES = [rules.measure_fidelity.output.provenance]

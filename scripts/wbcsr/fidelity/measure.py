@@ -91,14 +91,14 @@ def write_crops(path: Path, cells: Sequence[tuple[Photograph, np.ndarray]], meth
 
     `views` are the photograph and then the methods, `pixels_<n>` (views, side, side, 3) uint8.
     """
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        classes=np.array([photograph.class_name for photograph, _ in cells]),
-        images=np.array([photograph.name for photograph, _ in cells]),
-        views=np.array([TRUTH, *methods]),
+    arrays: dict[str, Any] = {
+        "classes": np.array([photograph.class_name for photograph, _ in cells]),
+        "images": np.array([photograph.name for photograph, _ in cells]),
+        "views": np.array([TRUTH, *methods]),
         **{f"pixels_{number}": views for number, (_, views) in enumerate(cells)},
-    )
+    }
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
     write_bytes(path, content.getvalue())
 
 
