@@ -101,7 +101,7 @@ def test_colour_drift_has_the_sign_of_the_enlarged_image(shift: tuple[int, ...],
     everywhere = {"whole": np.ones((64, 64), bool)}
     metrics = measure(image, truth, halve(truth), everywhere)["whole"]
     for axis, sign in zip("lab", signs, strict=True):
-        assert metrics[f"delta_{axis}"] == pytest.approx(5 * sign, abs=0.4)
+        assert metrics[f"delta_{axis}"] == pytest.approx(5 * sign, abs=0.5)
     assert metrics["drift"] == pytest.approx(metrics["ciede2000"]) != 0
 
 
@@ -148,7 +148,7 @@ def test_halving_is_antialiased() -> None:
     assert larger.shape == smear().shape
 
 
-def test_niqe_finds_noise_less_natural_and_says_nothing_of_small_images() -> None:
+def test_niqe_sees_noise_and_says_nothing_of_small_images() -> None:
     photograph = cv2.resize(noisy(smear(), 6), (400, 320), interpolation=cv2.INTER_CUBIC)
     assert niqe(noisy(photograph, 40)) != pytest.approx(niqe(photograph), rel=0.01)
     assert math.isnan(niqe(smear()))
@@ -274,7 +274,7 @@ def test_identical_images_are_said_to_be() -> None:
     data.loc[data["method"] == "bicubic", "psnr"] = math.inf
     table = fidelity_table(data, CLASSES)
     assert table.printed["PSNR, dB"].tolist()[0] == "∞"
-    assert "Bicubic comes nearest to the truth (identical to it" in words.sentences(table.data)[0]
+    assert "Bicubic comes nearest to the truth (identical to it" in words.sentences(table.data[table.data["class"] == "all"])[0]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def read_crops(path: Path) -> dict[str, dict[str, np.ndarray]]:
                 str(name): dict(zip(file["views"].tolist(), file[f"pixels_{number}"], strict=True))
                 for number, name in enumerate(file["classes"])
             }
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read ({error}); delete it and run again") from error
 
 

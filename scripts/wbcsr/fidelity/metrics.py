@@ -69,9 +69,8 @@ def niqe(image: np.ndarray) -> float:
     """
     if min(image.shape[:2]) < NIQE_LEAST_SIDE:
         return float("nan")
+    import wbcsr.weights.networks  # noqa: F401, I001: goes first, as basicsr is not imported without its alias
     from basicsr.metrics.niqe import calculate_niqe
-
-    import wbcsr.weights.networks  # noqa: F401, sets the alias without which basicsr is not imported
 
     # A flat block has no statistics, and is left out there.
     with np.errstate(all="ignore"):

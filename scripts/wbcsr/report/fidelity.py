@@ -91,10 +91,10 @@ def sentences(data: pd.DataFrame) -> list[str]:
         f"Inside the white cell, {method_label(best['method'])} comes nearest to the truth ({_psnr(best)}; {count})."
     ]
     for _, row in cell[~cell["method"].isin(INTERPOLATIONS)].iterrows():
-        told.append(_against_bicubic(row, cell.set_index("method").loc[REFERENCE]))
+        told.append(_against_bicubic(row, cell.set_index("method", drop=False).loc[REFERENCE]))
     nucleus = _region(data, "nucleus")
     for _, row in nucleus[~nucleus["method"].isin(INTERPOLATIONS)].iterrows():
-        told.append(_colour(row, nucleus.set_index("method").loc[REFERENCE]))
+        told.append(_colour(row, nucleus.set_index("method", drop=False).loc[REFERENCE]))
     looks = data[(data["region"] == "whole") & data["niqe"].notna()].set_index("method")["niqe"]
     if TRUTH in looks and len(looks) > 1:
         natural = looks.drop(TRUTH).idxmin()
