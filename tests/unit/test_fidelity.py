@@ -273,8 +273,9 @@ def test_identical_images_are_said_to_be() -> None:
     data = measurements_of(40, 35)
     data.loc[data["method"] == "bicubic", "psnr"] = math.inf
     table = fidelity_table(data, CLASSES)
+    all_classes = table.data[table.data["class"] == "all"]
     assert table.printed["PSNR, dB"].tolist()[0] == "∞"
-    assert "Bicubic comes nearest to the truth (identical to it" in words.sentences(table.data[table.data["class"] == "all"])[0]
+    assert "Bicubic comes nearest to the truth (identical to it" in words.sentences(all_classes)[0]
 
 
 @pytest.mark.parametrize(

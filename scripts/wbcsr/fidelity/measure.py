@@ -33,7 +33,7 @@ Enlarge = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 
 def measure_fidelity(
-    archive: Path, folder: str, classes: Sequence[str], per_class: int, networks: Mapping[int, Enlarge],
+    archive: Path, folder: str | None, classes: Sequence[str], per_class: int, networks: Mapping[int, Enlarge],
     table: Path, crops: Path,
 ) -> dict[str, Any]:  # fmt: skip
     """Compare every method on the photographs in `folder` of `archive`; returns what the provenance needs.
@@ -43,6 +43,8 @@ def measure_fidelity(
     metric that needs no truth. `crops` gets one cell of each class; see `write_crops`. InputError where the archive
     has no photograph that can be used.
     """
+    if not (folder and per_class):
+        raise InputError("configuration: no photographs to measure by; set dataset.photographs and fidelity.per_class")
     methods: dict[str, Enlarge] = {name: Interpolation(name, 2) for name in INTERPOLATIONS}
     methods |= {network_method(scale): enlarge for scale, enlarge in networks.items()}
     rows: list[dict[str, Any]] = []
