@@ -50,7 +50,8 @@ def draw_fidelity(cells: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
             axis.imshow(of[view], interpolation="nearest")
         for axis, each in zip(axes[row, 3:], apart, strict=True):
             axis.imshow(each, cmap=COLOURS, norm=scale, interpolation="nearest")
-        axes[row, 0].set_ylabel(label)
+        side_px = len(of[TRUTH])
+        axes[row, 0].set_ylabel(f"{label}\n{side_px} × {side_px} px")
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)

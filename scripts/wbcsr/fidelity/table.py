@@ -18,8 +18,7 @@ from wbcsr.files import read_csv
 
 # What other methods are compared with: the enlargement that invents nothing.
 REFERENCE = "bicubic"
-# In which of these more is nearer to the truth, in which less.
-COMPARED = {"psnr": 1, "ssim": 1, "ciede2000": -1, "drift": -1}
+COMPARED = ("psnr", "ssim", "ciede2000", "drift", "niqe")
 ALL = "all"
 HEADINGS = {
     "psnr": ("PSNR, dB", ".2f"),
@@ -88,7 +87,7 @@ def printed_rows(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def paired(values: pd.Series, reference: pd.Series) -> tuple[float, float]:
-    """The mean of the differences of pairs with equal index, and Wilcoxon's p; 0 and 1 where there are none.
+    """The mean of the differences of pairs with equal index, and Wilcoxon's p; NaN where there are none.
 
     Two infinite values, of images that are both identical to the truth, differ by nothing.
     """
@@ -97,6 +96,8 @@ def paired(values: pd.Series, reference: pd.Series) -> tuple[float, float]:
     first, second = values[known].to_numpy(float), reference[known].to_numpy(float)
     with np.errstate(invalid="ignore"):
         differences = np.where(first == second, 0.0, first - second)
+    if not differences.size:
+        return float("nan"), float("nan")
     if not differences.any():
         return 0.0, 1.0
     # Those beyond all numbers rank highest.

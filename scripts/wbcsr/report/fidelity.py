@@ -18,6 +18,8 @@ from wbcsr.report.wording import counted, listed
 
 # A difference is called clear below this chance of it.
 CHANCE = 0.05
+# A root mean square difference, of 255, below which an image has lost next to nothing.
+LITTLE = 2.0
 CAPTION = (
     "One cell of each class: the photograph, its enlargements after halving, and where their colours differ from it. "
     "All differences are on one scale; bright is far from the photograph."
@@ -85,29 +87,49 @@ def sentences(data: pd.DataFrame) -> list[str]:
     cell = _region(data, "cell")
     if cell.empty or cell["psnr"].isna().all():
         return ["In no photograph was a white cell found by its stain, so only whole images were compared."]
-    best = cell.loc[cell["psnr"].idxmax()]
-    count = counted(int(best["photographs"]), "photograph")
-    told = [
-        f"Inside the white cell, {method_label(best['method'])} comes nearest to the truth ({_psnr(best)}; {count})."
-    ]
+    told = [_nearest(cell)]
     for _, row in cell[~cell["method"].isin(INTERPOLATIONS)].iterrows():
         told.append(_against_bicubic(row, cell.set_index("method", drop=False).loc[REFERENCE]))
+    whole = _region(data, "whole").set_index("method", drop=False)
+    error = 255 / 10 ** (whole.loc[REFERENCE, "psnr"] / 20)
+    if error < LITTLE:
+        told.append(
+            f"In the whole image {method_label(REFERENCE)} differs from the photograph by only {error:.1f} of 255 "
+            "(root mean square): halving loses hardly any detail of these photographs, so there was little to win back."
+        )
     nucleus = _region(data, "nucleus")
     for _, row in nucleus[~nucleus["method"].isin(INTERPOLATIONS)].iterrows():
         told.append(_colour(row, nucleus.set_index("method", drop=False).loc[REFERENCE]))
-    looks = data[(data["region"] == "whole") & data["niqe"].notna()].set_index("method")["niqe"]
-    if TRUTH in looks and len(looks) > 1:
-        natural = looks.drop(TRUTH).idxmin()
-        values = [f"{method_label(method)} {value:.1f}" for method, value in looks.drop(TRUTH).items()]
-        told.append(
-            f"NIQE, which does not know the truth, finds {method_label(natural)} the most natural "
-            f"({listed(values)}; the photographs themselves {looks[TRUTH]:.1f})."
-        )
-    return told
+    told += [_natural(row, data) for _, row in whole[~whole["method"].isin(INTERPOLATIONS)].iterrows()]
+    return [sentence for sentence in told if sentence]
 
 
 def _region(data: pd.DataFrame, region: str) -> pd.DataFrame:
     return data[(data["region"] == region) & (data["method"] != TRUTH)]
+
+
+def _nearest(cell: pd.DataFrame) -> str:
+    """Which method is nearest in the cell, and whether it or bicubic is clearly nearer than the other."""
+    best = cell.loc[cell["psnr"].idxmax()]
+    told = f"Inside the white cell, {method_label(best['method'])} comes nearest to the truth ({_psnr(best)}"
+    if best["method"] != REFERENCE:
+        reference = cell[cell["method"] == REFERENCE].iloc[0]
+        told += f"; {'clearly' if best['psnr_p'] < CHANCE else 'not clearly'} ahead of {method_label(REFERENCE)}, "
+        told += f"{_psnr(reference)}, Wilcoxon, p {_p(best['psnr_p'])}"
+    return f"{told}; {counted(int(best['photographs']), 'photograph')})."
+
+
+def _natural(row: pd.Series, data: pd.DataFrame) -> str:
+    """What NIQE says of a network, bicubic and the photographs; empty where the images are too small for it."""
+    looks = data[data["region"] == "whole"].set_index("method")["niqe"]
+    if pd.isna(row["niqe"]):
+        return ""
+    how = "clearly" if row["niqe_p"] < CHANCE else "not clearly"
+    return (
+        f"NIQE, which does not know the truth (less is more natural), is {row['niqe']:.1f} for "
+        f"{method_label(row['method'])} and {looks[REFERENCE]:.1f} for {method_label(REFERENCE)}, {how} different "
+        f"(p {_p(row['niqe_p'])}); the photographs themselves have {looks[TRUTH]:.1f}."
+    )
 
 
 def _psnr(row: pd.Series) -> str:
@@ -126,7 +148,8 @@ def _against_bicubic(row: pd.Series, reference: pd.Series) -> str:
         else:
             parts.append(f"the {name} is {how} different, {size} (Wilcoxon, p {_p(p)})")
     few = " So few photographs cannot show a clear difference." if row["photographs"] < 6 else ""
-    return f"{method_label(row['method'])} beside {method_label(reference['method'])} there: {listed(parts)}.{few}"
+    names = f"{method_label(row['method'])} beside {method_label(reference['method'])}"
+    return f"In the cell, {names}: {listed(parts)}.{few}"
 
 
 def _colour(row: pd.Series, reference: pd.Series) -> str:
