@@ -259,9 +259,9 @@ def measurements_of(bicubic: float, network: float, photographs: int = 8) -> pd.
 @pytest.mark.parametrize(
     ("bicubic", "network", "best", "how"),
     [
-        (40, 35, "Bicubic comes nearest", "the PSNR is clearly different, 5.17 dB lower"),
+        (40, 35, "bicubic comes nearest", "the PSNR is clearly different, 5.17 dB lower"),
         (35, 40, "Real-ESRGAN ×4, shrunk to ×2 comes nearest", "the PSNR is clearly different, 5.17 dB higher"),
-        (35, 35, "Bicubic comes nearest", "the PSNR is the same"),
+        (35, 35, "bicubic comes nearest", "the PSNR is the same"),
     ],
 )
 def test_words_follow_from_the_numbers(bicubic: float, network: float, best: str, how: str) -> None:
@@ -280,7 +280,7 @@ def test_identical_images_are_said_to_be() -> None:
     table = fidelity_table(data, CLASSES)
     all_classes = table.data[table.data["class"] == "all"]
     assert table.printed["PSNR, dB"].tolist()[0] == "∞"
-    assert "Bicubic comes nearest to the truth (identical to it" in words.sentences(all_classes)[0]
+    assert "bicubic comes nearest to the truth (identical to it" in words.sentences(all_classes)[0]
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,14 @@ def network_method(scale: int) -> str:
 
 
 def method_label(method: str) -> str:
-    """A method as a reader sees it; what enlarges by more than two is shrunk to two."""
+    """A method within a sentence; what enlarges by more than two is shrunk to two."""
     name, _, scale = method.partition("_x")
     if not scale:
-        return {"bicubic": "Bicubic", "lanczos": "Lanczos"}.get(name, name.capitalize())
+        return {"lanczos": "Lanczos"}.get(name, name)
     return f"Real-ESRGAN ×{scale}" + ("" if scale == "2" else ", shrunk to ×2")
+
+
+def method_heading(method: str) -> str:
+    """A method at the head of a row or column."""
+    label = method_label(method)
+    return label[0].upper() + label[1:]

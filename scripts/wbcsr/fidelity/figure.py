@@ -13,7 +13,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from wbcsr.evaluate import class_labels
 from wbcsr.evaluate.figures import DOUBLE_COLUMN, LINE, house_style, save_figure
-from wbcsr.fidelity import INTERPOLATIONS, TRUTH, method_label
+from wbcsr.fidelity import INTERPOLATIONS, TRUTH, method_heading
 from wbcsr.fidelity.measure import read_crops
 
 # Perceptually uniform, for all kinds of colour vision, and rising in lightness, so that it reads in grey.
@@ -55,8 +55,8 @@ def draw_fidelity(cells: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-    names = [method_label(method).replace(", ", ",\n") for method in methods]
-    headings = [method_label(TRUTH), *names, *(f"{name.splitlines()[0].rstrip(',')}\ndifference" for name in names)]
+    names = [method_heading(method).replace(", ", ",\n") for method in methods]
+    headings = [method_heading(TRUTH), *names, *(f"{name.splitlines()[0].rstrip(',')}\ndifference" for name in names)]
     for axis, heading in zip(axes[0], headings, strict=True):
         axis.set_title(heading, pad=3)
     bar = figure.colorbar(ScalarMappable(scale, COLOURS), ax=axes, shrink=0.6, aspect=30, pad=0.01, extend="max")

@@ -12,7 +12,7 @@ from scipy.stats import wilcoxon
 
 from wbcsr.errors import InputError
 from wbcsr.evaluate.tables import Table, write_table
-from wbcsr.fidelity import REGIONS, TRUTH, method_label
+from wbcsr.fidelity import REGIONS, TRUTH, method_heading
 from wbcsr.fidelity.metrics import METRICS
 from wbcsr.files import read_csv
 
@@ -38,7 +38,8 @@ NOTE = (
     "White cell: its nucleus, found by the stain, and a ring around it. ΔE00: mean CIEDE2000 of the pixels. Drift: "
     "CIEDE2000 of the mean colours. ΔL*, Δa*, Δb*: mean of enlarged less photograph (lighter, redder, yellower where "
     "positive). Consistency: PSNR of the enlarged image, halved again, to what was enlarged. NIQE looks at the image "
-    "alone; less is more natural, not more true."
+    "alone; less is more natural, not more true. Tests take photographs as independent, and are not corrected for "
+    "their number."
 )
 
 
@@ -80,7 +81,7 @@ def fidelity_table(measurements: pd.DataFrame, classes: Sequence[str]) -> Table:
 def printed_rows(data: pd.DataFrame) -> pd.DataFrame:
     """Rows of the table as text, under its headings."""
     return pd.DataFrame(
-        {"Region": data["region"].map(REGIONS), "Method": data["method"].map(method_label)}
+        {"Region": data["region"].map(REGIONS), "Method": data["method"].map(method_heading)}
         | {heading: [_cell(row, metric) for _, row in data.iterrows()] for metric, (heading, _) in HEADINGS.items()}
         | {"n": [str(count) for count in data["photographs"]]}
     )
