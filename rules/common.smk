@@ -28,6 +28,7 @@ RULES_OF_ENGINES = [
     "compile_upscaler",
     "check_upscaler",
     "upscale",
+    "measure_fidelity",
     "compile_classifier",
     "check_classifier",
     "predict",
@@ -123,3 +124,5 @@ def provenance_beside(paths):
 
 # The network of each variant that has one.
 MODELS = {variant: model_of(variant) for variant in config["variants"] if model_of(variant)}
+NETWORK_MODELS = sorted(set(MODELS.values()))
+MEASURES_FIDELITY = bool(config["dataset"]["photographs"] and config["fidelity"]["per_class"] and NETWORK_MODELS)

@@ -114,7 +114,8 @@ rule make_report:
     input:
         tables=rules.make_tables.output.csv,
         figures=[*rules.make_figures.output.png, *rules.make_figures.output.svg],
-        provenances=[*PROVENANCES, *provenance_beside(QUALITIES)],
+        provenances=[*PROVENANCES, *provenance_beside(QUALITIES), *FIDELITY_PROVENANCES],
+        fidelity=FIDELITY,
         engines=ENGINES,
         qualities=QUALITIES,
         weights=expand(rules.fetch_weights.output.description, model=sorted(set(MODELS.values()))),

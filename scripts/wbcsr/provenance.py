@@ -27,6 +27,8 @@ PACKAGES = (
     "opencv-python-headless",
     "pillow",
     "scikit-learn",
+    "scikit-image",
+    "scipy",
     "pandas",
     "matplotlib",
     "snakemake",

@@ -129,7 +129,13 @@ def test_what_is_installed_is_what_is_pinned() -> None:
 
 def unlisted_imports(source: str) -> list[str]:
     """The modules that `source` imports and that are not sure to be installed where it is imported or run."""
-    modules = {"cv2": "opencv-python-headless", "PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+    modules = {
+        "cv2": "opencv-python-headless",
+        "PIL": "pillow",
+        "sklearn": "scikit-learn",
+        "yaml": "pyyaml",
+        "skimage": "scikit-image",
+    }
     listed = {plain(name) for name in [*lines("workflow.txt"), *lines("without-dependencies.txt")]}
     allowed = listed | set(sys.stdlib_module_names) | {"wbcsr", "kagglehub"}
     tree = ast.parse(source)

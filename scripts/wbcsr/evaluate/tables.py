@@ -40,6 +40,7 @@ _LATEX = str.maketrans(
         "±": r"$\pm$",
         "×": r"$\times$",
         "→": r"$\to$",
+        "Δ": r"$\Delta$",
     }
 )
 

@@ -18,7 +18,7 @@ from wbcsr.evaluate import cost, study
 from wbcsr.evaluate.records import read_records
 from wbcsr.evaluate.scores import Plan
 from wbcsr.files import write_text
-from wbcsr.report import engines, method, pictures, tables, wording
+from wbcsr.report import engines, fidelity, method, pictures, tables, wording
 
 RECORD_KEYS = ["rule", "wildcards", "versions", "machine", "started", "seconds"]
 
@@ -29,7 +29,7 @@ class Inputs:
 
     `figures` holds each figure as .svg and .png. `engines` are the files engine.json of super-resolution models and of
     runs, `qualities` the quality.json beside each; see `wbcsr.report.engines`. `weights` is empty where no network
-    enlarged anything. The images of `manifests` lie beside them.
+    enlarged anything. The images of `manifests` lie beside them. `fidelity` is fidelity.csv and fidelity.png, or empty.
     """
 
     tables: Sequence[Path]
@@ -40,6 +40,7 @@ class Inputs:
     weights: Sequence[Path]
     manifests: Sequence[Path]
     rejected: Path
+    fidelity: Sequence[Path] = ()
 
 
 def write_page(page: Path, inputs: Inputs, config: Config) -> None:
@@ -80,6 +81,7 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "per_thousand": cost.per_thousand(results["cost"]),
         "cost": tables.cost_table(results["cost"], plan),
         "tables": tables.study_tables(results, plan),
+        "fidelity": fidelity.section(inputs.fidelity),
         "photographs": photographs,
         "charts": charts,
         "confusions": pictures.confusion_figures(figures, config),

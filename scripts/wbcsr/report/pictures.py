@@ -21,7 +21,7 @@ from wbcsr.imaging import encode_png, read_image, to_rgb8
 Picture = dict[str, Any]
 
 # Figures made of photographs: their SVG is only a large wrapper.
-PHOTOGRAPHIC = ("fig2", "fig3")
+PHOTOGRAPHIC = ("fig2", "fig3", "fidelity")
 WIDEST = 1600
 JPEG_QUALITY = 88
 

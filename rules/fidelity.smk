@@ -1,0 +1,102 @@
+"""How true enlargements are, where the archive has photographs; without them, no job is."""
+
+
+localrules:
+    make_fidelity_table,
+    make_fidelity_figure,
+
+
+rule measure_fidelity:
+    input:
+        archive=config["dataset"]["archive"],
+        weights=expand(f"{WEIGHTS}.safetensors", model=NETWORK_MODELS),
+        engines=expand(f"{ENGINE}/engine.json", model=NETWORK_MODELS),
+        # As for upscale: another threshold is to be passed, and changes no image.
+        qualities=ancient(expand(f"{ENGINE}/quality.json", model=NETWORK_MODELS)),
+    output:
+        table="results/fidelity/fidelity.csv",
+        crops="results/fidelity/crops.npz",
+        provenance="results/fidelity/provenance.json",
+    log:
+        "logs/measure_fidelity/fidelity.log",
+    benchmark:
+        "benchmarks/measure_fidelity/fidelity.tsv"
+    conda:
+        NETWORKS
+    threads: 8
+    resources:
+        mem_mb=growing(6000),
+        runtime=growing(120),
+        gpu=1,
+    params:
+        **{key: config["inference"][key] for key in ("tile", "overlap")},
+        classes=CLASSES,
+        photographs=config["dataset"]["photographs"],
+        per_class=config["fidelity"]["per_class"],
+    message:
+        "Measuring how true enlargements are"
+    script:
+        "../scripts/measure_fidelity.py"
+
+
+rule make_fidelity_table:
+    input:
+        measurements=rules.measure_fidelity.output.table,
+    output:
+        csv=report(
+            "results/tables/fidelity.csv",
+            caption="captions/fidelity.rst",
+            category="Tables",
+            labels={"table": "fidelity"},
+        ),
+        texts=expand("results/tables/fidelity.{suffix}", suffix=["md", "tex"]),
+        provenance="results/tables/fidelity.provenance.json",
+    log:
+        "logs/make_fidelity_table/fidelity.log",
+    benchmark:
+        "benchmarks/make_fidelity_table/fidelity.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        classes=CLASSES,
+    message:
+        "Making the table of fidelity"
+    script:
+        "../scripts/make_fidelity_table.py"
+
+
+rule make_fidelity_figure:
+    input:
+        crops=rules.measure_fidelity.output.crops,
+    output:
+        png=report(
+            "results/figures/fidelity.png",
+            caption="captions/fidelity_figure.rst",
+            category="Figures",
+            labels={"figure": "fidelity"},
+        ),
+        svg="results/figures/fidelity.svg",
+        provenance="results/figures/fidelity.provenance.json",
+    log:
+        "logs/make_fidelity_figure/fidelity.log",
+    benchmark:
+        "benchmarks/make_fidelity_figure/fidelity.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    message:
+        "Drawing the figure of fidelity"
+    script:
+        "../scripts/make_fidelity_figure.py"
+
+
+# Read by the report, and empty where nothing is measured.
+FIDELITY, FIDELITY_PROVENANCES = [], []
+if MEASURES_FIDELITY:
+    FIDELITY = [rules.make_fidelity_table.output.csv, rules.make_fidelity_figure.output.png]
+    FIDELITY_PROVENANCES = [rules.measure_fidelity.output.provenance]

@@ -1,0 +1,12 @@
+"""Write the table of how true enlargements are."""
+
+from pathlib import Path
+
+from wbcsr.job import job
+
+with job(snakemake) as facts:
+    from wbcsr.fidelity.table import write_fidelity_table
+
+    write_fidelity_table(
+        Path(snakemake.input.measurements), snakemake.params.classes, Path(snakemake.output.csv).parent
+    )

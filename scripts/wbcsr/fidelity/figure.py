@@ -1,0 +1,65 @@
+"""The figure of fidelity: one cell a class, the photograph beside its enlargements, and where they differ from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from skimage.color import deltaE_ciede2000, rgb2lab
+
+from wbcsr.evaluate import class_labels
+from wbcsr.evaluate.figures import DOUBLE_COLUMN, LINE, house_style, save_figure
+from wbcsr.fidelity import INTERPOLATIONS, TRUTH, method_heading
+from wbcsr.fidelity.measure import read_crops
+
+# Perceptually uniform, for all kinds of colour vision, and rising in lightness, so that it reads in grey.
+COLOURS = "cividis"
+
+
+def write_fidelity_figure(crops: Path, folder: Path) -> None:
+    """Write fidelity.png and fidelity.svg into `folder` from what `measure_fidelity` kept."""
+    with house_style():
+        save_figure(draw_fidelity(read_crops(crops)), folder, "fidelity")
+
+
+def draw_fidelity(cells: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """A row for each class: photograph, bicubic, the first network, and how far the colours of both are from the first.
+
+    `cells` are class → method → (side, side, 3) uint8. Differences are CIEDE2000 by pixel, on one scale up to the
+    value that one in 500 pixels exceeds.
+    """
+    views = next(iter(cells.values()))
+    network = next(view for view in views if view not in (TRUTH, *INTERPOLATIONS))
+    methods = ["bicubic", network]
+    differences = {
+        name: [deltaE_ciede2000(rgb2lab(of[TRUTH]), rgb2lab(of[method])) for method in methods]
+        for name, of in cells.items()
+    }
+    highest = max(1.0, float(np.ceil(max(np.quantile(each, 0.998) for of in differences.values() for each in of))))
+    scale = Normalize(0, highest)
+    side = (DOUBLE_COLUMN - 0.75) / 5
+    figure = Figure(figsize=(DOUBLE_COLUMN, side * len(cells) + 3 * LINE), layout="compressed")
+    axes = figure.subplots(len(cells), 5, squeeze=False)
+    labels = class_labels(list(cells))
+    for row, (of, apart, label) in enumerate(zip(cells.values(), differences.values(), labels, strict=True)):
+        for axis, view in zip(axes[row], [TRUTH, *methods], strict=False):
+            axis.imshow(of[view], interpolation="nearest")
+        for axis, each in zip(axes[row, 3:], apart, strict=True):
+            axis.imshow(each, cmap=COLOURS, norm=scale, interpolation="nearest")
+        side_px = len(of[TRUTH])
+        axes[row, 0].set_ylabel(f"{label}\n{side_px} × {side_px} px")
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    names = [method_heading(method).replace(", ", ",\n") for method in methods]
+    headings = [method_heading(TRUTH), *names, *(f"{name.splitlines()[0].rstrip(',')}\ndifference" for name in names)]
+    for axis, heading in zip(axes[0], headings, strict=True):
+        axis.set_title(heading, pad=3)
+    bar = figure.colorbar(ScalarMappable(scale, COLOURS), ax=axes, shrink=0.6, aspect=30, pad=0.01, extend="max")
+    bar.set_label("Colour difference to the photograph, CIEDE2000")
+    bar.outline.set_visible(False)
+    return figure

@@ -1,0 +1,139 @@
+"""Halve photographs, enlarge them by every method, and compare."""
+
+from __future__ import annotations
+
+import io
+import logging
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from wbcsr.dataset.archive import open_archive
+from wbcsr.errors import InputError
+from wbcsr.fidelity import INTERPOLATIONS, TRUTH, network_method
+from wbcsr.fidelity.metrics import METRICS, halve, measure, niqe, resize
+from wbcsr.fidelity.photographs import Photograph, choose, read
+from wbcsr.fidelity.regions import box_of, find_regions
+from wbcsr.files import write_bytes, write_csv
+from wbcsr.progress import image_progress
+from wbcsr.upscale.interpolation import Interpolation
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ["image", "class", "method", "region", "pixels", *METRICS]
+# Side of the square around a cell that the figure shows, as a share of the photograph's height.
+FIELD = 5 / 12
+
+# Takes images (h, w, 3) uint8 of one size, gives them enlarged by a whole number.
+Enlarge = Callable[[list[np.ndarray]], list[np.ndarray]]
+
+
+def measure_fidelity(
+    archive: Path, folder: str | None, classes: Sequence[str], per_class: int, networks: Mapping[int, Enlarge],
+    table: Path, crops: Path,
+) -> dict[str, Any]:  # fmt: skip
+    """Compare every method on the photographs in `folder` of `archive`; returns what the provenance needs.
+
+    `networks` are the super-resolution networks by their scale. `table` gets a row for each photograph, method and
+    region (`COLUMNS`; `pixels` is the size of the region), and one for each photograph itself, which has only the
+    metric that needs no truth. `crops` gets one cell of each class; see `write_crops`. InputError where the archive
+    has no photograph that can be used.
+    """
+    if not (folder and per_class):
+        raise InputError("configuration: no photographs to measure by; set dataset.photographs and fidelity.per_class")
+    methods: dict[str, Enlarge] = {name: Interpolation(name, 2) for name in INTERPOLATIONS}
+    methods |= {network_method(scale): enlarge for scale, enlarge in networks.items()}
+    rows: list[dict[str, Any]] = []
+    shown: dict[str, tuple[bool, Photograph, np.ndarray]] = {}
+    with open_archive(archive) as opened:
+        chosen = choose(opened, folder, classes, per_class)
+        for name in classes:
+            if all(name != of for _, of in chosen):
+                log.warning("no photograph is labelled %s alone, so nothing is known of its fidelity", name)
+        with image_progress(len(chosen), "photographs", 0) as progress:
+            for photograph in read(opened, chosen):
+                truth, regions = photograph.pixels, find_regions(photograph.pixels)
+                small = halve(truth)
+                field = _field(truth, regions["cell"])
+                views = [truth[field]]
+                rows.append(_row(photograph, TRUTH, "whole", regions, {"niqe": niqe(truth)}))
+                for method, enlarge in methods.items():
+                    enlarged = enlarge_twice(small, enlarge)
+                    views.append(enlarged[field])
+                    rows += [
+                        _row(photograph, method, region, regions, metrics)
+                        for region, metrics in measure(enlarged, truth, small, regions).items()
+                    ]
+                free = _is_free(regions["cell"])
+                # The first that lies whole in its image, else the first.
+                if photograph.class_name not in shown or (free and not shown[photograph.class_name][0]):
+                    shown[photograph.class_name] = (free, photograph, np.stack(views))
+                progress.update()
+    data = pd.DataFrame(rows, columns=COLUMNS)
+    lost = data[(data["region"] == "cell") & (data["pixels"] == 0)]["image"].nunique()
+    if lost:
+        log.warning("in %d of %d photographs no white cell was found by its stain", lost, len(chosen))
+    write_crops(crops, [(photograph, views) for _, photograph, views in shown.values()], list(methods))
+    write_csv(table, data)
+    return {"photographs": len(chosen), "photographs_without_cell": lost, "methods": list(methods)}
+
+
+def enlarge_twice(small: np.ndarray, enlarge: Enlarge) -> np.ndarray:
+    """`small` enlarged, and shrunk to twice its size where that is more; see `metrics.resize`."""
+    (enlarged,) = enlarge([small])
+    width, height = 2 * small.shape[1], 2 * small.shape[0]
+    return enlarged if enlarged.shape[:2] == (height, width) else resize(enlarged, width, height)
+
+
+def write_crops(path: Path, cells: Sequence[tuple[Photograph, np.ndarray]], methods: Sequence[str]) -> None:
+    """Write one cell of each class as an .npz file: `classes`, `images`, `views` and for each class `pixels_<n>`.
+
+    `views` are the photograph and then the methods, `pixels_<n>` (views, side, side, 3) uint8.
+    """
+    arrays: dict[str, Any] = {
+        "classes": np.array([photograph.class_name for photograph, _ in cells]),
+        "images": np.array([photograph.name for photograph, _ in cells]),
+        "views": np.array([TRUTH, *methods]),
+        **{f"pixels_{number}": views for number, (_, views) in enumerate(cells)},
+    }
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_bytes(path, content.getvalue())
+
+
+def read_crops(path: Path) -> dict[str, dict[str, np.ndarray]]:
+    """What `write_crops` wrote: class → view → pixels. InputError where the file is not whole."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {
+                str(name): dict(zip(file["views"].tolist(), file[f"pixels_{number}"], strict=True))
+                for number, name in enumerate(file["classes"])
+            }
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read ({error}); delete it and run again") from error
+
+
+def _row(
+    photograph: Photograph, method: str, region: str, regions: Mapping[str, np.ndarray], metrics: dict[str, float]
+) -> dict[str, Any]:
+    place = {"image": photograph.name, "class": photograph.class_name, "method": method, "region": region}
+    return {**place, "pixels": int(regions[region].sum()), **metrics}
+
+
+def _field(truth: np.ndarray, cell: np.ndarray) -> tuple[slice, slice]:
+    """The square around the cell that the figure shows, moved so that it lies in the image."""
+    x, y, width, height = box_of(cell)
+    side = min(max(round(FIELD * truth.shape[0]), width, height), *truth.shape[:2])
+    top = min(max(y + height // 2 - side // 2, 0), truth.shape[0] - side)
+    left = min(max(x + width // 2 - side // 2, 0), truth.shape[1] - side)
+    return slice(top, top + side), slice(left, left + side)
+
+
+def _is_free(cell: np.ndarray) -> bool:
+    """Whether a cell was found that does not touch the edge of its image."""
+    edges = (cell[0], cell[-1], cell[:, 0], cell[:, -1])
+    return bool(cell.any() and not any(edge.any() for edge in edges))

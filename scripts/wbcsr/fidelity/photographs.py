@@ -1,0 +1,89 @@
+"""The photographs of an archive whose class its labels.csv names."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from wbcsr.dataset.archive import Archive
+from wbcsr.errors import InputError
+from wbcsr.imaging import SUFFIXES, decode, to_rgb8
+
+# Below this, too little is left of an image after halving to compare anything.
+LEAST_SIDE = 64
+INSTEAD = "correct dataset.photographs, or set fidelity.per_class to 0"
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph: its path in the archive, its class, and its pixels (H, W, 3) uint8 with even sides."""
+
+    name: str
+    class_name: str
+    pixels: np.ndarray
+
+
+def choose(archive: Archive, folder: str, classes: Sequence[str], per_class: int) -> list[tuple[str, str]]:
+    """The first `per_class` photographs of each class in sorted order, as (path in the archive, class).
+
+    `folder` holds the photographs, `labels.csv` beside it their classes by the number at the end of the files' names
+    (columns Image and Category). Photographs of several classes or none are left out, and so is a class that has no
+    photograph. InputError where the folder has no photograph, labels.csv is missing or unreadable, or they name none
+    of the classes.
+    """
+    folder = folder.strip("/")
+    paths = sorted(path for path in archive.entries if _is_photograph(path, folder))
+    if not paths:
+        raise InputError(f"{archive.path}: has no photographs in {folder}; {INSTEAD}")
+    labels = _read_labels(archive, (PurePosixPath(folder).parent / "labels.csv").as_posix())
+    by_class: dict[str, list[str]] = {name: [] for name in classes}
+    for path in paths:
+        number = re.search(r"(\d+)$", PurePosixPath(path).stem)
+        named = labels.get(int(number[1])) if number else None
+        if named in by_class:
+            by_class[named].append(path)
+    chosen = [(path, name) for name in classes for path in by_class[name][:per_class]]
+    if not chosen:
+        raise InputError(f"{archive.path}: labels.csv names no photograph of {', '.join(classes)}; {INSTEAD}")
+    return chosen
+
+
+def read(archive: Archive, chosen: Sequence[tuple[str, str]]) -> Iterator[Photograph]:
+    """Decode photographs one by one; an odd last row or column is left out. InputError where one cannot be used."""
+    for path, name in chosen:
+        pixels = to_rgb8(decode(archive.read(path), f"{archive.path}: {path}"))
+        height, width = (side - side % 2 for side in pixels.shape[:2])
+        if min(height, width) < LEAST_SIDE:
+            raise InputError(
+                f"{archive.path}: {path} has {width}×{height} pixels, and {LEAST_SIDE} a side are needed; {INSTEAD}"
+            )
+        yield Photograph(path, name, pixels[:height, :width])
+
+
+def _is_photograph(path: str, folder: str) -> bool:
+    pure = PurePosixPath(path)
+    return pure.parent.as_posix() == folder and pure.suffix.lower() in SUFFIXES and not pure.name.startswith(".")
+
+
+def _read_labels(archive: Archive, path: str) -> dict[int, str]:
+    """The class of each number that has exactly one."""
+    if path not in archive.entries:
+        raise InputError(f"{archive.path}: lacks {path}, which names the photographs' classes; {INSTEAD}")
+    try:
+        table = csv.DictReader(io.StringIO(archive.read(path).decode("utf-8-sig"), newline=""), strict=True)
+        rows = [(row["Image"], row["Category"] or "") for row in table]
+        numbered = [(int(number), category.strip()) for number, category in rows if number and number.strip()]
+    except KeyError as error:
+        raise InputError(f"{archive.path}: {path} lacks the column {error}; {INSTEAD}") from error
+    except (UnicodeDecodeError, ValueError, csv.Error) as error:
+        raise InputError(f"{archive.path}: {path} cannot be read ({error}); {INSTEAD}") from error
+    found: dict[int, set[str]] = {}
+    for number, category in numbered:
+        found.setdefault(number, set()).add(category)
+    return {number: next(iter(names)) for number, names in found.items() if len(names) == 1}

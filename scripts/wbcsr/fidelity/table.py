@@ -1,0 +1,139 @@
+"""The table of fidelity: each method in each region, over the photographs and by class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import wilcoxon
+
+from wbcsr.errors import InputError
+from wbcsr.evaluate.tables import Table, write_table
+from wbcsr.fidelity import REGIONS, TRUTH, method_heading
+from wbcsr.fidelity.metrics import METRICS
+from wbcsr.files import read_csv
+
+# What other methods are compared with: the enlargement that invents nothing.
+REFERENCE = "bicubic"
+COMPARED = ("psnr", "ssim", "ciede2000", "drift", "niqe")
+ALL = "all"
+HEADINGS = {
+    "psnr": ("PSNR, dB", ".2f"),
+    "ssim": ("SSIM", ".3f"),
+    "ciede2000": ("ΔE00", ".2f"),
+    "drift": ("Drift", ".2f"),
+    "delta_l": ("ΔL*", "+z.2f"),
+    "delta_a": ("Δa*", "+z.2f"),
+    "delta_b": ("Δb*", "+z.2f"),
+    "consistency_psnr": ("Consistency, dB", ".2f"),
+    "niqe": ("NIQE", ".2f"),
+}
+WITH_SPREAD = ("psnr", "ssim", "ciede2000")
+NOTE = (
+    "Photographs are halved by us (bicubic kernel, antialiased), enlarged ×2 by each method, and compared with what "
+    "they were; they are JPEG files, whose own artefacts count as truth. Mean over photographs ± standard deviation. "
+    "White cell: its nucleus, found by the stain, and a ring around it. ΔE00: mean CIEDE2000 of the pixels. Drift: "
+    "CIEDE2000 of the mean colours. ΔL*, Δa*, Δb*: mean of enlarged less photograph (lighter, redder, yellower where "
+    "positive). Consistency: PSNR of the enlarged image, halved again, to what was enlarged. NIQE looks at the image "
+    "alone; less is more natural, not more true. Tests take photographs as independent, and are not corrected for "
+    "their number."
+)
+
+
+def write_fidelity_table(measurements: Path, classes: Sequence[str], folder: Path) -> None:
+    """Write fidelity.csv, .md and .tex into `folder` from the file that `measure_fidelity` wrote."""
+    write_table(fidelity_table(read_measurements(measurements), classes), folder)
+
+
+def read_measurements(path: Path) -> pd.DataFrame:
+    """The measurements with numbers in the columns of `METRICS`; InputError where they are none."""
+    table = read_csv(path, ["image", "class", "method", "region", *METRICS])
+    try:
+        table[list(METRICS)] = table[list(METRICS)].replace("", None).apply(pd.to_numeric).astype(float)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: has words for numbers ({error}); delete it and run again") from error
+    return table
+
+
+def fidelity_table(measurements: pd.DataFrame, classes: Sequence[str]) -> Table:
+    """A row for each class (`all` first), region and method; those of single classes stand in the CSV alone.
+
+    `photographs` is how many have the region; each metric has a column with its mean and one, `<metric>_sd`, with the
+    sample standard deviation over them. `<metric>_difference` is the mean of the paired differences to bicubic,
+    and `<metric>_p` the p-value of Wilcoxon's signed-rank test on them (two-sided, not corrected for several tests).
+    """
+    groups = [(ALL, measurements)] + [(name, measurements[measurements["class"] == name]) for name in classes]
+    data = pd.DataFrame([row for name, rows in groups for row in _rows(name, rows)])
+    return Table(
+        name="fidelity",
+        title="Fidelity",
+        caption="How near photographs that were halved and enlarged again are to what they were.",
+        data=data,
+        printed=printed_rows(data[data["class"] == ALL]),
+        note=f"{NOTE} By class, and paired tests: fidelity.csv.",
+        text_columns=2,
+    )
+
+
+def printed_rows(data: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the table as text, under its headings."""
+    return pd.DataFrame(
+        {"Region": data["region"].map(REGIONS), "Method": data["method"].map(method_heading)}
+        | {heading: [_cell(row, metric) for _, row in data.iterrows()] for metric, (heading, _) in HEADINGS.items()}
+        | {"n": [str(count) for count in data["photographs"]]}
+    )
+
+
+def paired(values: pd.Series, reference: pd.Series) -> tuple[float, float]:
+    """The mean of the differences of pairs with equal index, and Wilcoxon's p; NaN where there are none.
+
+    Two infinite values, of images that are both identical to the truth, differ by nothing.
+    """
+    values, reference = values.align(reference, join="inner")
+    known = values.notna() & reference.notna()
+    first, second = values[known].to_numpy(float), reference[known].to_numpy(float)
+    with np.errstate(invalid="ignore"):
+        differences = np.where(first == second, 0.0, first - second)
+    if not differences.size:
+        return float("nan"), float("nan")
+    if not differences.any():
+        return 0.0, 1.0
+    # Those beyond all numbers rank highest.
+    ranked = np.clip(differences, -1e9, 1e9)
+    return float(differences.mean()), float(wilcoxon(ranked).pvalue)
+
+
+def _rows(name: str, measurements: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = []
+    for region in REGIONS:
+        here = measurements[measurements["region"] == region]
+        reference = here[here["method"] == REFERENCE].set_index("image")
+        for method in here["method"].unique():
+            of = here[here["method"] == method].set_index("image")
+            known = of["niqe"] if method == TRUTH else of["psnr"]
+            row: dict[str, Any] = {"class": name, "region": region, "method": method, "photographs": known.count()}
+            for metric in METRICS:
+                row[metric], row[f"{metric}_sd"] = of[metric].mean(), _deviation(of[metric])
+            for metric in COMPARED:
+                apart = method not in (TRUTH, REFERENCE)
+                difference, p = paired(of[metric], reference[metric]) if apart else (np.nan, np.nan)
+                row |= {f"{metric}_difference": difference, f"{metric}_p": p}
+            rows.append(row)
+    return rows
+
+
+def _deviation(values: pd.Series) -> float:
+    return float("nan") if np.isinf(values).any() else float(values.std())
+
+
+def _cell(row: pd.Series, metric: str) -> str:
+    mean, spread, form = row[metric], row[f"{metric}_sd"], HEADINGS[metric][1]
+    if pd.isna(mean):
+        return ""
+    if np.isinf(mean):  # some image is identical to the truth
+        return "∞"
+    deviation = "" if pd.isna(spread) or metric not in WITH_SPREAD else f" ± {spread:{form}}"
+    return f"{mean:{form}}".replace("-", "−") + deviation
