@@ -29,6 +29,7 @@ PACKAGES = (
     "scikit-learn",
     "pandas",
     "matplotlib",
+    "captum",
     "snakemake",
 )
 
