@@ -113,8 +113,9 @@ rule make_figures:
 rule make_report:
     input:
         tables=rules.make_tables.output.csv,
-        figures=[*rules.make_figures.output.png, *rules.make_figures.output.svg],
-        provenances=[*PROVENANCES, *provenance_beside(QUALITIES)],
+        figures=[*rules.make_figures.output.png, *rules.make_figures.output.svg, *CHANGES.get("figures", [])],
+        changes=CHANGES.get("changes", []),
+        provenances=[*PROVENANCES, *CHANGES.get("provenance", []), *provenance_beside(QUALITIES)],
         engines=ENGINES,
         qualities=QUALITIES,
         weights=expand(rules.fetch_weights.output.description, model=sorted(set(MODELS.values()))),

@@ -19,6 +19,7 @@ with job(snakemake) as facts:
             weights=[Path(path) for path in inputs.weights],
             manifests=[Path(path) for path in inputs.manifests],
             rejected=Path(inputs.rejected),
+            changes=[Path(path) for path in inputs.changes],
         ),
         snakemake.params.config,
     )
