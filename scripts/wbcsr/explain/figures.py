@@ -16,8 +16,8 @@ from wbcsr.evaluate import class_labels, variant_label
 from wbcsr.evaluate.figures import DOUBLE_COLUMN, GREY, LINE, draw_notice, wrapped
 
 NOTHING = {
-    "gained": "No image that was classified wrongly is classified rightly on {enhanced} images.",
-    "lost": "No image that was classified rightly is classified wrongly on {enhanced} images.",
+    "gained": "No label became right on {enhanced} images.",
+    "lost": "No label became wrong on {enhanced} images.",
 }
 # Inches: a picture's box, the words beside a pair of pictures, the actual class before them, and the space between.
 PICTURE_WIDTH, PICTURE_HEIGHT = 1.2, 0.9
@@ -66,7 +66,8 @@ def draw_changes(
     heading = 2.4 * LINE
     step = PICTURE_HEIGHT + GAP
     height = heading + step * len(rows)
-    figure = Figure(figsize=(DOUBLE_COLUMN, height), layout=None)
+    figure = Figure(figsize=(DOUBLE_COLUMN, height))
+    figure.set_layout_engine("none")  # everything has its place in inches
     pair = 2 * PICTURE_WIDTH + GAP + WORDS
     for start, name in ((CLASS, "original"), (CLASS + pair, variant)):
         title, places = variant_label(name), (start, start + PICTURE_WIDTH + GAP)

@@ -111,8 +111,8 @@ def _caveat(side: int) -> str:
     fields = math.ceil(side / FIELD)
     return (
         "Grad-CAM shows where in an image a network found what spoke for its label, not why, and not whether it is "
-        f"really there. The map has {fields} × {fields} fields, so it names a region and no granule; each map is scaled "
-        "to its own maximum; and as the two labels differ, the two maps of a cell answer two questions."
+        f"really there. The map has {fields} × {fields} fields, so it names a region and no granule; each is scaled to "
+        "its own maximum; and as the two labels differ, the two maps of a cell answer two questions."
     )
 
 
