@@ -71,7 +71,7 @@ def draw_changes(
     pair = 2 * PICTURE_WIDTH + GAP + WORDS
     for start, name in ((CLASS, "original"), (CLASS + pair, variant)):
         title, places = variant_label(name), (start, start + PICTURE_WIDTH + GAP)
-        _write(figure, start, height - 0.75 * LINE, f"Trained on and tested on {title}", weight="bold")
+        _write(figure, start, height - 0.75 * LINE, f"Trained and tested on {title} images", weight="bold")
         for left, text in zip(places, ("as the network saw it", "where it looked"), strict=True):
             _write(figure, left, height - 1.85 * LINE, text, color=GREY)
         _write(figure, start + 2 * (PICTURE_WIDTH + GAP), height - 1.85 * LINE, "prediction", color=GREY)
@@ -104,14 +104,18 @@ def _outline(axis: Axes, heat: np.ndarray, width: int, height: int) -> None:
         lines.set_path_effects([withStroke(linewidth=1.8, foreground="black")])
 
 
-def _prediction(row: Mapping[str, object], name: str, labels: Mapping[str, str]) -> str:
+def _prediction(row: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> str:
     """The predicted class, whether it is right, and how probable it was; where it is wrong, the actual class too."""
-    predicted = str(row[f"predicted_{name}"])
+    predicted = row[f"predicted_{name}"]
     right = predicted == row["class"]
-    lines = [wrapped(labels[predicted], 13), f"{row[f'confidence_{name}']:.0%}, {'right' if right else 'wrong'}"]
+    lines = [wrapped(labels[predicted], 13), f"{_percent(row[f'confidence_{name}'])}, {'right' if right else 'wrong'}"]
     if not right:
-        lines.append(f"(actual: {row[f'probability_{name}']:.0%})")
+        lines.append(f"(actual: {_percent(row[f'probability_{name}'])})")
     return "\n".join(lines)
+
+
+def _percent(share: Any) -> str:
+    return f"{100 * share:.0f}\u00a0%"
 
 
 def _write(figure: Figure, left: float, bottom: float, text: str, **style: Any) -> None:

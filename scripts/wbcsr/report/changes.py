@@ -127,8 +127,8 @@ def _picture(figures: Figures, kind: str, label: str, rows: int) -> dict[str, An
     caption = CAPTIONS[kind].format(label=label)
     if rows:
         caption += (
-            " Bright is where the network found what spoke for the class that it predicted; the line encloses what is "
-            "above half of the maximum."
+            " Bright, by Grad-CAM, is where the network found what spoke for the class that it predicted; the line "
+            "encloses what is above half of the maximum."
         )
     picture = figures.picture(changes_figure(kind), caption)
     alt = f"{counted(rows, 'cell')} in rows: image, Grad-CAM and prediction on original and on {label} images."
