@@ -327,7 +327,11 @@ def test_every_word_of_the_figure_can_be_read(number: int, classes: list[str]) -
     views = {name: view(one) for name in rows["image"]}
     sizes = pd.DataFrame({"width": 320, "height": 240}, index=rows["image"])
     with house_style():
-        assert_legible(draw_changes(rows, "gained", views, views, sizes, "realesrgan_x4", classes))
+        figure = draw_changes(rows, "gained", views, views, sizes, "realesrgan_x4", classes)
+        assert_legible(figure)
+    pictures = [axis.get_window_extent() for axis in figure.axes]
+    for text in figure.texts:
+        assert not any(text.get_window_extent().overlaps(picture) for picture in pictures), text.get_text()
 
 
 # ---- the report's words -----------------------------------------------------------------------------------------

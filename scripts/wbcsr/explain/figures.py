@@ -20,7 +20,7 @@ NOTHING = {
     "lost": "No label became wrong on {enhanced} images.",
 }
 # Inches: a picture's box, the words beside a pair of pictures, the actual class before them, and the space between.
-PICTURE_WIDTH, PICTURE_HEIGHT = 1.2, 0.9
+PICTURE_WIDTH, PICTURE_HEIGHT = 1.18, 0.885
 WORDS, CLASS, GAP = 0.82, 0.74, 0.04
 # How bright a place is that the network did not look at; the rest is as bright as its share of the map.
 DARKEST = 0.3
@@ -79,7 +79,7 @@ def draw_changes(
     for number, row in enumerate(rows.to_dict("records")):
         bottom = height - heading - step * (number + 1) + GAP
         middle = bottom + PICTURE_HEIGHT / 2
-        _write(figure, 0, middle, f"{number + 1}  {wrapped(labels[row['class']], 11)}", weight="bold")
+        _write(figure, 0, middle, f"{number + 1}\n{wrapped(labels[row['class']], 10)}", weight="bold")
         width, image_height = (int(sizes.loc[row["image"], side]) for side in ("width", "height"))
         for start, name, views in ((CLASS, "original", original), (CLASS + pair, "enhanced", enhanced)):
             view = views[row["image"]]
