@@ -61,9 +61,7 @@ def _what_changed(first: pd.Series) -> str:
         return f"{start}none got {than}."
     gained, lost, other = (int(first[kind]) for kind in KINDS)
     net = abs(gained - lost)
-    more = (
-        f"{counted(net, 'label was', 'labels were')} more {'gained than lost' if gained > lost else 'lost than gained'}"
-    )
+    more = f"{counted(net, 'more was', 'more were')} {'gained than lost' if gained > lost else 'lost than gained'}"
     return (
         f"{start}{changed:,} ({percent(changed / images)}) got {than}: {gained:,} gained (wrong on original, right on "
         f"enhanced), {lost:,} lost, and {other:,} went from one wrong class to another. "
@@ -98,12 +96,13 @@ def _yardstick(counts: pd.DataFrame) -> str:
 
 
 def _shown(first: pd.Series, shown: dict[str, int]) -> str:
-    parts = [f"{shown[kind]} of the {int(first[kind]):,} {kind}" for kind in DRAWN if int(first[kind])]
-    if not parts:
+    drawn = {kind: (shown[kind], int(first[kind])) for kind in DRAWN if int(first[kind])}
+    if not drawn:
         return ""
+    parts = [f"{'all' if few == many else f'{few:,} of the'} {many:,} {kind}" for kind, (few, many) in drawn.items()]
     return (
         f"Drawn are {listed(parts)}: not picked by eye, but in each class those whose probability of the actual class "
-        "moved farthest. results/changes/changes.csv lists all, results/changes/counts.csv what is below."
+        "moved farthest. results/changes/changes.csv lists every image."
     )
 
 
