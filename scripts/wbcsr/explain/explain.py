@@ -125,6 +125,10 @@ def look(
         return {}
     network, description = resnet.load(trained.model)
     resnet.check_classes(trained.model, description.classes, classes)
+    block = network.layer4[-1]
+    # No gradient reaches further back, so that no memory holds the layers before.
+    network.requires_grad_(False)
+    block.requires_grad_(True)
     packed = select([trained.array], [trained.index], split, classes, {"validation", "test"})
     side = packed.arrays[0].shape[1]
     if side != description.input_size:
@@ -139,7 +143,7 @@ def look(
     batches = zip(*(torch.as_tensor(part).split(resnet.EVALUATION_BATCH) for part in (pixels, targets)), strict=True)
     found, given = [], []
     for batch, asked in batches:
-        found.append(enlarge(grad_cam(network, network.layer4[-1], batch, asked), side))
+        found.append(enlarge(grad_cam(network, block, batch, asked), side))
         with torch.inference_mode():
             given.append(network(batch).argmax(dim=1))
     for name, label, image, seen, own in zip(
