@@ -6,9 +6,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from wbcsr.config import check_files, complete, one_gpu_model, parse_variant, training_variants
+from wbcsr.config import check_files, compared_variant, complete, one_gpu_model, parse_variant, training_variants
 from wbcsr.errors import InputError
 from wbcsr.evaluate import figure_names
+from wbcsr.explain import DRAWN, changes_figure
 from wbcsr.weights.releases import model_for_scale
 
 try:

@@ -113,9 +113,15 @@ rule make_figures:
 rule make_report:
     input:
         tables=rules.make_tables.output.csv,
-        figures=[*rules.make_figures.output.png, *rules.make_figures.output.svg],
-        provenances=[*PROVENANCES, *provenance_beside(QUALITIES), *FIDELITY_PROVENANCES],
+        figures=[*rules.make_figures.output.png, *rules.make_figures.output.svg, *CHANGES.get("figures", [])],
         fidelity=FIDELITY,
+        changes=CHANGES.get("changes", []),
+        provenances=[
+            *PROVENANCES,
+            *CHANGES.get("provenance", []),
+            *FIDELITY_PROVENANCES,
+            *provenance_beside(QUALITIES),
+        ],
         engines=ENGINES,
         qualities=QUALITIES,
         weights=expand(rules.fetch_weights.output.description, model=sorted(set(MODELS.values()))),

@@ -20,6 +20,7 @@ with job(snakemake) as facts:
             manifests=[Path(path) for path in inputs.manifests],
             rejected=Path(inputs.rejected),
             fidelity=[Path(path) for path in inputs.fidelity],
+            changes=[Path(path) for path in inputs.changes],
         ),
         snakemake.params.config,
     )

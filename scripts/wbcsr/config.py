@@ -42,6 +42,12 @@ def enhanced_variant(config: Config) -> str | None:
     return next((variant for variant in config["variants"] if variant.startswith("realesrgan")), None)
 
 
+def compared_variant(variants: list[str]) -> str | None:
+    """What is laid beside `original`: the first Real-ESRGAN variant, else the last other one, else None."""
+    others = [variant for variant in variants if variant != "original"]
+    return enhanced_variant({"variants": variants}) or (others[-1] if others else None)
+
+
 def training_variants(config: Config) -> dict[str, list[str]]:
     """Name of each training variant → the variants whose images it is trained and tested on."""
     trained = {variant: [variant] for variant in config["variants"]}

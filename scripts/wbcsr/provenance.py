@@ -31,6 +31,7 @@ PACKAGES = (
     "scipy",
     "pandas",
     "matplotlib",
+    "captum",
     "snakemake",
 )
 

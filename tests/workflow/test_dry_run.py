@@ -57,6 +57,14 @@ def test_the_number_of_jobs_follows_from_the_configuration(tmp_path: Path) -> No
     assert counts["predict"] == str(5 * 2)  # dual is tested on both
 
 
+def test_without_an_enhanced_variant_no_labels_are_compared(tmp_path: Path) -> None:
+    write_config(tmp_path, {**SMALL, "variants": ["original"], "dual": False})
+    result = run(tmp_path, "-n")
+    assert result.returncode == 0, result.stdout
+    assert "make_report" in result.stdout
+    assert "explain_changes" not in result.stdout
+
+
 def test_a_configuration_mistake_is_one_line_and_writes_nothing(tmp_path: Path) -> None:
     write_config(tmp_path, {**SMALL, "inferense": {"tile": 256}})
     before = tree(tmp_path)

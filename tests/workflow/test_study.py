@@ -28,6 +28,9 @@ def test_every_file_that_others_rely_on_is_there(small_study: Path) -> None:
     for figure in ["fig2", "fig3", "fig9", "fig10", "fig11", "fig12", "accuracy"]:
         for suffix in ["png", "svg"]:
             assert (results / "figures" / f"{figure}.{suffix}").stat().st_size > 1000
+    for kind in ["gained", "lost"]:
+        for suffix in ["png", "svg"]:
+            assert (results / "figures" / f"changes_{kind}.{suffix}").stat().st_size > 0
     for training in ["original", "bicubic_x2", "realesrgan_x4", "dual"]:
         folder = results / "runs" / "paper" / training / "seed0"
         names = {"model.safetensors", "history.csv", "provenance.json", "engine"}
@@ -79,6 +82,20 @@ def test_provenance_says_how_a_model_came_to_be(small_study: Path) -> None:
     for path in results.rglob("*provenance.json"):
         assert str(Path.home()) not in path.read_text()
         assert str(small_study) not in path.read_text()
+
+
+def test_changed_labels_are_those_of_the_predictions(small_study: Path) -> None:
+    results = small_study / "results"
+    original, enhanced = (
+        pd.read_csv(results / "predictions" / "paper" / name / "seed0" / f"{name}.csv").set_index("image")
+        for name in ("original", "realesrgan_x4")
+    )
+    changes = pd.read_csv(results / "changes" / "changes.csv")
+    differ = original["predicted"] != enhanced["predicted"].reindex(original.index)
+    assert set(changes["image"]) == set(original.index[differ])
+    counts = pd.read_csv(results / "changes" / "counts.csv")
+    assert counts[["images", "changed"]].values.tolist() == [[6, differ.sum()]]
+    assert "<h2>Cells that changed their label</h2>" in (results / "report" / "index.html").read_text()
 
 
 def test_a_second_run_does_nothing(small_study: Path) -> None:

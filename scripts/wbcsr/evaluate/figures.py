@@ -215,7 +215,7 @@ def draw_examples(cells: dict[str, Cell], plan: Plan) -> Figure:
     columns = min(len(cells), 4)
     rows = math.ceil(len(cells) / columns)
     width = SINGLE_COLUMN if columns == 2 else DOUBLE_COLUMN * columns / 4
-    labels = [_wrapped(label, 26) for label in class_labels(plan.classes)]
+    labels = [wrapped(label, 26) for label in class_labels(plan.classes)]
     shape = max(cell.pixels.shape[0] / cell.pixels.shape[1] for cell in cells.values())
     panel = width / columns * shape + LINE * _lines(labels)
     figure = Figure(figsize=(width, rows * panel), layout="compressed")
@@ -241,7 +241,7 @@ def draw_enlargements(cells: dict[str, Cell], images: pd.DataFrame, plan: Plan) 
     field = field_side(cells)
     columns = min(len(cells), 4)
     blocks = math.ceil(len(cells) / columns)
-    labels = [_wrapped(label, 20) for label in class_labels(plan.classes)]
+    labels = [wrapped(label, 20) for label in class_labels(plan.classes)]
     headings = blocks * LINE * _lines(labels)
     # Four classes fill the width of a page; more must not be higher than one, unless they would become too small.
     side = max(1.2, min(1.7, (PAGE_HEIGHT - headings) / (blocks * len(variants))))
@@ -336,12 +336,12 @@ def draw_confusion(arm: Arm, plan: Plan) -> Figure:
     labels = class_labels(plan.classes)
     size = len(labels)
     width = SINGLE_COLUMN if size <= 4 else max(DOUBLE_COLUMN, 0.5 * size + 1.2)
-    actual = [_wrapped(label, 16) for label in labels]
+    actual = [wrapped(label, 16) for label in labels]
     side = (width - 0.3 - CHARACTER * max(len(line) for label in actual for line in label.split("\n"))) / size
     # Below the cells the names stand upright where their longest word is no wider than a cell.
     fitting = int(side / CHARACTER)
     upright = all(len(word) <= fitting for label in labels for word in re.split(r"(?<=[\s_-])", label))
-    predicted = [_wrapped(label, fitting) for label in labels] if upright else actual
+    predicted = [wrapped(label, fitting) for label in labels] if upright else actual
     below = LINE * _lines(predicted) if upright else 0.7 * (width - 0.3 - side * size)
     figure = Figure(figsize=(width, size * side + below + 0.6))
     axis = figure.subplots()
@@ -431,7 +431,7 @@ def draw_notice(text: str) -> Figure:
     return figure
 
 
-def _wrapped(label: str, width: int) -> str:
+def wrapped(label: str, width: int) -> str:
     """Break a label into lines of at most `width` characters, at spaces, hyphens and underscores if there are any."""
     return "\n".join(line.replace("_ ", "_") for line in textwrap.wrap(label.replace("_", "_ "), width))
 

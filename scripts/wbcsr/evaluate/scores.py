@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.stats import norm
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from wbcsr.config import enhanced_variant
+from wbcsr.config import compared_variant
 from wbcsr.errors import InputError
 from wbcsr.evaluate import SUBSETS
 from wbcsr.files import read_csv
@@ -34,9 +34,8 @@ class Plan:
 
     @property
     def enhanced(self) -> str | None:
-        """The first Real-ESRGAN variant, else the last one that is not `original`; None where there is none."""
-        others = [variant for variant in self.variants if variant != "original"]
-        return enhanced_variant({"variants": self.variants}) or (others[-1] if others else None)
+        """What is laid beside `original`; see `compared_variant`."""
+        return compared_variant(self.variants)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from wbcsr.evaluate import cost, study
 from wbcsr.evaluate.records import read_records
 from wbcsr.evaluate.scores import Plan
 from wbcsr.files import write_text
-from wbcsr.report import engines, fidelity, method, pictures, tables, wording
+from wbcsr.report import changes, engines, fidelity, method, pictures, tables, wording
 
 RECORD_KEYS = ["rule", "wildcards", "versions", "machine", "started", "seconds"]
 
@@ -30,6 +30,7 @@ class Inputs:
     `figures` holds each figure as .svg and .png. `engines` are the files engine.json of super-resolution models and of
     runs, `qualities` the quality.json beside each; see `wbcsr.report.engines`. `weights` is empty where no network
     enlarged anything. The images of `manifests` lie beside them. `fidelity` is fidelity.csv and fidelity.png, or empty.
+    `changes` are changes.csv and counts.csv, and empty where the configuration has no enhanced variant.
     """
 
     tables: Sequence[Path]
@@ -41,6 +42,7 @@ class Inputs:
     manifests: Sequence[Path]
     rejected: Path
     fidelity: Sequence[Path] = ()
+    changes: Sequence[Path] = ()
 
 
 def write_page(page: Path, inputs: Inputs, config: Config) -> None:
@@ -86,6 +88,7 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "charts": charts,
         "confusions": pictures.confusion_figures(figures, config),
         "examples": pictures.examples(inputs.manifests, plan),
+        "changes": changes.describe_changes(inputs.changes, figures, config),
         "settings": method.settings(config, records),
         "configuration": method.as_yaml(config),
         "weights": method.describe_weights(inputs.weights),

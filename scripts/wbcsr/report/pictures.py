@@ -16,12 +16,13 @@ from wbcsr.errors import InputError
 from wbcsr.evaluate import SUBSETS, class_labels, confusion_name, variant_label
 from wbcsr.evaluate import figures as drawing
 from wbcsr.evaluate.scores import Plan
+from wbcsr.explain import DRAWN, changes_figure
 from wbcsr.imaging import encode_png, read_image, to_rgb8
 
 Picture = dict[str, Any]
 
 # Figures made of photographs: their SVG is only a large wrapper.
-PHOTOGRAPHIC = ("fig2", "fig3", "fidelity")
+PHOTOGRAPHIC = ("fig2", "fig3", "fidelity", *map(changes_figure, DRAWN))
 WIDEST = 1600
 JPEG_QUALITY = 88
 

@@ -1,0 +1,74 @@
+"""The cells that change their label between the original and the enhanced images, and where both networks looked."""
+
+# Empty where the configuration has no enhanced variant: then there is no rule, and no section of the report.
+CHANGES = {}
+ENHANCED = compared_variant(config["variants"])
+
+if ENHANCED:
+    FIRST = {"split": config["splits"][0], "seed": config["seeds"][0]}
+    EXPLAINED = ["original", ENHANCED]
+
+    rule explain_changes:
+        input:
+            models=[
+                path
+                for name in EXPLAINED
+                for path in expand(rules.train_classifier.output.model, training=name, **FIRST)
+            ],
+            arrays=expand(f"{PACKED}.npy", variant=EXPLAINED, size=config["train"]["input_size"]),
+            indexes=expand(f"{PACKED}.csv", variant=EXPLAINED, size=config["train"]["input_size"]),
+            original=expand(
+                rules.predict.output.predictions,
+                training="original",
+                variant="original",
+                split=FIRST["split"],
+                seed=config["seeds"],
+            ),
+            enhanced=expand(
+                rules.predict.output.predictions,
+                training=ENHANCED,
+                variant=ENHANCED,
+                split=FIRST["split"],
+                seed=config["seeds"],
+            ),
+            split=expand(rules.split_dataset.output.split, split=FIRST["split"]),
+            images=rules.ingest_dataset.output.images,
+        output:
+            changes="results/changes/changes.csv",
+            counts="results/changes/counts.csv",
+            png=[
+                report(
+                    f"results/figures/{changes_figure(kind)}.png",
+                    caption=f"captions/{changes_figure(kind)}.rst",
+                    category="Figures",
+                    labels={"figure": changes_figure(kind)},
+                )
+                for kind in DRAWN
+            ],
+            svg=[f"results/figures/{changes_figure(kind)}.svg" for kind in DRAWN],
+            provenance="results/changes/provenance.json",
+        log:
+            "logs/explain_changes/changes.log",
+        benchmark:
+            "benchmarks/explain_changes/changes.tsv"
+        conda:
+            "../envs/workflow.yaml"
+        threads: 4
+        resources:
+            mem_mb=growing(4000),
+            runtime=growing(30),
+        params:
+            classes=CLASSES,
+            variants=EXPLAINED,
+            seeds=config["seeds"],
+            images=config["explain"]["images"],
+        message:
+            "Looking at the cells that change their label"
+        script:
+            "../scripts/explain_changes.py"
+
+    CHANGES = {
+        "changes": [rules.explain_changes.output.changes, rules.explain_changes.output.counts],
+        "figures": [*rules.explain_changes.output.png, *rules.explain_changes.output.svg],
+        "provenance": [rules.explain_changes.output.provenance],
+    }

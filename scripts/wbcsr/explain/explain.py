@@ -1,0 +1,153 @@
+"""The cells that change their label between two variants: a list, counts, and figures of where both networks looked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from wbcsr.classify import resnet
+from wbcsr.classify.pack import select
+from wbcsr.errors import InputError
+from wbcsr.evaluate.figures import house_style, save_figure
+from wbcsr.explain import DRAWN, KINDS, changes_figure
+from wbcsr.explain.changes import choose, compared_images, count_pairs, list_changes, read_predictions
+from wbcsr.explain.figures import View, draw_changes
+from wbcsr.explain.grad_cam import enlarge, grad_cam
+from wbcsr.files import read_csv, write_csv
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A classifier trained on one variant, with the files by which its labels are explained.
+
+    `model` is that of the first seed; `array` and `index` are the packed images of the variant; `predictions` has a
+    file for each seed.
+    """
+
+    variant: str
+    model: Path
+    array: Path
+    index: Path
+    predictions: Mapping[int, Path]
+
+
+@dataclass(frozen=True)
+class ChangesSummary:
+    """Images compared and changed, how many of each kind, how many were drawn, and where the gradients ran.
+
+    `other_labels_in_fp32` counts the drawn images to which the network in fp32, whose gradients are taken, gives
+    another label than the engine did that wrote the predictions.
+    """
+
+    images: int
+    changed: int
+    kinds: dict[str, int]
+    drawn: int
+    other_labels_in_fp32: int
+    device: str = "cpu"
+    precision: str = "fp32"
+
+
+def explain_changes(
+    original: Trained,
+    enhanced: Trained,
+    split: Path,
+    images: Path,
+    classes: Sequence[str],
+    number: int,
+    changes_csv: Path,
+    counts_csv: Path,
+    folder: Path,
+    threads: int,
+) -> ChangesSummary:
+    """List the images whose label differs between two classifiers, and draw up to `number` gained and lost ones.
+
+    `images` is images.csv, by whose widths and heights the square images of the classifier are shown as they were.
+    `changes_csv` is as `list_changes` says, with a column `shown`: the row of its figure, from 1 on, or empty.
+    `counts_csv` is as `count_pairs` says, its first row that of the list. `folder` gets a figure for each of `DRAWN`.
+    The networks are the trained ones in fp32 and eager: an engine gives no gradients. They run on the CPU, which some
+    dozens of images keep busy for seconds.
+    InputError where the files do not fit each other.
+    """
+    torch.set_num_threads(threads)
+    compared = compared_images(split)
+    tables = [
+        {seed: read_predictions(path, compared, classes) for seed, path in trained.predictions.items()}
+        for trained in (original, enhanced)
+    ]
+    counts = count_pairs(tables[0], tables[1], (original.variant, enhanced.variant))
+    first, second = (next(iter(by_seed.values())) for by_seed in tables)
+    changes = list_changes(first, second, ("original", "enhanced"))
+    chosen = {kind: choose(changes[changes["kind"] == kind], classes, number) for kind in DRAWN}
+    shown = pd.concat(chosen.values(), ignore_index=True)
+    views = [
+        look(trained, shown["image"], shown[f"predicted_{name}"], split, classes)
+        for trained, name in ((original, "original"), (enhanced, "enhanced"))
+    ]
+    sizes = read_csv(images, ["image", "width", "height"]).set_index("image")[["width", "height"]]
+    with house_style():
+        for kind, rows in chosen.items():
+            figure = draw_changes(rows, kind, views[0], views[1], sizes, enhanced.variant, classes)
+            save_figure(figure, folder, changes_figure(kind))
+    places = {image: row for rows in chosen.values() for row, image in enumerate(rows["image"], 1)}
+    write_csv(changes_csv, changes.assign(shown=[str(places.get(image, "")) for image in changes["image"]]))
+    write_csv(counts_csv, counts)
+    kinds = {kind: int((changes["kind"] == kind).sum()) for kind in KINDS}
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    log.info("%d of %d images changed their label: %s", len(changes), len(compared), told)
+    others = sum(view.fp32_label != view.label for seen in views for view in seen.values())
+    if others:
+        log.warning("%d drawn labels are others in fp32, whose gradients are drawn, than in the engine", others)
+    return ChangesSummary(len(compared), len(changes), kinds, len(shown), others)
+
+
+def look(
+    trained: Trained,
+    names: Sequence[str] | pd.Series,
+    labels: Sequence[str] | pd.Series,
+    split: Path,
+    classes: Sequence[str],
+) -> dict[str, View]:
+    """What the classifier saw of each named image, and where it looked for the class of that name in `labels`.
+
+    The last block of convolutions is asked, as Grad-CAM's authors do. InputError where the model or the packed images
+    do not fit, or an image is not among them.
+    """
+    if len(names) == 0:
+        return {}
+    network, description = resnet.load(trained.model)
+    resnet.check_classes(trained.model, description.classes, classes)
+    block = network.layer4[-1]
+    # No gradient reaches further back, so that no memory holds the layers before.
+    network.requires_grad_(False)
+    block.requires_grad_(True)
+    packed = select([trained.array], [trained.index], split, classes, {"validation", "test"})
+    side = packed.arrays[0].shape[1]
+    if side != description.input_size:
+        raise InputError(
+            f"{trained.array}: holds images of {side} pixels, but {trained.model} takes {description.input_size}; "
+            "run the rule train_classifier again"
+        )
+    position = {name: place for place, name in enumerate(packed.names)}
+    pixels, _ = packed.gather(np.array([position[name] for name in names]))
+    targets = torch.tensor([list(classes).index(label) for label in labels])
+    views: dict[str, View] = {}
+    batches = zip(*(torch.as_tensor(part).split(resnet.EVALUATION_BATCH) for part in (pixels, targets)), strict=True)
+    found, given = [], []
+    for batch, asked in batches:
+        found.append(enlarge(grad_cam(network, block, batch, asked), side))
+        with torch.inference_mode():
+            given.append(network(batch).argmax(dim=1))
+    for name, label, image, seen, own in zip(
+        names, labels, pixels, torch.cat(found).numpy(), torch.cat(given).tolist(), strict=True
+    ):
+        views[name] = View(image, seen, label, classes[own])
+    return views

@@ -1,0 +1,430 @@
+"""Changed labels: who changed, who is shown, and that Grad-CAM is what its formula says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+from test_figures import assert_legible
+from wbcsr.classify import resnet
+from wbcsr.config import compared_variant, complete
+from wbcsr.errors import InputError
+from wbcsr.evaluate.figures import STYLE, house_style
+from wbcsr.explain.changes import (
+    FEW,
+    choose,
+    compared_images,
+    count_changes,
+    count_pairs,
+    list_changes,
+    read_predictions,
+)
+from wbcsr.explain.explain import ChangesSummary, Trained, explain_changes
+from wbcsr.explain.figures import DARKEST, View, draw_changes, overlay
+from wbcsr.explain.grad_cam import enlarge, grad_cam
+from wbcsr.imaging import encode_png
+from wbcsr.report import changes
+from wbcsr.report.pictures import Figures
+
+CLASSES = ["EOSINOPHIL", "NEUTROPHIL", "MONOCYTE"]
+E, N, M = CLASSES
+SIDE = 64
+SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
+
+
+def predictions(folder: Path, name: str, rows: list[tuple[str, str, str, float, float]]) -> Path:
+    """Rows of image, class, predicted, and the probabilities of these two classes; the others share the rest."""
+    table = []
+    for image, actual, predicted, probability, confidence in rows:
+        values = {actual: probability} | {predicted: confidence}
+        rest = (1 - sum(values.values())) / (len(CLASSES) - len(values))
+        table.append(
+            {"image": image, "class": actual, "predicted": predicted} | {c: values.get(c, rest) for c in CLASSES}
+        )
+    path = folder / name
+    pd.DataFrame(table).to_csv(path, index=False)
+    return path
+
+
+# Image, class, then label, probability of the actual class and confidence on original and on enhanced images.
+HAND_MADE = [
+    ("a", E, (N, 0.2, 0.7), (E, 0.9, 0.9), "gained"),
+    ("b", E, (E, 0.8, 0.8), (N, 0.1, 0.6), "lost"),
+    ("c", N, (M, 0.1, 0.5), (E, 0.3, 0.6), "other"),
+    ("d", N, (N, 0.9, 0.9), (N, 0.6, 0.6), None),
+    ("e", M, (E, 0.2, 0.7), (E, 0.1, 0.8), None),
+]
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> list[pd.DataFrame]:
+    images = pd.DataFrame({"image": [row[0] for row in HAND_MADE], "subset": "test"})
+    paths = [
+        predictions(tmp_path, f"{which}.csv", [(row[0], row[1], *row[which]) for row in reversed(HAND_MADE)])
+        for which in (2, 3)
+    ]
+    return [read_predictions(path, images, CLASSES) for path in paths]
+
+
+def test_changes_are_those_of_hand_made_predictions(tables: list[pd.DataFrame]) -> None:
+    found = list_changes(*tables, ("original", "enhanced"))
+    wanted = [
+        (image, "test", actual, one[0], other[0], one[1], other[1], one[2], other[2], kind)
+        for image, actual, one, other, kind in HAND_MADE
+        if kind
+    ]
+    assert list(found.itertuples(index=False, name=None)) == wanted
+    assert list(found.columns) == [
+        *("image", "subset", "class", "predicted_original", "predicted_enhanced", "probability_original"),
+        *("probability_enhanced", "confidence_original", "confidence_enhanced", "kind"),
+    ]
+    assert count_changes(*tables) == {"images": 5, "changed": 3, "gained": 1, "lost": 1, "other": 1}
+    # Seen from the other side, what was gained is lost.
+    assert count_changes(*reversed(tables)) == {"images": 5, "changed": 3, "gained": 1, "lost": 1, "other": 1}
+    assert count_changes(tables[0], tables[0])["changed"] == 0
+
+
+def test_the_yardstick_is_every_pair_of_seeds(tables: list[pd.DataFrame]) -> None:
+    one, other = tables
+    counts = count_pairs({0: one, 1: one, 7: other}, {0: other, 1: other, 7: other}, ("original", "realesrgan_x4"))
+    pairs = [(*row[:4], row[6]) for row in counts.itertuples(index=False, name=None)]
+    assert pairs == [
+        *(("original", seed, "realesrgan_x4", seed, changed) for seed, changed in ((0, 3), (1, 3), (7, 0))),
+        *(("original", a, "original", b, changed) for a, b, changed in ((0, 1, 0), (0, 7, 3), (1, 7, 3))),
+        *(("realesrgan_x4", a, "realesrgan_x4", b, 0) for a, b in ((0, 1), (0, 7), (1, 7))),
+    ]
+    assert set(counts["subsets"]) == {"test"}
+
+
+@pytest.mark.parametrize(("tested", "subsets"), [(FEW - 1, {"test", "validation"}), (FEW, {"test"})])
+def test_few_test_images_are_joined_by_validation_images(tmp_path: Path, tested: int, subsets: set[str]) -> None:
+    subset = ["train", "validation", *["test"] * tested]
+    pd.DataFrame({"image": range(len(subset)), "subset": subset}).to_csv(tmp_path / "paper.csv", index=False)
+    assert set(compared_images(tmp_path / "paper.csv")["subset"]) == subsets
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda table: table.drop([1, 3]), r"p\.csv: lacks 2 of 5 images \(first: b\); delete it and predict again"),
+        (lambda table: pd.concat([table, table.head(1)]), r"p\.csv: has a twice"),
+        (lambda table: table.replace({"predicted": {N: "BASOPHIL"}}), r"p\.csv: has the class 'BASOPHIL'"),
+        (lambda table: table.drop(columns=M), r"p\.csv: lacks the column\(s\) MONOCYTE"),
+        (lambda table: table.astype({E: str}).replace({E: {"0.2": "much"}}), r"p\.csv: has a probability that is not"),
+    ],
+    ids=["missing", "twice", "class", "column", "number"],
+)
+def test_predictions_that_do_not_serve_are_one_line(
+    tmp_path: Path, damage: Callable[[pd.DataFrame], pd.DataFrame], message: str
+) -> None:
+    path = predictions(tmp_path, "p.csv", [(row[0], row[1], *row[2]) for row in HAND_MADE])
+    damage(pd.read_csv(path)).to_csv(path, index=False)
+    images = pd.DataFrame({"image": list("abcde"), "subset": "test"})
+    with pytest.raises(InputError, match=message) as error:
+        read_predictions(path, images, CLASSES)
+    assert "\n" not in str(error.value)
+
+
+def test_an_image_of_two_classes_is_one_line(tables: list[pd.DataFrame]) -> None:
+    tables[1].loc[0, "class"] = M
+    with pytest.raises(InputError, match="two files give a different classes"):
+        list_changes(*tables, ("original", "enhanced"))
+
+
+def changes_of(moves: dict[str, tuple[str, float]]) -> pd.DataFrame:
+    """Changes with only what the choice looks at: image → class, and how far the probability moved from 0.5."""
+    rows = [(image, name, 0.5, 0.5 + move) for image, (name, move) in moves.items()]
+    return pd.DataFrame(rows, columns=["image", "class", "probability_original", "probability_enhanced"])
+
+
+MOVES = {
+    **{"e1": (E, 0.1), "e2": (E, -0.4), "e3": (E, 0.3), "e4": (E, 0.3)},
+    **{"n1": (N, 0.05), "n2": (N, 0.2), "m1": (M, -0.01)},
+}
+
+
+@pytest.mark.parametrize(
+    ("number", "wanted"),
+    [
+        (1, ["e2"]),
+        (2, ["e2", "n2"]),
+        (3, ["e2", "n2", "m1"]),  # each class before any second one, however little it moved
+        (4, ["e2", "e3", "n2", "m1"]),  # of two that moved as far the first by name
+        (5, ["e2", "e3", "n2", "n1", "m1"]),
+        (8, ["e2", "e3", "e4", "e1", "n2", "n1", "m1"]),
+    ],
+)
+def test_the_choice_is_balanced_and_follows_the_probabilities(number: int, wanted: list[str]) -> None:
+    changes = changes_of(MOVES)
+    assert list(choose(changes, CLASSES, number)["image"]) == wanted
+    shuffled = changes.sample(frac=1, random_state=3)
+    pd.testing.assert_frame_equal(choose(shuffled, CLASSES, number), choose(changes, CLASSES, number))
+
+
+def test_of_nothing_nothing_is_chosen() -> None:
+    assert choose(changes_of({}), CLASSES, 4).empty
+
+
+class Corner(nn.Module):
+    """The top-left pixel's red speaks for class 0, green anywhere for class 1 and against class 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 2, 1, bias=False)
+        with torch.no_grad():
+            self.layer.weight[:] = torch.tensor([[1.0, 0, 0], [0, 1, 0]])[:, :, None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = self.layer(x)
+        return torch.stack([seen[:, 0, 0, 0], seen[:, 1].sum((1, 2)), -seen[:, 1].sum((1, 2))], dim=1)
+
+
+def test_grad_cam_is_its_formula_by_hand() -> None:
+    images = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    images[0, 0] = torch.eye(4)[0].outer(torch.eye(4)[0])  # red in the corner alone
+    network = Corner()
+    found = grad_cam(network, network.layer, images, torch.tensor([0, 1, 2]))
+    # The mean gradient of the corner's logit over 16 places is 1/16 for red and 0 for green.
+    corner = torch.zeros(4, 4)
+    corner[0, 0] = 1.0
+    torch.testing.assert_close(found[0], corner)
+    # That of the sum of green is 1 for green: the map is green itself, scaled to its maximum.
+    torch.testing.assert_close(found[1], images[1, 1] / images[1, 1].max())
+    # All speaks against the last class.
+    assert (found[2] == 0).all()
+    assert not found.requires_grad
+
+
+class SeesACorner(nn.Module):
+    """Two convolutions that halve the image, blind but for one quarter of it."""
+
+    def __init__(self, quarter: tuple[int, int]) -> None:
+        super().__init__()
+        self.block = nn.Sequential(nn.Conv2d(3, 4, 2, 2), nn.ReLU(), nn.Conv2d(4, 4, 2, 2), nn.ReLU())
+        self.head = nn.Linear(4, 2)
+        mask = torch.zeros(16, 16)
+        row, column = quarter
+        mask[8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 1
+        self.register_buffer("mask", mask)
+        for parameter in self.parameters():
+            nn.init.constant_(parameter, 0.1 if parameter.ndim > 1 else 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.block(x * self.mask).mean((2, 3)))
+
+
+@pytest.mark.parametrize("quarter", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_a_network_that_sees_one_corner_lights_up_that_corner(quarter: tuple[int, int]) -> None:
+    network = SeesACorner(quarter)
+    heat = grad_cam(network, network.block, torch.ones(1, 3, 16, 16), torch.tensor([1]))
+    wanted = torch.zeros(1, 2, 2, 2, 2)
+    wanted[0, quarter[0], :, quarter[1]] = 1
+    torch.testing.assert_close(heat, wanted.reshape(1, 4, 4))
+    # Laid over the image, the light falls off towards the dark quarters and is brightest in this one.
+    large = enlarge(heat, 16)[0]
+    corner = [15 * part for part in quarter]
+    assert large[corner[0], corner[1]] == 1
+    assert large[15 - corner[0], 15 - corner[1]] == 0
+
+
+def test_enlarging_keeps_what_is_even() -> None:
+    torch.testing.assert_close(enlarge(torch.full((2, 3, 3), 0.5), 7), torch.full((2, 7, 7), 0.5))
+
+
+def test_the_overlay_is_dark_where_the_network_did_not_look() -> None:
+    heat = np.zeros((4, 4), np.float32)
+    heat[0] = 1
+    shown = overlay(np.full((4, 4, 3), 200, np.uint8), heat)
+    assert (shown[0] == 200).all()
+    assert (shown[1:] == round(200 * DARKEST)).all()
+
+
+# ---- from files to files ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five test images, two trained networks, and predictions that are those of `HAND_MADE`."""
+    folder = tmp_path_factory.mktemp("explain")
+    names = [row[0] for row in HAND_MADE]
+    actual = [row[1] for row in HAND_MADE]
+    pd.DataFrame({"image": names, "subset": "test"}).to_csv(folder / "paper.csv", index=False)
+    images = pd.DataFrame({"image": names, "partition": "TEST", "class": actual, "sha256": ""})
+    images.assign(width=80, height=60).to_csv(folder / "images.csv", index=False)
+    for number, variant in enumerate(("original", "realesrgan_x4")):
+        pixels = np.random.default_rng(number).integers(0, 256, (len(names), SIDE, SIDE, 3), np.uint8)
+        np.save(folder / f"{variant}.npy", pixels)
+        images.to_csv(folder / f"{variant}.csv", index=False)
+        state = resnet.build(len(CLASSES), number, None).state_dict()
+        resnet.save(state, resnet.Description(tuple(CLASSES), SIDE), folder / f"{variant}.safetensors")
+        predictions(folder, f"{variant}_0.csv", [(row[0], row[1], *row[2 + number]) for row in HAND_MADE])
+        predictions(folder, f"{variant}_1.csv", [(row[0], row[1], *row[2]) for row in HAND_MADE])
+    return folder
+
+
+def explain(study: Path, output: Path, number: int = 8) -> ChangesSummary:
+    original, enhanced = (
+        Trained(
+            variant,
+            study / f"{variant}.safetensors",
+            study / f"{variant}.npy",
+            study / f"{variant}.csv",
+            {seed: study / f"{variant}_{seed}.csv" for seed in (0, 1)},
+        )
+        for variant in ("original", "realesrgan_x4")
+    )
+    files = [study / "paper.csv", study / "images.csv"]
+    return explain_changes(
+        original, enhanced, *files, CLASSES, number, output / "changes.csv", output / "counts.csv", output, 1
+    )
+
+
+def test_files_are_whole_and_the_same_again(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STYLE, "savefig.dpi", 40)
+    for name in ("once", "twice"):
+        summary = explain(study, tmp_path / name)
+    assert (summary.images, summary.changed, summary.drawn) == (5, 3, 2)
+    assert summary.kinds == {"gained": 1, "lost": 1, "other": 1}
+    files = {path.name for path in (tmp_path / "once").iterdir()}
+    figures = {f"changes_{kind}.{suffix}" for kind in ("gained", "lost") for suffix in ("png", "svg")}
+    assert files == {"changes.csv", "counts.csv", *figures}
+    for name in files:
+        assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "twice" / name).read_bytes()
+    table = pd.read_csv(tmp_path / "once" / "changes.csv", keep_default_na=False, dtype=str)
+    assert table[["image", "kind", "shown"]].values.tolist() == [
+        ["a", "gained", "1"],
+        ["b", "lost", "1"],
+        ["c", "other", ""],
+    ]
+    counts = pd.read_csv(tmp_path / "once" / "counts.csv")
+    assert counts["changed"].tolist() == [3, 0, 0, 3]
+
+
+def view(label: str) -> View:
+    heat = np.linspace(0, 1, SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE)
+    return View(np.full((SIDE, SIDE, 3), 200, np.uint8), heat, label, label)
+
+
+@pytest.mark.parametrize("number", [0, 1, 8])
+@pytest.mark.parametrize("classes", [CLASSES, ["immature granulocyte, stage_1 of 8", "b", "a_b $^$ 50%"]])
+def test_every_word_of_the_figure_can_be_read(number: int, classes: list[str]) -> None:
+    one, other = classes[:2]
+    rows = pd.DataFrame(
+        {
+            **{"image": [f"i{n}" for n in range(number)], "class": other, "kind": "gained"},
+            **{"predicted_original": one, "predicted_enhanced": other},
+            **{"probability_original": 0.001, "probability_enhanced": 1.0},
+            **{"confidence_original": 0.999, "confidence_enhanced": 1.0},
+        }
+    )
+    views = {name: view(one) for name in rows["image"]}
+    sizes = pd.DataFrame({"width": 320, "height": 240}, index=rows["image"])
+    with house_style():
+        figure = draw_changes(rows, "gained", views, views, sizes, "realesrgan_x4", classes)
+        assert_legible(figure)
+    pictures = [axis.get_window_extent() for axis in figure.axes]
+    for text in figure.texts:
+        assert not any(text.get_window_extent().overlaps(picture) for picture in pictures), text.get_text()
+
+
+# ---- the report's words -----------------------------------------------------------------------------------------
+
+
+def counts_of(*changed: tuple[str, int, str, int, int, int, int], images: int = 100) -> pd.DataFrame:
+    """A counts.csv in memory: two variants and seeds, and how many were gained, lost and other."""
+    names = ["first_variant", "first_seed", "second_variant", "second_seed", "gained", "lost", "other"]
+    table = pd.DataFrame(changed, columns=names).assign(images=images, subsets="test")
+    return table.assign(changed=table[["gained", "lost", "other"]].sum(axis=1))
+
+
+SR = "realesrgan_x4"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "words"),
+    [
+        (
+            (4, 6, 2),
+            "Of 100 test images, 12 (12.0\u00a0%) got another label from the classifier of Real-ESRGAN ×4 images",
+        ),
+        ((4, 6, 2), "2 went from one wrong class to another. Two more were lost than gained."),
+        ((6, 5, 0), "6 gained (wrong on original, right on enhanced), 5 lost"),
+        ((6, 5, 0), "One more was gained than lost."),
+        ((5, 5, 1), "As many were gained as lost."),
+        ((0, 0, 0), "Of 100 test images, none got another label"),
+    ],
+)
+def test_the_sentence_follows_from_the_counts(kinds: tuple[int, int, int], words: str) -> None:
+    assert words in changes._what_changed(counts_of(("original", 0, SR, 0, *kinds)).iloc[0])
+
+
+@pytest.mark.parametrize(
+    ("between", "within", "words"),
+    [
+        ([10], [], "With one seed it is not known"),
+        (
+            [30, 31],
+            [10, 12],
+            "disagree on 10.0\u00a0% (in the one pair there is), against 30.5\u00a0% between the variants",
+        ),
+        ([30, 31], [10, 12], "The variants differ more than any two seeds of one variant: a hint"),
+        ([30, 12], [10, 12], "do not differ clearly more than seeds do, so chance may explain"),
+        ([3, 4], [10, 12], "differ less than any two seeds of one variant: chance alone"),
+    ],
+)
+def test_the_yardstick_is_worded_by_all_pairs(between: list[int], within: list[int], words: str) -> None:
+    rows = [("original", seed, SR, seed, 0, 0, count) for seed, count in enumerate(between)]
+    rows += [(name, 0, name, 1, 0, 0, count) for name, count in zip(("original", SR), within, strict=False)]
+    assert words in changes._yardstick(counts_of(*rows))
+
+
+def section(folder: Path, counts: pd.DataFrame, shown: list[str]) -> dict[str, Any] | None:
+    table = pd.DataFrame({"image": range(len(shown)), "subset": "test", "class": E, "kind": "gained", "shown": shown})
+    table.to_csv(folder / "changes.csv", index=False)
+    counts.to_csv(folder / "counts.csv", index=False)
+    paths = []
+    for kind in ("gained", "lost"):
+        paths.append(folder / f"changes_{kind}.png")
+        paths[-1].write_bytes(encode_png(np.zeros((4, 6, 3), np.uint8)))
+    return changes.describe_changes(
+        [folder / "changes.csv", folder / "counts.csv"], Figures(paths), complete({}, SCHEMA)
+    )
+
+
+def test_the_section_has_counts_pictures_and_the_caveat(tmp_path: Path) -> None:
+    found = section(tmp_path, counts_of(("original", 0, SR, 0, 3, 0, 0)), ["1", "2", ""])
+    assert found is not None
+    assert found["sentences"][2].startswith("Drawn are 2 of the 3 gained: not picked by eye")
+    assert found["rows"][0]["pair"] == "original, seed 0 → Real-ESRGAN ×4, seed 0"
+    assert [picture["alt"][:9] for picture in found["pictures"]] == ["two cells", "A notice "]
+    assert "7 × 7 fields" in found["caveat"]  # 224 pixels
+
+
+def test_counts_of_other_changes_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"counts\.csv: counts 3 changed labels, but .*changes\.csv lists 1; delete both"
+    ):
+        section(tmp_path, counts_of(("original", 0, SR, 0, 3, 0, 0)), ["1"])
+
+
+def test_without_an_enhanced_variant_there_is_no_section() -> None:
+    assert changes.describe_changes([], Figures([]), complete({}, SCHEMA)) is None
+
+
+@pytest.mark.parametrize(
+    ("variants", "compared"),
+    [
+        (["original"], None),
+        (["original", "bicubic_x2", "lanczos_x2"], "lanczos_x2"),
+        (["realesrgan_x2", "original", "bicubic_x4", "realesrgan_x4"], "realesrgan_x2"),
+    ],
+)
+def test_what_is_laid_beside_the_originals(variants: list[str], compared: str | None) -> None:
+    assert compared_variant(variants) == compared
