@@ -10,6 +10,7 @@ with job(snakemake) as facts:
 
     write_figures(
         snakemake.input.splits,
+        snakemake.input.sources,
         snakemake.input.predictions,
         snakemake.input.histories,
         snakemake.input.manifests,

@@ -19,6 +19,7 @@ with job(snakemake) as facts:
             weights=[Path(path) for path in inputs.weights],
             manifests=[Path(path) for path in inputs.manifests],
             rejected=Path(inputs.rejected),
+            leakage=Path(inputs.leakage),
             fidelity=[Path(path) for path in inputs.fidelity],
             changes=[Path(path) for path in inputs.changes],
         ),

@@ -10,7 +10,9 @@ with job(snakemake) as facts:
 
     write_tables(
         snakemake.input.images,
+        snakemake.input.sources,
         snakemake.input.splits,
+        snakemake.input.leakage,
         snakemake.input.predictions,
         snakemake.input.provenances,
         Plan(**dict(snakemake.params.items())),

@@ -15,6 +15,7 @@ from PIL import Image
 from test_scores import Results, arms_of, write_results
 from wbcsr.errors import InputError
 from wbcsr.evaluate import figure_names, figures
+from wbcsr.evaluate.differences import differences
 from wbcsr.evaluate.scores import Plan
 from wbcsr.imaging import encode_png
 
@@ -67,6 +68,7 @@ def draw_all(folder: Path, classes: list[str], variants: list[str]) -> Path:
     results = write_results(folder, classes, variants)
     figures.write_figures(
         results.splits,
+        results.sources,
         results.predictions,
         write_histories(folder, results.plan),
         write_images(folder, results.plan),
@@ -116,7 +118,7 @@ def assert_legible(figure: Figure) -> None:
 )
 def test_every_figure_of_the_configuration_is_written(tmp_path: Path, classes: list[str], variants: list[str]) -> None:
     folder = draw_all(tmp_path, classes, variants)
-    names = figure_names({"splits": ["paper"], "variants": variants, "dual": False})
+    names = figure_names({"splits": ["paper"], "variants": variants, "dual": False, "train": {"more_input_sizes": []}})
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         f"{name}{suffix}" for name in names for suffix in (".png", ".svg")
     )
@@ -156,13 +158,13 @@ def test_find_cell_finds_nothing_without_violet() -> None:
 
 
 def test_cells_at_the_edge_are_passed_over(tmp_path: Path) -> None:
-    plan = Plan(["A", "B"], ["original"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"})
+    plan = Plan(["A", "B"], ["original"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"}, {})
     cells = figures.choose_cells(figures.read_manifests(write_images(tmp_path, plan)), plan)
     assert {name: cell.image for name, cell in cells.items()} == {"A": "TRAIN/A/1.jpeg", "B": "TRAIN/B/1.jpeg"}
 
 
 def test_class_without_a_free_cell_is_shown_by_its_first_image(tmp_path: Path) -> None:
-    plan = Plan(["A"], ["original"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"})
+    plan = Plan(["A"], ["original"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"}, {})
     images = figures.read_manifests(write_images(tmp_path, plan))
     for path in images["path"]:
         path.write_bytes(encode_png(np.full((40, 60, 3), PINK, np.uint8)))
@@ -174,7 +176,7 @@ def test_class_without_a_free_cell_is_shown_by_its_first_image(tmp_path: Path) -
 @pytest.mark.usefixtures("style")
 @pytest.mark.parametrize("classes", [LONG_NAMES[:2], LONG_NAMES])
 def test_pictures_of_long_class_names_are_legible(tmp_path: Path, classes: list[str]) -> None:
-    plan = Plan(classes, ["original", "bicubic_x2"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"})
+    plan = Plan(classes, ["original", "bicubic_x2"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"}, {})
     images = figures.read_manifests(write_images(tmp_path, plan))
     cells = figures.choose_cells(images, plan)
     assert_legible(figures.draw_examples(cells, plan))
@@ -183,7 +185,9 @@ def test_pictures_of_long_class_names_are_legible(tmp_path: Path, classes: list[
 
 @pytest.mark.usefixtures("style")
 def test_enlargements_show_the_same_field_of_view(tmp_path: Path) -> None:
-    plan = Plan(["A", "B"], ["original", "bicubic_x2", "realesrgan_x4"], ["paper"], [0], {"train": "TRAIN", "test": ""})
+    plan = Plan(
+        ["A", "B"], ["original", "bicubic_x2", "realesrgan_x4"], ["paper"], [0], {"train": "TRAIN", "test": ""}, {}
+    )
     images = figures.read_manifests(write_images(tmp_path, plan))
     figure = figures.draw_enlargements(figures.choose_cells(images, plan), images, plan)
     crops = [axis.get_images()[0].get_array() for axis in figure.axes]
@@ -195,7 +199,7 @@ def test_enlargements_show_the_same_field_of_view(tmp_path: Path) -> None:
 
 
 def test_image_that_a_variant_lacks_is_an_error(tmp_path: Path) -> None:
-    plan = Plan(["A", "B"], ["original", "realesrgan_x2"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"})
+    plan = Plan(["A", "B"], ["original", "realesrgan_x2"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"}, {})
     manifests = write_images(tmp_path, plan)
     images = figures.read_manifests(manifests[:2])
     with pytest.raises(InputError, match="no manifest of the variant realesrgan_x2"):
@@ -203,7 +207,7 @@ def test_image_that_a_variant_lacks_is_an_error(tmp_path: Path) -> None:
 
 
 def test_class_without_a_training_image_is_an_error(tmp_path: Path) -> None:
-    plan = Plan(["A", "B"], ["original"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"})
+    plan = Plan(["A", "B"], ["original"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"}, {})
     images = figures.read_manifests(write_images(tmp_path, plan)[:1])
     with pytest.raises(InputError, match="class B"):
         figures.choose_cells(images, plan)
@@ -213,7 +217,7 @@ def test_class_without_a_training_image_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("quantity", ["accuracy", "loss"])
 @pytest.mark.parametrize("epochs", [1, 5])
 def test_history_marks_the_epochs_whose_models_were_kept(tmp_path: Path, quantity: str, epochs: int) -> None:
-    plan = Plan(["A", "B"], ["original"], ["paper"], [0, 1], {})
+    plan = Plan(["A", "B"], ["original"], ["paper"], [0, 1], {}, {})
     histories = figures.read_histories(write_histories(tmp_path, plan, epochs=epochs), plan)
     figure = figures.draw_history(histories, quantity, "original")
     value = {"accuracy": 1 - 1 / (epochs + 1), "loss": 2 / epochs}[quantity]
@@ -227,7 +231,7 @@ def test_history_marks_the_epochs_whose_models_were_kept(tmp_path: Path, quantit
 @pytest.mark.parametrize("quantity", ["accuracy", "loss"])
 def test_of_equal_accuracies_the_lower_loss_was_kept(tmp_path: Path, quantity: str) -> None:
     """As training keeps it, in the figure of accuracy and of loss alike."""
-    plan = Plan(["A", "B"], ["original"], ["paper"], [0], {})
+    plan = Plan(["A", "B"], ["original"], ["paper"], [0], {}, {})
     histories = figures.read_histories(write_histories(tmp_path, plan, epochs=3), plan)
     histories["validation_accuracy"], histories["validation_loss"] = [0.5, 0.5, 0.25], [1.0, 0.9, 0.8]
     figure = figures.draw_history(histories, quantity, "original")
@@ -235,7 +239,7 @@ def test_of_equal_accuracies_the_lower_loss_was_kept(tmp_path: Path, quantity: s
 
 
 def test_history_with_a_broken_cell_is_an_error(tmp_path: Path) -> None:
-    plan = Plan(["A", "B"], ["original"], ["paper"], [0], {})
+    plan = Plan(["A", "B"], ["original"], ["paper"], [0], {}, {})
     (path,) = write_histories(tmp_path, plan)
     path.write_text(path.read_text().replace("0.5", "half"))
     with pytest.raises(InputError, match="not a number"):
@@ -277,10 +281,30 @@ def test_names_below_a_confusion_matrix_are_turned_rather_than_broken(
 def test_confusion_matrix_shows_counts_and_shares_of_the_row(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original"])
     arm = arms_of(results)[0]
-    counts = pd.DataFrame([[1, 3], [0, 0]], index=["A", "B"], columns=["A", "B"])
-    figure = figures.draw_confusion(replace(arm, matrices={0: counts}), results.plan)
+    rows = pd.DataFrame({"image": list("1234"), "class": "A", "source": ""})
+    figure = figures.draw_confusion(replace(arm, rows=rows, predicted={0: np.array(list("ABBB"))}), results.plan)
     assert [text.get_text() for text in figure.axes[0].texts] == ["1\n25.0 %", "3\n75.0 %", "0", "0"]
     assert figure.axes[0].get_images()[0].get_array().tolist() == [[0.25, 0.75], [0, 0]]
+
+
+@pytest.mark.usefixtures("style")
+@pytest.mark.parametrize("per_class", [4, 20])
+def test_differences_are_legible_and_name_both_arms(tmp_path: Path, per_class: int) -> None:
+    """With too few sources there is no interval to draw."""
+    variants = ["original", "bicubic_x4", "lanczos_x4", "realesrgan_x4"]
+    results = write_results(tmp_path, ["A", "B"], variants, dual=True, cross=True, per_class=per_class, sizes=(448,))
+    worse = next(path for path in results.predictions if path.match("bicubic_x4/seed0/bicubic_x4.csv"))
+    table = pd.read_csv(worse)
+    table.loc[table.index % 3 == 0, "predicted"] = "A"
+    table.to_csv(worse, index=False)
+    data = differences([arm for arm in arms_of(results) if arm.subset == "test"], results.plan)
+    figure = figures.draw_differences(data)
+    assert_legible(figure)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels[0] == "bicubic ×4 − original"
+    assert len(labels) == len(data) == 3 + 2 + 2 + 6 + 5
+    intervals = [line for line in figure.axes[0].lines if len(set(line.get_xdata())) == 2]
+    assert bool(intervals) == (per_class == 20)
 
 
 @pytest.mark.usefixtures("style")
@@ -295,8 +319,8 @@ def test_accuracies_show_every_arm(tmp_path: Path, splits: tuple[str, ...]) -> N
         "original",
         "bicubic ×4",
         "Real-ESRGAN ×4",
-        "dual, tested on\noriginal",
-        "dual, tested on\nReal-ESRGAN ×4",
+        "dual, tested on original",
+        "dual, tested on Real-ESRGAN ×4",
     ]
     hollow = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
     assert [line.get_xdata()[0] for line in hollow] == pytest.approx([1825 / 1989, 1777 / 1989])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,10 +21,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from wbcsr.config import complete, training_variants
+from wbcsr import config as configuration
+from wbcsr.config import complete
+from wbcsr.dataset.split import leakage
 from wbcsr.errors import InputError
 from wbcsr.evaluate import cost, figure_names, study
-from wbcsr.evaluate.scores import Plan, wilson_interval
+from wbcsr.evaluate import differences as differences_module
+from wbcsr.evaluate.scores import Plan
 from wbcsr.evaluate.tables import write_tables
 from wbcsr.report import engines, method, wording
 from wbcsr.report.page import Inputs, context, write_page
@@ -46,87 +51,153 @@ def config_of(**sections: Any) -> dict[str, Any]:
 # ---- words ------------------------------------------------------------------------------------------------------
 
 
-def comparison_of(
-    *arms: tuple[str, str, float], images: int = 1989, runs: int = 1, subset: str = "validation"
-) -> pd.DataFrame:
-    """A comparison.csv in memory: (trained on, tested on, accuracy) of each arm."""
-    rows = []
+def results_of(
+    *arms: tuple[str, str, float],
+    images: int = 2487,
+    sources: float = 67,
+    shared: float = 0,
+    runs: int = 1,
+    differences: dict[tuple[str, str, str, str], tuple[float, float]] | None = None,
+    p_value: float = 0.04,
+    split: str = "paper",
+    subset: str = "test",
+    thin: int = 40,
+) -> dict[str, pd.DataFrame]:
+    """The tables that the words are made of, in memory: (trained on, tested on, accuracy) of each arm.
+
+    `differences` has the interval of each comparison, by both arms; others have none. Of each class `thin` sources are
+    tested.
+    """
+    comparison, compared = [], []
     for trained_on, tested_on, accuracy in arms:
-        low, high = wilson_interval(accuracy, images)
-        rows.append(
+        comparison.append(
             {
-                "split": "paper",
-                "trained_on": trained_on,
-                "tested_on": tested_on,
-                "subset": subset,
-                "images": images,
-                "runs": runs,
-                "accuracy": accuracy,
+                **{"split": split, "trained_on": trained_on, "tested_on": tested_on, "subset": subset, "reason": ""},
+                **{"images": images, "sources": sources, "shared": shared, "runs": runs, "accuracy": accuracy},
                 "accuracy_sd": 0.004 if runs > 1 else float("nan"),
-                "accuracy_low": low,
-                "accuracy_high": high,
-                "study_accuracy": study.accuracy("paper", trained_on, tested_on, subset, study.CLASSES),
+                **{"accuracy_low": accuracy - 0.02, "accuracy_high": accuracy + 0.02},
+                "study_accuracy": study.accuracy(split, trained_on, tested_on, subset, study.CLASSES),
             }
         )
-    return pd.DataFrame(rows).astype({"study_accuracy": float})
+    accuracies = {(trained_on, tested_on): accuracy for trained_on, tested_on, accuracy in arms}
+    for one, other in itertools.permutations(accuracies, 2):
+        low, high = (differences or {}).get((*one, *other), (float("nan"),) * 2)
+        compared.append(
+            {
+                **{"split": split, "subset": subset, "trained_on": one[0], "tested_on": one[1]},
+                **{"against_trained_on": other[0], "against_tested_on": other[1], "question": "enlargement"},
+                "reason": "the arms differ on 3 sources only; an interval needs 6" if math.isnan(low) else "",
+                **{"difference": accuracies[one] - accuracies[other], "low": low, "high": high},
+                **{"p_sources": p_value, "p_holm": min(1, 3 * p_value), "p_mcnemar": p_value},
+            }
+        )
+    names = [*study.CLASSES, ""]
+    leakage = pd.DataFrame(
+        {"split": split, "subset": subset, "class": names, "images": 9, "sources": thin, "unknown": 0, "shared": 0}
+    )
+    return {
+        "comparison": pd.DataFrame(comparison).astype({"study_accuracy": float}),
+        "differences": pd.DataFrame(compared, columns=[*differences_module.COLUMNS]),
+        "leakage": leakage.set_index(["split", "subset", "class"]),
+    }
 
 
-def answer_of(original: float, enlarged: float, images: int = 1989, runs: int = 1, **sections: Any) -> dict[str, Any]:
-    arms = (("original", "original", original), ("realesrgan_x4", "realesrgan_x4", enlarged))
-    return wording.answer(comparison_of(*arms, images=images, runs=runs), "realesrgan_x4", config_of(**sections))
+OWN = ("original", "original")
+ENHANCED = ("realesrgan_x4", "realesrgan_x4")
+MAIN = (*ENHANCED, *OWN)
+
+
+def together(*parts: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    return {name: pd.concat([part[name] for part in parts]) for name in parts[0]}
+
+
+def answer_of(
+    original: float, enlarged: float, interval: tuple[float, float] | None = None, **more: Any
+) -> dict[str, Any]:
+    """The answer of original and Real-ESRGAN ×4, with the study's validation images scored alike."""
+    sections = {name: more.pop(name) for name in ("dataset", "dual") if name in more}
+    arms = ((*OWN, original), (*ENHANCED, enlarged))
+    differences = {MAIN: interval} if interval else {}
+    judged = results_of(*arms, differences=differences, **more)
+    validation = results_of(*arms, images=1989, sources=251, shared=1989, subset="validation")
+    return wording.answer(together(judged, validation), config_of(**sections))
 
 
 @pytest.mark.parametrize(
-    ("original", "enlarged", "images", "verdict", "lead", "gap", "overlap"),
+    ("interval", "verdict", "lead", "certainty"),
     [
-        (0.918, 0.872, 1989, "lower", "No, on the contrary", "4.6 points fewer", "do not overlap"),
-        (0.872, 0.918, 1989, "higher", "Yes, here", "4.6 points more", "do not overlap"),
-        (0.918, 0.895, 1989, "lower", "No, on the contrary", "2.3 points fewer", "overlap"),
-        (0.918, 0.908, 1989, "unclear", "No clear difference", "1.0 point fewer", "overlap"),
-        (0.900, 0.900, 1989, "unclear", "No clear difference", "the same to a tenth of a point", "overlap"),
-        (0.918, 0.872, 40, "unclear", "No clear difference", "4.6 points fewer", "overlap"),
-        (1.0, 1.0, 8, "unclear", "No clear difference", "the same to a tenth of a point", "overlap"),
-        (1.0, 0.0, 8, "lower", "No, on the contrary", "100.0 points fewer", "do not overlap"),
+        ((-0.06, -0.01), "lower", "No, on the contrary: fewer images", "−6.0 to −1.0 points, lies below zero"),
+        ((0.01, 0.06), "higher", "Yes, here: more images", "+1.0 to +6.0 points, lies above zero"),
+        ((-0.03, 0.06), "unclear", "No clear difference", "−3.0 to +6.0 points, includes zero"),
+        (None, "unknown", "No answer: too few independent sources", "There is no interval of the difference: the arms"),
     ],
 )
-def test_the_answer_follows_from_the_numbers(
-    original: float, enlarged: float, images: int, verdict: str, lead: str, gap: str, overlap: str
+def test_the_verdict_follows_from_the_interval(
+    interval: tuple[float, float] | None, verdict: str, lead: str, certainty: str
 ) -> None:
-    answer = answer_of(original, enlarged, images)
+    answer = answer_of(0.9, 0.9 + (np.mean(interval) if interval else 0.02), interval)
     assert answer["verdict"] == verdict
     assert answer["lead"].startswith(lead)
-    assert answer["headline"].endswith(f": {gap}.")
-    assert f"of {images:,} validation images" in answer["headline"]
-    assert answer["details"][0].endswith(f"\u00a0%, {overlap}.")
-    sides = {"lower": "lies below zero", "higher": "lies above zero", "unclear": "includes zero"}
-    assert sides[verdict] in answer["details"][0]
+    assert certainty in answer["details"][0]
+    ends = f"95\u00a0% interval {certainty.split(' points')[0]}" if interval else "(+2.0 points)"
+    assert ends in answer["lead"]
+    assert "p\u00a0=\u00a00.040 (=\u00a00.120 corrected" in answer["details"][0]
 
 
-def test_the_headline_gives_both_accuracies_and_the_study_its_own() -> None:
-    answer = answer_of(0.918, 0.892)
-    assert answer["headline"] == (
-        "Trained and tested on images enlarged by Real-ESRGAN ×4, ResNet-50 was right on 89.2\u00a0% of 1,989 "
-        "validation images; on the original images on 91.8\u00a0%: 2.6 points fewer."
+def test_the_headline_gives_both_accuracies_and_what_stands_behind_them() -> None:
+    assert answer_of(0.918, 0.892)["headline"] == (
+        "Trained and tested on images enlarged by Real-ESRGAN ×4, ResNet-50 was right on 89.2\u00a0% of 2,487 test "
+        "images of 67 independent sources; on the original images on 91.8\u00a0%: 2.6 points fewer."
     )
+    assert "2,487 test images; on" in answer_of(0.918, 0.892, sources=float("nan"))["headline"]
+
+
+def test_the_answer_is_of_by_source_where_there_is_such_a_split() -> None:
+    arms = ((*OWN, 0.7), (*ENHANCED, 0.75))
+    paper = results_of((*OWN, 0.9), (*ENHANCED, 0.8), differences={MAIN: (-0.2, -0.1)})
+    judged = results_of(*arms, differences={MAIN: (0.01, 0.09)}, split="by_source")
+    config = config_of(splits=["paper", "by_source"], dataset={"photographs": "photographs"})
+    answer = wording.answer(together(paper, judged), config)
+    assert answer["verdict"] == "higher"
+    assert "right on 75.0\u00a0%" in answer["headline"]
+
+
+def test_the_study_is_told_with_the_photographs_behind_it() -> None:
+    details = answer_of(0.918, 0.892, (-0.05, -0.01))["details"]
     assert (
-        "The study found 89.3\u00a0% on enlarged and 91.8\u00a0% on original images: 2.4 points fewer. "
+        "Scored as in the study, on 1,989 validation images of its split, it was 89.2\u00a0% on enlarged and "
+        "91.8\u00a0% on original images; but these come of 251 sources, and every one has a copy of its source in "
+        "training."
+    ) in details
+    assert (
+        "The study found 89.3\u00a0% on enlarged and 91.8\u00a0% on original images: 2.4 points fewer. Its 1,989 "
+        "validation images come of 251 photographs, and every one has a copy of its photograph in training. "
         "This run points the same way."
-    ) in answer["details"]
+    ) in details
 
 
 @pytest.mark.parametrize(
-    ("original", "enlarged", "words"),
-    [(0.95, 0.90, "the same way"), (0.90, 0.95, "the other way"), (0.90, 0.90, "neither confirms nor contradicts")],
+    ("interval", "words"),
+    [
+        ((-0.09, -0.01), "the same way"),
+        ((0.01, 0.09), "the other way"),
+        ((-0.05, 0.05), "neither confirms nor contradicts"),
+        (None, "neither confirms nor contradicts"),
+    ],
 )
-def test_the_study_is_compared_by_direction(original: float, enlarged: float, words: str) -> None:
-    assert any(words in detail for detail in answer_of(original, enlarged)["details"])
+def test_the_study_is_compared_by_direction(interval: tuple[float, float] | None, words: str) -> None:
+    value = np.mean(interval) if interval else 0
+    assert any(words in detail for detail in answer_of(0.9, 0.9 + value, interval)["details"])
 
 
 def test_a_data_set_of_other_classes_is_not_compared_with_the_study() -> None:
-    comparison = comparison_of(("original", "original", 0.9), ("realesrgan_x4", "realesrgan_x4", 0.8))
-    comparison["study_accuracy"] = float("nan")
+    results = results_of((*OWN, 0.9), (*ENHANCED, 0.8))
+    results["comparison"]["study_accuracy"] = float("nan")
+    results["leakage"] = results["leakage"].rename(
+        index=dict(zip(study.CLASSES, ["cat", "dog", "eel", "fox"], strict=True))
+    )
     config = config_of(dataset={"classes": ["cat", "dog"]})
-    answer = wording.answer(comparison, "realesrgan_x4", config)
+    answer = wording.answer(results, config)
     assert not any("study found" in detail for detail in answer["details"])
     assert wording.subject(config) == "images"
 
@@ -142,29 +213,41 @@ def test_cautions_name_the_number_of_seeds(runs: int, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "words"),
+    ("sources", "shared", "words"),
     [
-        ({}, "copies of one photograph"),
-        ({"classes": ["cat", "dog"], "photographs": "scans"}, "one slide or patient may stand on both sides"),
-        ({"classes": ["cat", "dog"]}, "one slide or patient may stand on both sides"),
+        (67, 228, "228 of them (9.2\u00a0%) have a copy of theirs in training"),
+        (67, 0, "several may be of one patient or one slide"),
+        (float("nan"), float("nan"), "The sources of the images are not known"),
     ],
 )
-def test_cautions_name_the_shared_sources(dataset: dict[str, Any], words: str) -> None:
-    assert any(words in caution for caution in answer_of(0.9, 0.9, dataset=dataset)["cautions"])
+def test_cautions_name_the_shared_sources(sources: float, shared: float, words: str) -> None:
+    assert any(words in caution for caution in answer_of(0.9, 0.9, sources=sources, shared=shared)["cautions"])
 
 
-@pytest.mark.parametrize(("accuracies", "learned"), [((0.25, 0.30), False), ((0.25, 0.60), True), ((0.9, 0.9), True)])
+@pytest.mark.parametrize(
+    ("thin", "words"),
+    [
+        (4, "were all of them right, its recall could still be as low as 40\u00a0%, and no difference in it could be"),
+        (8, "as low as 63\u00a0%, and no interval of a difference in it is given."),
+        (40, None),
+    ],
+)
+def test_cautions_say_what_a_class_of_few_sources_can_show(thin: int, words: str | None) -> None:
+    told = [caution for caution in answer_of(0.9, 0.9, thin=thin)["cautions"] if "is tested by" in caution]
+    assert len(told) == (4 if words else 0)
+    assert all(words in caution for caution in told if words)
+    if thin == 4:
+        assert told[2].startswith("Monocyte is tested by four sources")
+        # Of the 2**4 ways to exchange the arms of four sources two are the most extreme.
+        assert told[2].endswith("can give is 0.12.")
+
+
+@pytest.mark.parametrize(("accuracies", "learned"), [((0.25, 0.26), False), ((0.25, 0.60), True), ((0.9, 0.9), True)])
 def test_guessing_is_called_no_answer(accuracies: tuple[float, float], learned: bool) -> None:
     """Four classes: an accuracy of a quarter is what guessing gives."""
-    answer = answer_of(*accuracies, images=100)
+    answer = answer_of(*accuracies)
     assert (answer["verdict"] == "nothing learned") is not learned
     assert ("better than guessing" in answer["lead"]) is not learned
-
-
-@pytest.mark.parametrize(("images", "few"), [(40, True), (1989, False)])
-def test_cautions_say_when_images_are_few(images: int, few: bool) -> None:
-    cautions = answer_of(0.9, 0.9, images=images)["cautions"]
-    assert any(caution.startswith(f"The images are few: with {images}") for caution in cautions) == few
 
 
 @pytest.mark.parametrize(
@@ -172,68 +255,77 @@ def test_cautions_say_when_images_are_few(images: int, few: bool) -> None:
 )
 def test_drawn_cells_are_called_drawn_whatever_the_numbers(archive: str, drawn: bool) -> None:
     config = {"dataset": {"archive": archive}}
-    answer = answer_of(0.5, 0.99, **config)
+    answer = answer_of(0.5, 0.99, (0.4, 0.6), **config)
     assert answer["lead"].startswith("A demonstration: these cells are drawn") == drawn
     assert any("points the other way" in detail for detail in answer["details"]) != drawn
     assert any("drawn by a program" in limit for limit in wording.limitations(None, config_of(**config))) == drawn
 
 
 @pytest.mark.parametrize(
-    ("bicubic", "words"),
-    [(0.80, "Real-ESRGAN ×4 did better than that"), (0.95, "did worse than that"), (0.89, "does not differ clearly")],
+    ("interval", "words"),
+    [
+        ((0.05, 0.15), "Real-ESRGAN ×4 did better than that"),
+        ((-0.09, -0.01), "did worse than that"),
+        ((-0.01, 0.03), "does not differ clearly from that (+1.0 points, 95\u00a0% interval −1.0 to +3.0)"),
+        (None, "cannot be told"),
+    ],
 )
-def test_interpolation_is_the_control(bicubic: float, words: str) -> None:
-    arms = [
-        ("original", "original", 0.9),
-        ("bicubic_x4", "bicubic_x4", bicubic),
-        ("realesrgan_x4", "realesrgan_x4", 0.9),
-    ]
-    details = wording.answer(comparison_of(*arms), "realesrgan_x4", config_of())["details"]
-    control = [detail for detail in details if detail.startswith("Enlarged by plain interpolation (bicubic ×4)")]
+def test_interpolation_is_the_control(interval: tuple[float, float] | None, words: str) -> None:
+    arms = [(*OWN, 0.9), ("bicubic_x4", "bicubic_x4", 0.89), (*ENHANCED, 0.9)]
+    differences = {(*ENHANCED, "bicubic_x4", "bicubic_x4"): interval} if interval else {}
+    details = wording.answer(results_of(*arms, differences=differences), config_of())["details"]
+    control = [detail for detail in details if detail.startswith("Enlarged by bicubic ×4, 89.0")]
     assert len(control) == 1
     assert words in control[0]
 
 
 def test_dual_training_is_told_where_there_is_one() -> None:
-    arms = [("original", "original", 0.80), ("realesrgan_x4", "realesrgan_x4", 0.80)]
-    arms += [("dual", "original", 0.90), ("dual", "realesrgan_x4", 0.80)]
-    details = wording.answer(comparison_of(*arms), "realesrgan_x4", config_of())["details"]
+    arms = [(*OWN, 0.80), (*ENHANCED, 0.80), ("dual", "original", 0.90), ("dual", "realesrgan_x4", 0.80)]
+    differences = {
+        ("dual", "original", *OWN): (0.05, 0.15),
+        ("dual", "realesrgan_x4", *ENHANCED): (-0.05, 0.05),
+    }
+    details = wording.answer(results_of(*arms, differences=differences), config_of())["details"]
     assert details[-1] == (
-        "Trained on both together, 90.0\u00a0% of the original images were right (clearly higher than training on them "
-        "alone, +10.0 points) and 80.0\u00a0% of the enlarged ones (no clear difference to training on them alone, "
-        "0.0 points). That training saw twice as many images in each epoch."
+        "Trained on both together, on original images it is right more often than after training on them alone "
+        "(+10.0 points, 95\u00a0% interval +5.0 to +15.0) and on enlarged images it is not clearly more or less often "
+        "right than after training on them alone (0.0 points, 95\u00a0% interval −5.0 to +5.0). That training saw "
+        "twice as many images in each epoch."
     )
     assert not any("both together" in detail for detail in answer_of(0.8, 0.8, dual=False)["details"])
 
 
-def test_test_images_are_told_apart_from_validation_images() -> None:
-    arms = [("original", "original", 0.9), ("realesrgan_x4", "realesrgan_x4", 0.8)]
-    flipped = [("original", "original", 0.7), ("realesrgan_x4", "realesrgan_x4", 0.75)]
-    both = pd.concat([comparison_of(*arms), comparison_of(*flipped, images=2487, subset="test")])
-    answer = wording.answer(both, "realesrgan_x4", config_of())
-    assert "80.0\u00a0% of 1,989 validation images" in answer["headline"]
-    assert any("2,487 test images" in text and "5.0 points more" in text for text in answer["details"])
+def test_enlargement_added_after_training_is_told() -> None:
+    arms = [(*OWN, 0.9), (*ENHANCED, 0.9), ("original", "realesrgan_x4", 0.7)]
+    differences = {("original", "realesrgan_x4", *OWN): (-0.3, -0.1)}
+    details = wording.answer(results_of(*arms, differences=differences), config_of())["details"]
+    assert (
+        "A classifier that was trained on original images and is given images enlarged by Real-ESRGAN ×4 is right less "
+        "often than it is on original ones (−20.0 points, 95\u00a0% interval −30.0 to −10.0)."
+    ) in details
+
+
+def test_a_further_input_size_is_told() -> None:
+    arms = [
+        (*OWN, 0.8),
+        (*ENHANCED, 0.8),
+        ("original_448px", "original", 0.8),
+        ("realesrgan_x4_448px", ENHANCED[0], 0.9),
+    ]
+    differences = {("realesrgan_x4_448px", ENHANCED[0], "original_448px", "original"): (0.05, 0.15)}
+    config = config_of(train={"more_input_sizes": [448]})
+    assert wording.answer(results_of(*arms, differences=differences), config)["details"][-1] == (
+        "At 448 pixels a side, a classifier of images enlarged by Real-ESRGAN ×4 is right more often than one of "
+        "original images (+10.0 points, 95\u00a0% interval +5.0 to +15.0)."
+    )
 
 
 def test_nothing_is_concluded_without_an_enlarged_variant() -> None:
     config = config_of(variants=["original"], dual=False)
-    answer = wording.answer(comparison_of(("original", "original", 0.9)), None, config)
+    answer = wording.answer(results_of((*OWN, 0.9)), config)
     assert answer["verdict"] == "not asked"
-    assert "90.0\u00a0% of 1,989 validation images" in answer["headline"]
+    assert "90.0\u00a0% of 2,487 test images" in answer["headline"]
     assert answer["details"] == []
-
-
-def test_the_interval_of_a_difference_is_newcombes() -> None:
-    # Newcombe 1998, Table II, example (a), method 10: 56/70 against 48/80 gives 0.0524 to 0.3339.
-    one, other = (
-        wording.Result("", images, 1, wins / images, 0, *wilson_interval(wins / images, images), 0)
-        for wins, images in ((56, 70), (48, 80))
-    )
-    found = wording.difference(one, other)
-    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
-    assert found.verdict == "higher"
-    mirrored = wording.difference(other, one)
-    assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))
 
 
 @pytest.mark.parametrize(
@@ -377,7 +469,7 @@ class Tree:
         self.folder, self.config, self.gpu = folder, config, gpu
         dataset = config["dataset"]
         self.classes: list[str] = dataset["classes"]
-        self.plan = Plan(self.classes, config["variants"], config["splits"], config["seeds"], dataset["partitions"])
+        self.plan = Plan.of(config)
         provenances = self._write_provenances()
         self._write_tables(provenances)
         self._write_figures()
@@ -390,6 +482,7 @@ class Tree:
             weights=self._write_weights(),
             manifests=self._write_images(),
             rejected=self.write("dataset/rejected.csv", "image,reason\n"),
+            leakage=folder / "splits" / "leakage.csv",
         )
 
     def write(self, name: str, content: str) -> Path:
@@ -417,8 +510,14 @@ class Tree:
         listed = pd.concat(subsets)
         self.write("dataset/images.csv", pd.concat(images).to_csv(index=False))
         self.write("splits/paper.csv", listed[["image", "subset"]].to_csv(index=False))
+        # Ten images of one source stand side by side, and all subsets have the same sources.
+        number = listed["image"].str.extract(r"(\d+)\.png", expand=False).astype(int) // 10
+        sources = listed[["image"]].assign(source=listed["class"] + number.astype(str))
+        self.write("dataset/sources.csv", sources.to_csv(index=False))
+        audit = leakage("paper", pd.concat(images), sources, listed[["image", "subset"]])
+        self.write("splits/leakage.csv", audit.to_csv(index=False))
         predictions = []
-        for training, tested in training_variants(self.config).items():
+        for training, tested in configuration.tested_variants(self.config).items():
             for variant in tested:
                 matrix = matrices["realesrgan_x4" if variant == self.plan.enhanced else "original"]
                 predicted = np.concatenate([np.repeat(self.classes, row) for row in matrix])
@@ -431,6 +530,8 @@ class Tree:
                     predictions.append(self.write(f"predictions/paper/{training}/seed{seed}/{variant}.csv", content))
         write_tables(
             images=self.folder / "dataset" / "images.csv",
+            sources=self.folder / "dataset" / "sources.csv",
+            leakage=self.folder / "splits" / "leakage.csv",
             splits=[self.folder / "splits" / "paper.csv"],
             predictions=predictions,
             provenances=provenances,
@@ -487,7 +588,7 @@ class Tree:
                 inputs = made if network else {}
                 wildcards = {"variant": variant, "shard": "1"}
                 record(rule, wildcards, seconds, network, upscaling=told, inputs_sha256=inputs)
-        for training, tested in training_variants(self.config).items():
+        for training, tested in configuration.training_variants(self.config).items():
             for seed in self.config["seeds"]:
                 run = {"split": "paper", "training": training, "seed": str(seed)}
                 record(
@@ -504,7 +605,7 @@ class Tree:
 
     def _write_engines(self) -> list[Path]:
         folders = ["engines/any/RealESRGAN_x4plus"] if self._has_network() else []
-        for training in training_variants(self.config):
+        for training in configuration.training_variants(self.config):
             folders += [f"runs/paper/{training}/seed{seed}/engine/any" for seed in self.config["seeds"]]
         return [write_engine(self.folder / folder, self.gpu) for folder in folders]
 
@@ -658,7 +759,7 @@ def test_the_sections_come_in_order(page: str) -> None:
 
 def test_the_numbers_are_those_of_the_tables(page: str) -> None:
     text = Checker(page).text
-    assert "right on 89.3\u00a0% of 1,989 validation images, on average over three trainings" in text
+    assert "right on 89.3\u00a0% of 1,989 test images of 200 independent sources, on average over three trainings" in text
     assert "on the original images on 91.8\u00a0%: 2.4 points fewer." in text
     assert "10.14445/22315381/IJETT-V73I6P106" in text
 
@@ -686,8 +787,8 @@ def test_table_6_stands_beside_the_studys(shown: dict[str, Any]) -> None:
 def test_the_comparison_has_a_block_for_each_subset(shown: dict[str, Any]) -> None:
     blocks = shown["comparison"]["bodies"]
     assert [block["title"] for block in blocks] == [
-        "Validation: 1,989 images, split paper",
-        "Test: 1,989 images, split paper",
+        "Validation, split paper: 1,989 images of 200 sources, 100.0\u00a0% with a copy in training",
+        "Test, split paper: 1,989 images of 200 sources, 100.0\u00a0% with a copy in training",
     ]
     rows = {(row["head"], row["cells"][0]): row["cells"] for row in blocks[0]["rows"]}
     assert len(rows) == 5
@@ -1015,4 +1116,4 @@ def test_words_for_numbers_are_named(tree: Tree) -> None:
     broken = tree.write("broken/table3.csv", "class,precision,recall,f1,support\nA,much,1,1,1\n")
     tables = [path for path in tree.inputs.tables if path.stem != "table3"]
     with pytest.raises(InputError, match=r"table3\.csv: has words for numbers"):
-        read_tables([*tables, broken])
+        read_tables([*tables, broken], tree.inputs.leakage)

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score
 
-from wbcsr.config import training_variants
+from wbcsr import config as configuration
+from wbcsr.dataset.split import leakage
 from wbcsr.errors import InputError
 from wbcsr.evaluate import class_labels, figure_names, study, variant_label
-from wbcsr.evaluate.scores import Arm, Plan, confusion, read_arms, run_of, score, wilson_interval
+from wbcsr.evaluate.scores import Arm, Plan, confusion, read_arms, run_of, score
+from wbcsr.evaluate.statistics import wilson_interval
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Results:
 
     plan: Plan
     images: Path
+    sources: Path
+    leakage: Path
     splits: list[Path]
     predictions: list[Path]
 
@@ -37,12 +41,19 @@ def write_results(
     splits: tuple[str, ...] = ("paper",),
     seeds: tuple[int, ...] = (0,),
     per_class: int = 6,
+    copies: int = 1,
+    cross: bool = False,
+    sizes: tuple[int, ...] = (),
 ) -> Results:
     """Of each class, `per_class` images in each partition; every third of TRAIN is a validation image.
 
+    `copies` images in a row are of one source; with 0, no source is known.
+
     Seed number k predicts the next class for the first k images of each class and subset, and is right for the others.
     """
-    plan = Plan(classes, variants, list(splits), list(seeds), {"train": "TRAIN", "test": "TEST"})
+    config = {"variants": variants, "dual": dual, "cross": cross, "train": {"more_input_sizes": sizes}}
+    trainings = configuration.training_variants(config)
+    plan = Plan(classes, variants, list(splits), list(seeds), {"train": "TRAIN", "test": "TEST"}, trainings)
     rows = [
         {"image": f"{partition}/{name}/{number}.png", "partition": partition, "class": name, "number": number}
         for partition in ("TRAIN", "TEST")
@@ -55,14 +66,20 @@ def write_results(
     images.loc[training, "subset"] = np.where(images.loc[training, "number"] % 3 == 0, "validation", "train")
     folder.mkdir(parents=True, exist_ok=True)
     images[["image", "partition", "class"]].to_csv(folder / "images.csv", index=False)
-    results = Results(plan, folder / "images.csv", [], [])
+    source = images["image"].str.rsplit("/", n=1).str[0] + "/" + (images["number"] // max(copies, 1)).astype(str)
+    images["source"] = source if copies else ""
+    images[["image", "source"]].to_csv(folder / "sources.csv", index=False)
+    results = Results(plan, folder / "images.csv", folder / "sources.csv", folder / "leakage.csv", [], [])
+    splits_of = {split: images[["image", "subset"]] for split in splits}
+    audited = [leakage(name, images, images[["image", "source"]], split) for name, split in splits_of.items()]
+    pd.concat(audited).to_csv(results.leakage, index=False)
     held = images[images["subset"] != "train"]
     rank = held.groupby(["subset", "class"]).cumcount()
     for split in splits:
         results.splits.append(folder / "splits" / f"{split}.csv")
         results.splits[-1].parent.mkdir(exist_ok=True)
         images[["image", "subset"]].to_csv(results.splits[-1], index=False)
-        for trained_on, tested in training_variants({"variants": variants, "dual": dual}).items():
+        for trained_on, tested in configuration.tested_variants(config).items():
             for seed_number, seed in enumerate(seeds):
                 for tested_on in tested:
                     wrong = rank < seed_number
@@ -79,7 +96,7 @@ def write_results(
 
 
 def arms_of(results: Results) -> list[Arm]:
-    return read_arms(results.predictions, results.splits, results.plan)
+    return read_arms(results.predictions, results.splits, results.sources, results.plan)
 
 
 def matrix(counts: list[list[int]]) -> pd.DataFrame:
@@ -207,7 +224,43 @@ def test_arms_count_each_subset_apart(tmp_path: Path) -> None:
     assert validation.accuracies == [1, 0.5]
     assert test.accuracies == pytest.approx([1, 10 / 12])
     assert test.accuracy == pytest.approx(11 / 12)
-    assert test.interval == wilson_interval(test.accuracy, 12)
+
+
+def test_an_accuracy_is_of_sources_where_they_are_known(tmp_path: Path) -> None:
+    copies, apart, unknown = (
+        arms_of(
+            write_results(tmp_path / str(copies), ["A", "B"], ["original"], per_class=60, seeds=(1, 0), copies=copies)
+        )
+        for copies in (4, 1, 0)
+    )
+    test = [arms[1].estimate for arms in (copies, apart, unknown)]
+    assert [estimate.sources for estimate in test] == [30, 120, 120]
+    assert [arms[1].has_sources for arms in (copies, apart, unknown)] == [True, True, False]
+    # Where no source is known each image counts as one.
+    assert (test[1].low, test[1].high) == (test[2].low, test[2].high)
+
+
+def test_images_of_unknown_source_are_in_the_accuracy_and_not_in_its_interval(tmp_path: Path) -> None:
+    results = write_results(tmp_path, ["A", "B"], ["original"], per_class=30)
+    sources = pd.read_csv(results.sources, keep_default_na=False)
+    sources.loc[sources["image"] == "TEST/A/0.png", "source"] = ""
+    sources.to_csv(results.sources, index=False)
+    test = arms_of(results)[1]
+    assert (test.images, test.estimate.images, test.correct.shape) == (60, 59, (1, 59))
+
+
+def test_folds_of_a_split_are_one_arm(tmp_path: Path) -> None:
+    results = write_results(tmp_path, ["A", "B"], ["original"], splits=("by_source", "by_source_fold2"))
+    results = replace(results, plan=replace(results.plan, splits=["by_source"]))
+    with pytest.raises(InputError, match="two folds have the validation image"):
+        arms_of(results)
+    for number, path in enumerate(results.splits):
+        half = pd.read_csv(path)
+        half.loc[(half["subset"] != "train") & (half.index // 3 % 2 == number), "subset"] = "train"
+        half.to_csv(path, index=False)
+    validation, test = arms_of(results)
+    assert (validation.split, validation.images, test.images) == ("by_source", 4, 12)
+    assert (validation.accuracy, test.accuracy) == (1, 1)
 
 
 def test_classes_called_na_and_numbers_are_kept(tmp_path: Path) -> None:
@@ -277,7 +330,7 @@ def test_split_without_a_test_image_is_an_error(tmp_path: Path) -> None:
     ],
 )
 def test_enhanced_variant(variants: list[str], enhanced: str | None) -> None:
-    assert Plan(["A", "B"], variants, ["paper"], [0], {}).enhanced == enhanced
+    assert Plan(["A", "B"], variants, ["paper"], [0], {}, {}).enhanced == enhanced
 
 
 @pytest.mark.parametrize(
@@ -307,7 +360,14 @@ def test_class_labels(classes: list[str], labels: list[str]) -> None:
 
 
 def test_figure_names_follow_from_the_configuration() -> None:
-    names = figure_names({"splits": ["paper"], "variants": ["original", "realesrgan_x4"], "dual": True})
-    assert names[:7] == ["fig2", "fig3", "fig9", "fig10", "fig11", "fig12", "accuracy"]
+    names = figure_names(
+        {
+            "splits": ["paper"],
+            "variants": ["original", "realesrgan_x4"],
+            "dual": True,
+            "train": {"more_input_sizes": []},
+        }
+    )
+    assert names[:8] == ["fig2", "fig3", "fig9", "fig10", "fig11", "fig12", "accuracy", "differences"]
     assert "confusion_paper_dual_on_realesrgan_x4_test" in names
-    assert len(names) == len(set(names)) == 7 + 4 * 2
+    assert len(names) == len(set(names)) == 8 + 4 * 2

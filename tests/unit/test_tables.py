@@ -6,20 +6,40 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from test_scores import arms_of, write_results
+from test_scores import Results, arms_of, write_results
 from wbcsr.errors import InputError
 from wbcsr.evaluate.cost import NUMBERS, TEXTS
-from wbcsr.evaluate.scores import wilson_interval
-from wbcsr.evaluate.tables import Table, comparison_table, latex_text, markdown_text, write_table, write_tables
+from wbcsr.evaluate.tables import (
+    Table,
+    comparison_table,
+    latex_text,
+    markdown_text,
+    read_leakage,
+    write_table,
+    write_tables,
+)
 from wbcsr.files import read_csv
 
 STUDY_CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
-NAMES = ["table2", "table3", "table4", "table5", "table6", "comparison", "cost"]
+NAMES = ["table2", "table3", "table4", "table5", "table6", "comparison", "differences", "recalls", "cost"]
+
+
+def write_all(results: Results, folder: Path, *provenances: Path) -> None:
+    write_tables(
+        results.images,
+        results.sources,
+        results.splits,
+        results.leakage,
+        results.predictions,
+        provenances,
+        results.plan,
+        folder,
+    )
 
 
 def written(folder: Path, classes: list[str], variants: list[str], **more: object) -> Path:
     results = write_results(folder, classes, variants, **more)  # type: ignore[arg-type]
-    write_tables(results.images, results.splits, results.predictions, [], results.plan, folder / "tables")
+    write_all(results, folder / "tables")
     return folder / "tables"
 
 
@@ -89,7 +109,7 @@ def test_confusion_table_has_actual_rows(tmp_path: Path) -> None:
     table = pd.read_csv(results.predictions[0])
     table.loc[table["image"] == "TRAIN/A/0.png", "predicted"] = "C"
     table.to_csv(results.predictions[0], index=False)
-    write_tables(results.images, results.splits, results.predictions, [], results.plan, tmp_path)
+    write_all(results, tmp_path)
     assert rows(tmp_path / "table5.md") == [["A", "1", "0", "1"], ["B", "0", "2", "0"], ["C", "0", "0", "2"]]
     assert (tmp_path / "table5.csv").read_text() == "actual,A,B,C\nA,1,0,1\nB,0,2,0\nC,0,0,2\n"
 
@@ -120,7 +140,12 @@ def test_comparison_by_hand(tmp_path: Path) -> None:
     # Seed 0 is right for all 8 validation images, seed 1 for half of them.
     assert (row["images"], row["runs"], row["accuracy"]) == (8, 2, 0.75)
     assert row["accuracy_sd"] == pytest.approx(0.125**0.5)
-    assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx(wilson_interval(0.75, 8))
+    # Eight validation images of as many sources, none of which has a training image; an interval needs ten sources.
+    assert (row["sources"], row["shared"]) == (8, 0)
+    assert row[["accuracy_low", "accuracy_high"]].isna().all()
+    assert row["reason"] == "8 sources are worth 8.0 equally large ones; an interval needs 10"
+    test = data.loc[("realesrgan_x4", "realesrgan_x4", "test")]
+    assert test["accuracy_low"] < test["accuracy"] < test["accuracy_high"]
     assert row["macro_f1"] == pytest.approx(0.75)
     assert row["f1_MONOCYTE"] == pytest.approx(0.75)
     assert row["study_accuracy"] == pytest.approx(1777 / 1989)
@@ -135,7 +160,7 @@ def test_comparison_is_to_original_of_the_same_split_and_subset(tmp_path: Path) 
     table = pd.read_csv(worse)
     table.loc[table["image"] == "TEST/A/0.png", "predicted"] = "B"
     table.to_csv(worse, index=False)
-    comparison = comparison_table(arms_of(results), results.plan)
+    comparison = comparison_table(arms_of(results), read_leakage(results.leakage), results.plan)
     data = comparison.data.set_index(["split", "trained_on", "subset"])["difference_to_original"]
     assert data["by_source", "bicubic_x2", "test"] == pytest.approx(1 / 12)
     assert data["paper", "bicubic_x2", "test"] == 0
@@ -147,8 +172,30 @@ def test_comparison_is_to_original_of_the_same_split_and_subset(tmp_path: Path) 
 def test_comparison_of_one_seed_has_no_spread(tmp_path: Path) -> None:
     tables = written(tmp_path, ["A", "B"], ["original"])
     assert pd.read_csv(tables / "comparison.csv")["accuracy_sd"].isna().all()
-    assert rows(tables / "comparison.md")[0][6] == "1.000"
-    assert "too narrow" in (tables / "comparison.md").read_text(encoding="utf-8")
+    assert rows(tables / "comparison.md")[0][8] == "1.000"
+
+
+@pytest.mark.parametrize(("copies", "shared"), [(3, 4), (1, 0), (0, None)])
+def test_comparison_tells_what_stands_behind_an_accuracy(tmp_path: Path, copies: int, shared: int | None) -> None:
+    tables = written(tmp_path, ["A", "B"], ["original"], copies=copies)
+    row = pd.read_csv(tables / "comparison.csv").iloc[0]
+    text = (tables / "comparison.md").read_text(encoding="utf-8")
+    if shared is None:
+        assert row[["sources", "shared"]].isna().all()
+        assert "whose sources are not known" in text
+        assert "Shared" not in text
+    else:
+        assert (row["subset"], row["images"], row["sources"], row["shared"]) == ("validation", 4, 4, shared)
+        assert "over sources" in text
+
+
+def test_leakage_of_folds_adds_up(tmp_path: Path) -> None:
+    header = "split,subset,class,images,sources,unknown,shared"
+    lines = ["by_source,test,,10,4,1,0", "by_source_fold2,test,,12,5,0,0", "paper,test,,9,3,0,9"]
+    (tmp_path / "leakage.csv").write_text("\n".join([header, *lines]))
+    found = read_leakage(tmp_path / "leakage.csv")
+    assert found.loc["by_source", "test", ""].tolist() == [22, 9, 1, 0]
+    assert found.loc["paper", "test", ""].tolist() == [9, 3, 0, 9]
 
 
 def test_the_cost_has_headings_of_two_levels(tmp_path: Path) -> None:
@@ -160,7 +207,7 @@ def test_the_cost_has_headings_of_two_levels(tmp_path: Path) -> None:
     }
     provenance = tmp_path / "packed.provenance.json"
     provenance.write_text(json.dumps(record))
-    write_tables(results.images, results.splits, results.predictions, [provenance], results.plan, tmp_path / "tables")
+    write_all(results, tmp_path / "tables", provenance)
     data = read_csv(tmp_path / "tables" / "cost.csv", [*TEXTS, *NUMBERS])
     assert data["images_cpu_seconds"].tolist() == ["3.04", "", "", ""]
     text = (tmp_path / "tables" / "cost.md").read_text(encoding="utf-8")
@@ -190,7 +237,7 @@ def test_a_broken_provenance_is_named(tmp_path: Path, content: str, words: str) 
     broken = tmp_path / "broken.provenance.json"
     broken.write_text(content)
     with pytest.raises(InputError, match=rf"broken\.provenance\.json: {words}"):
-        write_tables(results.images, results.splits, results.predictions, [broken], results.plan, tmp_path / "tables")
+        write_all(results, tmp_path / "tables", broken)
 
 
 @pytest.mark.parametrize(
@@ -236,4 +283,4 @@ def test_images_without_classes_are_an_error(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original"])
     results.images.write_text("image\n")
     with pytest.raises(InputError, match=r"images\.csv: lacks the column"):
-        write_tables(results.images, results.splits, results.predictions, [], results.plan, tmp_path / "tables")
+        write_all(results, tmp_path / "tables")

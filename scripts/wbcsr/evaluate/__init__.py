@@ -6,7 +6,7 @@ list the figures before any of them is drawn.
 
 from __future__ import annotations
 
-from wbcsr.config import Config, parse_variant, training_variants
+from wbcsr.config import Config, parse_training, parse_variant, training_variants
 
 SUBSETS = ("validation", "test")
 _METHODS = {"bicubic": "bicubic", "lanczos": "Lanczos", "realesrgan": "Real-ESRGAN"}
@@ -19,7 +19,7 @@ def confusion_name(split: str, trained_on: str, tested_on: str, subset: str) -> 
 
 def figure_names(config: Config) -> list[str]:
     """The names, without suffix, of all figures that a complete configuration leads to."""
-    return ["fig2", "fig3", "fig9", "fig10", "fig11", "fig12", "accuracy"] + [
+    return ["fig2", "fig3", "fig9", "fig10", "fig11", "fig12", "accuracy", "differences"] + [
         confusion_name(split, trained_on, tested_on, subset)
         for split in config["splits"]
         for trained_on, tested in training_variants(config).items()
@@ -29,10 +29,21 @@ def figure_names(config: Config) -> list[str]:
 
 
 def variant_label(variant: str) -> str:
-    """A variant as a reader sees it: `realesrgan_x4` → `Real-ESRGAN ×4`; `original` and `dual` stay."""
-    method, scale = parse_variant(variant)
-    name = _METHODS.get(method, method)
-    return f"{name} ×{scale}" if scale > 1 else name
+    """A variant as a reader sees it: `realesrgan_x4` → `Real-ESRGAN ×4`; `original` and `dual` stay.
+
+    So with a training variant of a further input size: `original_448px` → `original at 448 px`.
+    """
+    name, size = parse_training(variant)
+    method, scale = parse_variant(name)
+    label = _METHODS.get(method, method) + (f" ×{scale}" if scale > 1 else "")
+    return f"{label} at {size} px" if size else label
+
+
+def arm_label(trained_on: str, tested_on: str) -> str:
+    """An arm as a reader sees it: its variant, or, where it was tested on another, both."""
+    if parse_training(trained_on)[0] == tested_on:
+        return variant_label(trained_on)
+    return f"{variant_label(trained_on)}, tested on {variant_label(tested_on)}"
 
 
 def class_labels(classes: list[str]) -> list[str]:

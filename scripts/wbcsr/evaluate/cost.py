@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from wbcsr.config import parse_training
 from wbcsr.evaluate import variant_label
 
 DEVICES = ("cpu", "gpu")
@@ -69,7 +70,8 @@ Kinds = list[list[Job]]
 def costs(records: Sequence[dict[str, Any]], comparison: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
     """A row for each arm tested on the test images, with the columns `TEXTS` and `NUMBERS`.
 
-    `records` are the provenances of all jobs and `comparison` holds the rows of comparison.csv. Both rows of dual
+    `records` are the provenances of all jobs and `comparison` holds the rows of comparison.csv that were tested on what
+    they were trained on. Of a split in folds the runs are those of the first fold. Both rows of dual
     training have the cost of all of it. In seconds: `engine`, `enlarging` and `packing` make up `images`;
     `enlarging_1000` is of 1,000 enlarged images; `run` is the mean over the `runs_measured` runs, with its sample
     standard deviation; `total` is images and one run, and `more` what that is beyond training on original in the same
@@ -79,9 +81,13 @@ def costs(records: Sequence[dict[str, Any]], comparison: pd.DataFrame, seeds: Se
     jobs = [_job(record) for record in records]
     tested = comparison[comparison["subset"] == "test"]
     rows: list[dict[str, Any]] = []
+    sizes = {parse_training(training)[1] for training in tested["trained_on"]} - {None}
     for (split, training), arms in tested.groupby(["split", "trained_on"], sort=False):
         variants = list(arms["tested_on"])
-        images = _image_jobs(jobs, variants)
+        size = parse_training(training)[1]
+        # At the main size the images are packed for all trainings that name none.
+        packing = [job for job in jobs if _packed_at(job) == size or (size is None and _packed_at(job) not in sizes)]
+        images = _image_jobs(jobs, packing, variants)
         runs = [_run_jobs(jobs, split, training, seed, variants) for seed in seeds]
         cost = _image_cost(images) | _run_cost(runs)
         taken = [kind for part in (*images.values(), *runs) for kind in part]
@@ -129,7 +135,8 @@ def printed(data: pd.DataFrame) -> pd.DataFrame:
     columns: dict[tuple[str, str], list[str]] = {
         ("", "Split"): data["split"].tolist(),
         ("", "Trained on"): [
-            variant_label(trained_on) + ("" if trained_on == tested_on else f", on {variant_label(tested_on)}")
+            variant_label(trained_on)
+            + ("" if parse_training(trained_on)[0] == tested_on else f", on {variant_label(tested_on)}")
             for trained_on, tested_on in zip(data["trained_on"], data["tested_on"], strict=True)
         ],
     }
@@ -174,7 +181,8 @@ def printed(data: pd.DataFrame) -> pd.DataFrame:
 
 def per_thousand(data: pd.DataFrame) -> str:
     """What enlarging 1,000 images cost, in a sentence; empty where nothing is enlarged."""
-    enlarged = data[~data["trained_on"].isin(["original", "dual"])].drop_duplicates("trained_on")
+    alone = data["trained_on"] == data["tested_on"]
+    enlarged = data[alone & (data["trained_on"] != "original")].drop_duplicates("trained_on")
     if enlarged.empty:
         return ""
     told = []
@@ -224,6 +232,8 @@ def explanation(data: pd.DataFrame) -> str:
             "Not measured: a job noted no cost, found everything done when it went on from an interruption, or left no "
             "record."
         )
+    if "by_source" in set(data["split"]):
+        sentences.append("Runs of the split by_source: those of its first fold.")
     if (data["runs_measured"].between(1, data["runs"] - 1)).any():
         sentences.append("(1 of 2): one of two runs was measured, and the mean is over that one.")
     return " ".join([*sentences, *_where(data)])
@@ -285,20 +295,24 @@ def _job(record: dict[str, Any]) -> Job:
     )
 
 
-def _image_jobs(jobs: list[Job], variants: list[str]) -> dict[str, Kinds]:
-    """The jobs that made the images of `variants` at the classifier's size, by stage."""
+def _packed_at(job: Job) -> int | None:
+    return int(job.wildcards["size"]) if job.rule == "pack_images" and "size" in job.wildcards else None
 
-    def of(rules: tuple[str, ...], variant: str) -> list[Job]:
+
+def _image_jobs(jobs: list[Job], packing: list[Job], variants: list[str]) -> dict[str, Kinds]:
+    """The jobs that made the images of `variants`, by stage; of `packing` those that are of the classifier's size."""
+
+    def of(jobs: list[Job], rules: tuple[str, ...], variant: str) -> list[Job]:
         return [job for job in jobs if job.rule in rules and job.wildcards["variant"] == variant]
 
-    enlarging = [of(("upscale", "interpolate"), variant) for variant in variants if variant != "original"]
+    enlarging = [of(jobs, ("upscale", "interpolate"), variant) for variant in variants if variant != "original"]
     taken = {path for kind in enlarging for job in kind if job.rule == "upscale" for path in job.inputs}
     building = ("compile_upscaler", "check_upscaler") if taken else ()
     return {
         # An upscaling's provenance names its engine and the check of it by their files.
         "engine": [[job for job in jobs if job.rule == rule and job.outputs & taken] for rule in building],
         "enlarging": enlarging,
-        "packing": [of(("pack_images",), variant) for variant in variants],
+        "packing": [of(packing, ("pack_images",), variant) for variant in variants],
     }
 
 

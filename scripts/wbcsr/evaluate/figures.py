@@ -26,7 +26,8 @@ from matplotlib.ticker import MaxNLocator
 
 from wbcsr.classify.history import best_epoch
 from wbcsr.errors import InputError
-from wbcsr.evaluate import class_labels, confusion_name, study, variant_label
+from wbcsr.evaluate import arm_label, class_labels, confusion_name, study, variant_label
+from wbcsr.evaluate.differences import QUESTIONS, differences
 from wbcsr.evaluate.scores import Arm, Plan, read_arms, run_of
 from wbcsr.evaluate.tables import NO_ENHANCED
 from wbcsr.files import read_csv, replacing
@@ -77,6 +78,7 @@ STYLE: dict[Any, Any] = {
 
 def write_figures(
     splits: Iterable[str | Path],
+    sources: str | Path,
     predictions: Iterable[str | Path],
     histories: Iterable[str | Path],
     manifests: Iterable[str | Path],
@@ -85,11 +87,11 @@ def write_figures(
 ) -> None:
     """Write every figure that `wbcsr.evaluate.figure_names` lists, as .png and .svg, into `folder`.
 
-    `splits` are the files <split>.csv, `predictions` and `histories` those of all runs, and `manifests`
-    those of all images of all variants; the images lie beside them.
+    `splits` are the files <split>.csv, `sources` is sources.csv, `predictions` and `histories` are those of all runs,
+    and `manifests` those of all images of all variants; the images lie beside them.
     """
     with house_style():
-        for name, figure in _figures(splits, predictions, histories, manifests, plan):
+        for name, figure in _figures(splits, sources, predictions, histories, manifests, plan):
             save_figure(figure, folder, name)
 
 
@@ -111,6 +113,7 @@ def save_figure(figure: Figure, folder: str | Path, name: str) -> None:
 
 def _figures(
     splits: Iterable[str | Path],
+    sources: str | Path,
     predictions: Iterable[str | Path],
     histories: Iterable[str | Path],
     manifests: Iterable[str | Path],
@@ -124,9 +127,14 @@ def _figures(
     for variant, accuracy_name, loss_name in (("original", "fig9", "fig10"), (plan.enhanced, "fig11", "fig12")):
         for name, quantity in ((accuracy_name, "accuracy"), (loss_name, "loss")):
             yield name, draw_history(epochs, quantity, variant) if variant else draw_notice(NO_ENHANCED)
-    arms = read_arms(predictions, splits, plan)
-    yield "accuracy", draw_accuracies(arms, plan)
-    for arm in arms:
+    arms = read_arms(predictions, splits, sources, plan)
+    own = [arm for arm in arms if plan.is_own(arm.trained_on, arm.tested_on)]
+    yield "accuracy", draw_accuracies(own, plan)
+    yield (
+        "differences",
+        draw_differences(differences([arm for arm in arms if (arm.split, arm.subset) == plan.judged], plan)),
+    )
+    for arm in own:
         yield confusion_name(arm.split, arm.trained_on, arm.tested_on, arm.subset), draw_confusion(arm, plan)
 
 
@@ -368,12 +376,13 @@ def draw_confusion(arm: Arm, plan: Plan) -> Figure:
 
 
 def draw_accuracies(arms: list[Arm], plan: Plan) -> Figure:
-    """The accuracy of every arm, a panel for each split: the mean over the seeds with Wilson's 95 % interval.
+    """The accuracy of every arm, a panel for each split: the mean over the seeds with its 95 % interval over sources.
 
+    An arm of too few sources has no interval.
     Small dots are the single seeds; hollow diamonds are the study's accuracies.
     """
     names = list(dict.fromkeys((arm.trained_on, arm.tested_on) for arm in arms))
-    labels = [_arm_label(*name) for name in names]
+    labels = [wrapped(arm_label(*name), 30) for name in names]
     width = SINGLE_COLUMN if len(plan.splits) == 1 else DOUBLE_COLUMN
     figure = Figure(figsize=(width, 0.75 + 0.36 * len(names)))
     panels = figure.subplots(1, len(plan.splits), sharex=True, sharey=True, squeeze=False)[0]
@@ -404,7 +413,9 @@ def draw_accuracies(arms: list[Arm], plan: Plan) -> Figure:
 def _draw_arm(panel: Axes, arm: Arm, row: int, plan: Plan) -> None:
     colour, mark, offset = SUBSET_MARKS[arm.subset]
     height = row + offset
-    panel.plot(arm.interval, (height, height), color=colour, linewidth=1.1, solid_capstyle="butt")
+    panel.plot(
+        (arm.estimate.low, arm.estimate.high), (height, height), color=colour, linewidth=1.1, solid_capstyle="butt"
+    )
     if len(arm.accuracies) > 1:
         seeds = [height + 0.11] * len(arm.accuracies)
         panel.plot(arm.accuracies, seeds, "o", color=colour, markersize=1.8, alpha=0.6, markeredgewidth=0)
@@ -414,14 +425,59 @@ def _draw_arm(panel: Axes, arm: Arm, row: int, plan: Plan) -> None:
         panel.plot(told, height - 0.16, **STUDY_MARK)
 
 
+def draw_differences(data: pd.DataFrame) -> Figure:
+    """Differences in accuracy, of `wbcsr.evaluate.differences.differences`, with their 95 % intervals over sources.
+
+    A block for each question; a hollow mark has no interval, for its sources are too few.
+    """
+    if data.empty:
+        return draw_notice(NO_ENHANCED)
+    labels: list[str] = []
+    heights: list[int] = []
+    height = 0
+    titles = []
+    for question, rows in data.groupby("question", sort=False):
+        titles.append((height, QUESTIONS[question]))
+        for _, row in rows.iterrows():
+            height += 1
+            heights.append(height)
+            arm = arm_label(row["trained_on"], row["tested_on"])
+            against = arm_label(row["against_trained_on"], row["against_tested_on"])
+            labels.append(f"{arm} − {against}")
+        height += 1
+    figure = Figure(figsize=(DOUBLE_COLUMN, 0.5 + 0.2 * height))
+    axis = figure.subplots()
+    axis.axvline(0, color=GREY, linewidth=0.8)
+    for place, (_, row) in zip(heights, data.iterrows(), strict=True):
+        known = not math.isnan(row["low"])
+        if known:
+            axis.plot((100 * row["low"], 100 * row["high"]), (place, place), color=BLUE, linewidth=1.1)
+        face = BLUE if known else "white"
+        axis.plot(100 * row["difference"], place, "o", color=BLUE, markerfacecolor=face, markersize=4)
+    for place, title in titles:
+        # At the left edge, above the block's names.
+        white = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
+        axis.annotate(
+            title,
+            (0, place),
+            (4, 0),
+            ("axes fraction", "data"),
+            "offset points",
+            va="center",
+            weight="bold",
+            bbox=white,
+        )
+    axis.set_yticks(heights, labels)
+    axis.set_ylim(height - 0.5, -0.6)
+    axis.tick_params(axis="y", length=0)
+    axis.grid(axis="x", linewidth=0.4, color="#DDDDDD")
+    axis.set_axisbelow(True)
+    axis.set_xlabel("Difference in accuracy, percentage points")
+    return figure
+
+
 def _of_study(arm: Arm, plan: Plan) -> float | None:
     return study.accuracy(arm.split, arm.trained_on, arm.tested_on, arm.subset, plan.classes)
-
-
-def _arm_label(trained_on: str, tested_on: str) -> str:
-    if trained_on == tested_on:
-        return variant_label(trained_on)
-    return f"{variant_label(trained_on)}, tested on\n{variant_label(tested_on)}"
 
 
 def draw_notice(text: str) -> Figure:

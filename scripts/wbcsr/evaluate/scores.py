@@ -9,21 +9,25 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
-from scipy.stats import norm
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from wbcsr.config import compared_variant
+from wbcsr.config import Config, compared_variant, parse_split, training_variants
 from wbcsr.errors import InputError
 from wbcsr.evaluate import SUBSETS
+from wbcsr.evaluate.statistics import Estimate, accuracy_interval
 from wbcsr.files import read_csv
+
+_AGAIN = "delete its predictions and run again"
 
 
 @dataclass(frozen=True)
 class Plan:
     """What the configuration asks for, each list in the order of the configuration.
 
-    `partitions` maps `train` and `test` to the names of the folders the images were published in.
+    `splits` are without folds; `partitions` maps `train` and `test` to the names of the folders the images were
+    published in; `trainings` is of `wbcsr.config.training_variants`.
     """
 
     classes: list[str]
@@ -31,11 +35,34 @@ class Plan:
     splits: list[str]
     seeds: list[int]
     partitions: dict[str, str]
+    trainings: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, config: Config) -> Plan:
+        """The plan of a complete configuration."""
+        dataset = config["dataset"]
+        return cls(
+            classes=dataset["classes"],
+            variants=config["variants"],
+            splits=config["splits"],
+            seeds=config["seeds"],
+            partitions=dataset["partitions"],
+            trainings=training_variants(config),
+        )
 
     @property
     def enhanced(self) -> str | None:
         """What is laid beside `original`; see `compared_variant`."""
         return compared_variant(self.variants)
+
+    def is_own(self, trained_on: str, tested_on: str) -> bool:
+        """Whether a classifier that was trained on the one was tested on the same images, and not across variants."""
+        return tested_on in self.trainings[trained_on]
+
+    @property
+    def judged(self) -> tuple[str, str]:
+        """Split and subset that the answer is read from: by_source if there is such, and test, which chose nothing."""
+        return "by_source" if "by_source" in self.splits else self.splits[0], "test"
 
 
 @dataclass(frozen=True)
@@ -105,28 +132,26 @@ def score(matrix: pd.DataFrame) -> Scores:
     )
 
 
-def wilson_interval(proportion: float, images: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion of `images` (Wilson, JASA 22, 1927, 209–212).
-
-    The proportion may be a mean over several runs, so it need not be a whole number of images; nor need `images`,
-    which may be how many independent ones they are worth.
-    """
-    z = float(norm.ppf((1 + confidence) / 2))
-    centre = proportion + z**2 / (2 * images)
-    half = z * (proportion * (1 - proportion) / images + z**2 / (4 * images**2)) ** 0.5
-    scale = 1 + z**2 / images
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
-
-
 @dataclass(frozen=True)
 class Arm:
-    """Trained on one variant, tested on another, for one split and subset: a confusion matrix for each seed."""
+    """Trained on one variant, tested on another, for one split and subset: each seed's predictions of the same images.
+
+    `rows` has the columns image, class and source (empty where none is known), `predicted` the class that each seed's
+    run gave to each of them, (images,). Of a split in folds all images of the subset are here, each once.
+    """
 
     split: str
     trained_on: str
     tested_on: str
     subset: str
-    matrices: dict[int, pd.DataFrame]
+    classes: list[str]
+    rows: pd.DataFrame
+    predicted: dict[int, npt.NDArray[np.object_]]
+
+    @cached_property
+    def matrices(self) -> dict[int, pd.DataFrame]:
+        """The confusion matrix of each seed."""
+        return {seed: confusion(self.rows["class"], names, self.classes) for seed, names in self.predicted.items()}
 
     @property
     def first(self) -> tuple[int, pd.DataFrame]:
@@ -136,7 +161,7 @@ class Arm:
     @property
     def images(self) -> int:
         """How many images of the subset were classified in each run."""
-        return int(self.first[1].to_numpy().sum())
+        return len(self.rows)
 
     @cached_property
     def scores(self) -> list[Scores]:
@@ -154,45 +179,92 @@ class Arm:
         return float(np.mean(self.accuracies))
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the mean accuracy over the images; see `wilson_interval`."""
-        return wilson_interval(self.accuracy, self.images)
+    def has_sources(self) -> bool:
+        """Whether the source of any image is known."""
+        return bool((self.rows["source"] != "").any())
+
+    @cached_property
+    def independent(self) -> pd.DataFrame:
+        """The rows that statistics take: those of a known source, or, where none is known, all, each its own source."""
+        if not self.has_sources:
+            return self.rows.assign(source=self.rows["image"])
+        return self.rows[self.rows["source"] != ""]
+
+    @cached_property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Whether each seed was right on each of the `independent` rows, (seeds, rows)."""
+        rows = self.independent
+        return np.array([names[rows.index] == rows["class"] for names in self.predicted.values()], dtype=bool)
+
+    @cached_property
+    def estimate(self) -> Estimate:
+        """The accuracy on the `independent` rows, mean over the seeds, with its 95 % interval over sources."""
+        return accuracy_interval(self.correct, self.independent["source"], self.independent["class"])
 
 
-def read_arms(predictions: Iterable[str | Path], splits: Iterable[str | Path], plan: Plan) -> list[Arm]:
-    """Read the runs' predictions and count them by arm, in the order of the plan.
+def read_arms(
+    predictions: Iterable[str | Path], splits: Iterable[str | Path], sources: str | Path, plan: Plan
+) -> list[Arm]:
+    """Read the runs' predictions by arm, in the order of the plan; folds of one split are put together.
 
-    `splits` are the files `<split>.csv` of columns image and subset. InputError where a file does not
-    belong to the plan, or where a run lacks an image of a subset, or has one twice.
+    `splits` are the files `<split>.csv` of columns image and subset, one for each fold; `sources` is sources.csv.
+    InputError where a file does not belong to the plan, or where a run lacks an image of a subset, or has one twice.
     """
     subset_of = {Path(path).stem: read_csv(path, ["image", "subset"]) for path in splits}
-    trainings = [*plan.variants, "dual"]
+    source_of = read_csv(sources, ["image", "source"]).set_index("image")["source"]
     runs = sorted(
-        (_checked(run_of(path), plan, trainings, subset_of) for path in predictions),
+        (_checked(run_of(path), plan, subset_of) for path in predictions),
         key=lambda run: (
-            plan.splits.index(run.split),
-            trainings.index(run.trained_on),
+            plan.splits.index(parse_split(run.split)[0]),
+            list(plan.trainings).index(run.trained_on),
             plan.variants.index(run.tested_on),
             plan.seeds.index(run.seed),
+            parse_split(run.split)[1],
         ),
     )
-    found: dict[tuple[str, str, str, str], dict[int, pd.DataFrame]] = {}
+    found: dict[tuple[str, str, str, str], dict[int, list[pd.DataFrame]]] = {}
     for run in runs:
         table = read_csv(run.path, ["image", "class", "predicted"])
         unknown = sorted((set(table["class"]) | set(table["predicted"])) - set(plan.classes))
         if unknown:
             raise InputError(f"{run.path}: has the class '{unknown[0]}', which dataset.classes lacks; predict again")
         for subset in SUBSETS:
+            key = (parse_split(run.split)[0], run.trained_on, run.tested_on, subset)
             rows = _of_subset(table, subset_of[run.split], subset, run)
-            matrices = found.setdefault((run.split, run.trained_on, run.tested_on, subset), {})
-            matrices[run.seed] = confusion(rows["class"], rows["predicted"], plan.classes)
-    return [Arm(*key, matrices) for key, matrices in found.items()]
+            found.setdefault(key, {}).setdefault(run.seed, []).append(rows)
+    return [_arm(*key, plan, by_seed, source_of) for key, by_seed in found.items()]
 
 
-def _checked(run: Run, plan: Plan, trainings: list[str], subset_of: dict[str, pd.DataFrame]) -> Run:
+def _arm(
+    split: str,
+    trained_on: str,
+    tested_on: str,
+    subset: str,
+    plan: Plan,
+    by_seed: dict[int, list[pd.DataFrame]],
+    source_of: pd.Series,
+) -> Arm:
+    tables = {seed: pd.concat(folds).set_index("image").sort_index() for seed, folds in by_seed.items()}
+    first = next(iter(tables.values()))
+    arm = f"split {split}, trained on {trained_on}, tested on {tested_on}"
+    for seed, table in tables.items():
+        if table.index.has_duplicates:
+            image = table.index[table.index.duplicated()][0]
+            raise InputError(f"{arm}: two folds have the {subset} image {image}; delete the splits and run again")
+        if not table["class"].equals(first["class"]):
+            raise InputError(f"{arm}: seed {seed} was not tested on the same {subset} images as the others; {_AGAIN}")
+    lost = first.index.difference(source_of.index)
+    if len(lost):
+        raise InputError(f"{arm}: sources.csv lacks the image {lost[0]}; delete it and run again")
+    rows = first[["class"]].assign(source=source_of.loc[first.index]).reset_index()
+    predicted = {seed: table["predicted"].to_numpy() for seed, table in tables.items()}
+    return Arm(split, trained_on, tested_on, subset, plan.classes, rows, predicted)
+
+
+def _checked(run: Run, plan: Plan, subset_of: dict[str, pd.DataFrame]) -> Run:
     asked = {
-        "split": run.split in plan.splits and run.split in subset_of,
-        "training variant": run.trained_on in trainings,
+        "split": parse_split(run.split)[0] in plan.splits and run.split in subset_of,
+        "training variant": run.trained_on in plan.trainings,
         "variant": run.tested_on in plan.variants,
         "seed": run.seed in plan.seeds,
     }

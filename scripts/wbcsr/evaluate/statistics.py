@@ -19,8 +19,6 @@ from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from wbcsr.evaluate.scores import wilson_interval
-
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
 
@@ -108,11 +106,25 @@ class _Design:
         return float(self.sizes.sum() ** 2 / (self.sizes**2).sum())
 
 
+def wilson_interval(proportion: float, images: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion of `images` (Wilson, JASA 22, 1927, 209–212).
+
+    The proportion may be a mean over several runs, so it need not be a whole number of images; nor need `images`,
+    which may be how many independent ones they are worth.
+    """
+    z = float(norm.ppf((1 + confidence) / 2))
+    centre = proportion + z**2 / (2 * images)
+    half = z * (proportion * (1 - proportion) / images + z**2 / (4 * images**2)) ** 0.5
+    scale = 1 + z**2 / images
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
 def accuracy_interval(correct: Booleans, sources: Names, classes: Names, random_seed: int = 0) -> Estimate:
     """The share of correct images, mean over the seeds, with its interval over sources.
 
-    `correct` is boolean (seeds, images); `sources` and `classes` are (images,), and a source has one class. ValueError
-    where shapes differ, an image has no source, or a source has two classes.
+    `correct` is boolean (seeds, images); `sources` and `classes` are (images,). A source that shows cells of several
+    classes stands in the one of most of its images: the classes are strata of sources. ValueError where shapes differ
+    or an image has no source.
 
     Wilson's interval (JASA 22, 1927) with p(1 − p)/variance for the number of images, as for survey samples (Dean and
     Pagano, J. Surv. Stat. Methodol. 3, 2015), and Student's t. The variance is of a bootstrap that draws one source
@@ -270,12 +282,10 @@ def _design(correct: Booleans, sources: Names, classes: Names) -> _Design:
     table = pd.DataFrame({"source": np.asarray(sources), "class": np.asarray(classes)})
     if table["source"].isna().any() or (table["source"] == "").any():
         raise ValueError("an image has no source")
-    source_of, names = pd.factorize(table["source"])
-    pairs = table.drop_duplicates()
-    if len(pairs) > len(names):
-        raise ValueError(f"the source '{pairs['source'][pairs['source'].duplicated()].iloc[0]}' has two classes")
-    # Sources are numbered as they come, and so are these rows.
-    return _Design(source_of, pd.factorize(pairs["class"])[0])
+    source_of, _ = pd.factorize(table["source"])
+    # Sources are numbered as they come, and so are the rows of this table.
+    counts = pd.crosstab(source_of, table["class"])
+    return _Design(source_of, pd.factorize(counts.idxmax(axis=1))[0])
 
 
 def _share(values: npt.NDArray[np.float64], design: _Design, random_seed: int) -> Estimate:

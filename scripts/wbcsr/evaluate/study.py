@@ -27,6 +27,9 @@ CITATION = f"Nagarhalli et al. ({YEAR}), doi:{DOI}"
 
 CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
 
+# The two classes that the study finds hard to tell apart, and hopes to see better.
+PAIR = ("EOSINOPHIL", "NEUTROPHIL")
+
 # Table 2: images of each class in the two published partitions.
 COUNTS = {"train": [2497, 2483, 2478, 2499], "test": [623, 620, 620, 624]}
 
@@ -36,6 +39,10 @@ MATRICES = {
     "original": [[447, 9, 0, 43], [9, 481, 0, 6], [10, 1, 479, 5], [65, 6, 10, 418]],
     "realesrgan_x4": [[423, 9, 12, 55], [18, 466, 5, 7], [5, 2, 488, 0], [73, 6, 20, 400]],
 }
+
+# What stands behind the study's validation images, by this project's own audit of the whole archive (`snakemake --
+# dataset`, results/splits/leakage.csv): how many photographs, and how many images have a copy of theirs in training.
+VALIDATION_IMAGES, VALIDATION_SOURCES, VALIDATION_SHARED = 1989, 251, 1989
 
 # Tables 3 and 4 as printed: precision, recall and F1 of each class, and the accuracy.
 PRINTED_SCORES = {
@@ -61,3 +68,9 @@ def accuracy(split: str, trained_on: str, tested_on: str, subset: str, classes: 
     if not told or {name.upper() for name in classes} != set(CLASSES):
         return None
     return score(matrix(tested_on)).accuracy
+
+
+def pair(classes: list[str]) -> tuple[str, str] | None:
+    """The two of `classes`, as they are written there, that the study is about; None where they are not among them."""
+    found = {name.upper(): name for name in classes}
+    return (found[PAIR[0]], found[PAIR[1]]) if set(PAIR) <= found.keys() else None

@@ -15,10 +15,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wbcsr.evaluate import class_labels, cost, study, variant_label
+from wbcsr.config import parse_split
+from wbcsr.evaluate import arm_label, class_labels, cost, study, variant_label
+from wbcsr.evaluate.differences import QUESTIONS, differences, recalls
 from wbcsr.evaluate.records import read_records
 from wbcsr.evaluate.scores import Arm, Plan, read_arms
 from wbcsr.files import read_csv, write_csv, write_text
+
+# What leakage.csv counts of each split, subset and class.
+LEAKAGE = ["images", "sources", "unknown", "shared"]
 
 # Characters that the headings of a table's columns may have together.
 PRINTED_WIDTH = 80
@@ -84,21 +89,23 @@ def write_table(table: Table, folder: str | Path) -> None:
 
 def write_tables(
     images: str | Path,
+    sources: str | Path,
     splits: Iterable[str | Path],
+    leakage: str | Path,
     predictions: Iterable[str | Path],
     provenances: Iterable[str | Path],
     plan: Plan,
     folder: str | Path,
 ) -> None:
-    """Write table2 to table6, comparison and cost, each as .csv, .md and .tex, into `folder`.
+    """Write table2 to table6, comparison, differences, recalls and cost, each as .csv, .md and .tex, into `folder`.
 
-    `images` is images.csv, `splits` are the files <split>.csv and `predictions` those of all runs;
-    `provenances` are the records of all jobs that these results come of. InputError where a file lacks
-    what it must have.
+    `images`, `sources` and `leakage` are the CSV files of that name, `splits` the files <split>.csv and `predictions`
+    those of all runs; `provenances` are the records of all jobs that these results come of. InputError where a file
+    lacks what it must have.
     """
-    arms = read_arms(predictions, splits, plan)
+    arms = read_arms(predictions, splits, sources, plan)
     records = read_records(map(Path, provenances), ["rule", "wildcards", "machine"])
-    comparison = comparison_table(arms, plan)
+    comparison = comparison_table(arms, read_leakage(leakage), plan)
     original = main_arm(arms, plan, "original")
     enhanced = main_arm(arms, plan, plan.enhanced)
     for table in (
@@ -108,9 +115,22 @@ def write_tables(
         confusion_table("table5", original, plan),
         confusion_table("table6", enhanced, plan),
         comparison,
+        differences_table(arms, plan),
+        recalls_table(arms, plan),
         cost_table(records, comparison.data, plan),
     ):
         write_table(table, folder)
+
+
+def read_leakage(path: str | Path) -> pd.DataFrame:
+    """leakage.csv with the folds of each split put together, by split, subset and class: the columns `LEAKAGE`.
+
+    The row of a whole subset has an empty class. InputError as in `read_csv`.
+    """
+    table = read_csv(path, ["split", "subset", "class", *LEAKAGE])
+    table["split"] = [parse_split(name)[0] for name in table["split"]]
+    # Folds test different sources, so their numbers add up.
+    return table.groupby(["split", "subset", "class"], sort=False)[LEAKAGE].sum()
 
 
 def main_arm(arms: list[Arm], plan: Plan, variant: str | None) -> Arm | None:
@@ -209,14 +229,16 @@ def confusion_table(name: str, arm: Arm | None, plan: Plan) -> Table:
     )
 
 
-def comparison_table(arms: list[Arm], plan: Plan) -> Table:
-    """A row for each arm: accuracy with its spread and interval, macro F1, and the study's accuracy.
+def comparison_table(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> Table:
+    """A row for each arm: accuracy with its spread and interval, what stands behind it, macro F1, and the study's.
 
-    `accuracy` and `macro_f1` are means over the runs (one for each seed), `accuracy_sd` is the sample
-    standard deviation over them, `accuracy_low` and `accuracy_high` are Wilson's 95 % interval of the
-    mean accuracy over the images, `study_accuracy` follows from the study's confusion matrices, and
-    `difference_to_original` is to the arm trained and tested on `original` of the same split and subset.
-    The CSV also has the mean F1 score of each class, as `f1_<class>`.
+    `accuracy` and `macro_f1` are means over the runs (one for each seed), `accuracy_sd` is the sample standard
+    deviation over them, `accuracy_low` and `accuracy_high` are the 95 % interval of the mean accuracy over sources
+    (`wbcsr.evaluate.statistics.accuracy_interval`), empty where there can be none, for `reason`. `sources` and
+    `shared` are of `read_leakage`: how many sources the images come of (empty where none is known), and how many
+    images have a copy of theirs in training. `study_accuracy` follows from the study's confusion matrices, and
+    `difference_to_original` is to the arm trained and tested on `original` of the same split and subset. The CSV also
+    has the mean F1 score of each class, as `f1_<class>`.
     """
     on_original = {
         (arm.split, arm.subset): arm.accuracy for arm in arms if arm.trained_on == arm.tested_on == "original"
@@ -224,29 +246,31 @@ def comparison_table(arms: list[Arm], plan: Plan) -> Table:
     rows = []
     for arm in arms:
         f1 = pd.concat([scores.by_class["f1"] for scores in arm.scores], axis=1).mean(axis=1)
-        low, high = arm.interval
+        behind = leakage.loc[arm.split, arm.subset, ""]
         rows.append(
             {
                 "split": arm.split,
                 "trained_on": arm.trained_on,
                 "tested_on": arm.tested_on,
                 "subset": arm.subset,
+                "reason": arm.estimate.reason,
                 "images": arm.images,
+                "sources": behind["sources"] if arm.has_sources else np.nan,
+                "shared": behind["shared"] if arm.has_sources else np.nan,
                 "runs": len(arm.accuracies),
                 "accuracy": arm.accuracy,
                 "accuracy_sd": pd.Series(arm.accuracies).std(),
-                "accuracy_low": low,
-                "accuracy_high": high,
+                "accuracy_low": arm.estimate.low,
+                "accuracy_high": arm.estimate.high,
                 "macro_f1": f1.mean(),
                 "study_accuracy": study.accuracy(arm.split, arm.trained_on, arm.tested_on, arm.subset, plan.classes),
                 "difference_to_original": arm.accuracy - on_original[arm.split, arm.subset],
                 **{f"f1_{name}": value for name, value in f1.items()},
             }
         )
-    data = pd.DataFrame(rows).astype({"study_accuracy": float})
+    data = pd.DataFrame(rows).astype({"study_accuracy": float, "sources": "Int64", "shared": "Int64"})
     reference = (data["trained_on"] == "original") & (data["tested_on"] == "original")
     deviations = [f" ± {sd}" if sd else "" for sd in _text(data["accuracy_sd"], ".3f")]
-    lows, highs = _text(data["accuracy_low"], ".3f"), _text(data["accuracy_high"], ".3f")
     printed = pd.DataFrame(
         {
             "Split": data["split"],
@@ -254,31 +278,133 @@ def comparison_table(arms: list[Arm], plan: Plan) -> Table:
             "Tested on": data["tested_on"].map(variant_label),
             "Subset": data["subset"],
             "Images": _text(data["images"], ",d"),
+            "Sources": _text(data["sources"], ",d"),
+            "Shared": _text(data["shared"], ",d"),
             "Runs": _text(data["runs"], "d"),
             "Accuracy": [mean + sd for mean, sd in zip(_text(data["accuracy"], ".3f"), deviations, strict=True)],
-            "95 % CI": [f"{low}–{high}" for low, high in zip(lows, highs, strict=True)],
+            "95 % CI": _intervals(data["accuracy_low"], data["accuracy_high"], ".3f"),
             "Macro F1": _text(data["macro_f1"], ".3f"),
             "Difference": _text(data["difference_to_original"].mask(reference), "+z.3f"),
             "Study": _text(data["study_accuracy"], ".3f"),
         }
     )
     known = data["study_accuracy"].notna().any()
+    named = data["sources"].notna().any()
     note = (
         "Accuracy and macro F1: mean over the runs, ± the standard deviation over them. "
-        "95 % CI: Wilson interval of the mean accuracy over the images; "
-        "images that share a source are not independent, so it is too narrow. "
         "Difference: accuracy minus that of training and testing on original. "
     )
+    note += (
+        "Sources: photographs that the images were made from; shared: images of a photograph that also has a training "
+        "image. 95 % CI: of the mean accuracy, over sources; none where they are too few. "
+        if named
+        else "95 % CI: of the mean accuracy over the images, whose sources are not known; if some share one, it is too "
+        "narrow. "
+    )
     note += f"Study: accuracy on its own validation images, {study.CITATION}. " if known else ""
+    hidden = [*([] if known else ["Study"]), *([] if named else ["Sources", "Shared"])]
     return Table(
         name="comparison",
         title="Comparison",
         caption="Accuracy of every training variant, split and subset" + (", and the study's." if known else "."),
         data=data,
-        printed=printed if known else printed.drop(columns="Study"),
+        printed=printed.drop(columns=hidden),
         note=note + "F1 scores of each class: comparison.csv.",
         text_columns=4,
     )
+
+
+def differences_table(arms: list[Arm], plan: Plan) -> Table:
+    """A row for each comparison of two arms; see `wbcsr.evaluate.differences.differences`."""
+    data = differences(arms, plan)
+    printed = pd.DataFrame(
+        {
+            "Split": data["split"],
+            "Subset": data["subset"],
+            "Question": data["question"].map(QUESTIONS),
+            "Arm": [arm_label(*names) for names in zip(data["trained_on"], data["tested_on"], strict=True)],
+            "Against": [
+                arm_label(*names) for names in zip(data["against_trained_on"], data["against_tested_on"], strict=True)
+            ],
+            **_compared(data),
+        }
+    )
+    return Table(
+        name="differences",
+        title="Differences",
+        caption="Accuracy of an arm minus that of another on the same images.",
+        data=data,
+        printed=printed,
+        note=_of_differences(data, "all comparisons of its split and subset"),
+        text_columns=5,
+    )
+
+
+def recalls_table(arms: list[Arm], plan: Plan) -> Table:
+    """A row for each class, and for the pair that the study is about; see `wbcsr.evaluate.differences.recalls`."""
+    data = recalls(arms, plan)
+    labels = dict(zip(plan.classes, class_labels(plan.classes), strict=True))
+    pair = study.pair(plan.classes)
+    if pair:
+        labels[" and ".join(pair)] = " and ".join(labels[name] for name in pair)
+    printed = pd.DataFrame(
+        {
+            "Split": data["split"],
+            "Subset": data["subset"],
+            "Measure": data["measure"],
+            "Of": data["of"].map(labels),
+            "Enlarged": _text(data["share"], ".3f"),
+            "Original": _text(data["against"], ".3f"),
+            **_compared(data),
+        }
+    )
+    return Table(
+        name="recalls",
+        title="Recalls",
+        caption=f"What {variant_label(plan.enhanced)} changes for each class." if plan.enhanced else NO_ENHANCED,
+        data=data,
+        printed=printed,
+        note="Recall: share of a class's images that were found. Pair accuracy: share of both classes' images that "
+        "were right; pair confusion: share that was taken for the other of the two. "
+        + _of_differences(data, "all rows of its split and subset"),
+        text_columns=4,
+    )
+
+
+def _compared(data: pd.DataFrame) -> dict[str, list[str]]:
+    """The columns of numbers that `differences` and `recalls` share, as text."""
+    return {
+        "Images": _text(data["images"], ",d"),
+        "Sources": _text(data["sources"], ",.0f"),
+        "Difference": _text(data["difference"], "+z.3f"),
+        "95 % CI": _intervals(data["low"], data["high"], "+z.3f"),
+        "p": probabilities(data["p_sources"]),
+        "p, Holm": probabilities(data["p_holm"]),
+        "p, McNemar": probabilities(data["p_mcnemar"]),
+    }
+
+
+def _of_differences(data: pd.DataFrame, family: str) -> str:
+    told = (
+        "Differences are means over the seeds. 95 % CI over sources, none where too few differ; p: two-sided, arms "
+        f"exchanged source by source; Holm: corrected for {family}; McNemar: of the first seed, takes images for "
+        "independent and is too small where they share sources."
+    )
+    if data["sources"].isna().any():
+        told += " No source is known, so every image counts as one of its own."
+    return told
+
+
+def probabilities(values: pd.Series) -> list[str]:
+    """P-values as a paper prints them."""
+    return ["<0.001" if value < 0.001 else f"{value:.3f}" for value in values]
+
+
+def _intervals(lows: pd.Series, highs: pd.Series, form: str) -> list[str]:
+    """The ends of intervals, each in the format `form`; empty for none."""
+    ends = zip(_text(lows, form), _text(highs, form), strict=True)
+    between = " to " if "+" in form else "–"
+    return [f"{low}{between}{high}" if low else "" for low, high in ends]
 
 
 def cost_table(records: list[dict[str, Any]], comparison: pd.DataFrame, plan: Plan) -> Table:
@@ -286,7 +412,8 @@ def cost_table(records: list[dict[str, Any]], comparison: pd.DataFrame, plan: Pl
 
     `records` are the provenances of all jobs, `comparison` is the data of `comparison_table`.
     """
-    data = cost.costs(records, comparison, plan.seeds)
+    own = [plan.is_own(*names) for names in zip(comparison["trained_on"], comparison["tested_on"], strict=True)]
+    data = cost.costs(records, comparison[own], plan.seeds)
     return Table(
         name="cost",
         title="Cost",

@@ -41,6 +41,7 @@ class Inputs:
     weights: Sequence[Path]
     manifests: Sequence[Path]
     rejected: Path
+    leakage: Path
     fidelity: Sequence[Path] = ()
     changes: Sequence[Path] = ()
 
@@ -65,9 +66,8 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
 
     `config` is the complete configuration (`wbcsr.config.complete`).
     """
-    dataset = config["dataset"]
-    plan = Plan(dataset["classes"], config["variants"], config["splits"], config["seeds"], dataset["partitions"])
-    results = tables.read_tables(inputs.tables)
+    plan = Plan.of(config)
+    results = tables.read_tables(inputs.tables, inputs.leakage)
     comparison = results["comparison"]
     figures = pictures.Figures(inputs.figures)
     photographs, charts = pictures.study_figures(figures, plan)
@@ -75,7 +75,11 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
     return {
         "subject": wording.subject(config),
         "drawn": wording.is_drawn(config),
-        "answer": wording.answer(comparison, plan.enhanced, config),
+        "answer": wording.answer(results, config),
+        "leakage": tables.leakage_table(results["leakage"], comparison, plan),
+        "differences": tables.differences_table(results["differences"], plan),
+        "recalls": tables.recalls_table(results["recalls"], plan),
+        "cross": tables.cross_table(comparison, plan) if config["cross"] else None,
         "comparison": tables.comparison_table(comparison, plan),
         "f1_scores": tables.f1_table(comparison, plan),
         "accuracy": figures.picture("accuracy", "Accuracy of every training variant with its 95\u00a0% interval."),

@@ -15,8 +15,9 @@ from typing import Any
 import pandas as pd
 
 from wbcsr.errors import InputError
-from wbcsr.evaluate import SUBSETS, class_labels, cost, study, variant_label
+from wbcsr.evaluate import SUBSETS, arm_label, class_labels, cost, differences, study, variant_label
 from wbcsr.evaluate.scores import Plan, score
+from wbcsr.evaluate.tables import probabilities, read_leakage
 from wbcsr.files import read_csv
 from wbcsr.report import wording
 
@@ -29,25 +30,28 @@ COLUMNS = {
     "table5": ["actual"],
     "table6": ["actual"],
     "comparison": [
-        *("split", "trained_on", "tested_on", "subset"),
-        *("images", "runs", "accuracy", "accuracy_sd", "accuracy_low", "accuracy_high", "macro_f1"),
-        *("study_accuracy", "difference_to_original"),
+        *("split", "trained_on", "tested_on", "subset", "reason"),
+        *("images", "sources", "shared", "runs", "accuracy", "accuracy_sd", "accuracy_low", "accuracy_high"),
+        *("macro_f1", "study_accuracy", "difference_to_original"),
     ],
+    "differences": differences.COLUMNS,
+    "recalls": differences.RECALL_COLUMNS,
     "cost": [*cost.TEXTS, *cost.NUMBERS],
 }
-TEXTS = {"comparison": 4, "cost": len(cost.TEXTS)}
+TEXTS = {"comparison": 5, "differences": 8, "recalls": 7, "cost": len(cost.TEXTS)}
 MEASURES = {"precision": "Precision", "recall": "Recall", "f1": "F1 score", "support": "Support"}
 AVERAGES = ["Accuracy", "Macro average", "Weighted average"]
 NO_ENLARGED = "Nothing to show: the configuration names no enlarged variant."
 
 
-def read_tables(paths: Iterable[Path]) -> dict[str, pd.DataFrame]:
+def read_tables(paths: Iterable[Path], leakage: Path) -> dict[str, pd.DataFrame]:
     """The tables that the report shows, by name; an empty cell of a column of numbers is NaN.
 
-    InputError where one is missing among `paths`, lacks a column or has words for numbers.
+    The table `leakage` is of `wbcsr.evaluate.tables.read_leakage`. InputError where one is missing among `paths`, lacks
+    a column or has words for numbers.
     """
     found = {path.stem: path for path in paths if path.suffix == ".csv"}
-    tables = {}
+    tables = {"leakage": read_leakage(leakage)}
     for name, columns in COLUMNS.items():
         if name not in found:
             raise InputError(f"report: {name}.csv is not among the tables; run the rule make_tables")
@@ -62,7 +66,7 @@ def read_tables(paths: Iterable[Path]) -> dict[str, pd.DataFrame]:
 
 
 def comparison_table(comparison: pd.DataFrame, plan: Plan) -> Table:
-    """The comparison: a block of rows for each split and subset."""
+    """The accuracies: a block of rows for each split and subset, with what stands behind them in its title."""
     known = bool(comparison["study_accuracy"].notna().any())
     headings = ["Tested on", "Accuracy", "95\u00a0% interval", "Difference", "SD", "Runs"]
 
@@ -78,6 +82,14 @@ def comparison_table(comparison: pd.DataFrame, plan: Plan) -> Table:
             *["" if pd.isna(arm["study_accuracy"]) else wording.percent(arm["study_accuracy"])] * known,
         ]
 
+    named = bool(comparison["sources"].notna().any())
+    note = "Accuracy: mean over the runs, one for each seed; SD: their standard deviation in points. "
+    note += (
+        "Interval: of the mean over sources; none where they are too few. "
+        if named
+        else "Interval: of the mean over the images, whose sources are not known. "
+    )
+    note += "Difference: points to training and testing on original images of the same split and subset. "
     return {
         "id": "comparison-table",
         "caption": "Accuracy of every training variant, on images that it was not trained on",
@@ -86,10 +98,175 @@ def comparison_table(comparison: pd.DataFrame, plan: Plan) -> Table:
         "columns": [_column(heading) for heading in headings] + [_column("Study", study=True)] * known,
         "texts": 1,
         "bodies": _blocks(comparison, plan, cells),
-        "note": "Accuracy: mean over the runs, one for each seed; SD: their standard deviation in points. Interval: "
-        "Wilson’s, of the mean over the images. Difference: points to training and testing on original images of "
-        "the same split and subset.",
+        "note": note + "From results/tables/comparison.csv.",
     }
+
+
+def leakage_table(leakage: pd.DataFrame, comparison: pd.DataFrame, plan: Plan) -> Table:
+    """What stands behind the accuracies: images, sources, and how many images have a copy of theirs in training.
+
+    A block for each split and subset, with its accuracies in the first row, and at the end the study's own.
+    """
+    variants = ["original", *([plan.enhanced] if plan.enhanced else [])]
+
+    def accuracies(split: str, subset: str) -> list[str]:
+        found = [wording.find_result(comparison, split, name, name, subset) for name in variants]
+        return [wording.percent(result.accuracy) if result else "" for result in found]
+
+    def row(head: str, counts: pd.Series, told: list[str], summary: bool = False) -> dict[str, Any]:
+        known = counts["images"] - counts["unknown"]
+        shared = f"{_count(counts['shared'])} ({wording.percent(counts['shared'] / known)})" if known else ""
+        sources = _count(counts["sources"]) if known else "not known"
+        return _row(head, [_count(counts["images"]), sources, shared, *told], summary)
+
+    blocks = []
+    for split in plan.splits:
+        for subset in SUBSETS:
+            rows = [
+                row(label, leakage.loc[split, subset, name], [""] * len(variants))
+                for label, name in zip(class_labels(plan.classes), plan.classes, strict=True)
+            ]
+            rows.append(row("All", leakage.loc[split, subset, ""], accuracies(split, subset), summary=True))
+            blocks.append({"title": f"{subset.capitalize()}, split {split}", "rows": rows})
+    published = [study.accuracy("paper", name, name, "validation", plan.classes) for name in variants]
+    if None not in published:
+        counts = pd.Series(
+            {
+                "images": study.VALIDATION_IMAGES,
+                "sources": study.VALIDATION_SOURCES,
+                "unknown": 0,
+                "shared": study.VALIDATION_SHARED,
+            }
+        )
+        told = [wording.percent(float(value)) for value in published if value is not None]
+        blocks.append({"title": "The study’s own validation images", "rows": [row("All", counts, told, summary=True)]})
+    return {
+        "id": "leakage-table",
+        "caption": "What stands behind each accuracy: independent sources, and copies in training",
+        "head": "Class",
+        "groups": [],
+        "columns": [
+            *map(_column, ("Images", "Sources", "With a copy in training")),
+            *(_column(f"Accuracy, {variant_label(name)}") for name in variants),
+        ],
+        "texts": 0,
+        "bodies": blocks,
+        "note": "A source is what an image was made from; a copy is another image of the same source. "
+        + (
+            "The study’s: its accuracies, and this project’s audit of the whole archive. "
+            if None not in published
+            else ""
+        )
+        + "From results/splits/leakage.csv.",
+    }
+
+
+def differences_table(data: pd.DataFrame, plan: Plan) -> Table:
+    """The comparisons of arms, of the split and subset that the answer is read from: a block for each question."""
+    split, subset = plan.judged
+    asked = data[(data["split"] == split) & (data["subset"] == subset)]
+    blocks = []
+    for question, title in differences.QUESTIONS.items():
+        rows = [
+            _row(arm_label(row["trained_on"], row["tested_on"]), _compared(row, _against(row)))
+            for _, row in asked[asked["question"] == question].iterrows()
+        ]
+        if rows:
+            blocks.append({"title": title, "rows": rows})
+    return {
+        "id": "differences-table",
+        "caption": f"Differences in accuracy on the {subset} images of the split {split}",
+        "head": "Arm",
+        "groups": [],
+        "columns": [_column("Against"), *map(_column, COMPARED)] if blocks else [],
+        "texts": 1,
+        "bodies": blocks,
+        "note": f"{_of_tests(asked)} From results/tables/differences.csv, which has the other subsets too."
+        if blocks
+        else NO_ENLARGED,
+    }
+
+
+def recalls_table(data: pd.DataFrame, plan: Plan) -> Table:
+    """What the enlargement changes for each class, and for the pair that the study is about."""
+    split, subset = plan.judged
+    asked = data[(data["split"] == split) & (data["subset"] == subset)]
+    labels = dict(zip(plan.classes, class_labels(plan.classes), strict=True))
+    pair = study.pair(plan.classes)
+    if pair:
+        labels[" and ".join(pair)] = " and ".join(labels[name].lower() for name in pair)
+    titles = {"recall": "Recall", "pair accuracy": "Right, of both classes", "pair confusion": "Taken for the other"}
+    blocks = []
+    for measure, title in titles.items():
+        rows = [
+            _row(labels[row["of"]], _compared(row, [wording.percent(row["against"]), wording.percent(row["share"])]))
+            for _, row in asked[asked["measure"] == measure].iterrows()
+        ]
+        if rows:
+            blocks.append({"title": title, "rows": rows})
+    return {
+        "id": "recalls-table",
+        "caption": f"Each class, and the pair that the study is about: {subset} images of the split {split}",
+        "head": "Class",
+        "groups": [],
+        "columns": [*map(_column, ("Original", variant_label(plan.enhanced), *COMPARED))]
+        if blocks and plan.enhanced
+        else [],
+        "texts": 0,
+        "bodies": blocks,
+        "note": f"{_of_tests(asked)} From results/tables/recalls.csv." if blocks else NO_ENLARGED,
+    }
+
+
+def cross_table(comparison: pd.DataFrame, plan: Plan) -> Table:
+    """Accuracy by what a classifier was trained on (rows) and is given (columns)."""
+    split, subset = plan.judged
+    rows = []
+    for training in plan.trainings:
+        found = [wording.find_result(comparison, split, training, variant, subset) for variant in plan.variants]
+        cells = [wording.percent(result.accuracy) if result else "" for result in found]
+        own = [number for number, variant in enumerate(plan.variants) if plan.is_own(training, variant)]
+        rows.append(_row(variant_label(training), cells, right=own))
+    return {
+        "id": "cross-table",
+        "caption": f"Trained on one kind of image, given another: accuracy on the {subset} images of the split {split}",
+        "head": "Trained on",
+        "groups": [("Tested on", len(plan.variants))],
+        "columns": [_column(variant_label(variant)) for variant in plan.variants],
+        "texts": 0,
+        "bodies": [{"title": "", "rows": rows}],
+        "note": "Mean over the runs. Bold: tested on what it was trained on. From results/tables/comparison.csv.",
+    }
+
+
+COMPARED = ["Difference", "95\u00a0% interval", "Sources", "p", "p, Holm", "p, McNemar"]
+
+
+def _compared(row: pd.Series, before: list[str]) -> list[str]:
+    ends = "–" if pd.isna(row["low"]) else f"{wording.points(row['low'])} to {wording.points(row['high'])}"
+    return [
+        *before,
+        wording.points(row["difference"]),
+        ends,
+        "not known" if pd.isna(row["sources"]) else _count(row["sources"]),
+        *probabilities(row[["p_sources", "p_holm", "p_mcnemar"]]),
+    ]
+
+
+def _against(row: pd.Series) -> list[str]:
+    return [arm_label(row["against_trained_on"], row["against_tested_on"])]
+
+
+def _of_tests(rows: pd.DataFrame) -> str:
+    told = (
+        "Differences in points, means over the seeds; intervals and p over sources (the two arms exchanged source by "
+        "source); Holm: corrected for all rows of this table; McNemar: of the first seed’s images, which it takes for "
+        "independent, so it is too small where they share sources."
+    )
+    reasons = sorted(set(rows["reason"]) - {""})
+    if reasons:
+        told += f" No interval: {'; '.join(reasons)}."
+    return told
 
 
 def f1_table(comparison: pd.DataFrame, plan: Plan) -> Table:
@@ -113,16 +290,27 @@ def f1_table(comparison: pd.DataFrame, plan: Plan) -> Table:
 
 
 def _blocks(comparison: pd.DataFrame, plan: Plan, cells: Callable[[pd.Series], list[str]]) -> list[dict[str, Any]]:
-    """A block for each split and subset, and in it a row for each arm."""
+    """A block for each split and subset, and in it a row for each arm that was tested on what it was trained on."""
+    own = [plan.is_own(*names) for names in zip(comparison["trained_on"], comparison["tested_on"], strict=True)]
+    comparison = comparison[own]
     blocks = []
     for split in plan.splits:
         for subset in SUBSETS:
             arms = comparison[(comparison["split"] == split) & (comparison["subset"] == subset)]
             if not arms.empty:
                 rows = [_row(variant_label(arm["trained_on"]), cells(arm)) for _, arm in arms.iterrows()]
-                title = f"{subset.capitalize()}: {arms['images'].iloc[0]:,} images, split {split}"
+                title = f"{subset.capitalize()}, split {split}: {_behind(arms.iloc[0])}"
                 blocks.append({"title": title, "rows": rows})
     return blocks
+
+
+def _behind(arm: pd.Series) -> str:
+    """How many images an accuracy is of, how many sources, and how many copies of them were seen in training."""
+    told = f"{arm['images']:,} images"
+    if pd.isna(arm["sources"]):
+        return f"{told}, sources not known"
+    share = wording.percent(arm["shared"] / arm["images"])
+    return f"{told} of {int(arm['sources']):,} sources, {share} with a copy in training"
 
 
 def cost_table(data: pd.DataFrame, plan: Plan) -> Table:

@@ -12,9 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from wbcsr.config import Config
-from wbcsr.evaluate import study, variant_label
+from wbcsr.config import Config, parse_training
+from wbcsr.evaluate import class_labels, study, variant_label
 from wbcsr.evaluate.cost import estimated, used_devices
+from wbcsr.evaluate.scores import Plan
+from wbcsr.evaluate.statistics import CONFIDENCE, LEAST_SOURCES
 from wbcsr.report.method import duration
 
 # Where half of the 95 % interval of an accuracy is wider than this, the page says that images are few.
@@ -27,11 +29,14 @@ class Result:
     """A row of comparison.csv: trained on one variant (or `dual`), tested on another.
 
     `accuracy` is the mean over `runs` trainings, `spread` their standard deviation (NaN for one training), `low` and
-    `high` the ends of its 95 % interval, `study` the study's accuracy (NaN where it has none).
+    `high` the ends of its 95 % interval (NaN where there can be none), `study` the study's accuracy (NaN where it has
+    none). `sources` and `shared` are NaN where no source is known.
     """
 
     tested_on: str
     images: int
+    sources: float
+    shared: float
     runs: int
     accuracy: float
     spread: float
@@ -42,15 +47,20 @@ class Result:
 
 @dataclass(frozen=True)
 class Difference:
-    """One accuracy minus another, with the ends of its 95 % interval."""
+    """A row of differences.csv: one accuracy minus another, with the ends of its 95 % interval, or why it has none."""
 
     value: float
     low: float
     high: float
+    p_sources: float
+    p_holm: float
+    reason: str
 
     @property
     def verdict(self) -> str:
-        """`higher` or `lower` where the interval leaves out zero, else `unclear`."""
+        """`higher` or `lower` where the interval leaves out zero, `unknown` where there is none, else `unclear`."""
+        if math.isnan(self.low):
+            return "unknown"
         if self.low > 0:
             return "higher"
         return "lower" if self.high < 0 else "unclear"
@@ -60,18 +70,15 @@ def find_result(
     comparison: pd.DataFrame, split: str, trained_on: str, tested_on: str, subset: str = "validation"
 ) -> Result | None:
     """The row of comparison.csv with these four names, or None."""
-    rows = comparison[
-        (comparison["split"] == split)
-        & (comparison["trained_on"] == trained_on)
-        & (comparison["tested_on"] == tested_on)
-        & (comparison["subset"] == subset)
-    ]
+    rows = _rows(comparison, split=split, trained_on=trained_on, tested_on=tested_on, subset=subset)
     if rows.empty:
         return None
     row = rows.iloc[0]
     return Result(
         tested_on=tested_on,
         images=int(row["images"]),
+        sources=float(row["sources"]),
+        shared=float(row["shared"]),
         runs=int(row["runs"]),
         accuracy=float(row["accuracy"]),
         spread=float(row["accuracy_sd"]),
@@ -81,16 +88,35 @@ def find_result(
     )
 
 
-def difference(one: Result, other: Result) -> Difference:
-    """`one` minus `other`, with the interval that follows from theirs.
+def find_difference(
+    differences: pd.DataFrame, split: str, subset: str, arm: tuple[str, str], against: tuple[str, str]
+) -> Difference | None:
+    """The row of differences.csv between two arms, each named by what it was trained and tested on, or None."""
+    rows = _rows(
+        differences,
+        split=split,
+        subset=subset,
+        trained_on=arm[0],
+        tested_on=arm[1],
+        against_trained_on=against[0],
+        against_tested_on=against[1],
+    )
+    if rows.empty:
+        return None
+    row = rows.iloc[0]
+    return Difference(
+        value=float(row["difference"]),
+        low=float(row["low"]),
+        high=float(row["high"]),
+        p_sources=float(row["p_sources"]),
+        p_holm=float(row["p_holm"]),
+        reason=str(row["reason"]),
+    )
 
-    Newcombe, Statistics in Medicine 17, 1998, 873–890, method 10, for independent samples: wider than need be for two
-    classifiers that are tested on the same images.
-    """
-    value = one.accuracy - other.accuracy
-    below = math.hypot(one.accuracy - one.low, other.high - other.accuracy)
-    above = math.hypot(one.high - one.accuracy, other.accuracy - other.low)
-    return Difference(value, value - below, value + above)
+
+def _rows(table: pd.DataFrame, **cells: str) -> pd.DataFrame:
+    """The rows that have these texts in these columns."""
+    return table[(table[list(cells)] == pd.Series(cells)).all(axis=1)]
 
 
 def percent(share: float) -> str:
@@ -138,62 +164,92 @@ def subject(config: Config) -> str:
     return "white blood cells" if known else "images"
 
 
-def answer(comparison: pd.DataFrame, enhanced: str | None, config: Config) -> dict[str, Any]:
-    """The answer in words: `verdict`, `lead`, `headline` (the numbers), `details` and `cautions` (lists).
+def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
+    """The answer in words: `verdict`, `lead` (it and its interval), `headline` (accuracies), `details` and `cautions`.
 
-    A verdict is higher, lower, unclear, nothing learned, or not asked.
-    `comparison` holds comparison.csv with numbers in its columns of numbers; `enhanced` is the variant that stands for
-    super-resolution. The answer is that of the first split's validation images, as in the study.
+    A verdict is higher, lower, unclear, nothing learned, unknown (too few sources), or not asked. `results` are the
+    tables of `wbcsr.report.tables.read_tables`. The answer is that of the images that `Plan.judged` names.
     """
-    split = config["splits"][0]
-    original = find_result(comparison, split, "original", "original")
-    asked = find_result(comparison, split, enhanced, enhanced) if enhanced else None
+    plan = Plan.of(config)
+    asked_of = plan.judged
+    comparison = results["comparison"]
+    enhanced = plan.enhanced
+    original = _own(comparison, asked_of, "original")
+    asked = _own(comparison, asked_of, enhanced) if enhanced else None
     if original is None:
-        raise ValueError(f"the comparison lacks training and testing on original in the split {split}")
-    if asked is None or enhanced is None:
+        raise ValueError(f"the comparison lacks training and testing on original in the split {asked_of[0]}")
+    found = _between(results, asked_of, (enhanced,) * 2, ("original",) * 2) if enhanced else None
+    if asked is None or enhanced is None or found is None:
         return {
             "verdict": "not asked",
             "lead": "Not asked: the configuration names no enlarged variant.",
             "headline": f"On the original images ResNet-50 was right on {percent(original.accuracy)} of "
-            f"{_validation_images(original)}.",
-            "details": [],
-            "cautions": _cautions(original, None, config),
+            f"{_tested_images(original, asked_of)}.",
+            "details": list(filter(None, [_paper(comparison, None, plan)])),
+            "cautions": _cautions(original, None, results, plan, config),
         }
-    found = difference(asked, original)
-    details = [_certainty(asked, original, found), _on_test(comparison, split, enhanced)]
-    details.append(_study(asked, original, found, config))
-    for name in config["variants"]:
-        control = find_result(comparison, split, name, name)
-        if name not in ("original", enhanced) and control is not None:
-            details.append(_control(asked, control))
-    if config["dual"]:
-        details.append(_dual(comparison, split, enhanced, asked, original))
-    guessing = 1 / len(config["dataset"]["classes"])
-    learned = max(original.low, asked.low) > guessing
+    guessing = 1 / len(plan.classes)
+    learned = not max(original.low, asked.low) <= guessing
+    verdict = found.verdict if learned else "nothing learned"
+    details = [
+        _certainty(found, asked),
+        _paper(comparison, enhanced, plan),
+        _study(found, comparison, plan, config),
+        *(_control(results, asked_of, enhanced, name) for name in plan.variants if name not in ("original", enhanced)),
+        _cross(results, asked_of, enhanced),
+        _dual(results, asked_of, enhanced),
+        *(_size(results, asked_of, name, plan) for name in plan.trainings),
+    ]
     return {
-        "verdict": found.verdict if learned else "nothing learned",
-        "lead": _lead(found.verdict if learned else "nothing learned", enhanced, config),
-        "headline": _headline(asked, original, found),
+        "verdict": verdict,
+        "lead": _lead(verdict, enhanced, found, config),
+        "headline": _headline(asked, original, asked_of),
         "details": [detail for detail in details if detail],
-        "cautions": _cautions(original, asked, config),
+        "cautions": _cautions(original, asked, results, plan, config),
     }
 
 
-def _lead(verdict: str, enhanced: str, config: Config) -> str:
+def _own(comparison: pd.DataFrame, asked_of: tuple[str, str], variant: str) -> Result | None:
+    split, subset = asked_of
+    return find_result(comparison, split, variant, variant, subset)
+
+
+def _between(
+    results: dict[str, pd.DataFrame], asked_of: tuple[str, str], arm: tuple[str, ...], against: tuple[str, ...]
+) -> Difference | None:
+    return find_difference(results["differences"], *asked_of, (arm[0], arm[1]), (against[0], against[1]))
+
+
+def _lead(verdict: str, enhanced: str, found: Difference, config: Config) -> str:
     if is_drawn(config):
         return "A demonstration: these cells are drawn, and the accuracies mean nothing for haematology."
     label = variant_label(enhanced)
-    return {
-        "higher": f"Yes, here: more images were classified correctly after {label}.",
-        "lower": f"No, on the contrary: fewer images were classified correctly after {label}.",
-        "unclear": f"No clear difference between the original images and {label}.",
-        "nothing learned": "No answer: on neither kind of images is the classifier clearly better than guessing.",
+    told = {
+        "higher": f"Yes, here: more images were classified correctly after {label}",
+        "lower": f"No, on the contrary: fewer images were classified correctly after {label}",
+        "unclear": f"No clear difference between the original images and {label}",
+        "nothing learned": "No answer: on neither kind of images is the classifier clearly better than guessing",
+        "unknown": f"No answer: too few independent sources tell the original images and {label} apart",
     }[verdict]
+    return f"{told} ({_with_interval(found)})."
 
 
-def _validation_images(result: Result) -> str:
+def _with_interval(found: Difference) -> str:
+    ends = "" if math.isnan(found.low) else f", 95\u00a0% interval {points(found.low)} to {points(found.high)}"
+    return f"{points(found.value)} points{ends}"
+
+
+def _tested_images(result: Result, asked_of: tuple[str, str]) -> str:
     trainings = f", on average over {counted(result.runs, 'training')}" if result.runs > 1 else ""
-    return f"{result.images:,} validation {'image' if result.images == 1 else 'images'}{trainings}"
+    images = f"{result.images:,} {asked_of[1]} {'image' if result.images == 1 else 'images'}"
+    return f"{images}{_of_sources(result)}{trainings}"
+
+
+def _of_sources(result: Result) -> str:
+    """How many sources stand behind the images; empty where none is known."""
+    if math.isnan(result.sources):
+        return ""
+    return f" of {int(result.sources):,} independent {'source' if result.sources == 1 else 'sources'}"
 
 
 def _gap(value: float) -> str:
@@ -203,44 +259,66 @@ def _gap(value: float) -> str:
     return f"{size:.1f} {'point' if size == 1 else 'points'} {'more' if value > 0 else 'fewer'}"
 
 
-def _headline(asked: Result, original: Result, found: Difference) -> str:
+def _headline(asked: Result, original: Result, asked_of: tuple[str, str]) -> str:
     return (
         f"Trained and tested on images enlarged by {variant_label(asked.tested_on)}, ResNet-50 was right on "
-        f"{percent(asked.accuracy)} of {_validation_images(asked)}; on the original images on "
-        f"{percent(original.accuracy)}: {_gap(found.value)}."
+        f"{percent(asked.accuracy)} of {_tested_images(asked, asked_of)}; on the original images on "
+        f"{percent(original.accuracy)}: {_gap(asked.accuracy - original.accuracy)}."
     )
 
 
-def _certainty(asked: Result, original: Result, found: Difference) -> str:
+def _certainty(found: Difference, asked: Result) -> str:
     ends = f"{points(found.low)} to {points(found.high)} points"
     side = {
-        "higher": "lies above zero",
-        "lower": "lies below zero",
-        "unclear": "includes zero, so it may be chance" if round(100 * found.value, 1) else "includes zero",
+        "higher": f"The 95\u00a0% interval of the difference, {ends}, lies above zero",
+        "lower": f"The 95\u00a0% interval of the difference, {ends}, lies below zero",
+        "unclear": f"The 95\u00a0% interval of the difference, {ends}, includes zero",
+        "unknown": f"There is no interval of the difference: {found.reason}",
     }[found.verdict]
-    overlap = asked.low <= original.high and original.low <= asked.high
+    units = "images, whose sources are not known," if math.isnan(asked.sources) else "sources"
     return (
-        f"The 95\u00a0% interval of the difference, {ends}, {side}; the intervals of the two accuracies, "
-        f"{interval(asked.low, asked.high)} and {interval(original.low, original.high)}, "
-        f"{'overlap' if overlap else 'do not overlap'}."
+        f"{side}. Had the enlargement no effect, {units} exchanged at random between the two would give a difference "
+        f"as large with p\u00a0{probability(found.p_sources)} ({probability(found.p_holm)} corrected for all "
+        "comparisons of the table)."
     )
 
 
-def _on_test(comparison: pd.DataFrame, split: str, enhanced: str) -> str | None:
-    original = find_result(comparison, split, "original", "original", "test")
-    asked = find_result(comparison, split, enhanced, enhanced, "test")
-    if original is None or asked is None:
+def probability(value: float) -> str:
+    """A p-value after the letter: `= 0.031`, `< 0.001`."""
+    return "<\u00a00.001" if value < 0.001 else f"=\u00a0{value:.3f}"
+
+
+def _paper(comparison: pd.DataFrame, enhanced: str | None, plan: Plan) -> str | None:
+    """What the study would have reported of this run, and what stands behind it."""
+    if "paper" not in plan.splits:
         return None
-    found = difference(asked, original)
+    original = _own(comparison, ("paper", "validation"), "original")
+    asked = _own(comparison, ("paper", "validation"), enhanced) if enhanced else None
+    if original is None:
+        return None
+    told = f"{percent(original.accuracy)} on original images"
+    told = f"{percent(asked.accuracy)} on enlarged and {told}" if asked else told
+    scored = f"Scored as in the study, on {original.images:,} validation images of its split, it was {told}"
+    if math.isnan(original.sources):
+        return f"{scored}."
+    return f"{scored}; but these come of {int(original.sources):,} sources, and {shared(original)}."
+
+
+def shared(result: Result) -> str:
+    """How many of the images have a copy in training, as a clause."""
+    if result.shared == 0:
+        return "none has a copy of its source in training"
+    if result.shared == result.images:
+        return "every one has a copy of its source in training"
     return (
-        f"On the {asked.images:,} test images, by which nothing was chosen, it was {percent(asked.accuracy)} against "
-        f"{percent(original.accuracy)}: {_gap(found.value)} (95\u00a0% interval {points(found.low)} to "
-        f"{points(found.high)})."
+        f"{int(result.shared):,} of them ({percent(result.shared / result.images)}) have a copy of theirs in training"
     )
 
 
-def _study(asked: Result, original: Result, found: Difference, config: Config) -> str | None:
-    if math.isnan(asked.study) or math.isnan(original.study):
+def _study(found: Difference, comparison: pd.DataFrame, plan: Plan, config: Config) -> str | None:
+    original = _own(comparison, ("paper", "validation"), "original")
+    asked = _own(comparison, ("paper", "validation"), str(plan.enhanced))
+    if original is None or asked is None or math.isnan(asked.study) or math.isnan(original.study):
         return None
     published = asked.study - original.study
     told = (
@@ -249,45 +327,81 @@ def _study(asked: Result, original: Result, found: Difference, config: Config) -
     )
     if is_drawn(config):
         return f"{told} Those were real cells, so the numbers cannot be compared."
-    if found.verdict == "unclear":
-        return f"{told} This run neither confirms nor contradicts it."
+    told += (
+        f" Its {study.VALIDATION_IMAGES:,} validation images come of {study.VALIDATION_SOURCES} photographs, and "
+        f"{'every one' if study.VALIDATION_SHARED == study.VALIDATION_IMAGES else f'{study.VALIDATION_SHARED:,}'} has "
+        "a copy of its photograph in training."
+    )
+    if found.verdict in ("unclear", "unknown"):
+        return f"{told} This run neither confirms nor contradicts its difference."
     same = (found.value > 0) == (published > 0)
     return f"{told} This run points {'the same way' if same else 'the other way'}."
 
 
-def _control(asked: Result, control: Result) -> str:
-    found = difference(asked, control)
+def _control(results: dict[str, pd.DataFrame], asked_of: tuple[str, str], enhanced: str, control: str) -> str | None:
+    own = _own(results["comparison"], asked_of, control)
+    found = _between(results, asked_of, (enhanced,) * 2, (control,) * 2)
+    if own is None or found is None:
+        return None
+    label = variant_label(enhanced)
     compared = {
-        "higher": f"{variant_label(asked.tested_on)} did better than that",
-        "lower": f"{variant_label(asked.tested_on)} did worse than that",
-        "unclear": f"{variant_label(asked.tested_on)} does not differ clearly from that",
+        "higher": f"{label} did better than that",
+        "lower": f"{label} did worse than that",
+        "unclear": f"{label} does not differ clearly from that",
+        "unknown": f"whether {label} differs from that cannot be told",
     }[found.verdict]
-    return (
-        f"Enlarged by plain interpolation ({variant_label(control.tested_on)}), {percent(control.accuracy)} were "
-        f"right; {compared} ({points(found.value)} points, 95\u00a0% interval {points(found.low)} to "
-        f"{points(found.high)})."
-    )
+    right = f"Enlarged by {variant_label(control)}, {percent(own.accuracy)} were right"
+    return f"{right}; {compared} ({_with_interval(found)})."
 
 
-def _dual(comparison: pd.DataFrame, split: str, enhanced: str, asked: Result, original: Result) -> str | None:
-    on_original = find_result(comparison, split, "dual", "original")
-    on_enhanced = find_result(comparison, split, "dual", enhanced)
-    if on_original is None or on_enhanced is None:
+def _cross(results: dict[str, pd.DataFrame], asked_of: tuple[str, str], enhanced: str) -> str | None:
+    """What happens where a classifier that was trained on original images is given enlarged ones."""
+    found = _between(results, asked_of, ("original", enhanced), ("original", "original"))
+    if found is None:
         return None
     return (
-        f"Trained on both together, {percent(on_original.accuracy)} of the original images were right "
-        f"({_against(on_original, original)}) and {percent(on_enhanced.accuracy)} of the enlarged ones "
-        f"({_against(on_enhanced, asked)}). That training saw twice as many images in each epoch."
+        f"A classifier that was trained on original images and is given images enlarged by {variant_label(enhanced)} "
+        f"{_than(found)} it is on original ones ({_with_interval(found)})."
     )
 
 
-def _against(dual: Result, single: Result) -> str:
-    found = difference(dual, single)
-    how = "no clear difference to" if found.verdict == "unclear" else f"clearly {found.verdict} than"
-    return f"{how} training on them alone, {points(found.value)} points"
+def _dual(results: dict[str, pd.DataFrame], asked_of: tuple[str, str], enhanced: str) -> str | None:
+    told = []
+    for variant, kind in (("original", "original"), (enhanced, "enlarged")):
+        found = _between(results, asked_of, ("dual", variant), (variant, variant))
+        if found is not None:
+            told.append(f"on {kind} images it {_than(found)} after training on them alone ({_with_interval(found)})")
+    if not told:
+        return None
+    return f"Trained on both together, {listed(told)}. That training saw twice as many images in each epoch."
 
 
-def _cautions(original: Result, asked: Result | None, config: Config) -> list[str]:
+def _size(results: dict[str, pd.DataFrame], asked_of: tuple[str, str], training: str, plan: Plan) -> str | None:
+    """Whether a larger input lets the classifier see what was enlarged."""
+    name, size = parse_training(training)
+    if size is None or name != plan.enhanced:
+        return None
+    found = _between(results, asked_of, (training, name), (f"original_{size}px", "original"))
+    if found is None:
+        return None
+    return (
+        f"At {size} pixels a side, a classifier of images enlarged by {variant_label(name)} {_than(found)} one of "
+        f"original images ({_with_interval(found)})."
+    )
+
+
+def _than(found: Difference) -> str:
+    return {
+        "higher": "is right more often than",
+        "lower": "is right less often than",
+        "unclear": "is not clearly more or less often right than",
+        "unknown": "cannot be said to be right more or less often than",
+    }[found.verdict]
+
+
+def _cautions(
+    original: Result, asked: Result | None, results: dict[str, pd.DataFrame], plan: Plan, config: Config
+) -> list[str]:
     """What cannot be concluded from these numbers."""
     cautions = []
     if original.runs == 1:
@@ -298,36 +412,63 @@ def _cautions(original: Result, asked: Result | None, config: Config) -> list[st
             which += f" on original and {100 * asked.spread:.1f} on enlarged images"
         cautions.append(
             f"Each accuracy is the mean of {counted(original.runs, 'training')} that differ in their seed; their "
-            f"standard deviation is {which}. The intervals count the images, not the seeds."
+            f"standard deviation is {which}. The intervals are of these trainings: that others would come out "
+            "differently is in none of them."
         )
     cautions.append(
         "Of each training the epoch that did best on the validation images was kept, which flatters the accuracies "
-        "on them."
+        "on them; the answer is that of test images."
     )
-    cautions.append(_sources(config))
+    cautions.append(_sources(original, plan, config))
+    cautions += _thin_classes(results["leakage"], plan)
     half = (original.high - original.low) / 2
     if half > WIDE:
         cautions.append(
-            f"The images are few: with {original.images:,} of them one image more or less is "
-            f"{100 / original.images:.1f} points, and an accuracy is known to about ±{100 * half:.0f} points."
+            f"An accuracy is known to about ±{100 * half:.0f} points here, so differences much smaller than that would "
+            "go unseen."
         )
     return cautions
 
 
-def _sources(config: Config) -> str:
-    if not (is_drawn(config) or is_published(config)):
+def _sources(original: Result, plan: Plan, config: Config) -> str:
+    if math.isnan(original.sources):
         return (
-            "Images of one slide or patient may stand on both sides of the split; "
-            "if so, new patients would be classified less well."
+            "The sources of the images are not known, so each counts as one of its own. Where images of one slide or "
+            "patient stand on both sides of the split, new patients would be classified less well, and the intervals "
+            "are too narrow. The configuration's section `sources` tells the workflow what belongs together."
         )
-    copies = "Several images are turned, shifted and mirrored copies of one photograph"
-    if config["splits"][0] == "paper":
+    split, subset = plan.judged
+    if original.shared:
         return (
-            f"{copies}, and the study's split puts copies of one photograph into training and validation alike. So the "
-            "accuracies tell how well copies of known cells are recognised, not the cells of a new patient, and the "
-            "intervals of accuracies, which take images as independent, are too narrow."
+            f"Of the {subset} images of the split {split}, {shared(original)}: such images tell how well copies of "
+            "known cells are recognised, not the cells of a new patient. The split by_source has none."
         )
-    return f"{copies}; the intervals take them as independent and are too narrow."
+    return (
+        "A source is a photograph; several may be of one patient or one slide, which nothing in the data tells. New "
+        "patients may be classified less well."
+    )
+
+
+def _thin_classes(leakage: pd.DataFrame, plan: Plan) -> list[str]:
+    """What the classes can and cannot show that only few sources are tested of."""
+    told = []
+    labels = dict(zip(plan.classes, class_labels(plan.classes), strict=True))
+    for name in plan.classes:
+        sources = int(leakage.loc[(*plan.judged, name), "sources"])
+        if 0 < sources < LEAST_SOURCES:
+            # All right: the exact interval of Clopper and Pearson (Biometrika 26, 1934) begins at (α/2)^(1/n).
+            least = 100 * ((1 - CONFIDENCE) / 2) ** (1 / sources)
+            smallest = 2 / 2**sources
+            cannot = (
+                f"no difference in it could be shown, for the smallest p-value that they can give is {smallest:.2f}"
+                if smallest > 1 - CONFIDENCE
+                else "no interval of a difference in it is given"
+            )
+            told.append(
+                f"{labels[name]} is tested by {counted(sources, 'source')}: were all of them right, its recall could "
+                f"still be as low as {least:.0f}\u00a0%, and {cannot}."
+            )
+    return told
 
 
 def price(cost: pd.DataFrame, enhanced: str | None, config: Config) -> str:
