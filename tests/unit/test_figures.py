@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from test_scores import Results, arms_of, write_results
+from test_scores import Results, arms_of, config_of, write_results
 from wbcsr.errors import InputError
 from wbcsr.evaluate import figure_names, figures
 from wbcsr.evaluate.scores import Plan
@@ -116,7 +116,7 @@ def assert_legible(figure: Figure) -> None:
 )
 def test_every_figure_of_the_configuration_is_written(tmp_path: Path, classes: list[str], variants: list[str]) -> None:
     folder = draw_all(tmp_path, classes, variants)
-    names = figure_names({"splits": ["paper"], "variants": variants, "dual": False})
+    names = figure_names(config_of(variants, dual=False, cross=False))
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         f"{name}{suffix}" for name in names for suffix in (".png", ".svg")
     )

@@ -13,10 +13,17 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score
 
-from wbcsr.config import training_variants
+from wbcsr.config import complete, training_variants
 from wbcsr.errors import InputError
 from wbcsr.evaluate import class_labels, figure_names, study, variant_label
 from wbcsr.evaluate.scores import Arm, Plan, confusion, read_arms, run_of, score, wilson_interval
+
+SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
+
+
+def config_of(variants: list[str], dual: bool, **keys: object) -> dict[str, object]:
+    """A complete configuration."""
+    return complete({"variants": variants, "dual": dual, **keys}, SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ def write_results(
         results.splits.append(folder / "splits" / f"{split}.csv")
         results.splits[-1].parent.mkdir(exist_ok=True)
         images[["image", "subset"]].to_csv(results.splits[-1], index=False)
-        for trained_on, tested in training_variants({"variants": variants, "dual": dual}).items():
+        for trained_on, tested in training_variants(config_of(variants, dual)).items():
             for seed_number, seed in enumerate(seeds):
                 for tested_on in tested:
                     wrong = rank < seed_number
@@ -307,7 +314,13 @@ def test_class_labels(classes: list[str], labels: list[str]) -> None:
 
 
 def test_figure_names_follow_from_the_configuration() -> None:
-    names = figure_names({"splits": ["paper"], "variants": ["original", "realesrgan_x4"], "dual": True})
+    variants = ["original", "realesrgan_x4"]
+    names = figure_names(config_of(variants, dual=True, cross=False))
     assert names[:7] == ["fig2", "fig3", "fig9", "fig10", "fig11", "fig12", "accuracy"]
     assert "confusion_paper_dual_on_realesrgan_x4_test" in names
     assert len(names) == len(set(names)) == 7 + 4 * 2
+    folds = {"splits": ["paper", "by_source"], "by_source": {"folds": 2}, "sources": {"method": "images"}}
+    names = figure_names(config_of(variants, dual=True, train={"more_input_sizes": [448]}, **folds))
+    assert "confusion_by_source_fold2_realesrgan_x4_on_original_validation" in names
+    assert "confusion_paper_dual_448px_on_realesrgan_x4_test" in names
+    assert len(names) == len(set(names)) == 7 + 3 * (6 + 4) * 2

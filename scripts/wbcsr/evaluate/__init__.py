@@ -6,7 +6,7 @@ list the figures before any of them is drawn.
 
 from __future__ import annotations
 
-from wbcsr.config import Config, parse_variant, training_variants
+from wbcsr.config import Config, parse_variant, split_names, tested_variants
 
 SUBSETS = ("validation", "test")
 _METHODS = {"bicubic": "bicubic", "lanczos": "Lanczos", "realesrgan": "Real-ESRGAN"}
@@ -21,8 +21,8 @@ def figure_names(config: Config) -> list[str]:
     """The names, without suffix, of all figures that a complete configuration leads to."""
     return ["fig2", "fig3", "fig9", "fig10", "fig11", "fig12", "accuracy"] + [
         confusion_name(split, trained_on, tested_on, subset)
-        for split in config["splits"]
-        for trained_on, tested in training_variants(config).items()
+        for split in split_names(config)
+        for trained_on, tested in tested_variants(config).items()
         for tested_on in tested
         for subset in SUBSETS
     ]
