@@ -35,7 +35,7 @@ rule dataset:
     input:
         rules.ingest_dataset.output.images,
         rules.find_sources.output.sources,
-        expand(rules.split_dataset.output.split, split=config["splits"]),
+        rules.audit_leakage.output.leakage,
 
 
 rule engines:
@@ -50,7 +50,7 @@ rule enhanced:
 
 rule models:
     input:
-        expand(rules.train_classifier.output.model, split=config["splits"], training=TRAINING, seed=config["seeds"]),
+        expand(rules.train_classifier.output.model, split=SPLIT_NAMES, training=TRAINING, seed=config["seeds"]),
 
 
 rule tables:

@@ -50,7 +50,7 @@ rule train_classifier:
         nodes=1,
     params:
         classes=CLASSES,
-        train=config["train"],
+        train=lambda wildcards: training_settings(wildcards.training),
     message:
         "Training on {wildcards.training}, split {wildcards.split}, seed {wildcards.seed}"
     script:
@@ -59,12 +59,11 @@ rule train_classifier:
 
 rule predict:
     input:
+        unpack(lambda wildcards: packed(wildcards.variant, wildcards.training)),
         model=rules.train_classifier.output.model,
         engine=rules.compile_classifier.output.engine,
         # Another threshold is to be passed, and changes no prediction.
         quality=ancient(f"{RUN_ENGINE}/quality.json"),
-        array=f"results/packed/{{variant}}_{config['train']['input_size']}px.npy",
-        index=f"results/packed/{{variant}}_{config['train']['input_size']}px.csv",
         split=rules.split_dataset.output.split,
     output:
         predictions="results/predictions/{split}/{training}/seed{seed}/{variant}.csv",

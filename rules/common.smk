@@ -6,7 +6,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from wbcsr.config import check_files, compared_variant, complete, one_gpu_model, parse_variant, training_variants
+from wbcsr.config import (
+    check_files,
+    compared_variant,
+    complete,
+    input_size_of,
+    one_gpu_model,
+    parse_split,
+    parse_variant,
+    split_names,
+    tested_variants,
+    training_variants,
+)
 from wbcsr.errors import InputError
 from wbcsr.evaluate import figure_names
 from wbcsr.explain import DRAWN, changes_figure
@@ -49,7 +60,9 @@ except InputError as error:
 
 CLASSES = config["dataset"]["classes"]
 PARTITIONS = [config["dataset"]["partitions"][part] for part in ("train", "test")]
+SPLIT_NAMES = split_names(config)
 TRAINING = training_variants(config)
+TESTED = tested_variants(config)
 ORIGINAL_MANIFEST = "results/images/original/{partition}/{class_name}/manifest.csv"
 SHARD = "results/images/{variant}/{partition}/{class_name}/manifest_{shard}of{shards}"
 WEIGHTS = "results/weights/{model}"
@@ -64,7 +77,7 @@ INTERPOLATED_VARIANTS = r"(bicubic|lanczos)_x\d+"
 
 
 wildcard_constraints:
-    split="|".join(config["splits"]),
+    split="|".join(SPLIT_NAMES),
     training="|".join(TRAINING),
     variant="|".join(config["variants"]),
     partition="|".join(map(re.escape, PARTITIONS)),
@@ -95,16 +108,34 @@ def model_of(variant):
     return model_for_scale(scale, config["weights"]["source"]) if method == "realesrgan" else None
 
 
+def packed(variant, training):
+    """Array and index of a variant at the input size of a training variant."""
+    stem = PACKED.format(variant=variant, size=input_size_of(training, config))
+    return {"array": f"{stem}.npy", "index": f"{stem}.csv"}
+
+
 def packed_for(training):
     """Arrays and indexes that a training variant is trained on."""
-    stems = expand(PACKED, variant=TRAINING[training], size=config["train"]["input_size"])
-    return {"arrays": [f"{stem}.npy" for stem in stems], "indexes": [f"{stem}.csv" for stem in stems]}
+    files = [packed(variant, training) for variant in TRAINING[training]]
+    return {"arrays": [file["array"] for file in files], "indexes": [file["index"] for file in files]}
 
 
 def validation_of_run(wildcards):
     """Array and index of the first variant that a run is trained on, whose validation images its engine is checked by."""
-    stem = PACKED.format(variant=TRAINING[wildcards.training][0], size=config["train"]["input_size"])
-    return {"array": f"{stem}.npy", "index": f"{stem}.csv"}
+    return packed(TRAINING[wildcards.training][0], wildcards.training)
+
+
+def training_settings(training):
+    """The section `train` as one training variant needs it: a further input size trains no other one again."""
+    settings = {key: value for key, value in config["train"].items() if key != "more_input_sizes"}
+    return {**settings, "input_size": input_size_of(training, config)}
+
+
+def split_settings(split):
+    """What a split follows from beside images and sources: settings of one rule split by no other one again."""
+    if parse_split(split)[0] == "by_source":
+        return {"parts": config["by_source"]["parts"]}
+    return {"partitions": config["dataset"]["partitions"], "validation_fraction": config["validation_fraction"]}
 
 
 def enhanced_by(training):

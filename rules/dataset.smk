@@ -1,9 +1,11 @@
-"""From the archive to images.csv, the original images, their sources, and the splits."""
+"""From the archive to images.csv, the original images, their sources, the splits, and what leaks through them."""
 
 
 localrules:
     download_archive,
     split_dataset,
+    audit_leakage,
+    choose_images,
 
 
 rule download_archive:
@@ -35,7 +37,7 @@ rule draw_archive:
         runtime=growing(10),
     params:
         drawing=config["drawing"],
-        dataset=config["dataset"],
+        dataset={key: config["dataset"][key] for key in ("classes", "partitions")},
     message:
         "Drawing blood smears"
     script:
@@ -45,6 +47,7 @@ rule draw_archive:
 rule ingest_dataset:
     input:
         archive=config["dataset"]["archive"],
+        listed=config["dataset"]["images"] or [],
     output:
         images="results/dataset/images.csv",
         rejected="results/dataset/rejected.csv",
@@ -100,6 +103,9 @@ rule find_sources:
 rule split_dataset:
     input:
         images=rules.ingest_dataset.output.images,
+        sources=lambda wildcards: (
+            rules.find_sources.output.sources if parse_split(wildcards.split)[0] == "by_source" else []
+        ),
     output:
         split="results/splits/{split}.csv",
         provenance="results/splits/{split}.provenance.json",
@@ -113,9 +119,55 @@ rule split_dataset:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        dataset=config["dataset"],
-        validation_fraction=config["validation_fraction"],
+        settings=lambda wildcards: split_settings(wildcards.split),
     message:
         "Splitting the images: {wildcards.split}"
     script:
         "../scripts/split_dataset.py"
+
+
+rule audit_leakage:
+    input:
+        images=rules.ingest_dataset.output.images,
+        sources=rules.find_sources.output.sources,
+        splits=expand(rules.split_dataset.output.split, split=SPLIT_NAMES),
+    output:
+        leakage="results/splits/leakage.csv",
+        provenance="results/splits/leakage.provenance.json",
+    log:
+        "logs/audit_leakage/leakage.log",
+    benchmark:
+        "benchmarks/audit_leakage/leakage.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    message:
+        "Counting the images whose source was trained on"
+    script:
+        "../scripts/audit_leakage.py"
+
+
+rule choose_images:
+    input:
+        images=rules.ingest_dataset.output.images,
+        sources=rules.find_sources.output.sources,
+    output:
+        chosen="results/dataset/chosen.csv",
+        provenance="results/dataset/chosen.provenance.json",
+    log:
+        "logs/choose_images/chosen.log",
+    benchmark:
+        "benchmarks/choose_images/chosen.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        per_class=config["choose"]["per_class"],
+    message:
+        "Choosing {params.per_class} images of each class for a small study"
+    script:
+        "../scripts/choose_images.py"

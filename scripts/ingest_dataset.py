@@ -19,4 +19,5 @@ with job(snakemake) as facts:
         manifests[0].parents[2],
         dict(zip(product(partitions, dataset["classes"]), manifests, strict=True)),
         snakemake.threads,
+        Path(snakemake.input.listed) if snakemake.input.get("listed") else None,
     )

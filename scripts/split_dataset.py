@@ -3,16 +3,24 @@
 from wbcsr.job import job
 
 with job(snakemake) as facts:
-    from wbcsr.dataset.split import SPLITS
+    from wbcsr.config import parse_split
+    from wbcsr.dataset.split import by_source_split, paper_split
     from wbcsr.files import read_csv, write_csv
 
     images = read_csv(snakemake.input.images, ["image", "partition", "class"])
-    partitions = snakemake.params.dataset["partitions"]
-    split = SPLITS[snakemake.wildcards.split](
-        images, partitions["train"], partitions["test"], snakemake.params.validation_fraction
-    )
+    settings = snakemake.params.settings
+    rule, fold = parse_split(snakemake.wildcards.split)
+    if rule == "by_source":
+        sources = read_csv(snakemake.input.sources, ["image", "source"])
+        split = by_source_split(images, sources, settings["parts"], fold)
+    else:
+        partitions = settings["partitions"]
+        split = paper_split(images, partitions["train"], partitions["test"], settings["validation_fraction"])
     write_csv(snakemake.output.split, split)
     counts = split.assign(name=images["class"]).groupby(["subset", "name"], sort=False).size()
     facts["images"] = {
-        subset: {name: int(n) for name, n in part.droplevel(0).items()} for subset, part in counts.groupby(level=0)
+        subset: {name: int(n) for name, n in part.droplevel(0).items()}
+        for subset, part in counts.groupby(level=0)
+        if subset
     }
+    facts["left_out"] = int((split["subset"] == "").sum())

@@ -49,11 +49,62 @@ def compared_variant(variants: list[str]) -> str | None:
 
 
 def training_variants(config: Config) -> dict[str, list[str]]:
-    """Name of each training variant → the variants whose images it is trained and tested on."""
+    """Name of each training variant → the variants whose images it is trained on.
+
+    Every variant and `dual` at `train.input_size`, then, for each of `train.more_input_sizes`, `original`, what is
+    laid beside it (`compared_variant`) and `dual`, named as `original_448px`.
+    """
     trained = {variant: [variant] for variant in config["variants"]}
     if config["dual"]:
         trained["dual"] = ["original", str(enhanced_variant(config))]
-    return trained
+    sized = [name for name in trained if name in ("original", compared_variant(config["variants"]), "dual")]
+    return trained | {
+        f"{name}_{size}px": trained[name] for size in config["train"]["more_input_sizes"] for name in sized
+    }
+
+
+def tested_variants(config: Config) -> dict[str, list[str]]:
+    """Name of each training variant → the variants that its classifier is tested on.
+
+    Its own ones first; with `cross`, at `train.input_size`, then all others in the order of the configuration.
+    """
+    return {
+        training: list(dict.fromkeys([*own, *config["variants"]]))
+        if config["cross"] and parse_training(training)[1] is None
+        else own
+        for training, own in training_variants(config).items()
+    }
+
+
+def parse_training(training: str) -> tuple[str, int | None]:
+    """`dual` → ("dual", None), which is trained at `train.input_size`; `original_448px` → ("original", 448)."""
+    match = re.fullmatch(r"(?P<name>.+?)(?:_(?P<size>\d+)px)?", training)
+    if match is None:
+        raise ValueError(f"not a training variant: {training!r}")
+    return match["name"], int(match["size"]) if match["size"] else None
+
+
+def input_size_of(training: str, config: Config) -> int:
+    """Side in pixels of the images that a training variant is trained and tested on."""
+    return parse_training(training)[1] or int(config["train"]["input_size"])
+
+
+def split_names(config: Config) -> list[str]:
+    """Name of each split's file: `paper`, `by_source`, and `by_source_fold2`, … where there are more folds."""
+    folds = {"paper": 1, "by_source": config["by_source"]["folds"]}
+    return [
+        split if fold == 1 else f"{split}_fold{fold}"
+        for split in config["splits"]
+        for fold in range(1, folds[split] + 1)
+    ]
+
+
+def parse_split(name: str) -> tuple[str, int]:
+    """`paper` → ("paper", 1); `by_source_fold2` → ("by_source", 2)."""
+    match = re.fullmatch(r"(?P<split>.+?)(?:_fold(?P<fold>\d+))?", name)
+    if match is None:
+        raise ValueError(f"not a split: {name!r}")
+    return match["split"], int(match["fold"] or 1)
 
 
 def parse_variant(variant: str) -> tuple[str, int]:
@@ -76,6 +127,8 @@ def check_files(config: Config, made: set[str]) -> None:
         named["weights.path"] = config["weights"]["path"]
     if config["sources"]["method"] == "table":
         named["sources.table"] = config["sources"]["table"]
+    if config["dataset"]["images"]:
+        named["dataset.images"] = config["dataset"]["images"]
     for key, path in named.items():
         if path not in made and not Path(path).exists():
             raise InputError(
@@ -200,7 +253,33 @@ def _check_combinations(config: Config) -> None:
     folded = [name.casefold() for name in config["dataset"]["classes"]]
     if len(set(folded)) < len(folded):
         raise InputError("configuration: dataset.classes has two names that differ in case only")
+    if Path(config["dataset"]["images"] or "").parts[:1] == ("results",):
+        raise InputError(
+            f"configuration: dataset.images {config['dataset']['images']} lies in results, which are made from the "
+            "images that it lists; copy it to another folder, as data"
+        )
+    train = config["train"]
+    if train["input_size"] in train["more_input_sizes"]:
+        raise InputError(
+            f"configuration: train.more_input_sizes holds train.input_size {train['input_size']} itself; take it out"
+        )
     _check_sources(config["sources"], config["dataset"]["photographs"])
+    _check_splits(config)
+
+
+def _check_splits(config: Config) -> None:
+    parts, folds = config["by_source"]["parts"], config["by_source"]["folds"]
+    if folds > parts:
+        raise InputError(
+            f"configuration: by_source.folds {folds} is more than by_source.parts {parts}; each part is tested once"
+        )
+    method, photographs = config["sources"]["method"], config["dataset"]["photographs"]
+    if "by_source" in config["splits"] and (method == "none" or (method == "auto" and not photographs)):
+        raise InputError(
+            f"configuration: splits has by_source, but sources.method is {method}"
+            f"{' and dataset.photographs is null' if method == 'auto' else ''}, so no source is known; give "
+            "sources.method another value, or take by_source out of splits"
+        )
 
 
 def _check_sources(sources: Config, photographs: str | None) -> None:

@@ -9,7 +9,19 @@ from typing import Any
 import pytest
 import yaml
 
-from wbcsr.config import check_files, complete, enhanced_variant, one_gpu_model, parse_variant, training_variants
+from wbcsr.config import (
+    check_files,
+    complete,
+    enhanced_variant,
+    input_size_of,
+    one_gpu_model,
+    parse_split,
+    parse_training,
+    parse_variant,
+    split_names,
+    tested_variants,
+    training_variants,
+)
 from wbcsr.errors import InputError
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -43,7 +55,7 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
     assert rules["description"]
     assert "default" in rules
     bounds = {"minimum", "exclusiveMinimum", "enum", "pattern", "items", "properties", "anyOf", "minLength"}
-    unbounded = {"dual", "train.augment", "weights.path", "dataset.photographs"}
+    unbounded = {"dual", "cross", "train.augment", "weights.path", "dataset.photographs"}
     assert bounds & rules.keys() or key in unbounded
     if rules["type"] == "object" if "type" in rules else False:
         assert rules["additionalProperties"] is False
@@ -85,6 +97,15 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
         ({"sources": {"method": "pattern", "pattern": r"\d+"}}, "has 0 groups; put the source, and only it"),
         ({"sources": {"method": "pattern", "pattern": "(a)(b)"}}, "has 2 groups; put the source, and only it"),
         ({"sources": {"min_inliers": 3}}, "key 'sources.min_inliers'"),
+        ({"splits": ["by_source"]}, "sources.method is auto and dataset.photographs is null, so no source is known"),
+        ({"splits": ["by_source"], "sources": {"method": "none"}}, "sources.method is none, so no source is known"),
+        ({"splits": ["by_sauce"]}, "key 'splits.0'"),
+        ({"by_source": {"parts": 2}}, "key 'by_source.parts'"),
+        ({"by_source": {"parts": 3, "folds": 4}}, "by_source.folds 4 is more than by_source.parts 3"),
+        ({"train": {"more_input_sizes": [448, 224]}}, "train.more_input_sizes holds train.input_size 224 itself"),
+        ({"train": {"more_input_sizes": [448, 448]}}, "key 'train.more_input_sizes'"),
+        ({"dataset": {"images": "results/dataset/chosen.csv"}}, "that it lists; copy it to another folder"),
+        ({"choose": {"per_class": 0}}, "key 'choose.per_class'"),
         ({"train": {"learning_rate": float("nan")}}, "train.learning_rate must be a number"),
         ({"nonsense": 1, "train": {"epochs": 0}}, "unknown key 'nonsense'"),
     ],
@@ -102,6 +123,75 @@ def test_variants() -> None:
     assert training_variants(config)["dual"] == ["original", "realesrgan_x4"]
     assert parse_variant("lanczos_x2") == ("lanczos", 2)
     assert parse_variant("original") == ("original", 1)
+
+
+def test_every_classifier_is_tested_on_its_own_variants_first_and_with_cross_on_all() -> None:
+    change = {"variants": ["original", "bicubic_x4", "realesrgan_x4"]}
+    own = {**{name: [name] for name in change["variants"]}, "dual": ["original", "realesrgan_x4"]}
+    assert tested_variants(complete({**change, "cross": False}, SCHEMA)) == own
+    assert tested_variants(complete(change, SCHEMA)) == {
+        "original": ["original", "bicubic_x4", "realesrgan_x4"],
+        "bicubic_x4": ["bicubic_x4", "original", "realesrgan_x4"],
+        "realesrgan_x4": ["realesrgan_x4", "original", "bicubic_x4"],
+        "dual": ["original", "realesrgan_x4", "bicubic_x4"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "sized"),
+    [
+        (
+            {"variants": ["original", "bicubic_x4", "realesrgan_x4"]},
+            {"original": ["original"], "realesrgan_x4": ["realesrgan_x4"], "dual": ["original", "realesrgan_x4"]},
+        ),
+        (
+            {"variants": ["original", "lanczos_x2"], "dual": False},
+            {"original": ["original"], "lanczos_x2": ["lanczos_x2"]},
+        ),
+        ({"variants": ["original"], "dual": False}, {"original": ["original"]}),
+    ],
+)
+def test_further_input_sizes_are_trained_and_tested_on_their_own_variants(
+    change: dict[str, Any], sized: dict[str, list[str]]
+) -> None:
+    plain = complete(change, SCHEMA)
+    config = complete({**change, "train": {"more_input_sizes": [448, 96]}}, SCHEMA)
+    further = {f"{name}_{size}px": variants for size in (448, 96) for name, variants in sized.items()}
+    assert training_variants(config) == {**training_variants(plain), **further}
+    assert tested_variants(config) == {**tested_variants(plain), **further}
+    assert {name: input_size_of(name, config) for name in training_variants(config)} == {
+        **dict.fromkeys(training_variants(plain), 224),
+        **{name: 448 if "448" in name else 96 for name in further},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "parsed"),
+    [
+        ("original", ("original", None)),
+        ("realesrgan_x4", ("realesrgan_x4", None)),
+        ("realesrgan_x4_448px", ("realesrgan_x4", 448)),
+        ("dual_96px", ("dual", 96)),
+    ],
+)
+def test_a_training_is_named_by_variant_and_size(name: str, parsed: tuple[str, int | None]) -> None:
+    assert parse_training(name) == parsed
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({}, ["paper"]),
+        ({"splits": ["by_source"]}, ["by_source"]),
+        ({"splits": ["by_source", "paper"], "by_source": {"folds": 2}}, ["by_source", "by_source_fold2", "paper"]),
+    ],
+)
+def test_each_fold_is_a_split_of_its_own(change: dict[str, Any], names: list[str]) -> None:
+    config = complete({**change, "sources": {"method": "images"}}, SCHEMA)
+    assert split_names(config) == names
+    assert [parse_split(name) for name in names] == [
+        (name.removesuffix("_fold2"), 2 if name.endswith("_fold2") else 1) for name in names
+    ]
 
 
 def test_text_from_the_command_line_gets_its_type() -> None:
@@ -127,6 +217,7 @@ def test_text_from_the_command_line_gets_its_type() -> None:
         ({"dataset": {"archive": "gone.zip"}}, "dataset.archive"),
         ({"train": {"init": "imagnet"}}, "train.init"),
         ({"sources": {"method": "table", "table": "gone.csv"}}, "sources.table"),
+        ({"dataset": {"images": "gone.csv"}}, "dataset.images"),
         ({"weights": {"source": "path", "path": "gone.pth", "sha256": "0" * 64}}, "weights.path"),
     ],
 )

@@ -41,7 +41,14 @@ class Study:
         self.root = root
         self.originals = root / "results" / "original"
 
-    def ingest(self, files: dict[str, bytes], prefix: str = "", as_zip: bool = True, **dataset: Any) -> dict[str, int]:
+    def ingest(
+        self,
+        files: dict[str, bytes],
+        prefix: str = "",
+        as_zip: bool = True,
+        listed: list[str] | None = None,
+        **dataset: Any,
+    ) -> dict[str, int]:
         archive = self.root / "archive"
         if as_zip:
             with zipfile.ZipFile(archive, "w") as packed:
@@ -51,6 +58,8 @@ class Study:
             for name, content in files.items():
                 (archive / (prefix + name)).parent.mkdir(parents=True, exist_ok=True)
                 (archive / (prefix + name)).write_bytes(content)
+        list_csv = self.root / "listed.csv"
+        list_csv.write_text("\n".join(["image", *(listed or [])]))
         settings = {"partitions": {"train": "TRAIN", "test": "TEST"}, "classes": CLASSES, "limit_per_class": None}
         return ingest(
             archive,
@@ -59,6 +68,7 @@ class Study:
             self.root / "results" / "rejected.csv",
             self.originals,
             {folder: self.manifest(*folder) for folder in FOLDERS},
+            listed=None if listed is None else list_csv,
         )
 
     def manifest(self, partition: str, name: str) -> Path:
@@ -212,6 +222,37 @@ def test_limit_fills_up_what_was_rejected_and_reads_no_more(study: Study, monkey
 
 def test_a_limit_beyond_the_images_takes_all(study: Study) -> None:
     assert study.ingest(images(), limit_per_class=100)["kept"] == 12
+
+
+def test_only_listed_images_are_taken(study: Study) -> None:
+    """Of a folder none of which is listed, an empty manifest is written."""
+    files = images(4) | {"TRAIN/A/9.png": b"broken", "TEST/B/9.png": b"broken"}
+    listed = ["TEST/B/1.png", "TRAIN/A/3.png", "TRAIN/A/9.png", "TRAIN/A/2.png", "TRAIN/A/0.png"]
+    summary = study.ingest(files, listed=listed)
+    assert set(study.copied()) == set(listed) - {"TRAIN/A/9.png"}
+    assert list(study.rejected) == ["TRAIN/A/9.png"]
+    assert (summary["kept"], summary["rejected"], summary["left_out"]) == (4, 1, 13)
+    assert read_csv(study.manifest("TRAIN", "B"), MANIFEST_COLUMNS).empty
+    study.ingest(files, listed=listed, limit_per_class=2)
+    assert set(study.copied()) == {"TEST/B/1.png", "TRAIN/A/0.png", "TRAIN/A/2.png"}
+
+
+@pytest.mark.parametrize(
+    ("listed", "words"),
+    [
+        ([], "lists no image of class 'A'; correct it (dataset.images)"),
+        (["TRAIN/A/0.png"], "lists no image of class 'B'"),
+        (["TRAIN/A/0.png", "TEST/B/0.png", "TRAIN/A/0.png"], "lists TRAIN/A/0.png twice"),
+        (["TRAIN/A/0.png", "TRAIN/B/7.png", "A/0.png"], "lists 2 of 3 images (first: TRAIN/B/7.png) that "),
+    ],
+)
+def test_a_list_that_does_not_fit_the_archive_is_an_error(study: Study, listed: list[str], words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        study.ingest(images(), listed=listed)
+    assert words in str(caught.value)
+    assert "listed.csv: " in str(caught.value)
+    assert "(dataset.images)" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_rerun_keeps_files_mends_damage_and_removes_what_left(study: Study) -> None:

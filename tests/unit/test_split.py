@@ -1,4 +1,4 @@
-"""Splits: the study's own is reproduced to the image."""
+"""Splits: the study's own is reproduced to the image; by source, nothing leaks; and what leaks is counted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wbcsr.dataset.archive import open_archive
-from wbcsr.dataset.split import SPLITS, paper_split
+from wbcsr.dataset.split import LEAKAGE_COLUMNS, by_source_split, leakage, paper_split
 from wbcsr.errors import InputError
 
 
@@ -125,7 +125,160 @@ def test_the_studys_supports(real_archive: Path) -> None:
     with open_archive(real_archive) as archive:
         inside = [entry.partition("/images/")[2] for entry in archive.entries]
     images = table(*(image for image in inside if image.startswith(("TRAIN/", "TEST/"))))
-    split = SPLITS["paper"](images, "TRAIN", "TEST", 0.2)
+    split = paper_split(images, "TRAIN", "TEST", 0.2)
     counts = split.groupby(["subset", images["class"]]).size()
     assert counts["validation"].to_dict() == {"EOSINOPHIL": 499, "LYMPHOCYTE": 496, "MONOCYTE": 495, "NEUTROPHIL": 499}
     assert counts.groupby(level=0).sum().to_dict() == {"test": 2487, "train": 7968, "validation": 1989}
+
+
+@st.composite
+def sourced(draw: st.DrawFn) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+    """Images of both partitions and their sources, some unknown and some of two classes; and a number of parts."""
+    parts = draw(st.integers(3, 5))
+    images, sources = [], []
+    for name in ("A", "B", "NA"):
+        for source in range(draw(st.integers(parts + 2, 3 * parts))):
+            # One class's first sources are the next class's, too.
+            named = f"shared{source}" if source < 2 and name != "A" else f"{name}{source}"
+            for copy in range(draw(st.integers(1, 6))):
+                images.append(f"{draw(st.sampled_from(['TRAIN', 'TEST']))}/{name}/{named}_{copy}.png")
+                sources.append(named)
+        for copy in range(draw(st.integers(0, 3))):
+            images.append(f"TRAIN/{name}/unknown_{copy}.png")
+            sources.append("")
+    return table(*images), pd.DataFrame({"image": images, "source": sources}), parts
+
+
+@settings(max_examples=15, deadline=None)
+@given(study=sourced(), data=st.data())
+def test_no_two_subsets_share_a_source_and_each_is_tested_once(
+    study: tuple[pd.DataFrame, pd.DataFrame, int], data: st.DataObject
+) -> None:
+    images, sources, parts = study
+    source_of = dict(zip(sources["image"], sources["source"], strict=True))
+    order = data.draw(st.permutations(range(len(images))))
+    tested, validated = [], []
+    for fold in range(1, parts + 1):
+        split = by_source_split(images, sources, parts, fold)
+        assert list(split["image"]) == list(images["image"])
+        found = {subset: {source_of[image] for image in part} for subset, part in subsets(split).items()}
+        assert found.pop("", {""}) == {""}
+        assert found.keys() == {"train", "validation", "test"}
+        assert sorted(source for part in found.values() for source in part) == sorted(set(sources["source"]) - {""})
+        tested += found["test"]
+        validated += found["validation"]
+        assert leakage("by_source", images, sources, split)["shared"].eq(0).all()
+        shuffled = by_source_split(images.iloc[order], sources.iloc[::-1], parts, fold)
+        assert shuffled.set_index("image")["subset"].to_dict() == split.set_index("image")["subset"].to_dict()
+    assert sorted(tested) == sorted(validated) == sorted(set(sources["source"]) - {""})
+
+
+def studied(sources: dict[str, int], copies: int = 4) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """So many sources of each class, each with so many copies, a quarter of them in TEST."""
+    names = [
+        (f"{'TEST' if copy % 4 == 3 else 'TRAIN'}/{name}/_{copy}_{number}.png", f"{name}{number}")
+        for name, count in sources.items()
+        for number in range(count)
+        for copy in range(copies)
+    ]
+    return table(*(image for image, _ in names)), pd.DataFrame(names, columns=["image", "source"])
+
+
+def test_parts_are_balanced_by_class() -> None:
+    images, sources = studied({"EOSINOPHIL": 80, "LYMPHOCYTE": 30, "MONOCYTE": 20, "NEUTROPHIL": 200}, copies=10)
+    split = by_source_split(images, sources, 5, 1)
+    shares = split.groupby([images["class"], "subset"]).size() / images.groupby("class").size()
+    assert shares.xs("test", level="subset").between(0.19, 0.21).all()
+    assert shares.xs("validation", level="subset").between(0.19, 0.21).all()
+
+
+def test_the_part_after_the_tested_one_validates() -> None:
+    images, sources = studied({"A": 3, "B": 3})
+    folds = [subsets(by_source_split(images, sources, 3, fold)) for fold in (1, 2, 3)]
+    assert [fold["validation"] for fold in folds] == [folds[1]["test"], folds[2]["test"], folds[0]["test"]]
+
+
+def test_images_without_a_known_source_take_no_part() -> None:
+    images, sources = studied({"A": 4, "B": 4})
+    sources.loc[sources["image"].str.contains("/A/_0"), "source"] = ""
+    found = subsets(by_source_split(images, sources, 3, 1))
+    assert found[""] == [image for image in images["image"] if "/A/_0" in image]
+
+
+@pytest.mark.parametrize(
+    ("sources", "unknown", "words"),
+    [
+        ({"A": 5, "rare": 4}, "", "class 'rare': its images are of 4 known sources, too few for by_source.parts 5"),
+        ({"A": 5, "rare": 5}, "rare", "class 'rare': its images are of 0 known sources"),
+    ],
+)
+def test_a_class_needs_as_many_sources_as_parts(sources: dict[str, int], unknown: str, words: str) -> None:
+    images, known = studied(sources)
+    if unknown:
+        known.loc[known["image"].str.contains(f"/{unknown}/"), "source"] = ""
+    with pytest.raises(InputError, match=r"make that smaller .* or take more images") as caught:
+        by_source_split(images, known, 5, 1)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_subset_is_left_without_a_class() -> None:
+    """Three sources of each class, but two of them are the same: dealt evenly, a part has none of B."""
+    sources = [("A/1", "p1"), ("A/2", "p2"), ("A/3", "p3"), ("B/1", "p0"), ("B/2", "p2"), ("B/3", "p3")]
+    known = pd.DataFrame([(f"TRAIN/{image}", source) for image, source in sources], columns=["image", "source"])
+    words = "class 'B': no source of it fell to the validation subset of fold 1 of 3; make by_source.parts smaller"
+    with pytest.raises(InputError, match=words):
+        by_source_split(table(*known["image"]), known, 3, 1)
+
+
+@pytest.mark.parametrize("change", ["missing", "surplus", "twice"])
+def test_sources_of_other_images_are_refused(change: str) -> None:
+    images, sources = studied({"A": 3, "B": 3})
+    changed = {
+        "missing": sources.iloc[1:],
+        "surplus": pd.concat([sources, pd.DataFrame({"image": ["TRAIN/A/new.png"], "source": ["A0"]})]),
+        "twice": pd.concat([sources, sources.iloc[:1]]),
+    }[change]
+    with pytest.raises(InputError, match=r"first difference: TRAIN/A/.*; run `snakemake --forcerun find_sources`"):
+        by_source_split(images, changed, 3, 1)
+
+
+def test_leakage_counts_images_whose_source_was_trained_on() -> None:
+    rows = [
+        ("TRAIN/A/1", "p1", "train"),
+        ("TRAIN/A/2", "", "train"),
+        ("TRAIN/B/1", "p2", "train"),
+        ("TRAIN/A/3", "p1", "validation"),
+        ("TRAIN/A/4", "p1", "validation"),
+        ("TRAIN/A/5", "p3", "validation"),
+        ("TRAIN/A/6", "", "validation"),
+        ("TRAIN/B/2", "p1", "validation"),  # of another class, and the same photograph
+        ("TEST/A/1", "p3", "test"),
+        ("TEST/B/1", "p2", "test"),
+        ("TEST/B/2", "p9", ""),
+    ]
+    images = table(*(image for image, _, _ in rows))
+    columns = pd.DataFrame(rows, columns=["image", "source", "subset"])
+    audited = leakage("paper", images, columns[["image", "source"]], columns[["image", "subset"]].iloc[::-1])
+    assert list(audited.columns) == LEAKAGE_COLUMNS
+    assert audited.to_numpy().tolist() == [
+        ["paper", "validation", "A", 4, 2, 1, 2],
+        ["paper", "validation", "B", 1, 1, 0, 1],
+        ["paper", "validation", "", 5, 2, 1, 3],
+        ["paper", "test", "A", 1, 1, 0, 0],
+        ["paper", "test", "B", 1, 1, 0, 1],
+        ["paper", "test", "", 2, 2, 0, 1],
+    ]
+
+
+def test_without_sources_nothing_is_known_to_be_shared() -> None:
+    images = table(*numbered(10, test=2))
+    sources = pd.DataFrame({"image": images["image"], "source": ""})
+    audited = leakage("paper", images, sources, paper_split(images, "TRAIN", "TEST", 0.2))
+    assert audited[["images", "sources", "unknown", "shared"]].to_numpy().tolist() == [[2, 0, 2, 0]] * 4
+
+
+def test_the_studys_own_split_leaks() -> None:
+    images, sources = studied({"A": 20, "B": 20})
+    audited = leakage("paper", images, sources, paper_split(images, "TRAIN", "TEST", 0.2))
+    assert audited["shared"].gt(0).all()

@@ -18,7 +18,7 @@ import pandas as pd
 from wbcsr import imaging
 from wbcsr.dataset.archive import Archive, open_archive
 from wbcsr.errors import InputError
-from wbcsr.files import sha256, write_bytes, write_csv
+from wbcsr.files import read_csv, sha256, write_bytes, write_csv
 from wbcsr.progress import side_by_side
 
 log = logging.getLogger(__name__)
@@ -53,13 +53,15 @@ def ingest(
     originals: Path,
     manifests: dict[Folder, Path],
     threads: int = 2,
+    listed: Path | None = None,
 ) -> dict[str, int]:
     """Copy the images of `dataset` (the configuration's section) out of `archive` and describe them.
 
     Images are the files `<anything>/<partition>/<class>/<file>`, at any depth, of the configured partitions and
     classes; all other files of the archive are ignored. A file in a class's folder is kept, rejected with a
-    reason, or left out by `limit_per_class` (the first files in sorted order are taken, and as many more as were
-    rejected). Only files that were taken are compared for copies:
+    reason, or left out: by the CSV file `listed`, where one is given, whose column image names those to be taken, then
+    by `limit_per_class` (the first files in sorted order are taken, and as many more as were rejected). Only files
+    that were taken are compared for copies:
 
     - A file whose bytes also lie in another class is rejected with all its copies, for its label is not known.
     - Copies within a class are kept, but counted in the log: their label is known, and the study took every file
@@ -73,12 +75,18 @@ def ingest(
 
     Returns the numbers of files kept, rejected, left_out, copies (in the same class) and ignored.
     InputError where the archive is refused (see `open_archive`) or damaged, lacks a partition or class, holds an
-    image twice or under names that differ in case only, or has no usable image of a class to train on.
+    image twice or under names that differ in case only, or has no usable image of a class to train on; and where
+    `listed` is empty, names an image twice or one that is not there, or none of a class.
     """
     train, test = dataset["partitions"]["train"], dataset["partitions"]["test"]
     folders: list[Folder] = [(partition, name) for partition in (train, test) for name in dataset["classes"]]
     with open_archive(archive) as contents:
         found, rejected, ignored = _find(contents, folders)
+        there = set(found)
+        if listed is not None:
+            wanted = _listed(listed, there | rejected.keys(), contents, dataset["classes"])
+            found = {image: entry for image, entry in found.items() if image in wanted}
+            rejected = {image: reason for image, reason in rejected.items() if image in wanted}
         verified = _verify(contents, found, folders, dataset["limit_per_class"], rejected, threads)
         _check_folders_filled(contents, verified, rejected, folders, train)
         order = sorted(verified, key=lambda image: (folders.index(_folder(image)), image))
@@ -96,7 +104,7 @@ def ingest(
     summary = {
         "kept": len(images),
         "rejected": len(rejected),
-        "left_out": len(set(found) - set(verified) - set(rejected)),
+        "left_out": len(there - set(verified) - set(rejected)),
         "copies": int(images.duplicated(["class", "sha256"]).sum()),
         "ignored": ignored,
     }
@@ -144,6 +152,25 @@ def _find(contents: Archive, folders: list[Folder]) -> tuple[dict[str, str], dic
         if other != image:
             raise InputError(f"{contents.path}: {other} and {image} differ in case only; rename one of them")
     return found, rejected, ignored
+
+
+def _listed(path: Path, there: set[str], contents: Archive, classes: list[str]) -> set[str]:
+    """The images that the CSV file `path` names, all of which must be `there`."""
+    remedy = "correct it (dataset.images)"
+    images = read_csv(path, ["image"], remedy)["image"]
+    twice = images[images.duplicated()]
+    if len(twice):
+        raise InputError(f"{path}: lists {twice.iloc[0]} twice; {remedy}")
+    strange = [image for image in images if image not in there]
+    if strange:
+        raise InputError(
+            f"{path}: lists {len(strange)} of {len(images)} images (first: {strange[0]}) that {contents.path} does not "
+            f"have in the configured partitions and classes; {remedy}"
+        )
+    missing = sorted(set(classes) - {_folder(image)[1] for image in images})
+    if missing:
+        raise InputError(f"{path}: lists no image of class {missing[0]!r}; {remedy}, or take it from dataset.classes")
+    return set(images)
 
 
 def _reason_to_reject(below: list[str]) -> str | None:
@@ -249,9 +276,11 @@ def _check_folders_filled(
 ) -> None:
     filled = set(map(_folder, verified))
     for partition, name in folders:
-        if (partition, name) in filled:
+        refused = [item for item in rejected.items() if item[0].startswith(f"{partition}/{name}/")]
+        # Of a folder without either, no image is listed.
+        if (partition, name) in filled or not refused:
             continue
-        image, reason = next(item for item in rejected.items() if item[0].startswith(f"{partition}/{name}/"))
+        image, reason = refused[0]
         problem = f"{contents.path}: no file in {partition}/{name} can be used, the first one ({image}): {reason}"
         if partition == train:
             raise InputError(
@@ -284,7 +313,7 @@ def _remove_others(originals: Path, images: set[str]) -> None:
 
 def _report(summary: dict[str, int], images: pd.DataFrame) -> None:
     log.info(
-        "%d images kept, %d files rejected, %d left out by limit_per_class, %d files elsewhere in the archive ignored",
+        "%d images kept, %d files rejected, %d left out (dataset.images, limit_per_class), %d files elsewhere ignored",
         *(summary[key] for key in ("kept", "rejected", "left_out", "ignored")),
     )
     if summary["copies"]:

@@ -1,10 +1,13 @@
-"""Splits: rules that give each image a subset, train, validation or test."""
+"""Splits: rules that give each image a subset, train, validation or test; and what leaks from one to another."""
 
 from __future__ import annotations
 
 import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
 
 from wbcsr.errors import InputError
+
+LEAKAGE_COLUMNS = ["split", "subset", "class", "images", "sources", "unknown", "shared"]
 
 
 def paper_split(
@@ -41,4 +44,79 @@ def paper_split(
     return pd.DataFrame({"image": images["image"], "subset": subsets})
 
 
-SPLITS = {"paper": paper_split}
+def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fold: int) -> pd.DataFrame:
+    """The images of one source in one subset, so that no image is tested whose copy was trained on.
+
+    `images` has the columns image and class, of all partitions, `sources` image and source (empty where none is known);
+    the result has image, subset, in the order of `images`, whose order changes no subset. The sources are dealt into
+    `parts` parts in which the classes have nearly equal shares. Part number `fold` (from 1) is tested, the next one
+    validates (after the last comes the first), the others train: over all folds each source is tested once and
+    validates once. Images without a known source get an empty subset: they might be copies of any.
+    Source: scikit-learn's `StratifiedGroupKFold`, which deals out the sources one after the other, those with the most
+    uneven classes first, each to the part where it leaves the classes most even.
+
+    InputError where a class has fewer sources than `parts`, or a subset is left without a class.
+    """
+    images = images.reset_index(drop=True)
+    classes = images["class"].unique()
+    known = images.assign(source=source_of(images, sources)).query("source != ''").sort_values("image")
+    for name, number in known.groupby("class")["source"].nunique().reindex(classes, fill_value=0).items():
+        if number < parts:
+            raise InputError(
+                f"class {name!r}: its images are of {number} known sources, too few for by_source.parts {parts}; make "
+                "that smaller (3 at least) or take more images (dataset.limit_per_class)"
+            )
+    subset = pd.Series("", images["image"])
+    dealt = StratifiedGroupKFold(parts).split(known, known["class"], known["source"])
+    for number, (_, rows) in enumerate(dealt, start=1):
+        subset[known["image"].iloc[rows]] = {fold: "test", fold % parts + 1: "validation"}.get(number, "train")
+    for part in ("train", "validation", "test"):
+        there = set(images.loc[images["image"].map(subset) == part, "class"])
+        missing = [name for name in classes if name not in there]
+        if missing:
+            raise InputError(
+                f"class {missing[0]!r}: no source of it fell to the {part} subset of fold {fold} of {parts}; make "
+                "by_source.parts smaller (3 at least) or take more images (dataset.limit_per_class)"
+            )
+    return subset.rename_axis("image").reset_index(name="subset")
+
+
+def leakage(name: str, images: pd.DataFrame, sources: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
+    """How many validation and test images have a copy among the training images: `LEAKAGE_COLUMNS`.
+
+    `images` has the columns image and class, `sources` image and source, `split` image and subset; `name` is the split
+    file's. A row for each subset and class, and one for each subset with all classes together, whose class is empty:
+    the `images`, the known `sources` that they are of, how many are of `unknown` source, and how many `shared` theirs
+    with a training image.
+
+    InputError where sources or split do not name each image once.
+    """
+    table = images[["image", "class"]].assign(
+        source=source_of(images, sources), subset=_by_image(images, split, "subset", "split_dataset")
+    )
+    trained = set(table.loc[table["subset"] == "train", "source"]) - {""}
+    rows = []
+    for subset in ("validation", "test"):
+        held_out = table[table["subset"] == subset]
+        by_class = [(class_name, held_out[held_out["class"] == class_name]) for class_name in images["class"].unique()]
+        for class_name, part in [*by_class, ("", held_out)]:
+            known = part.loc[part["source"] != "", "source"]
+            unknown, shared = len(part) - len(known), int(known.isin(trained).sum())
+            rows.append((name, subset, class_name, len(part), known.nunique(), unknown, shared))
+    return pd.DataFrame(rows, columns=LEAKAGE_COLUMNS)
+
+
+def source_of(images: pd.DataFrame, sources: pd.DataFrame) -> pd.Series:
+    """The source of each row of `images`, empty where none is known; InputError where `sources` lacks an image."""
+    return _by_image(images, sources, "source", "find_sources")
+
+
+def _by_image(images: pd.DataFrame, table: pd.DataFrame, column: str, rule: str) -> pd.Series:
+    """`column` of `table`, which `rule` wrote, for each row of `images`."""
+    odd = sorted(set(images["image"]) ^ set(table["image"])) + list(table.loc[table["image"].duplicated(), "image"])
+    if odd:
+        raise InputError(
+            f"images.csv: its images are not those of {rule}'s table, each once (first difference: {odd[0]}); run "
+            f"`snakemake --forcerun {rule}`"
+        )
+    return images["image"].map(table.set_index("image")[column])

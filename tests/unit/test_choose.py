@@ -1,0 +1,68 @@
+"""Choosing a small study: many sources, each class alike, and the same choice every time."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pandas as pd
+import pytest
+
+from wbcsr.dataset.choose import choose_images
+from wbcsr.errors import InputError
+
+
+def study(*sourced: tuple[str, str, int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Images and sources: of each class and source so many copies."""
+    rows = [(f"TRAIN/{name}/{source}_{n}", name, source) for name, source, copies in sourced for n in range(copies)]
+    images = pd.DataFrame(rows, columns=["image", "class", "source"])
+    images["sha256"] = [hashlib.sha256(image.encode()).hexdigest() for image in images["image"]]
+    return images[["image", "class", "sha256"]], images[["image", "source"]]
+
+
+def chosen_sources(images: pd.DataFrame, sources: pd.DataFrame, per_class: int) -> dict[str, dict[str, int]]:
+    """How many images of each source were chosen, by class."""
+    chosen = choose_images(images, sources, per_class)
+    assert list(chosen.columns) == ["image"]
+    both = chosen.merge(sources, on="image").merge(images, on="image")
+    return {name: part["source"].value_counts().to_dict() for name, part in both.groupby("class")}
+
+
+@pytest.mark.parametrize(
+    ("per_class", "a"),
+    [
+        (2, [1, 1]),
+        (3, [1, 1, 1]),
+        (5, [1, 2, 2]),
+        (6, [1, 2, 3]),
+        (100, [1, 2, 50]),
+    ],
+)
+def test_every_source_gives_one_image_before_any_gives_a_second(per_class: int, a: list[int]) -> None:
+    images, sources = study(("A", "p1", 50), ("A", "p2", 2), ("A", "p3", 1), ("B", "p4", 1))
+    found = chosen_sources(images, sources, per_class)
+    assert sorted(found["A"].values()) == a
+    assert found["B"] == {"p4": 1}
+
+
+def test_a_source_of_several_classes_is_given_to_the_one_that_has_fewest() -> None:
+    images, sources = study(("A", "a1", 3), ("A", "a2", 3), ("A", "both", 3), ("B", "both", 3), ("B", "b1", 3))
+    assert chosen_sources(images, sources, 9) == {"A": {"a1": 3, "a2": 3}, "B": {"both": 3, "b1": 3}}
+
+
+def test_images_without_a_source_are_never_chosen() -> None:
+    images, sources = study(("A", "", 9), ("A", "p1", 1), ("B", "p2", 1))
+    assert chosen_sources(images, sources, 5) == {"A": {"p1": 1}, "B": {"p2": 1}}
+
+
+def test_the_choice_is_the_same_whatever_the_order() -> None:
+    images, sources = study(*[(name, f"{name}{n}", 4) for name in "AB" for n in range(9)])
+    once = choose_images(images, sources, 5)
+    again = choose_images(images.sample(frac=1, random_state=1), sources.sample(frac=1, random_state=2), 5)
+    assert list(once["image"]) == [image for image in images["image"] if image in set(once["image"])]
+    assert set(again["image"]) == set(once["image"])
+
+
+def test_a_class_without_a_source_of_its_own_is_an_error() -> None:
+    images, sources = study(("A", "p1", 2), ("B", "", 2))
+    with pytest.raises(InputError, match="class 'B': no image has a known source of its own"):
+        choose_images(images, sources, 2)
