@@ -236,14 +236,15 @@ def calibration(
 def curves(probabilities: npt.NDArray[np.float64], actual: Names, classes: Sequence[str]) -> dict[str, Curves]:
     """ROC and precision–recall of each class against the rest, by scikit-learn; arguments as in `calibration`.
 
-    ValueError where shapes differ, a probability is none, an actual class is unknown, or a class has no or all images.
+    A class that no image or every image has is left out: there is nothing to tell apart. ValueError where shapes
+    differ, a probability is none, or an actual class is unknown.
     """
     labels = _labels(probabilities, actual, classes)
     found = {}
     for number, name in enumerate(classes):
         positive = labels == number
         if positive.all() or not positive.any():
-            raise ValueError(f"the class '{name}' has {'all' if positive.all() else 'no'} images: no curve")
+            continue
         scores = probabilities[:, number]
         false_positives, true_positives, thresholds = roc_curve(positive, scores)
         precision, recall, _ = precision_recall_curve(positive, scores)
