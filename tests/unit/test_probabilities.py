@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from wbcsr.errors import InputError
+from wbcsr.evaluate.probabilities import (
+    GRID,
+    Probabilities,
+    base_split,
+    calibration_table,
+    matched_arms,
+    mean_precision,
+    mean_roc,
+    read_probabilities,
+)
+from wbcsr.evaluate.scores import Plan
+
+VARIANTS = ["original", "bicubic_x4", "lanczos_x4", "realesrgan_x4"]
+
+
+def arm(
+    by_seed: dict[int, list[list[float]]], actual: str, classes: Sequence[str] = "AB", variant: str = "original"
+) -> Probabilities:
+    arrays = {seed: np.array(probabilities) for seed, probabilities in by_seed.items()}
+    return Probabilities("paper", variant, variant, "test", list(classes), np.array(list(actual)), arrays)
+
+
+def row_of(group: Probabilities) -> pd.Series:
+    return calibration_table([group]).iloc[0]
+
+
+def drawn_arms(classes: list[str], per_class: int = 60, variants: Sequence[str] = VARIANTS) -> list[Probabilities]:
+    """Arms that know their classes more or less well, two seeds each."""
+    random = np.random.default_rng(0)
+    actual = np.repeat(np.arange(len(classes)), per_class)
+    truth = np.eye(len(classes))[actual]
+    found = []
+    for number, variant in enumerate(variants):
+        logits = (4 - number % 4) * truth + random.normal(size=(2, *truth.shape))
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+        by_seed = dict(enumerate(probabilities))
+        found.append(Probabilities("paper", variant, variant, "test", classes, np.array(classes)[actual], by_seed))
+    return found
+
+
+def test_calibration_error_of_three_images_by_hand() -> None:
+    # 0.95 is right, 0.93 wrong and 0.6 right, and each has a bin of its own: 14/15 is 0.933.
+    row = row_of(arm({0: [[0.95, 0.05], [0.07, 0.93], [0.6, 0.4]]}, "AAA"))
+    assert row["ece"] == pytest.approx((0.05 + 0.93 + 0.4) / 3)
+    assert row["confidence"] == pytest.approx((0.95 + 0.93 + 0.6) / 3)
+    assert row["accuracy"] == pytest.approx(2 / 3)
+    assert row["images"] == 3
+
+
+@pytest.mark.parametrize(("actual", "area", "error"), [("AABB", 1, 0), ("BBAA", 0, 1)])
+def test_perfect_and_swapped(actual: str, area: float, error: float) -> None:
+    row = row_of(arm({0: [[1, 0], [1, 0], [0, 1], [0, 1]]}, actual))
+    assert row[["auc", "auc_A", "auc_B"]].tolist() == [area] * 3
+    assert row["ece"] == error
+    assert row["accuracy"] == area
+    # Swapped, every class comes last: at full recall precision is the class's share.
+    assert row[["average_precision", "ap_A", "ap_B"]].tolist() == [1 if area else 0.5] * 3
+
+
+def test_numbers_are_means_over_the_seeds() -> None:
+    right, wrong = [[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]
+    row = row_of(arm({0: right, 3: wrong}, "AB"))
+    assert row[["ece", "accuracy", "auc", "ap_A"]].tolist() == [0.5, 0.5, 0.5, 0.75]
+
+
+def test_seeds_that_err_in_opposite_ways_do_not_cancel() -> None:
+    group = arm({0: [[0.75, 0.25]], 1: [[0.25, 0.75]]}, "A")
+    assert group.calibration_error == pytest.approx((0.25 + 0.75) / 2)
+    assert group.pooled.error == pytest.approx(0.25)
+
+
+def test_class_without_images_has_no_curve_and_is_in_no_mean() -> None:
+    probabilities = [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.5, 0.4, 0.1]]
+    row = row_of(arm({0: probabilities}, "AAB", "ABC"))
+    assert row[["auc_C", "ap_C"]].isna().all()
+    assert row[["auc", "auc_A", "auc_B"]].tolist() == [1, 1, 1]
+
+
+def test_images_of_one_class_alone_have_a_calibration_error_and_no_curve() -> None:
+    row = row_of(arm({0: [[0.75, 0.25]]}, "A"))
+    assert row["ece"] == pytest.approx(0.25)
+    assert row[["auc", "auc_A", "auc_B", "average_precision"]].isna().all()
+
+
+def test_mean_curves_enclose_the_mean_areas() -> None:
+    [group] = drawn_arms(list("ABC"), per_class=30, variants=["original"])
+    curves = [curve for found in group.curves.values() for curve in found]
+    row = row_of(group)
+    assert np.trapezoid(mean_roc(curves), GRID) == pytest.approx(row["auc"], abs=2e-3)
+    assert mean_precision(curves).mean() == pytest.approx(row["average_precision"], abs=2e-3)
+
+
+def test_mean_curves_by_hand() -> None:
+    # The order is A, B, A: half of the As before the B, precision 1 up to a recall of 1/2 and 2/3 beyond.
+    group = arm({0: [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]}, "ABA")
+    assert mean_roc(group.curves["A"])[[0, 500, 999, 1000]].tolist() == [0.5, 0.5, 0.5, 1]
+    assert mean_precision(group.curves["A"])[[0, 499, 500, 999]].tolist() == pytest.approx([1, 1, 2 / 3, 2 / 3])
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("by_source", "by_source"), ("by_source_fold2", "by_source"), ("x_fold12", "x"), ("folded", "folded")],
+)
+def test_base_split(name: str, split: str) -> None:
+    assert base_split(name) == split
+
+
+class Study:
+    """Files of two classes, as the earlier stages leave them: splits and the predictions of all runs."""
+
+    def __init__(self, folder: Path, subsets: dict[str, dict[str, str]]) -> None:
+        """`subsets` has, for each split, the subset of each image; an image's class is its first letter."""
+        self.folder, self.subsets = folder, subsets
+        self.plan = Plan(["a", "b"], ["original", "bicubic_x2"], list(subsets), [7, 3], {})
+        self.splits = [folder / "splits" / f"{split}.csv" for split in subsets]
+        for path, images in zip(self.splits, subsets.values(), strict=True):
+            path.parent.mkdir(exist_ok=True)
+            pd.DataFrame(images.items(), columns=["image", "subset"]).to_csv(path, index=False)
+        self.predictions: list[Path] = []
+
+    def write(self, split: str, variant: str = "original", seed: int = 7, a: float = 0.75, **columns: object) -> Path:
+        """A run that gives every image the probability `a` of the class a; `columns` are written over its own."""
+        held = [image for image, subset in self.subsets[split].items() if subset in ("validation", "test")]
+        table = pd.DataFrame({"image": held, "class": [image[0] for image in held], "predicted": "a"})
+        table = table.assign(a=a, b=1 - a).assign(**columns).iloc[::-1]
+        path = self.folder / "predictions" / split / variant / f"seed{seed}" / f"{variant}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(path, index=False)
+        self.predictions.append(path)
+        return path
+
+    def read(self) -> list[Probabilities]:
+        return read_probabilities(self.predictions, self.splits, self.plan)
+
+
+ONE = {"a1": "train", "a2": "validation", "a3": "test", "b1": "", "b2": "validation", "b3": "test"}
+TWO = {"a1": "test", "a2": "train", "a3": "validation", "b1": "test", "b2": "train", "b3": "validation"}
+
+
+def test_arms_come_in_the_order_of_the_plan(tmp_path: Path) -> None:
+    study = Study(tmp_path, {"paper": ONE, "by_source": TWO})
+    for split in ("by_source", "paper"):
+        for variant in ("bicubic_x2", "original"):
+            for seed in (3, 7):
+                study.write(split, variant, seed, a=seed / 10)
+    groups = study.read()
+    assert [(group.split, group.trained_on, group.tested_on, group.subset) for group in groups] == [
+        (split, variant, variant, subset)
+        for split in ("paper", "by_source")
+        for variant in ("original", "bicubic_x2")
+        for subset in ("validation", "test")
+    ]
+    assert all(list(group.by_seed) == [7, 3] for group in groups)
+    assert groups[1].actual.tolist() == ["a", "b"]
+    np.testing.assert_allclose(groups[1].by_seed[3], [[0.3, 0.7]] * 2)
+
+
+def test_folds_are_pooled(tmp_path: Path) -> None:
+    study = Study(tmp_path, {"by_source": ONE, "by_source_fold2": TWO})
+    for seed in (7, 3):
+        study.write("by_source_fold2", seed=seed, a=0.25)
+        study.write("by_source", seed=seed, a=0.75)
+    validation, test = study.read()
+    assert (test.split, test.subset) == ("by_source", "test")
+    # a1 and b1 are tested in the second fold, a3 and b3 in the first.
+    assert test.actual.tolist() == ["a", "a", "b", "b"]
+    assert test.by_seed[3][:, 0].tolist() == [0.25, 0.75, 0.25, 0.75]
+    assert calibration_table([validation, test])["images"].tolist() == [4, 4]
+
+
+def test_an_image_in_two_folds_is_an_error(tmp_path: Path) -> None:
+    study = Study(tmp_path, {"by_source": ONE, "by_source_fold2": ONE})
+    study.write("by_source")
+    study.write("by_source_fold2")
+    with pytest.raises(InputError, match="by_source: has a validation image in two folds"):
+        study.read()
+
+
+def test_seeds_of_other_folds_are_an_error(tmp_path: Path) -> None:
+    study = Study(tmp_path, {"by_source": ONE, "by_source_fold2": TWO})
+    study.write("by_source", seed=7)
+    study.write("by_source", seed=3)
+    study.write("by_source_fold2", seed=7)
+    with pytest.raises(InputError, match="seed 3 has other validation images"):
+        study.read()
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"b": "half"}, "could not convert string to float"),
+        ({"b": 0.9}, "does not sum to 1"),
+        ({"class": "c"}, "the class 'c' is not among the classes"),
+        ({"image": ["a2", "a2", "b2", "b3"]}, "has an image twice"),
+        ({"image": ["a2", "a9", "b2", "b3"]}, "lacks 1 of 2 test images"),
+    ],
+)
+def test_damaged_predictions_are_an_error_that_names_the_file(
+    tmp_path: Path, columns: dict[str, object], words: str
+) -> None:
+    study = Study(tmp_path, {"paper": ONE})
+    path = study.write("paper", **columns)
+    with pytest.raises(InputError, match=f"{re.escape(str(path))}: .*{re.escape(words)}.*; delete it"):
+        study.read()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"seeds": [5]}, "is not in the configuration"),
+        ({"splits": ["by_source"]}, "is not in the configuration"),
+        ({"variants": ["bicubic_x2"]}, "is not in the configuration"),
+    ],
+)
+def test_predictions_that_the_configuration_lacks_are_an_error(
+    tmp_path: Path, change: dict[str, list[object]], words: str
+) -> None:
+    study = Study(tmp_path, {"paper": ONE})
+    study.write("paper")
+    study.plan = replace(study.plan, **change)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=words):
+        study.read()
+
+
+def test_a_split_whose_file_is_not_given_is_an_error(tmp_path: Path) -> None:
+    study = Study(tmp_path, {"paper": ONE})
+    study.write("paper")
+    study.splits = []
+    with pytest.raises(InputError, match="the file of its split is not given"):
+        study.read()
+
+
+def test_a_split_without_a_test_image_is_an_error(tmp_path: Path) -> None:
+    study = Study(tmp_path, {"paper": {"a1": "train", "a2": "validation"}})
+    study.write("paper")
+    with pytest.raises(InputError, match="has no test image"):
+        study.read()
+
+
+def test_matched_arms_are_those_of_one_variant() -> None:
+    [group] = drawn_arms(["A", "B"], 2, ["original"])
+    others = [{"tested_on": "bicubic_x4"}, {"trained_on": "dual"}, {"subset": "validation"}, {"split": "by_source"}]
+    assert matched_arms([group, *(replace(group, **other) for other in others)], "paper") == [group]
