@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from test_figures import LONG_NAMES, assert_legible
 from wbcsr.errors import InputError
+from wbcsr.evaluate import figures
 from wbcsr.evaluate.probabilities import (
     GRID,
     Probabilities,
@@ -22,6 +24,7 @@ from wbcsr.evaluate.probabilities import (
 )
 from wbcsr.evaluate.scores import Plan
 
+CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
 VARIANTS = ["original", "bicubic_x4", "lanczos_x4", "realesrgan_x4"]
 
 
@@ -253,3 +256,91 @@ def test_matched_arms_are_those_of_one_variant() -> None:
     [group] = drawn_arms(["A", "B"], 2, ["original"])
     others = [{"tested_on": "bicubic_x4"}, {"trained_on": "dual"}, {"subset": "validation"}, {"split": "by_source"}]
     assert matched_arms([group, *(replace(group, **other) for other in others)], "paper") == [group]
+
+
+def text_of(svg: Path) -> list[str]:
+    """What is written in a figure: matplotlib draws letters as paths, and writes each text beside them."""
+    return re.findall(r"<!-- (.*?) -->", svg.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.fixture
+def style(monkeypatch: pytest.MonkeyPatch) -> object:
+    """The style of all figures, with few dots an inch, for speed."""
+    monkeypatch.setitem(figures.STYLE, "savefig.dpi", 40)
+    with figures.house_style():
+        yield
+
+
+@pytest.mark.usefixtures("style")
+def test_figures_name_the_arms_and_their_numbers(tmp_path: Path) -> None:
+    arms = drawn_arms(CLASSES)
+    table = calibration_table(arms)
+    figures.save_figure(figures.draw_reliability(arms), tmp_path, "reliability")
+    figures.save_figure(figures.draw_curves(arms), tmp_path, "curves")
+    labels = ["original", "bicubic ×4", "Lanczos ×4", "Real-ESRGAN ×4"]
+    assert {f"{label}, ECE {ece:.3f}" for label, ece in zip(labels, table["ece"], strict=True)} <= set(
+        text_of(tmp_path / "reliability.svg")
+    )
+    written = text_of(tmp_path / "curves.svg")
+    areas = table[[f"{area}_{name}" for area in ("auc", "ap") for name in CLASSES]].to_numpy().ravel()
+    assert {*labels, "Eosinophil", "Neutrophil", "test images, split paper"} <= set(written)
+    assert {f"{area:.3f}" for area in areas} <= set(written)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"reliability.png", "curves.png"}
+
+
+@pytest.mark.usefixtures("style")
+def test_reliability_shows_no_empty_bin_and_few_predictions_as_hollow() -> None:
+    # Twelve predictions of 0.9 of which nine are right, and two of 0.6 of which one is.
+    group = arm({0: [[0.9, 0.1]] * 12 + [[0.6, 0.4]] * 2}, "A" * 9 + "B" * 3 + "AB")
+    above, below = figures.draw_reliability([group]).axes
+    _, many, few = above.lines
+    assert [many.get_xydata().tolist(), few.get_xydata().tolist()] == [[[0.9, 0.75]], [[0.6, 0.5]]]
+    assert few.get_markerfacecolor() == "white"
+    [stairs] = below.patches
+    assert sorted(stairs.get_data().values)[-2:] == pytest.approx([2 / 14, 12 / 14])
+
+
+@pytest.mark.usefixtures("style")
+@pytest.mark.parametrize(
+    ("classes", "panels"),
+    [
+        (CLASSES, 8),
+        (["A", "B"], 4),
+        (LONG_NAMES[:5], 10),
+        (LONG_NAMES, 16),
+        ([f"C{number}" for number in range(20)], 2),
+    ],
+)
+def test_figures_are_legible_with_few_and_many_classes_and_arms(classes: list[str], panels: int) -> None:
+    arms = drawn_arms(classes, 2, [*VARIANTS, "realesrgan_x2", "bicubic_x2"])
+    arms.append(replace(arms[0], trained_on="dual"))
+    figure = figures.draw_curves(arms)
+    assert sum(axis.axison for axis in figure.axes) == panels
+    assert figure.get_figheight() <= figures.PAGE_HEIGHT
+    assert_legible(figure)
+    assert_legible(figures.draw_reliability(arms))
+
+
+@pytest.mark.usefixtures("style")
+def test_many_classes_are_drawn_as_their_mean(tmp_path: Path) -> None:
+    classes = [f"C{number}" for number in range(9)]
+    arms = drawn_arms(classes, 5)
+    # Nobody is of the last class.
+    kept = arms[0].actual != "C8"
+    arms = [
+        replace(one, actual=one.actual[kept], by_seed={seed: rows[kept] for seed, rows in one.by_seed.items()})
+        for one in arms
+    ]
+    figures.save_figure(figures.draw_curves(arms), tmp_path, "curves")
+    table = calibration_table(arms)
+    expected = {f"{area:.3f}" for area in (*table["auc"], *table["average_precision"])}
+    assert {"mean of 8 classes", *expected} <= set(text_of(tmp_path / "curves.svg"))
+
+
+@pytest.mark.usefixtures("style")
+def test_panel_of_a_class_without_images_says_so() -> None:
+    group = arm({0: [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1]]}, "AB", "ABC")
+    figure = figures.draw_curves([group])
+    texts = [[text.get_text() for text in axis.texts] for axis in figure.axes]
+    assert texts == [[], [], ["no curve"]] * 2
+    assert_legible(figure)
