@@ -40,6 +40,12 @@ PROVENANCES = [
 ]
 
 
+def caption_of(figure):
+    """The caption of a figure; those of one kind share one."""
+    kind = figure.split("_")[0]
+    return kind if kind in ("confusion", "reliability", "curves") else figure
+
+
 rule make_tables:
     input:
         images=rules.ingest_dataset.output.images,
@@ -90,7 +96,7 @@ rule make_figures:
         png=[
             report(
                 f"results/figures/{figure}.png",
-                caption="captions/confusion.rst" if figure.startswith("confusion") else f"captions/{figure}.rst",
+                caption=f"captions/{caption_of(figure)}.rst",
                 category="Confusion matrices" if figure.startswith("confusion") else "Figures",
                 labels={"figure": figure},
             )

@@ -759,7 +759,9 @@ def test_the_sections_come_in_order(page: str) -> None:
 
 def test_the_numbers_are_those_of_the_tables(page: str) -> None:
     text = Checker(page).text
-    assert "right on 89.3\u00a0% of 1,989 test images of 200 independent sources, on average over three trainings" in text
+    assert (
+        "right on 89.3\u00a0% of 1,989 test images of 200 independent sources, on average over three trainings" in text
+    )
     assert "on the original images on 91.8\u00a0%: 2.4 points fewer." in text
     assert "10.14445/22315381/IJETT-V73I6P106" in text
 

@@ -87,7 +87,7 @@ def write_results(
                     table = pd.DataFrame({"image": held["image"], "class": held["class"]})
                     table["predicted"] = held["class"].where(~wrong, following)
                     for name in classes:
-                        table[f"p {name}"] = 0.5
+                        table[name] = np.where(table["predicted"] == name, 0.7, 0.3 / (len(classes) - 1))
                     path = folder / "predictions" / split / trained_on / f"seed{seed}" / f"{tested_on}.csv"
                     path.parent.mkdir(parents=True, exist_ok=True)
                     table.to_csv(path, index=False)

@@ -19,12 +19,16 @@ def confusion_name(split: str, trained_on: str, tested_on: str, subset: str) -> 
 
 def figure_names(config: Config) -> list[str]:
     """The names, without suffix, of all figures that a complete configuration leads to."""
-    return ["fig2", "fig3", "fig9", "fig10", "fig11", "fig12", "accuracy", "differences"] + [
-        confusion_name(split, trained_on, tested_on, subset)
-        for split in config["splits"]
-        for trained_on, tested in training_variants(config).items()
-        for tested_on in tested
-        for subset in SUBSETS
+    return [
+        *("fig2", "fig3", "fig9", "fig10", "fig11", "fig12", "accuracy", "differences"),
+        *(f"{kind}_{split}" for split in config["splits"] for kind in ("reliability", "curves")),
+        *(
+            confusion_name(split, trained_on, tested_on, subset)
+            for split in config["splits"]
+            for trained_on, tested in training_variants(config).items()
+            for tested_on in tested
+            for subset in SUBSETS
+        ),
     ]
 
 

@@ -16,7 +16,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from wbcsr.config import Config, compared_variant, parse_split, training_variants
 from wbcsr.errors import InputError
 from wbcsr.evaluate import SUBSETS
-from wbcsr.evaluate.statistics import Estimate, accuracy_interval
+from wbcsr.evaluate.statistics import Estimate, accuracy_interval, check_probabilities
 from wbcsr.files import read_csv
 
 _AGAIN = "delete its predictions and run again"
@@ -136,8 +136,9 @@ def score(matrix: pd.DataFrame) -> Scores:
 class Arm:
     """Trained on one variant, tested on another, for one split and subset: each seed's predictions of the same images.
 
-    `rows` has the columns image, class and source (empty where none is known), `predicted` the class that each seed's
-    run gave to each of them, (images,). Of a split in folds all images of the subset are here, each once.
+    `rows` has the columns image, class and source (empty where none is known). `predicted` is the class that each
+    seed's run gave to each of them, (images,), `probabilities` those of all `classes`, (images, classes). Of a split
+    in folds all images of the subset are here, each once.
     """
 
     split: str
@@ -147,6 +148,7 @@ class Arm:
     classes: list[str]
     rows: pd.DataFrame
     predicted: dict[int, npt.NDArray[np.object_]]
+    probabilities: dict[int, npt.NDArray[np.float64]]
 
     @cached_property
     def matrices(self) -> dict[int, pd.DataFrame]:
@@ -224,10 +226,7 @@ def read_arms(
     )
     found: dict[tuple[str, str, str, str], dict[int, list[pd.DataFrame]]] = {}
     for run in runs:
-        table = read_csv(run.path, ["image", "class", "predicted"])
-        unknown = sorted((set(table["class"]) | set(table["predicted"])) - set(plan.classes))
-        if unknown:
-            raise InputError(f"{run.path}: has the class '{unknown[0]}', which dataset.classes lacks; predict again")
+        table = _read_run(run, plan)
         for subset in SUBSETS:
             key = (parse_split(run.split)[0], run.trained_on, run.tested_on, subset)
             rows = _of_subset(table, subset_of[run.split], subset, run)
@@ -258,7 +257,22 @@ def _arm(
         raise InputError(f"{arm}: sources.csv lacks the image {lost[0]}; delete it and run again")
     rows = first[["class"]].assign(source=source_of.loc[first.index]).reset_index()
     predicted = {seed: table["predicted"].to_numpy() for seed, table in tables.items()}
-    return Arm(split, trained_on, tested_on, subset, plan.classes, rows, predicted)
+    probabilities = {seed: table[plan.classes].to_numpy() for seed, table in tables.items()}
+    return Arm(split, trained_on, tested_on, subset, plan.classes, rows, predicted, probabilities)
+
+
+def _read_run(run: Run, plan: Plan) -> pd.DataFrame:
+    """A run's predictions, its probabilities as numbers."""
+    table = read_csv(run.path, ["image", "class", "predicted", *plan.classes])
+    unknown = sorted((set(table["class"]) | set(table["predicted"])) - set(plan.classes))
+    if unknown:
+        raise InputError(f"{run.path}: has the class '{unknown[0]}', which dataset.classes lacks; predict again")
+    try:
+        table[plan.classes] = table[plan.classes].astype(float)
+        check_probabilities(table[plan.classes].to_numpy())
+    except ValueError as error:
+        raise InputError(f"{run.path}: {error}; delete it and predict again") from error
+    return table
 
 
 def _checked(run: Run, plan: Plan, subset_of: dict[str, pd.DataFrame]) -> Run:

@@ -248,14 +248,15 @@ def calibration(
 def curves(probabilities: npt.NDArray[np.float64], actual: Names, classes: Sequence[str]) -> dict[str, Curves]:
     """ROC and precision–recall of each class against the rest, by scikit-learn; arguments as in `calibration`.
 
-    ValueError where shapes differ, a probability is none, an actual class is unknown, or a class has no or all images.
+    A class that no image or every image has is left out: there is nothing to tell apart. ValueError where shapes
+    differ, a probability is none, or an actual class is unknown.
     """
     labels = _labels(probabilities, actual, classes)
     found = {}
     for number, name in enumerate(classes):
         positive = labels == number
         if positive.all() or not positive.any():
-            raise ValueError(f"the class '{name}' has {'all' if positive.all() else 'no'} images: no curve")
+            continue
         scores = probabilities[:, number]
         false_positives, true_positives, thresholds = roc_curve(positive, scores)
         precision, recall, _ = precision_recall_curve(positive, scores)
@@ -272,6 +273,13 @@ def curves(probabilities: npt.NDArray[np.float64], actual: Names, classes: Seque
             average_precision=float(average_precision_score(positive, scores)),
         )
     return found
+
+
+def check_probabilities(probabilities: npt.NDArray[np.float64]) -> None:
+    """ValueError where a row (images, classes) is no distribution; numbers read from a file may be rounded."""
+    bounded = (probabilities >= 0) & (probabilities <= 1 + 1e-6)
+    if not (bounded.all() and np.allclose(probabilities.sum(axis=1), 1, atol=1e-3)):
+        raise ValueError("a row of probabilities has something below 0, above 1 or missing, or does not sum to 1")
 
 
 def _design(correct: Booleans, sources: Names, classes: Names) -> _Design:
@@ -402,14 +410,8 @@ def _labels(probabilities: npt.NDArray[np.float64], actual: Names, classes: Sequ
     """The number of each image's actual class (images,)."""
     if probabilities.shape != (len(actual), len(classes)) or not probabilities.size:
         raise ValueError(f"{len(actual)} images of {len(classes)} classes have probabilities {probabilities.shape}")
-    # Probabilities read from a file are rounded.
-    if not (((probabilities >= 0) & (probabilities <= 1 + 1e-6)).all() and _sums_to_one(probabilities)):
-        raise ValueError("a row of probabilities has something below 0, above 1 or missing, or does not sum to 1")
+    check_probabilities(probabilities)
     labels = pd.Index(classes).get_indexer(pd.Index(actual))
     if (labels < 0).any():
         raise ValueError(f"the class '{np.asarray(actual)[labels < 0][0]}' is not among the classes")
     return labels
-
-
-def _sums_to_one(probabilities: npt.NDArray[np.float64]) -> bool:
-    return bool(np.allclose(probabilities.sum(axis=1), 1, atol=1e-3))

@@ -18,6 +18,7 @@ import pandas as pd
 from wbcsr.config import parse_split
 from wbcsr.evaluate import arm_label, class_labels, cost, study, variant_label
 from wbcsr.evaluate.differences import QUESTIONS, differences, recalls
+from wbcsr.evaluate.probabilities import Probabilities, calibration_table
 from wbcsr.evaluate.records import read_records
 from wbcsr.evaluate.scores import Arm, Plan, read_arms
 from wbcsr.files import read_csv, write_csv, write_text
@@ -97,7 +98,7 @@ def write_tables(
     plan: Plan,
     folder: str | Path,
 ) -> None:
-    """Write table2 to table6, comparison, differences, recalls and cost, each as .csv, .md and .tex, into `folder`.
+    """Write every table, each as .csv, .md and .tex, into `folder`.
 
     `images`, `sources` and `leakage` are the CSV files of that name, `splits` the files <split>.csv and `predictions`
     those of all runs; `provenances` are the records of all jobs that these results come of. InputError where a file
@@ -117,6 +118,7 @@ def write_tables(
         comparison,
         differences_table(arms, plan),
         recalls_table(arms, plan),
+        probabilities_table(arms),
         cost_table(records, comparison.data, plan),
     ):
         write_table(table, folder)
@@ -371,6 +373,36 @@ def recalls_table(arms: list[Arm], plan: Plan) -> Table:
     )
 
 
+def probabilities_table(arms: list[Arm]) -> Table:
+    """A row for each arm: what its probabilities are worth; see `wbcsr.evaluate.probabilities.calibration_table`."""
+    data = calibration_table(map(Probabilities.of, arms))
+    printed = pd.DataFrame(
+        {
+            "Split": data["split"],
+            "Trained on": data["trained_on"].map(variant_label),
+            "Tested on": data["tested_on"].map(variant_label),
+            "Subset": data["subset"],
+            "Images": _text(data["images"], ",d"),
+            "ECE": _text(data["ece"], ".3f"),
+            "Confidence": _text(data["confidence"], ".3f"),
+            "Accuracy": _text(data["accuracy"], ".3f"),
+            "AUC": _text(data["auc"], ".3f"),
+            "AP": _text(data["average_precision"], ".3f"),
+        }
+    )
+    return Table(
+        name="calibration",
+        title="Calibration",
+        caption="How honest the probabilities are, and how well they rank the images of each class before the others.",
+        data=data,
+        printed=printed,
+        note="Means over the seeds. ECE: expected calibration error in 15 bins, above 0 by chance alone where images "
+        "are few. Confidence: mean of the largest probability. AUC, AP: area under the ROC curve and average precision, "
+        "means over the classes; those of each class: calibration.csv.",
+        text_columns=4,
+    )
+
+
 def _compared(data: pd.DataFrame) -> dict[str, list[str]]:
     """The columns of numbers that `differences` and `recalls` share, as text."""
     return {
@@ -378,9 +410,9 @@ def _compared(data: pd.DataFrame) -> dict[str, list[str]]:
         "Sources": _text(data["sources"], ",.0f"),
         "Difference": _text(data["difference"], "+z.3f"),
         "95 % CI": _intervals(data["low"], data["high"], "+z.3f"),
-        "p": probabilities(data["p_sources"]),
-        "p, Holm": probabilities(data["p_holm"]),
-        "p, McNemar": probabilities(data["p_mcnemar"]),
+        "p": p_values(data["p_sources"]),
+        "p, Holm": p_values(data["p_holm"]),
+        "p, McNemar": p_values(data["p_mcnemar"]),
     }
 
 
@@ -395,7 +427,7 @@ def _of_differences(data: pd.DataFrame, family: str) -> str:
     return told
 
 
-def probabilities(values: pd.Series) -> list[str]:
+def p_values(values: pd.Series) -> list[str]:
     """P-values as a paper prints them."""
     return ["<0.001" if value < 0.001 else f"{value:.3f}" for value in values]
 

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from wbcsr.config import Config
 from wbcsr.evaluate import cost, study
+from wbcsr.evaluate.figures import CURVES_CAPTION, RELIABILITY_CAPTION
 from wbcsr.evaluate.records import read_records
 from wbcsr.evaluate.scores import Plan
 from wbcsr.files import write_text
@@ -79,6 +80,12 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "leakage": tables.leakage_table(results["leakage"], comparison, plan),
         "differences": tables.differences_table(results["differences"], plan),
         "recalls": tables.recalls_table(results["recalls"], plan),
+        "forest": figures.picture(
+            "differences", "Every comparison of the table with its 95\u00a0% interval; hollow: none."
+        ),
+        "calibration": tables.calibration_table(results["calibration"], plan),
+        "reliability": figures.picture(f"reliability_{plan.judged[0]}", RELIABILITY_CAPTION),
+        "curves": figures.picture(f"curves_{plan.judged[0]}", CURVES_CAPTION),
         "cross": tables.cross_table(comparison, plan) if config["cross"] else None,
         "comparison": tables.comparison_table(comparison, plan),
         "f1_scores": tables.f1_table(comparison, plan),

@@ -17,7 +17,7 @@ import pandas as pd
 from wbcsr.errors import InputError
 from wbcsr.evaluate import SUBSETS, arm_label, class_labels, cost, differences, study, variant_label
 from wbcsr.evaluate.scores import Plan, score
-from wbcsr.evaluate.tables import probabilities, read_leakage
+from wbcsr.evaluate.tables import p_values, read_leakage
 from wbcsr.files import read_csv
 from wbcsr.report import wording
 
@@ -36,9 +36,13 @@ COLUMNS = {
     ],
     "differences": differences.COLUMNS,
     "recalls": differences.RECALL_COLUMNS,
+    "calibration": [
+        *("split", "trained_on", "tested_on", "subset"),
+        *("images", "ece", "confidence", "accuracy", "auc", "average_precision"),
+    ],
     "cost": [*cost.TEXTS, *cost.NUMBERS],
 }
-TEXTS = {"comparison": 5, "differences": 8, "recalls": 7, "cost": len(cost.TEXTS)}
+TEXTS = {"comparison": 5, "differences": 8, "recalls": 7, "calibration": 4, "cost": len(cost.TEXTS)}
 MEASURES = {"precision": "Precision", "recall": "Recall", "f1": "F1 score", "support": "Support"}
 AVERAGES = ["Accuracy", "Macro average", "Weighted average"]
 NO_ENLARGED = "Nothing to show: the configuration names no enlarged variant."
@@ -239,6 +243,33 @@ def cross_table(comparison: pd.DataFrame, plan: Plan) -> Table:
     }
 
 
+def calibration_table(data: pd.DataFrame, plan: Plan) -> Table:
+    """What the probabilities are worth: a row for each arm of the split and subset that the answer is read from."""
+    split, subset = plan.judged
+    rows = [
+        _row(
+            variant_label(arm["trained_on"]),
+            [
+                variant_label(arm["tested_on"]),
+                *(f"{arm[name]:.3f}" for name in ("ece", "confidence", "accuracy", "auc", "average_precision")),
+            ],
+        )
+        for _, arm in data[(data["split"] == split) & (data["subset"] == subset)].iterrows()
+        if plan.is_own(arm["trained_on"], arm["tested_on"])
+    ]
+    return {
+        "id": "calibration-table",
+        "caption": f"What the probabilities are worth: {subset} images of the split {split}",
+        "head": "Trained on",
+        "groups": [],
+        "columns": [*map(_column, ("Tested on", "ECE", "Confidence", "Accuracy", "AUC", "AP"))],
+        "texts": 1,
+        "bodies": [{"title": "", "rows": rows}],
+        "note": "ECE: expected calibration error in 15 bins, above 0 by chance alone where images are few. AUC and AP "
+        "(average precision): means over the classes. From results/tables/calibration.csv.",
+    }
+
+
 COMPARED = ["Difference", "95\u00a0% interval", "Sources", "p", "p, Holm", "p, McNemar"]
 
 
@@ -249,7 +280,7 @@ def _compared(row: pd.Series, before: list[str]) -> list[str]:
         wording.points(row["difference"]),
         ends,
         "not known" if pd.isna(row["sources"]) else _count(row["sources"]),
-        *probabilities(row[["p_sources", "p_holm", "p_mcnemar"]]),
+        *p_values(row[["p_sources", "p_holm", "p_mcnemar"]]),
     ]
 
 

@@ -1,0 +1,132 @@
+"""What the predicted probabilities say beyond the predicted class: are they honest, and do they rank the images?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from wbcsr.evaluate.scores import Arm
+from wbcsr.evaluate.statistics import Calibration, Curves, calibration, curves
+
+# Where mean curves are known: false positive rates or recalls.
+GRID = np.linspace(0, 1, 1001)
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """An arm's probabilities of the images of one subset, all folds of its split together.
+
+    `actual` are the images' classes (images,), `by_seed` each seed's probabilities (images, classes) in the order of
+    `classes`. Every image counts once a seed, and every seed as much as another.
+    """
+
+    split: str
+    trained_on: str
+    tested_on: str
+    subset: str
+    classes: list[str]
+    actual: npt.NDArray[np.str_]
+    by_seed: dict[int, npt.NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, arm: Arm) -> Probabilities:
+        """Those of an arm."""
+        actual = arm.rows["class"].to_numpy(dtype=str)
+        return cls(arm.split, arm.trained_on, arm.tested_on, arm.subset, arm.classes, actual, arm.probabilities)
+
+    @property
+    def confidence(self) -> float:
+        """The mean over images and seeds of the largest probability."""
+        return float(np.mean([probabilities.max(axis=1).mean() for probabilities in self.by_seed.values()]))
+
+    @property
+    def accuracy(self) -> float:
+        """The share of images whose largest probability is that of their class, mean over the seeds."""
+        numbers = pd.Index(self.classes).get_indexer(pd.Index(self.actual))
+        return float(np.mean([(one.argmax(axis=1) == numbers).mean() for one in self.by_seed.values()]))
+
+    @cached_property
+    def calibration_error(self) -> float:
+        """The mean over the seeds of the expected calibration error; see `statistics.calibration`."""
+        return float(np.mean([calibration(one, self.actual, self.classes).error for one in self.by_seed.values()]))
+
+    @cached_property
+    def pooled(self) -> Calibration:
+        """Confidence and accuracy of all seeds' predictions in common bins.
+
+        Its error is not `calibration_error`: where one seed is too sure and another too cautious, theirs cancel.
+        """
+        together = np.concatenate(list(self.by_seed.values()))
+        return calibration(together, np.tile(self.actual, len(self.by_seed)), self.classes)
+
+    @cached_property
+    def curves(self) -> dict[str, list[Curves]]:
+        """ROC and precision–recall of each seed, for each class that some of the images have and others have not.
+
+        Folds are classifiers of their own, to which one probability need not mean the same: areas of pooled folds tend
+        to be smaller than those within folds (Forman and Scholz, SIGKDD Explorations 12, 2010).
+        """
+        by_seed = [curves(one, self.actual, self.classes) for one in self.by_seed.values()]
+        return {name: [found[name] for found in by_seed] for name in by_seed[0]}
+
+    @cached_property
+    def areas(self) -> pd.DataFrame:
+        """The columns auc and average_precision, a row for each class: means over the seeds, NaN without a curve."""
+        areas = pd.DataFrame(np.nan, index=self.classes, columns=["auc", "average_precision"])
+        for name, found in self.curves.items():
+            areas.loc[name] = np.mean([(curve.area, curve.average_precision) for curve in found], axis=0)
+        return areas
+
+
+def matched_arms(groups: Iterable[Probabilities], split: str, subset: str = "test") -> list[Probabilities]:
+    """The arms of a split and subset that are tested on the variant they were trained on, in their order."""
+    return [one for one in groups if (one.split, one.subset) == (split, subset) and one.trained_on == one.tested_on]
+
+
+def calibration_table(groups: Iterable[Probabilities]) -> pd.DataFrame:
+    """What the probabilities of each arm are worth, a row for each of `groups`, every number a mean over its seeds.
+
+    Columns: split, trained_on, tested_on, subset, images; ece (expected calibration error, 15 bins), confidence and
+    accuracy; auc and average_precision, which are means over the classes that have a curve (macro), and then those of
+    each class against the rest, auc_<class> and ap_<class>; NaN without a curve.
+    """
+    return pd.DataFrame(
+        {
+            "split": group.split,
+            "trained_on": group.trained_on,
+            "tested_on": group.tested_on,
+            "subset": group.subset,
+            "images": len(group.actual),
+            "ece": group.calibration_error,
+            "confidence": group.confidence,
+            "accuracy": group.accuracy,
+            **group.areas.mean(),
+            **group.areas["auc"].add_prefix("auc_"),
+            **group.areas["average_precision"].add_prefix("ap_"),
+        }
+        for group in groups
+    )
+
+
+def mean_roc(curves: Sequence[Curves]) -> npt.NDArray[np.float64]:
+    """The mean true positive rate at each false positive rate of `GRID`.
+
+    Its area is the mean of the areas (vertical averaging; Fawcett, Pattern Recogn. Lett. 27, 2006).
+    """
+    rates = [curve.roc[["false_positive_rate", "true_positive_rate"]].to_numpy().T for curve in curves]
+    # Where a curve is vertical, this is its upper end.
+    return np.mean([np.interp(GRID, false, true) for false, true in rates], axis=0)
+
+
+def mean_precision(curves: Sequence[Curves]) -> npt.NDArray[np.float64]:
+    """The mean precision at each recall of `GRID` but 0, where none is defined.
+
+    It is that of the highest threshold which reaches the recall, so that the area is the mean average precision.
+    """
+    points = [curve.precision_recall[["recall", "precision"]].to_numpy()[::-1].T for curve in curves]
+    return np.mean([precision[np.searchsorted(recall, GRID[1:])] for recall, precision in points], axis=0)

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from test_figures import LONG_NAMES, assert_legible
+from test_scores import arms_of, write_results
+from wbcsr.errors import InputError
+from wbcsr.evaluate import figures
+from wbcsr.evaluate.probabilities import (
+    GRID,
+    Probabilities,
+    calibration_table,
+    matched_arms,
+    mean_precision,
+    mean_roc,
+)
+
+CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
+VARIANTS = ["original", "bicubic_x4", "lanczos_x4", "realesrgan_x4"]
+
+
+def arm(
+    by_seed: dict[int, list[list[float]]], actual: str, classes: Sequence[str] = "AB", variant: str = "original"
+) -> Probabilities:
+    arrays = {seed: np.array(probabilities) for seed, probabilities in by_seed.items()}
+    return Probabilities("paper", variant, variant, "test", list(classes), np.array(list(actual)), arrays)
+
+
+def row_of(group: Probabilities) -> pd.Series:
+    return calibration_table([group]).iloc[0]
+
+
+def drawn_arms(classes: list[str], per_class: int = 60, variants: Sequence[str] = VARIANTS) -> list[Probabilities]:
+    """Arms that know their classes more or less well, two seeds each."""
+    random = np.random.default_rng(0)
+    actual = np.repeat(np.arange(len(classes)), per_class)
+    truth = np.eye(len(classes))[actual]
+    found = []
+    for number, variant in enumerate(variants):
+        logits = (4 - number % 4) * truth + random.normal(size=(2, *truth.shape))
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+        by_seed = dict(enumerate(probabilities))
+        found.append(Probabilities("paper", variant, variant, "test", classes, np.array(classes)[actual], by_seed))
+    return found
+
+
+def test_calibration_error_of_three_images_by_hand() -> None:
+    # 0.95 is right, 0.93 wrong and 0.6 right, and each has a bin of its own: 14/15 is 0.933.
+    row = row_of(arm({0: [[0.95, 0.05], [0.07, 0.93], [0.6, 0.4]]}, "AAA"))
+    assert row["ece"] == pytest.approx((0.05 + 0.93 + 0.4) / 3)
+    assert row["confidence"] == pytest.approx((0.95 + 0.93 + 0.6) / 3)
+    assert row["accuracy"] == pytest.approx(2 / 3)
+    assert row["images"] == 3
+
+
+@pytest.mark.parametrize(("actual", "area", "error"), [("AABB", 1, 0), ("BBAA", 0, 1)])
+def test_perfect_and_swapped(actual: str, area: float, error: float) -> None:
+    row = row_of(arm({0: [[1, 0], [1, 0], [0, 1], [0, 1]]}, actual))
+    assert row[["auc", "auc_A", "auc_B"]].tolist() == [area] * 3
+    assert row["ece"] == error
+    assert row["accuracy"] == area
+    # Swapped, every class comes last: at full recall precision is the class's share.
+    assert row[["average_precision", "ap_A", "ap_B"]].tolist() == [1 if area else 0.5] * 3
+
+
+def test_numbers_are_means_over_the_seeds() -> None:
+    right, wrong = [[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]
+    row = row_of(arm({0: right, 3: wrong}, "AB"))
+    assert row[["ece", "accuracy", "auc", "ap_A"]].tolist() == [0.5, 0.5, 0.5, 0.75]
+
+
+def test_seeds_that_err_in_opposite_ways_do_not_cancel() -> None:
+    group = arm({0: [[0.75, 0.25]], 1: [[0.25, 0.75]]}, "A")
+    assert group.calibration_error == pytest.approx((0.25 + 0.75) / 2)
+    assert group.pooled.error == pytest.approx(0.25)
+
+
+def test_class_without_images_has_no_curve_and_is_in_no_mean() -> None:
+    probabilities = [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.5, 0.4, 0.1]]
+    row = row_of(arm({0: probabilities}, "AAB", "ABC"))
+    assert row[["auc_C", "ap_C"]].isna().all()
+    assert row[["auc", "auc_A", "auc_B"]].tolist() == [1, 1, 1]
+
+
+def test_images_of_one_class_alone_have_a_calibration_error_and_no_curve() -> None:
+    row = row_of(arm({0: [[0.75, 0.25]]}, "A"))
+    assert row["ece"] == pytest.approx(0.25)
+    assert row[["auc", "auc_A", "auc_B", "average_precision"]].isna().all()
+
+
+def test_mean_curves_enclose_the_mean_areas() -> None:
+    [group] = drawn_arms(list("ABC"), per_class=30, variants=["original"])
+    curves = [curve for found in group.curves.values() for curve in found]
+    row = row_of(group)
+    assert np.trapezoid(mean_roc(curves), GRID) == pytest.approx(row["auc"], abs=2e-3)
+    assert mean_precision(curves).mean() == pytest.approx(row["average_precision"], abs=2e-3)
+
+
+def test_mean_curves_by_hand() -> None:
+    # The order is A, B, A: half of the As before the B, precision 1 up to a recall of 1/2 and 2/3 beyond.
+    group = arm({0: [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]}, "ABA")
+    assert mean_roc(group.curves["A"])[[0, 500, 999, 1000]].tolist() == [0.5, 0.5, 0.5, 1]
+    assert mean_precision(group.curves["A"])[[0, 499, 500, 999]].tolist() == pytest.approx([1, 1, 2 / 3, 2 / 3])
+
+
+def test_an_arms_probabilities_are_those_of_its_files(tmp_path: Path) -> None:
+    results = write_results(tmp_path, ["A", "B"], ["original"], seeds=(7, 3))
+    path = next(path for path in results.predictions if "seed3" in path.parts)
+    table = pd.read_csv(path).iloc[::-1]
+    table.loc[table["image"] == "TEST/B/0.png", ["A", "B"]] = [0.125, 0.875]
+    table.to_csv(path, index=False)
+    group = Probabilities.of(arms_of(results)[1])
+    assert list(group.by_seed) == [7, 3]
+    assert group.actual.tolist() == ["A"] * 6 + ["B"] * 6
+    np.testing.assert_allclose(group.by_seed[3][[5, 6]], [[0.7, 0.3], [0.125, 0.875]])
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [({"B": "half"}, "could not convert string to float"), ({"B": 0.9}, "does not sum to 1"), ({"B": ""}, "")],
+)
+def test_damaged_probabilities_are_an_error_that_names_the_file(
+    tmp_path: Path, columns: dict[str, object], words: str
+) -> None:
+    results = write_results(tmp_path, ["A", "B"], ["original"])
+    path = results.predictions[0]
+    pd.read_csv(path).assign(**columns).to_csv(path, index=False)
+    with pytest.raises(InputError, match=f"{re.escape(str(path))}: .*{re.escape(words)}.*; delete it"):
+        arms_of(results)
+
+
+def test_matched_arms_are_those_of_one_variant() -> None:
+    [group] = drawn_arms(["A", "B"], 2, ["original"])
+    others = [{"tested_on": "bicubic_x4"}, {"trained_on": "dual"}, {"subset": "validation"}, {"split": "by_source"}]
+    assert matched_arms([group, *(replace(group, **other) for other in others)], "paper") == [group]
+
+
+def text_of(svg: Path) -> list[str]:
+    """What is written in a figure: matplotlib draws letters as paths, and writes each text beside them."""
+    return re.findall(r"<!-- (.*?) -->", svg.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.fixture
+def style(monkeypatch: pytest.MonkeyPatch) -> object:
+    """The style of all figures, with few dots an inch, for speed."""
+    monkeypatch.setitem(figures.STYLE, "savefig.dpi", 40)
+    with figures.house_style():
+        yield
+
+
+@pytest.mark.usefixtures("style")
+def test_figures_name_the_arms_and_their_numbers(tmp_path: Path) -> None:
+    arms = drawn_arms(CLASSES)
+    table = calibration_table(arms)
+    figures.save_figure(figures.draw_reliability(arms), tmp_path, "reliability")
+    figures.save_figure(figures.draw_curves(arms), tmp_path, "curves")
+    labels = ["original", "bicubic ×4", "Lanczos ×4", "Real-ESRGAN ×4"]
+    assert {f"{label}, ECE {ece:.3f}" for label, ece in zip(labels, table["ece"], strict=True)} <= set(
+        text_of(tmp_path / "reliability.svg")
+    )
+    written = text_of(tmp_path / "curves.svg")
+    areas = table[[f"{area}_{name}" for area in ("auc", "ap") for name in CLASSES]].to_numpy().ravel()
+    assert {*labels, "Eosinophil", "Neutrophil", "test images, split paper"} <= set(written)
+    assert {f"{area:.3f}" for area in areas} <= set(written)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"reliability.png", "curves.png"}
+
+
+@pytest.mark.usefixtures("style")
+def test_reliability_shows_no_empty_bin_and_few_predictions_as_hollow() -> None:
+    # Twelve predictions of 0.9 of which nine are right, and two of 0.6 of which one is.
+    group = arm({0: [[0.9, 0.1]] * 12 + [[0.6, 0.4]] * 2}, "A" * 9 + "B" * 3 + "AB")
+    above, below = figures.draw_reliability([group]).axes
+    _, many, few = above.lines
+    assert [many.get_xydata().tolist(), few.get_xydata().tolist()] == [[[0.9, 0.75]], [[0.6, 0.5]]]
+    assert few.get_markerfacecolor() == "white"
+    [stairs] = below.patches
+    assert sorted(stairs.get_data().values)[-2:] == pytest.approx([2 / 14, 12 / 14])
+
+
+@pytest.mark.usefixtures("style")
+@pytest.mark.parametrize(
+    ("classes", "panels"),
+    [
+        (CLASSES, 8),
+        (["A", "B"], 4),
+        (LONG_NAMES[:5], 10),
+        (LONG_NAMES, 16),
+        ([f"C{number}" for number in range(20)], 2),
+    ],
+)
+def test_figures_are_legible_with_few_and_many_classes_and_arms(classes: list[str], panels: int) -> None:
+    arms = drawn_arms(classes, 2, [*VARIANTS, "realesrgan_x2", "bicubic_x2"])
+    arms.append(replace(arms[0], trained_on="dual"))
+    figure = figures.draw_curves(arms)
+    assert sum(axis.axison for axis in figure.axes) == panels
+    assert figure.get_figheight() <= figures.PAGE_HEIGHT
+    assert_legible(figure)
+    assert_legible(figures.draw_reliability(arms))
+
+
+@pytest.mark.usefixtures("style")
+def test_many_classes_are_drawn_as_their_mean(tmp_path: Path) -> None:
+    classes = [f"C{number}" for number in range(9)]
+    arms = drawn_arms(classes, 5)
+    # Nobody is of the last class.
+    kept = arms[0].actual != "C8"
+    arms = [
+        replace(one, actual=one.actual[kept], by_seed={seed: rows[kept] for seed, rows in one.by_seed.items()})
+        for one in arms
+    ]
+    figures.save_figure(figures.draw_curves(arms), tmp_path, "curves")
+    table = calibration_table(arms)
+    expected = {f"{area:.3f}" for area in (*table["auc"], *table["average_precision"])}
+    assert {"mean of 8 classes", *expected} <= set(text_of(tmp_path / "curves.svg"))
+
+
+@pytest.mark.usefixtures("style")
+def test_panel_of_a_class_without_images_says_so() -> None:
+    group = arm({0: [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1]]}, "AB", "ABC")
+    figure = figures.draw_curves([group])
+    texts = [[text.get_text() for text in axis.texts] for axis in figure.axes]
+    assert texts == [[], [], ["no curve"]] * 2
+    assert_legible(figure)
