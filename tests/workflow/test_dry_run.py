@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,15 +47,62 @@ def test_dry_run_without_data_weights_or_torch(tmp_path: Path, name: str) -> Non
     assert tree(study) == set()
 
 
+def planned(folder: Path, *targets: str) -> dict[str, str]:
+    """How many jobs of each rule a dry run counts."""
+    result = run(folder, "-n", *targets)
+    assert result.returncode == 0, result.stdout
+    return dict(re.findall(r"^(\w+) +(\d+)$", result.stdout, re.MULTILINE))
+
+
 def test_the_number_of_jobs_follows_from_the_configuration(tmp_path: Path) -> None:
     study = {**SMALL, "shards": 3, "seeds": [0, 1], "variants": ["original", "realesrgan_x4", "realesrgan_x2"]}
     write_config(tmp_path, study)
-    result = run(tmp_path, "-n")
-    counts = dict(line.split() for line in result.stdout.splitlines() if len(line.split()) == 2 and line[-1].isdigit())
+    counts = planned(tmp_path)
     assert counts["upscale"] == str(2 * 2 * 2 * 3)  # variants, partitions, classes, shards
     assert counts["compile_upscaler"] == "1"  # x2 is x4plus, resized
     assert counts["train_classifier"] == str(4 * 2)  # three variants and dual, two seeds
-    assert counts["predict"] == str(5 * 2)  # dual is tested on both
+    assert counts["predict"] == str(4 * 3 * 2)  # each is tested on all variants
+    write_config(tmp_path, {**study, "cross": False})
+    assert planned(tmp_path)["predict"] == str(5 * 2)  # dual is tested on both of its own
+
+
+def test_folds_and_input_sizes_are_runs_of_their_own(tmp_path: Path) -> None:
+    study = {
+        **SMALL,
+        "splits": ["paper", "by_source"],
+        "by_source": {"parts": 4, "folds": 3},
+        "sources": {"method": "images"},
+        "train": {**SMALL["train"], "more_input_sizes": [48, 64]},
+    }
+    write_config(tmp_path, study)
+    counts = planned(tmp_path)
+    splits, sizes, variants = 1 + 3, 2, 3
+    assert counts["split_dataset"] == str(splits)
+    assert counts["pack_images"] == str(variants + 2 * sizes)  # original and the enhanced variant
+    trained = (variants + 1) + (2 + 1) * sizes  # and dual
+    for rule in ["train_classifier", "compile_classifier", "check_classifier"]:
+        assert counts[rule] == str(splits * trained), rule
+    tested = (variants + 1) * variants + (2 + 2) * sizes  # at further sizes, each on its own
+    assert counts["predict"] == str(splits * tested)
+
+
+@pytest.mark.parametrize(
+    ("target", "rules"),
+    [
+        ("results/splits/paper.csv", {"split_dataset"}),
+        ("results/splits/by_source.csv", {"find_sources", "split_dataset"}),
+        ("results/splits/by_source_fold2.csv", {"find_sources", "split_dataset"}),
+        ("results/splits/leakage.csv", {"find_sources", "split_dataset", "audit_leakage"}),
+        ("results/dataset/chosen.csv", {"find_sources", "choose_images"}),
+    ],
+)
+def test_splits_leakage_and_a_choice_are_targets(tmp_path: Path, target: str, rules: set[str]) -> None:
+    """Sources are looked for only where something needs them."""
+    write_config(
+        tmp_path,
+        {**SMALL, "splits": ["paper", "by_source"], "by_source": {"folds": 2}, "sources": {"method": "images"}},
+    )
+    assert planned(tmp_path, target).keys() - {"job", "total"} == {"draw_archive", "ingest_dataset", *rules}
 
 
 def test_without_an_enhanced_variant_no_labels_are_compared(tmp_path: Path) -> None:

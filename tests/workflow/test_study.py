@@ -253,3 +253,35 @@ def test_a_few_real_cells_from_archive_to_report(real_archive: Path, tmp_path: P
     comparison = pd.read_csv(tmp_path / "results" / "tables" / "comparison.csv")
     assert set(comparison["tested_on"]) == {"original", "realesrgan_x4"}
     assert "drawn by this project" not in (tmp_path / "results" / "report" / "index.html").read_text()
+
+
+def test_a_chosen_list_makes_a_small_study_that_is_split_by_source(tmp_path: Path) -> None:
+    study = {
+        **SMALL,
+        "drawing": {**SMALL["drawing"], "train_per_class": 8, "test_per_class": 4},
+        "sources": {"method": "pattern", "pattern": r"_\d+_(\d+)\.jpeg"},
+        "splits": ["paper", "by_source"],
+        "by_source": {"parts": 3, "folds": 2},
+        "choose": {"per_class": 5},
+    }
+    whole, small = tmp_path / "whole", tmp_path / "small"
+    write_config(whole, study)
+    result = run(whole, "--", "results/splits/leakage.csv", "results/dataset/chosen.csv")
+    assert result.returncode == 0, result.stdout
+    leakage = pd.read_csv(whole / "results" / "splits" / "leakage.csv", keep_default_na=False)
+    together = leakage[leakage["class"] == ""].set_index(["split", "subset"])
+    assert set(together.index.get_level_values("split")) == {"paper", "by_source", "by_source_fold2"}
+    assert (together["unknown"] == 0).all()
+    assert together.loc[["by_source", "by_source_fold2"], "shared"].eq(0).all()
+
+    write_config(small, {**study, "dataset": {**SMALL["dataset"], "images": "data/few.csv"}})
+    (small / "data").mkdir()
+    shutil.copy(whole / "data" / "drawn.zip", small / "data")
+    shutil.copy(whole / "results" / "dataset" / "chosen.csv", small / "data" / "few.csv")
+    result = run(small, "--", "results/splits/by_source.csv")
+    assert result.returncode == 0, result.stdout
+    chosen = pd.read_csv(small / "data" / "few.csv")["image"]
+    assert chosen.str.split("/").str[1].value_counts().to_dict() == dict.fromkeys(CLASSES, 5)
+    split = pd.read_csv(small / "results" / "splits" / "by_source.csv")
+    assert set(split["image"]) == set(chosen)
+    assert set(split["subset"]) == {"train", "validation", "test"}
