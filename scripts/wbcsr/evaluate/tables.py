@@ -397,8 +397,8 @@ def probabilities_table(arms: list[Arm]) -> Table:
         data=data,
         printed=printed,
         note="Means over the seeds. ECE: expected calibration error in 15 bins, above 0 by chance alone where images "
-        "are few. Confidence: mean of the largest probability. AUC, AP: area under the ROC curve and average precision, "
-        "means over the classes; those of each class: calibration.csv.",
+        "are few. Confidence: mean of the largest probability. AUC, AP: area under the ROC curve and average "
+        "precision, means over the classes; those of each class: calibration.csv.",
         text_columns=4,
     )
 
