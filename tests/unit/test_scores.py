@@ -264,7 +264,7 @@ def test_folds_of_a_split_are_one_arm(tmp_path: Path) -> None:
 
 
 def test_classes_called_na_and_numbers_are_kept(tmp_path: Path) -> None:
-    arms = arms_of(write_results(tmp_path, ["NA", "1", "class"], ["original"]))
+    arms = arms_of(write_results(tmp_path, ["NA", "1", "subset"], ["original"]))
     assert arms[0].matrices[0].to_numpy().tolist() == [[2, 0, 0], [0, 2, 0], [0, 0, 2]]
 
 
@@ -370,4 +370,4 @@ def test_figure_names_follow_from_the_configuration() -> None:
     )
     assert names[:8] == ["fig2", "fig3", "fig9", "fig10", "fig11", "fig12", "accuracy", "differences"]
     assert "confusion_paper_dual_on_realesrgan_x4_test" in names
-    assert len(names) == len(set(names)) == 8 + 4 * 2
+    assert len(names) == len(set(names)) == 8 + 2 + 4 * 2

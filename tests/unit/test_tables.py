@@ -21,7 +21,18 @@ from wbcsr.evaluate.tables import (
 from wbcsr.files import read_csv
 
 STUDY_CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
-NAMES = ["table2", "table3", "table4", "table5", "table6", "comparison", "differences", "recalls", "cost"]
+NAMES = [
+    "table2",
+    "table3",
+    "table4",
+    "table5",
+    "table6",
+    "comparison",
+    "differences",
+    "recalls",
+    "calibration",
+    "cost",
+]
 
 
 def write_all(results: Results, folder: Path, *provenances: Path) -> None:

@@ -11,13 +11,13 @@ from wbcsr.errors import InputError
 def choose_images(images: pd.DataFrame, sources: pd.DataFrame, per_class: int) -> pd.DataFrame:
     """At most `per_class` images of each class, of as many sources as can be: the column image, in order of `images`.
 
-    `images` has the columns image, class and sha256, `sources` image and source. In each class every source gives one
-    image before any gives a second one. A source of several classes is given to that of them which has the fewest
-    sources so far. Which images come first is a lot that anybody can draw again: the order of their SHA-256.
+    `images` has the columns image and class, `sources` image and source. In each class every source gives one
+    image before any gives a second one; sources and their images are taken in the order of their names. A source of
+    several classes is given to that of them which has the fewest sources so far.
 
     InputError where a class has no image of a known source of its own.
     """
-    known = images.assign(source=source_of(images, sources)).query("source != ''").sort_values(["sha256", "image"])
+    known = images.assign(source=source_of(images, sources)).query("source != ''").sort_values("image")
     classes = known.groupby("source")["class"].unique()
     own = dict.fromkeys(images["class"].unique(), 0)
     owner = {}
@@ -33,5 +33,5 @@ def choose_images(images: pd.DataFrame, sources: pd.DataFrame, per_class: int) -
             )
     known = known[known["source"].map(owner) == known["class"]]
     turn = known.groupby("source").cumcount()
-    chosen = known.assign(turn=turn).sort_values("turn", kind="stable").groupby("class").head(per_class)
+    chosen = known.assign(turn=turn).sort_values(["turn", "source"]).groupby("class").head(per_class)
     return images.loc[images["image"].isin(chosen["image"]), ["image"]]
