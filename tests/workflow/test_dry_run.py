@@ -51,8 +51,8 @@ def test_the_number_of_jobs_follows_from_the_configuration(tmp_path: Path) -> No
     write_config(tmp_path, study)
     result = run(tmp_path, "-n")
     counts = dict(line.split() for line in result.stdout.splitlines() if len(line.split()) == 2 and line[-1].isdigit())
-    assert counts["upscale"] == str(2 * 2 * 2 * 3)  # variants, partitions, classes, shards
-    assert counts["compile_upscaler"] == "1"  # x2 is x4plus, resized
+    assert counts["upscale"] == counts["shrink"] == str(2 * 2 * 3)  # partitions, classes, shards
+    assert counts["compile_upscaler"] == "1"  # x2 is x4, shrunk
     assert counts["train_classifier"] == str(4 * 2)  # three variants and dual, two seeds
     assert counts["predict"] == str(5 * 2)  # dual is tested on both
 
