@@ -21,7 +21,7 @@ from wbcsr.config import (
 from wbcsr.errors import InputError
 from wbcsr.evaluate import figure_names
 from wbcsr.explain import DRAWN, changes_figure
-from wbcsr.weights.releases import model_for_scale
+from wbcsr.weights.releases import model_for_scale, shrunk_from
 
 try:
     config = complete(config, Path(workflow.basedir) / "config" / "schema.yaml")
@@ -70,7 +70,6 @@ ENGINE = f"results/engines/{GPU_MODEL}/{{model}}"
 PACKED = "results/packed/{variant}_{size}px"
 RUN = "results/runs/{split}/{training}/seed{seed}"
 RUN_ENGINE = f"{RUN}/engine/{GPU_MODEL}"
-NETWORK_VARIANTS = r"realesrgan_x\d+"
 # What jobs that run networks need: TensorRT only where it is asked for, since it is large.
 NETWORKS = "../envs/gpu.yaml" if config["inference"]["backend"] == "tensorrt" else "../envs/workflow.yaml"
 INTERPOLATED_VARIANTS = r"(bicubic|lanczos)_x\d+"
@@ -112,6 +111,11 @@ def packed(variant, training):
     """Array and index of a variant at the input size of a training variant."""
     stem = PACKED.format(variant=variant, size=input_size_of(training, config))
     return {"array": f"{stem}.npy", "index": f"{stem}.csv"}
+
+
+def only(variants):
+    """A pattern that these variants match, and nothing else."""
+    return "|".join(variants) or "(?!)"
 
 
 def packed_for(training):
@@ -156,5 +160,7 @@ def provenance_beside(paths):
 
 # The network of each variant that has one.
 MODELS = {variant: model_of(variant) for variant in config["variants"] if model_of(variant)}
+# The variant from which each one is shrunk that needs no network of its own.
+SHRUNK = shrunk_from(MODELS)
 NETWORK_MODELS = sorted(set(MODELS.values()))
 MEASURES_FIDELITY = bool(config["dataset"]["photographs"] and config["fidelity"]["per_class"] and NETWORK_MODELS)

@@ -16,7 +16,7 @@ rule upscale:
     benchmark:
         "benchmarks/upscale/{variant}/{partition}/{class_name}/{shard}of{shards}.tsv"
     wildcard_constraints:
-        variant=NETWORK_VARIANTS,
+        variant=only(variant for variant in MODELS if variant not in SHRUNK),
     conda:
         NETWORKS
     threads: 8
@@ -57,3 +57,29 @@ rule interpolate:
         "Interpolating {wildcards.partition} {wildcards.class_name} to {wildcards.variant} ({wildcards.shard} of {wildcards.shards})"
     script:
         "../scripts/interpolate.py"
+
+
+rule shrink:
+    input:
+        enlarged=lambda wildcards: f"{SHARD}.csv".format(**{**wildcards, "variant": SHRUNK[wildcards.variant]}),
+    output:
+        manifest=f"{SHARD}.csv",
+        provenance=f"{SHARD}.provenance.json",
+    log:
+        "logs/shrink/{variant}/{partition}/{class_name}/{shard}of{shards}.log",
+    benchmark:
+        "benchmarks/shrink/{variant}/{partition}/{class_name}/{shard}of{shards}.tsv"
+    wildcard_constraints:
+        variant=only(SHRUNK),
+    conda:
+        "../envs/workflow.yaml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(60),
+    params:
+        factor=lambda wildcards: parse_variant(SHRUNK[wildcards.variant])[1],
+        scale=lambda wildcards: parse_variant(wildcards.variant)[1],
+    message:
+        "Shrinking {wildcards.partition} {wildcards.class_name} to {wildcards.variant} ({wildcards.shard} of {wildcards.shards})"
+    script:
+        "../scripts/shrink.py"

@@ -6,6 +6,7 @@ dtype uint8 or uint16.
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from wbcsr.errors import InputError
 # A header may promise more pixels than any microscope gives: refuse before decoding.
 MAX_PIXELS = 100_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+# What mends an image that is not as its manifest says.
+MAKE_AGAIN = "delete that manifest and run again, which repeats the rule that made its images"
 
 _TRANSPOSITIONS = {
     2: lambda a: a[:, ::-1],
@@ -75,6 +79,20 @@ def read_image(path: str | Path) -> np.ndarray:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); run the rule that wrote it again") from error
     return decode(content, str(path))
+
+
+def read_listed(file: Path, digest: str, manifest: Path) -> np.ndarray:
+    """Read and decode an image that `manifest` lists with its SHA-256 `digest`; see `decode`.
+
+    InputError where it is gone or is another file.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}), but {manifest} lists it; {MAKE_AGAIN}") from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise InputError(f"{file}: is not the file that {manifest} describes (SHA-256); {MAKE_AGAIN}")
+    return decode(content, str(file), whole=True)
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

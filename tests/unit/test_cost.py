@@ -151,6 +151,26 @@ def test_dual_training_pays_for_both_kinds_of_images_and_for_two_predictions() -
     assert (once.iloc[-2] != "").all()
 
 
+def test_images_shrunk_from_another_variant_cost_what_those_cost_too() -> None:
+    jobs, arms = study(), comparison().replace("bicubic_x2", "realesrgan_x2")
+    for shard, job in enumerate(jobs_of(jobs, "upscale"), 1):
+        manifest = {f"x4/manifest_{shard}of2.csv": "00"}
+        job["outputs_sha256"] = manifest
+        told = {"upscaling": {"images": 10, "images_kept": 0}, "inputs_sha256": manifest}
+        jobs.append(record("shrink", 3, variant="realesrgan_x2", shard=shard, **told))
+    jobs += [record("pack_images", 6, variant="realesrgan_x2", size=96)]
+    jobs += run_of("realesrgan_x2", 0, 200, 100, ["realesrgan_x2"])
+    data = costs(jobs, arms, [0])
+    shrunk = row_of(data, "realesrgan_x2")
+    assert shrunk[["engine_cpu_seconds", "enlarging_cpu_seconds", "packing_cpu_seconds"]].tolist() == [60, 206, 6]
+    assert shrunk["enlarging_1000_cpu_seconds"] == 10_300
+    assert data["shrunk_from"].tolist() == ["", "realesrgan_x4", "", "", ""]
+    assert "Real-ESRGAN ×2 is shrunk from Real-ESRGAN ×4, and what that took is in its row" in explanation(data)
+    assert "shrunk" not in explanation(costs_of(study()))
+    without = [job for job in jobs if job["rule"] != "upscale"]
+    assert math.isnan(row_of(costs(without, arms, [0]), "realesrgan_x2")["enlarging_cpu_seconds"])
+
+
 def test_each_split_is_compared_with_its_own_original() -> None:
     splits = ("paper", "by_source")
     jobs = study(splits=splits)

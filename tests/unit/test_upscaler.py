@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -15,7 +16,9 @@ from wbcsr import imaging
 from wbcsr.engines.engine import Engine
 from wbcsr.engines.profile import Profile
 from wbcsr.errors import InputError
-from wbcsr.upscale.interpolation import Interpolation
+from wbcsr.files import read_csv, sha256, write_csv
+from wbcsr.upscale.interpolation import Interpolation, Shrinking
+from wbcsr.upscale.shard import MANIFEST_COLUMNS, enlarge_shard
 from wbcsr.upscale.upscaler import SuperResolution
 from wbcsr.weights import store
 from wbcsr.weights.networks import describe
@@ -83,6 +86,29 @@ def test_a_scale_without_a_network_is_reached_as_the_official_tool_does(tmp_path
     ours = enlarger(network, 3)([image])[0]
     assert ours.shape == (60, 90, 3)
     np.testing.assert_array_equal(ours, reference(network, image, tmp_path, outscale=3))
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_images_shrunk_from_a_networks_own_are_those_that_it_makes_at_that_scale(tmp_path: Path, scale: int) -> None:
+    kinds = [((9, 14, 3), np.uint8), ((7, 6), np.uint8), ((8, 12, 4), np.uint8), ((8, 12, 3), np.uint16)]
+    (tmp_path / "original").mkdir()
+    rows = []
+    for number, (shape, dtype) in enumerate(kinds):
+        path = tmp_path / "original" / f"{number}.png"
+        path.write_bytes(imaging.encode_png(RNG.integers(0, np.iinfo(dtype).max + 1, shape, dtype=dtype)))
+        rows.append([f"TRAIN/A/{path.name}", path.name, shape[1], shape[0], sha256(path), sha256(path)])
+    original, own, shrunk, direct = (
+        tmp_path / name / "manifest_1of1.csv" for name in ("original", "own", "shrunk", "direct")
+    )
+    write_csv(original, pd.DataFrame(rows, columns=MANIFEST_COLUMNS))
+    network = rrdbnet(4)
+    enlarge_shard(original, own, 1, 1, enlarger(network, 4), 1)
+    enlarge_shard(original, direct, 1, 1, enlarger(network, scale), 1)
+    enlarge_shard(own, shrunk, 1, 1, Shrinking(4, scale, sha256(own)), 1)
+    # It lists the SHA-256 of each file and of each original.
+    assert shrunk.read_text() == direct.read_text()
+    for file in read_csv(shrunk, MANIFEST_COLUMNS)["file"]:
+        assert sha256(shrunk.with_name(file)) == sha256(direct.with_name(file))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 40), (65, 64)])

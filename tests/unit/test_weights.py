@@ -186,3 +186,19 @@ def test_which_model_makes_a_scale() -> None:
     assert releases.model_for_scale(2, "wheel") == "RealESRGAN_x4plus"
     assert releases.model_for_scale(3, "download") == "RealESRGAN_x4plus"
     assert releases.model_for_scale(4, "path") == "custom"
+
+
+@pytest.mark.parametrize(
+    ("source", "scales", "shrunk"),
+    [
+        ("wheel", [4, 2, 3, 8], {"realesrgan_x2": "realesrgan_x4", "realesrgan_x3": "realesrgan_x4"}),
+        ("wheel", [2, 3], {}),
+        ("download", [2, 3, 4], {"realesrgan_x3": "realesrgan_x4"}),  # x2 has a network of its own
+        ("path", [2, 4], {}),  # at what scale that network enlarges, the configuration does not tell
+    ],
+)
+def test_variants_are_shrunk_from_what_their_network_makes_at_its_own_scale(
+    source: str, scales: list[int], shrunk: dict[str, str]
+) -> None:
+    models = {f"realesrgan_x{scale}": releases.model_for_scale(scale, source) for scale in scales}
+    assert releases.shrunk_from(models) == shrunk

@@ -58,8 +58,8 @@ def test_the_number_of_jobs_follows_from_the_configuration(tmp_path: Path) -> No
     study = {**SMALL, "shards": 3, "seeds": [0, 1], "variants": ["original", "realesrgan_x4", "realesrgan_x2"]}
     write_config(tmp_path, study)
     counts = planned(tmp_path)
-    assert counts["upscale"] == str(2 * 2 * 2 * 3)  # variants, partitions, classes, shards
-    assert counts["compile_upscaler"] == "1"  # x2 is x4plus, resized
+    assert counts["upscale"] == counts["shrink"] == str(2 * 2 * 3)  # partitions, classes, shards
+    assert counts["compile_upscaler"] == "1"  # x2 is x4, shrunk
     assert counts["train_classifier"] == str(4 * 2)  # three variants and dual, two seeds
     assert counts["predict"] == str(4 * 3 * 2)  # each is tested on all variants
     write_config(tmp_path, {**study, "cross": False})

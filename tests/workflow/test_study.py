@@ -146,6 +146,20 @@ def test_another_scale_needs_no_new_weights(small_study: Path) -> None:
     assert "fetch_weights" not in result.stdout
 
 
+def test_a_smaller_scale_is_shrunk_from_the_images_that_are_there(small_study: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(small_study, folder, copy_function=os.link)
+    larger, target = (f"results/images/realesrgan_x{n}/TEST/{CLASSES[0]}/manifest_1of1.csv" for n in (4, 2))
+    result = run(folder, "--config", "variants=[original, realesrgan_x4, realesrgan_x2]", "--", target)
+    assert result.returncode == 0, result.stdout
+    assert re.search(r"^shrink +1\ntotal +1$", result.stdout, re.MULTILINE), result.stdout
+    record = json.loads((folder / target).with_suffix(".provenance.json").read_text())
+    assert record["inputs_sha256"] == {larger: sha256(folder / larger)}
+    for row in pd.read_csv(folder / target).itertuples():
+        assert sha256((folder / target).with_name(row.file)) == row.sha256
+        assert (row.width, row.height) == (96, 96)
+
+
 def test_snakemakes_own_report(small_study: Path) -> None:
     result = run(small_study, "--report", "report.zip")
     assert result.returncode == 0, result.stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -17,13 +16,13 @@ from PIL import Image
 from wbcsr import imaging
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, replacing, write_csv
+from wbcsr.imaging import MAKE_AGAIN
 from wbcsr.progress import image_progress
 
 log = logging.getLogger(__name__)
 
 # Images that wait in memory to be written, for each thread.
 _BLOCK = 64
-_REMEDY = "delete that manifest and run again, which repeats the rule that made its images"
 _PACK_AGAIN = "run the rule pack_images again"
 
 
@@ -52,7 +51,9 @@ def pack(
     shape = (len(index), input_size, input_size, 3)
 
     def load(row: int) -> np.ndarray:
-        return to_square(_read_checked(sources[row]), input_size)
+        source = sources[row]
+        pixels = imaging.read_listed(source.file, source.sha256, source.manifest)
+        return to_square(imaging.to_rgb8(pixels), input_size)
 
     started = time.perf_counter()
     with (
@@ -182,11 +183,15 @@ def _match(manifests: Sequence[Path], images_csv: Path) -> tuple[pd.DataFrame, l
         table = read_csv(manifest, ["image", "file", "sha256", "input_sha256"]).astype(str)
         for image, file, digest, made in table[["image", "file", "sha256", "input_sha256"]].itertuples(index=False):
             if image not in made_from:
-                raise InputError(f"{manifest}: lists {image}, which is not in {images_csv}; {_REMEDY}")
+                raise InputError(f"{manifest}: lists {image}, which is not in {images_csv}; {MAKE_AGAIN}")
             if image in listed:
-                raise InputError(f"{manifest}: lists {image}, which is in {listed[image].manifest} as well; {_REMEDY}")
+                raise InputError(
+                    f"{manifest}: lists {image}, which is in {listed[image].manifest} as well; {MAKE_AGAIN}"
+                )
             if made != made_from[image]:
-                raise InputError(f"{manifest}: {image} was made from another file than that of {images_csv}; {_REMEDY}")
+                raise InputError(
+                    f"{manifest}: {image} was made from another file than that of {images_csv}; {MAKE_AGAIN}"
+                )
             listed[image] = _Source(manifest, manifest.parent / file, digest)
     missing = [image for image in images["image"] if image not in listed]
     if missing:
@@ -199,19 +204,6 @@ def _match(manifests: Sequence[Path], images_csv: Path) -> tuple[pd.DataFrame, l
     index = images[["image", "partition", "class"]].copy()
     index["sha256"] = [listed[image].sha256 for image in index["image"]]
     return index, [listed[image] for image in index["image"]]
-
-
-def _read_checked(source: _Source) -> np.ndarray:
-    """Read a file once, compare its SHA-256 with the manifest's, and decode it to (H, W, 3) uint8."""
-    try:
-        content = source.file.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{source.file}: cannot be read ({error.strerror}), but {source.manifest} lists it; {_REMEDY}"
-        ) from error
-    if hashlib.sha256(content).hexdigest() != source.sha256:
-        raise InputError(f"{source.file}: is not the file that {source.manifest} describes (SHA-256); {_REMEDY}")
-    return imaging.to_rgb8(imaging.decode(content, str(source.file), whole=True))
 
 
 def _open_array(path: Path) -> np.ndarray:

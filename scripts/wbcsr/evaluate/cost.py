@@ -1,8 +1,9 @@
 """What each training variant cost: CPU and GPU seconds and memory, from what the jobs noted, beside its accuracy.
 
 Every job notes in its provenance what it used (`wbcsr.provenance.cost`). A variant costs what its images cost, once for
-all runs, and what one run on them costs. A job that went on from an interruption noted the rest of its work alone; its
-seconds are scaled to all of its images or epochs, and such sums are marked as estimates.
+all runs, and what one run on them costs; where they are shrunk from another variant's, what those cost, too. A job that
+went on from an interruption noted the rest of its work alone; its seconds are scaled to all of its images or epochs,
+and such sums are marked as estimates.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ STAGES = ("engine", "enlarging", "packing")
 UNITS = {"cpu": "CPU s", "gpu": "GPU s"}
 
 # The columns of cost.csv: words, then numbers.
-TEXTS = ["split", "trained_on", "tested_on", "memory_rule", "gpu_memory_rule", "processors", "gpus"]
+TEXTS = ["split", "trained_on", "tested_on", "shrunk_from", "memory_rule", "gpu_memory_rule", "processors", "gpus"]
 NUMBERS = [
     *(
         f"{part}_{device}_seconds"
@@ -43,7 +44,7 @@ class Job:
 
     `share` is the part of its work that its cost is of, 0 where it found everything done; `seconds` (CPU, GPU) are
     scaled to the whole work, `memory` (process, GPU) is in MiB. Both are NaN where nothing was measured, and the names
-    of processor and GPU are then empty. `images` is how many it enlarged or kept.
+    of processor and GPU are then empty. `images` is how many it enlarged or kept; none, where it shrank them.
     """
 
     rule: str
@@ -90,9 +91,11 @@ def costs(records: Sequence[dict[str, Any]], comparison: pd.DataFrame, seeds: Se
         images = _image_jobs(jobs, packing, variants)
         runs = [_run_jobs(jobs, split, training, seed, variants) for seed in seeds]
         cost = _image_cost(images) | _run_cost(runs)
+        enlarged = {job.wildcards["variant"] for kind in images["enlarging"] for job in kind}
         taken = [kind for part in (*images.values(), *runs) for kind in part]
         for _, arm in arms.iterrows():
-            rows.append({**arm.to_dict(), **cost, **_largest(taken), **_devices(taken)})
+            shrunk_from = "; ".join(enlarged.difference(variants))
+            rows.append({**arm.to_dict(), "shrunk_from": shrunk_from, **cost, **_largest(taken), **_devices(taken)})
     data = pd.DataFrame(rows)
     original = data["trained_on"] == "original"
     for device in DEVICES:
@@ -199,6 +202,7 @@ def explanation(data: pd.DataFrame) -> str:
     on_gpu = "gpu" in used_devices(data)
     several = data["runs"].max() > 1
     rules = _distinct(data["memory_rule"])
+    shrunk = data[(data["shrunk_from"] != "") & (data["tested_on"] != "original")].drop_duplicates("tested_on")
     sentences = ["CPU s: seconds of all cores together."]
     if on_gpu:
         sentences.append("GPU s: seconds for which a job held a GPU.")
@@ -209,6 +213,10 @@ def explanation(data: pd.DataFrame) -> str:
         + (", mean over the runs ± standard deviation." if several else "."),
         "Beyond original: images and one run, less those of original in the same split; ingesting and splitting, which "
         "all share, are in no row.",
+        *(
+            f"{variant_label(variant)} is shrunk from {variant_label(larger)}, and what that took is in its row, too."
+            for variant, larger in zip(shrunk["tested_on"], shrunk["shrunk_from"], strict=True)
+        ),
         "Memory: of the largest process"
         + (f", in the {'rule' if len(rules) == 1 else 'rules'} {' and '.join(rules)}." if rules else "."),
     ]
@@ -272,7 +280,8 @@ def _fine(value: float) -> str:
 def _job(record: dict[str, Any]) -> Job:
     whole, kept, images = 1, 0, 0
     if "upscaling" in record:
-        whole = images = record["upscaling"]["images"]
+        whole = record["upscaling"]["images"]
+        images = 0 if record["rule"] == "shrink" else whole
         kept = record["upscaling"].get("images_kept", 0)
     elif "resumed_epochs" in record:
         whole, kept = record["parameters"]["train"]["epochs"], record["resumed_epochs"]
@@ -305,7 +314,11 @@ def _image_jobs(jobs: list[Job], packing: list[Job], variants: list[str]) -> dic
     def of(jobs: list[Job], rules: tuple[str, ...], variant: str) -> list[Job]:
         return [job for job in jobs if job.rule in rules and job.wildcards["variant"] == variant]
 
-    enlarging = [of(jobs, ("upscale", "interpolate"), variant) for variant in variants if variant != "original"]
+    enlarging = [
+        of(jobs, ("upscale", "interpolate", "shrink"), variant) for variant in variants if variant != "original"
+    ]
+    if shrunk := {path for kind in enlarging for job in kind if job.rule == "shrink" for path in job.inputs}:
+        enlarging.append([job for job in jobs if job.rule == "upscale" and job.outputs & shrunk])
     taken = {path for kind in enlarging for job in kind if job.rule == "upscale" for path in job.inputs}
     building = ("compile_upscaler", "check_upscaler") if taken else ()
     return {

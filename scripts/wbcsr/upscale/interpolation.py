@@ -1,16 +1,37 @@
-"""Enlarging images by interpolation: the cheap enlargements that super-resolution must beat."""
+"""Resizing by a formula: the cheap enlargements that super-resolution must beat, and its own at another scale."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from PIL import Image
 
 
+def to_size(enlarged: np.ndarray, width: int, height: int) -> np.ndarray:
+    """A network's output at a size that is not its own, by OpenCV's Lanczos as Real-ESRGAN's own tool resizes it."""
+    return cv2.resize(enlarged, (width, height), interpolation=cv2.INTER_LANCZOS4)
+
+
+class _OneByOne:
+    """An enlarger that has each image's result at once."""
+
+    def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        return [self._resize(image) for image in images]
+
+    def start(self, images: list[np.ndarray]) -> Callable[[], list[np.ndarray]]:
+        """Resize at once; what is returned has the results."""
+        resized = self(images)
+        return lambda: resized
+
+    def _resize(self, image: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Interpolation:
+class Interpolation(_OneByOne):
     """Bicubic (a = -0.5) or Lanczos (a = 3) interpolation, Pillow's; 16 bit by channel in float32."""
 
     method: str
@@ -22,15 +43,7 @@ class Interpolation:
     def identity(self) -> str:
         return f"{self.method} x{self.scale}"
 
-    def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        return [self._enlarge(image) for image in images]
-
-    def start(self, images: list[np.ndarray]) -> Callable[[], list[np.ndarray]]:
-        """Enlarge at once; what is returned has the results."""
-        enlarged = self(images)
-        return lambda: enlarged
-
-    def _enlarge(self, image: np.ndarray) -> np.ndarray:
+    def _resize(self, image: np.ndarray) -> np.ndarray:
         size = (image.shape[1] * self.scale, image.shape[0] * self.scale)
         kernel = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}[self.method]
         if image.dtype == np.uint8:
@@ -41,3 +54,26 @@ class Interpolation:
         ]
         enlarged = np.rint(np.stack(channels, axis=2)).clip(0, 65535).astype(np.uint16)
         return enlarged[:, :, 0] if image.ndim == 2 else enlarged
+
+
+@dataclass(frozen=True)
+class Shrinking(_OneByOne):
+    """Images that a network enlarged by `factor`, brought to `scale` times their originals' size; see `to_size`.
+
+    So they are what the network would give at that scale. `origin` tells the network's images from earlier ones: the
+    SHA-256 of their manifest.
+    """
+
+    factor: int
+    scale: int
+    origin: str
+    batch_size: int = 1
+    ahead: int = 0
+
+    @property
+    def identity(self) -> str:
+        return f"x{self.factor} of {self.origin} to x{self.scale}"
+
+    def _resize(self, image: np.ndarray) -> np.ndarray:
+        height, width = (side // self.factor * self.scale for side in image.shape[:2])
+        return to_size(image, width, height)

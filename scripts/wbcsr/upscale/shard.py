@@ -1,7 +1,7 @@
 """Enlarge the images of one shard: decode, enlarge and encode side by side, and go on after an interruption.
 
 A ledger beside the manifest gets one line for each image whose file is whole. A shard that starts again takes an image
-as done where the ledger knows it for the same input bytes and the same enlarger, and its file has the SHA-256 that the
+as done where the ledger knows it for the same original and the same enlarger, and its file has the SHA-256 that the
 ledger says. Batches are cut from the shard's list before anything is skipped, so that an image always goes through the
 network in the same company and its pixels do not depend on where a run was interrupted.
 """
@@ -27,7 +27,6 @@ from tqdm import tqdm
 
 from wbcsr import imaging
 from wbcsr.claim import require_claim
-from wbcsr.errors import InputError
 from wbcsr.files import read_csv, remove_leftovers, sha256, write_bytes, write_csv
 from wbcsr.progress import image_progress
 
@@ -61,7 +60,7 @@ class Enlarger(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """One enlarged image: a row of the manifest. `sha256` is the file's, `input_sha256` the file's it was made from."""
+    """One enlarged image: a row of the manifest. `sha256` is the file's, `input_sha256` the original's."""
 
     image: str
     file: str
@@ -92,15 +91,15 @@ def spread(manifests: Sequence[Path]) -> pd.DataFrame:
 
 
 def enlarge_shard(
-    originals_manifest: Path, manifest: Path, shard: int, shards: int, enlarger: Enlarger, threads: int
+    source: Path, manifest: Path, shard: int, shards: int, enlarger: Enlarger, threads: int
 ) -> dict[str, Any]:
-    """Enlarge one shard of the class in `originals_manifest`; files and `manifest` lie in the manifest's folder.
+    """Enlarge one shard of the images in the manifest `source`; files and `manifest` lie in the manifest's folder.
 
     Returns what the provenance needs: images, how many were taken over from an interrupted run, images/s.
-    InputError where an original is missing or is not the one that was ingested.
+    InputError where an image is missing or is not the one that `source` lists.
     """
     remove_leftovers(manifest.parent)
-    rows = shard_rows(read_csv(originals_manifest, MANIFEST_COLUMNS), shard, shards)
+    rows = shard_rows(read_csv(source, MANIFEST_COLUMNS), shard, shards)
     ledger = _Ledger(manifest, enlarger.identity)
     done = ledger.finished(rows)
     batches = _batches(rows, enlarger.batch_size)
@@ -111,7 +110,7 @@ def enlarge_shard(
     progress = image_progress(len(rows), manifest.parent.name, len(done))
     with ledger, progress, ThreadPoolExecutor(max(2, threads)) as pool:
         # Each stage works on later batches while the next one is busy with earlier ones.
-        decoding = ((batch, pool.submit(_decode, batch, originals_manifest.parent)) for batch in waiting)
+        decoding = ((batch, pool.submit(_decode, batch, source)) for batch in waiting)
         running = ((batch, _start_by_kind(enlarger, images.result())) for batch, images in _ahead(decoding, WAITING))
         encoding = (
             [
@@ -153,17 +152,8 @@ def _batches(rows: pd.DataFrame, size: int) -> list[list[Any]]:
     return batches
 
 
-def _decode(batch: list[Any], folder: Path) -> list[np.ndarray]:
-    images = []
-    for row in batch:
-        path = folder / row.file
-        if not path.is_file():
-            raise InputError(f"{path}: is gone since ingest; run `snakemake --forcerun ingest_dataset`")
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != row.sha256:
-            raise InputError(f"{path}: is not the file that was ingested; run `snakemake --forcerun ingest_dataset`")
-        images.append(imaging.decode(content, str(path), whole=True))
-    return images
+def _decode(batch: list[Any], source: Path) -> list[np.ndarray]:
+    return [imaging.read_listed(source.with_name(row.file), row.sha256, source) for row in batch]
 
 
 def _ahead(items: Iterable[T], depth: int) -> Iterator[T]:
@@ -199,7 +189,7 @@ def _write(row: Any, pixels: np.ndarray, ledger: _Ledger, progress: tqdm) -> Ent
         width=pixels.shape[1],
         height=pixels.shape[0],
         sha256=hashlib.sha256(content).hexdigest(),
-        input_sha256=row.sha256,
+        input_sha256=row.input_sha256,
     )
     ledger.add(entry)
     with progress.get_lock():
@@ -219,7 +209,7 @@ class _Ledger:
         """The entries of earlier runs that still hold: same input, same enlarger, and the file as it was written."""
         if not self.path.is_file():
             return {}
-        inputs = dict(zip(rows["image"], rows["sha256"], strict=True))
+        inputs = dict(zip(rows["image"], rows["input_sha256"], strict=True))
         found: dict[str, Entry] = {}
         for line in filter(None, self.path.read_text(encoding="utf-8").splitlines()):
             try:

@@ -17,6 +17,7 @@ from wbcsr.engines.engine import Engine, Source, Workload, build, load, try_out
 from wbcsr.errors import InputError, first_line
 from wbcsr.files import read_csv
 from wbcsr.pixels import to_network, to_pixels
+from wbcsr.upscale.interpolation import to_size
 from wbcsr.upscale.tiling import Tile, plan
 from wbcsr.weights import store
 from wbcsr.weights.networks import Architecture
@@ -71,7 +72,7 @@ class SuperResolution:
 
     Pixels are those of Real-ESRGAN's own RealESRGANer with pre_pad 0: values divided by the range of the dtype,
     output clamped and rounded; grey goes through as RGB and comes back by OpenCV's luma; alpha goes through the
-    network as grey; a `scale` that is not the network's own is reached by resizing its output with OpenCV's Lanczos.
+    network as grey; a `scale` that is not the network's own is reached by resizing its output (`to_size`).
     """
 
     def __init__(self, engine: Engine, architecture: Architecture, scale: int, tile: int, overlap: int) -> None:
@@ -230,8 +231,7 @@ class SuperResolution:
     def _to_scale(self, result: np.ndarray, image: np.ndarray) -> np.ndarray:
         if self.scale == self.factor:
             return result
-        size = (image.shape[1] * self.scale, image.shape[0] * self.scale)
-        return cv2.resize(result, size, interpolation=cv2.INTER_LANCZOS4)
+        return to_size(result, image.shape[1] * self.scale, image.shape[0] * self.scale)
 
 
 class _Gpu:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from wbcsr.config import parse_variant
 
 
 @dataclass(frozen=True)
@@ -41,3 +44,21 @@ def model_for_scale(scale: int, source: str) -> str:
     if source == "path":
         return "custom"
     return "RealESRGAN_x2plus" if source == "download" and scale == 2 else "RealESRGAN_x4plus"
+
+
+def shrunk_from(models: Mapping[str, str]) -> dict[str, str]:
+    """The variants that another one's images can be shrunk to → that other one, given the model of each variant.
+
+    Which is another variant of the same model at the scale that its network enlarges by, if that is larger.
+    """
+    scales = {variant: parse_variant(variant)[1] for variant in models}
+    own = {
+        model: variant
+        for variant, model in models.items()
+        if model in RELEASES and RELEASES[model].scale == scales[variant]
+    }
+    return {
+        variant: own[model]
+        for variant, model in models.items()
+        if model in own and scales[variant] < scales[own[model]]
+    }

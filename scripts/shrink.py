@@ -1,0 +1,19 @@
+"""Make one shard of a smaller variant from the images that its network enlarged to its own scale."""
+
+from pathlib import Path
+
+from wbcsr.job import job
+
+with job(snakemake) as facts:
+    from wbcsr.files import sha256
+    from wbcsr.upscale.interpolation import Shrinking
+    from wbcsr.upscale.shard import enlarge_shard
+
+    enlarged = Path(snakemake.input.enlarged)
+    facts["upscaling"] = enlarge_shard(
+        enlarged,
+        Path(snakemake.output.manifest),
+        *(1, 1),  # of a shard, all
+        Shrinking(snakemake.params.factor, snakemake.params.scale, sha256(enlarged)),
+        snakemake.threads,
+    )
