@@ -36,7 +36,7 @@ def merged(name: str) -> dict[str, Any]:
     return base
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "quick.yaml", "demo.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "quick.yaml", "demo.yaml", "answer.yaml", "evidence.yaml"])
 def test_shipped_configurations_are_valid(name: str) -> None:
     config = complete(merged(name), SCHEMA)
     assert config["train"]["weight_decay"] == 0.05  # a default that none of them names

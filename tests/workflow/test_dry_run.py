@@ -27,7 +27,7 @@ def tree(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if ".snakemake" not in path.parts}
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "quick.yaml", "demo.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "quick.yaml", "demo.yaml", "answer.yaml"])
 def test_dry_run_without_data_weights_or_torch(tmp_path: Path, name: str) -> None:
     (tmp_path / "blocked").mkdir()
     (tmp_path / "blocked" / "sitecustomize.py").write_text(BLOCKED)

@@ -19,7 +19,9 @@ SPLIT_RULES = {
     "paper": "as in the study: of each class of the training partition the first {validation_fraction:.0%} of the "
     "files in sorted order, rounded down, are the validation images and the others the training images; the test "
     "partition is the test subset",
-    "by_source": "images of one source are in one subset, so no validation image has a copy among the training images",
+    "by_source": "all images of one source are in one subset, so no validation or test image has a copy in training; "
+    "of {by_source[parts]} parts of the sources, balanced by class, one is tested, the next validates and the others "
+    "train; {by_source[folds]} of them were tested in turn. In the first fold",
 }
 INITIAL_WEIGHTS = {"imagenet": "ImageNet weights", "random": "random weights"}
 REASONS_SHOWN = 30
@@ -31,16 +33,21 @@ def settings(config: Config, records: list[dict[str, Any]]) -> list[tuple[str, s
     limit = dataset["limit_per_class"]
     sizes = {record["wildcards"]["split"]: record["images"] for record in records if record["rule"] == "split_dataset"}
     pairs = [
-        ("Archive", dataset["archive"] + (f", the first {limit} images of each partition and class" if limit else "")),
+        (
+            "Archive",
+            dataset["archive"]
+            + (f", the images of {dataset['images']}" if dataset["images"] else "")
+            + (f", the first {limit} images of each partition and class" if limit else ""),
+        ),
         (
             "Variants",
             ", ".join(variant_label(name) for name in config["variants"]) + (", dual" if config["dual"] else ""),
         ),
     ]
     for split in config["splits"]:
-        rule = SPLIT_RULES.get(split, "").format(**config)
+        rule = SPLIT_RULES[split].format(**config)
         counts = [f"{sum(sizes[split][subset].values()):,} {subset}" for subset in ("train", *SUBSETS)]
-        pairs.append((f"Split {split}", "; ".join(filter(None, [rule, " · ".join(counts)]))))
+        pairs.append((f"Split {split}", f"{rule}: {' · '.join(counts)}"))
     pairs += [
         ("Seeds", ", ".join(map(str, config["seeds"]))),
         (

@@ -530,6 +530,8 @@ def limitations(enhanced: str | None, config: Config) -> list[str]:
         found.append(
             "ResNet-50 started from random weights. Started from ImageNet’s, it usually gets further with few images."
         )
+    if dataset["images"]:
+        found.append(f"Only the images that {dataset['images']} lists were used.")
     if dataset["limit_per_class"]:
         found.append(f"Only the first {dataset['limit_per_class']} images of each partition and class were used.")
     found.append(
