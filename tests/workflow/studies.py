@@ -17,6 +17,7 @@ SMALL = {
     "dataset": {"archive": "data/drawn.zip", "classes": CLASSES},
     "drawing": {"image_size": [48, 48], "train_per_class": 5, "test_per_class": 2, "copies_per_source": 2},
     "variants": ["original", "bicubic_x2", "realesrgan_x4"],
+    "cross": False,
     "seeds": [0],
     "shards": 1,
     "inference": {"precision": "fp32"},

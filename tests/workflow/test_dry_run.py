@@ -55,7 +55,13 @@ def planned(folder: Path, *targets: str) -> dict[str, str]:
 
 
 def test_the_number_of_jobs_follows_from_the_configuration(tmp_path: Path) -> None:
-    study = {**SMALL, "shards": 3, "seeds": [0, 1], "variants": ["original", "realesrgan_x4", "realesrgan_x2"]}
+    study = {
+        **SMALL,
+        "cross": True,
+        "shards": 3,
+        "seeds": [0, 1],
+        "variants": ["original", "realesrgan_x4", "realesrgan_x2"],
+    }
     write_config(tmp_path, study)
     counts = planned(tmp_path)
     assert counts["upscale"] == counts["shrink"] == str(2 * 2 * 3)  # partitions, classes, shards
@@ -69,6 +75,7 @@ def test_the_number_of_jobs_follows_from_the_configuration(tmp_path: Path) -> No
 def test_folds_and_input_sizes_are_runs_of_their_own(tmp_path: Path) -> None:
     study = {
         **SMALL,
+        "cross": True,
         "splits": ["paper", "by_source"],
         "by_source": {"parts": 4, "folds": 3},
         "sources": {"method": "images"},

@@ -22,10 +22,21 @@ def test_every_file_that_others_rely_on_is_there(small_study: Path) -> None:
     results = small_study / "results"
     for name in ["dataset/images.csv", "dataset/rejected.csv", "splits/paper.csv", "report/index.html"]:
         assert (results / name).is_file(), name
-    for table in ["table2", "table3", "table4", "table5", "table6", "comparison", "cost"]:
+    for table in ["table2", "table3", "table4", "table5", "table6", "comparison", "differences", "recalls", "cost"]:
         for suffix in ["csv", "md", "tex"]:
             assert (results / "tables" / f"{table}.{suffix}").stat().st_size > 0
-    for figure in ["fig2", "fig3", "fig9", "fig10", "fig11", "fig12", "accuracy"]:
+    for figure in [
+        "fig2",
+        "fig3",
+        "fig9",
+        "fig10",
+        "fig11",
+        "fig12",
+        "accuracy",
+        "differences",
+        "curves_paper",
+        "reliability_paper",
+    ]:
         for suffix in ["png", "svg"]:
             assert (results / "figures" / f"{figure}.{suffix}").stat().st_size > 1000
     for kind in ["gained", "lost"]:
@@ -269,7 +280,7 @@ def test_a_few_real_cells_from_archive_to_report(real_archive: Path, tmp_path: P
     assert "drawn by this project" not in (tmp_path / "results" / "report" / "index.html").read_text()
 
 
-def test_a_chosen_list_makes_a_small_study_that_is_split_by_source(tmp_path: Path) -> None:
+def test_a_chosen_list_makes_a_small_study_whose_folds_are_one_answer(tmp_path: Path) -> None:
     study = {
         **SMALL,
         "drawing": {**SMALL["drawing"], "train_per_class": 8, "test_per_class": 4},
@@ -277,6 +288,10 @@ def test_a_chosen_list_makes_a_small_study_that_is_split_by_source(tmp_path: Pat
         "splits": ["paper", "by_source"],
         "by_source": {"parts": 3, "folds": 2},
         "choose": {"per_class": 5},
+        "variants": ["original", "bicubic_x2"],
+        "dual": False,
+        "cross": True,
+        "train": {**SMALL["train"], "epochs": 1},
     }
     whole, small = tmp_path / "whole", tmp_path / "small"
     write_config(whole, study)
@@ -288,14 +303,27 @@ def test_a_chosen_list_makes_a_small_study_that_is_split_by_source(tmp_path: Pat
     assert (together["unknown"] == 0).all()
     assert together.loc[["by_source", "by_source_fold2"], "shared"].eq(0).all()
 
-    write_config(small, {**study, "dataset": {**SMALL["dataset"], "images": "data/few.csv"}})
+    few = {"dataset": {**SMALL["dataset"], "images": "data/few.csv"}, "splits": ["by_source"]}
+    write_config(small, {**study, **few})
     (small / "data").mkdir()
     shutil.copy(whole / "data" / "drawn.zip", small / "data")
     shutil.copy(whole / "results" / "dataset" / "chosen.csv", small / "data" / "few.csv")
-    result = run(small, "--", "results/splits/by_source.csv")
+    result = run(small)
     assert result.returncode == 0, result.stdout
     chosen = pd.read_csv(small / "data" / "few.csv")["image"]
     assert chosen.str.split("/").str[1].value_counts().to_dict() == dict.fromkeys(CLASSES, 5)
     split = pd.read_csv(small / "results" / "splits" / "by_source.csv")
     assert set(split["image"]) == set(chosen)
     assert set(split["subset"]) == {"train", "validation", "test"}
+    tables = small / "results" / "tables"
+    comparison = pd.read_csv(tables / "comparison.csv").set_index(["subset", "trained_on", "tested_on"])
+    tested = {
+        name: set(pd.read_csv(small / "results" / "splits" / f"{name}.csv").query("subset == 'test'")["image"])
+        for name in ("by_source", "by_source_fold2")
+    }
+    assert not tested["by_source"] & tested["by_source_fold2"]
+    row = comparison.loc[("test", "original", "bicubic_x2")]
+    assert (row["split"], row["images"], row["shared"]) == ("by_source", sum(map(len, tested.values())), 0)
+    asked = pd.read_csv(tables / "differences.csv").query("subset == 'test'")["question"].tolist()
+    assert asked == ["enlargement", "cross", "cross"]
+    assert "0.0\u00a0% with a copy in training" in (small / "results" / "report" / "index.html").read_text()
