@@ -462,7 +462,8 @@ def _title(name: str) -> str:
 
 
 def _one_training(arm: Arm) -> str:
-    of = f"{arm.subset} images of the split {arm.split}; one training (seed {arm.first[0]}), as in the study."
+    once = "one training, as in the study" if arm.split == "paper" else "one training for each fold"
+    of = f"{arm.subset} images of the split {arm.split}; {once} (seed {arm.first[0]})."
     return f"Trained and tested on {variant_label(arm.trained_on)} images; {of}"
 
 

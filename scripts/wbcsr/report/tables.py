@@ -458,7 +458,8 @@ def _of(variant: str | None) -> str:
 
 
 def _first_training(plan: Plan) -> str:
-    return f"Validation images of the split {plan.splits[0]}, one training (seed {plan.seeds[0]}), as in the study."
+    once = "one training, as in the study" if plan.splits[0] == "paper" else "one training for each fold"
+    return f"Validation images of the split {plan.splits[0]}, {once} (seed {plan.seeds[0]})."
 
 
 def _published_matrix(variant: str, plan: Plan) -> pd.DataFrame | None:
