@@ -11,6 +11,7 @@ from wbcsr.config import (
     compared_variant,
     complete,
     input_size_of,
+    judged_split,
     one_gpu_model,
     parse_split,
     parse_variant,

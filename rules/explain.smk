@@ -5,8 +5,8 @@ CHANGES = {}
 ENHANCED = compared_variant(config["variants"])
 
 if ENHANCED:
-    # The split that the answer is read from; of folds, the first.
-    FIRST = {"split": "by_source" if "by_source" in config["splits"] else config["splits"][0], "seed": config["seeds"][0]}
+    # Of folds, the first.
+    FIRST = {"split": judged_split(config["splits"]), "seed": config["seeds"][0]}
     EXPLAINED = ["original", ENHANCED]
 
     rule explain_changes:

@@ -88,7 +88,6 @@ rule make_figures:
     input:
         splits=SPLITS,
         sources=rules.find_sources.output.sources,
-        leakage=rules.audit_leakage.output.leakage,
         predictions=PREDICTIONS,
         histories=HISTORIES,
         manifests=MANIFESTS,
@@ -137,7 +136,6 @@ rule make_report:
         qualities=QUALITIES,
         weights=expand(rules.fetch_weights.output.description, model=sorted(set(MODELS.values()))),
         rejected=rules.ingest_dataset.output.rejected,
-        sources=rules.find_sources.output.sources,
         leakage=rules.audit_leakage.output.leakage,
         manifests=MANIFESTS,
     output:

@@ -107,6 +107,11 @@ def parse_split(name: str) -> tuple[str, int]:
     return match["split"], int(match["fold"] or 1)
 
 
+def judged_split(splits: list[str]) -> str:
+    """The split that the answer is read from: by_source, whose test images have no copy in training, or the first."""
+    return "by_source" if "by_source" in splits else splits[0]
+
+
 def parse_variant(variant: str) -> tuple[str, int]:
     """`original` → ("original", 1); `bicubic_x4` → ("bicubic", 4)."""
     match = re.fullmatch(r"(?P<method>[a-z]+)(?:_x(?P<scale>\d+))?", variant)

@@ -58,7 +58,8 @@ def results_of(
     shared: float = 0,
     runs: int = 1,
     differences: dict[tuple[str, str, str, str], tuple[float, float]] | None = None,
-    p_value: float = 0.04,
+    p_value: float = 0.01,
+    reason: str = "the arms differ on 3 of 67 sources only; an interval needs 6",
     split: str = "paper",
     subset: str = "test",
     thin: int = 40,
@@ -86,7 +87,7 @@ def results_of(
             {
                 **{"split": split, "subset": subset, "trained_on": one[0], "tested_on": one[1]},
                 **{"against_trained_on": other[0], "against_tested_on": other[1], "question": "enlargement"},
-                "reason": "the arms differ on 3 sources only; an interval needs 6" if math.isnan(low) else "",
+                "reason": reason if math.isnan(low) else "",
                 **{"difference": accuracies[one] - accuracies[other], "low": low, "high": high},
                 **{"p_sources": p_value, "p_holm": min(1, 3 * p_value), "p_mcnemar": p_value},
             }
@@ -95,6 +96,7 @@ def results_of(
     leakage = pd.DataFrame(
         {"split": split, "subset": subset, "class": names, "images": 9, "sources": thin, "unknown": 0, "shared": 0}
     )
+    leakage.loc[leakage["class"] == "", "images"] = 9 * len(study.CLASSES)
     return {
         "comparison": pd.DataFrame(comparison).astype({"study_accuracy": float}),
         "differences": pd.DataFrame(compared, columns=[*differences_module.COLUMNS]),
@@ -129,7 +131,12 @@ def answer_of(
         ((-0.06, -0.01), "lower", "No, on the contrary: fewer images", "−6.0 to −1.0 points, lies below zero"),
         ((0.01, 0.06), "higher", "Yes, here: more images", "+1.0 to +6.0 points, lies above zero"),
         ((-0.03, 0.06), "unclear", "No clear difference", "−3.0 to +6.0 points, includes zero"),
-        (None, "unknown", "No answer: too few independent sources", "There is no interval of the difference: the arms"),
+        (
+            None,
+            "alike",
+            "No clear difference between the original images and Real-ESRGAN ×4: the arms differ on 3 of 67",
+            "",
+        ),
     ],
 )
 def test_the_verdict_follows_from_the_interval(
@@ -141,7 +148,42 @@ def test_the_verdict_follows_from_the_interval(
     assert certainty in answer["details"][0]
     ends = f"95\u00a0% interval {certainty.split(' points')[0]}" if interval else "(+2.0 points)"
     assert ends in answer["lead"]
-    assert "p\u00a0=\u00a00.040 (=\u00a00.120 corrected" in answer["details"][0]
+    assert "p\u00a0=\u00a00.010 (=\u00a00.030 corrected" in answer["details"][0]
+
+
+def test_too_few_sources_are_no_answer() -> None:
+    answer = answer_of(0.9, 0.92, reason="8 sources are worth 8.0 equally large ones; an interval needs 10")
+    assert answer["verdict"] == "unknown"
+    assert answer["lead"].startswith("No answer: too few independent sources")
+    assert "There is no interval of the difference: 8 sources are worth" in answer["details"][0]
+
+
+def test_interval_and_test_must_agree() -> None:
+    answer = answer_of(0.9, 0.95, (0.01, 0.09), p_value=0.07)
+    assert answer["verdict"] == "unclear"
+    assert "lies above zero, but the test does not bear it out" in answer["details"][0]
+
+
+@pytest.mark.parametrize(
+    ("against_bicubic", "words"),
+    [((0.01, 0.09), ", of one training)."), ((-0.01, 0.05), "but not clearly more than after plain interpolation.")],
+)
+def test_a_gain_that_interpolation_has_too_is_not_super_resolutions(
+    against_bicubic: tuple[float, float], words: str
+) -> None:
+    arms = [(*OWN, 0.9), ("bicubic_x4", "bicubic_x4", 0.92), (*ENHANCED, 0.95)]
+    differences = {MAIN: (0.01, 0.09), (*ENHANCED, "bicubic_x4", "bicubic_x4"): against_bicubic}
+    lead = wording.answer(results_of(*arms, differences=differences), config_of())["lead"]
+    assert lead.startswith("Yes, here")
+    assert lead.endswith(words)
+
+
+def test_interpolation_alone_says_nothing_of_super_resolution() -> None:
+    arms = [(*OWN, 0.9), ("bicubic_x4", "bicubic_x4", 0.95)]
+    differences = {("bicubic_x4", "bicubic_x4", *OWN): (0.01, 0.09)}
+    config = config_of(variants=["original", "bicubic_x4"], dual=False)
+    lead = wording.answer(results_of(*arms, differences=differences), config)["lead"]
+    assert lead.endswith("of super-resolution nothing is said, for the configuration has none.")
 
 
 def test_the_headline_gives_both_accuracies_and_what_stands_behind_them() -> None:
@@ -150,6 +192,7 @@ def test_the_headline_gives_both_accuracies_and_what_stands_behind_them() -> Non
         "images of 67 independent sources; on the original images on 91.8\u00a0%: 2.6 points fewer."
     )
     assert "2,487 test images; on" in answer_of(0.918, 0.892, sources=float("nan"))["headline"]
+    assert ", 9.2\u00a0% of them with a copy in training; on" in answer_of(0.918, 0.892, shared=228)["headline"]
 
 
 def test_the_answer_is_of_by_source_where_there_is_such_a_split() -> None:

@@ -42,10 +42,10 @@ class Pair(NamedTuple):
 def pairs(arms: list[Arm], plan: Plan) -> list[Pair]:
     """The comparisons that the arms of one split and subset allow, in the order of `QUESTIONS`.
 
-    Enlargement: every variant against `original`, each trained and tested on its own. Control: the enhanced variant
-    against the other enlarged ones. Dual: both together against each alone. Cross: tested on what the classifier was
-    not trained on, against `original`. Size: each arm of a further input size against its own at the main size, and
-    what is enlarged at it against `original` at it.
+    Enlargement: every variant against `original`, each trained and tested on its own. Control: the enhanced variant, if
+    it is Real-ESRGAN's, against those that are interpolated. Dual: both together against each alone. Cross: tested on
+    what the classifier was not trained on, against `original`. Size: each arm of a further input size against its own
+    at the main size, and what is enlarged at it against `original` at it.
     """
     by_name = {(arm.trained_on, arm.tested_on): arm for arm in arms}
 
@@ -55,7 +55,7 @@ def pairs(arms: list[Arm], plan: Plan) -> list[Pair]:
         for variant in others:
             yield "enlargement", (variant, variant), (original, original)
         for variant in others:
-            if enhanced and variant != enhanced:
+            if enhanced and enhanced.startswith("realesrgan") and not variant.startswith("realesrgan"):
                 yield "control", (enhanced, enhanced), (variant, variant)
         for variant in plan.trainings.get("dual", []):
             yield "dual", ("dual", variant), (variant, variant)

@@ -426,7 +426,7 @@ def _draw_arm(panel: Axes, arm: Arm, row: int, plan: Plan) -> None:
     if len(arm.accuracies) > 1:
         seeds = [height + 0.11] * len(arm.accuracies)
         panel.plot(arm.accuracies, seeds, "o", color=colour, markersize=1.8, alpha=0.6, markeredgewidth=0)
-    panel.plot(arm.accuracy, height, mark, color=colour, markersize=4)
+    panel.plot(arm.estimate.value, height, mark, color=colour, markersize=4)
     told = _of_study(arm, plan)
     if told is not None:
         panel.plot(told, height - 0.16, **STUDY_MARK)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from wbcsr.config import Config, compared_variant, parse_split, training_variants
+from wbcsr.config import Config, compared_variant, judged_split, parse_split, training_variants
 from wbcsr.errors import InputError
 from wbcsr.evaluate import SUBSETS
 from wbcsr.evaluate.statistics import Estimate, accuracy_interval, check_probabilities
@@ -61,8 +61,8 @@ class Plan:
 
     @property
     def judged(self) -> tuple[str, str]:
-        """Split and subset that the answer is read from: by_source if there is such, and test, which chose nothing."""
-        return "by_source" if "by_source" in self.splits else self.splits[0], "test"
+        """Split and subset that the answer is read from; by test images nothing was chosen."""
+        return judged_split(self.splits), "test"
 
 
 @dataclass(frozen=True)

@@ -313,7 +313,8 @@ def _difference(values: npt.NDArray[np.float64], differing: int, design: _Design
     mean, counts = float(values.mean()), (len(values), len(design.sizes))
     reason = _too_few(design)
     if not reason and differing < LEAST_DIFFERING:
-        reason = f"the arms differ on {differing} sources only; an interval needs {LEAST_DIFFERING}"
+        sources = "source" if differing == 1 else "sources"
+        reason = f"the arms differ on {differing} of {counts[1]} {sources} only; an interval needs {LEAST_DIFFERING}"
     if reason:
         return Estimate(mean, np.nan, np.nan, *counts, reason)
     half = _quantile(values, design) * _variance(values, design, random_seed) ** 0.5

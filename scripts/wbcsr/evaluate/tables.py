@@ -236,14 +236,16 @@ def comparison_table(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> Tabl
 
     `accuracy` and `macro_f1` are means over the runs (one for each seed), `accuracy_sd` is the sample standard
     deviation over them, `accuracy_low` and `accuracy_high` are the 95 % interval of the mean accuracy over sources
-    (`wbcsr.evaluate.statistics.accuracy_interval`), empty where there can be none, for `reason`. `sources` and
+    (`wbcsr.evaluate.statistics.accuracy_interval`), empty where there can be none, for `reason`. Where some sources
+    are known, `images` and accuracies are of the images of known source, and `unknown` is how many others there are.
+    `sources` and
     `shared` are of `read_leakage`: how many sources the images come of (empty where none is known), and how many
     images have a copy of theirs in training. `study_accuracy` follows from the study's confusion matrices, and
     `difference_to_original` is to the arm trained and tested on `original` of the same split and subset. The CSV also
     has the mean F1 score of each class, as `f1_<class>`.
     """
     on_original = {
-        (arm.split, arm.subset): arm.accuracy for arm in arms if arm.trained_on == arm.tested_on == "original"
+        (arm.split, arm.subset): arm.estimate.value for arm in arms if arm.trained_on == arm.tested_on == "original"
     }
     rows = []
     for arm in arms:
@@ -256,17 +258,18 @@ def comparison_table(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> Tabl
                 "tested_on": arm.tested_on,
                 "subset": arm.subset,
                 "reason": arm.estimate.reason,
-                "images": arm.images,
+                "images": arm.estimate.images,
+                "unknown": behind["unknown"] if arm.has_sources else arm.images,
                 "sources": behind["sources"] if arm.has_sources else np.nan,
                 "shared": behind["shared"] if arm.has_sources else np.nan,
-                "runs": len(arm.accuracies),
-                "accuracy": arm.accuracy,
-                "accuracy_sd": pd.Series(arm.accuracies).std(),
+                "runs": len(arm.correct),
+                "accuracy": arm.estimate.value,
+                "accuracy_sd": pd.Series(arm.correct.mean(axis=1)).std(),
                 "accuracy_low": arm.estimate.low,
                 "accuracy_high": arm.estimate.high,
                 "macro_f1": f1.mean(),
                 "study_accuracy": study.accuracy(arm.split, arm.trained_on, arm.tested_on, arm.subset, plan.classes),
-                "difference_to_original": arm.accuracy - on_original[arm.split, arm.subset],
+                "difference_to_original": arm.estimate.value - on_original[arm.split, arm.subset],
                 **{f"f1_{name}": value for name, value in f1.items()},
             }
         )
@@ -297,8 +300,9 @@ def comparison_table(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> Tabl
         "Difference: accuracy minus that of training and testing on original. "
     )
     note += (
-        "Sources: photographs that the images were made from; shared: images of a photograph that also has a training "
-        "image. 95 % CI: of the mean accuracy, over sources; none where they are too few. "
+        "Sources: what the images were made from; shared: images of a source that also has a training image; images of "
+        "unknown source are left out of accuracies. 95 % CI: of the mean accuracy, over sources; none where they are "
+        "too few. "
         if named
         else "95 % CI: of the mean accuracy over the images, whose sources are not known; if some share one, it is too "
         "narrow. "

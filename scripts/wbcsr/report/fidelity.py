@@ -95,7 +95,7 @@ def sentences(data: pd.DataFrame) -> list[str]:
     if error < LITTLE:
         told.append(
             f"In the whole image {method_label(REFERENCE)} differs from the photograph by only {error:.1f} of 255 "
-            "(root mean square): halving loses hardly any detail of these photographs, so there was little to win back."
+            "(by the mean PSNR): halving loses hardly any detail of these photographs, so there was little to win back."
         )
     nucleus = _region(data, "nucleus")
     for _, row in nucleus[~nucleus["method"].isin(INTERPOLATIONS)].iterrows():

@@ -21,7 +21,7 @@ SPLIT_RULES = {
     "partition is the test subset",
     "by_source": "all images of one source are in one subset, so no validation or test image has a copy in training; "
     "of {by_source[parts]} parts of the sources, balanced by class, one is tested, the next validates and the others "
-    "train; {by_source[folds]} of them were tested in turn. In the first fold",
+    "train; parts tested in turn: {by_source[folds]}. Of the first fold",
 }
 INITIAL_WEIGHTS = {"imagenet": "ImageNet weights", "random": "random weights"}
 REASONS_SHOWN = 30
@@ -32,6 +32,11 @@ def settings(config: Config, records: list[dict[str, Any]]) -> list[tuple[str, s
     dataset, train = config["dataset"], config["train"]
     limit = dataset["limit_per_class"]
     sizes = {record["wildcards"]["split"]: record["images"] for record in records if record["rule"] == "split_dataset"}
+    left_out = {
+        record["wildcards"]["split"]: record.get("left_out", 0)
+        for record in records
+        if record["rule"] == "split_dataset"
+    }
     pairs = [
         (
             "Archive",
@@ -47,13 +52,16 @@ def settings(config: Config, records: list[dict[str, Any]]) -> list[tuple[str, s
     for split in config["splits"]:
         rule = SPLIT_RULES[split].format(**config)
         counts = [f"{sum(sizes[split][subset].values()):,} {subset}" for subset in ("train", *SUBSETS)]
+        if left_out.get(split):
+            counts.append(f"{left_out[split]:,} left out, for their source is not known")
         pairs.append((f"Split {split}", f"{rule}: {' · '.join(counts)}"))
     pairs += [
         ("Seeds", ", ".join(map(str, config["seeds"]))),
         (
             "Classifier",
             f"ResNet-50 from {INITIAL_WEIGHTS.get(train['init'], train['init'])}, "
-            f"{train['input_size']} × {train['input_size']} pixels, {train['epochs']} epochs, "
+            f"{', '.join(f'{size} × {size}' for size in [train['input_size'], *train['more_input_sizes']])} pixels, "
+            f"{train['epochs']} epochs, "
             f"batches of {train['batch_size']}, "
             f"highest learning rate {train['learning_rate']:g}",
         ),

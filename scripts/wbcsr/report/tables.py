@@ -31,7 +31,7 @@ COLUMNS = {
     "table6": ["actual"],
     "comparison": [
         *("split", "trained_on", "tested_on", "subset", "reason"),
-        *("images", "sources", "shared", "runs", "accuracy", "accuracy_sd", "accuracy_low", "accuracy_high"),
+        *("images", "unknown", "sources", "shared", "runs", "accuracy", "accuracy_sd", "accuracy_low", "accuracy_high"),
         *("macro_f1", "study_accuracy", "difference_to_original"),
     ],
     "differences": differences.COLUMNS,
@@ -210,7 +210,7 @@ def recalls_table(data: pd.DataFrame, plan: Plan) -> Table:
             blocks.append({"title": title, "rows": rows})
     return {
         "id": "recalls-table",
-        "caption": f"Each class, and the pair that the study is about: {subset} images of the split {split}",
+        "caption": f"Each class{' and the pair that the study is about' if pair else ''}, {subset}, split {split}",
         "head": "Class",
         "groups": [],
         "columns": [*map(_column, ("Original", variant_label(plan.enhanced), *COMPARED))]
@@ -266,7 +266,8 @@ def calibration_table(data: pd.DataFrame, plan: Plan) -> Table:
         "texts": 1,
         "bodies": [{"title": "", "rows": rows}],
         "note": "ECE: expected calibration error in 15 bins, above 0 by chance alone where images are few. AUC and AP "
-        "(average precision): means over the classes. From results/tables/calibration.csv.",
+        "(average precision): means over the classes; of folds they are of all images together, which makes them "
+        "rather smaller than within a fold. From results/tables/calibration.csv.",
     }
 
 
@@ -294,6 +295,8 @@ def _of_tests(rows: pd.DataFrame) -> str:
         "source); Holm: corrected for all rows of this table; McNemar: of the first seed’s images, which it takes for "
         "independent, so it is too small where they share sources."
     )
+    if rows["sources"].isna().any():
+        told += " No source is known, so every image counts as one of its own."
     reasons = sorted(set(rows["reason"]) - {""})
     if reasons:
         told += f" No interval: {'; '.join(reasons)}."

@@ -19,7 +19,7 @@ from wbcsr.evaluate.scores import Plan
 from wbcsr.evaluate.statistics import CONFIDENCE, LEAST_SOURCES
 from wbcsr.report.method import duration
 
-# Where half of the 95 % interval of an accuracy is wider than this, the page says that images are few.
+# Where half of the 95 % interval of the difference is wider than this, the page says what goes unseen.
 WIDE = 0.03
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -57,13 +57,34 @@ class Difference:
     reason: str
 
     @property
-    def verdict(self) -> str:
-        """`higher` or `lower` where the interval leaves out zero, `unknown` where there is none, else `unclear`."""
+    def side(self) -> str:
+        """Where the interval lies: `above` or `below` zero, `around` it, or `nowhere` if there is none."""
         if math.isnan(self.low):
-            return "unknown"
+            return "nowhere"
         if self.low > 0:
-            return "higher"
-        return "lower" if self.high < 0 else "unclear"
+            return "above"
+        return "below" if self.high < 0 else "around"
+
+    @property
+    def verdict(self) -> str:
+        """Of the one comparison that was asked for beforehand; see `_judge`."""
+        return self._judge(self.p_sources)
+
+    @property
+    def corrected(self) -> str:
+        """Of one comparison among all of its table; see `_judge`."""
+        return self._judge(self.p_holm)
+
+    def _judge(self, p_value: float) -> str:
+        """`higher` or `lower` where interval and test agree on it, else `unclear`.
+
+        Without an interval `alike` where the arms differ on hardly any source, else `unknown`.
+        """
+        if self.side == "nowhere":
+            return "alike" if self.reason.startswith("the arms differ") else "unknown"
+        if p_value >= 1 - CONFIDENCE:
+            return "unclear"
+        return {"above": "higher", "below": "lower", "around": "unclear"}[self.side]
 
 
 def find_result(
@@ -184,28 +205,33 @@ def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
             "verdict": "not asked",
             "lead": "Not asked: the configuration names no enlarged variant.",
             "headline": f"On the original images ResNet-50 was right on {percent(original.accuracy)} of "
-            f"{_tested_images(original, asked_of)}.",
+            f"{_tested_images(original, asked_of, plan)}.",
             "details": list(filter(None, [_paper(comparison, None, plan)])),
-            "cautions": _cautions(original, None, results, plan, config),
+            "cautions": _cautions(original, None, None, results, plan, config),
         }
-    guessing = 1 / len(plan.classes)
+    images = results["leakage"].loc[asked_of, "images"]
+    # Who always names the largest class is right as often as that.
+    guessing = float(images.drop("").max() / images[""])
     learned = not max(original.low, asked.low) <= guessing
     verdict = found.verdict if learned else "nothing learned"
-    details = [
-        _certainty(found, asked),
-        _paper(comparison, enhanced, plan),
-        _study(found, comparison, plan, config),
-        *(_control(results, asked_of, enhanced, name) for name in plan.variants if name not in ("original", enhanced)),
-        _cross(results, asked_of, enhanced),
-        _dual(results, asked_of, enhanced),
-        *(_size(results, asked_of, name, plan) for name in plan.trainings),
-    ]
+    controls = [name for name in plan.variants if name.startswith(("bicubic", "lanczos")) and name != enhanced]
+    details = [_certainty(found, asked), _paper(comparison, enhanced, plan), _study(found, comparison, plan, config)]
+    if learned:
+        details += [
+            *(_control(results, asked_of, enhanced, name) for name in controls),
+            _cross(results, asked_of, enhanced),
+            _dual(results, asked_of, enhanced),
+            *(_size(results, asked_of, name, plan) for name in plan.trainings),
+        ]
+    beaten = [_between(results, asked_of, (enhanced,) * 2, (name,) * 2) for name in controls]
     return {
         "verdict": verdict,
-        "lead": _lead(verdict, enhanced, found, config),
-        "headline": _headline(asked, original, asked_of),
+        "lead": _lead(
+            verdict, enhanced, found, original, all(one and one.verdict == "higher" for one in beaten), config
+        ),
+        "headline": _headline(asked, original, asked_of, plan),
         "details": [detail for detail in details if detail],
-        "cautions": _cautions(original, asked, results, plan, config),
+        "cautions": _cautions(original, asked, found, results, plan, config),
     }
 
 
@@ -220,18 +246,28 @@ def _between(
     return find_difference(results["differences"], *asked_of, (arm[0], arm[1]), (against[0], against[1]))
 
 
-def _lead(verdict: str, enhanced: str, found: Difference, config: Config) -> str:
+def _lead(
+    verdict: str, enhanced: str, found: Difference, original: Result, beats_controls: bool, config: Config
+) -> str:
+    """The verdict in a sentence; a gain that plain interpolation has as well is not super-resolution's."""
     if is_drawn(config):
         return "A demonstration: these cells are drawn, and the accuracies mean nothing for haematology."
     label = variant_label(enhanced)
     told = {
+        "alike": f"No clear difference between the original images and {label}: {found.reason.split(';')[0]}",
         "higher": f"Yes, here: more images were classified correctly after {label}",
         "lower": f"No, on the contrary: fewer images were classified correctly after {label}",
         "unclear": f"No clear difference between the original images and {label}",
         "nothing learned": "No answer: on neither kind of images is the classifier clearly better than guessing",
         "unknown": f"No answer: too few independent sources tell the original images and {label} apart",
     }[verdict]
-    return f"{told} ({_with_interval(found)})."
+    once = ", of one training" if original.runs == 1 and verdict in ("higher", "lower") else ""
+    told += f" ({_with_interval(found)}{once})"
+    if verdict == "higher" and enhanced.startswith("realesrgan") and not beats_controls:
+        told += ", but not clearly more than after plain interpolation"
+    if not enhanced.startswith("realesrgan"):
+        told += "; of super-resolution nothing is said, for the configuration has none"
+    return f"{told}."
 
 
 def _with_interval(found: Difference) -> str:
@@ -239,10 +275,17 @@ def _with_interval(found: Difference) -> str:
     return f"{points(found.value)} points{ends}"
 
 
-def _tested_images(result: Result, asked_of: tuple[str, str]) -> str:
-    trainings = f", on average over {counted(result.runs, 'training')}" if result.runs > 1 else ""
+def _tested_images(result: Result, asked_of: tuple[str, str], plan: Plan) -> str:
+    trainings = f", on average over {_trainings(result, plan)}" if result.runs > 1 else ""
     images = f"{result.images:,} {asked_of[1]} {'image' if result.images == 1 else 'images'}"
-    return f"{images}{_of_sources(result)}{trainings}"
+    leak = f", {percent(result.shared / result.images)} of them with a copy in training" if result.shared > 0 else ""
+    return f"{images}{_of_sources(result)}{leak}{trainings}"
+
+
+def _trainings(result: Result, plan: Plan) -> str:
+    """How often each arm was trained; where a split has folds, for each of them."""
+    each = " for each fold" if plan.judged[0] == "by_source" else ""
+    return f"{counted(result.runs, 'training')}{each}"
 
 
 def _of_sources(result: Result) -> str:
@@ -259,10 +302,10 @@ def _gap(value: float) -> str:
     return f"{size:.1f} {'point' if size == 1 else 'points'} {'more' if value > 0 else 'fewer'}"
 
 
-def _headline(asked: Result, original: Result, asked_of: tuple[str, str]) -> str:
+def _headline(asked: Result, original: Result, asked_of: tuple[str, str], plan: Plan) -> str:
     return (
         f"Trained and tested on images enlarged by {variant_label(asked.tested_on)}, ResNet-50 was right on "
-        f"{percent(asked.accuracy)} of {_tested_images(asked, asked_of)}; on the original images on "
+        f"{percent(asked.accuracy)} of {_tested_images(asked, asked_of, plan)}; on the original images on "
         f"{percent(original.accuracy)}: {_gap(asked.accuracy - original.accuracy)}."
     )
 
@@ -270,16 +313,18 @@ def _headline(asked: Result, original: Result, asked_of: tuple[str, str]) -> str
 def _certainty(found: Difference, asked: Result) -> str:
     ends = f"{points(found.low)} to {points(found.high)} points"
     side = {
-        "higher": f"The 95\u00a0% interval of the difference, {ends}, lies above zero",
-        "lower": f"The 95\u00a0% interval of the difference, {ends}, lies below zero",
-        "unclear": f"The 95\u00a0% interval of the difference, {ends}, includes zero",
-        "unknown": f"There is no interval of the difference: {found.reason}",
-    }[found.verdict]
+        "above": f"The 95\u00a0% interval of the difference, {ends}, lies above zero",
+        "below": f"The 95\u00a0% interval of the difference, {ends}, lies below zero",
+        "around": f"The 95\u00a0% interval of the difference, {ends}, includes zero",
+        "nowhere": f"There is no interval of the difference: {found.reason}",
+    }[found.side]
+    if found.side in ("above", "below") and found.verdict == "unclear":
+        side += ", but the test does not bear it out"
     units = "images, whose sources are not known," if math.isnan(asked.sources) else "sources"
     return (
-        f"{side}. Had the enlargement no effect, {units} exchanged at random between the two would give a difference "
-        f"as large with p\u00a0{probability(found.p_sources)} ({probability(found.p_holm)} corrected for all "
-        "comparisons of the table)."
+        f"{side}. Were these classifiers equally often right, {units} exchanged at random between the two would give "
+        f"a difference as large with p\u00a0{probability(found.p_sources)} ({probability(found.p_holm)} corrected for "
+        "all comparisons of the table)."
     )
 
 
@@ -307,7 +352,7 @@ def _paper(comparison: pd.DataFrame, enhanced: str | None, plan: Plan) -> str | 
 def shared(result: Result) -> str:
     """How many of the images have a copy in training, as a clause."""
     if result.shared == 0:
-        return "none has a copy of its source in training"
+        return "none is known to have a copy of its source in training"
     if result.shared == result.images:
         return "every one has a copy of its source in training"
     return (
@@ -332,7 +377,7 @@ def _study(found: Difference, comparison: pd.DataFrame, plan: Plan, config: Conf
         f"{'every one' if study.VALIDATION_SHARED == study.VALIDATION_IMAGES else f'{study.VALIDATION_SHARED:,}'} has "
         "a copy of its photograph in training."
     )
-    if found.verdict in ("unclear", "unknown"):
+    if found.verdict not in ("higher", "lower"):
         return f"{told} This run neither confirms nor contradicts its difference."
     same = (found.value > 0) == (published > 0)
     return f"{told} This run points {'the same way' if same else 'the other way'}."
@@ -348,8 +393,9 @@ def _control(results: dict[str, pd.DataFrame], asked_of: tuple[str, str], enhanc
         "higher": f"{label} did better than that",
         "lower": f"{label} did worse than that",
         "unclear": f"{label} does not differ clearly from that",
+        "alike": f"{label} hardly differs from that",
         "unknown": f"whether {label} differs from that cannot be told",
-    }[found.verdict]
+    }[found.corrected]
     right = f"Enlarged by {variant_label(control)}, {percent(own.accuracy)} were right"
     return f"{right}; {compared} ({_with_interval(found)})."
 
@@ -395,23 +441,32 @@ def _than(found: Difference) -> str:
         "higher": "is right more often than",
         "lower": "is right less often than",
         "unclear": "is not clearly more or less often right than",
+        "alike": "is hardly ever more or less often right than",
         "unknown": "cannot be said to be right more or less often than",
-    }[found.verdict]
+    }[found.corrected]
 
 
 def _cautions(
-    original: Result, asked: Result | None, results: dict[str, pd.DataFrame], plan: Plan, config: Config
+    original: Result,
+    asked: Result | None,
+    found: Difference | None,
+    results: dict[str, pd.DataFrame],
+    plan: Plan,
+    config: Config,
 ) -> list[str]:
     """What cannot be concluded from these numbers."""
     cautions = []
     if original.runs == 1:
-        cautions.append("Each accuracy comes from one training; how much another seed would change it is not known.")
+        cautions.append(
+            f"Each accuracy comes from {_trainings(original, plan)}; how much another seed would change it is not "
+            "known."
+        )
     else:
         which = f"{100 * original.spread:.1f} points"
         if asked:
             which += f" on original and {100 * asked.spread:.1f} on enlarged images"
         cautions.append(
-            f"Each accuracy is the mean of {counted(original.runs, 'training')} that differ in their seed; their "
+            f"Each accuracy is the mean of {_trainings(original, plan)} that differ in their seed; their "
             f"standard deviation is {which}. The intervals are of these trainings: that others would come out "
             "differently is in none of them."
         )
@@ -421,11 +476,11 @@ def _cautions(
     )
     cautions.append(_sources(original, plan, config))
     cautions += _thin_classes(results["leakage"], plan)
-    half = (original.high - original.low) / 2
+    half = (found.high - found.low) / 2 if found else math.nan
     if half > WIDE:
         cautions.append(
-            f"An accuracy is known to about ±{100 * half:.0f} points here, so differences much smaller than that would "
-            "go unseen."
+            f"The difference is known to about ±{100 * half:.0f} points here, so one much smaller than that would go "
+            "unseen."
         )
     return cautions
 
@@ -443,6 +498,8 @@ def _sources(original: Result, plan: Plan, config: Config) -> str:
             f"Of the {subset} images of the split {split}, {shared(original)}: such images tell how well copies of "
             "known cells are recognised, not the cells of a new patient. The split by_source has none."
         )
+    if config["sources"]["method"] in ("pattern", "table"):
+        return "Images count as independent where the configuration's section `sources` gives them different sources."
     return (
         "A source is a photograph; several may be of one patient or one slide, which nothing in the data tells. New "
         "patients may be classified less well."
@@ -454,7 +511,9 @@ def _thin_classes(leakage: pd.DataFrame, plan: Plan) -> list[str]:
     told = []
     labels = dict(zip(plan.classes, class_labels(plan.classes), strict=True))
     for name in plan.classes:
-        sources = int(leakage.loc[(*plan.judged, name), "sources"])
+        sources, images = (int(leakage.loc[(*plan.judged, name), column]) for column in ("sources", "images"))
+        if not images:
+            told.append(f"No image of {labels[name]} is tested.")
         if 0 < sources < LEAST_SOURCES:
             # All right: the exact interval of Clopper and Pearson (Biometrika 26, 1934) begins at (α/2)^(1/n).
             least = 100 * ((1 - CONFIDENCE) / 2) ** (1 / sources)
@@ -472,13 +531,13 @@ def _thin_classes(leakage: pd.DataFrame, plan: Plan) -> list[str]:
 
 
 def price(cost: pd.DataFrame, enhanced: str | None, config: Config) -> str:
-    """What `enhanced` cost beyond the original images in the first split, and what it brought; empty for None.
+    """What `enhanced` cost beyond the original images, and what it brought in the answer's split; empty for None.
 
     `cost` holds cost.csv with numbers in its columns of numbers.
     """
     if enhanced is None:
         return ""
-    rows = (cost["split"] == config["splits"][0]) & (cost["trained_on"] == enhanced)
+    rows = (cost["split"] == Plan.of(config).judged[0]) & (cost["trained_on"] == enhanced)
     row = cost[rows].iloc[0]
     about = "about " if estimated(cost).loc[row.name, "more"] else ""
     label = variant_label(enhanced)
@@ -510,6 +569,7 @@ def limitations(enhanced: str | None, config: Config) -> list[str]:
     """What limits every number of the page, beside the cautions of the answer."""
     dataset, train = config["dataset"], config["train"]
     side = train["input_size"]
+    also = "".join(f", in some arms to {size} × {size}" for size in train["more_input_sizes"])
     found = []
     if is_drawn(config):
         found.append(
@@ -518,8 +578,9 @@ def limitations(enhanced: str | None, config: Config) -> list[str]:
         )
     if enhanced:
         found.append(
-            f"Every image is resized to {side} × {side} pixels for the classifier, enlarged ones too. So images of one "
-            "size are compared that were resampled in different ways; detail finer than that reaches no classifier."
+            f"Every image is resized to {side} × {side} pixels for the classifier{also}, enlarged ones too. So images "
+            "of one size are compared that were resampled in different ways; detail finer than that reaches no "
+            "classifier."
         )
     if enhanced and enhanced.startswith("realesrgan"):
         found.append(
