@@ -30,7 +30,8 @@ def run(folder: Path, tests: str, gpu: bool) -> str:
     (folder / "conftest.py").write_bytes((REPOSITORY / "tests" / "conftest.py").read_bytes())
     (folder / "test_marked.py").write_text(tests)
     command = [sys.executable, "-m", "pytest", "-c", str(REPOSITORY / "pyproject.toml"), "--rootdir", str(folder)]
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    # No plugins: they take longer than all that is looked at here.
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     options = ["-p", "no:cacheprovider", "--color", "no", str(folder)]
     answer = subprocess.run([*command, *options], env=environment, capture_output=True, text=True, check=False)
     return answer.stdout + answer.stderr

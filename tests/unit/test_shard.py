@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,20 +118,28 @@ enlarge_shard(Path(sys.argv[1]), Path(sys.argv[2]), 1, 1, Killed("bicubic", 4, 2
 """
 
 
-def killed_run(tmp_path: Path) -> tuple[Path, Path]:
-    """A shard that was killed half-way: its originals' manifest and the manifest it was to write."""
-    source, manifest = originals(tmp_path / "original", 16), tmp_path / "killed" / "manifest_1of1.csv"
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a shard that was killed half-way."""
+    folder = tmp_path_factory.mktemp("killed")
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "scripts")}
-    process = subprocess.run(
-        [sys.executable, "-c", KILLED, str(source), str(manifest)], env=environment, capture_output=True, check=False
-    )
+    paths = [str(originals(folder / "original", 16)), str(folder / "killed" / "manifest_1of1.csv")]
+    process = subprocess.run([sys.executable, "-c", KILLED, *paths], env=environment, capture_output=True, check=False)
     assert process.returncode == -signal.SIGKILL
+    return folder
+
+
+@pytest.fixture
+def killed_run(killed: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A copy of it: its originals' manifest and the manifest it was to write."""
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    manifest = tmp_path / "killed" / "manifest_1of1.csv"
     assert not manifest.exists()
-    return source, manifest
+    return tmp_path / "original" / "manifest.csv", manifest
 
 
-def test_a_killed_shard_goes_on_and_equals_an_undisturbed_one(tmp_path: Path) -> None:
-    source, manifest = killed_run(tmp_path)
+def test_a_killed_shard_goes_on_and_equals_an_undisturbed_one(killed_run: tuple[Path, Path], tmp_path: Path) -> None:
+    source, manifest = killed_run
     finished = {path.name: path.stat().st_mtime_ns for path in manifest.parent.glob("_*.png")}
     assert 0 < len(finished) < 16
     enlarger = counting()
@@ -148,8 +157,8 @@ def test_a_killed_shard_goes_on_and_equals_an_undisturbed_one(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("change", ["file damaged", "file deleted", "other enlarger", "ledger cut", "ledger foreign"])
-def test_what_does_not_hold_any_more_is_done_again(tmp_path: Path, change: str) -> None:
-    source, manifest = killed_run(tmp_path)
+def test_what_does_not_hold_any_more_is_done_again(killed_run: tuple[Path, Path], change: str) -> None:
+    source, manifest = killed_run
     ledger = manifest.with_name(".manifest_1of1.ledger")
     some = next(manifest.parent.glob("_*.png"))
     enlarger = counting()

@@ -65,6 +65,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return Study(root, root / "drawn.zip")
 
 
+@pytest.fixture(scope="module")
+def found(study: Study) -> dict[str, pd.DataFrame]:
+    """The sources by either method, by four threads; as <method>.csv, too."""
+    return {method: study.find(f"{method}.csv", threads=4, method=method) for method in ("photographs", "images")}
+
+
 @pytest.fixture
 def pair(tmp_path: Path) -> Study:
     """The smallest study: its images are too small for features."""
@@ -86,14 +92,14 @@ def copy(source: np.ndarray, seed: int = 0) -> np.ndarray:
     return smear.augmented_copy(source, np.random.default_rng([7, seed]))
 
 
-def test_every_source_is_right_and_nearly_all_are_found(study: Study) -> None:
-    sources = study.find()
+def test_every_source_is_right_and_nearly_all_are_found(study: Study, found: dict[str, pd.DataFrame]) -> None:
+    sources = found["photographs"]
     assert list(sources.columns) == SOURCE_COLUMNS
     assert list(sources["image"]) == list(read_csv(study.images, ["image"])["image"])
-    found = sources[sources["source"] != ""]
-    assert list(found["source"]) == [f"BloodImage_{number(image):05d}.jpg" for image in found["image"]]
-    assert len(found) >= 0.97 * len(sources)
-    assert (found["inliers"] >= 2 * found["runner_up_inliers"]).all()
+    sure = sources[sources["source"] != ""]
+    assert list(sure["source"]) == [f"BloodImage_{number(image):05d}.jpg" for image in sure["image"]]
+    assert len(sure) >= 0.97 * len(sources)
+    assert (sure["inliers"] >= 2 * sure["runner_up_inliers"]).all()
 
 
 def test_auto_takes_photographs_where_their_folder_is_named(pair: Study) -> None:
@@ -105,19 +111,18 @@ def test_auto_takes_photographs_where_their_folder_is_named(pair: Study) -> None
     assert "," * 3 + "\n" in (pair.root / "sources.csv").read_text()
 
 
-def test_the_same_bytes_whatever_the_number_of_threads(study: Study) -> None:
-    for method in ("photographs", "images"):
+def test_the_same_bytes_whatever_the_number_of_threads(study: Study, found: dict[str, pd.DataFrame]) -> None:
+    for method in found:
         study.find("one.csv", threads=1, method=method)
-        study.find("many.csv", threads=4, method=method)
-        assert (study.root / "one.csv").read_bytes() == (study.root / "many.csv").read_bytes()
+        assert (study.root / "one.csv").read_bytes() == (study.root / f"{method}.csv").read_bytes()
 
 
-def test_images_among_themselves(study: Study) -> None:
-    sources = study.find(method="images")
-    found = sources[sources["source"] != ""]
-    assert list(map(number, found["source"])) == list(map(number, found["image"]))
-    assert len(found) >= 0.9 * len(sources)
-    assert set(found["source"]) <= set(found["image"])
+def test_images_among_themselves(found: dict[str, pd.DataFrame]) -> None:
+    sources = found["images"]
+    sure = sources[sources["source"] != ""]
+    assert list(map(number, sure["source"])) == list(map(number, sure["image"]))
+    assert len(sure) >= 0.9 * len(sources)
+    assert set(sure["source"]) <= set(sure["image"])
 
 
 @pytest.mark.parametrize("flip", [None, 0, 1, -1], ids=["as it is", "upside down", "mirrored", "turned half"])

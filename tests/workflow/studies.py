@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -38,6 +40,13 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(folder, *arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
+
+
+def copy_study(study: Path, folder: Path) -> None:
+    """Have a study in another folder, too, to do some of its work again there."""
+    # Results are put in place by renaming, so the files themselves can be shared; what is appended to cannot.
+    shutil.copytree(study, folder, ignore=shutil.ignore_patterns("results"), dirs_exist_ok=True)
+    shutil.copytree(study / "results", folder / "results", copy_function=os.link)
 
 
 def write_config(folder: Path, config: dict[str, object]) -> None:
