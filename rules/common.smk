@@ -114,6 +114,12 @@ def packed(variant, training):
     return {"array": f"{stem}.npy", "index": f"{stem}.csv"}
 
 
+def caption_of(figure):
+    """The caption of a figure; those of one kind share one."""
+    kind = figure.split("_")[0]
+    return kind if kind in ("confusion", "reliability", "curves") else figure
+
+
 def only(variants):
     """A pattern that these variants match, and nothing else."""
     return "|".join(variants) or "(?!)"

@@ -40,12 +40,6 @@ PROVENANCES = [
 ]
 
 
-def caption_of(figure):
-    """The caption of a figure; those of one kind share one."""
-    kind = figure.split("_")[0]
-    return kind if kind in ("confusion", "reliability", "curves") else figure
-
-
 rule make_tables:
     input:
         images=rules.ingest_dataset.output.images,
