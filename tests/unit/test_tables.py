@@ -200,6 +200,14 @@ def test_comparison_tells_what_stands_behind_an_accuracy(tmp_path: Path, copies:
         assert "over sources" in text
 
 
+def test_an_audit_of_other_images_is_refused(tmp_path: Path) -> None:
+    results = write_results(tmp_path, ["A", "B"], ["original"])
+    audit = pd.read_csv(results.leakage, keep_default_na=False)
+    audit.assign(images=audit["images"] + 1).to_csv(results.leakage, index=False)
+    with pytest.raises(InputError, match=r"leakage\.csv: has 5 validation images of the split paper, but 4 were"):
+        write_all(results, tmp_path / "tables")
+
+
 def test_leakage_of_folds_adds_up(tmp_path: Path) -> None:
     header = "split,subset,class,images,sources,unknown,shared"
     lines = ["by_source,test,,10,4,1,0", "by_source_fold2,test,,12,5,0,0", "paper,test,,9,3,0,9"]

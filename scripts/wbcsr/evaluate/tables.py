@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from wbcsr.config import parse_split
+from wbcsr.errors import InputError
 from wbcsr.evaluate import arm_label, class_labels, cost, study, variant_label
 from wbcsr.evaluate.differences import QUESTIONS, differences, recalls
 from wbcsr.evaluate.probabilities import Probabilities, calibration_table
@@ -251,6 +252,11 @@ def comparison_table(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> Tabl
     for arm in arms:
         f1 = pd.concat([scores.by_class["f1"] for scores in arm.scores], axis=1).mean(axis=1)
         behind = leakage.loc[arm.split, arm.subset, ""]
+        if behind["images"] != arm.images:
+            raise InputError(
+                f"leakage.csv: has {behind['images']} {arm.subset} images of the split {arm.split}, but {arm.images} "
+                "were predicted; run `snakemake --forcerun audit_leakage`"
+            )
         rows.append(
             {
                 "split": arm.split,
