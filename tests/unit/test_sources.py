@@ -67,8 +67,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 @pytest.fixture(scope="module")
 def found(study: Study) -> dict[str, pd.DataFrame]:
-    """The sources by either method, by four threads; as <method>.csv, too."""
-    return {method: study.find(f"{method}.csv", threads=4, method=method) for method in ("photographs", "images")}
+    """The sources by either method, by four threads; as by_<method>.csv, too."""
+    return {method: study.find(f"by_{method}.csv", threads=4, method=method) for method in ("photographs", "images")}
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_auto_takes_photographs_where_their_folder_is_named(pair: Study) -> None
 def test_the_same_bytes_whatever_the_number_of_threads(study: Study, found: dict[str, pd.DataFrame]) -> None:
     for method in found:
         study.find("one.csv", threads=1, method=method)
-        assert (study.root / "one.csv").read_bytes() == (study.root / f"{method}.csv").read_bytes()
+        assert (study.root / "one.csv").read_bytes() == (study.root / f"by_{method}.csv").read_bytes()
 
 
 def test_images_among_themselves(found: dict[str, pd.DataFrame]) -> None:
