@@ -262,26 +262,25 @@ def test_a_few_real_cells_from_archive_to_report(real_archive: Path, tmp_path: P
         tmp_path,
         {
             "dataset": {"archive": str(real_archive), "classes": CLASSES, "limit_per_class": 2},
-            "dual": False,
+            "variants": ["original", "realesrgan_x4"],
             "validation_fraction": 0.5,
             "seeds": [0],
             "shards": 1,
+            "fidelity": {"per_class": 1},
             "train": {"init": "random", "input_size": 64, "epochs": 1, "batch_size": 2},
         },
     )
-    # The network takes half a minute an image, so it gets those of one class; the report does without it.
-    targets = {
-        "original, realesrgan_x4": f"results/images/realesrgan_x4/TEST/{CLASSES[0]}/manifest_1of1.csv",
-        "original, bicubic_x4": "report",
-    }
-    for variants, target in targets.items():
-        result = run(tmp_path, "--config", f"variants=[{variants}]", "--", target)
-        assert result.returncode == 0, result.stdout
-    for method, class_name in (("realesrgan", CLASSES[0]), ("bicubic", CLASSES[1])):
-        table = pd.read_csv(tmp_path / f"results/images/{method}_x4/TEST/{class_name}/manifest_1of1.csv")
-        assert list(zip(table["width"], table["height"], strict=True)) == [(1280, 960)] * 2
+    result = run(tmp_path)
+    assert result.returncode == 0, result.stdout
+    table = pd.read_csv(tmp_path / "results" / "images" / "realesrgan_x4" / "TEST" / CLASSES[0] / "manifest_1of1.csv")
+    assert list(zip(table["width"], table["height"], strict=True)) == [(1280, 960)] * 2
     comparison = pd.read_csv(tmp_path / "results" / "tables" / "comparison.csv")
-    assert set(comparison["tested_on"]) == {"original", "bicubic_x4"}
+    assert set(comparison["tested_on"]) == {"original", "realesrgan_x4"}
+    # Found among the photographs of the whole archive.
+    assert comparison["sources"].notna().all()
+    fidelity = pd.read_csv(tmp_path / "results" / "fidelity" / "fidelity.csv")
+    assert set(fidelity["class"]) == set(CLASSES)
+    assert "realesrgan_x4" in set(fidelity["method"])
     assert "drawn by this project" not in (tmp_path / "results" / "report" / "index.html").read_text()
 
 
