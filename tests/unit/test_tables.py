@@ -9,15 +9,8 @@ import pytest
 from test_scores import Results, arms_of, write_results
 from wbcsr.errors import InputError
 from wbcsr.evaluate.cost import NUMBERS, TEXTS
-from wbcsr.evaluate.tables import (
-    Table,
-    comparison_table,
-    latex_text,
-    markdown_text,
-    read_leakage,
-    write_table,
-    write_tables,
-)
+from wbcsr.evaluate.table import Table, latex_text, markdown_text, write_table
+from wbcsr.evaluate.tables import comparison_table, read_leakage, write_tables
 from wbcsr.files import read_csv
 
 STUDY_CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from wbcsr import provenance
-from wbcsr.evaluate.tables import markdown_text
+from wbcsr.evaluate.table import markdown_text
 from wbcsr.files import write_csv, write_text
 
 NETWORK, FILES, LABELS = "network alone", "files to enlarged files", "files to labels"

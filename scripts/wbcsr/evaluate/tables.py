@@ -1,14 +1,8 @@
-"""The study's Tables 2 to 6 of our own runs, the comparison of all of them with the study, and what they cost.
-
-Each table is written three times: as CSV with every digit, and rounded as a paper prints it in Markdown
-and in LaTeX (packages booktabs and graphicx).
-"""
+"""The study's Tables 2 to 6 of our own runs, how all of them compare, and what they cost."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +16,8 @@ from wbcsr.evaluate.differences import QUESTIONS, differences, recalls
 from wbcsr.evaluate.probabilities import Probabilities, calibration_table
 from wbcsr.evaluate.records import read_records
 from wbcsr.evaluate.scores import Arm, Plan, read_arms
-from wbcsr.files import read_csv, write_csv, write_text
+from wbcsr.evaluate.table import Table, interval_texts, number_texts, p_values, write_table
+from wbcsr.files import read_csv
 
 # What leakage.csv counts of each split, subset and class.
 LEAKAGE = ["images", "sources", "unknown", "shared"]
@@ -31,62 +26,6 @@ LEAKAGE = ["images", "sources", "unknown", "shared"]
 PRINTED_WIDTH = 80
 
 NO_ENHANCED = "Empty: the configuration names no variant besides original."
-
-_LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        **{character: "\\" + character for character in "&%$#_{}"},
-        # Not every LaTeX set-up knows these characters outside of mathematics.
-        "−": "$-$",
-        "–": "--",
-        "±": r"$\pm$",
-        "×": r"$\times$",
-        "→": r"$\to$",
-        "Δ": r"$\Delta$",
-    }
-)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table and its words.
-
-    `data` goes into the CSV file as it is; `printed` holds the same rows as text, its first
-    `text_columns` columns words and the others numbers; its headings may have two levels. The last
-    `summary_rows` rows are set off from those above.
-    """
-
-    name: str
-    title: str
-    caption: str
-    data: pd.DataFrame
-    printed: pd.DataFrame
-    note: str = ""
-    text_columns: int = 1
-    summary_rows: int = 0
-
-
-def markdown_text(text: str) -> str:
-    """Escape what Markdown or HTML would take for markup."""
-    return re.sub(r"([\\`*_\[\]<>|~&#$])", r"\\\1", text)
-
-
-def latex_text(text: str) -> str:
-    """Escape what LaTeX would take for a command."""
-    return text.translate(_LATEX)
-
-
-def write_table(table: Table, folder: str | Path) -> None:
-    """Write `<name>.csv`, `<name>.md` and `<name>.tex` into `folder`."""
-    folder = Path(folder)
-    write_csv(folder / f"{table.name}.csv", table.data)
-    write_text(folder / f"{table.name}.md", _markdown(table))
-    write_text(folder / f"{table.name}.tex", _latex(table))
 
 
 def write_tables(
@@ -159,7 +98,7 @@ def counts_table(images: pd.DataFrame, plan: Plan) -> Table:
     ).astype("Int64")
     headings = ["Train", "Test", "Total", "Train, study", "Test, study", "Total, study"]
     printed = pd.DataFrame({"Class": [*class_labels(plan.classes), "Total"]})
-    printed[headings] = counts.apply(_text, form=",d")
+    printed[headings] = counts.apply(number_texts, form=",d")
     known = not np.isnan(published).all()
     counts.insert(0, "class", [*plan.classes, "total"])
     return Table(
@@ -193,10 +132,10 @@ def scores_table(name: str, arm: Arm | None, plan: Plan) -> Table:
     printed = pd.DataFrame(
         {
             "Class": labels if arm else [],
-            "Precision": _text(data["precision"], ".2f"),
-            "Recall": _text(data["recall"], ".2f"),
-            "F1 score": _text(data["f1"], ".2f"),
-            "Support": _text(data["support"], ",d"),
+            "Precision": number_texts(data["precision"], ".2f"),
+            "Recall": number_texts(data["recall"], ".2f"),
+            "F1 score": number_texts(data["f1"], ".2f"),
+            "Support": number_texts(data["support"], ",d"),
         }
     )
     return Table(
@@ -281,22 +220,22 @@ def comparison_table(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> Tabl
         )
     data = pd.DataFrame(rows).astype({"study_accuracy": float, "sources": "Int64", "shared": "Int64"})
     reference = (data["trained_on"] == "original") & (data["tested_on"] == "original")
-    deviations = [f" ± {sd}" if sd else "" for sd in _text(data["accuracy_sd"], ".3f")]
+    deviations = [f" ± {sd}" if sd else "" for sd in number_texts(data["accuracy_sd"], ".3f")]
     printed = pd.DataFrame(
         {
             "Split": data["split"],
             "Trained on": data["trained_on"].map(variant_label),
             "Tested on": data["tested_on"].map(variant_label),
             "Subset": data["subset"],
-            "Images": _text(data["images"], ",d"),
-            "Sources": _text(data["sources"], ",d"),
-            "Shared": _text(data["shared"], ",d"),
-            "Runs": _text(data["runs"], "d"),
-            "Accuracy": [mean + sd for mean, sd in zip(_text(data["accuracy"], ".3f"), deviations, strict=True)],
-            "95 % CI": _intervals(data["accuracy_low"], data["accuracy_high"], ".3f"),
-            "Macro F1": _text(data["macro_f1"], ".3f"),
-            "Difference": _text(data["difference_to_original"].mask(reference), "+z.3f"),
-            "Study": _text(data["study_accuracy"], ".3f"),
+            "Images": number_texts(data["images"], ",d"),
+            "Sources": number_texts(data["sources"], ",d"),
+            "Shared": number_texts(data["shared"], ",d"),
+            "Runs": number_texts(data["runs"], "d"),
+            "Accuracy": [mean + sd for mean, sd in zip(number_texts(data["accuracy"], ".3f"), deviations, strict=True)],
+            "95 % CI": interval_texts(data["accuracy_low"], data["accuracy_high"], ".3f"),
+            "Macro F1": number_texts(data["macro_f1"], ".3f"),
+            "Difference": number_texts(data["difference_to_original"].mask(reference), "+z.3f"),
+            "Study": number_texts(data["study_accuracy"], ".3f"),
         }
     )
     known = data["study_accuracy"].notna().any()
@@ -365,8 +304,8 @@ def recalls_table(arms: list[Arm], plan: Plan) -> Table:
             "Subset": data["subset"],
             "Measure": data["measure"],
             "Of": data["of"].map(labels),
-            "Enlarged": _text(data["share"], ".3f"),
-            "Original": _text(data["against"], ".3f"),
+            "Enlarged": number_texts(data["share"], ".3f"),
+            "Original": number_texts(data["against"], ".3f"),
             **_compared(data),
         }
     )
@@ -392,12 +331,12 @@ def probabilities_table(arms: list[Arm]) -> Table:
             "Trained on": data["trained_on"].map(variant_label),
             "Tested on": data["tested_on"].map(variant_label),
             "Subset": data["subset"],
-            "Images": _text(data["images"], ",d"),
-            "ECE": _text(data["ece"], ".3f"),
-            "Confidence": _text(data["confidence"], ".3f"),
-            "Accuracy": _text(data["accuracy"], ".3f"),
-            "AUC": _text(data["auc"], ".3f"),
-            "AP": _text(data["average_precision"], ".3f"),
+            "Images": number_texts(data["images"], ",d"),
+            "ECE": number_texts(data["ece"], ".3f"),
+            "Confidence": number_texts(data["confidence"], ".3f"),
+            "Accuracy": number_texts(data["accuracy"], ".3f"),
+            "AUC": number_texts(data["auc"], ".3f"),
+            "AP": number_texts(data["average_precision"], ".3f"),
         }
     )
     return Table(
@@ -416,10 +355,10 @@ def probabilities_table(arms: list[Arm]) -> Table:
 def _compared(data: pd.DataFrame) -> dict[str, list[str]]:
     """The columns of numbers that `differences` and `recalls` share, as text."""
     return {
-        "Images": _text(data["images"], ",d"),
-        "Sources": _text(data["sources"], ",.0f"),
-        "Difference": _text(data["difference"], "+z.3f"),
-        "95 % CI": _intervals(data["low"], data["high"], "+z.3f"),
+        "Images": number_texts(data["images"], ",d"),
+        "Sources": number_texts(data["sources"], ",.0f"),
+        "Difference": number_texts(data["difference"], "+z.3f"),
+        "95 % CI": interval_texts(data["low"], data["high"], "+z.3f"),
         "p": p_values(data["p_sources"]),
         "p, Holm": p_values(data["p_holm"]),
         "p, McNemar": p_values(data["p_mcnemar"]),
@@ -435,18 +374,6 @@ def _of_differences(data: pd.DataFrame, family: str) -> str:
     if data["sources"].isna().any():
         told += " No source is known, so every image counts as one of its own."
     return told
-
-
-def p_values(values: pd.Series) -> list[str]:
-    """P-values as a paper prints them."""
-    return ["<0.001" if value < 0.001 else f"{value:.3f}" for value in values]
-
-
-def _intervals(lows: pd.Series, highs: pd.Series, form: str) -> list[str]:
-    """The ends of intervals, each in the format `form`; empty for none."""
-    ends = zip(_text(lows, form), _text(highs, form), strict=True)
-    between = " to " if "+" in form else "–"
-    return [f"{low}{between}{high}" if low else "" for low, high in ends]
 
 
 def cost_table(records: list[dict[str, Any]], comparison: pd.DataFrame, plan: Plan) -> Table:
@@ -475,52 +402,3 @@ def _one_training(arm: Arm) -> str:
     once = "one training, as in the study" if arm.split == "paper" else "one training for each fold"
     of = f"{arm.subset} images of the split {arm.split}; {once} (seed {arm.first[0]})."
     return f"Trained and tested on {variant_label(arm.trained_on)} images; {of}"
-
-
-def _text(numbers: pd.Series, form: str) -> list[str]:
-    """Each number in the format `form`, with a real minus sign; empty for none."""
-    return ["" if pd.isna(number) else format(number, form).replace("-", "−") for number in numbers]
-
-
-def _levels(heading: str | tuple[str, ...]) -> tuple[str, ...]:
-    """The levels of a column's heading, from the top."""
-    return heading if isinstance(heading, tuple) else (heading,)
-
-
-def _markdown(table: Table) -> str:
-    cells = table.printed.map(markdown_text)
-    cells.columns = [markdown_text(", ".join(filter(None, _levels(heading)))) for heading in cells.columns]
-    numbers = len(cells.columns) - table.text_columns
-    body = cells.to_markdown(
-        index=False, disable_numparse=True, colalign=["left"] * table.text_columns + ["right"] * numbers
-    )
-    parts = [f"**{table.title}.** {markdown_text(table.caption)}", body, markdown_text(table.note)]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _latex(table: Table) -> str:
-    cells = table.printed.map(latex_text).rename(columns=latex_text)
-    numbers = len(cells.columns) - table.text_columns
-    columns = "l" * table.text_columns + "r" * numbers
-    environment = "table*" if len(columns) > 7 else "table"  # the starred one spans the columns of a page
-    lines = cells.to_latex(index=False, escape=False, column_format=columns, multicolumn_format="c").splitlines()
-    if table.summary_rows:
-        lines.insert(len(lines) - 2 - table.summary_rows, r"\midrule")
-    return "\n".join(
-        [
-            "% needs the packages booktabs and graphicx",
-            rf"\begin{{{environment}}}[htbp]",
-            r"\centering",
-            rf"\caption{{{latex_text(table.caption)}}}",
-            rf"\label{{tab:{table.name}}}\par\smallskip",
-            r"\setlength{\tabcolsep}{4pt}",
-            # Shrinks a table that is wider than the text, and leaves the others alone.
-            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            *lines[:-1],
-            lines[-1] + "%",
-            "}",
-            *([rf"\par\smallskip{{\footnotesize {latex_text(table.note)}\par}}"] if table.note else []),
-            rf"\end{{{environment}}}",
-            "",
-        ]
-    )

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import wilcoxon
 
 from wbcsr.errors import InputError
-from wbcsr.evaluate.tables import Table, write_table
+from wbcsr.evaluate.table import Table, write_table
 from wbcsr.fidelity import REGIONS, TRUTH, method_heading
 from wbcsr.fidelity.metrics import METRICS
 from wbcsr.files import read_csv

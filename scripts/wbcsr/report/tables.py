@@ -17,8 +17,8 @@ import pandas as pd
 from wbcsr.errors import InputError
 from wbcsr.evaluate import SUBSETS, arm_label, class_labels, cost, differences, study, variant_label
 from wbcsr.evaluate.scores import Plan, score
-from wbcsr.evaluate.tables import p_values, read_leakage
-from wbcsr.files import read_csv
+from wbcsr.evaluate.table import p_values, read_table
+from wbcsr.evaluate.tables import read_leakage
 from wbcsr.report import wording
 
 Table = dict[str, Any]
@@ -59,13 +59,7 @@ def read_tables(paths: Iterable[Path], leakage: Path) -> dict[str, pd.DataFrame]
     for name, columns in COLUMNS.items():
         if name not in found:
             raise InputError(f"report: {name}.csv is not among the tables; run the rule make_tables")
-        table = read_csv(found[name], columns)
-        texts = TEXTS.get(name, 1)
-        try:
-            numbers = table.iloc[:, texts:].replace("", None).apply(pd.to_numeric)
-        except ValueError as error:
-            raise InputError(f"{found[name]}: has words for numbers ({error}); delete it and run again") from error
-        tables[name] = pd.concat([table.iloc[:, :texts], numbers], axis=1)
+        tables[name] = read_table(found[name], columns, TEXTS.get(name, 1))
     return tables
 
 
