@@ -83,6 +83,7 @@ rule make_figures:
         splits=SPLITS,
         sources=rules.find_sources.output.sources,
         predictions=PREDICTIONS,
+        differences="results/tables/differences.csv",
         histories=HISTORIES,
         manifests=MANIFESTS,
     output:

@@ -12,6 +12,7 @@ with job(snakemake) as facts:
         snakemake.input.splits,
         snakemake.input.sources,
         snakemake.input.predictions,
+        snakemake.input.differences,
         snakemake.input.histories,
         snakemake.input.manifests,
         Plan(**dict(snakemake.params.items())),

@@ -17,6 +17,7 @@ from wbcsr.errors import InputError
 from wbcsr.evaluate import figure_names, figures
 from wbcsr.evaluate.differences import differences
 from wbcsr.evaluate.scores import Plan
+from wbcsr.files import write_csv
 from wbcsr.imaging import encode_png
 
 VIOLET, PINK, BACKGROUND = (110, 60, 170), (200, 150, 150), (225, 220, 215)
@@ -64,12 +65,18 @@ def write_histories(folder: Path, plan: Plan, epochs: int = 4) -> list[Path]:
     return paths
 
 
+def write_differences(folder: Path, results: Results) -> Path:
+    write_csv(folder / "differences.csv", differences(arms_of(results), results.plan))
+    return folder / "differences.csv"
+
+
 def draw_all(folder: Path, classes: list[str], variants: list[str]) -> Path:
     results = write_results(folder, classes, variants)
     figures.write_figures(
         results.splits,
         results.sources,
         results.predictions,
+        write_differences(folder, results),
         write_histories(folder, results.plan),
         write_images(folder, results.plan),
         results.plan,

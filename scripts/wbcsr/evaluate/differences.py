@@ -25,10 +25,13 @@ COLUMNS = [
     *("split", "subset", "question", "trained_on", "tested_on", "against_trained_on", "against_tested_on", "reason"),
     *("images", "sources", "difference", "low", "high", "p_sources", "p_holm", "p_mcnemar"),
 ]
+# The first so many hold words.
+TEXTS = 8
 RECALL_COLUMNS = [
     *("split", "subset", "measure", "of", "trained_on", "against_trained_on", "reason"),
     *("images", "sources", "share", "against", "difference", "low", "high", "p_sources", "p_holm", "p_mcnemar"),
 ]
+RECALL_TEXTS = 7
 
 
 class Pair(NamedTuple):

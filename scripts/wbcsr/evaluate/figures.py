@@ -28,9 +28,10 @@ from matplotlib.ticker import MaxNLocator
 from wbcsr.classify.history import best_epoch
 from wbcsr.errors import InputError
 from wbcsr.evaluate import arm_label, class_labels, confusion_name, study, variant_label
-from wbcsr.evaluate.differences import QUESTIONS, differences
+from wbcsr.evaluate.differences import COLUMNS, QUESTIONS, TEXTS
 from wbcsr.evaluate.probabilities import GRID, Probabilities, matched_arms, mean_precision, mean_roc
 from wbcsr.evaluate.scores import Arm, Plan, read_arms, run_of
+from wbcsr.evaluate.table import read_table
 from wbcsr.evaluate.tables import NO_ENHANCED
 from wbcsr.files import read_csv, replacing
 from wbcsr.imaging import read_image, to_rgb8
@@ -82,6 +83,7 @@ def write_figures(
     splits: Iterable[str | Path],
     sources: str | Path,
     predictions: Iterable[str | Path],
+    differences: str | Path,
     histories: Iterable[str | Path],
     manifests: Iterable[str | Path],
     plan: Plan,
@@ -89,11 +91,11 @@ def write_figures(
 ) -> None:
     """Write every figure that `wbcsr.evaluate.figure_names` lists, as .png and .svg, into `folder`.
 
-    `splits` are the files <split>.csv, `sources` is sources.csv, `predictions` and `histories` are those of all runs,
-    and `manifests` those of all images of all variants; the images lie beside them.
+    `splits` are the files <split>.csv, `sources` and `differences` the CSV files of that name, `predictions` and
+    `histories` those of all runs, and `manifests` those of all images of all variants; the images lie beside them.
     """
     with house_style():
-        for name, figure in _figures(splits, sources, predictions, histories, manifests, plan):
+        for name, figure in _figures(splits, sources, predictions, differences, histories, manifests, plan):
             save_figure(figure, folder, name)
 
 
@@ -117,6 +119,7 @@ def _figures(
     splits: Iterable[str | Path],
     sources: str | Path,
     predictions: Iterable[str | Path],
+    differences: str | Path,
     histories: Iterable[str | Path],
     manifests: Iterable[str | Path],
     plan: Plan,
@@ -132,10 +135,9 @@ def _figures(
     arms = read_arms(predictions, splits, sources, plan)
     own = [arm for arm in arms if plan.is_own(arm.trained_on, arm.tested_on)]
     yield "accuracy", draw_accuracies(own, plan)
-    yield (
-        "differences",
-        draw_differences(differences([arm for arm in arms if (arm.split, arm.subset) == plan.judged], plan)),
-    )
+    compared = read_table(differences, COLUMNS, TEXTS)
+    split, subset = plan.judged
+    yield "differences", draw_differences(compared[(compared["split"] == split) & (compared["subset"] == subset)])
     probabilities = [Probabilities.of(arm) for arm in own]
     for split in plan.splits:
         matched = matched_arms(probabilities, split)
@@ -426,7 +428,7 @@ def _draw_arm(panel: Axes, arm: Arm, row: int, plan: Plan) -> None:
     if len(arm.accuracies) > 1:
         seeds = [height + 0.11] * len(arm.accuracies)
         panel.plot(arm.accuracies, seeds, "o", color=colour, markersize=1.8, alpha=0.6, markeredgewidth=0)
-    panel.plot(arm.estimate.value, height, mark, color=colour, markersize=4)
+    panel.plot(arm.accuracy, height, mark, color=colour, markersize=4)
     told = _of_study(arm, plan)
     if told is not None:
         panel.plot(told, height - 0.16, **STUDY_MARK)

@@ -59,6 +59,11 @@ class Plan:
         """Whether a classifier that was trained on the one was tested on the same images, and not across variants."""
         return tested_on in self.trainings[trained_on]
 
+    def own(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a table of arms, by its columns trained_on and tested_on, for which `is_own` holds."""
+        names = zip(table["trained_on"], table["tested_on"], strict=True)
+        return table[[self.is_own(*pair) for pair in names]]
+
     @property
     def judged(self) -> tuple[str, str]:
         """Split and subset that the answer is read from; by test images nothing was chosen."""
@@ -162,23 +167,13 @@ class Arm:
 
     @property
     def images(self) -> int:
-        """How many images of the subset were classified in each run."""
+        """How many images of the subset were classified in each run, of known source or not."""
         return len(self.rows)
 
     @cached_property
     def scores(self) -> list[Scores]:
         """The scores of each seed."""
         return [score(matrix) for matrix in self.matrices.values()]
-
-    @property
-    def accuracies(self) -> list[float]:
-        """The accuracy of each seed."""
-        return [scores.accuracy for scores in self.scores]
-
-    @property
-    def accuracy(self) -> float:
-        """The mean accuracy over the seeds."""
-        return float(np.mean(self.accuracies))
 
     @property
     def has_sources(self) -> bool:
@@ -197,6 +192,16 @@ class Arm:
         """Whether each seed was right on each of the `independent` rows, (seeds, rows)."""
         rows = self.independent
         return np.array([names[rows.index] == rows["class"] for names in self.predicted.values()], dtype=bool)
+
+    @property
+    def accuracies(self) -> npt.NDArray[np.float64]:
+        """The accuracy of each seed on the `independent` rows, (seeds,)."""
+        return self.correct.mean(axis=1)
+
+    @property
+    def accuracy(self) -> float:
+        """Their mean."""
+        return self.estimate.value
 
     @cached_property
     def estimate(self) -> Estimate:

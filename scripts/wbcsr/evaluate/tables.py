@@ -177,15 +177,14 @@ def comparison_table(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> Tabl
     `accuracy` and `macro_f1` are means over the runs (one for each seed), `accuracy_sd` is the sample standard
     deviation over them, `accuracy_low` and `accuracy_high` are the 95 % interval of the mean accuracy over sources
     (`wbcsr.evaluate.statistics.accuracy_interval`), empty where there can be none, for `reason`. Where some sources
-    are known, `images` and accuracies are of the images of known source, and `unknown` is how many others there are.
-    `sources` and
-    `shared` are of `read_leakage`: how many sources the images come of (empty where none is known), and how many
-    images have a copy of theirs in training. `study_accuracy` follows from the study's confusion matrices, and
-    `difference_to_original` is to the arm trained and tested on `original` of the same split and subset. The CSV also
-    has the mean F1 score of each class, as `f1_<class>`.
+    are known, `images` and accuracies are of the images of known source, and `unknown` is how many others there are;
+    F1 scores are of all. `sources` and `shared` are of `read_leakage`: how many sources the images come of (empty where
+    none is known), and how many images have a copy of theirs in training. `study_accuracy` follows from the study's
+    confusion matrices, and `difference_to_original` is to the arm trained and tested on `original` of the same split
+    and subset. The CSV also has the mean F1 score of each class, as `f1_<class>`.
     """
     on_original = {
-        (arm.split, arm.subset): arm.estimate.value for arm in arms if arm.trained_on == arm.tested_on == "original"
+        (arm.split, arm.subset): arm.accuracy for arm in arms if arm.trained_on == arm.tested_on == "original"
     }
     rows = []
     for arm in arms:
@@ -207,14 +206,14 @@ def comparison_table(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> Tabl
                 "unknown": behind["unknown"] if arm.has_sources else arm.images,
                 "sources": behind["sources"] if arm.has_sources else np.nan,
                 "shared": behind["shared"] if arm.has_sources else np.nan,
-                "runs": len(arm.correct),
-                "accuracy": arm.estimate.value,
-                "accuracy_sd": pd.Series(arm.correct.mean(axis=1)).std(),
+                "runs": len(arm.accuracies),
+                "accuracy": arm.accuracy,
+                "accuracy_sd": pd.Series(arm.accuracies).std(),
                 "accuracy_low": arm.estimate.low,
                 "accuracy_high": arm.estimate.high,
                 "macro_f1": f1.mean(),
                 "study_accuracy": study.accuracy(arm.split, arm.trained_on, arm.tested_on, arm.subset, plan.classes),
-                "difference_to_original": arm.estimate.value - on_original[arm.split, arm.subset],
+                "difference_to_original": arm.accuracy - on_original[arm.split, arm.subset],
                 **{f"f1_{name}": value for name, value in f1.items()},
             }
         )
@@ -223,11 +222,7 @@ def comparison_table(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> Tabl
     deviations = [f" ± {sd}" if sd else "" for sd in number_texts(data["accuracy_sd"], ".3f")]
     printed = pd.DataFrame(
         {
-            "Split": data["split"],
-            "Trained on": data["trained_on"].map(variant_label),
-            "Tested on": data["tested_on"].map(variant_label),
-            "Subset": data["subset"],
-            "Images": number_texts(data["images"], ",d"),
+            **_arm_texts(data),
             "Sources": number_texts(data["sources"], ",d"),
             "Shared": number_texts(data["shared"], ",d"),
             "Runs": number_texts(data["runs"], "d"),
@@ -327,11 +322,7 @@ def probabilities_table(arms: list[Arm]) -> Table:
     data = calibration_table(map(Probabilities.of, arms))
     printed = pd.DataFrame(
         {
-            "Split": data["split"],
-            "Trained on": data["trained_on"].map(variant_label),
-            "Tested on": data["tested_on"].map(variant_label),
-            "Subset": data["subset"],
-            "Images": number_texts(data["images"], ",d"),
+            **_arm_texts(data),
             "ECE": number_texts(data["ece"], ".3f"),
             "Confidence": number_texts(data["confidence"], ".3f"),
             "Accuracy": number_texts(data["accuracy"], ".3f"),
@@ -350,6 +341,17 @@ def probabilities_table(arms: list[Arm]) -> Table:
         "precision, means over the classes; those of each class: calibration.csv.",
         text_columns=4,
     )
+
+
+def _arm_texts(data: pd.DataFrame) -> dict[str, Any]:
+    """The columns that say which arm a row is of, as text."""
+    return {
+        "Split": data["split"],
+        "Trained on": data["trained_on"].map(variant_label),
+        "Tested on": data["tested_on"].map(variant_label),
+        "Subset": data["subset"],
+        "Images": number_texts(data["images"], ",d"),
+    }
 
 
 def _compared(data: pd.DataFrame) -> dict[str, list[str]]:
@@ -381,8 +383,7 @@ def cost_table(records: list[dict[str, Any]], comparison: pd.DataFrame, plan: Pl
 
     `records` are the provenances of all jobs, `comparison` is the data of `comparison_table`.
     """
-    own = [plan.is_own(*names) for names in zip(comparison["trained_on"], comparison["tested_on"], strict=True)]
-    data = cost.costs(records, comparison[own], plan.seeds)
+    data = cost.costs(records, plan.own(comparison), plan.seeds)
     return Table(
         name="cost",
         title="Cost",

@@ -42,7 +42,13 @@ COLUMNS = {
     ],
     "cost": [*cost.TEXTS, *cost.NUMBERS],
 }
-TEXTS = {"comparison": 5, "differences": 8, "recalls": 7, "calibration": 4, "cost": len(cost.TEXTS)}
+TEXTS = {
+    "comparison": 5,
+    "differences": differences.TEXTS,
+    "recalls": differences.RECALL_TEXTS,
+    "calibration": 4,
+    "cost": len(cost.TEXTS),
+}
 MEASURES = {"precision": "Precision", "recall": "Recall", "f1": "F1 score", "support": "Support"}
 AVERAGES = ["Accuracy", "Macro average", "Weighted average"]
 NO_ENLARGED = "Nothing to show: the configuration names no enlarged variant."
@@ -248,8 +254,7 @@ def calibration_table(data: pd.DataFrame, plan: Plan) -> Table:
                 *(f"{arm[name]:.3f}" for name in ("ece", "confidence", "accuracy", "auc", "average_precision")),
             ],
         )
-        for _, arm in data[(data["split"] == split) & (data["subset"] == subset)].iterrows()
-        if plan.is_own(arm["trained_on"], arm["tested_on"])
+        for _, arm in plan.own(data[(data["split"] == split) & (data["subset"] == subset)]).iterrows()
     ]
     return {
         "id": "calibration-table",
@@ -319,8 +324,7 @@ def f1_table(comparison: pd.DataFrame, plan: Plan) -> Table:
 
 def _blocks(comparison: pd.DataFrame, plan: Plan, cells: Callable[[pd.Series], list[str]]) -> list[dict[str, Any]]:
     """A block for each split and subset, and in it a row for each arm that was tested on what it was trained on."""
-    own = [plan.is_own(*names) for names in zip(comparison["trained_on"], comparison["tested_on"], strict=True)]
-    comparison = comparison[own]
+    comparison = plan.own(comparison)
     blocks = []
     for split in plan.splits:
         for subset in SUBSETS:
