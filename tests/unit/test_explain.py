@@ -16,7 +16,7 @@ from test_figures import assert_legible
 from wbcsr.classify import resnet
 from wbcsr.config import compared_variant, complete
 from wbcsr.errors import InputError
-from wbcsr.evaluate.figures import STYLE, house_style
+from wbcsr.evaluate.style import STYLE, house_style
 from wbcsr.explain.changes import (
     FEW,
     choose,

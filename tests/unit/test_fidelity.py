@@ -16,7 +16,7 @@ from studies import SMALL, run, write_config
 
 from wbcsr.dataset.archive import open_archive
 from wbcsr.errors import InputError
-from wbcsr.evaluate.figures import house_style
+from wbcsr.evaluate.style import house_style
 from wbcsr.fidelity import REGIONS
 from wbcsr.fidelity.figure import draw_fidelity
 from wbcsr.fidelity.measure import COLUMNS, enlarge_twice, measure_fidelity, read_crops

@@ -15,8 +15,10 @@ from PIL import Image
 from test_scores import Results, arms_of, write_results
 from wbcsr.errors import InputError
 from wbcsr.evaluate import figure_names, figures
+from wbcsr.evaluate.cells import choose_cells, find_cell, read_manifests
 from wbcsr.evaluate.differences import differences
 from wbcsr.evaluate.scores import Plan
+from wbcsr.evaluate.style import STYLE, draw_notice, house_style, save_figure
 from wbcsr.files import write_csv
 from wbcsr.imaging import encode_png
 
@@ -88,12 +90,12 @@ def draw_all(folder: Path, classes: list[str], variants: list[str]) -> Path:
 @pytest.fixture
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few dots an inch, for speed."""
-    monkeypatch.setitem(figures.STYLE, "savefig.dpi", 40)
+    monkeypatch.setitem(STYLE, "savefig.dpi", 40)
 
 
 @pytest.fixture
 def style() -> object:
-    with figures.house_style():
+    with house_style():
         yield
 
 
@@ -134,19 +136,19 @@ def test_every_figure_of_the_configuration_is_written(tmp_path: Path, classes: l
 @pytest.mark.usefixtures("coarse", "style")
 def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x2"], seeds=(0, 1))
-    images = figures.read_manifests(write_images(tmp_path, results.plan))
-    cells, arms = figures.choose_cells(images, results.plan), arms_of(results)
+    images = read_manifests(write_images(tmp_path, results.plan))
+    cells, arms = choose_cells(images, results.plan), arms_of(results)
     for folder in (tmp_path / "first", tmp_path / "second"):
-        figures.save_figure(figures.draw_enlargements(cells, images, results.plan), folder, "fig3")
-        figures.save_figure(figures.draw_accuracies(arms, results.plan), folder, "accuracy")
-        figures.save_figure(figures.draw_confusion(arms[0], results.plan), folder, "confusion")
+        save_figure(figures.draw_enlargements(cells, images, results.plan), folder, "fig3")
+        save_figure(figures.draw_accuracies(arms, results.plan), folder, "accuracy")
+        save_figure(figures.draw_confusion(arms[0], results.plan), folder, "confusion")
     first, second = (sorted((tmp_path / name).iterdir()) for name in ("first", "second"))
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
 @pytest.mark.usefixtures("style")
 def test_png_has_300_dots_an_inch_and_svg_no_date(tmp_path: Path) -> None:
-    figures.save_figure(figures.draw_notice("nothing"), tmp_path, "empty")
+    save_figure(draw_notice("nothing"), tmp_path, "empty")
     with Image.open(tmp_path / "empty.png") as image:
         assert image.width == 1050
         assert round(image.info["dpi"][0]) == 300
@@ -155,27 +157,27 @@ def test_png_has_300_dots_an_inch_and_svg_no_date(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("centre", [(50, 30), (20, 40), (70, 45)])
 def test_find_cell_finds_the_violet_disc(centre: tuple[int, int]) -> None:
-    x, y, width, height = figures.find_cell(smear(centre)) or (0, 0, 0, 0)
+    x, y, width, height = find_cell(smear(centre)) or (0, 0, 0, 0)
     assert (x + width / 2, y + height / 2) == pytest.approx(centre, abs=1.5)
     assert (width, height) == pytest.approx((19, 19), abs=2)
 
 
 def test_find_cell_finds_nothing_without_violet() -> None:
-    assert figures.find_cell(np.full((40, 60, 3), PINK, np.uint8)) is None
+    assert find_cell(np.full((40, 60, 3), PINK, np.uint8)) is None
 
 
 def test_cells_at_the_edge_are_passed_over(tmp_path: Path) -> None:
     plan = Plan(["A", "B"], ["original"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"}, {})
-    cells = figures.choose_cells(figures.read_manifests(write_images(tmp_path, plan)), plan)
+    cells = choose_cells(read_manifests(write_images(tmp_path, plan)), plan)
     assert {name: cell.image for name, cell in cells.items()} == {"A": "TRAIN/A/1.jpeg", "B": "TRAIN/B/1.jpeg"}
 
 
 def test_class_without_a_free_cell_is_shown_by_its_first_image(tmp_path: Path) -> None:
     plan = Plan(["A"], ["original"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"}, {})
-    images = figures.read_manifests(write_images(tmp_path, plan))
+    images = read_manifests(write_images(tmp_path, plan))
     for path in images["path"]:
         path.write_bytes(encode_png(np.full((40, 60, 3), PINK, np.uint8)))
-    cell = figures.choose_cells(images, plan)["A"]
+    cell = choose_cells(images, plan)["A"]
     assert (cell.image, cell.box) == ("TRAIN/A/0.jpeg", (0, 0, 60, 40))
     figures.draw_enlargements({"A": cell}, images, plan)
 
@@ -184,8 +186,8 @@ def test_class_without_a_free_cell_is_shown_by_its_first_image(tmp_path: Path) -
 @pytest.mark.parametrize("classes", [LONG_NAMES[:2], LONG_NAMES])
 def test_pictures_of_long_class_names_are_legible(tmp_path: Path, classes: list[str]) -> None:
     plan = Plan(classes, ["original", "bicubic_x2"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"}, {})
-    images = figures.read_manifests(write_images(tmp_path, plan))
-    cells = figures.choose_cells(images, plan)
+    images = read_manifests(write_images(tmp_path, plan))
+    cells = choose_cells(images, plan)
     assert_legible(figures.draw_examples(cells, plan))
     assert_legible(figures.draw_enlargements(cells, images, plan))
 
@@ -195,8 +197,8 @@ def test_enlargements_show_the_same_field_of_view(tmp_path: Path) -> None:
     plan = Plan(
         ["A", "B"], ["original", "bicubic_x2", "realesrgan_x4"], ["paper"], [0], {"train": "TRAIN", "test": ""}, {}
     )
-    images = figures.read_manifests(write_images(tmp_path, plan))
-    figure = figures.draw_enlargements(figures.choose_cells(images, plan), images, plan)
+    images = read_manifests(write_images(tmp_path, plan))
+    figure = figures.draw_enlargements(choose_cells(images, plan), images, plan)
     crops = [axis.get_images()[0].get_array() for axis in figure.axes]
     sides = [crop.shape[0] for crop in crops]
     assert sides == [sides[0]] * 2 + [2 * sides[0]] * 2 + [4 * sides[0]] * 2
@@ -208,16 +210,16 @@ def test_enlargements_show_the_same_field_of_view(tmp_path: Path) -> None:
 def test_image_that_a_variant_lacks_is_an_error(tmp_path: Path) -> None:
     plan = Plan(["A", "B"], ["original", "realesrgan_x2"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"}, {})
     manifests = write_images(tmp_path, plan)
-    images = figures.read_manifests(manifests[:2])
+    images = read_manifests(manifests[:2])
     with pytest.raises(InputError, match="no manifest of the variant realesrgan_x2"):
-        figures.draw_enlargements(figures.choose_cells(images, plan), images, plan)
+        figures.draw_enlargements(choose_cells(images, plan), images, plan)
 
 
 def test_class_without_a_training_image_is_an_error(tmp_path: Path) -> None:
     plan = Plan(["A", "B"], ["original"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"}, {})
-    images = figures.read_manifests(write_images(tmp_path, plan)[:1])
+    images = read_manifests(write_images(tmp_path, plan)[:1])
     with pytest.raises(InputError, match="class B"):
-        figures.choose_cells(images, plan)
+        choose_cells(images, plan)
 
 
 @pytest.mark.usefixtures("style")

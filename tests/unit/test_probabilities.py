@@ -12,7 +12,7 @@ import pytest
 from test_figures import LONG_NAMES, assert_legible
 from test_scores import arms_of, write_results
 from wbcsr.errors import InputError
-from wbcsr.evaluate import figures
+from wbcsr.evaluate.curve_figures import draw_curves, draw_reliability
 from wbcsr.evaluate.probabilities import (
     GRID,
     Probabilities,
@@ -21,6 +21,7 @@ from wbcsr.evaluate.probabilities import (
     mean_precision,
     mean_roc,
 )
+from wbcsr.evaluate.style import PAGE_HEIGHT, STYLE, house_style, save_figure
 
 CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
 VARIANTS = ["original", "bicubic_x4", "lanczos_x4", "realesrgan_x4"]
@@ -150,8 +151,8 @@ def text_of(svg: Path) -> list[str]:
 @pytest.fixture
 def style(monkeypatch: pytest.MonkeyPatch) -> object:
     """The style of all figures, with few dots an inch, for speed."""
-    monkeypatch.setitem(figures.STYLE, "savefig.dpi", 40)
-    with figures.house_style():
+    monkeypatch.setitem(STYLE, "savefig.dpi", 40)
+    with house_style():
         yield
 
 
@@ -159,8 +160,8 @@ def style(monkeypatch: pytest.MonkeyPatch) -> object:
 def test_figures_name_the_arms_and_their_numbers(tmp_path: Path) -> None:
     arms = drawn_arms(CLASSES)
     table = calibration_table(arms)
-    figures.save_figure(figures.draw_reliability(arms), tmp_path, "reliability")
-    figures.save_figure(figures.draw_curves(arms), tmp_path, "curves")
+    save_figure(draw_reliability(arms), tmp_path, "reliability")
+    save_figure(draw_curves(arms), tmp_path, "curves")
     labels = ["original", "bicubic ×4", "Lanczos ×4", "Real-ESRGAN ×4"]
     assert {f"{label}, ECE {ece:.3f}" for label, ece in zip(labels, table["ece"], strict=True)} <= set(
         text_of(tmp_path / "reliability.svg")
@@ -176,7 +177,7 @@ def test_figures_name_the_arms_and_their_numbers(tmp_path: Path) -> None:
 def test_reliability_shows_no_empty_bin_and_few_predictions_as_hollow() -> None:
     # Twelve predictions of 0.9 of which nine are right, and two of 0.6 of which one is.
     group = arm({0: [[0.9, 0.1]] * 12 + [[0.6, 0.4]] * 2}, "A" * 9 + "B" * 3 + "AB")
-    above, below = figures.draw_reliability([group]).axes
+    above, below = draw_reliability([group]).axes
     _, many, few = above.lines
     assert [many.get_xydata().tolist(), few.get_xydata().tolist()] == [[[0.9, 0.75]], [[0.6, 0.5]]]
     assert few.get_markerfacecolor() == "white"
@@ -198,11 +199,11 @@ def test_reliability_shows_no_empty_bin_and_few_predictions_as_hollow() -> None:
 def test_figures_are_legible_with_few_and_many_classes_and_arms(classes: list[str], panels: int) -> None:
     arms = drawn_arms(classes, 2, [*VARIANTS, "realesrgan_x2", "bicubic_x2"])
     arms.append(replace(arms[0], trained_on="dual"))
-    figure = figures.draw_curves(arms)
+    figure = draw_curves(arms)
     assert sum(axis.axison for axis in figure.axes) == panels
-    assert figure.get_figheight() <= figures.PAGE_HEIGHT
+    assert figure.get_figheight() <= PAGE_HEIGHT
     assert_legible(figure)
-    assert_legible(figures.draw_reliability(arms))
+    assert_legible(draw_reliability(arms))
 
 
 @pytest.mark.usefixtures("style")
@@ -215,7 +216,7 @@ def test_many_classes_are_drawn_as_their_mean(tmp_path: Path) -> None:
         replace(one, actual=one.actual[kept], by_seed={seed: rows[kept] for seed, rows in one.by_seed.items()})
         for one in arms
     ]
-    figures.save_figure(figures.draw_curves(arms), tmp_path, "curves")
+    save_figure(draw_curves(arms), tmp_path, "curves")
     table = calibration_table(arms)
     expected = {f"{area:.3f}" for area in (*table["auc"], *table["average_precision"])}
     assert {"mean of 8 classes", *expected} <= set(text_of(tmp_path / "curves.svg"))
@@ -224,7 +225,7 @@ def test_many_classes_are_drawn_as_their_mean(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("style")
 def test_panel_of_a_class_without_images_says_so() -> None:
     group = arm({0: [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1]]}, "AB", "ABC")
-    figure = figures.draw_curves([group])
+    figure = draw_curves([group])
     texts = [[text.get_text() for text in axis.texts] for axis in figure.axes]
     assert texts == [[], [], ["no curve"]] * 2
     assert_legible(figure)

@@ -14,7 +14,7 @@ import torch
 from wbcsr.classify import resnet
 from wbcsr.classify.pack import select
 from wbcsr.errors import InputError
-from wbcsr.evaluate.figures import house_style, save_figure
+from wbcsr.evaluate.style import house_style, save_figure
 from wbcsr.explain import DRAWN, KINDS, changes_figure
 from wbcsr.explain.changes import choose, compared_images, count_pairs, list_changes, read_predictions
 from wbcsr.explain.figures import View, draw_changes

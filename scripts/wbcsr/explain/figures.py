@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from wbcsr.evaluate import class_labels, variant_label
-from wbcsr.evaluate.figures import DOUBLE_COLUMN, GREY, LINE, draw_notice, wrapped
+from wbcsr.evaluate.style import DOUBLE_COLUMN, GREY, LINE, draw_notice, wrapped
 
 NOTHING = {
     "gained": "No label became right on {enhanced} images.",

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from wbcsr.evaluate import class_labels
-from wbcsr.evaluate.figures import DOUBLE_COLUMN, LINE, house_style, save_figure
+from wbcsr.evaluate.style import DOUBLE_COLUMN, LINE, house_style, save_figure
 from wbcsr.fidelity import INTERPOLATIONS, TRUTH, method_heading
 from wbcsr.fidelity.measure import read_crops
 

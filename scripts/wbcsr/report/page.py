@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from wbcsr.config import Config
 from wbcsr.evaluate import cost, study
-from wbcsr.evaluate.figures import CURVES_CAPTION, RELIABILITY_CAPTION
+from wbcsr.evaluate.curve_figures import CURVES_CAPTION, RELIABILITY_CAPTION
 from wbcsr.evaluate.records import read_records
 from wbcsr.evaluate.scores import Plan
 from wbcsr.files import write_text

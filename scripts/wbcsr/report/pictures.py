@@ -14,7 +14,7 @@ from PIL import Image
 from wbcsr.config import Config, training_variants
 from wbcsr.errors import InputError
 from wbcsr.evaluate import SUBSETS, class_labels, confusion_name, variant_label
-from wbcsr.evaluate import figures as drawing
+from wbcsr.evaluate import cells as drawing
 from wbcsr.evaluate.scores import Plan
 from wbcsr.explain import DRAWN, changes_figure
 from wbcsr.imaging import encode_png, read_image, to_rgb8

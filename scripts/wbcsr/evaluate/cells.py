@@ -1,0 +1,120 @@
+"""The white cells that figures and report show, and the same field of view around each in every variant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from wbcsr.errors import InputError
+from wbcsr.evaluate.scores import Plan
+from wbcsr.files import read_csv
+from wbcsr.imaging import read_image, to_rgb8
+
+# Images of each class that are looked at for the figures, and no more: reading them takes time.
+CANDIDATES = 50
+
+
+def read_manifests(manifests: Iterable[str | Path]) -> pd.DataFrame:
+    """All images of all variants, in order of name: the columns variant, partition, class, image and path.
+
+    A manifest lies in `…/<variant>/<partition>/<class>/`, and the images beside it.
+    """
+    tables = []
+    for manifest in map(Path, manifests):
+        table = read_csv(manifest, ["image", "file"])
+        variant, partition, name = manifest.parent.parts[-3:]
+        paths = [manifest.parent / str(file) for file in table["file"]]
+        tables.append(
+            pd.DataFrame(
+                {"variant": variant, "partition": partition, "class": name, "image": table["image"], "path": paths}
+            )
+        )
+    return pd.concat(tables).sort_values(["variant", "image"], ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A white cell: the image it is in, that image's pixels (H, W, 3) uint8, and its box x, y, width, height."""
+
+    image: str
+    pixels: np.ndarray
+    box: tuple[int, int, int, int]
+
+
+def find_cell(pixels: np.ndarray) -> tuple[int, int, int, int] | None:
+    """The box (x, y, width, height) of the largest violet blob of an (H, W, 3) uint8 RGB image, or None.
+
+    The stain makes the nuclei of white cells violet and leaves red cells pink. Violet is a hue of 230 to
+    330 degrees, a saturation of at least 24 % and a value of at least 16 % (which black corners lack);
+    specks are opened away and lobes of one nucleus closed together before the largest blob is taken.
+    """
+    violet = cv2.inRange(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV), (115, 60, 40), (165, 255, 255))
+    speck = max(3, round(min(violet.shape) / 80) | 1)
+    for operation, size in ((cv2.MORPH_OPEN, speck), (cv2.MORPH_CLOSE, 3 * speck)):
+        violet = cv2.morphologyEx(violet, operation, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    blobs, _, statistics, _ = cv2.connectedComponentsWithStats(violet)
+    if blobs == 1:  # the background alone
+        return None
+    x, y, width, height, _ = statistics[1 + statistics[1:, cv2.CC_STAT_AREA].argmax()].tolist()
+    return x, y, width, height
+
+
+def choose_cells(images: pd.DataFrame, plan: Plan) -> dict[str, Cell]:
+    """One white cell of each class: the first in order of name that lies whole and free in its image.
+
+    Of the original images of the training partition the first `CANDIDATES` are looked at. Free means that
+    a frame of a quarter of the cell's size around it neither leaves the image nor holds a black corner,
+    which the augmentation of the data set leaves. Where no cell is so, the first image stands for the
+    class, with the box of its violet blob, or of its whole where there is none.
+    """
+    originals = images[(images["variant"] == "original") & (images["partition"] == plan.partitions["train"])]
+    return {name: _choose_cell(originals[originals["class"] == name], name) for name in plan.classes}
+
+
+def _choose_cell(originals: pd.DataFrame, name: str) -> Cell:
+    if originals.empty:
+        raise InputError(f"class {name}: the manifests name no original image of it in the training partition")
+    fallback = None
+    for image, path in originals[["image", "path"]].head(CANDIDATES).itertuples(index=False):
+        pixels = to_rgb8(read_image(path))
+        box = find_cell(pixels)
+        if box and _is_free(pixels, box):
+            return Cell(image, pixels, box)
+        fallback = fallback or Cell(image, pixels, box or (0, 0, pixels.shape[1], pixels.shape[0]))
+    assert fallback is not None
+    return fallback
+
+
+def _is_free(pixels: np.ndarray, box: tuple[int, int, int, int]) -> bool:
+    x, y, width, height = box
+    frame = max(width, height) // 4
+    left, top, right, bottom = x - frame, y - frame, x + width + frame, y + height + frame
+    if left < 0 or top < 0 or right > pixels.shape[1] or bottom > pixels.shape[0]:
+        return False
+    return bool((pixels[top:bottom, left:right].max(axis=2) >= 20).all())
+
+
+def field_side(cells: dict[str, Cell]) -> int:
+    """Side in original pixels of a square a fifth wider than the largest of the cells, no larger than any image."""
+    widest = round(1.2 * max(max(cell.box[2:]) for cell in cells.values()))
+    return min(widest, *(side for cell in cells.values() for side in cell.pixels.shape[:2]))
+
+
+def field_of_view(cell: Cell, field: int, images: pd.DataFrame, variant: str) -> np.ndarray:
+    paths = images.loc[(images["variant"] == variant) & (images["image"] == cell.image), "path"]
+    if paths.empty:
+        raise InputError(f"{cell.image}: no manifest of the variant {variant} names it; run its upscaling again")
+    pixels = to_rgb8(read_image(paths.iloc[0]))
+    height, width = cell.pixels.shape[:2]
+    x, y, box_width, box_height = cell.box
+    left = min(max(x + box_width // 2 - field // 2, 0), width - field)
+    top = min(max(y + box_height // 2 - field // 2, 0), height - field)
+    scale = pixels.shape[1] / width
+    first, last = (round(edge * scale) for edge in (left, left + field))
+    upper, lower = (round(edge * scale) for edge in (top, top + field))
+    return pixels[upper:lower, first:last]
