@@ -28,6 +28,8 @@ RESAMPLES = 10_000
 # scale or more. The test agrees: exchanging the arms of five sources gives no p-value below 2/2⁵.
 LEAST_SOURCES = 10
 LEAST_DIFFERING = 6
+# How the reason begins where there is no interval for want of differing sources.
+HARDLY_DIFFER = "the arms differ on"
 
 Booleans = npt.NDArray[np.bool_]
 Names = Sequence[str] | npt.NDArray[np.str_]
@@ -314,7 +316,7 @@ def _difference(values: npt.NDArray[np.float64], differing: int, design: _Design
     reason = _too_few(design)
     if not reason and differing < LEAST_DIFFERING:
         sources = "source" if differing == 1 else "sources"
-        reason = f"the arms differ on {differing} of {counts[1]} {sources} only; an interval needs {LEAST_DIFFERING}"
+        reason = f"{HARDLY_DIFFER} {differing} of {counts[1]} {sources} only; an interval needs {LEAST_DIFFERING}"
     if reason:
         return Estimate(mean, np.nan, np.nan, *counts, reason)
     half = _quantile(values, design) * _variance(values, design, random_seed) ** 0.5

@@ -19,7 +19,7 @@ from wbcsr.evaluate.curve_figures import CURVES_CAPTION, RELIABILITY_CAPTION
 from wbcsr.evaluate.records import read_records
 from wbcsr.evaluate.scores import Plan
 from wbcsr.files import write_text
-from wbcsr.report import changes, engines, fidelity, method, pictures, tables, wording
+from wbcsr.report import answer, changes, engines, fidelity, method, pictures, tables, wording
 
 RECORD_KEYS = ["rule", "wildcards", "versions", "machine", "started", "seconds"]
 
@@ -76,7 +76,7 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
     return {
         "subject": wording.subject(config),
         "drawn": wording.is_drawn(config),
-        "answer": wording.answer(results, config),
+        "answer": answer.answer(results, config),
         "leakage": tables.leakage_table(results["leakage"], comparison, plan),
         "differences": tables.differences_table(results["differences"], plan),
         "recalls": tables.recalls_table(results["recalls"], plan),

@@ -20,6 +20,7 @@ from wbcsr.evaluate.scores import Plan, score
 from wbcsr.evaluate.table import p_values, read_table
 from wbcsr.evaluate.tables import read_leakage
 from wbcsr.report import wording
+from wbcsr.report.results import find_result
 
 Table = dict[str, Any]
 
@@ -114,7 +115,7 @@ def leakage_table(leakage: pd.DataFrame, comparison: pd.DataFrame, plan: Plan) -
     variants = ["original", *([plan.enhanced] if plan.enhanced else [])]
 
     def accuracies(split: str, subset: str) -> list[str]:
-        found = [wording.find_result(comparison, split, name, name, subset) for name in variants]
+        found = [find_result(comparison, split, name, name, subset) for name in variants]
         return [wording.percent(result.accuracy) if result else "" for result in found]
 
     def row(head: str, counts: pd.Series, told: list[str], summary: bool = False) -> dict[str, Any]:
@@ -227,7 +228,7 @@ def cross_table(comparison: pd.DataFrame, plan: Plan) -> Table:
     split, subset = plan.judged
     rows = []
     for training in plan.trainings:
-        found = [wording.find_result(comparison, split, training, variant, subset) for variant in plan.variants]
+        found = [find_result(comparison, split, training, variant, subset) for variant in plan.variants]
         cells = [wording.percent(result.accuracy) if result else "" for result in found]
         own = [number for number, variant in enumerate(plan.variants) if plan.is_own(training, variant)]
         rows.append(_row(variant_label(training), cells, right=own))
