@@ -34,6 +34,7 @@ if ENHANCED:
             ),
             split=expand(rules.split_dataset.output.split, split=FIRST["split"]),
             images=rules.ingest_dataset.output.images,
+            sources=rules.find_sources.output.sources,
         output:
             changes="results/changes/changes.csv",
             counts="results/changes/counts.csv",

@@ -20,6 +20,7 @@ with job(snakemake) as facts:
         enhanced,
         Path(inputs.split[0]),
         Path(inputs.images),
+        Path(inputs.sources),
         snakemake.params.classes,
         snakemake.params.images,
         Path(snakemake.output.changes),

@@ -140,8 +140,8 @@ def test_an_image_of_two_classes_is_one_line(tables: list[pd.DataFrame]) -> None
 
 def changes_of(moves: dict[str, tuple[str, float]]) -> pd.DataFrame:
     """Changes with only what the choice looks at: image → class, and how far the probability moved from 0.5."""
-    rows = [(image, name, 0.5, 0.5 + move) for image, (name, move) in moves.items()]
-    return pd.DataFrame(rows, columns=["image", "class", "probability_original", "probability_enhanced"])
+    rows = [(image, name, "", 0.5, 0.5 + move) for image, (name, move) in moves.items()]
+    return pd.DataFrame(rows, columns=["image", "class", "source", "probability_original", "probability_enhanced"])
 
 
 MOVES = {
@@ -166,6 +166,12 @@ def test_the_choice_is_balanced_and_follows_the_probabilities(number: int, wante
     assert list(choose(changes, CLASSES, number)["image"]) == wanted
     shuffled = changes.sample(frac=1, random_state=3)
     pd.testing.assert_frame_equal(choose(shuffled, CLASSES, number), choose(changes, CLASSES, number))
+
+
+def test_of_one_source_one_image_is_chosen() -> None:
+    changes = changes_of(MOVES)
+    changes.loc[changes["image"].isin(["e1", "e2", "e3"]), "source"] = "photograph"
+    assert list(choose(changes, CLASSES, 8)["image"]) == ["e2", "e4", "n2", "n1", "m1"]
 
 
 def test_of_nothing_nothing_is_chosen() -> None:
@@ -258,6 +264,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pd.DataFrame({"image": names, "subset": "test"}).to_csv(folder / "paper.csv", index=False)
     images = pd.DataFrame({"image": names, "partition": "TEST", "class": actual, "sha256": ""})
     images.assign(width=80, height=60).to_csv(folder / "images.csv", index=False)
+    images[["image"]].assign(source="").to_csv(folder / "sources.csv", index=False)
     for number, variant in enumerate(("original", "realesrgan_x4")):
         pixels = np.random.default_rng(number).integers(0, 256, (len(names), SIDE, SIDE, 3), np.uint8)
         np.save(folder / f"{variant}.npy", pixels)
@@ -280,7 +287,7 @@ def explain(study: Path, output: Path, number: int = 8) -> ChangesSummary:
         )
         for variant in ("original", "realesrgan_x4")
     )
-    files = [study / "paper.csv", study / "images.csv"]
+    files = [study / "paper.csv", study / "images.csv", study / "sources.csv"]
     return explain_changes(
         original, enhanced, *files, CLASSES, number, output / "changes.csv", output / "counts.csv", output, 1
     )
@@ -352,17 +359,18 @@ SR = "realesrgan_x4"
     [
         (
             (4, 6, 2),
-            "Of 100 test images, 12 (12.0\u00a0%) got another label from the classifier of Real-ESRGAN ×4 images",
+            "Of 100 test images of the split paper, 12 (12.0\u00a0%) got another label from the classifier of "
+            "Real-ESRGAN ×4 images",
         ),
         ((4, 6, 2), "2 went from one wrong class to another. Two more were lost than gained."),
         ((6, 5, 0), "6 gained (wrong on original, right on enhanced), 5 lost"),
         ((6, 5, 0), "One more was gained than lost."),
         ((5, 5, 1), "As many were gained as lost."),
-        ((0, 0, 0), "Of 100 test images, none got another label"),
+        ((0, 0, 0), "Of 100 test images of the split paper, none got another label"),
     ],
 )
 def test_the_sentence_follows_from_the_counts(kinds: tuple[int, int, int], words: str) -> None:
-    assert words in changes._what_changed(counts_of(("original", 0, SR, 0, *kinds)).iloc[0])
+    assert words in changes._what_changed(counts_of(("original", 0, SR, 0, *kinds)).iloc[0], "paper")
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,14 @@ def test_points(share: float, text: str) -> None:
     assert wording.points(share) == text
 
 
+@pytest.mark.parametrize(
+    ("split", "folds", "text"),
+    [("paper", 5, "paper"), ("by_source", 1, "by_source"), ("by_source", 5, "by_source (first of five folds)")],
+)
+def test_what_is_of_the_first_fold_alone_says_so(split: str, folds: int, text: str) -> None:
+    assert wording.first_fold(split, config_of(by_source={"folds": folds})) == text
+
+
 def cost_of(more: tuple[float, float], original_resumed: int = 0, accuracy: float = 0.893) -> pd.DataFrame:
     """A cost.csv in memory: original, and Real-ESRGAN ×4 for `more` CPU and GPU seconds."""
     rows = []

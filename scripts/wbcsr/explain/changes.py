@@ -114,8 +114,9 @@ def count_pairs(
 
 
 def choose(changes: pd.DataFrame, classes: Sequence[str], number: int) -> pd.DataFrame:
-    """At most `number` rows of `changes` (of `list_changes`, of one kind, named original and enhanced).
+    """At most `number` rows of `changes` (of `list_changes`, of one kind, named original and enhanced, with `source`).
 
+    Of one source, copies of the same cell, the image that moved farthest is taken; images of unknown source all count.
     In each class the images are ranked by how far the probability of the actual class moved, in whichever direction,
     the farthest first; equal ones in order of name. All classes' first images are taken before any second one, and of
     those that no longer all fit, the ones that moved farthest. The rows come in the order of `classes`, then of rank.
@@ -123,6 +124,7 @@ def choose(changes: pd.DataFrame, classes: Sequence[str], number: int) -> pd.Dat
     moved = (changes["probability_enhanced"] - changes["probability_original"]).abs()
     order = changes["class"].map({name: position for position, name in enumerate(classes)})
     ranked = changes.assign(moved=moved, order=order).sort_values(["moved", "image"], ascending=[False, True])
+    ranked = ranked[(ranked["source"] == "") | ~ranked.duplicated("source")]
     ranked["rank"] = ranked.groupby("class").cumcount()
     taken = ranked.sort_values(["rank", "moved", "image"], ascending=[True, False, True]).head(number)
     return taken.sort_values(["order", "rank"])[list(changes.columns)].reset_index(drop=True)

@@ -13,6 +13,7 @@ import torch
 
 from wbcsr.classify import resnet
 from wbcsr.classify.pack import select
+from wbcsr.dataset.split import source_of
 from wbcsr.errors import InputError
 from wbcsr.evaluate.style import house_style, save_figure
 from wbcsr.explain import DRAWN, KINDS, changes_figure
@@ -61,6 +62,7 @@ def explain_changes(
     enhanced: Trained,
     split: Path,
     images: Path,
+    sources: Path,
     classes: Sequence[str],
     number: int,
     changes_csv: Path,
@@ -70,9 +72,10 @@ def explain_changes(
 ) -> ChangesSummary:
     """List the images whose label differs between two classifiers, and draw up to `number` gained and lost ones.
 
-    `images` is images.csv, by whose widths and heights the square images of the classifier are shown as they were.
-    `changes_csv` is as `list_changes` says, with a column `shown`: the row of its figure, from 1 on, or empty.
-    `counts_csv` is as `count_pairs` says, its first row that of the list. `folder` gets a figure for each of `DRAWN`.
+    `images` is images.csv, by whose widths and heights the square images of the classifier are shown as they were, and
+    `sources` is sources.csv. `changes_csv` is as `list_changes` says, with the columns source and `shown`: the row of
+    its figure, from 1 on, or empty. `counts_csv` is as `count_pairs` says, its first row that of the list. `folder`
+    gets a figure for each of `DRAWN`.
     The networks are the trained ones in fp32 and eager: an engine gives no gradients. They run on the CPU, which some
     dozens of images keep busy for seconds.
     InputError where the files do not fit each other.
@@ -86,13 +89,16 @@ def explain_changes(
     counts = count_pairs(tables[0], tables[1], (original.variant, enhanced.variant))
     first, second = (next(iter(by_seed.values())) for by_seed in tables)
     changes = list_changes(first, second, ("original", "enhanced"))
+    described = read_csv(images, ["image", "width", "height"])
+    described["source"] = source_of(described, read_csv(sources, ["image", "source"]))
+    changes = changes.merge(described[["image", "source"]], on="image")
     chosen = {kind: choose(changes[changes["kind"] == kind], classes, number) for kind in DRAWN}
     shown = pd.concat(chosen.values(), ignore_index=True)
     views = [
         look(trained, shown["image"], shown[f"predicted_{name}"], split, classes)
         for trained, name in ((original, "original"), (enhanced, "enhanced"))
     ]
-    sizes = read_csv(images, ["image", "width", "height"]).set_index("image")[["width", "height"]]
+    sizes = described.set_index("image")[["width", "height"]]
     with house_style():
         for kind, rows in chosen.items():
             figure = draw_changes(rows, kind, views[0], views[1], sizes, enhanced.variant, classes)

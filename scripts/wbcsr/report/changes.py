@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from wbcsr.config import Config
+from wbcsr.config import Config, judged_split
 from wbcsr.errors import InputError
 from wbcsr.evaluate import variant_label
 from wbcsr.explain import DRAWN, KINDS, changes_figure
 from wbcsr.explain.changes import COUNTED
 from wbcsr.files import read_csv
 from wbcsr.report.pictures import Figures
-from wbcsr.report.wording import counted, listed, percent
+from wbcsr.report.wording import counted, first_fold, listed, percent
 
 CAPTIONS = {"gained": "Gained: wrong on original, right on {label} images.", "lost": "Lost: the other way round."}
 # Pixels of the input, in each direction, for one field of the map of ResNet-50's last block.
@@ -43,19 +43,20 @@ def describe_changes(paths: Iterable[Path], figures: Figures, config: Config) ->
             f"{len(changes)}; delete both and run again"
         )
     label = variant_label(first["second_variant"])
+    split = first_fold(judged_split(config["splits"]), config)
     shown = {kind: int((changes.loc[changes["kind"] == kind, "shown"].astype(str) != "").sum()) for kind in DRAWN}
     return {
-        "sentences": [_what_changed(first), _yardstick(counts), _shown(first, shown)],
+        "sentences": [_what_changed(first, split), _yardstick(counts), _shown(first, shown)],
         "rows": [_row(row) for row in counts.to_dict("records")],
         "pictures": [_picture(figures, kind, label, shown[kind]) for kind in DRAWN],
         "caveat": _caveat(config["train"]["input_size"]),
     }
 
 
-def _what_changed(first: pd.Series) -> str:
+def _what_changed(first: pd.Series, split: str) -> str:
     """How many labels changed, in which direction, and what is left of it in the accuracy."""
     label, images, changed = variant_label(first["second_variant"]), int(first["images"]), int(first["changed"])
-    start = f"Of {images:,} {first['subsets']} images, "
+    start = f"Of {images:,} {first['subsets']} images of the split {split}, "
     than = f"another label from the classifier of {label} images than from that of original ones"
     if changed == 0:
         return f"{start}none got {than}."
@@ -102,7 +103,7 @@ def _shown(first: pd.Series, shown: dict[str, int]) -> str:
     parts = [f"{'all' if few == many else f'{few:,} of the'} {many:,} {kind}" for kind, (few, many) in drawn.items()]
     return (
         f"Drawn are {listed(parts)}: not picked by eye, but in each class those whose probability of the actual class "
-        "moved farthest. results/changes/changes.csv lists every image."
+        "moved farthest, one of each source. results/changes/changes.csv lists every image."
     )
 
 

@@ -71,7 +71,7 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
     results = tables.read_tables(inputs.tables, inputs.leakage)
     comparison = results["comparison"]
     figures = pictures.Figures(inputs.figures)
-    photographs, charts = pictures.study_figures(figures, plan)
+    photographs, charts = pictures.study_figures(figures, config)
     records = read_records(inputs.provenances, RECORD_KEYS)
     return {
         "subject": wording.subject(config),

@@ -18,6 +18,7 @@ from wbcsr.evaluate import cells as drawing
 from wbcsr.evaluate.scores import Plan
 from wbcsr.explain import DRAWN, changes_figure
 from wbcsr.imaging import encode_png, read_image, to_rgb8
+from wbcsr.report.wording import first_fold
 
 Picture = dict[str, Any]
 
@@ -43,20 +44,20 @@ class Figures:
         return {"name": name, "caption": caption, "source": source}
 
 
-def study_figures(figures: Figures, plan: Plan) -> tuple[list[Picture], list[Picture]]:
+def study_figures(figures: Figures, config: Config) -> tuple[list[Picture], list[Picture]]:
     """Figures 2 and 3, of photographs, and Figures 9 to 12, of which 11 and 12 need an enlarged variant."""
     photographs = [
         figures.picture("fig2", "Figure 2. One original image of each class."),
         figures.picture("fig3", "Figure 3. One cell of each class, the same field of view as each variant shows it."),
     ]
+    plan = Plan.of(config)
+    split = first_fold(plan.splits[0], config)
     charts = []
     for variant, numbers in (("original", (9, 10)), (plan.enhanced, (11, 12))):
         if variant:
             label = variant_label(variant)
             for number, quantity in zip(numbers, ("Accuracy", "Loss"), strict=True):
-                caption = (
-                    f"Figure {number}. {quantity} over the epochs of training, {label} images, split {plan.splits[0]}."
-                )
+                caption = f"Figure {number}. {quantity} over the epochs of training, {label} images, split {split}."
                 charts.append(figures.picture(f"fig{number}", caption))
     return photographs, charts
 

@@ -61,6 +61,14 @@ def listed(words: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
+def first_fold(split: str, config: Config) -> str:
+    """A split's name where only its first fold is shown: `by_source (first of five folds)`."""
+    folds = config["by_source"]["folds"]
+    if split != "by_source" or folds == 1:
+        return split
+    return f"{split} (first of {counted(folds, 'fold')})"
+
+
 def is_drawn(config: Config) -> bool:
     """Whether the images are the project's own drawings."""
     return PurePosixPath(config["dataset"]["archive"]).name == "drawn.zip"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ def to_size(enlarged: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(enlarged, (width, height), interpolation=cv2.INTER_LANCZOS4)
 
 
-class _OneByOne:
+class _OneByOne(ABC):
     """An enlarger that has each image's result at once."""
 
     def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
@@ -26,8 +27,8 @@ class _OneByOne:
         resized = self(images)
         return lambda: resized
 
-    def _resize(self, image: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+    @abstractmethod
+    def _resize(self, image: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
