@@ -19,7 +19,7 @@ from wbcsr.evaluate.curve_figures import CURVES_CAPTION, RELIABILITY_CAPTION
 from wbcsr.evaluate.records import read_records
 from wbcsr.evaluate.scores import Plan
 from wbcsr.files import write_text
-from wbcsr.report import answer, changes, engines, fidelity, method, pictures, tables, wording
+from wbcsr.report import answer, changes, engines, evidence, fidelity, method, pictures, tables, wording
 
 RECORD_KEYS = ["rule", "wildcards", "versions", "machine", "started", "seconds"]
 
@@ -77,16 +77,16 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "subject": wording.subject(config),
         "drawn": wording.is_drawn(config),
         "answer": answer.answer(results, config),
-        "leakage": tables.leakage_table(results["leakage"], comparison, plan),
-        "differences": tables.differences_table(results["differences"], plan),
-        "recalls": tables.recalls_table(results["recalls"], plan),
+        "leakage": evidence.leakage_table(results["leakage"], comparison, plan),
+        "differences": evidence.differences_table(results["differences"], plan),
+        "recalls": evidence.recalls_table(results["recalls"], plan),
         "forest": figures.picture(
             "differences", "Every comparison of the table with its 95\u00a0% interval; hollow: none."
         ),
-        "calibration": tables.calibration_table(results["calibration"], plan),
+        "calibration": evidence.calibration_table(results["calibration"], plan),
         "reliability": figures.picture(f"reliability_{plan.judged[0]}", RELIABILITY_CAPTION),
         "curves": figures.picture(f"curves_{plan.judged[0]}", CURVES_CAPTION),
-        "cross": tables.cross_table(comparison, plan) if config["cross"] else None,
+        "cross": evidence.cross_table(comparison, plan) if config["cross"] else None,
         "comparison": tables.comparison_table(comparison, plan),
         "f1_scores": tables.f1_table(comparison, plan),
         "accuracy": figures.picture("accuracy", "Accuracy of every training variant with its 95\u00a0% interval."),

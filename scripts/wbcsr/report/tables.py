@@ -1,4 +1,4 @@
-"""The report's tables of results: the comparison, the cost, and the study's Tables 2 to 6 with its values beside ours.
+"""The report's tables of accuracies, of cost, and the study's Tables 2 to 6 with its values beside ours.
 
 A table is a dictionary: `id`, `caption` and `note` (text), `head` (the heading of the first column), `groups` (pairs
 of a heading and the number of columns under it, from the second column on; empty without such headings), `columns`
@@ -15,12 +15,11 @@ from typing import Any
 import pandas as pd
 
 from wbcsr.errors import InputError
-from wbcsr.evaluate import SUBSETS, arm_label, class_labels, cost, differences, study, variant_label
+from wbcsr.evaluate import SUBSETS, class_labels, cost, differences, study, variant_label
 from wbcsr.evaluate.scores import Plan, score
-from wbcsr.evaluate.table import p_values, read_table
+from wbcsr.evaluate.table import read_table
 from wbcsr.evaluate.tables import read_leakage
 from wbcsr.report import wording
-from wbcsr.report.results import find_result
 
 Table = dict[str, Any]
 
@@ -83,7 +82,7 @@ def comparison_table(comparison: pd.DataFrame, plan: Plan) -> Table:
             wording.interval(arm["accuracy_low"], arm["accuracy_high"]),
             "reference" if reference else wording.points(arm["difference_to_original"]),
             "" if pd.isna(arm["accuracy_sd"]) else f"{100 * arm['accuracy_sd']:.1f}",
-            _count(arm["runs"]),
+            whole(arm["runs"]),
             *["" if pd.isna(arm["study_accuracy"]) else wording.percent(arm["study_accuracy"])] * known,
         ]
 
@@ -100,207 +99,11 @@ def comparison_table(comparison: pd.DataFrame, plan: Plan) -> Table:
         "caption": "Accuracy of every training variant, on images that it was not trained on",
         "head": "Trained on",
         "groups": [],
-        "columns": [_column(heading) for heading in headings] + [_column("Study", study=True)] * known,
+        "columns": [table_column(heading) for heading in headings] + [table_column("Study", study=True)] * known,
         "texts": 1,
         "bodies": _blocks(comparison, plan, cells),
         "note": note + "From results/tables/comparison.csv.",
     }
-
-
-def leakage_table(leakage: pd.DataFrame, comparison: pd.DataFrame, plan: Plan) -> Table:
-    """What stands behind the accuracies: images, sources, and how many images have a copy of theirs in training.
-
-    A block for each split and subset, with its accuracies in the first row, and at the end the study's own.
-    """
-    variants = ["original", *([plan.enhanced] if plan.enhanced else [])]
-
-    def accuracies(split: str, subset: str) -> list[str]:
-        found = [find_result(comparison, split, name, name, subset) for name in variants]
-        return [wording.percent(result.accuracy) if result else "" for result in found]
-
-    def row(head: str, counts: pd.Series, told: list[str], summary: bool = False) -> dict[str, Any]:
-        known = counts["images"] - counts["unknown"]
-        shared = f"{_count(counts['shared'])} ({wording.percent(counts['shared'] / known)})" if known else ""
-        sources = _count(counts["sources"]) if known else "not known"
-        return _row(head, [_count(counts["images"]), sources, shared, *told], summary)
-
-    blocks = []
-    for split in plan.splits:
-        for subset in SUBSETS:
-            rows = [
-                row(label, leakage.loc[split, subset, name], [""] * len(variants))
-                for label, name in zip(class_labels(plan.classes), plan.classes, strict=True)
-            ]
-            rows.append(row("All", leakage.loc[split, subset, ""], accuracies(split, subset), summary=True))
-            blocks.append({"title": f"{subset.capitalize()}, split {split}", "rows": rows})
-    published = [study.accuracy("paper", name, name, "validation", plan.classes) for name in variants]
-    if None not in published:
-        counts = pd.Series(
-            {
-                "images": study.VALIDATION_IMAGES,
-                "sources": study.VALIDATION_SOURCES,
-                "unknown": 0,
-                "shared": study.VALIDATION_SHARED,
-            }
-        )
-        told = [wording.percent(float(value)) for value in published if value is not None]
-        blocks.append({"title": "The study’s own validation images", "rows": [row("All", counts, told, summary=True)]})
-    return {
-        "id": "leakage-table",
-        "caption": "What stands behind each accuracy: independent sources, and copies in training",
-        "head": "Class",
-        "groups": [],
-        "columns": [
-            *map(_column, ("Images", "Sources", "With a copy in training")),
-            *(_column(f"Accuracy, {variant_label(name)}") for name in variants),
-        ],
-        "texts": 0,
-        "bodies": blocks,
-        "note": "A source is what an image was made from; a copy is another image of the same source. "
-        + (
-            "The study’s: its accuracies, and this project’s audit of the whole archive. "
-            if None not in published
-            else ""
-        )
-        + "From results/splits/leakage.csv.",
-    }
-
-
-def differences_table(data: pd.DataFrame, plan: Plan) -> Table:
-    """The comparisons of arms, of the split and subset that the answer is read from: a block for each question."""
-    split, subset = plan.judged
-    asked = data[(data["split"] == split) & (data["subset"] == subset)]
-    blocks = []
-    for question, title in differences.QUESTIONS.items():
-        rows = [
-            _row(arm_label(row["trained_on"], row["tested_on"]), _compared(row, _against(row)))
-            for _, row in asked[asked["question"] == question].iterrows()
-        ]
-        if rows:
-            blocks.append({"title": title, "rows": rows})
-    return {
-        "id": "differences-table",
-        "caption": f"Differences in accuracy on the {subset} images of the split {split}",
-        "head": "Arm",
-        "groups": [],
-        "columns": [_column("Against"), *map(_column, COMPARED)] if blocks else [],
-        "texts": 1,
-        "bodies": blocks,
-        "note": f"{_of_tests(asked)} From results/tables/differences.csv, which has the other subsets too."
-        if blocks
-        else NO_ENLARGED,
-    }
-
-
-def recalls_table(data: pd.DataFrame, plan: Plan) -> Table:
-    """What the enlargement changes for each class, and for the pair that the study is about."""
-    split, subset = plan.judged
-    asked = data[(data["split"] == split) & (data["subset"] == subset)]
-    labels = dict(zip(plan.classes, class_labels(plan.classes), strict=True))
-    pair = study.pair(plan.classes)
-    if pair:
-        labels[" and ".join(pair)] = " and ".join(labels[name].lower() for name in pair)
-    titles = {"recall": "Recall", "pair accuracy": "Right, of both classes", "pair confusion": "Taken for the other"}
-    blocks = []
-    for measure, title in titles.items():
-        rows = [
-            _row(labels[row["of"]], _compared(row, [wording.percent(row["against"]), wording.percent(row["share"])]))
-            for _, row in asked[asked["measure"] == measure].iterrows()
-        ]
-        if rows:
-            blocks.append({"title": title, "rows": rows})
-    return {
-        "id": "recalls-table",
-        "caption": f"Each class{' and the pair that the study is about' if pair else ''}, {subset}, split {split}",
-        "head": "Class",
-        "groups": [],
-        "columns": [*map(_column, ("Original", variant_label(plan.enhanced), *COMPARED))]
-        if blocks and plan.enhanced
-        else [],
-        "texts": 0,
-        "bodies": blocks,
-        "note": f"{_of_tests(asked)} From results/tables/recalls.csv." if blocks else NO_ENLARGED,
-    }
-
-
-def cross_table(comparison: pd.DataFrame, plan: Plan) -> Table:
-    """Accuracy by what a classifier was trained on (rows) and is given (columns)."""
-    split, subset = plan.judged
-    rows = []
-    for training in plan.trainings:
-        found = [find_result(comparison, split, training, variant, subset) for variant in plan.variants]
-        cells = [wording.percent(result.accuracy) if result else "" for result in found]
-        own = [number for number, variant in enumerate(plan.variants) if plan.is_own(training, variant)]
-        rows.append(_row(variant_label(training), cells, right=own))
-    return {
-        "id": "cross-table",
-        "caption": f"Trained on one kind of image, given another: accuracy on the {subset} images of the split {split}",
-        "head": "Trained on",
-        "groups": [("Tested on", len(plan.variants))],
-        "columns": [_column(variant_label(variant)) for variant in plan.variants],
-        "texts": 0,
-        "bodies": [{"title": "", "rows": rows}],
-        "note": "Mean over the runs. Bold: tested on what it was trained on. From results/tables/comparison.csv.",
-    }
-
-
-def calibration_table(data: pd.DataFrame, plan: Plan) -> Table:
-    """What the probabilities are worth: a row for each arm of the split and subset that the answer is read from."""
-    split, subset = plan.judged
-    rows = [
-        _row(
-            variant_label(arm["trained_on"]),
-            [
-                variant_label(arm["tested_on"]),
-                *(f"{arm[name]:.3f}" for name in ("ece", "confidence", "accuracy", "auc", "average_precision")),
-            ],
-        )
-        for _, arm in plan.own(data[(data["split"] == split) & (data["subset"] == subset)]).iterrows()
-    ]
-    return {
-        "id": "calibration-table",
-        "caption": f"What the probabilities are worth: {subset} images of the split {split}",
-        "head": "Trained on",
-        "groups": [],
-        "columns": [*map(_column, ("Tested on", "ECE", "Confidence", "Accuracy", "AUC", "AP"))],
-        "texts": 1,
-        "bodies": [{"title": "", "rows": rows}],
-        "note": "ECE: expected calibration error in 15 bins, above 0 by chance alone where images are few. AUC and AP "
-        "(average precision): means over the classes; of folds they are of all images together, which makes them "
-        "rather smaller than within a fold. From results/tables/calibration.csv.",
-    }
-
-
-COMPARED = ["Difference", "95\u00a0% interval", "Sources", "p", "p, Holm", "p, McNemar"]
-
-
-def _compared(row: pd.Series, before: list[str]) -> list[str]:
-    ends = "–" if pd.isna(row["low"]) else f"{wording.points(row['low'])} to {wording.points(row['high'])}"
-    return [
-        *before,
-        wording.points(row["difference"]),
-        ends,
-        "not known" if pd.isna(row["sources"]) else _count(row["sources"]),
-        *p_values(row[["p_sources", "p_holm", "p_mcnemar"]]),
-    ]
-
-
-def _against(row: pd.Series) -> list[str]:
-    return [arm_label(row["against_trained_on"], row["against_tested_on"])]
-
-
-def _of_tests(rows: pd.DataFrame) -> str:
-    told = (
-        "Differences in points, means over the seeds; intervals and p over sources (the two arms exchanged source by "
-        "source); Holm: corrected for all rows of this table; McNemar: of the first seed’s images, which it takes for "
-        "independent, so it is too small where they share sources."
-    )
-    if rows["sources"].isna().any():
-        told += " No source is known, so every image counts as one of its own."
-    reasons = sorted(set(rows["reason"]) - {""})
-    if reasons:
-        told += f" No interval: {'; '.join(reasons)}."
-    return told
 
 
 def f1_table(comparison: pd.DataFrame, plan: Plan) -> Table:
@@ -312,7 +115,7 @@ def f1_table(comparison: pd.DataFrame, plan: Plan) -> Table:
         "caption": "F1 score of each class",
         "head": "Trained on",
         "groups": [],
-        "columns": [_column(heading) for heading in headings],
+        "columns": [table_column(heading) for heading in headings],
         "texts": 1,
         "bodies": _blocks(
             comparison,
@@ -331,7 +134,7 @@ def _blocks(comparison: pd.DataFrame, plan: Plan, cells: Callable[[pd.Series], l
         for subset in SUBSETS:
             arms = comparison[(comparison["split"] == split) & (comparison["subset"] == subset)]
             if not arms.empty:
-                rows = [_row(variant_label(arm["trained_on"]), cells(arm)) for _, arm in arms.iterrows()]
+                rows = [table_row(variant_label(arm["trained_on"]), cells(arm)) for _, arm in arms.iterrows()]
                 title = f"{subset.capitalize()}, split {split}: {_behind(arms.iloc[0])}"
                 blocks.append({"title": title, "rows": rows})
     return blocks
@@ -352,14 +155,14 @@ def cost_table(data: pd.DataFrame, plan: Plan) -> Table:
     tops = [top for top, _ in printed.columns]
     blocks = []
     for split in plan.splits:
-        rows = [_row(name, list(cells)) for name, cells in printed.loc[split].T.items()]
+        rows = [table_row(name, list(cells)) for name, cells in printed.loc[split].T.items()]
         blocks.append({"title": f"Split {split}", "rows": rows})
     return {
         "id": "cost-table",
         "caption": "What each training variant cost, and its accuracy on the test images",
         "head": "Trained on",
         "groups": [(top, tops.count(top)) for top in dict.fromkeys(tops)],
-        "columns": [_column(heading) for _, heading in printed.columns],
+        "columns": [table_column(heading) for _, heading in printed.columns],
         "texts": 0,
         "bodies": blocks,
         "note": cost.explanation(data),
@@ -380,11 +183,11 @@ def counts_table(counts: pd.DataFrame, plan: Plan) -> Table:
     """Table 2: images of each class by published partition."""
     headings = {**plan.partitions, "total": "Total"}
     published = [name for name in counts if name.startswith("study_") and counts[name].notna().any()]
-    columns = [_column(heading) for heading in headings.values()]
-    columns += [_column(headings[name.removeprefix("study_")], study=True) for name in published]
+    columns = [table_column(heading) for heading in headings.values()]
+    columns += [table_column(headings[name.removeprefix("study_")], study=True) for name in published]
     labels = [*class_labels(plan.classes), "Total"]
     rows = [
-        _row(label, [_count(row[name]) for name in [*headings, *published]], summary=number == len(plan.classes))
+        table_row(label, [whole(row[name]) for name in [*headings, *published]], summary=number == len(plan.classes))
         for number, (label, (_, row)) in enumerate(zip(labels, counts.iterrows(), strict=True))
     ]
     return {
@@ -412,16 +215,16 @@ def scores_table(name: str, scores: pd.DataFrame, variant: str | None, plan: Pla
     ):
         cells = []
         for measure in MEASURES:
-            show = _count if measure == "support" else _ratio
+            show = whole if measure == "support" else _ratio
             cells.append(show(row[measure]))
             if published is not None:
                 cells.append(show(published[measure].iloc[number]))
-        rows.append(_row(label, cells, summary=number >= len(plan.classes)))
+        rows.append(table_row(label, cells, summary=number >= len(plan.classes)))
     if published is None:
-        table["columns"] = [_column(heading) for heading in MEASURES.values()]
+        table["columns"] = [table_column(heading) for heading in MEASURES.values()]
     else:
         table["groups"] = [(heading, 2) for heading in MEASURES.values()]
-        table["columns"] = [_column("here"), _column("study", study=True)] * len(MEASURES)
+        table["columns"] = [table_column("here"), table_column("study", study=True)] * len(MEASURES)
     return {**table, "bodies": [{"title": "", "rows": rows}], "note": _first_training(plan)}
 
 
@@ -435,10 +238,10 @@ def confusion_table(name: str, matrix: pd.DataFrame, variant: str | None, plan: 
     rows = []
     for number, (label, (_, row)) in enumerate(zip(labels, matrix.iterrows(), strict=True)):
         counts = [*row.iloc[1:], *([] if published is None else published.iloc[number])]
-        rows.append(_row(label, [_count(count) for count in counts], right=[number, number + len(labels)]))
-    table["columns"] = [_column(label) for label in labels]
+        rows.append(table_row(label, [whole(count) for count in counts], right=[number, number + len(labels)]))
+    table["columns"] = [table_column(label) for label in labels]
     if published is not None:
-        table["columns"] += [_column(label, study=True) for label in labels]
+        table["columns"] += [table_column(label, study=True) for label in labels]
     return {
         **table,
         "groups": _sides(len(labels), 0 if published is None else len(labels)),
@@ -483,15 +286,18 @@ def _sides(ours: int, published: int) -> list[tuple[str, int]]:
     return [("This run", ours), ("The study", published)] if published else []
 
 
-def _column(heading: str, study: bool = False) -> dict[str, Any]:
+def table_column(heading: str, study: bool = False) -> dict[str, Any]:
+    """A column of a table (see the module)."""
     return {"heading": heading, "study": study}
 
 
-def _row(head: str, cells: list[str], summary: bool = False, right: Iterable[int] = ()) -> dict[str, Any]:
+def table_row(head: str, cells: list[str], summary: bool = False, right: Iterable[int] = ()) -> dict[str, Any]:
+    """A row: its `head`, its cells, whether it sums up those above, and the numbers of cells that are set off."""
     return {"head": head, "cells": cells, "summary": summary, "right": list(right)}
 
 
-def _count(number: float) -> str:
+def whole(number: float) -> str:
+    """A whole number, 1,989; empty for NaN."""
     return "" if pd.isna(number) else f"{int(number):,}"
 
 
