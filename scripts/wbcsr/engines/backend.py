@@ -17,15 +17,20 @@ Program = Callable[[torch.Tensor], torch.Tensor]
 class Backend(Protocol):
     """One way to run a network: `compile` writes what `load` needs, once for all jobs.
 
-    Both see the network in its final precision, on its device and in this backend's memory format.
+    `precision` is the only one that it computes in, or None. `compile` and `load` see the network in its final
+    precision, on its device and in this backend's memory format.
     """
 
     name: str
     compiles: bool
     packages: tuple[str, ...]
+    precision: str | None
 
     def unavailable(self, device: torch.device) -> str | None:
         """Why this backend cannot run on `device` here, or None."""
+
+    def unsuited(self, network: nn.Module) -> str | None:
+        """Why this backend cannot run `network` anywhere, or None."""
 
     def memory_format(self, device: torch.device, dtype: torch.dtype) -> torch.memory_format:
         """How weights and batches lie in memory."""

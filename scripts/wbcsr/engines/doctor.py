@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 LIMIT_S = 300
 PACKAGES = ("torch", "torchvision", "triton", "torch-tensorrt", "tensorrt", "torch-tensorrt-rtx")
 # Not imported from wbcsr.engines.backends, so that the doctor has an answer where torch cannot be imported.
-BACKENDS = ("eager", "inductor", "tensorrt")
+BACKENDS = ("eager", "winograd", "inductor", "tensorrt")
 GIB = 2**30
 
 

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 # For `auto`: a GPU's engine is built in minutes, and a CPU's in tens of them.
 COMPILE_ABOVE_MINUTES = {"cpu": 30.0, "cuda": 3.0}
+# Sides in pixels that Winograd's way and eager are compared with, which a CPU takes a second for.
+TRIAL_SIDE = 64
 _NEEDED = {"backend", "precision", "batch_size", "profile", "inference", "fingerprint", "program_sha256"}
 
 
@@ -89,9 +91,7 @@ def build(source: Source, path: Path, workload: Workload, inference: Mapping[str
     InputError where a backend or precision that was asked for cannot run here, or the memory does not hold one image.
     """
     device = pick_device()
-    if inference["backend"] != "auto":
-        get_backend(inference["backend"], device)
-    precision = inference_precision(inference["precision"], device, source.exact_on_cpu)
+    precision = _precision(source, inference, device)
     # A batch is of one size, so no more can go together than there are of the most common.
     wanted = batch = min(workload.batch[device.type], max(workload.images.values()))
     program = path.with_name("program.pt2")
@@ -269,17 +269,26 @@ def _choose(
     requested = inference["backend"]
     if requested != "auto":
         backend = get_backend(requested, device)
+        unsuited = backend.unsuited(source.network)
+        if unsuited:
+            return {"backend": "eager", "reason": unsuited}
         choice = {"backend": requested, "reason": "asked for in the configuration"}
         if backend.compiles:
             network = _prepare(source.network, backend, device, precision)
             choice["measured"] = _compile(backend, network, profile, program, inference)
         return choice
     if device.type == "cpu" and precision == "fp32":
-        # Measured with x4plus at 160×120 on two cores with AVX2: eager 4.7 s, compiled 4.6 to 5.1 s.
-        reason = "in fp32 a CPU spends its time in convolutions, which compiling leaves as they are"
         if source.exact_on_cpu:
             reason = "on a CPU it is the network itself: quick enough, and its labels are what is compared"
-        return {"backend": "eager", "reason": reason}
+            return {"backend": "eager", "reason": reason}
+        # Measured with x4plus at 160×120 on two cores with AVX2: eager 4.7 s, inductor 4.6 to 5.1 s.
+        winograd = BACKENDS["winograd"]
+        lacking = winograd.unavailable(device) or winograd.unsuited(source.network)
+        if lacking:
+            reason = f"{lacking}; inductor leaves convolutions as they are, where a CPU spends its time in fp32"
+            return {"backend": "eager", "reason": reason}
+        height, width = (min(side, TRIAL_SIDE) for side in profile.best)
+        return _faster(source, winograd, Profile.fixed(1, height, width), program, inference, precision, device, {})
     eager = BACKENDS["eager"]
     network = _prepare(source.network, eager, device, precision)
     example = example_for(network, profile, eager)
@@ -301,7 +310,21 @@ def _choose(
     if name == "inductor":
         log.info("tensorrt is not taken: %s", unavailable["tensorrt"])
         measured["not_taken"] = unavailable["tensorrt"]
-    backend = BACKENDS[name]
+    return _faster(source, BACKENDS[name], profile, program, inference, precision, device, measured)
+
+
+def _faster(
+    source: Source,
+    backend: Backend,
+    profile: Profile,
+    program: Path,
+    inference: Mapping[str, Any],
+    precision: str,
+    device: torch.device,
+    measured: dict[str, Any],
+) -> dict[str, Any]:
+    """`backend` or eager, whichever takes less time for a batch of `profile`; `measured` is what is known already."""
+    name = backend.name
     network = _prepare(source.network, backend, device, precision)
     _free_memory(device)
     try:
@@ -312,8 +335,10 @@ def _choose(
         log.exception("%s cannot build this engine; auto takes eager", name)
         program.unlink(missing_ok=True)
         return {"backend": "eager", "reason": f"{name} failed: {first_line(error)}", "measured": measured}
-    # Measured again, close to the other, so that a machine that drifts treats both alike.
+    # Measured close to the other (on a GPU once more), so that a machine that drifts treats both alike.
+    eager = BACKENDS["eager"]
     network = _prepare(source.network, eager, device, precision)
+    example = example_for(network, profile, eager)
     _seconds(network, example)
     eager_seconds, compiled_seconds = _seconds(network, example), measured[f"{name}_seconds_per_batch"]
     measured["eager_seconds_per_batch"] = round(eager_seconds, 4)
@@ -321,7 +346,7 @@ def _choose(
     if faster == "eager":
         require_claim()
         program.unlink()
-    reason = f"measured: eager {eager_seconds:.3f} s, {name} {compiled_seconds:.3f} s a batch"
+    reason = f"measured: eager {eager_seconds:.3f} s, {name} {compiled_seconds:.3f} s for {profile}"
     return {"backend": faster, "reason": reason, "measured": measured}
 
 
@@ -349,6 +374,19 @@ def _seconds(run: Callable[[torch.Tensor], torch.Tensor], example: torch.Tensor)
         if example.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - started
+
+
+def _precision(source: Source, inference: Mapping[str, Any], device: torch.device) -> str:
+    """The precision that the settings mean here; InputError where it, or the backend, cannot be had."""
+    only = None
+    if inference["backend"] != "auto":
+        only = get_backend(inference["backend"], device).precision
+    if only and inference["precision"] not in ("auto", only):
+        raise InputError(
+            f"configuration: inference.backend {inference['backend']} computes in {only} alone, and not in "
+            f"inference.precision {inference['precision']}; choose precision auto or {only}"
+        )
+    return only or inference_precision(inference["precision"], device, source.exact_on_cpu)
 
 
 def _text(values: Mapping[str, Any]) -> str:

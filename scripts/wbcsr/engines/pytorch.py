@@ -21,8 +21,12 @@ class Eager:
     name = "eager"
     compiles = False
     packages: tuple[str, ...] = ()
+    precision: str | None = None
 
     def unavailable(self, device: torch.device) -> str | None:
+        return None
+
+    def unsuited(self, network: nn.Module) -> str | None:
         return None
 
     def memory_format(self, device: torch.device, dtype: torch.dtype) -> torch.memory_format:

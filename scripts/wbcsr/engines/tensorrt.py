@@ -36,6 +36,7 @@ class TensorRT:
     name = "tensorrt"
     compiles = True
     packages: tuple[str, ...] = ("torch", "torch-tensorrt", "tensorrt")
+    precision: str | None = None
 
     def unavailable(self, device: torch.device) -> str | None:
         if device.type != "cuda":
@@ -45,6 +46,9 @@ class TensorRT:
         missing = [package for package in self.packages if not version(package)]
         if missing:
             return f"the package {missing[0]} is not installed (torch-tensorrt-rtx only checks engines); {INSTALL}"
+        return None
+
+    def unsuited(self, network: nn.Module) -> str | None:
         return None
 
     def memory_format(self, device: torch.device, dtype: torch.dtype) -> torch.memory_format:

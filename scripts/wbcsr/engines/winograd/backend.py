@@ -1,0 +1,72 @@
+"""The backend `winograd`: code that is compiled for the processor, and the network that it runs."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from wbcsr.engines.backend import Program
+from wbcsr.engines.profile import Profile
+from wbcsr.engines.winograd.network import Library, Network
+from wbcsr.engines.winograd.trace import UnsuitedError, trace
+from wbcsr.files import replacing, sha256
+
+CODE = Path(__file__).with_name("convolutions.cpp")
+FLAGS = ["-std=c++20", "-O3", "-march=native", "-fno-math-errno", "-shared", "-fPIC", "-pthread"]
+
+
+class Winograd:
+    """fp32 on a CPU, for networks of 3×3 convolutions that keep the size, as Real-ESRGAN's RRDBNet is."""
+
+    name = "winograd"
+    compiles = True
+    packages: tuple[str, ...] = ()
+    precision: str | None = "fp32"
+
+    def unavailable(self, device: torch.device) -> str | None:
+        if device.type != "cpu":
+            return "winograd runs on a CPU, and this job has a GPU; choose auto, or hide the GPU"
+        if _compiler() is None:
+            return "winograd needs a C++ compiler on the PATH (Debian: g++)"
+        return None
+
+    def unsuited(self, network: nn.Module) -> str | None:
+        try:
+            trace(network)
+        except UnsuitedError as error:
+            return str(error)
+        return None
+
+    def memory_format(self, device: torch.device, dtype: torch.dtype) -> torch.memory_format:
+        return torch.contiguous_format
+
+    def settings(self, inference: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+        return {"compiler": _version(), "flags": " ".join(FLAGS), "code": sha256(CODE)}
+
+    def compile(self, network: nn.Module, profile: Profile, program: Path, settings: Mapping[str, Any]) -> None:
+        with replacing(program) as beside:
+            command = [str(_compiler()), *FLAGS, "-x", "c++", str(CODE), "-o", str(beside)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise RuntimeError(f"{command[0]} cannot compile {CODE.name}: {done.stderr.strip()}")
+
+    def load(self, network: nn.Module, program: Path, profile: Profile) -> Program:
+        return Network(Library(program), trace(network))
+
+
+def _compiler() -> str | None:
+    return shutil.which("g++") or shutil.which("clang++")
+
+
+def _version() -> str:
+    """The compiler in a line."""
+    if _compiler() is None:
+        return "none"
+    done = subprocess.run([str(_compiler()), "--version"], capture_output=True, text=True, check=False)
+    return done.stdout.partition("\n")[0]

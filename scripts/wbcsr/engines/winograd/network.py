@@ -1,0 +1,188 @@
+"""A traced network that runs: its weights transformed, its images laid out in planes, its layers given to the code."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from wbcsr.engines.winograd.trace import Convolution, Image, Trace
+from wbcsr.errors import InputError
+
+# G of Lavin and Gray's F(4×4, 3×3): a kernel's three values to the six that products are made with.
+KERNEL = torch.tensor(
+    [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6],
+     [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]], dtype=torch.float64,
+)  # fmt: skip
+
+
+class _Layer(ctypes.Structure):
+    """`Layer` of convolutions.cpp."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("sources", "targets", "weights", "bias", "first", "second")),
+        *((name, ctypes.c_int64) for name in ("inputs", "outputs", "height", "width", "doubled")),
+        *((name, ctypes.c_float) for name in ("slope", "first_factor", "second_factor")),
+    ]
+
+
+class Library:
+    """The compiled code."""
+
+    def __init__(self, program: Path) -> None:
+        try:
+            self._library = ctypes.CDLL(str(program.resolve()))
+        except OSError as error:
+            raise InputError(f"{program}: cannot be loaded ({error}); delete it and run again") from error
+        self.lanes: int = self._library.lanes()
+        self.columns: int = self._library.columns()
+
+    def planes(self, channels: int) -> int:
+        return -(-channels // self.lanes)
+
+    def run(self, layers: ctypes.Array[_Layer]) -> None:
+        """Run layers by as many threads as PyTorch has; RuntimeError where there is no memory."""
+        count, threads = ctypes.c_int64(len(layers)), ctypes.c_int64(torch.get_num_threads())
+        if self._library.run(layers, count, threads):
+            raise RuntimeError("winograd: not enough memory")
+
+
+class Network:
+    """A traced network with its weights as products need them; bound to one size at a time."""
+
+    def __init__(self, library: Library, traced: Trace) -> None:
+        self._library = library
+        self._traced = traced
+        self._weights = [_transformed(convolution, library) for convolution in traced.convolutions]
+        self._bound: _Bound | None = None
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        if self._traced.unshuffle > 1:
+            batch = F.pixel_unshuffle(batch, self._traced.unshuffle)
+        size = (batch.shape[2], batch.shape[3])
+        if self._bound is None or self._bound.size != size:
+            self._bound = None  # so that its memory is free before the next one's is taken
+            self._bound = _Bound(self._library, self._traced, self._weights, size)
+        return torch.stack([self._bound.run(image) for image in batch])
+
+
+class _Bound:
+    """The layers for inputs of one `size` (height, width), with their planes; images of which none is needed any more
+    give theirs to later ones of the same kind."""
+
+    def __init__(
+        self,
+        library: Library,
+        traced: Trace,
+        weights: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        size: tuple[int, int],
+    ) -> None:
+        self.size = size
+        self._library = library
+        self._kept: list[Any] = [weights]
+        self._source = self._planes(traced.source)
+        memory = {traced.source: self._source}
+        layers = []
+        free: dict[tuple[int, int], list[torch.Tensor]] = {}
+        last_use = {image: at for at, step in enumerate(traced.convolutions) for image in _used(step)}
+        for at, (step, packed) in enumerate(zip(traced.convolutions, weights, strict=True)):
+            target = step.target
+            assert target is not None, "a traced convolution has its target"
+            waiting = free.get((target.channels, target.scale))
+            memory[target] = waiting.pop() if waiting else self._planes(target)
+            layers.append(self._layer(step, packed, memory))
+            for image in set(_used(step)):
+                if last_use[image] == at and image is not traced.target:
+                    free.setdefault((image.channels, image.scale), []).append(memory.pop(image))
+        self._target, self._channels = memory[traced.target], traced.target.channels
+        self._target_size = self._size(traced.target)
+        self._layers = (_Layer * len(layers))(*layers)
+
+    def run(self, image: torch.Tensor) -> torch.Tensor:
+        """(channels, height, width) float32 to the network's output of it, in memory of its own."""
+        height, width = self.size
+        for channel, values in enumerate(image):
+            plane, lane = divmod(channel, self._library.lanes)
+            self._source[plane, 1 : height + 1, 1 : width + 1, lane] = values
+        self._library.run(self._layers)
+        height, width = self._target_size
+        pixels = self._target[:, 1 : height + 1, 1 : width + 1]
+        return pixels.permute(0, 3, 1, 2).flatten(0, 1)[: self._channels].contiguous()
+
+    def _size(self, image: Image) -> tuple[int, int]:
+        height, width = self.size
+        return height * image.scale, width * image.scale
+
+    def _planes(self, image: Image) -> torch.Tensor:
+        """(planes, rows, columns, lanes) of zeros, with the border that convolutions.cpp describes."""
+        height, width = (-(-side // 4) * 4 + 2 for side in self._size(image))
+        planes = torch.zeros(self._library.planes(image.channels), height, width, self._library.lanes)
+        self._kept.append(planes)
+        return planes
+
+    def _layer(
+        self, step: Convolution, packed: tuple[torch.Tensor, torch.Tensor], memory: Mapping[Image, torch.Tensor]
+    ) -> _Layer:
+        assert step.target is not None, "a traced convolution has its target"
+        weights, bias = packed
+        sources = self._pointers(memory[image] for image in step.sources)
+        targets = self._pointers([memory[step.target]])
+        addends = [(self._pointers([memory[image]]), factor) for image, factor in step.addends]
+        nothing: tuple[None, float] = (None, 0.0)
+        (first, first_factor), (second, second_factor) = [*addends, nothing, nothing][:2]
+        height, width = self._size(step.target)
+        return _Layer(
+            sources=ctypes.addressof(sources),
+            targets=ctypes.addressof(targets),
+            weights=weights.data_ptr(),
+            bias=bias.data_ptr(),
+            first=first and ctypes.addressof(first),
+            second=second and ctypes.addressof(second),
+            inputs=len(sources),
+            outputs=len(targets),
+            height=height,
+            width=width,
+            doubled=step.doubled,
+            slope=step.slope,
+            first_factor=first_factor,
+            second_factor=second_factor,
+        )
+
+    def _pointers(self, images: Iterable[torch.Tensor]) -> ctypes.Array[ctypes.c_void_p]:
+        """Where the planes of images begin, one image after the other."""
+        places = [plane.data_ptr() for image in images for plane in image]
+        array = (ctypes.c_void_p * len(places))(*places)
+        self._kept.append(array)
+        return array
+
+
+def _used(step: Convolution) -> list[Image]:
+    assert step.target is not None, "a traced convolution has its target"
+    return [*step.sources, *(image for image, _ in step.addends), step.target]
+
+
+def _transformed(step: Convolution, library: Library) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights (36, panels, channels of all planes, columns * lanes) and bias (lanes * planes) of a convolution.
+
+    Zeros stand for the channels that fill up a plane. The factor is in both, which an activation of a slope between 0
+    and 1 lets through.
+    """
+    module, lanes = step.module, library.lanes
+    width = library.columns * lanes
+    panels = -(-module.out_channels // width)
+    filled = torch.zeros(36, panels * width, sum(library.planes(image.channels) for image in step.sources) * lanes)
+    # In fp64, so that each weight is rounded once.
+    kernels = torch.einsum("ak,oikl,bl->aboi", KERNEL, module.weight.double() * step.factor, KERNEL).flatten(0, 1)
+    taken = placed = 0
+    for image in step.sources:
+        kernel = kernels[:, :, taken : taken + image.channels]
+        filled[:, : module.out_channels, placed : placed + image.channels] = kernel.float()
+        taken, placed = taken + image.channels, placed + library.planes(image.channels) * lanes
+    bias = torch.zeros(library.planes(module.out_channels) * lanes)
+    if module.bias is not None:
+        bias[: module.out_channels] = module.bias * step.factor
+    return filled.unflatten(1, (panels, width)).transpose(2, 3).contiguous(), bias

@@ -1,0 +1,181 @@
+"""What a network of 3×3 convolutions does, as a list of them, each with what follows it."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+
+class UnsuitedError(Exception):
+    """A network has something else than what this backend knows."""
+
+
+@dataclass(eq=False)
+class Image:
+    """Channels that lie in memory, `scale` times as high and wide as what the first convolution takes."""
+
+    channels: int
+    scale: int
+
+
+@dataclass(eq=False)
+class Convolution:
+    """`factor` * activation(convolution of `sources`) + each of `addends`; `target` is where it goes, once it does."""
+
+    module: nn.Conv2d
+    sources: list[Image]
+    doubled: bool
+    scale: int
+    slope: float = 1.0
+    factor: float = 1.0
+    addends: list[tuple[Image, float]] = field(default_factory=list)
+    target: Image | None = None
+
+
+@dataclass(eq=False)
+class Concatenation:
+    """Images side by side in their channels; `doubled` where each pixel counts for 2×2."""
+
+    images: list[Image]
+    doubled: bool = False
+
+
+@dataclass
+class Trace:
+    """The convolutions of a network in their order; `unshuffle` blocks of the input's pixels become channels first."""
+
+    unshuffle: int
+    source: Image
+    target: Image
+    convolutions: list[Convolution]
+
+
+def trace(network: nn.Module) -> Trace:
+    """What `network` does to a batch (n, channels, height, width).
+
+    UnsuitedError where it is more than 3×3 convolutions of stride 1 that keep the size, leaky or plain ReLU behind
+    one, channels concatenated, residual connections with constant factors, pixels doubled by their nearest
+    neighbour, and a pixel-unshuffle at the very front.
+    """
+    return _Tracing(network).result
+
+
+class _Tracing:
+    """Goes through the graph; a convolution is kept back until its values are needed, so that more may be added."""
+
+    def __init__(self, network: nn.Module) -> None:
+        graph = _graph(network)
+        self._modules = dict(network.named_modules())
+        self._values: dict[fx.Node, Image | Convolution | Concatenation] = {}
+        self._convolutions: list[Convolution] = []
+        self._unshuffle = 1
+        for node in graph.nodes:
+            if node.op == "output":
+                break
+            self._values[node] = self._value(node)
+        target = self._image(cast(fx.Node, node.args[0]))
+        self.result = Trace(self._unshuffle, self._source, target, self._convolutions)
+
+    def _value(self, node: fx.Node) -> Image | Convolution | Concatenation:
+        if node.op == "placeholder":
+            self._source = Image(0, 1)
+            return self._source
+        arguments = cast(tuple[Any, ...], node.args)
+        if node.op == "call_module":
+            module = self._modules[str(node.target)]
+            if isinstance(module, nn.Conv2d):
+                return self._convolution(module, arguments[0])
+            if isinstance(module, nn.LeakyReLU | nn.ReLU):
+                return self._activation(arguments[0], getattr(module, "negative_slope", 0.0))
+            raise UnsuitedError(f"winograd knows no {type(module).__name__}")
+        name = getattr(node.target, "__name__", str(node.target))
+        if node.target is torch.cat and _argument(node, 1, "dim", 0) == 1:
+            return Concatenation([self._image(part) for part in arguments[0]])
+        if node.target is operator.add or node.target is torch.add:
+            return self._sum(*arguments)
+        if node.target is operator.mul and isinstance(arguments[1], int | float):
+            return self._scaled(arguments[0], float(arguments[1]))
+        doubled = (_argument(node, 2, "scale_factor", 1), _argument(node, 3, "mode", "nearest")) == (2, "nearest")
+        if node.target is F.interpolate and doubled:
+            return Concatenation([self._image(arguments[0])], doubled=True)
+        if name == "pixel_unshuffle" and self._values[arguments[0]] is self._source:
+            self._unshuffle = int(_argument(node, 1, "scale", 1))
+            self._source = Image(0, 1)
+            return self._source
+        raise UnsuitedError(f"winograd knows no {name} as this network uses it")
+
+    def _convolution(self, module: nn.Conv2d, argument: fx.Node) -> Convolution:
+        plain = {"kernel_size": (3, 3), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+        for name, value in plain.items():
+            if getattr(module, name) != value:
+                raise UnsuitedError(f"winograd knows no convolution with {name} {getattr(module, name)}")
+        if module.padding_mode != "zeros":
+            raise UnsuitedError(f"winograd knows no padding with {module.padding_mode}")
+        value = self._values[argument]
+        taken = value if isinstance(value, Concatenation) else Concatenation([self._image(argument)])
+        if taken.images == [self._source]:
+            self._source.channels = module.in_channels
+        if len({image.scale for image in taken.images}) > 1:
+            raise UnsuitedError("winograd knows no concatenation of different sizes")
+        return Convolution(module, taken.images, taken.doubled, taken.images[0].scale * (1 + taken.doubled))
+
+    def _activation(self, argument: fx.Node, slope: float) -> Convolution:
+        value = self._kept_back(argument)
+        if value is None or value.addends or value.factor != 1 or value.slope != 1 or not 0 <= slope <= 1:
+            raise UnsuitedError("winograd knows an activation straight behind a convolution alone")
+        value.slope = slope
+        return value
+
+    def _scaled(self, argument: fx.Node, factor: float) -> Convolution:
+        value = self._kept_back(argument)
+        if value is None or (value.slope != 1 and factor < 0):
+            raise UnsuitedError("winograd knows a factor behind a convolution alone")
+        value.factor *= factor
+        value.addends = [(image, factor * weight) for image, weight in value.addends]
+        return value
+
+    def _sum(self, left: fx.Node, right: fx.Node) -> Convolution:
+        for argument, other in ((left, right), (right, left)):
+            value = self._kept_back(argument) if isinstance(argument, fx.Node) else None
+            if value is not None and len(value.addends) < 2 and isinstance(other, fx.Node):
+                value.addends.append((self._image(other), 1.0))
+                return value
+        raise UnsuitedError("winograd knows the sum of a convolution and up to two images alone")
+
+    def _kept_back(self, node: fx.Node) -> Convolution | None:
+        """The convolution of which `node` is the value so far, if nothing else needs that value."""
+        value = self._values[node]
+        if isinstance(value, Convolution) and value.target is None and len(node.users) == 1:
+            return value
+        return None
+
+    def _image(self, node: fx.Node) -> Image:
+        """The value of a node in memory; a convolution that was kept back is done now."""
+        value = self._values[node]
+        if isinstance(value, Image):
+            return value
+        if isinstance(value, Concatenation):
+            raise UnsuitedError("winograd knows a concatenation or larger image as a convolution's input alone")
+        if value.target is None:
+            value.target = Image(value.module.out_channels, value.scale)
+            self._convolutions.append(value)
+        return value.target
+
+
+def _graph(network: nn.Module) -> fx.Graph:
+    """The network's graph; basicsr's pixel_unshuffle is one step of it."""
+    from basicsr.archs import arch_util
+
+    try:
+        return fx.Tracer(autowrap_functions=(arch_util.pixel_unshuffle,)).trace(network)
+    except (fx.proxy.TraceError, TypeError) as error:
+        raise UnsuitedError(f"winograd cannot follow the network: {error}") from error
+
+
+def _argument(node: fx.Node, place: int, name: str, default: Any) -> Any:
+    return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)

@@ -1,0 +1,170 @@
+"""Winograd's way gives the network's own values, whatever the size, and says of other networks what it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from small_networks import inference, rrdbnet, workload, write_weights
+from wbcsr.classify import resnet
+from wbcsr.engines import engine as engines
+from wbcsr.engines.profile import Profile
+from wbcsr.engines.winograd.backend import Winograd
+from wbcsr.engines.winograd.trace import UnsuitedError, trace
+from wbcsr.errors import InputError
+from wbcsr.upscale import upscaler
+
+CPU = torch.device("cpu")
+pytestmark = pytest.mark.skipif(
+    torch.cuda.is_available(), reason="this machine has a GPU: Winograd's way, which is a CPU's, was not looked at"
+)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled code, which is the same for every network."""
+    path = tmp_path_factory.mktemp("winograd") / "program.pt2"
+    Winograd().compile(nn.Identity(), Profile.fixed(1, 8, 8), path, {})
+    return path
+
+
+@pytest.fixture
+def ready(program: Path) -> Callable[[nn.Module], Callable[[torch.Tensor], torch.Tensor]]:
+    return lambda network: Winograd().load(network.eval(), program, Profile.fixed(1, 8, 8))
+
+
+@torch.inference_mode()
+def assert_alike(run: Any, network: nn.Module, shape: tuple[int, ...]) -> None:
+    """The same values but for the rounding of fp32; one wrong weight or pixel would show as a thousandth."""
+    batch = torch.rand(shape, generator=torch.Generator().manual_seed(sum(shape)))
+    expected, found = network(batch), run(batch)
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() < 2e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize("scale", [4, 2, 1])
+def test_rrdbnet_gives_its_own_values_at_every_size(ready: Any, scale: int) -> None:
+    """One network goes from size to size, as tiles and images of several sizes make it."""
+    network = rrdbnet(scale, blocks=2)
+    run = ready(network)
+    for height, width in [(24, 32), (4, 4), (20, 52), (12, 8), (24, 32)]:
+        assert_alike(run, network, (2, 3, height, width))
+
+
+def test_sides_that_no_tile_divides(ready: Any) -> None:
+    network = rrdbnet(4)
+    run = ready(network)
+    for height, width in [(1, 1), (2, 7), (13, 3), (5, 41)]:
+        assert_alike(run, network, (1, 3, height, width))
+
+
+def test_channels_that_fill_no_plane(ready: Any) -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(5, 7, 3, padding=1, bias=False), nn.Conv2d(12, 3, 3, padding=1)
+            self.third, self.relu = nn.Conv2d(3, 19, 3, padding=1), nn.ReLU()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            small = self.second(torch.cat((x, self.relu(self.first(x))), 1)) * -0.5
+            return self.third(F.interpolate(small, scale_factor=2, mode="nearest"))
+
+    torch.manual_seed(0)
+    network = Network()
+    assert_alike(ready(network), network, (1, 5, 9, 14))
+
+
+def test_threads_do_not_change_a_bit(ready: Any) -> None:
+    run, batch, before = ready(rrdbnet(4)), torch.rand(1, 3, 30, 50), torch.get_num_threads()
+    outputs = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            outputs.append(run(batch))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(outputs[0], outputs[1])
+    assert torch.equal(outputs[0], outputs[2])
+
+
+def test_what_is_not_finite_stays_so(ready: Any) -> None:
+    """The gate looks for it, so it must not be made a number on the way."""
+    batch = torch.rand(1, 3, 16, 16)
+    batch[0, 0, 5, 5] = float("nan")
+    assert torch.isnan(ready(rrdbnet(4))(batch)).any()
+
+
+class Sum(nn.Module):
+    """The sum of an image and itself, which no convolution made."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + x
+
+
+@pytest.mark.parametrize(
+    ("network", "says"),
+    [
+        (nn.Conv2d(3, 3, 3, padding=1, stride=2), r"no convolution with stride \(2, 2\)"),
+        (nn.Conv2d(3, 3, 1), r"no convolution with kernel_size \(1, 1\)"),
+        (nn.Conv2d(4, 4, 3, padding=1, groups=2), "no convolution with groups 2"),
+        (nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect"), "no padding with reflect"),
+        (nn.PReLU(), "no PReLU"),
+        (nn.LeakyReLU(), "an activation straight behind a convolution alone"),
+        (Sum(), "the sum of a convolution"),
+    ],
+)
+def test_what_it_does_not_know_is_named(network: nn.Module, says: str) -> None:
+    with pytest.raises(UnsuitedError, match=says):
+        trace(nn.Sequential(network))
+
+
+# As an engine
+
+
+def test_auto_takes_what_is_faster_on_a_cpu(tmp_path: Path) -> None:
+    """Both are measured for real."""
+    source = upscaler.source(write_weights(tmp_path / "small.safetensors"))[0]
+    description = engines.build(source, tmp_path / "engine.json", workload(), inference(precision="fp32"))
+    measured = description["measured"]
+    seconds = {name: measured[f"{name}_seconds_per_batch"] for name in ("eager", "winograd")}
+    assert description["backend"] == min(seconds, key=lambda name: seconds[name])
+    assert description["reason"].startswith("measured: eager ")
+    assert (tmp_path / "program.pt2").exists() == (description["backend"] == "winograd")
+
+
+def test_an_engine_that_was_asked_for(tmp_path: Path) -> None:
+    source = upscaler.source(write_weights(tmp_path / "small.safetensors"))[0]
+    path = tmp_path / "engine.json"
+    description = engines.build(source, path, workload(), inference(backend="winograd"))
+    assert (description["backend"], description["precision"]) == ("winograd", "fp32")
+    assert description["fingerprint"]["settings"].count("g++") + description["fingerprint"]["settings"].count("clang")
+    engine = engines.load(source, path)
+    assert_alike(engine.run, source.network, (1, 3, 24, 32))
+
+
+def test_another_precision_is_one_line(tmp_path: Path) -> None:
+    source = upscaler.source(write_weights(tmp_path / "small.safetensors"))[0]
+    with pytest.raises(InputError, match=r"winograd computes in fp32 alone, .* choose precision auto or fp32$"):
+        engines.build(source, tmp_path / "engine.json", workload(), inference(backend="winograd", precision="bf16"))
+
+
+def test_a_classifier_runs_as_it_is_where_the_upscaler_is_winograds(tmp_path: Path) -> None:
+    resnet.save(resnet.build(2, 0, None).state_dict(), resnet.Description(("A", "B"), 32), tmp_path / "r.safetensors")
+    source = resnet.source(tmp_path / "r.safetensors")[0]
+    description = engines.build(
+        source, tmp_path / "engine.json", workload(size=(32, 32)), inference(backend="winograd")
+    )
+    assert (description["backend"], description["precision"]) == ("eager", "fp32")
+    assert description["reason"] == "winograd knows no convolution with kernel_size (7, 7)"
+
+
+def test_code_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "program.pt2").write_bytes(b"not a library")
+    with pytest.raises(InputError, match=r"program\.pt2: cannot be loaded .* delete it and run again"):
+        Winograd().load(rrdbnet(4), tmp_path / "program.pt2", Profile.fixed(1, 8, 8))
