@@ -23,6 +23,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 # What mends an image that is not as its manifest says.
 MAKE_AGAIN = "delete that manifest and run again, which repeats the rule that made its images"
 
+# A chunk, and the keywords of texts, in which a PNG may hold EXIF or XMP.
+_WHERE_PNG_SAYS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+
 _TRANSPOSITIONS = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -45,7 +48,7 @@ def decode(content: bytes, name: str, whole: bool = False) -> np.ndarray:
         with Image.open(io.BytesIO(content)) as header:
             width, height = header.size
             frames = getattr(header, "n_frames", 1)
-            orientation = header.getexif().get(0x0112, 1)
+            orientation = _orientation(header, content)
             if width * height > MAX_PIXELS:
                 raise InputError(f"{name}: {width}×{height} pixels are more than the limit of {MAX_PIXELS:,}")
             if frames > 1:
@@ -70,6 +73,14 @@ def decode(content: bytes, name: str, whole: bool = False) -> np.ndarray:
     if pixels.dtype not in (np.uint8, np.uint16):
         raise InputError(f"{name}: has {pixels.dtype} samples; convert it to 8 or 16 bit")
     return np.ascontiguousarray(_TRANSPOSITIONS.get(orientation, lambda a: a)(pixels))
+
+
+def _orientation(image: Image.Image, content: bytes) -> int:
+    """EXIF's number for how an image lies; 1 is upright."""
+    # A PNG may say so behind its pixels, all of which Pillow reads to get there: most of them do not say it anywhere.
+    if image.format == "PNG" and not any(name in content for name in _WHERE_PNG_SAYS):
+        return 1
+    return int(image.getexif().get(0x0112, 1))
 
 
 def read_image(path: str | Path) -> np.ndarray:

@@ -62,6 +62,15 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
 
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))))
     np.testing.assert_array_equal(imaging.decode(content, "x.png"), expected)
+    np.testing.assert_array_equal(imaging.decode(behind_the_pixels(content), "x.png", whole=True), expected)
+
+
+def behind_the_pixels(png: bytes) -> bytes:
+    """A PNG with its EXIF as the last chunk but one."""
+    start = png.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(png[start : start + 4], "big")
+    last = png.index(b"IEND") - 4
+    return png[:start] + png[end:last] + png[start:end] + png[last:]
 
 
 def test_palette_and_cmyk_become_rgb() -> None:
