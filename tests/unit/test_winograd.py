@@ -15,6 +15,7 @@ from small_networks import inference, rrdbnet, workload, write_weights
 from wbcsr.classify import resnet
 from wbcsr.engines import engine as engines
 from wbcsr.engines.profile import Profile
+from wbcsr.engines.winograd import backend
 from wbcsr.engines.winograd.backend import Winograd
 from wbcsr.engines.winograd.trace import UnsuitedError, trace
 from wbcsr.errors import InputError
@@ -55,6 +56,17 @@ def test_rrdbnet_gives_its_own_values_at_every_size(ready: Any, scale: int) -> N
     run = ready(network)
     for height, width in [(24, 32), (4, 4), (20, 52), (12, 8), (24, 32)]:
         assert_alike(run, network, (2, 3, height, width))
+
+
+@pytest.mark.parametrize("lanes", [4, 16])
+def test_vectors_of_other_processors(lanes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The layout for AVX-512 and for processors without AVX; this one's own instructions stand in for theirs."""
+    flags = [*backend.FLAGS, f"-DLANES={lanes}", "-Wno-psabi"]
+    monkeypatch.setattr(backend, "FLAGS", flags)
+    Winograd().compile(nn.Identity(), Profile.fixed(1, 8, 8), tmp_path / "program.pt2", {})
+    network = rrdbnet(2).eval()
+    run = Winograd().load(network, tmp_path / "program.pt2", Profile.fixed(1, 8, 8))
+    assert_alike(run, network, (1, 3, 26, 42))
 
 
 def test_sides_that_no_tile_divides(ready: Any) -> None:

@@ -14,14 +14,18 @@
 #include <thread>
 #include <vector>
 
-// Of a block of products, ROWS tiles by COLUMNS vectors of output channels stay in registers.
+// The floats of a vector; tests compile for other processors' by giving it.
+#ifndef LANES
 #if defined(__AVX512F__)
-constexpr int LANES = 16, ROWS = 12, COLUMNS = 2;
+#define LANES 16
 #elif defined(__AVX__)
-constexpr int LANES = 8, ROWS = 6, COLUMNS = 2;
+#define LANES 8
 #else
-constexpr int LANES = 4, ROWS = 12, COLUMNS = 2;
+#define LANES 4
 #endif
+#endif
+// Of a block of products, ROWS tiles by COLUMNS vectors of output channels stay in registers: 16 with AVX, else 32.
+constexpr int ROWS = LANES == 8 ? 6 : 12, COLUMNS = 2;
 // Tiles that a thread takes at once: enough to use each weight often, few enough for its cache.
 constexpr int TILES = 36;
 // Floats between the 36 parts of a block, so that they do not fall on the same lines of the cache.
