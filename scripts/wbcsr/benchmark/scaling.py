@@ -18,7 +18,7 @@ from wbcsr.benchmark.images import count_of, crop_of, gather
 from wbcsr.benchmark.measurements import Machine, describe_machine
 from wbcsr.benchmark.results import TIMES, frame, measured, numbers, seconds_texts, write_results
 from wbcsr.benchmark.systems import Case, Ours, make_files
-from wbcsr.benchmark.turns import interleave
+from wbcsr.benchmark.turns import LEAST_REPEATS, interleave
 from wbcsr.benchmark.workers import Outcome, Worker, timed
 from wbcsr.engines.capability import inference_precision, pick_device
 from wbcsr.evaluate.table import Table, number_texts
@@ -56,8 +56,13 @@ def benchmark_scaling(
     settings: Mapping[str, Any],
     threads: int,
     folder: str,
+    factors: Sequence[int] = FACTORS,
+    least: int = LEAST_REPEATS,
 ) -> dict[str, Any]:
-    """Measure enlarging by the eager backend and write table and figure; parameters as `benchmark_upscaling`."""
+    """Measure enlarging by the eager backend and write table and figure; parameters as `benchmark_upscaling`.
+
+    Shards have `factors` times the images that the settings say; each is measured `least` times at least.
+    """
     device = pick_device()
     machine = describe_machine(device, threads)
     system = Ours("eager", inference_precision(inference["precision"], device, exact_on_cpu=False), device.type)
@@ -66,7 +71,7 @@ def benchmark_scaling(
         base, crop = count_of(settings, device.type), crop_of(settings, device.type)
         sets = [
             gather([Path(path) for path in manifests], factor * base, crop, aside / f"images_x{factor}")
-            for factor in FACTORS
+            for factor in factors
         ]
         _, architecture = upscaler.source(Path(weights))
         cases = [
@@ -74,7 +79,7 @@ def benchmark_scaling(
             for images in sets
         ]
         points = points_for(cases, threads)
-        outcomes = measure_points(points, system, settings["seconds"])
+        outcomes = measure_points(points, system, settings["seconds"], least)
     rows = [
         {"machine": machine.hardware, "what": point.what, "device": device.type, "precision": system.precision}
         | {"height": point.case.size[0], "width": point.case.size[1]}
@@ -103,13 +108,13 @@ def points_for(cases: Sequence[Case], threads: int) -> list[Point]:
     ]
 
 
-def measure_points(points: Sequence[Point], system: Ours, seconds: float) -> list[Outcome]:
+def measure_points(points: Sequence[Point], system: Ours, seconds: float, least: int) -> list[Outcome]:
     """Measure all points in turn; what fails has a note and leaves the others alone."""
     with Worker() as builder:
         for point in points:
             builder.ask(system.build, point.case)
     memory: dict[Point, float] = {}
-    taken = interleave({point: partial(_run, point, system, memory) for point in points}, seconds)
+    taken = interleave({point: partial(_run, point, system, memory) for point in points}, seconds, least)
     return [Outcome.of(found, memory.get(point)) for point, found in taken.items()]
 
 
