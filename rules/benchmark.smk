@@ -1,20 +1,7 @@
 """How fast everything is on the machine that it runs on, beside what others would use; see config.benchmark."""
 
-
-BENCHMARK = "results/benchmark/{name}"
 # Where no variant needs a network, the usual one is measured all the same.
 MEASURED_MODEL = NETWORK_MODELS[-1] if NETWORK_MODELS else model_for_scale(4, config["weights"]["source"])
-
-
-def measurements(name):
-    """The files of a benchmark: what was measured, as a table, as a figure, and how it came to be."""
-    stem = BENCHMARK.format(name=name)
-    return {
-        "csv": f"{stem}.csv",
-        "texts": [f"{stem}.md", f"{stem}.tex"],
-        "figures": [f"{stem}.png", f"{stem}.svg"],
-        "provenance": f"{stem}.provenance.json",
-    }
 
 
 rule benchmark_engines:
