@@ -37,7 +37,11 @@ def measured(outcome: Outcome, images: int) -> dict[str, Any]:
     if timing is None:
         return {"note": outcome.note}
     rate = images / timing.median_seconds
-    return asdict(timing) | {"images": images, "images_per_second": rate, "peak_memory_mib": outcome.peak_mib}
+    return (
+        {"note": None}
+        | asdict(timing)
+        | {"images": images, "images_per_second": rate, "peak_memory_mib": outcome.peak_mib}
+    )
 
 
 def frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
@@ -53,3 +57,8 @@ def write_results(table: Table, draw: Callable[[pd.DataFrame], Figure], folder: 
     write_table(table, folder)
     with house_style():
         save_figure(draw(table.data), folder, table.name)
+
+
+def with_note(row: dict[str, Any], note: str | None) -> dict[str, Any]:
+    """`row` with a further remark behind its own."""
+    return {**row, "note": "; ".join(filter(None, [row["note"], note])) or None}

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from wbcsr.benchmark.figures import Curve, Panel, Rates, draw
 from wbcsr.benchmark.images import count_of, crop_of, gather
 from wbcsr.benchmark.measurements import Machine, describe_machine
-from wbcsr.benchmark.results import TIMES, frame, measured, numbers, seconds_texts, write_results
+from wbcsr.benchmark.results import TIMES, frame, measured, numbers, seconds_texts, with_note, write_results
 from wbcsr.benchmark.systems import Case, Ours, make_files
 from wbcsr.benchmark.turns import LEAST_REPEATS, interleave
 from wbcsr.benchmark.workers import Outcome, Worker, timed
@@ -87,9 +87,7 @@ def benchmark_scaling(
         | measured(outcome, len(point.case.files))
         for point, outcome in zip(points, outcomes, strict=True)
     ]
-    for row in rows:
-        row["note"] = "; ".join(filter(None, [row.get("note"), sets[0].note])) or None
-    table = scaling_table(frame(rows, COLUMNS), machine)
+    table = scaling_table(frame([with_note(row, sets[0].note) for row in rows], COLUMNS), machine)
     write_results(table, draw_scaling, Path(folder))
     return {"measured_on": asdict(machine), "measurements": int(table.data["repeats"].notna().sum())}
 

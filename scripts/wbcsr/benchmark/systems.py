@@ -311,7 +311,6 @@ class OpenVino:
 
 def make_enlarging(system: System, case: Case, kept: int) -> Callable[[], Run]:
     """In a worker: a function that enlarges all images of the case; its first run gives the first `kept` of them."""
-    peak = _gpu_peak(system)
     enlarge, images = system.load(case), case.images()
     # Chooses algorithms, allocates, and compiles what has not been; a GPU comes to its clock.
     enlarge(images if system.device == "cuda" else images[:1])
@@ -320,7 +319,7 @@ def make_enlarging(system: System, case: Case, kept: int) -> Callable[[], Run]:
     def run() -> Run:
         done = timed(enlarge, images)
         first = next(asked) == 0
-        return Run(done.seconds, Extra(done.found[:kept] if first else None, gpu_mib=peak()))
+        return Run(done.seconds, Extra(done.found[:kept] if first else None, gpu_mib=_gpu_mib(system)))
 
     return run
 
@@ -333,7 +332,6 @@ def make_files(system: Ours, case: Case, shard: int = 1, shards: int = 1) -> Cal
     from wbcsr.benchmark.timing import device_clock
     from wbcsr.upscale.shard import enlarge_shard
 
-    peak = _gpu_peak(system)
     enlarger = system.enlarger(case)
     engine, clock = enlarger.engine, device_clock(enlarger.engine.device)
     marks: list[tuple[Any, Any]] = []
@@ -352,20 +350,18 @@ def make_files(system: Ours, case: Case, shard: int = 1, shards: int = 1) -> Cal
     def run() -> Run:
         marks.clear()
         done = timed(enlarge_shard, source, target, shard, shards, enlarger, case.threads)
-        return Run(done.seconds, Extra(None, sum(clock.seconds(*pair) for pair in marks), peak()))
+        return Run(done.seconds, Extra(None, sum(clock.seconds(*pair) for pair in marks), _gpu_mib(system)))
 
     return run
 
 
-def _gpu_peak(system: System) -> Callable[[], float | None]:
-    """Begins to watch a GPU's memory, where that is the system's device; gives the peak in MiB."""
+def _gpu_mib(system: System) -> float | None:
+    """What PyTorch in this process has held of a GPU's memory at most (MiB), where that is the system's device."""
     if system.device != "cuda":
-        return lambda: None
+        return None
     import torch
 
-    from wbcsr.benchmark.memory import PeakMemory
-
-    return PeakMemory(torch.device("cuda")).mib
+    return torch.cuda.max_memory_reserved() / 2**20
 
 
 def _onnx(case: Case) -> Path:

@@ -19,7 +19,7 @@ from wbcsr.benchmark.figures import Rates, draw
 from wbcsr.benchmark.images import count_of, crop_of, gather
 from wbcsr.benchmark.limit import Kind, flops_of, make_limit
 from wbcsr.benchmark.measurements import Machine, describe_machine
-from wbcsr.benchmark.results import TIMES, frame, measured, numbers, seconds_texts, write_results
+from wbcsr.benchmark.results import TIMES, frame, measured, numbers, seconds_texts, with_note, write_results
 from wbcsr.benchmark.systems import (
     Case,
     Images,
@@ -54,10 +54,10 @@ COLUMNS = [
 ]
 NOTE = (
     "All systems had their turn in each round; medians, with the least and the most. Each lives in a process of its "
-    "own, whose largest resident memory is given (on a GPU, what it took there). PSNR is that of 8-bit values to those "
-    "of our eager network in fp32 on up to 8 images. Share of limit: FLOP/s of the network, counted by definition, of "
-    "the highest rate of a large convolution or matrix product in the same precision in the same run; Winograd's "
-    "algorithm multiplies less often and may exceed 100 %. Network: its share of the time from file to file."
+    "own, whose largest resident memory is given (on a GPU, what PyTorch held there). PSNR: of 8-bit values to those "
+    "of our eager network in fp32, over up to 8 images. Share of limit: the network's FLOP/s, its work counted by "
+    "definition, of the highest rate of a large convolution or matrix product in the same precision in the same run; "
+    "Winograd's algorithm multiplies less often and may exceed 100 %. Network: its share of the time from file to file."
 )
 
 
@@ -98,7 +98,8 @@ def benchmark_upscaling(
         images = gather(paths, count_of(settings, device), crop_of(settings, device), aside / "images")
         source, architecture = upscaler.source(Path(weights))
         whole = Case(Path(weights), architecture.scale, images.files, images.size, threads, inference, aside)
-        flops = flops_of(source.network, images.size)
+        height, width = (-(-side // architecture.multiple) * architecture.multiple for side in images.size)
+        flops = flops_of(source.network, (height, width))
         one = replace(whole, files=images.files[:1])
         # What a GPU does in no time is not asked of the processor beside it.
         few = replace(whole, files=images.files[: count_of(settings, "cpu")])
@@ -111,8 +112,7 @@ def benchmark_upscaling(
         ):
             outcomes, limits = measure_entries(entries, threads, settings["seconds"])
             rows += _rows(outcomes, limits, flops)
-    for row in rows:
-        row |= {"machine": machine.hardware, "note": "; ".join(filter(None, [row["note"], images.note])) or None}
+    rows = [{"machine": machine.hardware, **with_note(row, images.note)} for row in rows]
     table = upscaling_table(frame(rows, COLUMNS), machine)
     write_results(table, draw_upscaling, Path(folder))
     return {"measured_on": asdict(machine), "measurements": int(table.data["repeats"].notna().sum())}
