@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -38,7 +38,10 @@ def draw(panels: Sequence[Panel]) -> Figure:
 
 @dataclass(frozen=True)
 class Rates:
-    """One line for each label, from zero on; those that begin with "ours" are blue. `remarks` stand at the right."""
+    """One line for each label, from zero on; where some begin with "ours", the others are grey.
+
+    `remarks` stand at the right, under `remarks_title`.
+    """
 
     title: str
     labels: Sequence[str]
@@ -46,27 +49,36 @@ class Rates:
     least: Sequence[float]
     most: Sequence[float]
     remarks: Sequence[str] = ()
+    remarks_title: str = ""
     xlabel: str = "Images a second"
 
     @classmethod
-    def of(cls, title: str, labels: Sequence[str], rows: pd.DataFrame, remarks: Sequence[str] = ()) -> Rates:
+    def of(
+        cls,
+        title: str,
+        labels: Sequence[str],
+        rows: pd.DataFrame,
+        remarks: Sequence[str] = (),
+        remarks_title: str = "",
+    ) -> Rates:
         """From measured rows: images a second, in the median run, the slowest and the fastest."""
         slowest, fastest = (list(rows["images"] / rows[name]) for name in ("max_seconds", "min_seconds"))
-        return cls(title, labels, list(rows["images_per_second"]), slowest, fastest, remarks)
+        return cls(title, labels, list(rows["images_per_second"]), slowest, fastest, remarks, remarks_title)
 
     @property
     def height(self) -> float:
         return max(HEIGHT if len(self.labels) > 5 else 1.4, LINE * (1.35 * len(self.labels) + 4))
 
     def draw(self, axis: Axes) -> None:
-        for place, label in enumerate(self.labels):
-            colour = BLUE if label.startswith("ours") else GREY
+        ours = [label.startswith("ours") for label in self.labels]
+        for place, is_ours in enumerate(ours):
+            colour = BLUE if is_ours or not any(ours) else GREY
             axis.plot([self.least[place], self.most[place]], [place, place], color=colour, linewidth=1.6)
             axis.plot(self.middle[place], place, "o", color=colour, markersize=3.5)
+        small: dict[str, Any] = {"fontsize": "small", "color": GREY}
         for place, remark in enumerate(self.remarks):
-            axis.annotate(
-                remark, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize="small", color=GREY
-            )
+            axis.annotate(remark, (1.02, place), xycoords=("axes fraction", "data"), va="center", **small)
+        axis.annotate(self.remarks_title, (1.02, 1.02), xycoords="axes fraction", va="bottom", **small)
         axis.set_yticks(range(len(self.labels)), labels=list(self.labels))
         axis.set_ylim(len(self.labels) - 0.5, -0.5)
         axis.set_xlim(0, 1.08 * max(self.most))

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from wbcsr.benchmark.figures import Rates, draw
 from wbcsr.benchmark.folders import METHOD, SCALE, copy_images, enlarge_images, list_images
 from wbcsr.benchmark.measurements import Machine, describe_machine
-from wbcsr.benchmark.results import TIMES, frame, measured, numbers, seconds_texts, write_results
+from wbcsr.benchmark.results import TIMES, frame, measured, numbers, reasons, seconds_texts, write_results
 from wbcsr.benchmark.workers import Run, take_turns, timed
 from wbcsr.evaluate.table import Table
 from wbcsr.files import scratch_folder
@@ -110,7 +110,7 @@ def packing_table(data: pd.DataFrame, machine: Machine) -> Table:
             "Images": data["variant"],
             "Images/s": numbers(data["images_per_second"]),
             "s (least to most)": seconds_texts(data),
-            "Note": data["note"].fillna(""),
+            "Note": reasons(data),
         }
     )
     first = data.iloc[0]

@@ -31,17 +31,29 @@ def seconds_texts(data: pd.DataFrame) -> list[str]:
     return [f"{median} ({least} to {most})" if median else "" for median, least, most in zip(*columns, strict=True)]
 
 
+def reasons(data: pd.DataFrame) -> list[str]:
+    """Why a row has no figure; empty where it has one."""
+    return list(data["note"].where(data["repeats"].isna()).fillna(""))
+
+
+def remarks(data: pd.DataFrame) -> str:
+    """What is to be said of the rows that have a figure, as a sentence behind others, or nothing."""
+    said = data["note"].where(data["repeats"].notna()).dropna().unique()
+    return f" Remarks: {'; '.join(said)}." if len(said) else ""
+
+
 def measured(outcome: Outcome, images: int) -> dict[str, Any]:
     """The cells of a row that say what came of something that goes through `images` images in a run."""
     timing = outcome.timing
     if timing is None:
         return {"note": outcome.note}
-    rate = images / timing.median_seconds
-    return (
-        {"note": None}
-        | asdict(timing)
-        | {"images": images, "images_per_second": rate, "peak_memory_mib": outcome.peak_mib}
-    )
+    return {
+        "note": None,
+        **asdict(timing),
+        "images": images,
+        "images_per_second": images / timing.median_seconds,
+        "peak_memory_mib": outcome.peak_mib,
+    }
 
 
 def frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:

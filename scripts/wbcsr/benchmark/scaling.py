@@ -16,7 +16,17 @@ from matplotlib.figure import Figure
 from wbcsr.benchmark.figures import Curve, Panel, Rates, draw
 from wbcsr.benchmark.images import count_of, crop_of, gather
 from wbcsr.benchmark.measurements import Machine, describe_machine
-from wbcsr.benchmark.results import TIMES, frame, measured, numbers, seconds_texts, with_note, write_results
+from wbcsr.benchmark.results import (
+    TIMES,
+    frame,
+    measured,
+    numbers,
+    reasons,
+    remarks,
+    seconds_texts,
+    with_note,
+    write_results,
+)
 from wbcsr.benchmark.systems import Case, Ours, make_files
 from wbcsr.benchmark.turns import LEAST_REPEATS, interleave
 from wbcsr.benchmark.workers import Outcome, Worker, timed
@@ -142,7 +152,7 @@ def scaling_table(data: pd.DataFrame, machine: Machine) -> Table:
             "s (least to most)": seconds_texts(data),
             "Images/s": numbers(data["images_per_second"]),
             "Memory, MiB": number_texts(data["peak_memory_mib"], ".0f"),
-            "Note": data["note"].fillna(""),
+            "Note": reasons(data),
         }
     )
     first = data.iloc[0]
@@ -150,7 +160,7 @@ def scaling_table(data: pd.DataFrame, machine: Machine) -> Table:
     return Table(
         name="scaling",
         title="Scaling",
-        caption=f"{machine.sentence()} {what}",
+        caption=f"{machine.sentence()} {what}{remarks(data)}",
         data=data,
         printed=printed,
         note=NOTE,

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from wbcsr.benchmark.figures import Rates, draw
 from wbcsr.benchmark.folders import copy_images, list_images
 from wbcsr.benchmark.measurements import Machine, describe_machine
-from wbcsr.benchmark.results import TIMES, frame, measured, numbers, seconds_texts, write_results
+from wbcsr.benchmark.results import TIMES, frame, measured, numbers, reasons, seconds_texts, write_results
 from wbcsr.benchmark.workers import Run, take_turns, timed
 from wbcsr.classify import resnet
 from wbcsr.classify.pack import pack
@@ -223,7 +223,7 @@ def training_table(data: pd.DataFrame, machine: Machine) -> Table:
             "s an epoch (least to most)": seconds_texts(data),
             "Share of network": number_texts(data["share_of_network"], ".0%"),
             "Memory, MiB": number_texts(data["peak_memory_mib"], ".0f"),
-            "Note": data["note"].fillna(""),
+            "Note": reasons(data),
         }
     )
     first = data.iloc[0]
@@ -245,5 +245,5 @@ def draw_training(data: pd.DataFrame) -> Figure:
     done = data[data["repeats"].notna()]
     labels = [f"{row.system}, {row.precision}" for row in done.itertuples()]
     shares = number_texts(done["share_of_network"], ".0%")
-    panels = [Rates.of("", labels, done, shares)] if len(done) else []
+    panels = [Rates.of("", labels, done, shares, "of network")] if len(done) else []
     return draw(panels)

@@ -19,7 +19,17 @@ from wbcsr.benchmark.figures import Rates, draw
 from wbcsr.benchmark.images import count_of, crop_of, gather
 from wbcsr.benchmark.limit import Kind, flops_of, make_limit
 from wbcsr.benchmark.measurements import Machine, describe_machine
-from wbcsr.benchmark.results import TIMES, frame, measured, numbers, seconds_texts, with_note, write_results
+from wbcsr.benchmark.results import (
+    TIMES,
+    frame,
+    measured,
+    numbers,
+    reasons,
+    remarks,
+    seconds_texts,
+    with_note,
+    write_results,
+)
 from wbcsr.benchmark.systems import (
     Case,
     Images,
@@ -232,7 +242,7 @@ def upscaling_table(data: pd.DataFrame, machine: Machine) -> Table:
             "PSNR, dB": ["exact" if text == "inf" else text for text in number_texts(data["psnr_db"], ".1f")],
             "Share of limit": number_texts(data["share_of_limit"], ".0%"),
             "Network": number_texts(data["network_share"], ".1%"),
-            "Note": data["note"].fillna(""),
+            "Note": reasons(data),
         }
     )
     shards = data.loc[data["what"] == SHARD, "images"].dropna()
@@ -241,7 +251,7 @@ def upscaling_table(data: pd.DataFrame, machine: Machine) -> Table:
     return Table(
         name="upscaling",
         title="Upscaling",
-        caption=f"{machine.sentence()}{count}",
+        caption=f"{machine.sentence()}{count}{remarks(data)}",
         data=data,
         printed=printed,
         note=NOTE,
@@ -258,5 +268,5 @@ def draw_upscaling(data: pd.DataFrame) -> Figure:
             labels = [f"{row.system}, {row.precision}" for row in rows.itertuples()]
             shares = number_texts(rows["share_of_limit"], ".0%")
             title = what.capitalize() if what == ONE else f"A shard of {int(rows['images'].iloc[0])}"
-            panels.append(Rates.of(title, labels, rows, shares))
+            panels.append(Rates.of(title, labels, rows, shares, "of limit"))
     return draw(panels)

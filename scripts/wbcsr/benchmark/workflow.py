@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from wbcsr.benchmark.figures import Curve, Panel, Rates, draw
 from wbcsr.benchmark.measurements import Machine, describe_machine
-from wbcsr.benchmark.results import TIMES, frame, measured, numbers, seconds_texts, write_results
+from wbcsr.benchmark.results import TIMES, frame, measured, numbers, reasons, seconds_texts, write_results
 from wbcsr.benchmark.turns import LEAST_REPEATS, interleave
 from wbcsr.benchmark.workers import Outcome, timed
 from wbcsr.engines.fresh import python_path
@@ -149,7 +149,7 @@ def workflow_table(data: pd.DataFrame, machine: Machine) -> Table:
             "In jobs, s": numbers(data["job_seconds"]),
             "Added, s a job": numbers(data["added_seconds_per_job"]),
             "Repeats": number_texts(data["repeats"], "d"),
-            "Note": data["note"].fillna(""),
+            "Note": reasons(data),
         }
     )
     return Table(
@@ -169,7 +169,7 @@ def draw_workflow(data: pd.DataFrame) -> Figure:
     jobs, plans = (done[done["what"] == what] for what in (JOBS, PLAN))
     panels: list[Panel] = []
     if len(jobs):
-        labels = [f"{count} job" + "s" * (count != 1) for count in jobs["count"]]
+        labels = [f"{count} job{'' if count == 1 else 's'}" for count in jobs["count"]]
         added = list(jobs["added_seconds_per_job"])
         panels.append(Rates("Added to each job", labels, added, added, added, xlabel="Seconds a job"))
     if len(plans):
