@@ -86,7 +86,8 @@ def make_pass(folder: Path, input_size: int, threads: int) -> Callable[[], Run]:
     from torchvision.transforms import Compose, Resize, ToTensor
 
     images = ImageFolder(folder, Compose([Resize((input_size, input_size)), ToTensor()]))
-    loader = DataLoader(images, batch_size=32, num_workers=threads)
+    # As by itself on Linux; but a process that was spawned would spawn its own.
+    loader = DataLoader(images, batch_size=32, num_workers=threads, multiprocessing_context="fork")
 
     def read() -> None:
         seen = sum(len(batch) for batch, _ in loader)

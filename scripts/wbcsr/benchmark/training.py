@@ -188,6 +188,7 @@ def make_usual(task: Task) -> Callable[[], Run]:
         shuffle=True,
         num_workers=task.threads,
         persistent_workers=True,
+        multiprocessing_context="fork",  # as by itself on Linux; but a process that was spawned would spawn its own
         pin_memory=device.type == "cuda",
     )
     model = models.resnet50(weights=None, num_classes=len(task.classes)).to(device).train()
