@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
+# The environment for GPUs where it was made.
+NODE := $(if $(wildcard .venv-gpu/installed),.venv-gpu,.venv)
 
-.PHONY: setup setup-gpu profile demo test test-gpu doctor lint
+.PHONY: setup setup-gpu setup-benchmark profile demo test test-gpu doctor lint
 
 setup: .venv/installed
 
@@ -25,6 +27,10 @@ endef
 .venv-gpu/installed: envs/pins.txt envs/workflow.txt envs/gpu.txt envs/without-dependencies.txt
 	$(call install,--requirement envs/workflow.txt --requirement envs/gpu.txt pytest hypothesis 'tritonclient[grpc]')
 
+# What the benchmark sets beside ours, in the environment that runs it.
+setup-benchmark: $(NODE)/installed
+	$(NODE)/bin/python -m pip install --quiet --constraint envs/pins.txt --requirement envs/benchmark.txt
+
 # The SLURM profile where Snakemake finds it by name: yours from then on.
 PROFILE = $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake/slurm
 
@@ -44,9 +50,7 @@ test: setup
 test-gpu: setup-gpu
 	.venv-gpu/bin/python -m pytest tests/gpu
 
-# What this machine can do; by the environment for GPUs where it was made.
-NODE := $(if $(wildcard .venv-gpu/installed),.venv-gpu,.venv)
-
+# What this machine can do.
 doctor: $(NODE)/installed
 	$(NODE)/bin/snakemake --profile profiles/local --force doctor
 

@@ -1,9 +1,12 @@
-"""How fast the networks run on this machine."""
+"""How fast everything is on the machine that it runs on, beside what others would use; see config.benchmark."""
+
+# Where no variant needs a network, the usual one is measured all the same.
+MEASURED_MODEL = NETWORK_MODELS[-1] if NETWORK_MODELS else model_for_scale(4, config["weights"]["source"])
 
 
 rule benchmark_engines:
     input:
-        weights=expand(rules.fetch_weights.output.weights, model=sorted(set(MODELS.values()))),
+        weights=expand(rules.fetch_weights.output.weights, model=NETWORK_MODELS),
         manifests=manifests_of("original"),
     output:
         csv="results/benchmark/engines.csv",
@@ -31,6 +34,133 @@ rule benchmark_engines:
         "../scripts/benchmark_engines.py"
 
 
+rule benchmark_upscaling:
+    input:
+        weights=f"{WEIGHTS}.safetensors".format(model=MEASURED_MODEL),
+        manifests=manifests_of("original"),
+    output:
+        **measurements("upscaling"),
+    log:
+        "logs/benchmark_upscaling/upscaling.log",
+    benchmark:
+        "benchmarks/benchmark_upscaling/upscaling.tsv"
+    conda:
+        NETWORKS
+    threads: 8
+    resources:
+        # Every system stays in memory while the others have their turn.
+        mem_mb=growing(32000),
+        runtime=growing(240),
+        gpu=1,
+    params:
+        inference=config["inference"],
+        settings=config["benchmark"],
+    message:
+        "Measuring upscaling beside others"
+    script:
+        "../scripts/benchmark_upscaling.py"
+
+
+rule benchmark_scaling:
+    input:
+        weights=f"{WEIGHTS}.safetensors".format(model=MEASURED_MODEL),
+        manifests=manifests_of("original"),
+    output:
+        **measurements("scaling"),
+    log:
+        "logs/benchmark_scaling/scaling.log",
+    benchmark:
+        "benchmarks/benchmark_scaling/scaling.tsv"
+    conda:
+        NETWORKS
+    threads: 8
+    resources:
+        mem_mb=growing(16000),
+        runtime=growing(240),
+        gpu=1,
+    params:
+        inference=config["inference"],
+        settings=config["benchmark"],
+    message:
+        "Measuring how upscaling grows with images and processes"
+    script:
+        "../scripts/benchmark_scaling.py"
+
+
+rule benchmark_packing:
+    input:
+        manifests=manifests_of("original"),
+    output:
+        **measurements("packing"),
+    log:
+        "logs/benchmark_packing/packing.log",
+    benchmark:
+        "benchmarks/benchmark_packing/packing.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    threads: 4
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(60),
+    params:
+        input_size=config["train"]["input_size"],
+        settings=config["benchmark"],
+    message:
+        "Measuring packing beside torchvision"
+    script:
+        "../scripts/benchmark_packing.py"
+
+
+rule benchmark_training:
+    input:
+        manifests=manifests_of("original"),
+    output:
+        **measurements("training"),
+    log:
+        "logs/benchmark_training/training.log",
+    benchmark:
+        "benchmarks/benchmark_training/training.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    threads: 8
+    resources:
+        mem_mb=growing(24000),
+        runtime=growing(120),
+        gpu=1,
+    params:
+        train=config["train"],
+        settings=config["benchmark"],
+    message:
+        "Measuring training beside the usual script"
+    script:
+        "../scripts/benchmark_training.py"
+
+
+rule benchmark_workflow:
+    output:
+        **measurements("workflow"),
+    log:
+        "logs/benchmark_workflow/workflow.log",
+    benchmark:
+        "benchmarks/benchmark_workflow/workflow.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        settings=config["benchmark"],
+    message:
+        "Measuring what the workflow adds to its jobs"
+    script:
+        "../scripts/benchmark_workflow.py"
+
+
 rule benchmark:
     input:
         rules.benchmark_engines.output,
+        rules.benchmark_upscaling.output,
+        rules.benchmark_scaling.output,
+        rules.benchmark_packing.output,
+        rules.benchmark_training.output,
+        rules.benchmark_workflow.output,

@@ -165,6 +165,17 @@ def provenance_beside(paths):
     return [str(Path(path).with_suffix("")) + ".provenance.json" for path in paths]
 
 
+def measurements(name):
+    """The files of a benchmark: what was measured, as a table, as a figure, and how it came to be."""
+    stem = f"results/benchmark/{name}"
+    return {
+        "csv": f"{stem}.csv",
+        "texts": [f"{stem}.md", f"{stem}.tex"],
+        "figures": [f"{stem}.png", f"{stem}.svg"],
+        "provenance": f"{stem}.provenance.json",
+    }
+
+
 # The network of each variant that has one.
 MODELS = {variant: model_of(variant) for variant in config["variants"] if model_of(variant)}
 # The variant from which each one is shrunk that needs no network of its own.

@@ -130,16 +130,19 @@ def cost(seconds: float, device: str | None, gpus: int) -> dict[str, Any]:
         "wall_seconds": round(seconds, 2),
         "cpu_seconds": round(sum(used.ru_utime + used.ru_stime for used in (own, others)), 2),
         "gpu_seconds": round(seconds * max(1, gpus), 2) if on_gpu else 0.0,
-        "memory_mib": round(max(_largest_resident_kib(own), others.ru_maxrss) / 1024, 1),
+        "memory_mib": round(max(largest_resident_kib(), others.ru_maxrss) / 1024, 1),
         "gpu_memory_mib": round(held / 2**20, 1) if held else None,
     }
 
 
-def _largest_resident_kib(own: resource.struct_rusage) -> int:
-    """Of this process. Where Linux tells it, not ru_maxrss, which counts the process that started this one, too."""
+def largest_resident_kib() -> int:
+    """The largest resident set of this process so far.
+
+    Where Linux tells it, not ru_maxrss, which counts the process that started this one, too.
+    """
     status = Path("/proc/self/status")
     told = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE) if status.is_file() else None
-    return int(told[1]) if told else own.ru_maxrss
+    return int(told[1]) if told else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def check_inputs(found: dict[str, str]) -> None:

@@ -76,7 +76,7 @@ def test_a_compiled_step_does_what_the_plain_one_does(bench: Bench, monkeypatch:
 @pytest.mark.gpu(verifies="that no training step waits for the GPU")
 def test_a_step_does_not_wait_for_the_gpu(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the second step on, anything that waits is an error until the epoch is over."""
-    step, done = train._Training._step, []
+    step, done = train.Training._step, []
 
     def watched(*arguments: Any, **options: Any) -> Any:
         result = step(*arguments, **options)
@@ -84,7 +84,7 @@ def test_a_step_does_not_wait_for_the_gpu(bench: Bench, monkeypatch: pytest.Monk
         torch.cuda.set_sync_debug_mode("error" if len(done) < 10 else "default")
         return result
 
-    monkeypatch.setattr(train._Training, "_step", watched)
+    monkeypatch.setattr(train.Training, "_step", watched)
     try:
         bench.train("watched", batch_size=4, epochs=1, compile=False)
     finally:

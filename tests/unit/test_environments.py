@@ -52,13 +52,13 @@ def installed_by(target: str) -> set[str]:
 
 
 PINS = {plain(name): version for name, version in (line.split("==") for line in lines("pins.txt"))}
-# Modules of gpu.txt, which no other environment has.
-ONLY_ON_GPU_NODES = {"tensorrt", "torch_tensorrt"}
+# Modules of gpu.txt and benchmark.txt, which not every environment has.
+NOT_EVERYWHERE = {"tensorrt", "torch_tensorrt", "ncnn", "onnxruntime", "openvino"}
 # Not to be had in the demo's environment: needs a newer certifi than the package index of every machine holds.
 ELSEWHERE = {"kagglehub"}
 
 
-@pytest.mark.parametrize("name", ["workflow.txt", "gpu.txt", "tests.txt", "without-dependencies.txt"])
+@pytest.mark.parametrize("name", ["workflow.txt", "gpu.txt", "tests.txt", "benchmark.txt", "without-dependencies.txt"])
 def test_lists_name_packages_that_are_pinned(name: str) -> None:
     assert [package for package in lines(name) if plain(package) not in PINS] == []
 
@@ -98,7 +98,7 @@ def test_an_environment_has_one_torch_tensorrt(target: str, tensorrt: str) -> No
 
 
 def test_what_make_installs_is_pinned() -> None:
-    assert installed_by("setup") | installed_by("setup-gpu") <= PINS.keys()
+    assert installed_by("setup") | installed_by("setup-gpu") | installed_by("setup-benchmark") <= PINS.keys()
 
 
 def test_nothing_that_only_a_gpu_node_can_install_is_in_the_demo_or_the_tests() -> None:
@@ -147,7 +147,7 @@ def unlisted_imports(source: str) -> list[str]:
         names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         for name in names:
             top = name.split(".")[0]
-            late = top in ONLY_ON_GPU_NODES and node in when_called
+            late = top in NOT_EVERYWHERE and node in when_called
             if not late and modules.get(top, top).lower() not in allowed:
                 found.append(name)
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -14,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 from torchvision.models.resnet import Bottleneck
 
-from wbcsr import imaging
+from wbcsr.benchmark.images import Images, count_of, crop_of, gather
 from wbcsr.benchmark.labels import label_files, read_rgb8
 from wbcsr.benchmark.measurements import (
     FILES,
@@ -38,32 +36,19 @@ from wbcsr.engines.capability import has_fast_bf16, pick_device
 from wbcsr.engines.engine import Engine, Source, Workload, build, load
 from wbcsr.engines.profile import Profile, Size
 from wbcsr.errors import InputError, first_line
-from wbcsr.files import scratch_folder, sha256, write_bytes, write_csv
+from wbcsr.files import scratch_folder
 from wbcsr.pixels import to_network, to_square
 from wbcsr.upscale import upscaler
-from wbcsr.upscale.shard import MANIFEST_COLUMNS, Entry, enlarge_shard, spread
+from wbcsr.upscale.shard import enlarge_shard
 from wbcsr.weights.networks import Architecture
 
 log = logging.getLogger(__name__)
 
-# For `auto`: sides that images are cut to, and files that are enlarged in one repeat.
-CROP = {"cpu": 64, "cuda": None}
-IMAGES = {"cpu": 4, "cuda": 256}
 REMARKS = (
     f"Time and memory are those of the network alone, on images that are on the device already. “{FILES}” decodes, "
     f"enlarges, encodes as PNG and writes to a temporary folder; “{LABELS}” decodes, enlarges and classifies by "
     "ResNet-50 of the same backend and precision without leaving the device. Medians; an empty cell was not measured."
 )
-
-
-@dataclass(frozen=True)
-class Images:
-    """The images that are measured with: files of one `size`, and a manifest of them; `note` says what they are."""
-
-    manifest: Path
-    files: list[Path]
-    size: Size
-    note: str | None
 
 
 @dataclass(frozen=True)
@@ -112,7 +97,7 @@ def benchmark_engines(
     machine = describe_machine(device, threads)
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
         folder = Path(scratch)
-        images = _gather(manifests, settings, device, folder / "images")
+        images = gather(manifests, count_of(settings, device.type), crop_of(settings, device.type), folder / "images")
         bench = Bench(machine.hardware, device, images, inference, settings["seconds"], threads, folder)
         classifier = _classifier(classes, input_size, folder / "classifier.safetensors")
         # First, since its engines are used again on the way from files to labels.
@@ -261,33 +246,6 @@ def _explain(error: Exception, bench: Bench) -> str:
         return f"out of memory: {message}"
     log.exception("a measurement failed")
     return f"failed: {type(error).__name__}: {message}"
-
-
-def _gather(manifests: Sequence[Path], settings: Mapping[str, Any], device: torch.device, folder: Path) -> Images:
-    """Images of the most common size, spread over the manifests, in `folder`; cut where the settings say so."""
-    rows = spread(manifests)
-    if rows.empty:
-        raise InputError(f"{manifests[0]}: names no image to measure with; check dataset.archive")
-    sizes = Counter(zip(rows["height"], rows["width"], strict=True))
-    height, width = max(sizes, key=lambda size: (sizes[size], size))
-    alike = rows[(rows["height"] == height) & (rows["width"] == width)]
-    count = IMAGES[device.type] if settings["images"] == "auto" else settings["images"]
-    crop = CROP[device.type] if settings["crop"] == "auto" else settings["crop"]
-    cut = (min(height, crop or height), min(width, crop or width))
-    entries: list[Entry] = []
-    for row in alike.head(count).itertuples():
-        content, suffix = (row.folder / row.file).read_bytes(), Path(row.file).suffix
-        if cut != (height, width):
-            pixels = imaging.decode(content, row.image)
-            top, left = (height - cut[0]) // 2, (width - cut[1]) // 2
-            content, suffix = imaging.encode_png(pixels[top : top + cut[0], left : left + cut[1]]), ".png"
-        file = folder / f"{len(entries)}{suffix}"
-        write_bytes(file, content)
-        digest = sha256(file)
-        entries.append(Entry(row.image, file.name, cut[1], cut[0], digest, digest))
-    write_csv(folder / "manifest.csv", pd.DataFrame([asdict(entry) for entry in entries], columns=MANIFEST_COLUMNS))
-    note = None if cut == (height, width) else f"images are cut from {height}×{width} about their middle"
-    return Images(folder / "manifest.csv", [folder / entry.file for entry in entries], cut, note)
 
 
 def _classifier(classes: Sequence[str], side: int, path: Path) -> Network:

@@ -26,6 +26,10 @@ class Machine:
     versions: str
     date: str
 
+    def sentence(self) -> str:
+        """When and on what something was measured."""
+        return f"Measured on {self.date}: {self.hardware}; {self.versions}."
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -87,24 +91,23 @@ def write_markdown(measurements: Sequence[Measurement], machine: Machine, remark
     table = pd.DataFrame([_line(rows) for rows in lines.values()])
     # Every cell is text already, which tabulate would take apart again.
     body = table.map(markdown_text).to_markdown(index=False, disable_numparse=True)
-    head = f"Measured on {machine.date}: {markdown_text(machine.hardware)}; {markdown_text(machine.versions)}."
-    write_text(path, "\n\n".join([head, body, remarks]) + "\n")
+    write_text(path, "\n\n".join([markdown_text(machine.sentence()), body, remarks]) + "\n")
 
 
 def _line(rows: Sequence[Measurement]) -> dict[str, str]:
     by_kind = {row.what: row for row in rows}
     first, alone = rows[0], by_kind.get(NETWORK)
-    speeds = {kind: _number(by_kind[kind].images_per_second) if kind in by_kind else "" for kind in (FILES, LABELS)}
+    speeds = {kind: digits(by_kind[kind].images_per_second) if kind in by_kind else "" for kind in (FILES, LABELS)}
     return {
         "network": first.network,
         "backend": first.backend,
         "precision": first.precision or "",
         "batch": f"{first.batch} of {first.height}×{first.width}" if first.batch else "",
         "ms a batch (least to most)": _milliseconds(alone) if alone else "",
-        "images/s": _number(alone.images_per_second) if alone else "",
+        "images/s": digits(alone.images_per_second) if alone else "",
         **{f"{kind}, images/s": speed for kind, speed in speeds.items()},
-        "GPU memory, MiB": _number(alone.peak_memory_mib) if alone else "",
-        "built in, s": _number(first.build_seconds),
+        "GPU memory, MiB": digits(alone.peak_memory_mib) if alone else "",
+        "built in, s": digits(first.build_seconds),
         "note": "; ".join(dict.fromkeys(row.note for row in rows if row.note)),
     }
 
@@ -112,11 +115,11 @@ def _line(rows: Sequence[Measurement]) -> dict[str, str]:
 def _milliseconds(row: Measurement) -> str:
     if row.median_seconds is None or row.min_seconds is None or row.max_seconds is None:
         return ""
-    median, least, most = (_number(1000 * value) for value in (row.median_seconds, row.min_seconds, row.max_seconds))
+    median, least, most = (digits(1000 * value) for value in (row.median_seconds, row.min_seconds, row.max_seconds))
     return f"{median} ({least} to {most})"
 
 
-def _number(value: float | None) -> str:
+def digits(value: float | None) -> str:
     """Three significant digits, and no fewer before the point than there are."""
     if value is None:
         return ""

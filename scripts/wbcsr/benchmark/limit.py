@@ -1,0 +1,69 @@
+"""The machine's limit: the rate of the largest convolution and matrix product, which no network of such exceeds.
+
+A network may still do so by Winograd's algorithm, which multiplies less often than a convolution's definition says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from wbcsr.benchmark.timing import device_clock
+from wbcsr.benchmark.workers import Run, timed
+from wbcsr.engines.capability import DTYPES
+
+Kind = tuple[str, str]  # device and precision
+
+CHANNELS, HEIGHT, WIDTH = 512, 60, 80
+# Images of the convolution and sides of the matrices, by device: work for tens of milliseconds or more.
+BATCH = {"cpu": 1, "cuda": 64}
+SIDE = {"cpu": 2048, "cuda": 8192}
+
+
+def flops_of(network: nn.Module, size: tuple[int, int]) -> int:
+    """The multiplications and additions of `network` for one image of `size` (height, width), by definition.
+
+    `network` goes to the meta device, and cannot run afterwards.
+    """
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network.to("meta")(torch.empty((1, 3, *size), device="meta"))
+    return counter.get_total_flops()
+
+
+def make_limit(kinds: Sequence[Kind], threads: int) -> Callable[[], Run]:
+    """In a worker: a function whose run finds, for each device and precision, the highest rate in FLOP/s."""
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    products = {kind: _products(*kind) for kind in kinds}
+
+    def measure() -> dict[Kind, float]:
+        with torch.inference_mode():
+            return {kind: max(_rate(kind[0], *product) for product in of) for kind, of in products.items()}
+
+    measure()
+    return partial(timed, measure)
+
+
+def _products(device: str, precision: str) -> list[tuple[float, Callable[[], object]]]:
+    """Work in FLOP, and what does it: a 3×3 convolution channels-last, and a matrix product."""
+    batch, side, dtype = BATCH[device], SIDE[device], DTYPES[precision]
+    wide = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False)
+    wide = wide.to(device, dtype).to(memory_format=torch.channels_last).requires_grad_(False)
+    images = torch.rand((batch, CHANNELS, HEIGHT, WIDTH), device=device)
+    images = images.to(dtype, memory_format=torch.channels_last)
+    factor = torch.rand((side, side), device=device).to(dtype)
+    return [
+        (2.0 * 9 * CHANNELS**2 * HEIGHT * WIDTH * batch, lambda: wide(images)),
+        (2.0 * side**3, lambda: factor @ factor),
+    ]
+
+
+def _rate(device: str, work: float, run: Callable[[], object]) -> float:
+    clock = device_clock(torch.device(device))
+    start = clock.mark()
+    run()
+    return work / clock.seconds(start, clock.mark())

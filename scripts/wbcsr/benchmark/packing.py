@@ -1,0 +1,140 @@
+"""Packing images for the classifier, beside a plain pass of torchvision over the same files."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from wbcsr.benchmark.figures import Rates, draw
+from wbcsr.benchmark.folders import METHOD, SCALE, copy_images, enlarge_images, list_images
+from wbcsr.benchmark.measurements import Machine, describe_machine
+from wbcsr.benchmark.results import TIMES, frame, measured, numbers, reasons, seconds_texts, write_results
+from wbcsr.benchmark.workers import Run, take_turns, timed
+from wbcsr.evaluate.table import Table
+from wbcsr.files import scratch_folder
+
+OURS, TORCHVISION = "ours, packing", "torchvision, ImageFolder"
+ORIGINAL, ENLARGED = "original", f"{METHOD}_x{SCALE}"
+# Images of one run.
+COUNT = 256
+COLUMNS = ["machine", "system", "variant", "input_size", "threads", "images", *TIMES, "images_per_second", "note"]
+NOTE = (
+    "Both had their turn in each round; medians, with the least and the most. Ours decodes, compares each file's "
+    "SHA-256 with its manifest, resizes and writes one array. ImageFolder with Resize and ToTensor goes once through a "
+    "DataLoader with as many workers as ours has threads, batches of 32, and writes nothing. Enlarged images are PNG "
+    "files made by Lanczos, which decode as those of a network do. All files are in the system's cache."
+)
+
+
+def benchmark_packing(
+    manifests: Sequence[str],
+    input_size: int,
+    settings: Mapping[str, Any],
+    threads: int,
+    folder: str,
+    count: int = COUNT,
+) -> dict[str, Any]:
+    """Measure packing of about `count` images of `manifests`, and of the same enlarged; writes table and figure.
+
+    Returns the machine and the number of measurements. InputError where there are no images.
+    """
+    machine = describe_machine(torch.device("cpu"), threads)
+    with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
+        aside = Path(scratch)
+        originals = copy_images([Path(path) for path in manifests], count, aside / ORIGINAL)
+        variants = {ORIGINAL: originals, ENLARGED: enlarge_images(originals, aside / ENLARGED, threads)}
+        images = len(list_images(originals, aside / "images.csv"))
+        makes: dict[tuple[str, str], tuple[Any, ...]] = {}
+        for variant, paths in variants.items():
+            stem = aside / f"packed_{variant}"
+            makes[OURS, variant] = (make_packing, paths, aside / "images.csv", input_size, stem, threads)
+            makes[TORCHVISION, variant] = (make_pass, aside / variant, input_size, threads)
+        outcomes = take_turns(makes, settings["seconds"])
+    rows = [
+        {"machine": machine.hardware, "system": system, "variant": variant, "input_size": input_size}
+        | {"threads": threads}
+        | measured(outcome, images)
+        for (system, variant), outcome in outcomes.items()
+    ]
+    table = packing_table(frame(rows, COLUMNS), machine)
+    write_results(table, draw_packing, Path(folder))
+    return {"measured_on": asdict(machine), "measurements": int(table.data["repeats"].notna().sum())}
+
+
+def make_packing(
+    manifests: Sequence[Path], images_csv: Path, input_size: int, stem: Path, threads: int
+) -> Callable[[], Run]:
+    """In a worker: a function that packs the images as a job does."""
+    from wbcsr.classify.pack import pack
+
+    array, index = (stem.with_suffix(suffix) for suffix in (".npy", ".csv"))
+    return _warm(pack, manifests, images_csv, input_size, array, index, threads)
+
+
+def make_pass(folder: Path, input_size: int, threads: int) -> Callable[[], Run]:
+    """In a worker: a function that reads all images below `folder` once by torchvision."""
+    from torch.utils.data import DataLoader
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms import Compose, Resize, ToTensor
+
+    images = ImageFolder(folder, Compose([Resize((input_size, input_size)), ToTensor()]))
+    # As by itself on Linux; but a process that was spawned would spawn its own.
+    loader = DataLoader(images, batch_size=32, num_workers=threads, multiprocessing_context="fork")
+
+    def read() -> None:
+        seen = sum(len(batch) for batch, _ in loader)
+        if seen != len(images):
+            raise RuntimeError(f"ImageFolder gave {seen} of {len(images)} images")
+
+    return _warm(read)
+
+
+def _warm(function: Callable[..., object], *arguments: Any) -> Callable[[], Run]:
+    """A call as a run that is done again and again; once here, since that comes from the disk."""
+    function(*arguments)
+    return partial(timed, function, *arguments)
+
+
+def packing_table(data: pd.DataFrame, machine: Machine) -> Table:
+    """The table of the benchmark; `data` has `COLUMNS`."""
+    printed = pd.DataFrame(
+        {
+            "System": data["system"],
+            "Images": data["variant"],
+            "Images/s": numbers(data["images_per_second"]),
+            "s (least to most)": seconds_texts(data),
+            "Note": reasons(data),
+        }
+    )
+    first = data.iloc[0]
+    count = data["images"].max()
+    sizes = f"{first['threads']} threads, to {first['input_size']}×{first['input_size']}"
+    return Table(
+        name="packing",
+        title="Packing",
+        caption=f"{machine.sentence()} {count} images, {sizes}.",
+        data=data,
+        printed=printed,
+        note=NOTE,
+        text_columns=2,
+    )
+
+
+def draw_packing(data: pd.DataFrame) -> Figure:
+    """Images a second, for the original files and for the enlarged ones."""
+    done = data[data["repeats"].notna()]
+    titles = {ORIGINAL: "Original images, JPEG", ENLARGED: f"Enlarged images (×{SCALE}), PNG"}
+    panels = [
+        Rates.of(title, list(rows["system"]), rows)
+        for key, title in titles.items()
+        if len(rows := done[done["variant"] == key])
+    ]
+    return draw(panels)

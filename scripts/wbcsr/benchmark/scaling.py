@@ -1,0 +1,181 @@
+"""How time and memory grow with the number of images, and what several processes bring."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from wbcsr.benchmark.figures import Curve, Panel, Rates, draw
+from wbcsr.benchmark.images import count_of, crop_of, gather
+from wbcsr.benchmark.measurements import Machine, describe_machine
+from wbcsr.benchmark.results import (
+    TIMES,
+    frame,
+    measured,
+    numbers,
+    reasons,
+    remarks,
+    seconds_texts,
+    with_note,
+    write_results,
+)
+from wbcsr.benchmark.systems import Case, Ours, make_files
+from wbcsr.benchmark.turns import LEAST_REPEATS, interleave
+from wbcsr.benchmark.workers import Outcome, Worker, timed
+from wbcsr.engines.capability import inference_precision, pick_device
+from wbcsr.evaluate.table import Table, number_texts
+from wbcsr.files import scratch_folder
+from wbcsr.upscale import upscaler
+
+FACTORS = (1, 2, 4, 8)
+IMAGES, PROCESSES = "more images", "more processes"
+COLUMNS = [
+    *("machine", "what", "device", "precision", "height", "width", "images", "processes", "threads"),
+    *TIMES,
+    *("images_per_second", "peak_memory_mib", "note"),
+]
+NOTE = (
+    "Each run is in fresh processes, which load the engine and enlarge one image before the clock starts; then the "
+    "shard goes from file to file, as in a job. Threads are those of each process; of several processes each has its "
+    "part of the shard, and the time is that of the last one. Memory: largest resident set of one process. All had "
+    "their turn in each round; medians, with the least and the most."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A shard of the case's images, enlarged by several processes at once, each with the case's threads."""
+
+    what: str
+    case: Case
+    processes: int
+
+
+def benchmark_scaling(
+    weights: str,
+    manifests: Sequence[str],
+    inference: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    threads: int,
+    folder: str,
+    factors: Sequence[int] = FACTORS,
+    least: int = LEAST_REPEATS,
+) -> dict[str, Any]:
+    """Measure enlarging by the eager backend and write table and figure; parameters as `benchmark_upscaling`.
+
+    Shards have `factors` times the images that the settings say; each is measured `least` times at least.
+    """
+    device = pick_device()
+    machine = describe_machine(device, threads)
+    system = Ours("eager", inference_precision(inference["precision"], device, exact_on_cpu=False), device.type)
+    with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
+        aside = Path(scratch)
+        base, crop = count_of(settings, device.type), crop_of(settings, device.type)
+        sets = [
+            gather([Path(path) for path in manifests], factor * base, crop, aside / f"images_x{factor}")
+            for factor in factors
+        ]
+        _, architecture = upscaler.source(Path(weights))
+        cases = [
+            Case(Path(weights), architecture.scale, images.files, images.size, threads, inference, aside / "work")
+            for images in sets
+        ]
+        points = points_for(cases, threads)
+        outcomes = measure_points(points, system, settings["seconds"], least)
+    rows = [
+        {"machine": machine.hardware, "what": point.what, "device": device.type, "precision": system.precision}
+        | {"height": point.case.size[0], "width": point.case.size[1]}
+        | {"processes": point.processes, "threads": point.case.threads, "images": len(point.case.files)}
+        | measured(outcome, len(point.case.files))
+        for point, outcome in zip(points, outcomes, strict=True)
+    ]
+    table = scaling_table(frame([with_note(row, sets[0].note) for row in rows], COLUMNS), machine)
+    write_results(table, draw_scaling, Path(folder))
+    return {"measured_on": asdict(machine), "measurements": int(table.data["repeats"].notna().sum())}
+
+
+def points_for(cases: Sequence[Case], threads: int) -> list[Point]:
+    """What is measured: each of the cases, which have more and more images, and one of them in other ways.
+
+    Where there are not images enough for a case of its own, it is that of fewer again and left out.
+    """
+    distinct = list({len(case.files): case for case in cases}.values())
+    shared = distinct[min(1, len(distinct) - 1)]
+    ways = sorted({(1, 1), (1, threads), (2, max(1, threads // 2))})
+    return [
+        *(Point(IMAGES, case, 1) for case in distinct),
+        *(Point(PROCESSES, replace(shared, threads=each), processes) for processes, each in ways),
+    ]
+
+
+def measure_points(points: Sequence[Point], system: Ours, seconds: float, least: int) -> list[Outcome]:
+    """Measure all points in turn; what fails has a note and leaves the others alone."""
+    with Worker() as builder:
+        for point in points:
+            builder.ask(system.build, point.case)
+    memory: dict[Point, float] = {}
+    taken = interleave({point: partial(_run, point, system, memory) for point in points}, seconds, least)
+    return [Outcome.of(found, memory.get(point)) for point, found in taken.items()]
+
+
+def _run(point: Point, system: Ours, memory: dict[Point, float]) -> float:
+    with ExitStack() as stack:
+        workers = [stack.enter_context(Worker()) for _ in range(point.processes)]
+        for shard, worker in enumerate(workers, start=1):
+            worker.hold(make_files, system, point.case, shard, point.processes)
+        done = timed(_call_at_once, workers)
+        memory[point] = max(memory.get(point, 0.0), *(worker.peak_mib() for worker in workers))
+    return done.seconds
+
+
+def _call_at_once(workers: Sequence[Worker]) -> None:
+    for started in [worker.start_call() for worker in workers]:
+        started.result()
+
+
+def scaling_table(data: pd.DataFrame, machine: Machine) -> Table:
+    """The table of the benchmark; `data` has `COLUMNS`."""
+    printed = pd.DataFrame(
+        {
+            "What": data["what"],
+            "Images": number_texts(data["images"], "d"),
+            "Processes": number_texts(data["processes"], "d"),
+            "Threads": number_texts(data["threads"], "d"),
+            "s (least to most)": seconds_texts(data),
+            "Images/s": numbers(data["images_per_second"]),
+            "Memory, MiB": number_texts(data["peak_memory_mib"], ".0f"),
+            "Note": reasons(data),
+        }
+    )
+    first = data.iloc[0]
+    what = f"Images of {first['height']}×{first['width']}, eager, {first['precision']}."
+    return Table(
+        name="scaling",
+        title="Scaling",
+        caption=f"{machine.sentence()} {what}{remarks(data)}",
+        data=data,
+        printed=printed,
+        note=NOTE,
+    )
+
+
+def draw_scaling(data: pd.DataFrame) -> Figure:
+    """Time and memory over the number of images, and images a second by processes and threads."""
+    done = data[data["repeats"].notna()]
+    grown, shared = (done[done["what"] == what] for what in (IMAGES, PROCESSES))
+    panels: list[Panel] = []
+    if len(grown):
+        panels.append(Curve.of("Images of a shard", "Seconds", grown, "images", "median_seconds"))
+        panels.append(Curve.of("Images of a shard", "Peak memory, MiB", grown, "images", "peak_memory_mib"))
+    if len(shared):
+        labels = [f"{row.processes} × {row.threads}" for row in shared.itertuples()]
+        panels.append(Rates.of("Processes × threads", labels, shared))
+    return draw(panels)

@@ -1,0 +1,250 @@
+"""Training the classifier, beside the usual script and beside what the network alone would allow."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from wbcsr.benchmark.figures import Rates, draw
+from wbcsr.benchmark.folders import copy_images, list_images
+from wbcsr.benchmark.measurements import Machine, describe_machine
+from wbcsr.benchmark.results import TIMES, frame, measured, numbers, reasons, seconds_texts, write_results
+from wbcsr.benchmark.workers import Run, take_turns, timed
+from wbcsr.classify import resnet
+from wbcsr.classify.pack import pack
+from wbcsr.classify.ranks import Ranks
+from wbcsr.classify.train import Training, TrainJob, begin
+from wbcsr.engines.capability import pick_device
+from wbcsr.errors import InputError
+from wbcsr.evaluate.table import Table, number_texts
+from wbcsr.files import scratch_folder, write_csv
+
+OURS, USUAL, NETWORK = "ours", "the usual script", "ours, network alone"
+# Steps of the optimizer in one run, by device, where there are images enough.
+STEPS = {"cpu": 4, "cuda": 32}
+COLUMNS = [
+    *("machine", "system", "device", "precision", "batch_size", "input_size", "threads", "images"),
+    *TIMES,
+    *("images_per_second", "share_of_network", "peak_memory_mib", "note"),
+]
+NOTE = (
+    "All had their turn in each round; a run is one epoch, after one that is not counted. Medians, with the least and "
+    "the most. The usual script: torchvision's ImageFolder with Resize, flips, ToTensor and Normalize, a DataLoader "
+    "with as many workers as ours has threads that stay, fp32, contiguous, Adam. Network alone: forward and backward "
+    "passes of one batch that stays on the device, as ours runs them. Share: ours or the usual script to that."
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained on: packed images for ours, a folder for each class for others; `settings` is section train."""
+
+    array: Path
+    index: Path
+    split: Path
+    folder: Path
+    classes: Sequence[str]
+    settings: Mapping[str, Any]
+    threads: int
+
+
+def benchmark_training(
+    manifests: Sequence[str],
+    train: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    threads: int,
+    folder: str,
+    steps: int | None = None,
+) -> dict[str, Any]:
+    """Measure epochs of `steps` on original images and write table and figure; `train` is the configuration's section.
+
+    Returns the machine and the number of measurements. InputError where there are not three images.
+    """
+    device = pick_device()
+    machine = describe_machine(device, threads)
+    with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
+        aside = Path(scratch)
+        wanted = train["batch_size"] * (steps or STEPS[device.type]) + 1
+        copied = copy_images([Path(path) for path in manifests], wanted, aside / "original")
+        task = _prepare(copied, train, threads, aside)
+        images = len(pd.read_csv(task.split))
+        precision = resnet.choose_precision(train["precision"], device)
+        systems: dict[str, tuple[Callable[[Task], Callable[[], Run]], str, int]] = {
+            OURS: (make_ours, precision, images - 1),
+            USUAL: (make_usual, "fp32", images),
+            NETWORK: (make_network, precision, images - 1),
+        }
+        outcomes = take_turns({name: (make, task) for name, (make, _, _) in systems.items()}, settings["seconds"])
+    rows: list[dict[str, Any]] = [
+        {"machine": machine.hardware, "system": name, "device": device.type, "precision": systems[name][1]}
+        | {"batch_size": task.settings["batch_size"], "input_size": train["input_size"], "threads": threads}
+        | measured(outcome, systems[name][2])
+        for name, outcome in outcomes.items()
+    ]
+    limit = rows[-1].get("images_per_second")
+    for row in rows[:-1]:
+        if limit and "images_per_second" in row:
+            row["share_of_network"] = row["images_per_second"] / limit
+    table = training_table(frame(rows, COLUMNS), machine)
+    write_results(table, draw_training, Path(folder))
+    return {"measured_on": asdict(machine), "measurements": int(table.data["repeats"].notna().sum())}
+
+
+def _prepare(copied: Sequence[Path], train: Mapping[str, Any], threads: int, aside: Path) -> Task:
+    """Pack the images; the last one validates, since a training wants one that does."""
+    listed = list_images(copied, aside / "images.csv")
+    if len(listed) < 3:
+        raise InputError(f"{copied[0]}: training needs three images to be measured with; raise dataset.limit_per_class")
+    task = Task(
+        array=aside / "packed.npy",
+        index=aside / "packed.csv",
+        split=aside / "split.csv",
+        folder=aside / "original",
+        classes=sorted(set(listed["class"])),
+        settings={**train, "batch_size": min(train["batch_size"], len(listed) - 1), "epochs": 1, "gpus": 1},
+        threads=threads,
+    )
+    pack(copied, aside / "images.csv", train["input_size"], task.array, task.index, threads)
+    subsets = ["train"] * (len(listed) - 1) + ["validation"]
+    write_csv(task.split, pd.DataFrame({"image": listed["image"], "subset": subsets}))
+    return task
+
+
+def make_ours(task: Task) -> Callable[[], Run]:
+    """In a worker: a function that trains one epoch as a job of the workflow does."""
+    training = _begin(task)
+    return _warm(partial(training.train_epoch, 1, tqdm(disable=True)))
+
+
+def make_network(task: Task) -> Callable[[], Run]:
+    """In a worker: a function that runs as many steps forward and backward on one batch."""
+    training = _begin(task)
+    device, steps = training.ranks.device, training.steps
+    ((images, labels),) = training.images.read([np.arange(training.usual_size)])
+    training.model.train()
+
+    def run() -> None:
+        for _ in range(steps):
+            with resnet.autocast(device, training.precision):
+                logits = training.usual_step(images)
+            training.optimizer.zero_grad()
+            loss = cross_entropy(logits.float(), labels)
+            loss.backward()
+        loss.item()  # waits for a GPU
+
+    # A last batch that is not whole counts as the images that it has.
+    share = training.used / (steps * training.usual_size)
+    warm = _warm(run)
+    return lambda: Run(warm().seconds * share)
+
+
+def _begin(task: Task) -> Training:
+    job = TrainJob(
+        arrays=[task.array],
+        indexes=[task.index],
+        split=task.split,
+        classes=task.classes,
+        settings=task.settings,
+        seed=0,
+        init=None,
+        model=task.folder / "model.safetensors",
+        history=task.folder / "history.csv",
+        checkpoint=task.folder / "checkpoint.pt",
+        threads=task.threads,
+    )
+    return begin(job, Ranks(pick_device()))
+
+
+def make_usual(task: Task) -> Callable[[], Run]:
+    """In a worker: a function that trains one epoch as a tutorial's script does."""
+    from torch.utils.data import DataLoader
+    from torchvision import models, transforms
+    from torchvision.datasets import ImageFolder
+
+    device, side = pick_device(), task.settings["input_size"]
+    torch.set_num_threads(task.threads)
+    steps = [
+        transforms.Resize((side, side)),
+        transforms.RandomHorizontalFlip(),
+        transforms.RandomVerticalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ]
+    loader = DataLoader(
+        ImageFolder(task.folder, transforms.Compose(steps)),
+        batch_size=task.settings["batch_size"],
+        shuffle=True,
+        num_workers=task.threads,
+        persistent_workers=True,
+        multiprocessing_context="fork",  # as by itself on Linux; but a process that was spawned would spawn its own
+        pin_memory=device.type == "cuda",
+    )
+    model = models.resnet50(weights=None, num_classes=len(task.classes)).to(device).train()
+    optimizer, criterion = torch.optim.Adam(model.parameters(), lr=1e-3), nn.CrossEntropyLoss()
+
+    def run() -> None:
+        loss = Tensor()
+        for images, labels in loader:
+            if len(images) == 1:
+                continue  # cannot be normalised over itself; ours leaves it out, too
+            optimizer.zero_grad()
+            loss = criterion(model(images.to(device, non_blocking=True)), labels.to(device, non_blocking=True))
+            loss.backward()
+            optimizer.step()
+        loss.item()  # waits for a GPU
+
+    return _warm(run)
+
+
+def _warm(epoch: Callable[[], object]) -> Callable[[], Run]:
+    """An epoch as a run that is done again and again; once here, since that compiles and allocates."""
+    epoch()
+    return lambda: Run(timed(epoch).seconds)
+
+
+def training_table(data: pd.DataFrame, machine: Machine) -> Table:
+    """The table of the benchmark; `data` has `COLUMNS`."""
+    printed = pd.DataFrame(
+        {
+            "System": data["system"],
+            "Precision": data["precision"],
+            "Images/s": numbers(data["images_per_second"]),
+            "s an epoch (least to most)": seconds_texts(data),
+            "Share of network": number_texts(data["share_of_network"], ".0%"),
+            "Memory, MiB": number_texts(data["peak_memory_mib"], ".0f"),
+            "Note": reasons(data),
+        }
+    )
+    first = data.iloc[0]
+    count, side = data["images"].min(), first["input_size"]
+    what = f"ResNet-50, batches of {first['batch_size']} at {side}×{side}, {count} images an epoch."
+    return Table(
+        name="training",
+        title="Training",
+        caption=f"{machine.sentence()} {what}",
+        data=data,
+        printed=printed,
+        note=NOTE,
+        text_columns=2,
+    )
+
+
+def draw_training(data: pd.DataFrame) -> Figure:
+    """Images a second of ours, the usual script, and the network alone."""
+    done = data[data["repeats"].notna()]
+    labels = [f"{row.system}, {row.precision}" for row in done.itertuples()]
+    shares = number_texts(done["share_of_network"], ".0%")
+    panels = [Rates.of("", labels, done, shares, "of network")] if len(done) else []
+    return draw(panels)

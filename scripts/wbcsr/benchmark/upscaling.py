@@ -1,0 +1,272 @@
+"""Enlarging by ours and by others in one run: speed, memory, how far from fp32, and how near the machine's limit."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from wbcsr.benchmark.engines import precisions
+from wbcsr.benchmark.figures import Rates, draw
+from wbcsr.benchmark.images import count_of, crop_of, gather
+from wbcsr.benchmark.limit import Kind, flops_of, make_limit
+from wbcsr.benchmark.measurements import Machine, describe_machine
+from wbcsr.benchmark.results import (
+    TIMES,
+    frame,
+    measured,
+    numbers,
+    reasons,
+    remarks,
+    seconds_texts,
+    with_note,
+    write_results,
+)
+from wbcsr.benchmark.systems import (
+    Case,
+    Images,
+    Ncnn,
+    OnnxRuntime,
+    OpenVino,
+    Ours,
+    RealESRGANer,
+    System,
+    make_enlarging,
+    make_files,
+)
+from wbcsr.benchmark.workers import Outcome, Worker, explain, take_turns
+from wbcsr.engines.capability import pick_device
+from wbcsr.engines.compare import psnr
+from wbcsr.errors import InputError
+from wbcsr.evaluate.table import Table, number_texts
+from wbcsr.files import scratch_folder
+from wbcsr.upscale import upscaler
+from wbcsr.weights import store
+
+log = logging.getLogger(__name__)
+
+ONE, SHARD, FILES = "one image", "a shard", "a shard, file to file"
+# Images by which a system is compared with fp32.
+COMPARED = 8
+COLUMNS = [
+    *("machine", "network", "system", "version", "device", "precision", "what", "height", "width", "images"),
+    *TIMES,
+    *("images_per_second", "peak_memory_mib", "gpu_memory_mib"),
+    *("psnr_db", "share_of_limit", "network_share", "note"),
+]
+NOTE = (
+    "All systems had their turn in each round; medians, with the least and the most. Each lives in a process of its "
+    "own, whose largest resident memory is given (on a GPU, what PyTorch held there). PSNR: of 8-bit values to those "
+    "of our eager network in fp32, over up to 8 images. Share of limit: the network's FLOP/s, its work counted by "
+    "definition, of the highest rate of a large convolution or matrix product in the same precision in the same run; "
+    "Winograd's algorithm multiplies less often and may exceed 100 %. Network: its share of the time from file to file."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A system that takes part: what it does, and how its worker gets ready for it (see `take_turns`)."""
+
+    system: System
+    case: Case
+    what: str
+
+    def make(self) -> tuple[Any, ...]:
+        if self.what == FILES:
+            return make_files, self.system, self.case
+        return make_enlarging, self.system, self.case, COMPARED
+
+
+def benchmark_upscaling(
+    weights: str,
+    manifests: Sequence[str],
+    inference: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    threads: int,
+    folder: str,
+) -> dict[str, Any]:
+    """Measure enlarging by the network in `weights` and write the table and the figure into `folder`.
+
+    Images are those of the `manifests` that have the most common size; `inference` and `settings` are the
+    configuration's sections inference and benchmark. What cannot run here, or fails, has a row that says why.
+    Returns the machine and the number of measurements. InputError where there are no images.
+    """
+    device = pick_device().type
+    machine = describe_machine(torch.device(device), threads)
+    systems = systems_for(Path(weights), device, settings)
+    paths = [Path(path) for path in manifests]
+    with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
+        aside = Path(scratch)
+        images = gather(paths, count_of(settings, device), crop_of(settings, device), aside / "images")
+        source, architecture = upscaler.source(Path(weights))
+        whole = Case(Path(weights), architecture.scale, images.files, images.size, threads, inference, aside)
+        height, width = (-(-side // architecture.multiple) * architecture.multiple for side in images.size)
+        flops = flops_of(source.network, (height, width))
+        one = replace(whole, files=images.files[:1])
+        # What a GPU does in no time is not asked of the processor beside it.
+        few = replace(whole, files=images.files[: count_of(settings, "cpu")])
+        shards = [(system, whole if system.device == device else few) for system in systems]
+        rows: list[dict[str, Any]] = []
+        for entries in (
+            [Entry(system, one, ONE) for system in systems],
+            [Entry(system, case, SHARD) for system, case in shards]
+            + [Entry(system, case, FILES) for system, case in shards if isinstance(system, Ours)],
+        ):
+            outcomes, limits = measure_entries(entries, threads, settings["seconds"])
+            rows += _rows(outcomes, limits, flops)
+    rows = [{"machine": machine.hardware, **with_note(row, images.note)} for row in rows]
+    table = upscaling_table(frame(rows, COLUMNS), machine)
+    write_results(table, draw_upscaling, Path(folder))
+    return {"measured_on": asdict(machine), "measurements": int(table.data["repeats"].notna().sum())}
+
+
+def systems_for(weights: Path, device: str, settings: Mapping[str, Any]) -> list[System]:
+    """Ours by each backend and precision that `device` has, and the others that the settings name.
+
+    The first one is the reference: eager in fp32. Beside `device`, the others run on the CPU.
+    """
+    here, cpu = torch.device(device), torch.device("cpu")
+    systems: list[System] = [Ours("eager", "fp32", device)]
+    systems += [
+        Ours(backend, precision, device)
+        for backend in settings["backends"]
+        for precision in precisions(here)
+        if (backend, precision) != ("eager", "fp32")
+    ]
+    try:
+        param, model = store.wheel_files() if weights.stem == "RealESRGAN_x4plus" else (None, None)
+    except InputError:
+        param, model = None, None
+    others: dict[str, list[System]] = {
+        "realesrganer": [RealESRGANer(precision, device) for precision in precisions(here) if precision != "bf16"],
+        "ncnn": [Ncnn(precision, param, model) for precision in precisions(cpu)],
+        "onnxruntime": [OnnxRuntime()],
+        "openvino": [OpenVino(precision) for precision in precisions(cpu)],
+    }
+    return systems + [system for name in settings["others"] for system in others[name]]
+
+
+def measure_entries(
+    entries: Sequence[Entry], threads: int, seconds: float
+) -> tuple[dict[Entry, Outcome], dict[Kind, float]]:
+    """Run all entries in turn, each in a process of its own; what came of each, and the machine's limits in FLOP/s."""
+    notes = {entry: _build(entry) for entry in entries}
+    makes: dict[Entry | None, tuple[Any, ...]] = {entry: entry.make() for entry in entries if not notes[entry]}
+    kinds = sorted({(entry.system.device, entry.system.precision) for entry in entries if not notes[entry]})
+    makes[None] = (make_limit, kinds, threads)
+    outcomes = take_turns(makes, seconds)
+    found = [run.found for run in outcomes[None].runs]
+    limits = {kind: max(rates[kind] for rates in found) for kind in kinds if found}
+    return {entry: Outcome(note=notes[entry]) if notes[entry] else outcomes[entry] for entry in entries}, limits
+
+
+def _build(entry: Entry) -> str | None:
+    """Have a process build what the entry's system needs; why it cannot run here, or None."""
+    reason = entry.system.unavailable()
+    if reason:
+        return f"cannot run here: {reason}"
+    log.info("making %s, %s ready: %s", entry.system.name, entry.system.precision, entry.what)
+    try:
+        with Worker() as builder:
+            builder.ask(entry.system.build, entry.case)
+    except Exception as error:
+        log.exception("%s cannot be measured", entry.system.name)
+        return explain(error)
+    return None
+
+
+def psnr_to(images: Images, reference: Images) -> float:
+    """PSNR in dB over all 8-bit values of some images; infinite where nothing differs."""
+    squares = [np.mean((image.astype(np.float64) - exact) ** 2) for image, exact in zip(images, reference, strict=True)]
+    decibels = psnr(float(np.mean(squares)))
+    return float("inf") if decibels is None else decibels
+
+
+def _rows(outcomes: Mapping[Entry, Outcome], limits: Mapping[Kind, float], flops: int) -> list[dict[str, Any]]:
+    """A row for each entry; the images of the first one are what those of the others are compared with."""
+    exact = next(map(_images, outcomes.values()))
+    return [_row(entry, outcome, exact, limits, flops) for entry, outcome in outcomes.items()]
+
+
+def _images(outcome: Outcome) -> Images | None:
+    return outcome.runs[0].found.images if outcome.runs else None
+
+
+def _row(
+    entry: Entry, outcome: Outcome, exact: Images | None, limits: Mapping[Kind, float], flops: int
+) -> dict[str, Any]:
+    system, case = entry.system, entry.case
+    row: dict[str, Any] = {
+        "network": case.weights.stem,
+        "system": system.name,
+        "version": system.version,
+        "device": system.device,
+        "precision": system.precision,
+        "what": entry.what,
+        "height": case.size[0],
+        "width": case.size[1],
+        **measured(outcome, len(case.files)),
+    }
+    if outcome.runs:
+        images, limit = _images(outcome), limits.get((system.device, system.precision))
+        last = outcome.runs[-1].found
+        row |= {
+            "gpu_memory_mib": last.gpu_mib,
+            "psnr_db": psnr_to(images, exact[: len(images)]) if images and exact else None,
+            "share_of_limit": row["images_per_second"] * flops / limit if limit else None,
+        }
+        if last.network_seconds is not None:
+            row["network_share"] = np.median([run.found.network_seconds / run.seconds for run in outcome.runs])
+    return row
+
+
+def upscaling_table(data: pd.DataFrame, machine: Machine) -> Table:
+    """The table of the benchmark; `data` has `COLUMNS`."""
+    printed = pd.DataFrame(
+        {
+            "System": data["system"],
+            "Precision": data["precision"],
+            "Device": data["device"],
+            "What": data["what"],
+            "Images/s": numbers(data["images_per_second"]),
+            "s (least to most)": seconds_texts(data),
+            "Memory, MiB": number_texts(data["gpu_memory_mib"].fillna(data["peak_memory_mib"]), ".0f"),
+            "PSNR, dB": ["exact" if text == "inf" else text for text in number_texts(data["psnr_db"], ".1f")],
+            "Share of limit": number_texts(data["share_of_limit"], ".0%"),
+            "Network": number_texts(data["network_share"], ".1%"),
+            "Note": reasons(data),
+        }
+    )
+    shards = data.loc[data["what"] == SHARD, "images"].dropna()
+    size = f"{data['height'].iloc[0]}×{data['width'].iloc[0]}"
+    count = f" A shard has {int(shards.iloc[0])} images of {size}." if len(shards) else ""
+    return Table(
+        name="upscaling",
+        title="Upscaling",
+        caption=f"{machine.sentence()}{count}{remarks(data)}",
+        data=data,
+        printed=printed,
+        note=NOTE,
+        text_columns=4,
+    )
+
+
+def draw_upscaling(data: pd.DataFrame) -> Figure:
+    """Images a second of each system, for one image and for a shard; systems without a figure are left out."""
+    panels = []
+    for what in (ONE, SHARD):
+        rows = data[(data["what"] == what) & data["repeats"].notna()]
+        if len(rows):
+            labels = [f"{row.system}, {row.precision}" for row in rows.itertuples()]
+            shares = number_texts(rows["share_of_limit"], ".0%")
+            title = what.capitalize() if what == ONE else f"A shard of {int(rows['images'].iloc[0])}"
+            panels.append(Rates.of(title, labels, rows, shares, "of limit"))
+    return draw(panels)

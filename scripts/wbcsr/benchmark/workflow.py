@@ -1,0 +1,179 @@
+"""What the workflow itself adds to its jobs, and how long it takes to plan a study."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from wbcsr.benchmark.figures import Curve, Panel, Rates, draw
+from wbcsr.benchmark.measurements import Machine, describe_machine
+from wbcsr.benchmark.results import TIMES, frame, measured, numbers, reasons, seconds_texts, write_results
+from wbcsr.benchmark.turns import LEAST_REPEATS, interleave
+from wbcsr.benchmark.workers import Outcome, timed
+from wbcsr.engines.fresh import python_path
+from wbcsr.evaluate.table import Table, number_texts
+from wbcsr.files import scratch_folder, write_text
+
+JOBS, PLAN = "jobs that do nothing", "planning the study"
+# Jobs of one run, and shards of the study that is planned.
+COUNTS, SHARDS = (1, 10), (10, 100, 1000)
+COLUMNS = ["machine", "what", "count", *TIMES, "job_seconds", "added_seconds_per_job", "note"]
+NOTE = (
+    "Jobs that do nothing: a workflow of its own whose jobs are scripts like those of this one, with log, benchmark "
+    "and claim, one after another. In jobs: what their files of `benchmark:` say. Added: all the rest, by job; with "
+    "one job most of it is the start of the program. Planning: a dry run of the study with so many shards of each "
+    "variant, partition and class. Medians, with the least and the most."
+)
+SNAKEFILE = """\
+rule all:
+    input: expand("out/{{number}}.txt", number=range({count}))
+
+rule nothing:
+    output: "out/{{number}}.txt"
+    log: "logs/{{number}}.log"
+    benchmark: "benchmarks/{{number}}.tsv"
+    threads: 1
+    script: "nothing.py"
+"""
+SCRIPT = """\
+from pathlib import Path
+
+from wbcsr.job import job
+
+with job(snakemake) as facts:
+    Path(snakemake.output[0]).touch()
+"""
+
+
+def benchmark_workflow(
+    snakefile: str,
+    settings: Mapping[str, Any],
+    folder: str,
+    counts: Sequence[int] = COUNTS,
+    shards: Sequence[int] = SHARDS,
+    least: int = LEAST_REPEATS,
+) -> dict[str, Any]:
+    """Measure the workflow of `snakefile` and write table and figure.
+
+    Workflows of `counts` jobs are run `least` times at least, and the study is planned with each of `shards`.
+
+    Returns the machine and the number of measurements. What fails has a row that says why.
+    """
+    machine = describe_machine(torch.device("cpu"), 1)
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
+        aside = Path(scratch)
+        own: dict[int, list[float]] = {count: [] for count in counts}
+        jobs = interleave(
+            {count: partial(_run_jobs, count, aside, own[count]) for count in counts}, settings["seconds"], least
+        )
+        # A long plan is made once, and a short one as often as the others' time allows.
+        plans = interleave(
+            {count: partial(_plan, snakefile, count, aside) for count in shards}, settings["seconds"], least=1
+        )
+    for count, found in jobs.items():
+        row = _row(machine, JOBS, count, found)
+        if not isinstance(found, Exception):
+            row["job_seconds"] = float(np.median(own[count]))
+            added = [wall - spent for wall, spent in zip(found, own[count], strict=True)]
+            row["added_seconds_per_job"] = float(np.median(added)) / count
+        rows.append(row)
+    rows += [_row(machine, PLAN, count, found) for count, found in plans.items()]
+    table = workflow_table(frame(rows, COLUMNS), machine)
+    write_results(table, draw_workflow, Path(folder))
+    return {"measured_on": asdict(machine), "measurements": int(table.data["repeats"].notna().sum())}
+
+
+def _row(machine: Machine, what: str, count: int, found: list[float] | Exception) -> dict[str, Any]:
+    outcome = Outcome.of(found)
+    return {"machine": machine.hardware, "what": what, "count": count, **measured(outcome, count)}
+
+
+def _run_jobs(count: int, aside: Path, own: list[float]) -> float:
+    """The seconds of a workflow of `count` jobs; those that the jobs themselves had go into `own`."""
+    with tempfile.TemporaryDirectory(dir=aside) as name:
+        folder = Path(name)
+        write_text(folder / "Snakefile", SNAKEFILE.format(count=count))
+        write_text(folder / "nothing.py", SCRIPT)
+        done = timed(_snakemake, folder, "--cores", "1")
+        tables = [pd.read_csv(path, sep="\t") for path in sorted((folder / "benchmarks").glob("*.tsv"))]
+    own.append(float(sum(table["s"].sum() for table in tables)))
+    return done.seconds
+
+
+def _plan(snakefile: str, shards: int, aside: Path) -> float:
+    """The seconds of a dry run of the study with `shards`."""
+    with tempfile.TemporaryDirectory(dir=aside) as name:
+        options = ["--snakefile", snakefile, "--cores", "1", "--dry-run", "--quiet", "all"]
+        return timed(_snakemake, Path(name), *options, "--config", f"shards={shards}").seconds
+
+
+def _snakemake(folder: Path, *arguments: str) -> None:
+    """Run Snakemake in `folder`, as a user does; RuntimeError with its last line where it fails."""
+    # The claim of the job that measures is not theirs, nor is a profile of the user's.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WBCSR_", "SNAKEMAKE_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments],
+        cwd=folder,
+        env={**kept, "PYTHONPATH": python_path()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = [line for line in done.stdout.splitlines() if line.strip()]
+        raise RuntimeError(next((line for line in lines if "rror" in line), lines[-1] if lines else "no output"))
+
+
+def workflow_table(data: pd.DataFrame, machine: Machine) -> Table:
+    """The table of the benchmark; `data` has `COLUMNS`."""
+    units = data["what"].map({JOBS: "jobs", PLAN: "shards"})
+    printed = pd.DataFrame(
+        {
+            "What": data["what"],
+            "Of": [f"{count:,} {unit}" for count, unit in zip(data["count"], units, strict=True)],
+            "s (least to most)": seconds_texts(data),
+            "In jobs, s": numbers(data["job_seconds"]),
+            "Added, s a job": numbers(data["added_seconds_per_job"]),
+            "Repeats": number_texts(data["repeats"], "d"),
+            "Note": reasons(data),
+        }
+    )
+    return Table(
+        name="workflow",
+        title="Workflow",
+        caption=machine.sentence(),
+        data=data,
+        printed=printed,
+        note=NOTE,
+        text_columns=2,
+    )
+
+
+def draw_workflow(data: pd.DataFrame) -> Figure:
+    """Seconds added to each job, and seconds of planning over the number of shards."""
+    done = data[data["repeats"].notna()]
+    jobs, plans = (done[done["what"] == what] for what in (JOBS, PLAN))
+    panels: list[Panel] = []
+    if len(jobs):
+        labels = [f"{count} job{'' if count == 1 else 's'}" for count in jobs["count"]]
+        added = list(jobs["added_seconds_per_job"])
+        panels.append(Rates("Added to each job", labels, added, added, added, xlabel="Seconds a job"))
+    if len(plans):
+        panels.append(
+            Curve.of("Shards", "Seconds to plan the study", plans, "count", "median_seconds", logarithmic=True)
+        )
+    return draw(panels)

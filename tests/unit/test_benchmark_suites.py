@@ -1,0 +1,115 @@
+"""Packing, training, scaling and the workflow, measured in small: rows, counts, figures, and what fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from small_networks import inference, write_weights
+from test_benchmark import write_originals
+from two_colours import SETTINGS as TRAIN
+from wbcsr.benchmark import packing, scaling, training, workflow
+from wbcsr.benchmark.systems import Case
+from wbcsr.errors import InputError
+
+SETTINGS = {"seconds": 0.001, "images": 1, "crop": 16}
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> list[str]:
+    return [str(write_originals(tmp_path / name, [(24, 20)] * 4)) for name in ("A", "B")]
+
+
+def written(folder: Path, name: str, columns: list[str]) -> pd.DataFrame:
+    """The rows of a benchmark, all of whose files are there."""
+    for suffix in ("md", "tex", "png", "svg"):
+        assert (folder / f"{name}.{suffix}").stat().st_size > 300
+    table = pd.read_csv(folder / f"{name}.csv")
+    assert list(table.columns) == columns
+    ran = table[table["repeats"].notna()]
+    assert (ran["min_seconds"] <= ran["median_seconds"]).all()
+    if "images" in columns:
+        np.testing.assert_allclose(ran["images_per_second"], ran["images"] / ran["median_seconds"])
+    return table
+
+
+def test_packing_goes_through_all_images_of_both_kinds(tmp_path: Path, manifests: list[str]) -> None:
+    found = packing.benchmark_packing(manifests, 16, SETTINGS, 1, str(tmp_path / "out"), count=6)
+    table = written(tmp_path / "out", "packing", packing.COLUMNS)
+    assert found["measurements"] == 4
+    assert list(table[["variant", "system", "images"]].itertuples(index=False, name=None)) == [
+        (variant, system, 6)  # three of each class
+        for variant in (packing.ORIGINAL, packing.ENLARGED)
+        for system in (packing.OURS, packing.TORCHVISION)
+    ]
+
+
+def test_training_is_a_share_of_what_the_network_does_alone(tmp_path: Path, manifests: list[str]) -> None:
+    train = {**TRAIN, "batch_size": 4, "input_size": 32}
+    training.benchmark_training(manifests, train, SETTINGS, 1, str(tmp_path / "out"), steps=1)
+    table = written(tmp_path / "out", "training", training.COLUMNS).set_index("system")
+    assert list(table.index) == [training.OURS, training.USUAL, training.NETWORK]
+    assert table["batch_size"].tolist() == [3, 3, 3]  # of four images one validates
+    assert table["images"].tolist() == [3, 4, 3]
+    rates, shares = table["images_per_second"], table["share_of_network"]
+    assert shares[training.OURS] == pytest.approx(rates[training.OURS] / rates[training.NETWORK])
+    assert shares[training.USUAL] == pytest.approx(rates[training.USUAL] / rates[training.NETWORK])
+    assert np.isnan(shares[training.NETWORK])
+    assert "batches of 3 at 32×32" in (tmp_path / "out" / "training.md").read_text()
+
+
+def test_too_few_images_to_train_on_is_an_error(tmp_path: Path) -> None:
+    manifest = write_originals(tmp_path / "A", [(24, 20)] * 2)
+    with pytest.raises(InputError, match="training needs three images"):
+        training.benchmark_training([str(manifest)], TRAIN, SETTINGS, 1, str(tmp_path), steps=1)
+
+
+def test_scaling_has_a_row_for_each_shard_and_each_way(tmp_path: Path, manifests: list[str]) -> None:
+    weights = str(write_weights(tmp_path / "sr.safetensors"))
+    settings = inference(tile=64, overlap=8)
+    scaling.benchmark_scaling(weights, manifests, settings, SETTINGS, 1, str(tmp_path / "out"), factors=(2,), least=1)
+    table = written(tmp_path / "out", "scaling", scaling.COLUMNS)
+    assert list(table[["what", "images", "processes", "threads"]].itertuples(index=False, name=None)) == [
+        (scaling.IMAGES, 2, 1, 1),
+        (scaling.PROCESSES, 2, 1, 1),
+        (scaling.PROCESSES, 2, 2, 1),
+    ]
+    assert (table["peak_memory_mib"] > 50).all()
+    assert (table["note"] == "images are cut from 24×20 about their middle").all()
+
+
+def test_scaling_measures_no_number_of_images_twice(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(5)]
+    cases = [Case(tmp_path, 4, files[:count], (8, 8), 4, {}, tmp_path) for count in (1, 2, 4, 5, 5)]
+    points = scaling.points_for(cases, 4)
+    told = [(point.what, len(point.case.files), point.processes, point.case.threads) for point in points]
+    assert told == [
+        *((scaling.IMAGES, count, 1, 4) for count in (1, 2, 4, 5)),
+        (scaling.PROCESSES, 2, 1, 1),
+        (scaling.PROCESSES, 2, 1, 4),
+        (scaling.PROCESSES, 2, 2, 2),
+    ]
+
+
+def test_the_workflows_own_time_is_what_its_jobs_do_not_have(tmp_path: Path) -> None:
+    (tmp_path / "Snakefile").write_text("rule all:\n    output: 'x'\n    shell: 'touch x'\n")
+    snakefile = str(tmp_path / "Snakefile")
+    workflow.benchmark_workflow(snakefile, SETTINGS, str(tmp_path / "out"), counts=(2,), shards=(1,), least=1)
+    jobs, plan = written(tmp_path / "out", "workflow", workflow.COLUMNS).itertuples()
+    assert (jobs.what, jobs.count, plan.what, plan.count) == (workflow.JOBS, 2, workflow.PLAN, 1)
+    assert 0 < jobs.job_seconds < jobs.median_seconds
+    assert jobs.added_seconds_per_job == pytest.approx((jobs.median_seconds - jobs.job_seconds) / 2)
+    assert plan.repeats == 1
+
+
+def test_a_study_that_cannot_be_planned_says_why(tmp_path: Path) -> None:
+    (tmp_path / "Snakefile").write_text("raise ValueError('no such key')\n")
+    snakefile = str(tmp_path / "Snakefile")
+    workflow.benchmark_workflow(snakefile, SETTINGS, str(tmp_path / "out"), counts=(), shards=(1,))
+    (row,) = pd.read_csv(tmp_path / "out" / "workflow.csv").itertuples()
+    assert row.note.startswith("failed: RuntimeError: ")
+    assert "no such key" in row.note
+    assert np.isnan(row.median_seconds)

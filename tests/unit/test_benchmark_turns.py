@@ -1,0 +1,92 @@
+"""Measuring in turn: the order, the budget, processes of their own, and what fails leaves the others alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from turn_takers import make_counting, make_dying, make_large, make_refusing
+from wbcsr.benchmark.turns import LEAST_REPEATS, MOST_REPEATS, interleave
+from wbcsr.benchmark.workers import Outcome, missing, take_turns
+
+
+def recorded(names: str, seconds: float, order: list[str]) -> dict[str, Callable[[], float]]:
+    """A run for each letter, which adds it to `order` and takes so long."""
+
+    def run(name: str) -> float:
+        order.append(name)
+        return seconds
+
+    return {name: lambda name=name: run(name) for name in names}
+
+
+def test_runs_take_turns_until_each_has_had_its_time() -> None:
+    order: list[str] = []
+    taken = interleave(recorded("abc", 1.0, order), seconds=5)
+    assert "".join(order) == "abc" * 5
+    assert taken == {name: [1.0] * 5 for name in "abc"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "least", "rounds"), [(100.0, 3, LEAST_REPEATS), (100.0, 1, 1), (1e-9, 3, MOST_REPEATS)]
+)
+def test_slow_runs_are_done_a_few_times_and_quick_ones_not_for_ever(seconds: float, least: int, rounds: int) -> None:
+    order: list[str] = []
+    interleave(recorded("ab", seconds, order), 5, least)
+    assert "".join(order) == "ab" * rounds
+
+
+def test_what_fails_in_a_round_is_left_out_and_the_others_go_on() -> None:
+    order: list[str] = []
+    runs = recorded("ac", 1.0, order)
+
+    def fail() -> float:
+        if order.count("a") == 2:
+            raise MemoryError("too large")
+        return 1.0
+
+    taken = interleave({"a": runs["a"], "b": fail, "c": runs["c"]}, seconds=4)
+    assert taken["a"] == taken["c"] == [1.0] * 4
+    assert isinstance(taken["b"], MemoryError)
+    assert all(isinstance(found, ValueError) for found in interleave({"x": lambda: int("x")}, 1).values())
+
+
+def test_each_has_a_process_of_its_own_and_all_take_turns(tmp_path: Path) -> None:
+    log = tmp_path / "order"
+    outcomes = take_turns({name: (make_counting, log, name) for name in "ab"}, seconds=6)
+    assert log.read_text().split() == ["a", "b"] * 3  # 1 + 2 + 3 seconds, by their own account
+    processes = [{run.found for run in outcome.runs} for outcome in outcomes.values()]
+    assert [len(of) for of in processes] == [1, 1]
+    assert processes[0] != processes[1]
+    timing = outcomes["a"].timing
+    assert timing is not None
+    assert (timing.repeats, timing.min_seconds, timing.median_seconds, timing.max_seconds) == (3, 1, 2, 3)
+
+
+def test_memory_is_that_of_the_process_alone() -> None:
+    outcomes = take_turns({"small": (make_large, 1), "large": (make_large, 300)}, seconds=0.001)
+    small, large = (outcomes[name].peak_mib for name in ("small", "large"))
+    assert small is not None
+    assert large is not None
+    assert 250 < large - small < 350
+
+
+def test_a_process_that_ends_and_one_that_never_begins_have_a_note(tmp_path: Path) -> None:
+    makes = {
+        "refuses": (make_refusing,),
+        "dies": (make_dying, 2),
+        "goes on": (make_counting, tmp_path / "order", "x"),
+    }
+    outcomes = take_turns(makes, seconds=6)
+    assert list(outcomes) == list(makes)
+    assert outcomes["refuses"] == Outcome(note="failed: RuntimeError: no such instruction")
+    assert outcomes["dies"] == Outcome(note="failed: its process was ended from outside, as where memory runs out")
+    assert [run.seconds for run in outcomes["goes on"].runs] == [1, 2, 3]
+    assert outcomes["refuses"].timing is None
+
+
+def test_what_is_missing_says_how_to_get_it() -> None:
+    assert missing("numpy") is None
+    assert missing("no_such_module") == "no_such_module is not installed; `make setup-benchmark` installs it"

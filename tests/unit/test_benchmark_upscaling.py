@@ -1,0 +1,149 @@
+"""Upscaling beside others: a row for every system, what is missing or fails says why, and figures that agree."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from small_networks import inference, write_weights
+from test_benchmark import write_originals
+from turn_takers import Fake
+from wbcsr.benchmark import systems, upscaling
+from wbcsr.benchmark.engines import precisions
+from wbcsr.benchmark.limit import flops_of
+from wbcsr.benchmark.measurements import Machine
+from wbcsr.benchmark.results import frame
+from wbcsr.benchmark.systems import Case
+from wbcsr.benchmark.upscaling import COLUMNS, FILES, ONE, SHARD, Entry, benchmark_upscaling, measure_entries, psnr_to
+
+CPU = torch.device("cpu")
+INFERENCE = inference(tile=64, overlap=8)
+SETTINGS = {"seconds": 0.001, "images": 2, "crop": 16, "backends": ["eager", "tensorrt"]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("upscaling")
+
+
+@pytest.fixture(scope="module")
+def table(folder: Path) -> pd.DataFrame:
+    """A small network by ours and by Real-ESRGAN's tool; ncnn is not installed, and the others were not asked for."""
+    manifest = write_originals(folder / "A", [(24, 20), (24, 20), (24, 20)])
+    weights = write_weights(folder / "RealESRGAN_x4plus.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(systems, "missing", lambda module: f"{module} is missing" if module == "ncnn" else None)
+        settings = {**SETTINGS, "others": ["realesrganer", "ncnn"]}
+        found = benchmark_upscaling(str(weights), [str(manifest)], INFERENCE, settings, 1, str(folder / "out"))
+    table = pd.read_csv(folder / "out" / "upscaling.csv")
+    assert found["measurements"] == table["repeats"].notna().sum()
+    return table
+
+
+def test_every_system_has_a_row_for_one_image_and_for_a_shard(table: pd.DataFrame) -> None:
+    assert list(table.columns) == COLUMNS
+    ours = [("ours, eager", "fp32"), *[("ours, eager", name) for name in precisions(CPU) if name != "fp32"]]
+    absent = [("ours, tensorrt", name) for name in precisions(CPU)]
+    others = [("RealESRGANer", "fp32"), *[("ncnn", name) for name in precisions(CPU)]]
+    for what, names in ((ONE, ours + absent + others), (SHARD, ours + absent + others), (FILES, ours + absent)):
+        rows = table[table["what"] == what]
+        assert list(rows[["system", "precision"]].itertuples(index=False, name=None)) == names
+    ran = table[table["repeats"].notna()]
+    assert set(ran["system"]) == {"ours, eager", "RealESRGANer"}
+    assert ran.groupby("what")["images"].unique().map(list).to_dict() == {ONE: [1], SHARD: [2], FILES: [2]}
+    assert set(ran[["height", "width"]].itertuples(index=False, name=None)) == {(16, 16)}
+    assert (ran["note"] == "images are cut from 24×20 about their middle").all()
+
+
+def test_what_cannot_run_here_says_why(table: pd.DataFrame) -> None:
+    refused = table[table["repeats"].isna()].set_index("system")["note"]
+    assert refused["ncnn"].str.startswith("cannot run here: ncnn is missing").all()
+    assert refused["ours, tensorrt"].str.startswith("cannot run here: tensorrt needs an NVIDIA GPU").all()
+
+
+def test_figures_agree_with_each_other(table: pd.DataFrame) -> None:
+    ran = table[table["repeats"].notna()]
+    np.testing.assert_allclose(ran["images_per_second"], ran["images"] / ran["median_seconds"])
+    assert (ran["peak_memory_mib"] > 50).all()
+    assert ran["gpu_memory_mib"].isna().all()
+    assert (ran["share_of_limit"] > 0).all()
+    fp32 = ran[ran["precision"] == "fp32"]
+    # Share of limit over images a second is one number: the network's work over the machine's rate.
+    one = fp32[fp32["what"] == ONE]
+    ratios = one["share_of_limit"] / one["images_per_second"]
+    np.testing.assert_allclose(ratios, ratios.iloc[0])
+    shares = ran.set_index("what")["network_share"]
+    assert shares[[ONE, SHARD]].isna().all()
+    assert shares[[FILES]].between(0, 1, inclusive="neither").all()
+
+
+def test_the_reference_is_exact_and_real_esrgans_tool_gives_the_same_pixels(table: pd.DataFrame) -> None:
+    fp32 = table[(table["precision"] == "fp32") & table["repeats"].notna() & (table["what"] != FILES)]
+    assert len(fp32) == 4
+    assert (fp32["psnr_db"] == math.inf).all()
+
+
+def test_table_and_figure_are_written(table: pd.DataFrame, folder: Path) -> None:
+    text = (folder / "out" / "upscaling.md").read_text()
+    assert "Measured on 20" in text
+    assert "A shard has 2 images of 16×16." in text
+    assert text.count(" exact |") == 4
+    for suffix in ("png", "svg", "tex"):
+        assert (folder / "out" / f"upscaling.{suffix}").stat().st_size > 500
+
+
+def test_a_system_that_fails_does_not_lose_the_others_figures(tmp_path: Path) -> None:
+    manifest = write_originals(tmp_path / "A", [(8, 8)])
+    case = Case(tmp_path / "x", 4, [manifest.with_name("0.png")], (8, 8), 1, INFERENCE, tmp_path)
+    fails = ["", "unavailable", "build", "load", "run"]
+    entries = [Entry(Fake(f"fails: {fail}", fails=fail), case, ONE) for fail in fails]
+    outcomes, limits = measure_entries(entries, 1, 0.001)
+    assert list(outcomes) == entries
+    assert [outcome.note for outcome in outcomes.values()] == [
+        None,
+        "cannot run here: it is not installed",
+        "failed: RuntimeError: cannot be exported",
+        "failed: RuntimeError: no kernel for this processor",
+        "failed: MemoryError: not enough",
+    ]
+    runs = outcomes[entries[0]].runs
+    assert runs[0].found.images[0].shape == (32, 32, 3)
+    assert runs[1].found.images is None  # asked for once
+    assert set(limits) == {("cpu", "fp32")}
+    assert limits["cpu", "fp32"] > 1e8
+
+
+def test_psnr_is_over_all_pixels_and_infinite_for_equal_ones() -> None:
+    black = [np.zeros((4, 4, 3), np.uint8)] * 2
+    assert psnr_to(black, black) == math.inf
+    off = [black[0], black[0] + np.uint8(1)]
+    assert psnr_to(off, black) == pytest.approx(10 * math.log10(255**2 / 0.5))
+
+
+def test_work_is_counted_by_definition() -> None:
+    network = torch.nn.Conv2d(3, 8, 3, padding=1)
+    assert flops_of(network, (10, 12)) == 2 * 3 * 8 * 9 * 10 * 12
+
+
+def test_systems_are_those_of_the_settings(tmp_path: Path) -> None:
+    weights = tmp_path / "custom.safetensors"
+    settings = {"backends": ["inductor"], "others": ["openvino", "ncnn"]}
+    found = upscaling.systems_for(weights, "cpu", settings)
+    names = [system.name for system in found if system.precision == "fp32"]
+    assert names == ["ours, eager", "ours, inductor", "OpenVINO", "ncnn"]
+    ncnn = next(system for system in found if system.name == "ncnn")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(systems, "missing", lambda _: None)
+        assert ncnn.unavailable() == "only x4plus comes in ncnn's format"
+
+
+def test_a_figure_without_anything_to_draw_says_so() -> None:
+    row = {"system": "ours", "what": ONE, "note": "cannot run here", "height": 8, "width": 8}
+    data = frame([row], COLUMNS)
+    assert "Nothing could be measured" in upscaling.draw_upscaling(data).texts[0].get_text()
+    assert upscaling.upscaling_table(data, Machine("CPU", "torch 2", "2030-01-02")).printed["Images/s"].tolist() == [""]

@@ -1,0 +1,81 @@
+"""Things to measure that load nothing heavy, so that the processes of the tests start in a moment."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wbcsr.benchmark.systems import Case, Enlarge, Images
+from wbcsr.benchmark.workers import Run
+
+
+def make_counting(log: Path, name: str) -> Callable[[], Run]:
+    """A function that writes its name down and says that each run took one second more than the last."""
+    numbers = itertools.count(1)
+
+    def run() -> Run:
+        with open(log, "a", encoding="utf-8") as file:
+            file.write(f"{name}\n")
+        return Run(float(next(numbers)), os.getpid())
+
+    return run
+
+
+def make_large(mebibytes: int) -> Callable[[], Run]:
+    """A function that holds so much memory."""
+    held = np.ones(mebibytes * 2**20, np.uint8)
+    return lambda: Run(0.001, int(held[-1]))
+
+
+def make_refusing() -> Callable[[], Run]:
+    """What cannot even begin."""
+    raise RuntimeError("no such instruction\nmore lines")
+
+
+def make_dying(run_number: int) -> Callable[[], Run]:
+    """A function that ends its process at that run."""
+    numbers = itertools.count(1)
+
+    def run() -> Run:
+        if next(numbers) == run_number:
+            os._exit(9)
+        return Run(0.001)
+
+    return run
+
+
+@dataclass(frozen=True)
+class Fake:
+    """A system that repeats each pixel, adds `error` to it, and fails where it is told to."""
+
+    name: str
+    error: int = 0
+    fails: str = ""
+    seconds: float = 0.01
+    version = "fake 1"
+    precision = "fp32"
+    device = "cpu"
+
+    def unavailable(self) -> str | None:
+        return "it is not installed" if self.fails == "unavailable" else None
+
+    def build(self, case: Case) -> None:
+        if self.fails == "build":
+            raise RuntimeError("cannot be exported")
+
+    def load(self, case: Case) -> Enlarge:
+        if self.fails == "load":
+            raise RuntimeError("no kernel for this processor")
+        return self.enlarge
+
+    def enlarge(self, images: Images) -> Images:
+        if self.fails == "run":
+            raise MemoryError("not enough")
+        time.sleep(self.seconds * len(images))
+        return [image.repeat(4, 0).repeat(4, 1) + np.uint8(self.error) for image in images]
