@@ -113,8 +113,11 @@ def benchmark_engines(
     return {"measured_on": asdict(machine), "measurements": sum(row.repeats is not None for row in measured)}
 
 
-def precisions(device: torch.device) -> list[str]:
-    """The number formats that make sense on a device: those that it computes in, and does not emulate."""
+def precisions(device: torch.device, backend: str = "eager") -> list[str]:
+    """The number formats that make sense on a device by a backend: those that they compute in, and do not emulate."""
+    only = BACKENDS[backend].precision
+    if only:
+        return [only]
     native = ["fp32", "fp16"] if device.type == "cuda" else ["fp32"]
     return [*native, "bf16"] if has_fast_bf16(device) else native
 
@@ -131,7 +134,7 @@ def _measure_all(
         if reason:
             yield Measurement(bench.machine, network.name, name, note=f"cannot run here: {reason}")
             continue
-        for precision in precisions(bench.device):
+        for precision in precisions(bench.device, name):
             inference = {**bench.inference, "backend": name, "precision": precision}
             height, width = network.shape
             row = Measurement(
@@ -148,7 +151,10 @@ def _measure_all(
                 )
                 seconds = time.perf_counter() - started if BACKENDS[name].compiles else None
                 row = replace(row, build_seconds=seconds, batch=description["batch_size"])
-                yield from way(bench, network, inference, row)
+                if description["backend"] != name:
+                    yield replace(row, note=f"cannot run here: {description['reason']}")
+                else:
+                    yield from way(bench, network, inference, row)
             except Exception as error:
                 yield replace(row, note=_explain(error, bench))
 

@@ -138,7 +138,7 @@ def systems_for(weights: Path, device: str, settings: Mapping[str, Any]) -> list
     systems += [
         Ours(backend, precision, device)
         for backend in settings["backends"]
-        for precision in precisions(here)
+        for precision in precisions(here, backend)
         if (backend, precision) != ("eager", "fp32")
     ]
     try:
