@@ -24,6 +24,7 @@ from torch._dynamo.utils import counters
 
 from two_colours import CLASSES, CPU, SETTINGS, SIDE, Bench, Small, build_small, make_bench, pack_two_colours
 from wbcsr.classify import resnet
+from wbcsr.classify import train as training
 from wbcsr.classify.augment import augment, draw
 from wbcsr.classify.batches import RESIDENT_SHARE, Batches, Resident, Streamed, place
 from wbcsr.classify.history import best_epoch
@@ -134,6 +135,23 @@ def test_killed_and_resumed_gives_the_same_bytes(colours: Bench, trained: TrainS
 def test_a_finished_checkpoint_needs_no_more_training(tiny: Bench) -> None:
     summary = tiny.train("once", epochs=1)
     assert (summary.resumed_epochs, summary.images_per_second) == (1, None)
+
+
+@pytest.mark.parametrize(("pace", "written"), [(0, [1, 2, 3]), (1e9, [1, 3])])
+def test_checkpoints_are_as_frequent_as_they_are_cheap(
+    tiny: Bench, monkeypatch: pytest.MonkeyPatch, pace: float, written: list[int]
+) -> None:
+    monkeypatch.setattr(resnet, "build", build_small)
+    monkeypatch.setattr(training, "CHECKPOINT_PACE", pace)
+    epochs = []
+
+    def save(self: training.Training, path: Path, fingerprint: dict[str, str]) -> float:
+        epochs.append(len(self.history))
+        return 1.0
+
+    monkeypatch.setattr(training.Training, "save", save)
+    tiny.train(f"pace{pace}", epochs=3)
+    assert epochs == written
 
 
 def test_another_seed_is_another_start(tiny: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

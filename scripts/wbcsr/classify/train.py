@@ -38,6 +38,10 @@ from wbcsr.provenance import processor
 
 log = logging.getLogger(__name__)
 
+# A checkpoint, of 377 MB, is written after an epoch if the last one is so many times older than it took to write: where
+# epochs take a second, a training that is interrupted loses some of them, and does not take twice as long.
+CHECKPOINT_PACE = 20
+
 
 @dataclass(frozen=True)
 class TrainJob:
@@ -88,8 +92,9 @@ def train(job: TrainJob, ranks: Ranks | None = None) -> TrainSummary:
     entropy with smoothed labels. `job.history` gets a row for each epoch: epoch, learning_rate (the last step's),
     train_loss, train_accuracy (both as the model went through the epoch, on augmented images), validation_loss,
     validation_accuracy, seconds. `job.model` becomes the state after the best epoch (see `best_epoch`).
-    `job.checkpoint` is written after each epoch and stays; a checkpoint of the same inputs, settings, versions and
-    device is gone on from, with the same result as a training without interruption.
+    `job.checkpoint` is written after the first and the last epoch, and after others where that costs little beside them
+    (`CHECKPOINT_PACE`), and stays; a checkpoint of the same inputs, settings, versions and device is gone on from, with
+    the same result as a training without interruption.
 
     Each of several processes (`ranks`) calls this; they share every batch, all validate, and the first one writes.
 
@@ -102,6 +107,7 @@ def train(job: TrainJob, ranks: Ranks | None = None) -> TrainSummary:
     fingerprint = _fingerprint(job, ranks, training.precision, training.compiled, _threads(job, ranks))
     resumed = training.resume(job.checkpoint, fingerprint)
     epochs, seconds, speed = settings["epochs"], 0.0, None
+    saved, cost = -math.inf, 0.0
     with (
         logging_redirect_tqdm(),
         _progress(epochs * training.used, resumed * training.used, ranks) as progress,
@@ -109,8 +115,10 @@ def train(job: TrainJob, ranks: Ranks | None = None) -> TrainSummary:
         for epoch in range(resumed + 1, epochs + 1):
             progress.set_description_str(f"training, epoch {epoch} of {epochs}", refresh=False)
             seconds += training.run_epoch(epoch, progress)
-            if ranks.is_first:
-                training.save(job.checkpoint, fingerprint)
+            since = time.perf_counter() - saved
+            if ranks.is_first and (epoch == epochs or since >= CHECKPOINT_PACE * cost):
+                cost = training.save(job.checkpoint, fingerprint)
+                saved = time.perf_counter()
             speed = (epoch - resumed) * training.used / seconds
             left = (epochs - epoch) * sum(row["seconds"] for row in training.history) / epoch
             log.info(
@@ -345,8 +353,9 @@ class Training:
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return functional.cross_entropy(logits, labels, label_smoothing=self.settings["label_smoothing"])
 
-    def save(self, path: Path, fingerprint: dict[str, str]) -> None:
-        """Write a checkpoint, whole or not at all."""
+    def save(self, path: Path, fingerprint: dict[str, str]) -> float:
+        """Write a checkpoint, whole or not at all; returns the seconds that it took."""
+        started = time.perf_counter()
         content = {
             "fingerprint": fingerprint,
             "model": self.model.state_dict(),
@@ -358,6 +367,7 @@ class Training:
         buffer = io.BytesIO()
         torch.save(content, buffer)
         write_bytes(path, buffer.getbuffer())
+        return time.perf_counter() - started
 
     def resume(self, path: Path, fingerprint: dict[str, str]) -> int:
         """Take over the checkpoint at `path` if there is one with this fingerprint; returns the epochs it has done."""
