@@ -121,7 +121,7 @@ def _plan(snakefile: str, shards: int, aside: Path) -> float:
 
 
 def _snakemake(folder: Path, *arguments: str) -> None:
-    """Run Snakemake in `folder`, as a user does; RuntimeError with its last line where it fails."""
+    """Run Snakemake in `folder`, as a user does; RuntimeError with what it says where it fails."""
     # The claim of the job that measures is not theirs, nor is a profile of the user's.
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WBCSR_", "SNAKEMAKE_"))}
     done = subprocess.run(
@@ -135,7 +135,9 @@ def _snakemake(folder: Path, *arguments: str) -> None:
     )
     if done.returncode:
         lines = [line for line in done.stdout.splitlines() if line.strip()]
-        raise RuntimeError(next((line for line in lines if "rror" in line), lines[-1] if lines else "no output"))
+        start = next((number for number, line in enumerate(lines) if "rror" in line), len(lines) - 1)
+        # What Snakemake says of a mistake stands in the line below the one that says where it is.
+        raise RuntimeError(" ".join(lines[start : start + 2]) or "no output")
 
 
 def workflow_table(data: pd.DataFrame, machine: Machine) -> Table:
