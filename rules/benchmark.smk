@@ -2,6 +2,8 @@
 
 # Where no variant needs a network, the usual one is measured all the same.
 MEASURED_MODEL = NETWORK_MODELS[-1] if NETWORK_MODELS else model_for_scale(4, config["weights"]["source"])
+# Whether the report shows it measures nothing anew.
+MEASURING = {key: value for key, value in config["benchmark"].items() if key != "in_report"}
 
 
 rule benchmark_engines:
@@ -27,7 +29,7 @@ rule benchmark_engines:
         classes=CLASSES,
         input_size=config["train"]["input_size"],
         inference=config["inference"],
-        settings=config["benchmark"],
+        settings=MEASURING,
     message:
         "Measuring the networks by each backend"
     script:
@@ -54,7 +56,7 @@ rule benchmark_upscaling:
         gpu=1,
     params:
         inference=config["inference"],
-        settings=config["benchmark"],
+        settings=MEASURING,
     message:
         "Measuring upscaling beside others"
     script:
@@ -80,7 +82,7 @@ rule benchmark_scaling:
         gpu=1,
     params:
         inference=config["inference"],
-        settings=config["benchmark"],
+        settings=MEASURING,
     message:
         "Measuring how upscaling grows with images and processes"
     script:
@@ -104,7 +106,7 @@ rule benchmark_packing:
         runtime=growing(60),
     params:
         input_size=config["train"]["input_size"],
-        settings=config["benchmark"],
+        settings=MEASURING,
     message:
         "Measuring packing beside torchvision"
     script:
@@ -129,7 +131,7 @@ rule benchmark_training:
         gpu=1,
     params:
         train=config["train"],
-        settings=config["benchmark"],
+        settings=MEASURING,
     message:
         "Measuring training beside the usual script"
     script:
@@ -149,7 +151,7 @@ rule benchmark_workflow:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        settings=config["benchmark"],
+        settings=MEASURING,
     message:
         "Measuring what the workflow adds to its jobs"
     script:

@@ -38,6 +38,13 @@ PROVENANCES = [
     *expand(rules.train_classifier.output.provenance, training=TRAINING, **RUNS),
     *[path.replace("engine.json", "provenance.json") for path in ENGINES],
 ]
+# What the page shows of speed, if it is to.
+BENCHMARKS = [
+    file
+    for name in ("upscaling", "training", "packing", "scaling", "workflow")
+    for file in (measurements(name)["csv"], measurements(name)["figures"][1], measurements(name)["provenance"])
+    if config["benchmark"]["in_report"]
+]
 
 
 rule make_tables:
@@ -121,6 +128,7 @@ rule make_report:
         figures=[*rules.make_figures.output.png, *rules.make_figures.output.svg, *CHANGES.get("figures", [])],
         fidelity=FIDELITY,
         changes=CHANGES.get("changes", []),
+        benchmark=BENCHMARKS,
         provenances=[
             *PROVENANCES,
             *CHANGES.get("provenance", []),

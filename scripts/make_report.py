@@ -22,6 +22,7 @@ with job(snakemake) as facts:
             leakage=Path(inputs.leakage),
             fidelity=[Path(path) for path in inputs.fidelity],
             changes=[Path(path) for path in inputs.changes],
+            benchmark=[Path(path) for path in inputs.benchmark],
         ),
         snakemake.params.config,
     )

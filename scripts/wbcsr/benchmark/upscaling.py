@@ -114,12 +114,11 @@ def benchmark_upscaling(
         # What a GPU does in no time is not asked of the processor beside it.
         few = replace(whole, files=images.files[: count_of(settings, "cpu")])
         shards = [(system, whole if system.device == device else few) for system in systems]
+        # A shard of one image has been measured by then.
+        more = [Entry(system, case, SHARD) for system, case in shards if len(whole.files) > 1]
+        more += [Entry(system, case, FILES) for system, case in shards if isinstance(system, Ours)]
         rows: list[dict[str, Any]] = []
-        for entries in (
-            [Entry(system, one, ONE) for system in systems],
-            [Entry(system, case, SHARD) for system, case in shards]
-            + [Entry(system, case, FILES) for system, case in shards if isinstance(system, Ours)],
-        ):
+        for entries in ([Entry(system, one, ONE) for system in systems], more):
             outcomes, limits = measure_entries(entries, threads, settings["seconds"])
             rows += _rows(outcomes, limits, flops)
     rows = [{"machine": machine.hardware, **with_note(row, images.note)} for row in rows]

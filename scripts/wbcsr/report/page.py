@@ -31,7 +31,8 @@ class Inputs:
     `figures` holds each figure as .svg and .png. `engines` are the files engine.json of super-resolution models and of
     runs, `qualities` the quality.json beside each; see `wbcsr.report.engines`. `weights` is empty where no network
     enlarged anything. The images of `manifests` lie beside them. `fidelity` is fidelity.csv and fidelity.png, or empty.
-    `changes` are changes.csv and counts.csv, and empty where the configuration has no enhanced variant.
+    `changes` are changes.csv and counts.csv, and empty where the configuration has no enhanced variant. `benchmark` is
+    a .csv, .svg and .provenance.json of each benchmark, or empty.
     """
 
     tables: Sequence[Path]
@@ -45,6 +46,7 @@ class Inputs:
     leakage: Path
     fidelity: Sequence[Path] = ()
     changes: Sequence[Path] = ()
+    benchmark: Sequence[Path] = ()
 
 
 def write_page(page: Path, inputs: Inputs, config: Config) -> None:
@@ -100,6 +102,7 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "confusions": pictures.confusion_figures(figures, config),
         "examples": pictures.examples(inputs.manifests, plan),
         "changes": changes.describe_changes(inputs.changes, figures, config),
+        "speed": _speed(inputs.benchmark),
         "settings": method.settings(config, records),
         "configuration": method.as_yaml(config),
         "weights": method.describe_weights(inputs.weights),
@@ -112,3 +115,12 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "licences": wording.licences(plan.enhanced, config),
         "study": study,
     }
+
+
+def _speed(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """The section on speed; only where there is one does the page need what measured it, torch among it."""
+    if not paths:
+        return []
+    from wbcsr.report import benchmark
+
+    return benchmark.section(paths)

@@ -1,0 +1,57 @@
+"""The report shows what the benchmarks measured, with the machine named, and nothing where nothing was measured."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from wbcsr.benchmark.measurements import Machine
+from wbcsr.benchmark.packing import COLUMNS, ENLARGED, ORIGINAL, OURS, TORCHVISION, draw_packing, packing_table
+from wbcsr.benchmark.results import frame, write_results
+from wbcsr.errors import InputError
+from wbcsr.files import write_json
+from wbcsr.report.benchmark import section
+
+MACHINE = Machine("Zuse Z3, 1 of 1 cores", "python 3.11", "2026-01-02")
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> list[Path]:
+    """Packing, of which one way failed."""
+    seconds = {"repeats": 3, "median_seconds": 0.5, "min_seconds": 0.4, "max_seconds": 0.6}
+    rows = [
+        {"machine": MACHINE.hardware, "system": system, "variant": variant, "input_size": 224, "threads": 1}
+        | ({"note": "failed: OSError: gone"} if (system, variant) == failing else {"images": 64, **seconds})
+        | {"images_per_second": None if (system, variant) == failing else 128.0}
+        for failing in [(TORCHVISION, ENLARGED)]
+        for system in (OURS, TORCHVISION)
+        for variant in (ORIGINAL, ENLARGED)
+    ]
+    write_results(packing_table(frame(rows, COLUMNS), MACHINE), draw_packing, tmp_path)
+    write_json(tmp_path / "packing.provenance.json", {"measured_on": asdict(MACHINE)})
+    return [tmp_path / f"packing.{suffix}" for suffix in ("csv", "svg", "provenance.json")]
+
+
+def test_a_benchmark_has_its_table_and_its_figure(measured: list[Path]) -> None:
+    (shown,) = section(measured)
+    table = shown["table"]
+    assert "Zuse Z3, 1 of 1 cores" in table["caption"]
+    assert "2026-01-02" in table["caption"]
+    rows = table["bodies"][0]["rows"]
+    assert [row["head"] for row in rows] == [OURS, OURS, TORCHVISION, TORCHVISION]
+    cells = [dict(zip([column["heading"] for column in table["columns"]], row["cells"], strict=True)) for row in rows]
+    assert [cell["Images/s"] for cell in cells] == ["128", "128", "128", ""]
+    assert cells[-1]["Note"] == "failed: OSError: gone"
+    assert shown["picture"]["source"].startswith("data:image/svg+xml;base64,")
+
+
+def test_nothing_measured_is_no_section() -> None:
+    assert section([]) == []
+
+
+def test_a_machine_that_is_not_named_is_one_line(measured: list[Path]) -> None:
+    write_json(measured[2], {})
+    with pytest.raises(InputError, match=r"packing\.provenance\.json: names no machine; delete .*packing\.csv"):
+        section(measured)
