@@ -33,7 +33,7 @@ def whole_study(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Stu
     write_config(folder, SMALL)
     study = Study(folder, slurm)
     study.cut_the_network()
-    status = study.start("--jobs", "6").finish(seconds=1200)
+    status = study.start("--jobs", "6").finish(seconds=1800)
     assert status == 0, study.output()
     return study
 

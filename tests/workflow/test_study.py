@@ -207,7 +207,7 @@ def test_the_page_in_a_browser(small_study: Path, tmp_path: Path) -> None:
         [str(CHROMIUM), *options, profile, (tmp_path / "probed.html").as_uri()],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=True,
     ).stdout
     title = re.search(r"images=(\d+) broken=(\d+) wide=(\w+)", dom)
@@ -222,7 +222,7 @@ def kill_when(folder: Path, sign: str, *arguments: str) -> None:
     process = subprocess.Popen(
         command(folder, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while not list(folder.glob(sign)):
         assert process.poll() is None, f"ended before {sign} was there"
         assert time.monotonic() < deadline, f"{sign} did not come"
