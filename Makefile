@@ -44,8 +44,11 @@ demo: setup
 	@cat studies/demo/results/tables/comparison.md
 	@echo "The answer, with tables and figures: studies/demo/results/report/index.html"
 
+# Two processes for two cores, and one since the tests of SLURM mostly wait.
+PROCESSES ?= 3
+
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES)
 
 test-gpu: setup-gpu
 	.venv-gpu/bin/python -m pytest tests/gpu

@@ -2,20 +2,56 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from pathlib import Path
+from collections.abc import Callable
+from pathlib import Path, PurePath
+from typing import Any
 
 import pytest
 
 # As in a job: threads that wait for long do not spin. Read when torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# One of several processes that run tests side by side has not all cores to itself. Jobs take their own number.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 NO_GPU = "no GPU: not verified: "
+# Lines that tests have the summary say.
+TOLD = pytest.StashKey[list[str]]()
+# Where several processes run tests, these groups begin first: those that take longest.
+FIRST = ["slurm", "test_study", "test_other_studies"]
+
+
+def group_of(nodeid: str) -> str:
+    """Tests of one group run in one process: those of a file share fixtures, and those of SLURM one SLURM."""
+    path = PurePath(nodeid.partition("::")[0])
+    return "slurm" if path.parent.name == "slurm" else path.stem
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share out groups; pytest-xdist's own `--dist loadgroup` knows no groups with this pytest."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False  # the order is that of the collected tests
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is marked `gpu` where there is none; the reason says what is not verified then."""
+    """Begin with the slowest, and skip what is marked `gpu` where there is none."""
+    groups = {item: group_of(item.nodeid) for item in items}
+    items.sort(key=lambda item: FIRST.index(groups[item]) if groups[item] in FIRST else len(FIRST))
+    skip_without_gpu(items)
+
+
+def skip_without_gpu(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none; the reason says what is not verified then."""
     marked = {item: mark for item in items if (mark := item.get_closest_marker("gpu"))}
     for item, mark in marked.items():
         if mark.args or mark.kwargs.keys() != {"verifies"} or not mark.kwargs["verifies"]:
@@ -31,8 +67,25 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Count the tests that need a GPU apart from others that were skipped."""
+@pytest.fixture(scope="session")
+def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Has the summary say a line."""
+    lines = pytestconfig.stash.setdefault(TOLD, [])
+    if hasattr(pytestconfig, "workeroutput"):  # one of several processes, which hands them to the one that prints
+        pytestconfig.workeroutput["told"] = lines
+    return lines.append
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the lines that a process told which has ended."""
+    node.config.stash.setdefault(TOLD, []).extend(getattr(node, "workeroutput", {}).get("told", []))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what tests told, and count the tests that need a GPU apart from others that were skipped."""
+    for line in config.stash.get(TOLD, []):
+        terminalreporter.write_line(line)
     skipped = terminalreporter.stats.get("skipped", [])
     count = sum(NO_GPU in str(report.longrepr) for report in skipped)
     if count:
@@ -61,11 +114,18 @@ def x4plus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small study from drawn smears to the report, run once for all tests that look at its results."""
+    """A small study from drawn smears to the report, run once for all tests that look at its results.
+
+    They only look: tests in another process have the same one.
+    """
     from studies import SMALL, run, write_config
 
-    folder = tmp_path_factory.mktemp("study")
-    write_config(folder, SMALL)
-    result = run(folder)
-    assert result.returncode == 0, result.stdout
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "small_study"
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "results" / "report" / "index.html").exists():
+            write_config(folder, SMALL)
+            result = run(folder)
+            assert result.returncode == 0, result.stdout
     return folder

@@ -26,7 +26,7 @@ DAEMONS = {"munged", "slurmctld", "slurmscriptd", "slurmd"}
 GPU_MODELS = ["h100", "h100", "a100"]
 
 # Partitions have the names of profiles/slurm; `urgent` takes the place of jobs in the others. A requeued job waits for
-# its old credential to expire, by default for two minutes.
+# its old credential to expire, by default for two minutes. Daemons may be slow to answer: other tests run beside.
 SLURM_CONF = """
 ClusterName=wbcsrtests
 SlurmctldHost={host}(127.0.0.1)
@@ -48,8 +48,9 @@ TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
 ReturnToService=2
-SlurmdTimeout=20
-SlurmctldTimeout=20
+SlurmdTimeout=120
+SlurmctldTimeout=120
+MessageTimeout=60
 KillWait=5
 MinJobAge=3600
 InactiveLimit=0
@@ -174,14 +175,14 @@ class Cluster:
         if "slurmctld" in self.daemons:
             for state in ("PENDING", "RUNNING"):
                 with suppress(subprocess.TimeoutExpired):
-                    subprocess.run(["scancel", f"--state={state}"], env=self.environment, check=False, timeout=30)
+                    subprocess.run(["scancel", f"--state={state}"], env=self.environment, check=False, timeout=120)
         self._wait_for_the_end_of_all(besides=DAEMONS)
         for name in ("slurmd", "slurmctld", "munged"):
             daemon = self.daemons.pop(name, None)
             if daemon is not None:
                 daemon.terminate()
                 try:
-                    daemon.wait(20)
+                    daemon.wait(60)
                 except subprocess.TimeoutExpired:
                     daemon.kill()
                     daemon.wait()
@@ -196,7 +197,7 @@ class Cluster:
         shutil.rmtree(self.folder)
         assert not left, f"processes of the tests' SLURM were left: {left}"
 
-    def _wait_for_the_end_of_all(self, besides: Container[str] = (), seconds: float = 20) -> None:
+    def _wait_for_the_end_of_all(self, besides: Container[str] = (), seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
         while self.processes(besides) and time.monotonic() < deadline:
             time.sleep(0.2)
@@ -262,7 +263,7 @@ def rule_of(record: dict[str, str]) -> str:
     return re.sub(r"^rule_|_wildcards_.*$", "", record.get("Comment", ""))
 
 
-def wait_for(condition: Callable[[], T], what: str, seconds: float = 60) -> T:
+def wait_for(condition: Callable[[], T], what: str, seconds: float = 180) -> T:
     """Wait until `condition` is true, and give what it gave."""
     deadline = time.monotonic() + seconds
     while True:

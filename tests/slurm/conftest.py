@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,11 +11,9 @@ from cluster import Cluster, lacking
 from runs import Study
 from studies import SMALL, write_config
 
-RECORDED = pytest.StashKey[int]()
-
 
 @pytest.fixture(scope="session")
-def slurm(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def slurm(tell: Callable[[str], None]) -> Iterator[Cluster]:
     """SLURM itself, started and stopped by the tests. Its GPUs are a mock: device files that answer like /dev/null."""
     if reason := lacking():
         pytest.skip(f"no SLURM to start: {reason}; submitting jobs and their faults were not looked at")
@@ -24,14 +22,8 @@ def slurm(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         cluster.start()
         yield cluster
     finally:
-        request.config.stash[RECORDED] = cluster.recorded()
+        tell(f"SLURM recorded {cluster.recorded()} jobs of these tests")
         cluster.stop()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say how many jobs SLURM itself has written down."""
-    if RECORDED in config.stash:
-        terminalreporter.write_line(f"SLURM recorded {config.stash[RECORDED]} jobs of these tests")
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +33,7 @@ def whole_study(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Stu
     write_config(folder, SMALL)
     study = Study(folder, slurm)
     study.cut_the_network()
-    status = study.start("--jobs", "6").finish(seconds=1200)
+    status = study.start("--jobs", "6").finish(seconds=1800)
     assert status == 0, study.output()
     return study
 

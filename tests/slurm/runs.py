@@ -105,7 +105,7 @@ class Study:
         )
         self.environment["PYTHONPATH"] = str(guard)
 
-    def finish(self, seconds: float = 300) -> int:
+    def finish(self, seconds: float = 900) -> int:
         """Wait for Snakemake's end; gives its exit status."""
         assert self.process is not None
         return self.process.wait(seconds)
@@ -144,7 +144,7 @@ class Study:
         """Remove `target`, start to make it again, and return its job's number once half of its work is there."""
         self.remove(target)
         self.start("--", target)
-        wait_for(lambda: list(self.folder.glob(HALF_DONE[target])), f"half of {target}", 120)
+        wait_for(lambda: list(self.folder.glob(HALF_DONE[target])), f"half of {target}", 300)
         return self.jobs(RULES[target])[-1]["JobId"]
 
     def remove(self, target: str) -> None:
@@ -162,7 +162,7 @@ class Study:
 
     def unlock(self) -> None:
         """What a user does after Snakemake was killed."""
-        assert self.start("--unlock").finish(60) == 0, self.output()
+        assert self.start("--unlock").finish(300) == 0, self.output()
 
     def link_results(self, folder: Path) -> None:
         """Have the results in another folder too, as the same files."""
@@ -175,7 +175,7 @@ class Study:
     def states(self, rule: str) -> list[str]:
         return [record["JobState"] for record in self.jobs(rule)]
 
-    def wait_for_state(self, job: str, *states: str, seconds: float = 60) -> None:
+    def wait_for_state(self, job: str, *states: str, seconds: float = 180) -> None:
         """Wait until SLURM has a job in one of some states."""
         wait_for(lambda: self.history(job)["JobState"] in states, f"job {job} {' or '.join(states)}", seconds)
 

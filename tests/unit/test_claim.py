@@ -23,7 +23,7 @@ from wbcsr.upscale import shard
 from wbcsr.upscale.interpolation import Interpolation
 from wbcsr.upscale.shard import enlarge_shard
 
-SECONDS = 30.0
+SECONDS = 120.0
 SCRIPTS = str(Path(claim.__file__).parents[1])
 
 # Holds the claim to its output and writes its name to each file that it is told on stdin; "end" ends it.

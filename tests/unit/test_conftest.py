@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ def test_everywhere(): pass
 """
 
 
-def run(folder: Path, tests: str, gpu: bool) -> str:
+def run(folder: Path, tests: str, gpu: bool, *arguments: str) -> str:
     """What pytest prints for `tests` with the project's settings and conftest."""
     (folder / "torch.py").write_text(f"class cuda:\n    is_available = staticmethod(lambda: {gpu})\n")
     (folder / "conftest.py").write_bytes((REPOSITORY / "tests" / "conftest.py").read_bytes())
@@ -32,7 +33,7 @@ def run(folder: Path, tests: str, gpu: bool) -> str:
     command = [sys.executable, "-m", "pytest", "-c", str(REPOSITORY / "pyproject.toml"), "--rootdir", str(folder)]
     # No plugins: they take longer than all that is looked at here.
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    options = ["-p", "no:cacheprovider", "--color", "no", str(folder)]
+    options = ["-p", "no:cacheprovider", "--color", "no", *arguments, str(folder)]
     answer = subprocess.run([*command, *options], env=environment, capture_output=True, text=True, check=False)
     return answer.stdout + answer.stderr
 
@@ -48,6 +49,20 @@ def test_with_a_gpu_they_run(tmp_path: Path) -> None:
     printed = run(tmp_path, MARKED, gpu=True)
     assert "3 passed, 1 skipped" in printed
     assert "no GPU" not in printed
+
+
+def test_several_processes_share_no_file_and_one_summary_tells_all(tmp_path: Path) -> None:
+    telling = "import os\nimport pytest\n@pytest.mark.parametrize('n', range(4))\ndef test_{0}(n, tell): "
+    telling += "tell(f'{0} ran in {{os.getpid()}}')\n"
+    for name in "abc":
+        (tmp_path / f"test_{name}.py").write_text(telling.format(name))
+    printed = run(tmp_path, MARKED, False, "-p", "xdist", "--numprocesses", "2")
+    told = re.findall(r"^(\w) ran in (\d+)$", printed, re.MULTILINE)
+    assert len(told) == 12, printed
+    assert len(set(told)) == 3
+    assert len({process for _, process in told}) == 2
+    assert "2 GPU tests did not run: no GPU" in printed.splitlines()
+    assert "13 passed, 3 skipped" in printed.splitlines()[-1]
 
 
 @pytest.mark.parametrize("mark", ["gpu", "gpu()", 'gpu(verifies="")', 'gpu("an engine is loaded")'])

@@ -21,7 +21,7 @@ import pytest
 from wbcsr import devices
 from wbcsr.devices import VISIBLE, using_gpus, visible_gpus
 
-SECONDS = 30.0
+SECONDS = 120.0
 
 # Uses as many GPUs as it is told until its stdin has a line or ends; says what it has, or that it waits.
 USER = """

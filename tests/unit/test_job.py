@@ -25,7 +25,7 @@ from wbcsr import job
 from wbcsr.engines import fresh
 from wbcsr.errors import InputError
 
-SECONDS = 30.0
+SECONDS = 120.0
 
 PRELUDE = """
 import json, logging, os, subprocess, sys, time

@@ -377,6 +377,11 @@ def tree(grow: Callable[..., Tree]) -> Tree:
 
 
 @pytest.fixture(scope="module")
+def tree_of_gpu(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    return Tree(tmp_path_factory.mktemp("results"), config_of(**STUDY), gpu=True)
+
+
+@pytest.fixture(scope="module")
 def shown(tree: Tree) -> dict[str, Any]:
     return context(tree.inputs, tree.config)
 
@@ -528,9 +533,8 @@ def test_the_comparison_has_a_block_for_each_subset(shown: dict[str, Any]) -> No
     assert rows["dual", "original"][-1] == ""
 
 
-def test_the_cost_stands_beside_the_accuracy(grow: Callable[..., Tree]) -> None:
-    tree = Tree(grow().folder, config_of(**STUDY), gpu=True)
-    shown = context(tree.inputs, tree.config)
+def test_the_cost_stands_beside_the_accuracy(tree_of_gpu: Tree) -> None:
+    shown = context(tree_of_gpu.inputs, tree_of_gpu.config)
     table = shown["cost"]
     assert table["groups"] == [
         *(("Beyond original", 2), ("Test accuracy", 2), ("Images", 2), ("One run", 2), ("Memory, MiB", 2))
@@ -548,7 +552,7 @@ def test_the_cost_stands_beside_the_accuracy(grow: Callable[..., Tree]) -> None:
     assert shown["per_thousand"] == (
         "Enlarging 1,000 images: bicubic ×4, 120 CPU s; Real-ESRGAN ×4, 12,000 CPU s and 6,000 GPU s."
     )
-    text = Checker(tree.page()).text
+    text = Checker(tree_of_gpu.page()).text
     assert "took 230 GPU seconds (3 min 50 s) more and 460 CPU seconds (7 min 40 s) more" in text
     assert "Measured on Zuse Z3 and NVIDIA H100." in text
 
@@ -628,16 +632,15 @@ def test_uncompiled_networks_are_told_in_plain_words(shown: dict[str, Any]) -> N
     assert not any("Required" in table["note"] for table in shown["engines"]["tables"])
 
 
-def test_compiled_engines_stand_with_their_quality_and_what_was_required(grow: Callable[..., Tree]) -> None:
-    tree = Tree(grow().folder, config_of(**STUDY), gpu=True)
-    shown = context(tree.inputs, tree.config)["engines"]
+def test_compiled_engines_stand_with_their_quality_and_what_was_required(tree_of_gpu: Tree) -> None:
+    shown = context(tree_of_gpu.inputs, tree_of_gpu.config)["engines"]
     assert shown["summary"].startswith("Every network ran as a compiled engine. Each was loaded in a fresh process")
     (model,), (runs,) = rows_of(shown)
     assert (model["engine"], model["batch"], model["sizes"]) == ("tensorrt, fp16", "8", "320\u00a0×\u00a0240")
     assert (model["psnr_db"], model["max_difference"], model["images"]) == ("61.8\u00a0dB", "3\u00a0of\u00a0255", "4")
     assert (runs["name"], runs["speed"], runs["sizes"]) == ("12 runs", "5,100", "224\u00a0×\u00a0224")
     assert (runs["changed_labels"], runs["max_probability_difference"]) == ("0.20\u00a0%", "0.0123")
-    text = Checker(tree.page()).text
+    text = Checker(tree_of_gpu.page()).text
     assert "Required: a PSNR of at least 45 dB and no pixel further off than 32 of 255." in text
     assert "Required: at most 1\u00a0% of the labels changed." in text
     assert "driver 570.86.15" in text

@@ -216,7 +216,7 @@ def test_a_range_of_sizes_pads_and_tiles_what_lies_outside() -> None:
     assert set(shapes[3:]) == {(2, 3, 44, 50)}
 
 
-@pytest.mark.parametrize("kind", [(90, 200, 3), (90, 200)], ids=["RGB", "grey"])
+@pytest.mark.parametrize("kind", [(70, 140, 3), (70, 140)], ids=["RGB", "grey"])
 @pytest.mark.parametrize("side", [64, 96])
 def test_an_engine_for_small_images_tiles_large_ones(
     kind: tuple[int, ...], side: int, caplog: pytest.LogCaptureFixture
@@ -225,7 +225,7 @@ def test_an_engine_for_small_images_tiles_large_ones(
     network, image = rrdbnet(4), np.full(kind, 128, np.uint8)
     small = enlarger(network, 4, 512, 48, profile=Profile.fixed(1, side, side))
     results = [small([image])[0] for _ in range(2)]
-    assert results[0].shape[:2] == (360, 800)
+    assert results[0].shape[:2] == (280, 560)
     assert np.abs(results[0].astype(int) - enlarger(network, 4)([image])[0])[100:-100, 100:-100].max() <= 1
     assert [f"overlap of {side // 4} and not 48" in record.message for record in caplog.records] == [True]
 

@@ -125,16 +125,17 @@ def test_tensorrt_without_a_gpu_is_one_clear_line(tmp_path: Path) -> None:
     assert not (tmp_path / "results" / "engines").exists() or not list((tmp_path / "results").rglob("engine.json"))
 
 
-def test_one_class_is_upscaled_again_and_nothing_else(small_study: Path) -> None:
+def test_one_class_is_upscaled_again_and_nothing_else(small_study: Path, tmp_path: Path) -> None:
+    copy_study(small_study, tmp_path)
     target = f"results/images/realesrgan_x4/TEST/{CLASSES[0]}/manifest_1of1.csv"
-    before = (small_study / target).read_bytes()
-    stamps = {path: path.stat().st_mtime_ns for path in (small_study / "results" / "images").rglob("*.png")}
-    result = run(small_study, "--forcerun", "upscale", "--", target)
+    before = (tmp_path / target).read_bytes()
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "results" / "images").rglob("*.png")}
+    result = run(tmp_path, "--forcerun", "upscale", "--", target)
     assert result.returncode == 0, result.stdout
     assert "1 of 1 steps" in result.stdout
     changed = {path.parent.name for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp}
     assert changed == {CLASSES[0]}
-    assert (small_study / target).read_bytes() == before
+    assert (tmp_path / target).read_bytes() == before
 
 
 @pytest.mark.parametrize("setting", ["tile: 256", "overlap: 32", "precision: bf16", "backend: inductor"])
@@ -206,7 +207,7 @@ def test_the_page_in_a_browser(small_study: Path, tmp_path: Path) -> None:
         [str(CHROMIUM), *options, profile, (tmp_path / "probed.html").as_uri()],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=True,
     ).stdout
     title = re.search(r"images=(\d+) broken=(\d+) wide=(\w+)", dom)
@@ -221,7 +222,7 @@ def kill_when(folder: Path, sign: str, *arguments: str) -> None:
     process = subprocess.Popen(
         command(folder, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while not list(folder.glob(sign)):
         assert process.poll() is None, f"ended before {sign} was there"
         assert time.monotonic() < deadline, f"{sign} did not come"
@@ -254,80 +255,3 @@ def test_killed_in_the_middle_it_goes_on_and_ends_alike(small_study: Path, tmp_p
         assert sha256(tmp_path / name) == sha256(small_study / name), name
     for path in (tmp_path / upscaled).glob("_*.png"):
         assert sha256(path) == sha256(small_study / upscaled / path.name)
-
-
-@pytest.mark.real
-def test_a_few_real_cells_from_archive_to_report(real_archive: Path, tmp_path: Path) -> None:
-    write_config(
-        tmp_path,
-        {
-            "dataset": {"archive": str(real_archive), "classes": CLASSES, "limit_per_class": 2},
-            "variants": ["original", "realesrgan_x4"],
-            "validation_fraction": 0.5,
-            "seeds": [0],
-            "shards": 1,
-            "fidelity": {"per_class": 1},
-            "train": {"init": "random", "input_size": 64, "epochs": 1, "batch_size": 2},
-        },
-    )
-    result = run(tmp_path)
-    assert result.returncode == 0, result.stdout
-    table = pd.read_csv(tmp_path / "results" / "images" / "realesrgan_x4" / "TEST" / CLASSES[0] / "manifest_1of1.csv")
-    assert list(zip(table["width"], table["height"], strict=True)) == [(1280, 960)] * 2
-    comparison = pd.read_csv(tmp_path / "results" / "tables" / "comparison.csv")
-    assert set(comparison["tested_on"]) == {"original", "realesrgan_x4"}
-    # Found among the photographs of the whole archive.
-    assert comparison["sources"].notna().all()
-    fidelity = pd.read_csv(tmp_path / "results" / "fidelity" / "fidelity.csv")
-    assert set(fidelity["class"]) == set(CLASSES)
-    assert "realesrgan_x4" in set(fidelity["method"])
-    assert "drawn by this project" not in (tmp_path / "results" / "report" / "index.html").read_text()
-
-
-def test_a_chosen_list_makes_a_small_study_whose_folds_are_one_answer(tmp_path: Path) -> None:
-    study = {
-        **SMALL,
-        "drawing": {**SMALL["drawing"], "train_per_class": 8, "test_per_class": 4},
-        "sources": {"method": "pattern", "pattern": r"_\d+_(\d+)\.jpeg"},
-        "splits": ["paper", "by_source"],
-        "by_source": {"parts": 3, "folds": 2},
-        "choose": {"per_class": 5},
-        "variants": ["original", "bicubic_x2"],
-        "dual": False,
-        "cross": True,
-        "train": {**SMALL["train"], "epochs": 1},
-    }
-    whole, small = tmp_path / "whole", tmp_path / "small"
-    write_config(whole, study)
-    result = run(whole, "--", "results/splits/leakage.csv", "results/dataset/chosen.csv")
-    assert result.returncode == 0, result.stdout
-    leakage = pd.read_csv(whole / "results" / "splits" / "leakage.csv", keep_default_na=False)
-    together = leakage[leakage["class"] == ""].set_index(["split", "subset"])
-    assert set(together.index.get_level_values("split")) == {"paper", "by_source", "by_source_fold2"}
-    assert (together["unknown"] == 0).all()
-    assert together.loc[["by_source", "by_source_fold2"], "shared"].eq(0).all()
-
-    few = {"dataset": {**SMALL["dataset"], "images": "data/few.csv"}, "splits": ["by_source"]}
-    write_config(small, {**study, **few})
-    (small / "data").mkdir()
-    shutil.copy(whole / "data" / "drawn.zip", small / "data")
-    shutil.copy(whole / "results" / "dataset" / "chosen.csv", small / "data" / "few.csv")
-    result = run(small)
-    assert result.returncode == 0, result.stdout
-    chosen = pd.read_csv(small / "data" / "few.csv")["image"]
-    assert chosen.str.split("/").str[1].value_counts().to_dict() == dict.fromkeys(CLASSES, 5)
-    split = pd.read_csv(small / "results" / "splits" / "by_source.csv")
-    assert set(split["image"]) == set(chosen)
-    assert set(split["subset"]) == {"train", "validation", "test"}
-    tables = small / "results" / "tables"
-    comparison = pd.read_csv(tables / "comparison.csv").set_index(["subset", "trained_on", "tested_on"])
-    tested = {
-        name: set(pd.read_csv(small / "results" / "splits" / f"{name}.csv").query("subset == 'test'")["image"])
-        for name in ("by_source", "by_source_fold2")
-    }
-    assert not tested["by_source"] & tested["by_source_fold2"]
-    row = comparison.loc[("test", "original", "bicubic_x2")]
-    assert (row["split"], row["images"], row["shared"]) == ("by_source", sum(map(len, tested.values())), 0)
-    asked = pd.read_csv(tables / "differences.csv").query("subset == 'test'")["question"].tolist()
-    assert asked == ["enlargement", "cross", "cross"]
-    assert "0.0\u00a0% with a copy in training" in (small / "results" / "report" / "index.html").read_text()

@@ -1,0 +1,87 @@
+"""The whole workflow on other images than those of `small_study`: real ones, and a list of chosen ones."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from studies import CLASSES, SMALL, run, write_config
+
+
+@pytest.mark.real
+def test_a_few_real_cells_from_archive_to_report(real_archive: Path, tmp_path: Path) -> None:
+    write_config(
+        tmp_path,
+        {
+            "dataset": {"archive": str(real_archive), "classes": CLASSES, "limit_per_class": 2},
+            "variants": ["original", "realesrgan_x4"],
+            "validation_fraction": 0.5,
+            "seeds": [0],
+            "shards": 1,
+            "fidelity": {"per_class": 1},
+            "train": {"init": "random", "input_size": 64, "epochs": 1, "batch_size": 2},
+        },
+    )
+    result = run(tmp_path)
+    assert result.returncode == 0, result.stdout
+    table = pd.read_csv(tmp_path / "results" / "images" / "realesrgan_x4" / "TEST" / CLASSES[0] / "manifest_1of1.csv")
+    assert list(zip(table["width"], table["height"], strict=True)) == [(1280, 960)] * 2
+    comparison = pd.read_csv(tmp_path / "results" / "tables" / "comparison.csv")
+    assert set(comparison["tested_on"]) == {"original", "realesrgan_x4"}
+    # Found among the photographs of the whole archive.
+    assert comparison["sources"].notna().all()
+    fidelity = pd.read_csv(tmp_path / "results" / "fidelity" / "fidelity.csv")
+    assert set(fidelity["class"]) == set(CLASSES)
+    assert "realesrgan_x4" in set(fidelity["method"])
+    assert "drawn by this project" not in (tmp_path / "results" / "report" / "index.html").read_text()
+
+
+def test_a_chosen_list_makes_a_small_study_whose_folds_are_one_answer(tmp_path: Path) -> None:
+    study = {
+        **SMALL,
+        "drawing": {**SMALL["drawing"], "train_per_class": 8, "test_per_class": 4},
+        "sources": {"method": "pattern", "pattern": r"_\d+_(\d+)\.jpeg"},
+        "splits": ["paper", "by_source"],
+        "by_source": {"parts": 3, "folds": 2},
+        "choose": {"per_class": 5},
+        "variants": ["original", "bicubic_x2"],
+        "dual": False,
+        "cross": True,
+        "train": {**SMALL["train"], "epochs": 1},
+    }
+    whole, small = tmp_path / "whole", tmp_path / "small"
+    write_config(whole, study)
+    result = run(whole, "--", "results/splits/leakage.csv", "results/dataset/chosen.csv")
+    assert result.returncode == 0, result.stdout
+    leakage = pd.read_csv(whole / "results" / "splits" / "leakage.csv", keep_default_na=False)
+    together = leakage[leakage["class"] == ""].set_index(["split", "subset"])
+    assert set(together.index.get_level_values("split")) == {"paper", "by_source", "by_source_fold2"}
+    assert (together["unknown"] == 0).all()
+    assert together.loc[["by_source", "by_source_fold2"], "shared"].eq(0).all()
+
+    few = {"dataset": {**SMALL["dataset"], "images": "data/few.csv"}, "splits": ["by_source"]}
+    write_config(small, {**study, **few})
+    (small / "data").mkdir()
+    shutil.copy(whole / "data" / "drawn.zip", small / "data")
+    shutil.copy(whole / "results" / "dataset" / "chosen.csv", small / "data" / "few.csv")
+    result = run(small)
+    assert result.returncode == 0, result.stdout
+    chosen = pd.read_csv(small / "data" / "few.csv")["image"]
+    assert chosen.str.split("/").str[1].value_counts().to_dict() == dict.fromkeys(CLASSES, 5)
+    split = pd.read_csv(small / "results" / "splits" / "by_source.csv")
+    assert set(split["image"]) == set(chosen)
+    assert set(split["subset"]) == {"train", "validation", "test"}
+    tables = small / "results" / "tables"
+    comparison = pd.read_csv(tables / "comparison.csv").set_index(["subset", "trained_on", "tested_on"])
+    tested = {
+        name: set(pd.read_csv(small / "results" / "splits" / f"{name}.csv").query("subset == 'test'")["image"])
+        for name in ("by_source", "by_source_fold2")
+    }
+    assert not tested["by_source"] & tested["by_source_fold2"]
+    row = comparison.loc[("test", "original", "bicubic_x2")]
+    assert (row["split"], row["images"], row["shared"]) == ("by_source", sum(map(len, tested.values())), 0)
+    asked = pd.read_csv(tables / "differences.csv").query("subset == 'test'")["question"].tolist()
+    assert asked == ["enlargement", "cross", "cross"]
+    assert "0.0\u00a0% with a copy in training" in (small / "results" / "report" / "index.html").read_text()
