@@ -2,6 +2,8 @@
 
 # Where no variant needs a network, the usual one is measured all the same.
 MEASURED_MODEL = NETWORK_MODELS[-1] if NETWORK_MODELS else model_for_scale(4, config["weights"]["source"])
+# All cores of the machine, so that nothing runs beside; on a cluster, where a profile gives none, a job's usual ones.
+ALL_CORES = workflow.resource_settings.cores or 8
 # Whether the report shows it measures nothing anew.
 MEASURING = {key: value for key, value in config["benchmark"].items() if key != "in_report"}
 
@@ -20,7 +22,7 @@ rule benchmark_engines:
         "benchmarks/benchmark_engines/engines.tsv"
     conda:
         NETWORKS
-    threads: 8
+    threads: ALL_CORES
     resources:
         mem_mb=growing(16000),
         runtime=growing(240),
@@ -48,7 +50,7 @@ rule benchmark_upscaling:
         "benchmarks/benchmark_upscaling/upscaling.tsv"
     conda:
         NETWORKS
-    threads: 8
+    threads: ALL_CORES
     resources:
         # Every system stays in memory while the others have their turn.
         mem_mb=growing(32000),
@@ -75,7 +77,7 @@ rule benchmark_scaling:
         "benchmarks/benchmark_scaling/scaling.tsv"
     conda:
         NETWORKS
-    threads: 8
+    threads: ALL_CORES
     resources:
         mem_mb=growing(16000),
         runtime=growing(240),
@@ -100,7 +102,7 @@ rule benchmark_packing:
         "benchmarks/benchmark_packing/packing.tsv"
     conda:
         "../envs/workflow.yaml"
-    threads: 4
+    threads: ALL_CORES
     resources:
         mem_mb=growing(8000),
         runtime=growing(60),
@@ -124,7 +126,7 @@ rule benchmark_training:
         "benchmarks/benchmark_training/training.tsv"
     conda:
         "../envs/workflow.yaml"
-    threads: 8
+    threads: ALL_CORES
     resources:
         mem_mb=growing(24000),
         runtime=growing(120),
@@ -147,6 +149,7 @@ rule benchmark_workflow:
         "benchmarks/benchmark_workflow/workflow.tsv"
     conda:
         "../envs/workflow.yaml"
+    threads: ALL_CORES
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),

@@ -99,7 +99,7 @@ def test_auto_without_a_compiler_takes_eager_and_says_so(
     monkeypatch.setenv("PATH", str(tmp_path))
     description = make(precision="fp32")
     assert description["backend"] == "eager"
-    assert description["reason"].startswith("winograd needs a C++ compiler on the PATH (Debian: g++); ")
+    assert description["reason"].startswith("winograd needs a C++20 compiler on the PATH (Debian: g++, 11 or newer); ")
 
 
 @without_gpu

@@ -119,6 +119,17 @@ class Sum(nn.Module):
         return x + x
 
 
+class Twice(nn.Module):
+    """A convolution and what is made of it by `after`."""
+
+    def __init__(self, after: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.first, self.after = nn.Conv2d(3, 1, 3, padding=1), after
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.after(x, self.first(x))
+
+
 @pytest.mark.parametrize(
     ("network", "says"),
     [
@@ -129,6 +140,11 @@ class Sum(nn.Module):
         (nn.PReLU(), "no PReLU"),
         (nn.LeakyReLU(), "an activation straight behind a convolution alone"),
         (Sum(), "the sum of a convolution"),
+        (Twice(lambda x, y: y + y), "the sum of a convolution"),
+        (Twice(lambda x, y: y + x), "images of its size alone"),
+        (Twice(lambda x, y: torch.add(y, y, alpha=0.2)), "no add"),
+        (Twice(lambda x, y: F.pixel_unshuffle(y, 2)), "no pixel_unshuffle"),
+        (Twice(lambda x, y: (y, y)), "cannot follow the network"),
     ],
 )
 def test_what_it_does_not_know_is_named(network: nn.Module, says: str) -> None:
@@ -155,7 +171,7 @@ def test_an_engine_that_was_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "engine.json"
     description = engines.build(source, path, workload(), inference(backend="winograd"))
     assert (description["backend"], description["precision"]) == ("winograd", "fp32")
-    assert description["fingerprint"]["settings"].count("g++") + description["fingerprint"]["settings"].count("clang")
+    assert "instructions " in description["fingerprint"]["settings"]
     engine = engines.load(source, path)
     assert_alike(engine.run, source.network, (1, 3, 24, 32))
 
@@ -176,7 +192,27 @@ def test_a_classifier_runs_as_it_is_where_the_upscaler_is_winograds(tmp_path: Pa
     assert description["reason"] == "winograd knows no convolution with kernel_size (7, 7)"
 
 
+def test_auto_goes_on_where_programs_may_not_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is no program stands in for one on a file system that is mounted noexec."""
+    monkeypatch.setattr(Winograd, "compile", lambda self, network, profile, program, settings: program.touch())
+    source = upscaler.source(write_weights(tmp_path / "small.safetensors"))[0]
+    description = engines.build(source, tmp_path / "engine.json", workload(), inference(precision="fp32"))
+    assert description["backend"] == "eager"
+    assert description["reason"].startswith("winograd failed: ")
+    assert not (tmp_path / "program.pt2").exists()
+
+
+def test_a_processor_with_other_instructions_refuses_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = upscaler.source(write_weights(tmp_path / "small.safetensors"))[0]
+    engines.build(source, tmp_path / "engine.json", workload(), inference(backend="winograd"))
+    monkeypatch.setattr(backend, "_instructions", lambda: "others")
+    with pytest.raises(InputError, match=r"built for another settings"):
+        engines.load(source, tmp_path / "engine.json")
+
+
 def test_code_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "program.pt2").write_bytes(b"not a library")
-    with pytest.raises(InputError, match=r"program\.pt2: cannot be loaded .* delete it and run again"):
+    with pytest.raises(InputError, match=r"program\.pt2: cannot be loaded .* set inference\.backend to eager"):
         Winograd().load(rrdbnet(4), tmp_path / "program.pt2", Profile.fixed(1, 8, 8))

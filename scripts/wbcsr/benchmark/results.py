@@ -59,7 +59,7 @@ def measured(outcome: Outcome, images: int) -> dict[str, Any]:
 def frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     """Rows as a table with these columns; a cell without a value is empty, and counts stay whole numbers."""
     data = pd.DataFrame(rows, columns=columns)
-    texts = {"machine", "system", "what", "note", "variant", "precision", "version", "network", "device"}
+    texts = {"machine", "system", "what", "note", "variant", "precision", "version", "network", "device", "backend"}
     types = {name: "Int64" if name in WHOLE_NUMBERS else "float64" for name in columns if name not in texts}
     return data.astype(types)
 

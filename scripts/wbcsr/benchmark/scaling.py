@@ -161,7 +161,7 @@ def scaling_table(data: pd.DataFrame, machine: Machine) -> Table:
         }
     )
     first = data.iloc[0]
-    what = f"Images of {first['height']}×{first['width']}, eager, {first['precision']}."
+    what = f"Images of {first['height']}×{first['width']}, {first['backend']}, {first['precision']}."
     return Table(
         name="scaling",
         title="Scaling",

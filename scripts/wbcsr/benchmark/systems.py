@@ -16,6 +16,7 @@ import numpy as np
 
 from wbcsr import imaging
 from wbcsr.benchmark.workers import Run, missing, timed
+from wbcsr.errors import InputError
 from wbcsr.provenance import version
 
 Images = list[np.ndarray]
@@ -110,7 +111,10 @@ class Ours:
         path = self._engine(case)
         if not path.is_file():
             workload = Workload({case.size: len(case.files)}, upscaler.batches(case.inference))
-            build(upscaler.source(case.weights)[0], path, workload, self._inference(case))
+            built = build(upscaler.source(case.weights)[0], path, workload, self._inference(case))
+            if built["backend"] != self.backend:
+                path.unlink()
+                raise InputError(built["reason"])
 
     def load(self, case: Case) -> Enlarge:
         return self.enlarger(case)
@@ -168,6 +172,7 @@ class RealESRGANer:
         from wbcsr.weights import store
 
         torch.set_num_threads(case.threads)
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         network, _ = store.load(case.weights)
         from realesrgan import RealESRGANer as Tool
 

@@ -43,7 +43,8 @@ NOTE = (
     "All had their turn in each round; a run is one epoch, after one that is not counted. Medians, with the least and "
     "the most. The usual script: torchvision's ImageFolder with Resize, flips, ToTensor and Normalize, a DataLoader "
     "with as many workers as ours has threads that stay, fp32, contiguous, Adam. Network alone: forward and backward "
-    "passes of one batch that stays on the device, as ours runs them. Share: ours or the usual script to that."
+    "passes of one batch that stays on the device, as ours runs them. fp32 is without TF32. Memory is "
+    "that of the main process, without a DataLoader's workers. Share: ours or the usual script to that."
 )
 
 
@@ -191,6 +192,7 @@ def make_usual(task: Task) -> Callable[[], Run]:
         multiprocessing_context="fork",  # as by itself on Linux; but a process that was spawned would spawn its own
         pin_memory=device.type == "cuda",
     )
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     model = models.resnet50(weights=None, num_classes=len(task.classes)).to(device).train()
     optimizer, criterion = torch.optim.Adam(model.parameters(), lr=1e-3), nn.CrossEntropyLoss()
 

@@ -34,8 +34,8 @@ def interleave(
 ) -> dict[Key, list[float] | Exception]:
     """Call all `runs` in turn, again and again, so that a machine that drifts does so for all of them alike.
 
-    Each gives the seconds that it counts. Rounds end when each run has had about `seconds`, after `least` of them at
-    least and `MOST_REPEATS` at most. One that raises has its error in place of its seconds, and the others go on.
+    Each gives the seconds that it counts. Rounds end when the runs have had `seconds` on average, after `least` of them
+    at least and `MOST_REPEATS` at most. One that raises has its error in place of its seconds, and the others go on.
     """
     taken: dict[Key, list[float]] = {key: [] for key in runs}
     failed: dict[Key, list[float] | Exception] = {}

@@ -67,7 +67,8 @@ NOTE = (
     "own, whose largest resident memory is given (on a GPU, what PyTorch held there). PSNR: of 8-bit values to those "
     "of our eager network in fp32, over up to 8 images. Share of limit: the network's FLOP/s, its work counted by "
     "definition, of the highest rate of a large convolution or matrix product in the same precision in the same run; "
-    "Winograd's algorithm multiplies less often and may exceed 100 %. Network: its share of the time from file to file."
+    "Winograd's algorithm multiplies less often and may exceed 100 %. "
+    "fp32 is without TF32. Network: its share of the time from file to file."
 )
 
 
@@ -246,7 +247,7 @@ def upscaling_table(data: pd.DataFrame, machine: Machine) -> Table:
     )
     shards = data.loc[data["what"] == SHARD, "images"].dropna()
     size = f"{data['height'].iloc[0]}×{data['width'].iloc[0]}"
-    count = f" A shard has {int(shards.iloc[0])} images of {size}." if len(shards) else ""
+    count = f" A shard has {_counts(data[data['what'] == SHARD])} images of {size}." if len(shards) else ""
     return Table(
         name="upscaling",
         title="Upscaling",
@@ -258,6 +259,14 @@ def upscaling_table(data: pd.DataFrame, machine: Machine) -> Table:
     )
 
 
+def _counts(rows: pd.DataFrame) -> str:
+    """How many images the rows have; of several numbers, each with its device."""
+    counts = rows.dropna(subset="images").drop_duplicates(["device", "images"])
+    if counts["images"].nunique() == 1:
+        return str(int(counts["images"].iloc[0]))
+    return ", ".join(f"{int(row.images)} ({row.device})" for row in counts.itertuples())
+
+
 def draw_upscaling(data: pd.DataFrame) -> Figure:
     """Images a second of each system, for one image and for a shard; systems without a figure are left out."""
     panels = []
@@ -266,6 +275,6 @@ def draw_upscaling(data: pd.DataFrame) -> Figure:
         if len(rows):
             labels = [f"{row.system}, {row.precision}" for row in rows.itertuples()]
             shares = number_texts(rows["share_of_limit"], ".0%")
-            title = what.capitalize() if what == ONE else f"A shard of {int(rows['images'].iloc[0])}"
+            title = what.capitalize() if what == ONE else f"A shard of {_counts(rows)}"
             panels.append(Rates.of(title, labels, rows, shares, "of limit"))
     return draw(panels)

@@ -129,8 +129,16 @@ def take_turns(makes: Mapping[Key, tuple[Any, ...]], seconds: float, least: int 
             if isinstance(found, Exception):
                 outcomes[key] = Outcome(note=explain(found))
             else:
-                outcomes[key] = Outcome(runs[key], workers[key].peak_mib())
+                outcomes[key] = Outcome(runs[key], *_peak_of(workers[key]))
     return {key: outcomes[key] for key in makes}
+
+
+def _peak_of(worker: Worker) -> tuple[float | None, str | None]:
+    """The worker's peak memory, or none and why: one that has ended meanwhile has its runs all the same."""
+    try:
+        return worker.peak_mib(), None
+    except BrokenProcessPool as error:
+        return None, f"memory is not known: {explain(error)}"
 
 
 def timed(function: Callable[..., Any], *arguments: Any) -> Run:

@@ -33,8 +33,8 @@ COLUMNS = ["machine", "what", "count", *TIMES, "job_seconds", "added_seconds_per
 NOTE = (
     "Jobs that do nothing: a workflow of its own whose jobs are scripts like those of this one, with log, benchmark "
     "and claim, one after another. In jobs: what their files of `benchmark:` say. Added: all the rest, by job; with "
-    "one job most of it is the start of the program. Planning: a dry run of the study with so many shards of each "
-    "variant, partition and class. Medians, with the least and the most."
+    "one job most of it is the start of the program. Planning: a dry run of config/config.yaml with so many shards "
+    "of each variant, partition and class. Medians, with the least and the most."
 )
 SNAKEFILE = """\
 rule all:

@@ -10,8 +10,13 @@ import torch
 from torch import nn
 
 from wbcsr.engines.profile import Profile
+from wbcsr.errors import InputError
 
 Program = Callable[[torch.Tensor], torch.Tensor]
+
+
+class UnloadableError(InputError):
+    """A program that was compiled here cannot be loaded here, as from a folder that may hold no programs."""
 
 
 class Backend(Protocol):

@@ -16,7 +16,7 @@ from torch import nn
 
 from wbcsr import provenance
 from wbcsr.claim import require_claim
-from wbcsr.engines.backend import Backend, Program, example_for
+from wbcsr.engines.backend import Backend, Program, UnloadableError, example_for
 from wbcsr.engines.backends import BACKENDS, get_backend
 from wbcsr.engines.capability import DTYPES, has_fast_bf16, inference_precision, pick_device
 from wbcsr.engines.profile import Profile, Size
@@ -329,9 +329,9 @@ def _faster(
     _free_memory(device)
     try:
         measured |= _compile(backend, network, profile, program, inference)
-    except (torch.OutOfMemoryError, InputError):
-        raise
     except Exception as error:  # whatever a compiler lacks here, auto goes on without it, and says so
+        if isinstance(error, torch.OutOfMemoryError | InputError) and not isinstance(error, UnloadableError):
+            raise
         log.exception("%s cannot build this engine; auto takes eager", name)
         program.unlink(missing_ok=True)
         return {"backend": "eager", "reason": f"{name} failed: {first_line(error)}", "measured": measured}

@@ -21,7 +21,7 @@ from typing import Any
 import wbcsr
 from wbcsr.errors import InputError, mistake
 from wbcsr.files import read_json, write_json
-from wbcsr.job import configure_logging
+from wbcsr.job import configure_logging, keep_large_blocks
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ def run(step: str, arguments: dict[str, Any], log_file: str | None = None) -> di
 def main(task_file: str, answer_file: str) -> int:
     """The fresh process: do what `task_file` says and write the result, or the user's mistake, to `answer_file`."""
     end_with_parent()
+    keep_large_blocks()
     task = read_json(task_file)
     configure_logging(task["log_file"])
     module, function = task["step"].split(":")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -16,6 +19,9 @@ from wbcsr.engines.profile import Profile
 from wbcsr.engines.winograd.network import Library, Network
 from wbcsr.engines.winograd.trace import UnsuitedError, trace
 from wbcsr.files import replacing, sha256
+from wbcsr.provenance import processor
+
+log = logging.getLogger(__name__)
 
 CODE = Path(__file__).with_name("convolutions.cpp")
 FLAGS = ["-std=c++20", "-O3", "-march=native", "-fno-math-errno", "-shared", "-fPIC", "-pthread"]
@@ -33,7 +39,7 @@ class Winograd:
         if device.type != "cpu":
             return "winograd runs on a CPU, and this job has a GPU; choose auto, or hide the GPU"
         if _compiler() is None:
-            return "winograd needs a C++ compiler on the PATH (Debian: g++)"
+            return "winograd needs a C++20 compiler on the PATH (Debian: g++, 11 or newer)"
         return None
 
     def unsuited(self, network: nn.Module) -> str | None:
@@ -47,14 +53,15 @@ class Winograd:
         return torch.contiguous_format
 
     def settings(self, inference: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-        return {"compiler": _version(), "flags": " ".join(FLAGS), "code": sha256(CODE)}
+        return {"flags": " ".join(FLAGS), "code": sha256(CODE), "instructions": _instructions()}
 
     def compile(self, network: nn.Module, profile: Profile, program: Path, settings: Mapping[str, Any]) -> None:
         with replacing(program) as beside:
             command = [str(_compiler()), *FLAGS, "-x", "c++", str(CODE), "-o", str(beside)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise RuntimeError(f"{command[0]} cannot compile {CODE.name}: {done.stderr.strip()}")
+                raise RuntimeError(f"{command[0]} ({_version()}) cannot compile {CODE.name}: {done.stderr.strip()}")
+            log.info("compiled by %s", _version())
 
     def load(self, network: nn.Module, program: Path, profile: Profile) -> Program:
         return Network(Library(program), trace(network))
@@ -66,7 +73,14 @@ def _compiler() -> str | None:
 
 def _version() -> str:
     """The compiler in a line."""
-    if _compiler() is None:
-        return "none"
     done = subprocess.run([str(_compiler()), "--version"], capture_output=True, text=True, check=False)
     return done.stdout.partition("\n")[0]
+
+
+def _instructions() -> str:
+    """What tells one processor's instructions from another's: the SHA-256 of those that Linux lists, or its name."""
+    listed = Path("/proc/cpuinfo")
+    if not listed.is_file():
+        return processor()
+    lines = re.findall(r"^(?:flags|Features|CPU implementer|CPU part)\s*:.*$", listed.read_text(), re.MULTILINE)
+    return hashlib.sha256("\n".join(sorted(set(lines))).encode()).hexdigest()[:16]

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -24,8 +25,12 @@
 #define LANES 4
 #endif
 #endif
-// Of a block of products, ROWS tiles by COLUMNS vectors of output channels stay in registers: 16 with AVX, else 32.
-constexpr int ROWS = LANES == 8 ? 6 : 12, COLUMNS = 2;
+// Of a block of products, ROWS tiles by COLUMNS vectors of output channels stay in registers, of which AVX has 16, AVX-512 and NEON 32.
+#if defined(__x86_64__) && !defined(__AVX512F__)
+constexpr int ROWS = 6, COLUMNS = 2;
+#else
+constexpr int ROWS = 12, COLUMNS = 2;
+#endif
 // Tiles that a thread takes at once: enough to use each weight often, few enough for its cache.
 constexpr int TILES = 36;
 // Floats between the 36 parts of a block, so that they do not fall on the same lines of the cache.
@@ -40,7 +45,7 @@ typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
 struct Layer {
     const float *const *sources;  // planes
     float *const *targets;        // planes
-    const float *weights;         // (36, panels, 8 * sources, COLUMNS * LANES), transformed
+    const float *weights;         // (36, panels, LANES * sources, COLUMNS * LANES), transformed
     const float *bias;            // (LANES * targets)
     const float *const *first;    // planes
     const float *const *second;   // planes
@@ -199,7 +204,7 @@ extern "C" int64_t lanes() { return LANES; }
 extern "C" int64_t columns() { return COLUMNS; }
 
 // Run `count` layers one after the other, each by `threads` threads, which take blocks of tiles as they come. A pixel
-// is the same by however many. Gives 0, or 1 where there is no memory left.
+// is the same by however many. Gives 0, or 1 where the system gives no more memory or threads.
 extern "C" int run(const Layer *layers, int64_t count, int64_t threads) try {
     int64_t most_values = 0, most_products = 0;
     for (int64_t i = 0; i < count; i++) {
@@ -213,8 +218,10 @@ extern "C" int run(const Layer *layers, int64_t count, int64_t threads) try {
     }
     std::vector<std::atomic<int64_t>> next(count);
     std::barrier layer_is_done(threads);
+    std::atomic<bool> all_started{true};
     auto work = [&](int64_t thread) {
-        for (int64_t i = 0; i < count; i++) {
+        layer_is_done.arrive_and_wait();
+        for (int64_t i = 0; i < count && all_started; i++) {
             int64_t all = tiles(layers[i].height) * tiles(layers[i].width);
             for (int64_t start; (start = next[i].fetch_add(TILES)) < all;)
                 convolve(layers[i], start, std::min<int64_t>(TILES, all - start), values[thread].get(),
@@ -223,10 +230,17 @@ extern "C" int run(const Layer *layers, int64_t count, int64_t threads) try {
         }
     };
     std::vector<std::thread> others;
-    for (int64_t thread = 1; thread < threads; thread++) others.emplace_back(work, thread);
+    others.reserve(threads);
+    try {
+        for (int64_t thread = 1; thread < threads; thread++) others.emplace_back(work, thread);
+    } catch (const std::system_error &) {
+        all_started = false;
+        // In place of those that did not start, so that the others go home.
+        for (int64_t missing = others.size() + 1; missing < threads; missing++) layer_is_done.arrive_and_drop();
+    }
     work(0);
     for (auto &thread : others) thread.join();
-    return 0;
+    return all_started ? 0 : 1;
 } catch (const std::bad_alloc &) {
     return 1;
 }

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from wbcsr.engines.backend import UnloadableError
 from wbcsr.engines.winograd.trace import Convolution, Image, Trace
-from wbcsr.errors import InputError
 
 # G of Lavin and Gray's F(4×4, 3×3): a kernel's three values to the six that products are made with.
 KERNEL = torch.tensor(
@@ -37,7 +37,10 @@ class Library:
         try:
             self._library = ctypes.CDLL(str(program.resolve()))
         except OSError as error:
-            raise InputError(f"{program}: cannot be loaded ({error}); delete it and run again") from error
+            raise UnloadableError(
+                f"{program}: cannot be loaded ({error}); run on a file system that programs may lie on (no noexec), or "
+                "set inference.backend to eager"
+            ) from error
         self.lanes: int = self._library.lanes()
         self.columns: int = self._library.columns()
 
@@ -45,10 +48,10 @@ class Library:
         return -(-channels // self.lanes)
 
     def run(self, layers: ctypes.Array[_Layer]) -> None:
-        """Run layers by as many threads as PyTorch has; RuntimeError where there is no memory."""
+        """Run layers by as many threads as PyTorch has; RuntimeError where the system gives no more."""
         count, threads = ctypes.c_int64(len(layers)), ctypes.c_int64(torch.get_num_threads())
         if self._library.run(layers, count, threads):
-            raise RuntimeError("winograd: not enough memory")
+            raise RuntimeError("winograd: the system gives no more memory or threads")
 
 
 class Network:
@@ -60,6 +63,7 @@ class Network:
         self._weights = [_transformed(convolution, library) for convolution in traced.convolutions]
         self._bound: _Bound | None = None
 
+    @torch.inference_mode()
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         if self._traced.unshuffle > 1:
             batch = F.pixel_unshuffle(batch, self._traced.unshuffle)
@@ -84,7 +88,7 @@ class _Bound:
         self.size = size
         self._library = library
         self._kept: list[Any] = [weights]
-        self._source = self._planes(traced.source)
+        self._source, self._channels_in = self._planes(traced.source), traced.source.channels
         memory = {traced.source: self._source}
         layers = []
         free: dict[tuple[int, int], list[torch.Tensor]] = {}
@@ -104,6 +108,8 @@ class _Bound:
 
     def run(self, image: torch.Tensor) -> torch.Tensor:
         """(channels, height, width) float32 to the network's output of it, in memory of its own."""
+        if len(image) != self._channels_in:
+            raise ValueError(f"the network takes {self._channels_in} channels and not {len(image)}")
         height, width = self.size
         for channel, values in enumerate(image):
             plane, lane = divmod(channel, self._library.lanes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -62,7 +63,10 @@ def trace(network: nn.Module) -> Trace:
     one, channels concatenated, residual connections with constant factors, pixels doubled by their nearest
     neighbour, and a pixel-unshuffle at the very front.
     """
-    return _Tracing(network).result
+    try:
+        return _Tracing(network).result
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise UnsuitedError(f"winograd cannot follow the network: {error!r}") from error
 
 
 class _Tracing:
@@ -96,14 +100,14 @@ class _Tracing:
         name = getattr(node.target, "__name__", str(node.target))
         if node.target is torch.cat and _argument(node, 1, "dim", 0) == 1:
             return Concatenation([self._image(part) for part in arguments[0]])
-        if node.target is operator.add or node.target is torch.add:
+        if (node.target is operator.add or node.target is torch.add) and not node.kwargs:
             return self._sum(*arguments)
         if node.target is operator.mul and isinstance(arguments[1], int | float):
             return self._scaled(arguments[0], float(arguments[1]))
         doubled = (_argument(node, 2, "scale_factor", 1), _argument(node, 3, "mode", "nearest")) == (2, "nearest")
         if node.target is F.interpolate and doubled:
             return Concatenation([self._image(arguments[0])], doubled=True)
-        if name == "pixel_unshuffle" and self._values[arguments[0]] is self._source:
+        if node.target is _unshuffle() and self._unshuffle == 1 and self._is_input(arguments[0]):
             self._unshuffle = int(_argument(node, 1, "scale", 1))
             self._source = Image(0, 1)
             return self._source
@@ -142,10 +146,16 @@ class _Tracing:
     def _sum(self, left: fx.Node, right: fx.Node) -> Convolution:
         for argument, other in ((left, right), (right, left)):
             value = self._kept_back(argument) if isinstance(argument, fx.Node) else None
-            if value is not None and len(value.addends) < 2 and isinstance(other, fx.Node):
-                value.addends.append((self._image(other), 1.0))
+            if value is None or len(value.addends) == 2 or not isinstance(other, fx.Node) or left is right:
+                continue
+            image = self._image(other)
+            if (image.channels, image.scale) == (value.module.out_channels, value.scale):
+                value.addends.append((image, 1.0))
                 return value
-        raise UnsuitedError("winograd knows the sum of a convolution and up to two images alone")
+        raise UnsuitedError("winograd knows the sum of a convolution and up to two images of its size alone")
+
+    def _is_input(self, node: fx.Node) -> bool:
+        return self._values[node] is self._source
 
     def _kept_back(self, node: fx.Node) -> Convolution | None:
         """The convolution of which `node` is the value so far, if nothing else needs that value."""
@@ -169,12 +179,16 @@ class _Tracing:
 
 def _graph(network: nn.Module) -> fx.Graph:
     """The network's graph; basicsr's pixel_unshuffle is one step of it."""
-    from basicsr.archs import arch_util
-
+    steps = tuple(filter(None, [_unshuffle()]))
     try:
-        return fx.Tracer(autowrap_functions=(arch_util.pixel_unshuffle,)).trace(network)
+        return fx.Tracer(autowrap_functions=steps).trace(network)
     except (fx.proxy.TraceError, TypeError) as error:
         raise UnsuitedError(f"winograd cannot follow the network: {error}") from error
+
+
+def _unshuffle() -> Any:
+    """basicsr's pixel_unshuffle, if a network of it has been made; else there is none to meet."""
+    return getattr(sys.modules.get("basicsr.archs.arch_util"), "pixel_unshuffle", None)
 
 
 def _argument(node: fx.Node, place: int, name: str, default: Any) -> Any:
