@@ -28,6 +28,7 @@ from wbcsr.engines.backends import BACKENDS
 from wbcsr.engines.compare import compare_classifier, compare_upscaler
 from wbcsr.engines.gate import pass_gate
 from wbcsr.engines.pytorch import CudaGraph
+from wbcsr.engines.source import Source, Workload
 from wbcsr.errors import InputError
 from wbcsr.files import sha256, write_csv
 from wbcsr.upscale import upscaler
@@ -50,11 +51,11 @@ class Study:
     folder: Path
     inference: dict[str, Any]
 
-    def source(self) -> engines.Source:
+    def source(self) -> Source:
         return upscaler.source(self.folder / "sr.safetensors")[0]
 
     def build(self, images: dict[tuple[int, int], int], batch: int = BATCH) -> dict[str, Any]:
-        workload = engines.Workload(images, {"cpu": 1, "cuda": batch})
+        workload = Workload(images, {"cpu": 1, "cuda": batch})
         return engines.build(self.source(), self.folder / "engine.json", workload, self.inference)
 
     def load(self) -> engines.Engine:
@@ -328,7 +329,7 @@ class Run:
     def build(self, name: str, **changes: Any) -> tuple[Path, dict[str, Any]]:
         """An engine of backend `name`, and the settings it was built by."""
         path, settings = self.folder / name / "engine.json", inference(backend=name, optimization_level=1, **changes)
-        workload = engines.Workload({(64, 64): 30}, {"cpu": 8, "cuda": 8})
+        workload = Workload({(64, 64): 30}, {"cpu": 8, "cuda": 8})
         engines.build(resnet.source(self.folder / "model.safetensors")[0], path, workload, settings)
         return path, settings
 

@@ -12,7 +12,7 @@ from small_networks import inference, write_weights
 from wbcsr.classify import resnet
 from wbcsr.engines import engine
 from wbcsr.engines.backends import BACKENDS
-from wbcsr.engines.engine import Workload
+from wbcsr.engines.source import Workload
 from wbcsr.serve.repository import export_repository
 from wbcsr.upscale import upscaler
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from wbcsr.config import complete
-from wbcsr.engines.engine import Workload
+from wbcsr.engines.source import Workload
 from wbcsr.files import sha256, write_json
 from wbcsr.upscale.shard import MANIFEST_COLUMNS
 from wbcsr.weights.networks import Architecture, empty_network

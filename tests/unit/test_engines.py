@@ -12,11 +12,12 @@ import torch
 
 from small_networks import inference, rrdbnet, without_gpu, workload, write_cells, write_weights
 from wbcsr.classify import resnet
-from wbcsr.engines import compare, fresh
+from wbcsr.engines import choice, compare, fresh
 from wbcsr.engines import engine as engines
 from wbcsr.engines.backends import BACKENDS, get_backend
 from wbcsr.engines.profile import Profile
 from wbcsr.engines.pytorch import Eager, Inductor
+from wbcsr.engines.source import Workload
 from wbcsr.errors import InputError
 from wbcsr.upscale import upscaler
 
@@ -113,7 +114,7 @@ def test_auto_measures_when_the_work_is_large(make: Any, tmp_path: Path, monkeyp
     for inductor, eager, winner in ((1.0, 2.0, "inductor"), (2.0, 1.0, "eager")):
         seconds = [9.0, 5.0, 9.0, inductor, 9.0, eager]
         readings = iter(seconds)
-        monkeypatch.setattr(engines, "_seconds", lambda run, example, readings=readings: next(readings))
+        monkeypatch.setattr(choice, "_seconds", lambda run, example, readings=readings: next(readings))
         description = make(10_000, precision="bf16")
         assert description["backend"] == winner
         assert (tmp_path / "program.pt2").exists() == (winner == "inductor")
@@ -147,7 +148,7 @@ def test_auto_goes_on_without_a_compiler_that_fails(
         raise OSError("CUDA_HOME environment variable is not set")
 
     monkeypatch.setattr(Inductor, "compile", fail)
-    monkeypatch.setattr(engines, "_seconds", lambda run, example: 5.0)
+    monkeypatch.setattr(choice, "_seconds", lambda run, example: 5.0)
     description = make(10_000, precision="bf16")
     assert (description["backend"], description["program_sha256"]) == ("eager", None)
     assert description["reason"] == "inductor failed: CUDA_HOME environment variable is not set"
@@ -165,7 +166,7 @@ def test_auto_that_another_job_has_displaced_leaves_that_jobs_program(
         raise InputError("a job that started later makes these files now")
 
     monkeypatch.setattr(Inductor, "compile", displaced)
-    monkeypatch.setattr(engines, "_seconds", lambda run, example: 5.0)
+    monkeypatch.setattr(choice, "_seconds", lambda run, example: 5.0)
     with pytest.raises(InputError, match="a job that started later"):
         make(10_000, precision="bf16")
     assert program.read_bytes() == b"the later job's"
@@ -179,7 +180,7 @@ def test_inductor_on_a_gpu_says_that_it_needs_the_toolkit(monkeypatch: pytest.Mo
 
 def test_a_batch_is_no_larger_than_there_are_images_of_a_size(tmp_path: Path) -> None:
     source = upscaler.source(write_weights(tmp_path / "w.safetensors"))[0]
-    sizes = engines.Workload({(24, 32): 3, (25, 32): 2}, {"cpu": 8, "cuda": 8})
+    sizes = Workload({(24, 32): 3, (25, 32): 2}, {"cpu": 8, "cuda": 8})
     description = engines.build(source, tmp_path / "engine.json", sizes, inference(backend="eager", precision="fp32"))
     assert (description["batch_size"], description["batch_size_wanted"]) == (3, 3)
 
@@ -201,7 +202,7 @@ def test_a_batch_too_large_to_build_for_is_halved(
     monkeypatch.setattr(Inductor, "compile", compile_)
     source = upscaler.source(write_weights(tmp_path / "w.safetensors"))[0]
     path = tmp_path / "engine.json"
-    eight = engines.Workload({(24, 32): 40}, {"cpu": 8, "cuda": 8})
+    eight = Workload({(24, 32): 40}, {"cpu": 8, "cuda": 8})
     description = engines.build(source, path, eight, inference(backend="inductor", precision="fp32"))
     assert batches == [8, 4, 2]
     assert (description["batch_size"], description["batch_size_wanted"]) == (2, 8)

@@ -20,6 +20,7 @@ from wbcsr.engines.compare import compare_classifier, compare_upscaler
 from wbcsr.engines.gate import pass_gate
 from wbcsr.engines.profile import Profile
 from wbcsr.engines.pytorch import Eager
+from wbcsr.engines.source import Source
 from wbcsr.errors import InputError
 from wbcsr.upscale import upscaler
 
@@ -92,7 +93,7 @@ def test_an_engine_for_a_range_is_compared_at_its_ends_too(rough: Path, monkeypa
     """The range is a stand-in around an uncompiled network, which takes any size."""
     load, seen = engines.load, []
 
-    def ranged(source: engines.Source, path: Path) -> engines.Engine:
+    def ranged(source: Source, path: Path) -> engines.Engine:
         engine = load(source, path)
         given = vars(engine) | {"profile": Profile(2, (16, 24), (24, 32), (32, 48)), "batch": 2}
 

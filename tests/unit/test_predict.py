@@ -13,7 +13,8 @@ import torch
 from small_networks import inference
 from wbcsr.classify import resnet
 from wbcsr.classify.predict import PredictSummary, predict
-from wbcsr.engines.engine import Workload, build
+from wbcsr.engines.engine import build
+from wbcsr.engines.source import Workload
 from wbcsr.errors import InputError
 
 CLASSES = ["c", "a", "b"]

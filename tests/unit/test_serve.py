@@ -30,7 +30,7 @@ from small_networks import inference, rrdbnet
 from wbcsr import pixels
 from wbcsr.classify import resnet
 from wbcsr.engines import engine
-from wbcsr.engines.engine import Workload
+from wbcsr.engines.source import Workload
 from wbcsr.engines.tensorrt import TensorRT
 from wbcsr.errors import InputError
 from wbcsr.files import sha256, write_json

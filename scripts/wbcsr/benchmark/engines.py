@@ -33,8 +33,9 @@ from wbcsr.benchmark.timing import Clock, WallClock, device_clock, measure
 from wbcsr.classify import resnet
 from wbcsr.engines.backends import BACKENDS
 from wbcsr.engines.capability import has_fast_bf16, pick_device
-from wbcsr.engines.engine import Engine, Source, Workload, build, load
+from wbcsr.engines.engine import Engine, build, load
 from wbcsr.engines.profile import Profile, Size
+from wbcsr.engines.source import Source, Workload
 from wbcsr.errors import InputError, first_line
 from wbcsr.files import scratch_folder
 from wbcsr.pixels import to_network, to_square

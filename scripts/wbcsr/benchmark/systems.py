@@ -104,7 +104,8 @@ class Ours:
     def build(self, case: Case) -> None:
         import torch
 
-        from wbcsr.engines.engine import Workload, build
+        from wbcsr.engines.engine import build
+        from wbcsr.engines.source import Workload
         from wbcsr.upscale import upscaler
 
         torch.set_num_threads(case.threads)

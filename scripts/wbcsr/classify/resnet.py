@@ -22,9 +22,10 @@ from torchvision.models import ResNet, ResNet50_Weights
 from torchvision.models.resnet import Bottleneck
 
 from wbcsr.engines.capability import pick_precision
-from wbcsr.engines.engine import Engine, Source, Workload, try_out
+from wbcsr.engines.engine import Engine, try_out
 from wbcsr.engines.engine import build as build_for
 from wbcsr.engines.engine import load as load_engine
+from wbcsr.engines.source import Source, Workload
 from wbcsr.errors import InputError, first_line
 from wbcsr.files import read_csv, write_bytes
 from wbcsr.pixels import to_network

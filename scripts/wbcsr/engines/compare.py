@@ -13,8 +13,9 @@ import torch
 from wbcsr import imaging
 from wbcsr.classify import resnet
 from wbcsr.classify.pack import select
-from wbcsr.engines.engine import Engine, Source, load
+from wbcsr.engines.engine import Engine, load
 from wbcsr.engines.profile import Profile, Size
+from wbcsr.engines.source import Source
 from wbcsr.errors import InputError
 from wbcsr.pixels import reference, to_network
 from wbcsr.upscale import upscaler

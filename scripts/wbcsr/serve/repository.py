@@ -27,9 +27,10 @@ from wbcsr import provenance
 from wbcsr.classify import resnet
 from wbcsr.dataset import smear
 from wbcsr.engines.compare import psnr
-from wbcsr.engines.engine import Engine, Source, load
+from wbcsr.engines.engine import Engine, load
 from wbcsr.engines.gate import FOUND, hold
 from wbcsr.engines.profile import Size
+from wbcsr.engines.source import Source
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, read_json, sha256, write_json, write_text
 from wbcsr.serve.networks import Classifier, Upscaler

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 import torch
 
-from wbcsr.engines.engine import Engine, Source, Workload, build, load, try_out
+from wbcsr.engines.engine import Engine, build, load, try_out
+from wbcsr.engines.source import Source, Workload
 from wbcsr.errors import InputError, first_line
 from wbcsr.files import read_csv
 from wbcsr.pixels import to_network, to_pixels
