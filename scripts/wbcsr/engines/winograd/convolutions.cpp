@@ -31,7 +31,7 @@ constexpr int ROWS = 6, COLUMNS = 2;
 #else
 constexpr int ROWS = 12, COLUMNS = 2;
 #endif
-// Tiles that a thread takes at once: enough to use each weight often, few enough for its cache.
+// Tiles that a thread takes at once at the most: enough to use each weight often, few enough for its cache.
 constexpr int TILES = 36;
 // Floats between the 36 parts of a block, so that they do not fall on the same lines of the cache.
 constexpr int APART = 16;
@@ -223,9 +223,10 @@ extern "C" int run(const Layer *layers, int64_t count, int64_t threads) try {
         layer_is_done.arrive_and_wait();
         for (int64_t i = 0; i < count && all_started; i++) {
             int64_t all = tiles(layers[i].height) * tiles(layers[i].width);
-            for (int64_t start; (start = next[i].fetch_add(TILES)) < all;)
-                convolve(layers[i], start, std::min<int64_t>(TILES, all - start), values[thread].get(),
-                         products[thread].get());
+            // Several blocks for each thread, where that leaves them whole rows of tiles.
+            int64_t block = std::clamp<int64_t>((all / (4 * threads) + ROWS - 1) / ROWS * ROWS, ROWS, TILES);
+            for (int64_t start; (start = next[i].fetch_add(block)) < all;)
+                convolve(layers[i], start, std::min(block, all - start), values[thread].get(), products[thread].get());
             layer_is_done.arrive_and_wait();
         }
     };
