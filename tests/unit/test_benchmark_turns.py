@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from turn_takers import make_counting, make_dying, make_large, make_refusing
+from turn_takers import make_counting, make_dying, make_dying_idle, make_large, make_refusing, make_slow
 from wbcsr.benchmark.turns import LEAST_REPEATS, MOST_REPEATS, interleave
 from wbcsr.benchmark.workers import Outcome, missing, take_turns
 
@@ -85,6 +85,14 @@ def test_a_process_that_ends_and_one_that_never_begins_have_a_note(tmp_path: Pat
     assert outcomes["dies"] == Outcome(note="failed: its process was ended from outside, as where memory runs out")
     assert [run.seconds for run in outcomes["goes on"].runs] == [1, 2, 3]
     assert outcomes["refuses"].timing is None
+
+
+def test_a_process_that_ends_after_its_last_run_keeps_its_runs() -> None:
+    outcomes = take_turns({"dies": (make_dying_idle, 3), "goes on": (make_slow,)}, seconds=0.001)
+    assert [len(outcome.runs) for outcome in outcomes.values()] == [3, 3]
+    assert outcomes["dies"].peak_mib is None
+    assert str(outcomes["dies"].note).startswith("memory is not known: failed: its process was ended from outside")
+    assert outcomes["goes on"].note is None
 
 
 def test_what_is_missing_says_how_to_get_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,6 +47,28 @@ def make_dying(run_number: int) -> Callable[[], Run]:
         if next(numbers) == run_number:
             os._exit(9)
         return Run(0.001)
+
+    return run
+
+
+def make_dying_idle(run_number: int) -> Callable[[], Run]:
+    """A function whose process ends a moment after that run, when others have their turn."""
+    numbers = itertools.count(1)
+
+    def run() -> Run:
+        if next(numbers) == run_number:
+            threading.Timer(0.1, os._exit, [9]).start()
+        return Run(0.001)
+
+    return run
+
+
+def make_slow() -> Callable[[], Run]:
+    """A function that takes a while."""
+
+    def run() -> Run:
+        time.sleep(0.7)
+        return Run(0.7)
 
     return run
 

@@ -48,7 +48,7 @@ def measured(outcome: Outcome, images: int) -> dict[str, Any]:
     if timing is None:
         return {"note": outcome.note}
     return {
-        "note": None,
+        "note": outcome.note,
         **asdict(timing),
         "images": images,
         "images_per_second": images / timing.median_seconds,
