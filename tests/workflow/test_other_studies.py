@@ -21,6 +21,8 @@ def test_a_few_real_cells_from_archive_to_report(real_archive: Path, tmp_path: P
             "seeds": [0],
             "shards": 1,
             "fidelity": {"per_class": 1},
+            # The network in fp32, which the engine is compared with, takes half a minute an image.
+            "inference": {"gate": {"images": 1}},
             "train": {"init": "random", "input_size": 64, "epochs": 1, "batch_size": 2},
         },
     )
