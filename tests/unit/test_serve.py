@@ -69,7 +69,7 @@ class Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     kept = Made(tmp_path_factory.mktemp("made"))
-    paths, settings = kept.arguments(), inference()
+    paths, settings = kept.arguments(), inference(backend="eager")
     # A last layer that makes images of grey and colour, neither black nor white.
     last = {"conv_last.weight": 20.0, "conv_last.bias": 0.0}
     tensors = {name: tensor * last.get(name, 1.0) for name, tensor in rrdbnet().state_dict().items()}
