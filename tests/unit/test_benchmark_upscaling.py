@@ -20,8 +20,6 @@ from wbcsr.benchmark.measurements import Machine
 from wbcsr.benchmark.results import frame
 from wbcsr.benchmark.systems import Case
 from wbcsr.benchmark.upscaling import COLUMNS, FILES, ONE, SHARD, Entry, benchmark_upscaling, measure_entries, psnr_to
-from wbcsr.engines import engine
-from wbcsr.errors import InputError
 
 CPU = torch.device("cpu")
 INFERENCE = inference(tile=64, overlap=8)
@@ -97,21 +95,6 @@ def test_table_and_figure_are_written(table: pd.DataFrame, folder: Path) -> None
     assert text.count(" exact |") == 4
     for suffix in ("png", "svg", "tex"):
         assert (folder / "out" / f"upscaling.{suffix}").stat().st_size > 500
-
-
-def test_a_row_never_bears_another_backends_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network that a backend does not know is built eager; building is a stand-in here."""
-    weights = write_weights(tmp_path / "small.safetensors")
-
-    def build(source: object, path: Path, *_: object) -> dict[str, str]:
-        path.parent.mkdir()
-        path.touch()
-        return {"backend": "eager", "reason": "winograd knows no PReLU"}
-
-    monkeypatch.setattr(engine, "build", build)
-    case = Case(weights, 4, [tmp_path / "0.png"], (8, 8), 1, INFERENCE, tmp_path)
-    with pytest.raises(InputError, match="winograd knows no PReLU"):
-        systems.Ours("winograd", "fp32", "cpu").build(case)
 
 
 def test_a_system_that_fails_does_not_lose_the_others_figures(tmp_path: Path) -> None:

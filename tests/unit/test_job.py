@@ -270,7 +270,7 @@ def test_a_job_that_does_little_costs_little(plain: dict[str, Any]) -> None:
     assert (plain["backend"], plain["threads"]) == ("cpu", 2)
     cost = plain["cost"]
     assert cost.keys() == {"wall_seconds", "cpu_seconds", "gpu_seconds", "memory_mib", "gpu_memory_mib"}
-    assert 0 <= cost["wall_seconds"] == plain["seconds"] < SECONDS
+    assert 0 <= cost["wall_seconds"] == plain["seconds"] < 30
     assert 0 < cost["cpu_seconds"] < 2
     assert 10 < cost["memory_mib"] < 190
     assert (cost["gpu_seconds"], cost["gpu_memory_mib"]) == (0.0, None)
@@ -279,8 +279,8 @@ def test_a_job_that_does_little_costs_little(plain: dict[str, Any]) -> None:
 @pytest.mark.parametrize("body", [BUSY, IN_A_CHILD.format(f"import time\n{BUSY}")], ids=["itself", "child"])
 def test_the_seconds_of_the_processor_are_counted(body: str, tmp_path: Path) -> None:
     cost = provenance(tmp_path, body)["cost"]
-    assert 2 <= cost["cpu_seconds"] < SECONDS
-    assert 2 <= cost["wall_seconds"] < SECONDS
+    assert 2 <= cost["cpu_seconds"] < 30
+    assert 2 <= cost["wall_seconds"] < 30
 
 
 @pytest.mark.parametrize("body", [LARGE, IN_A_CHILD.format(LARGE)], ids=["itself", "child"])

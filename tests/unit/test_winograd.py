@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import nn
 
 from small_networks import inference, rrdbnet, workload, write_weights
@@ -19,7 +20,9 @@ from wbcsr.engines.winograd import backend
 from wbcsr.engines.winograd.backend import Winograd
 from wbcsr.engines.winograd.trace import UnsuitedError, trace
 from wbcsr.errors import InputError
+from wbcsr.files import sha256, write_json
 from wbcsr.upscale import upscaler
+from wbcsr.weights.networks import Architecture, empty_network
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(
@@ -210,6 +213,17 @@ def test_a_processor_with_other_instructions_refuses_the_engine(
     monkeypatch.setattr(backend, "_instructions", lambda: "others")
     with pytest.raises(InputError, match=r"built for another settings"):
         engines.load(source, tmp_path / "engine.json")
+
+
+def test_an_upscaler_that_it_does_not_know_is_one_line(tmp_path: Path) -> None:
+    """Real-ESRGAN's compact network; what was asked for and cannot run is an error, and no eager engine."""
+    network = empty_network(Architecture("SRVGGNetCompact", 4, 8, 1, 0, 1))
+    save_file(network.state_dict(), tmp_path / "compact.safetensors")
+    write_json(tmp_path / "compact.json", {"sha256": sha256(tmp_path / "compact.safetensors")})
+    source = upscaler.source(tmp_path / "compact.safetensors")[0]
+    with pytest.raises(InputError, match=r"backend winograd cannot run this network: winograd knows no PReLU$"):
+        engines.build(source, tmp_path / "engine.json", workload(), inference(backend="winograd"))
+    assert not (tmp_path / "engine.json").exists()
 
 
 def test_code_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:

@@ -44,8 +44,10 @@ def choose(
     if requested != "auto":
         backend = get_backend(requested, device)
         unsuited = backend.unsuited(source.network)
-        if unsuited:
+        if unsuited and source.exact_on_cpu:
             return {"backend": "eager", "reason": unsuited}
+        if unsuited:
+            raise InputError(f"configuration: inference.backend {requested} cannot run this network: {unsuited}")
         choice = {"backend": requested, "reason": "asked for in the configuration"}
         if backend.compiles:
             network = prepare(source.network, backend, device, precision)
