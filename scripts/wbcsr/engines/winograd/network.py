@@ -63,6 +63,7 @@ class Network:
         self._weights = [_transformed(convolution, library) for convolution in traced.convolutions]
         self._bound: _Bound | None = None
 
+    # For the planes, too, are its own: they are written in place, whoever calls.
     @torch.inference_mode()
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         if self._traced.unshuffle > 1:
@@ -71,12 +72,17 @@ class Network:
         if self._bound is None or self._bound.size != size:
             self._bound = None  # so that its memory is free before the next one's is taken
             self._bound = _Bound(self._library, self._traced, self._weights, size)
-        return torch.stack([self._bound.run(image) for image in batch])
+        outputs = torch.empty((len(batch), *self._bound.output))
+        for image, output in zip(batch, outputs, strict=True):
+            self._bound.run(image, output)
+        return outputs
 
 
 class _Bound:
-    """The layers for inputs of one `size` (height, width), with their planes; images of which none is needed any more
-    give theirs to later ones of the same kind."""
+    """The layers for inputs of one `size` (height, width), with their planes; `output` is the shape of an output.
+
+    An image that is needed no more gives its planes to a later one of the same channels and scale.
+    """
 
     def __init__(
         self,
@@ -94,20 +100,17 @@ class _Bound:
         free: dict[tuple[int, int], list[torch.Tensor]] = {}
         last_use = {image: at for at, step in enumerate(traced.convolutions) for image in _used(step)}
         for at, (step, packed) in enumerate(zip(traced.convolutions, weights, strict=True)):
-            target = step.target
-            assert target is not None, "a traced convolution has its target"
-            waiting = free.get((target.channels, target.scale))
-            memory[target] = waiting.pop() if waiting else self._planes(target)
+            waiting = free.get((step.target.channels, step.target.scale))
+            memory[step.target] = waiting.pop() if waiting else self._planes(step.target)
             layers.append(self._layer(step, packed, memory))
             for image in set(_used(step)):
                 if last_use[image] == at and image is not traced.target:
                     free.setdefault((image.channels, image.scale), []).append(memory.pop(image))
-        self._target, self._channels = memory[traced.target], traced.target.channels
-        self._target_size = self._size(traced.target)
+        self._target, self.output = memory[traced.target], (traced.target.channels, *self._size(traced.target))
         self._layers = (_Layer * len(layers))(*layers)
 
-    def run(self, image: torch.Tensor) -> torch.Tensor:
-        """(channels, height, width) float32 to the network's output of it, in memory of its own."""
+    def run(self, image: torch.Tensor, output: torch.Tensor) -> None:
+        """Write the network's output for `image`, (channels, height, width), to `output`, float32, of that shape."""
         if len(image) != self._channels_in:
             raise ValueError(f"the network takes {self._channels_in} channels and not {len(image)}")
         height, width = self.size
@@ -115,9 +118,9 @@ class _Bound:
             plane, lane = divmod(channel, self._library.lanes)
             self._source[plane, 1 : height + 1, 1 : width + 1, lane] = values
         self._library.run(self._layers)
-        height, width = self._target_size
+        channels, height, width = self.output
         pixels = self._target[:, 1 : height + 1, 1 : width + 1]
-        return pixels.permute(0, 3, 1, 2).flatten(0, 1)[: self._channels].contiguous()
+        output.copy_(pixels.permute(0, 3, 1, 2).flatten(0, 1)[:channels])
 
     def _size(self, image: Image) -> tuple[int, int]:
         height, width = self.size
@@ -133,7 +136,6 @@ class _Bound:
     def _layer(
         self, step: Convolution, packed: tuple[torch.Tensor, torch.Tensor], memory: Mapping[Image, torch.Tensor]
     ) -> _Layer:
-        assert step.target is not None, "a traced convolution has its target"
         weights, bias = packed
         sources = self._pointers(memory[image] for image in step.sources)
         targets = self._pointers([memory[step.target]])
@@ -167,7 +169,6 @@ class _Bound:
 
 
 def _used(step: Convolution) -> list[Image]:
-    assert step.target is not None, "a traced convolution has its target"
     return [*step.sources, *(image for image, _ in step.addends), step.target]
 
 

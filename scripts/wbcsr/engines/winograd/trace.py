@@ -26,16 +26,18 @@ class Image:
 
 @dataclass(eq=False)
 class Convolution:
-    """`factor` * activation(convolution of `sources`) + each of `addends`; `target` is where it goes, once it does."""
+    """`target` = `factor` * activation(convolution of `sources`) + each of `addends`, an image and its factor.
+
+    The activation is max(x, `slope` * x). Where `doubled`, each pixel of the sources counts for 2×2.
+    """
 
     module: nn.Conv2d
     sources: list[Image]
     doubled: bool
-    scale: int
+    target: Image
     slope: float = 1.0
     factor: float = 1.0
     addends: list[tuple[Image, float]] = field(default_factory=list)
-    target: Image | None = None
 
 
 @dataclass(eq=False)
@@ -126,7 +128,8 @@ class _Tracing:
             self._source.channels = module.in_channels
         if len({image.scale for image in taken.images}) > 1:
             raise UnsuitedError("winograd knows no concatenation of different sizes")
-        return Convolution(module, taken.images, taken.doubled, taken.images[0].scale * (1 + taken.doubled))
+        target = Image(module.out_channels, taken.images[0].scale * (1 + taken.doubled))
+        return Convolution(module, taken.images, taken.doubled, target)
 
     def _activation(self, argument: fx.Node, slope: float) -> Convolution:
         value = self._kept_back(argument)
@@ -149,7 +152,7 @@ class _Tracing:
             if value is None or len(value.addends) == 2 or not isinstance(other, fx.Node) or left is right:
                 continue
             image = self._image(other)
-            if (image.channels, image.scale) == (value.module.out_channels, value.scale):
+            if (image.channels, image.scale) == (value.target.channels, value.target.scale):
                 value.addends.append((image, 1.0))
                 return value
         raise UnsuitedError("winograd knows the sum of a convolution and up to two images of its size alone")
@@ -160,7 +163,7 @@ class _Tracing:
     def _kept_back(self, node: fx.Node) -> Convolution | None:
         """The convolution of which `node` is the value so far, if nothing else needs that value."""
         value = self._values[node]
-        if isinstance(value, Convolution) and value.target is None and len(node.users) == 1:
+        if isinstance(value, Convolution) and value not in self._convolutions and len(node.users) == 1:
             return value
         return None
 
@@ -171,8 +174,7 @@ class _Tracing:
             return value
         if isinstance(value, Concatenation):
             raise UnsuitedError("winograd knows a concatenation or larger image as a convolution's input alone")
-        if value.target is None:
-            value.target = Image(value.module.out_channels, value.scale)
+        if value not in self._convolutions:
             self._convolutions.append(value)
         return value.target
 
