@@ -170,8 +170,7 @@ def measurements(name):
     stem = f"results/benchmark/{name}"
     return {
         "csv": f"{stem}.csv",
-        "texts": [f"{stem}.md", f"{stem}.tex"],
-        "figures": [f"{stem}.png", f"{stem}.svg"],
+        **{suffix: f"{stem}.{suffix}" for suffix in ("md", "tex", "png", "svg")},
         "provenance": f"{stem}.provenance.json",
     }
 

@@ -42,7 +42,7 @@ PROVENANCES = [
 BENCHMARKS = [
     file
     for name in ("upscaling", "training", "packing", "scaling", "workflow")
-    for file in (measurements(name)["csv"], measurements(name)["figures"][1], measurements(name)["provenance"])
+    for file in (measurements(name)[kind] for kind in ("csv", "svg", "provenance"))
     if config["benchmark"]["in_report"]
 ]
 

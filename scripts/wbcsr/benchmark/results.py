@@ -17,6 +17,10 @@ from wbcsr.evaluate.table import Table, write_table
 
 # The fields of `Timing`, which `asdict` gives.
 TIMES = ("repeats", "median_seconds", "min_seconds", "max_seconds")
+NUMBERS = (
+    *("median_seconds", "min_seconds", "max_seconds", "images_per_second", "peak_memory_mib", "gpu_memory_mib"),
+    *("psnr_db", "share_of_limit", "network_share", "share_of_network", "job_seconds", "added_seconds_per_job"),
+)
 WHOLE_NUMBERS = ("repeats", "images", "height", "width", "processes", "threads", "batch_size", "input_size", "count")
 
 
@@ -57,11 +61,13 @@ def measured(outcome: Outcome, images: int) -> dict[str, Any]:
 
 
 def frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    """Rows as a table with these columns; a cell without a value is empty, and counts stay whole numbers."""
+    """Rows as a table with these columns; a cell without a value is empty, and counts stay whole numbers.
+
+    ValueError where there are words for numbers.
+    """
     data = pd.DataFrame(rows, columns=columns)
-    texts = {"machine", "system", "what", "note", "variant", "precision", "version", "network", "device", "backend"}
-    types = {name: "Int64" if name in WHOLE_NUMBERS else "float64" for name in columns if name not in texts}
-    return data.astype(types)
+    types = {**dict.fromkeys(NUMBERS, "float64"), **dict.fromkeys(WHOLE_NUMBERS, "Int64")}
+    return data.assign(**{name: pd.to_numeric(data[name]).astype(types[name]) for name in columns if name in types})
 
 
 def write_results(table: Table, draw: Callable[[pd.DataFrame], Figure], folder: Path) -> None:

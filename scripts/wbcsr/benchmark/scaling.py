@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -35,6 +36,8 @@ from wbcsr.engines.capability import inference_precision, pick_device
 from wbcsr.evaluate.table import Table, number_texts
 from wbcsr.files import scratch_folder
 from wbcsr.upscale import upscaler
+
+log = logging.getLogger(__name__)
 
 FACTORS = (1, 2, 4, 8)
 IMAGES, PROCESSES = "more images", "more processes"
@@ -77,9 +80,11 @@ def benchmark_scaling(
     device = pick_device()
     machine = describe_machine(device, threads)
     precision = inference_precision(inference["precision"], device, exact_on_cpu=False)
-    quick = precision == "fp32" and BACKENDS["winograd"].unavailable(device) is None
+    source, architecture = upscaler.source(Path(weights))
     # What needs no long compiling; a GPU's engine is fixed to its batch, and would count what fills it.
-    system = Ours("winograd" if quick else "eager", precision, device.type)
+    winograd = BACKENDS["winograd"]
+    lacking = winograd.unavailable(device) or winograd.unsuited(source.network)
+    system = Ours("winograd" if winograd.precision == precision and not lacking else "eager", precision, device.type)
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
         aside = Path(scratch)
         base, crop = count_of(settings, device.type), crop_of(settings, device.type)
@@ -87,7 +92,6 @@ def benchmark_scaling(
             gather([Path(path) for path in manifests], factor * base, crop, aside / f"images_x{factor}")
             for factor in factors
         ]
-        _, architecture = upscaler.source(Path(weights))
         cases = [
             Case(Path(weights), architecture.scale, images.files, images.size, threads, inference, aside / "work")
             for images in sets
@@ -123,12 +127,18 @@ def points_for(cases: Sequence[Case], threads: int) -> list[Point]:
 
 def measure_points(points: Sequence[Point], system: Ours, seconds: float, least: int) -> list[Outcome]:
     """Measure all points in turn; what fails has a note and leaves the others alone."""
+    failed: dict[Point, Exception] = {}
     with Worker() as builder:
         for point in points:
-            builder.ask(system.build, point.case)
+            try:
+                builder.ask(system.build, point.case)
+            except Exception as error:
+                log.exception("%d images cannot be measured", len(point.case.files))
+                failed[point] = error
     memory: dict[Point, float] = {}
-    taken = interleave({point: partial(_run, point, system, memory) for point in points}, seconds, least)
-    return [Outcome.of(found, memory.get(point)) for point, found in taken.items()]
+    runs = {point: partial(_run, point, system, memory) for point in points if point not in failed}
+    taken = {**failed, **interleave(runs, seconds, least)}
+    return [Outcome.of(taken[point], memory.get(point)) for point in points]
 
 
 def _run(point: Point, system: Ours, memory: dict[Point, float]) -> float:

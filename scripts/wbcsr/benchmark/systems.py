@@ -10,13 +10,16 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from wbcsr import imaging
 from wbcsr.benchmark.workers import Run, missing, timed
 from wbcsr.provenance import version
+
+if TYPE_CHECKING:
+    from wbcsr.upscale.upscaler import SuperResolution
 
 Images = list[np.ndarray]
 Enlarge = Callable[[Images], Images]
@@ -113,11 +116,8 @@ class Ours:
             workload = Workload({case.size: len(case.files)}, upscaler.batches(case.inference))
             build(upscaler.source(case.weights)[0], path, workload, self._inference(case))
 
-    def load(self, case: Case) -> Enlarge:
-        return self.enlarger(case)
-
-    def enlarger(self, case: Case) -> Any:
-        """The `SuperResolution` that `build` has made an engine for, as a job of the workflow has it."""
+    def load(self, case: Case) -> SuperResolution:
+        """What `build` has made an engine for, as a job of the workflow has it."""
         import torch
 
         from wbcsr.engines.engine import load
@@ -217,7 +217,7 @@ class Ncnn:
         net.opt.num_threads = case.threads
         net.opt.use_vulkan_compute = False
         net.opt.use_packing_layout = net.opt.use_winograd_convolution = net.opt.use_sgemm_convolution = True
-        net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = self.precision == "fp16"
+        net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
         net.opt.use_bf16_packed = net.opt.use_bf16_storage = self.precision == "bf16"
         if net.load_param(str(self.param)) or net.load_model(str(self.model)):
             raise RuntimeError("ncnn cannot read its model")
@@ -334,7 +334,7 @@ def make_files(system: Ours, case: Case, shard: int = 1, shards: int = 1) -> Cal
     from wbcsr.benchmark.timing import device_clock
     from wbcsr.upscale.shard import enlarge_shard
 
-    enlarger = system.enlarger(case)
+    enlarger = system.load(case)
     engine, clock = enlarger.engine, device_clock(enlarger.engine.device)
     marks: list[tuple[Any, Any]] = []
 

@@ -37,14 +37,17 @@ def section(paths: Sequence[Path]) -> list[dict[str, Any]]:
 
 def _table(path: Path, describe: Callable[[pd.DataFrame, Machine], Table], columns: list[str]) -> dict[str, Any]:
     """A benchmark as `wbcsr.report.tables` describes a table."""
-    read_csv(path, columns)
+    found = read_csv(path, columns).replace("", None)
     provenance = path.with_suffix(".provenance.json")
     measured_on = read_json(provenance).get("measured_on")
     if not measured_on:
         raise InputError(f"{provenance}: names no machine; delete {path} and run again")
-    data = frame(pd.read_csv(path).to_dict("records"), columns)
-    table = describe(data, Machine(**measured_on))
-    printed = table.printed.loc[:, (table.printed != "").any()]
+    try:
+        table = describe(frame(found.to_dict("records"), columns), Machine(**measured_on))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: has words for numbers ({error}); delete it and run again") from error
+    shown = (table.printed != "").any()
+    printed = table.printed.loc[:, shown]
     head, *headings = printed.columns
     rows = [
         {"head": cells[0], "cells": list(cells[1:]), "summary": False, "right": []}
@@ -56,7 +59,7 @@ def _table(path: Path, describe: Callable[[pd.DataFrame, Machine], Table], colum
         "head": head,
         "groups": [],
         "columns": [{"heading": heading, "study": False} for heading in headings],
-        "texts": table.text_columns - 1,
+        "texts": int(shown.iloc[: table.text_columns].sum()) - 1,
         "bodies": [{"title": "", "rows": rows}],
         "note": table.note,
     }
