@@ -22,7 +22,7 @@ class Source:
 
     `architecture` describes it, `weights` is the file that it came from, `multiple` divides every height and width of
     its input, and `rule` is the rule that builds its engine. `tiled` says whether it may be given an image in tiles.
-    `auto` leaves it in fp32 on a CPU if `exact_on_cpu`.
+    If `exact_on_cpu`, `auto` leaves it in fp32 on a CPU, and a backend that does not know it leaves it eager there.
     """
 
     network: nn.Module
