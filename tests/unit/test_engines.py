@@ -18,6 +18,7 @@ from wbcsr.engines.backends import BACKENDS, get_backend
 from wbcsr.engines.profile import Profile
 from wbcsr.engines.pytorch import Eager, Inductor
 from wbcsr.engines.source import Workload
+from wbcsr.engines.winograd.backend import Winograd
 from wbcsr.errors import InputError
 from wbcsr.upscale import upscaler
 
@@ -85,7 +86,14 @@ def test_a_range_of_sizes_can_be_exported(scale: int) -> None:
 # Choosing
 
 
+@pytest.fixture
+def without_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that computes in bf16 otherwise, or not at all; test_winograd.py has those with AVX512-BF16."""
+    monkeypatch.setattr(Winograd, "precisions", ("fp32",))
+
+
 @without_gpu
+@pytest.mark.usefixtures("without_winograd")
 def test_auto_takes_eager_where_compiling_gains_nothing(make: Any, load: Any) -> None:
     description = make(precision="bf16")
     assert description["backend"] == "eager"
@@ -104,6 +112,7 @@ def test_auto_without_a_compiler_takes_eager_and_says_so(
 
 
 @without_gpu
+@pytest.mark.usefixtures("without_winograd")
 def test_auto_measures_when_the_work_is_large(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The compiler is a stand-in here; the real one is in the test of inductor."""
     monkeypatch.setattr(
@@ -141,6 +150,7 @@ def test_what_cannot_run_is_one_line(make: Any, tmp_path: Path, changes: dict, s
 
 
 @without_gpu
+@pytest.mark.usefixtures("without_winograd")
 def test_auto_goes_on_without_a_compiler_that_fails(
     make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -156,6 +166,7 @@ def test_auto_goes_on_without_a_compiler_that_fails(
 
 
 @without_gpu
+@pytest.mark.usefixtures("without_winograd")
 def test_auto_that_another_job_has_displaced_leaves_that_jobs_program(
     make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ from small_networks import inference, rrdbnet
 from wbcsr import files
 from wbcsr.classify import resnet
 from wbcsr.engines import tensorrt
+from wbcsr.engines.capability import DTYPES
 from wbcsr.engines.profile import Profile
 from wbcsr.engines.tensorrt import TensorRT, call_checked, require_one_engine
 from wbcsr.errors import InputError
@@ -79,8 +80,8 @@ class StandIn:
     def compile(self, network: nn.Module, profile: Profile, program: Path, **settings: Any) -> Call:
         """The project's own way from a network to the program's file; gives its call of Torch-TensorRT's compiler."""
         self.calls, self.interpreter, self.engine = [], None, b""
-        dtype = next(network.parameters()).dtype
-        chosen = TensorRT().settings(inference(optimization_level=4, workspace_gib=1.5), GPU, dtype)
+        precision = {dtype: name for name, dtype in DTYPES.items()}[next(network.parameters()).dtype]
+        chosen = TensorRT().settings(inference(optimization_level=4, workspace_gib=1.5), GPU, precision)
         TensorRT().compile(network, profile, program, {**chosen, **settings})
         return self.calls[0]
 

@@ -34,8 +34,18 @@ pytestmark = pytest.mark.skipif(
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The compiled code, which is the same for every network."""
     path = tmp_path_factory.mktemp("winograd") / "program.pt2"
-    Winograd().compile(nn.Identity(), Profile.fixed(1, 8, 8), path, {})
+    compile_code(path, "fp32")
     return path
+
+
+def compile_code(path: Path, precision: str) -> None:
+    settings = Winograd().settings(inference(), CPU, precision)
+    Winograd().compile(nn.Identity(), Profile.fixed(1, 8, 8), path, settings)
+
+
+BF16 = pytest.mark.skipif(
+    not torch.cpu._is_avx512_bf16_supported(), reason="this processor has no AVX512-BF16: bf16 was not looked at"
+)
 
 
 @pytest.fixture
@@ -66,10 +76,25 @@ def test_vectors_of_other_processors(lanes: int, tmp_path: Path, monkeypatch: py
     """The layout for AVX-512 and for processors without AVX; this one's own instructions stand in for theirs."""
     flags = [*backend.FLAGS, f"-DLANES={lanes}", "-Wno-psabi"]
     monkeypatch.setattr(backend, "FLAGS", flags)
-    Winograd().compile(nn.Identity(), Profile.fixed(1, 8, 8), tmp_path / "program.pt2", {})
+    compile_code(tmp_path / "program.pt2", "fp32")
     network = rrdbnet(2).eval()
     run = Winograd().load(network, tmp_path / "program.pt2", Profile.fixed(1, 8, 8))
     assert_alike(run, network, (1, 3, 26, 42))
+
+
+@BF16
+@torch.inference_mode()
+def test_bf16_rounds_the_factors_of_products_alone(tmp_path: Path) -> None:
+    """Batches go in and come out as fp32, and what is far off is not finite."""
+    compile_code(tmp_path / "program.pt2", "bf16")
+    network = rrdbnet(4, blocks=2).eval()
+    run = Winograd().load(network, tmp_path / "program.pt2", Profile.fixed(1, 8, 8))
+    for height, width in [(24, 32), (4, 4), (13, 3)]:
+        batch = torch.rand((2, 3, height, width), generator=torch.Generator().manual_seed(0))
+        expected, found = network(batch), run(batch)
+        assert found.dtype == torch.float32
+        assert 0 < (found - expected).square().mean().sqrt() < 0.01 * expected.std()
+    assert not run(torch.full((1, 3, 8, 8), float("nan"))).isfinite().any()
 
 
 def test_sides_that_no_tile_divides(ready: Any) -> None:
@@ -172,16 +197,17 @@ def test_auto_takes_what_is_faster_on_a_cpu(tmp_path: Path) -> None:
 def test_an_engine_that_was_asked_for(tmp_path: Path) -> None:
     source = upscaler.source(write_weights(tmp_path / "small.safetensors"))[0]
     path = tmp_path / "engine.json"
-    description = engines.build(source, path, workload(), inference(backend="winograd"))
+    description = engines.build(source, path, workload(), inference(backend="winograd", precision="fp32"))
     assert (description["backend"], description["precision"]) == ("winograd", "fp32")
     assert "instructions " in description["fingerprint"]["settings"]
     engine = engines.load(source, path)
     assert_alike(engine.run, source.network, (1, 3, 24, 32))
 
 
-def test_another_precision_is_one_line(tmp_path: Path) -> None:
+def test_another_precision_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     source = upscaler.source(write_weights(tmp_path / "small.safetensors"))[0]
-    with pytest.raises(InputError, match=r"winograd computes in fp32 alone, .* choose precision auto or fp32$"):
+    with pytest.raises(InputError, match=r"winograd computes here in fp32 alone, .* choose precision auto or fp32$"):
         engines.build(source, tmp_path / "engine.json", workload(), inference(backend="winograd", precision="bf16"))
 
 
@@ -193,6 +219,25 @@ def test_a_classifier_runs_as_it_is_where_the_upscaler_is_winograds(tmp_path: Pa
     )
     assert (description["backend"], description["precision"]) == ("eager", "fp32")
     assert description["reason"] == "winograd knows no convolution with kernel_size (7, 7)"
+
+
+@BF16
+def test_auto_takes_what_is_faster_in_bf16(tmp_path: Path) -> None:
+    """Both are measured for real; a loaded engine takes and gives fp32."""
+    source = upscaler.source(write_weights(tmp_path / "small.safetensors"))[0]
+    path = tmp_path / "engine.json"
+    description = engines.build(source, path, workload(), inference(precision="bf16"))
+    assert description["precision"] == "bf16"
+    faster = "winograd" if description["reason"].startswith("measured: ") else "eager"
+    assert description["backend"] == faster
+    if faster == "winograd":
+        assert "-DBF16" in description["fingerprint"]["settings"]
+        engine = engines.load(source, path)
+        assert (engine.precision, engine.dtype) == ("bf16", torch.float32)
+        batch = torch.rand(1, 3, 24, 32)
+        assert 0 < (engine.run(batch) - source.network(batch)).abs().max() < 0.02
+    else:
+        assert description["measured"]["not_taken"].startswith("measured: ")
 
 
 def test_auto_goes_on_where_programs_may_not_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

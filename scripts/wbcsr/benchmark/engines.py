@@ -116,9 +116,9 @@ def benchmark_engines(
 
 def precisions(device: torch.device, backend: str = "eager") -> list[str]:
     """The number formats that make sense on a device by a backend: those that they compute in, and do not emulate."""
-    only = BACKENDS[backend].precision
+    only = BACKENDS[backend].precisions
     if only:
-        return [only]
+        return list(only)
     native = ["fp32", "fp16"] if device.type == "cuda" else ["fp32"]
     return [*native, "bf16"] if has_fast_bf16(device) else native
 

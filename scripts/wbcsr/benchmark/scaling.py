@@ -84,7 +84,8 @@ def benchmark_scaling(
     # What needs no long compiling; a GPU's engine is fixed to its batch, and would count what fills it.
     winograd = BACKENDS["winograd"]
     lacking = winograd.unavailable(device) or winograd.unsuited(source.network)
-    system = Ours("winograd" if winograd.precision == precision and not lacking else "eager", precision, device.type)
+    suits = precision in (winograd.precisions or ()) and not lacking
+    system = Ours("winograd" if suits else "eager", precision, device.type)
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
         aside = Path(scratch)
         base, crop = count_of(settings, device.type), crop_of(settings, device.type)

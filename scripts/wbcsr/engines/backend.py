@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from wbcsr.engines.capability import DTYPES
 from wbcsr.engines.profile import Profile
 from wbcsr.errors import InputError
 
@@ -22,14 +23,18 @@ class UnloadableError(InputError):
 class Backend(Protocol):
     """One way to run a network: `compile` writes what `load` needs, once for all jobs.
 
-    `precision` is the only one that it computes in, or None. `compile` and `load` see the network in its final
-    precision, on its device and in this backend's memory format.
+    `precisions` are those that it computes in here, or None where PyTorch's are its own; `tensors` is the dtype of
+    weights, batches and outputs where that is not the precision's. `compile` and `load` see the network in that dtype,
+    on its device and in this backend's memory format.
     """
 
     name: str
     compiles: bool
     packages: tuple[str, ...]
-    precision: str | None
+    tensors: torch.dtype | None
+
+    @property
+    def precisions(self) -> tuple[str, ...] | None: ...
 
     def unavailable(self, device: torch.device) -> str | None:
         """Why this backend cannot run on `device` here, or None."""
@@ -40,7 +45,7 @@ class Backend(Protocol):
     def memory_format(self, device: torch.device, dtype: torch.dtype) -> torch.memory_format:
         """How weights and batches lie in memory."""
 
-    def settings(self, inference: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    def settings(self, inference: Mapping[str, Any], device: torch.device, precision: str) -> dict[str, Any]:
         """The settings of `compile`, from the configuration's section `inference`; JSON can hold them."""
 
     def compile(self, network: nn.Module, profile: Profile, program: Path, settings: Mapping[str, Any]) -> None:
@@ -48,6 +53,11 @@ class Backend(Protocol):
 
     def load(self, network: nn.Module, program: Path, profile: Profile) -> Program:
         """A function from a batch to the network's output, which its next call may overwrite."""
+
+
+def dtype_for(backend: Backend, precision: str) -> torch.dtype:
+    """The dtype of weights and batches of an engine of this precision."""
+    return backend.tensors or DTYPES[precision]
 
 
 def example_for(network: nn.Module, profile: Profile, backend: Backend) -> torch.Tensor:

@@ -6,6 +6,7 @@ import gc
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,111 +31,135 @@ TRIAL_SIDE = 64
 SOON = 3.0
 
 
-def choose(
-    source: Source,
-    profile: Profile,
-    program: Path,
-    workload: Workload,
-    inference: Mapping[str, Any],
-    precision: str,
-    device: torch.device,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Order:
+    """An engine to be built: of what, for which batches and images, to which file, and how.
+
+    `inference` is the configuration's section, and `precision` what it means on `device`.
+    """
+
+    source: Source
+    profile: Profile
+    program: Path
+    workload: Workload
+    inference: Mapping[str, Any]
+    precision: str
+    device: torch.device
+
+    def network(self, backend: Backend) -> nn.Module:
+        return prepare(self.source.network, backend, self.device, self.precision)
+
+
+def choose(order: Order) -> dict[str, Any]:
     """Backend and the reason for it; a compiled backend's program is written on the way."""
-    requested = inference["backend"]
-    if requested != "auto":
-        backend = get_backend(requested, device)
-        unsuited = backend.unsuited(source.network)
-        if unsuited and source.exact_on_cpu:
-            return {"backend": "eager", "reason": unsuited}
-        if unsuited:
-            raise InputError(f"configuration: inference.backend {requested} cannot run this network: {unsuited}")
-        choice = {"backend": requested, "reason": "asked for in the configuration"}
-        if backend.compiles:
-            network = prepare(source.network, backend, device, precision)
-            choice["measured"] = _compile(backend, network, profile, program, inference)
-        return choice
-    if device.type == "cpu" and precision == "fp32":
-        if source.exact_on_cpu:
-            reason = "on a CPU it is the network itself: quick enough, and its labels are what is compared"
-            return {"backend": "eager", "reason": reason}
-        # Measured with x4plus at 160×120 on two cores with AVX2: eager 4.7 s, inductor 4.6 to 5.1 s.
+    if order.inference["backend"] != "auto":
+        return _asked_for(order)
+    if order.device.type == "cpu" and order.precision == "fp32" and order.source.exact_on_cpu:
+        reason = "on a CPU it is the network itself: quick enough, and its labels are what is compared"
+        return {"backend": "eager", "reason": reason}
+    measured: dict[str, Any] = {}
+    if order.device.type == "cpu":
         winograd = BACKENDS["winograd"]
-        lacking = winograd.unavailable(device) or winograd.unsuited(source.network)
-        if lacking:
+        lacking = _lacking(winograd, order)
+        if not lacking:
+            height, width = (min(side, TRIAL_SIDE) for side in order.profile.best)
+            choice = _faster(replace(order, profile=Profile.fixed(1, height, width)), winograd, {})
+            if choice["backend"] == "winograd" or order.precision == "fp32":
+                return choice
+            measured = {"not_taken": choice["reason"]}
+        # Measured with x4plus at 160×120 on two cores with AVX2: eager 4.7 s, inductor 4.6 to 5.1 s.
+        elif order.precision == "fp32":
             reason = f"{lacking}; inductor leaves convolutions as they are, where a CPU spends its time in fp32"
             return {"backend": "eager", "reason": reason}
-        height, width = (min(side, TRIAL_SIDE) for side in profile.best)
-        return _faster(source, winograd, Profile.fixed(1, height, width), program, inference, precision, device, {})
-    eager = BACKENDS["eager"]
-    network = prepare(source.network, eager, device, precision)
+        log.info("winograd is not taken: %s", lacking or measured["not_taken"])
+    return _eager_or_compiled(order, measured)
+
+
+def _asked_for(order: Order) -> dict[str, Any]:
+    requested = order.inference["backend"]
+    backend = get_backend(requested, order.device)
+    unsuited = backend.unsuited(order.source.network)
+    if unsuited and order.source.exact_on_cpu:
+        return {"backend": "eager", "reason": unsuited}
+    if unsuited:
+        raise InputError(f"configuration: inference.backend {requested} cannot run this network: {unsuited}")
+    choice = {"backend": requested, "reason": "asked for in the configuration"}
+    if backend.compiles:
+        choice["measured"] = _compile(order, backend)
+    return choice
+
+
+def _lacking(backend: Backend, order: Order) -> str | None:
+    """Why `backend` cannot build this engine, or None."""
+    if order.precision not in (backend.precisions or (order.precision,)):
+        return f"{backend.name} does not compute in {order.precision} here"
+    return backend.unavailable(order.device) or backend.unsuited(order.source.network)
+
+
+def _eager_or_compiled(order: Order, measured: dict[str, Any]) -> dict[str, Any]:
+    """Eager where that is soon done, else what TensorRT or Inductor makes of it if that is faster."""
+    eager, profile, images = BACKENDS["eager"], order.profile, order.workload.images
+    network = order.network(eager)
     example = example_for(network, profile, eager)
-    images = sum(workload.images.values())
-    batches = sum(-(-count // profile.batch) for count in workload.images.values())
+    batches = sum(-(-count // profile.batch) for count in images.values())
     _seconds(network, example)  # the first call chooses algorithms and allocates
     eager_seconds = _seconds(network, example)
     minutes = eager_seconds * batches / 60
-    measured: dict[str, Any] = {"eager_seconds_per_batch": round(eager_seconds, 4), "images": images}
-    limit = inference["compile_above_minutes"]
-    limit = COMPILE_ABOVE_MINUTES[device.type] if limit == "auto" else limit
+    measured |= {"eager_seconds_per_batch": round(eager_seconds, 4), "images": sum(images.values())}
+    limit = order.inference["compile_above_minutes"]
+    limit = COMPILE_ABOVE_MINUTES[order.device.type] if limit == "auto" else limit
     if minutes <= limit:
-        reason = f"{images} images take {minutes:.1f} minutes uncompiled, at most {limit:g}: compiling would not pay"
+        reason = (
+            f"{sum(images.values())} images take {minutes:.1f} minutes uncompiled, at most {limit:g}: "
+            "compiling would not pay"
+        )
         return {"backend": "eager", "reason": reason, "measured": measured}
-    unavailable = {name: BACKENDS[name].unavailable(device) for name in ("tensorrt", "inductor")}
+    unavailable = {name: BACKENDS[name].unavailable(order.device) for name in ("tensorrt", "inductor")}
     name = next((name for name, reason in unavailable.items() if reason is None), None)
     if name is None:
         return {"backend": "eager", "reason": "; ".join(map(str, unavailable.values())), "measured": measured}
     if name == "inductor":
         log.info("tensorrt is not taken: %s", unavailable["tensorrt"])
-        measured["not_taken"] = unavailable["tensorrt"]
-    return _faster(source, BACKENDS[name], profile, program, inference, precision, device, measured)
+        measured["not_taken"] = "; ".join(filter(None, [measured.get("not_taken"), unavailable["tensorrt"]]))
+    return _faster(order, BACKENDS[name], measured)
 
 
-def _faster(
-    source: Source,
-    backend: Backend,
-    profile: Profile,
-    program: Path,
-    inference: Mapping[str, Any],
-    precision: str,
-    device: torch.device,
-    measured: dict[str, Any],
-) -> dict[str, Any]:
-    """`backend` or eager, whichever takes less time for a batch of `profile`; `measured` is what is known already."""
+def _faster(order: Order, backend: Backend, measured: dict[str, Any]) -> dict[str, Any]:
+    """`backend` or eager, whichever takes less time for a batch of its profile; `measured` is what is known already."""
     name = backend.name
-    network = prepare(source.network, backend, device, precision)
-    free_memory(device)
+    free_memory(order.device)
     try:
-        measured |= _compile(backend, network, profile, program, inference)
+        measured |= _compile(order, backend)
     except Exception as error:  # whatever a compiler lacks here, auto goes on without it, and says so
         if isinstance(error, torch.OutOfMemoryError | InputError) and not isinstance(error, UnloadableError):
             raise
         log.exception("%s cannot build this engine; auto takes eager", name)
-        program.unlink(missing_ok=True)
+        order.program.unlink(missing_ok=True)
         return {"backend": "eager", "reason": f"{name} failed: {first_line(error)}", "measured": measured}
     # Measured close to the other (on a GPU once more), so that a machine that drifts treats both alike.
     eager = BACKENDS["eager"]
-    network = prepare(source.network, eager, device, precision)
-    example = example_for(network, profile, eager)
+    network = order.network(eager)
+    example = example_for(network, order.profile, eager)
     _seconds(network, example)
     eager_seconds, compiled_seconds = _seconds(network, example), measured[f"{name}_seconds_per_batch"]
     measured["eager_seconds_per_batch"] = round(eager_seconds, 4)
     faster = name if compiled_seconds < eager_seconds else "eager"
     if faster == "eager":
         require_claim()
-        program.unlink()
-    reason = f"measured: eager {eager_seconds:.3f} s, {name} {compiled_seconds:.3f} s for {profile}"
+        order.program.unlink()
+    reason = f"measured: eager {eager_seconds:.3f} s, {name} {compiled_seconds:.3f} s for {order.profile}"
     return {"backend": faster, "reason": reason, "measured": measured}
 
 
-def _compile(
-    backend: Backend, network: nn.Module, profile: Profile, program: Path, inference: Mapping[str, Any]
-) -> dict[str, float]:
+def _compile(order: Order, backend: Backend) -> dict[str, float]:
     """Compile, load and run, since a lack of memory may show at each; gives the seconds of compiling and of a batch."""
-    example = example_for(network, profile, backend)
+    network = order.network(backend)
+    example = example_for(network, order.profile, backend)
     started = time.perf_counter()
-    backend.compile(network, profile, program, backend.settings(inference, example.device, example.dtype))
+    settings = backend.settings(order.inference, order.device, order.precision)
+    backend.compile(network, order.profile, order.program, settings)
     compile_seconds = time.perf_counter() - started
-    run = backend.load(network, program, profile)
+    run = backend.load(network, order.program, order.profile)
     _seconds(run, example)
     return {
         "compile_seconds": round(compile_seconds, 1),
@@ -159,15 +184,18 @@ def _seconds(run: Callable[[torch.Tensor], torch.Tensor], example: torch.Tensor)
 
 def precision_for(source: Source, inference: Mapping[str, Any], device: torch.device) -> str:
     """The precision that the settings mean here; InputError where it, or the backend, cannot be had."""
-    only = None
-    if inference["backend"] != "auto":
-        only = get_backend(inference["backend"], device).precision
-    if only and inference["precision"] not in ("auto", only):
+    precision = inference_precision(inference["precision"], device, source.exact_on_cpu)
+    if inference["backend"] == "auto":
+        return precision
+    only = get_backend(inference["backend"], device).precisions
+    if only is None or precision in only:
+        return precision
+    if inference["precision"] != "auto":
         raise InputError(
-            f"configuration: inference.backend {inference['backend']} computes in {only} alone, and not in "
-            f"inference.precision {inference['precision']}; choose precision auto or {only}"
+            f"configuration: inference.backend {inference['backend']} computes here in {' and '.join(only)} alone, and "
+            f"not in inference.precision {precision}; choose precision auto or {only[0]}"
         )
-    return only or inference_precision(inference["precision"], device, source.exact_on_cpu)
+    return only[0]
 
 
 def free_memory(device: torch.device) -> None:

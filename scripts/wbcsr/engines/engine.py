@@ -12,10 +12,10 @@ import torch
 
 from wbcsr import provenance
 from wbcsr.claim import require_claim
-from wbcsr.engines.backend import Backend, Program
+from wbcsr.engines.backend import Backend, Program, dtype_for
 from wbcsr.engines.backends import BACKENDS, get_backend
 from wbcsr.engines.capability import DTYPES, has_fast_bf16, pick_device
-from wbcsr.engines.choice import choose, free_memory, precision_for
+from wbcsr.engines.choice import Order, choose, free_memory, precision_for
 from wbcsr.engines.profile import Profile
 from wbcsr.engines.source import Source, Workload, prepare
 from wbcsr.errors import InputError, first_line
@@ -69,7 +69,7 @@ def build(source: Source, path: Path, workload: Workload, inference: Mapping[str
         require_claim()
         program.unlink(missing_ok=True)
         try:
-            choice = choose(source, profile, program, workload, inference, precision, device)
+            choice = choose(Order(source, profile, program, workload, inference, precision, device))
             break
         except torch.OutOfMemoryError as error:
             if batch == 1:
@@ -136,6 +136,7 @@ def load(source: Source, path: Path) -> Engine:
         log.warning("bf16 is emulated on this processor, which is several times slower than fp32")
     parts = [backend.name, precision, device.type, batch, profile, built["weights"], built["program"]]
     run = backend.load(prepare(source.network, backend, device, precision), program, profile or _any_size(batch))
+    dtype = dtype_for(backend, precision)
     return Engine(
         run=_guarded(run, profile) if profile else run,
         backend=backend.name,
@@ -143,8 +144,8 @@ def load(source: Source, path: Path) -> Engine:
         batch=batch,
         profile=profile,
         device=device,
-        dtype=DTYPES[precision],
-        memory_format=backend.memory_format(device, DTYPES[precision]),
+        dtype=dtype,
+        memory_format=backend.memory_format(device, dtype),
         identity=" ".join(map(str, parts)),
     )
 
@@ -188,7 +189,7 @@ def _fingerprint(
     }
     if backend.compiles:
         parts["shapes"] = str(profile)
-        parts["settings"] = _text(backend.settings(inference, device, DTYPES[precision]))
+        parts["settings"] = _text(backend.settings(inference, device, precision))
         parts |= _machine(device)
         parts |= {package: provenance.version(package) or "not installed" for package in backend.packages}
     return parts

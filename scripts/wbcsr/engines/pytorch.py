@@ -21,7 +21,8 @@ class Eager:
     name = "eager"
     compiles = False
     packages: tuple[str, ...] = ()
-    precision: str | None = None
+    precisions: tuple[str, ...] | None = None
+    tensors: torch.dtype | None = None
 
     def unavailable(self, device: torch.device) -> str | None:
         return None
@@ -34,7 +35,7 @@ class Eager:
         exact = device.type == "cpu" and dtype == torch.float32
         return torch.contiguous_format if exact else torch.channels_last
 
-    def settings(self, inference: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    def settings(self, inference: Mapping[str, Any], device: torch.device, precision: str) -> dict[str, Any]:
         return {}
 
     def compile(self, network: nn.Module, profile: Profile, program: Path, settings: Mapping[str, Any]) -> None:
@@ -61,7 +62,7 @@ class Inductor(Eager):
             return "inductor needs the CUDA toolkit to build for a GPU; install it and set CUDA_HOME"
         return None
 
-    def settings(self, inference: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    def settings(self, inference: Mapping[str, Any], device: torch.device, precision: str) -> dict[str, Any]:
         # Freezing lets weights be packed for the processor's convolutions at compile time.
         return {"freezing": True} if device.type == "cpu" else {"max_autotune": True}
 

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from wbcsr.engines.backend import Backend
-from wbcsr.engines.capability import DTYPES
+from wbcsr.engines.backend import Backend, dtype_for
 from wbcsr.engines.profile import Size
 
 
@@ -43,8 +42,8 @@ class Workload:
 
 
 def prepare(network: nn.Module, backend: Backend, device: torch.device, precision: str) -> nn.Module:
-    """A copy of `network` in this precision, on its device and in its backend's memory format."""
-    dtype = DTYPES[precision]
+    """A copy of `network` on its device, and in the dtype and memory format that its backend has for a precision."""
+    dtype = dtype_for(backend, precision)
     if precision == "fp32":
         # TF32 keeps ten bits of a product's factors, which is not what fp32 says.
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False

@@ -36,7 +36,8 @@ class TensorRT:
     name = "tensorrt"
     compiles = True
     packages: tuple[str, ...] = ("torch", "torch-tensorrt", "tensorrt")
-    precision: str | None = None
+    precisions: tuple[str, ...] | None = None
+    tensors: torch.dtype | None = None
 
     def unavailable(self, device: torch.device) -> str | None:
         if device.type != "cuda":
@@ -55,7 +56,7 @@ class TensorRT:
         # TensorRT lays out what is inside as it likes; its inputs and outputs are NCHW.
         return torch.contiguous_format
 
-    def settings(self, inference: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    def settings(self, inference: Mapping[str, Any], device: torch.device, precision: str) -> dict[str, Any]:
         gib = inference["workspace_gib"]
         return {
             "require_full_compilation": True,
@@ -64,7 +65,7 @@ class TensorRT:
             "optimization_level": inference["optimization_level"],
             "workspace_size": 0 if gib is None else int(gib * 2**30),
             # Whoever asks for fp32 shall not get the ten bits of TF32.
-            "disable_tf32": dtype == torch.float32,
+            "disable_tf32": precision == "fp32",
         }
 
     def compile(self, network: nn.Module, profile: Profile, program: Path, settings: Mapping[str, Any]) -> None:

@@ -22,8 +22,9 @@ from torch import nn
 from wbcsr import pixels
 from wbcsr.engines.backend import example_for
 from wbcsr.engines.backends import BACKENDS
-from wbcsr.engines.capability import DTYPES, inference_precision, pick_device
+from wbcsr.engines.capability import inference_precision, pick_device
 from wbcsr.engines.profile import Profile
+from wbcsr.engines.source import prepare
 from wbcsr.errors import first_line
 from wbcsr.files import write_json
 
@@ -72,16 +73,16 @@ def run_backend(name: str, inference: Mapping[str, Any]) -> Answer:
     if reason:
         return {"runs": False, "reason": reason}
     precision = inference_precision("auto", device, exact_on_cpu=True)
-    dtype, profile = DTYPES[precision], Profile.fixed(batch=1, height=32, width=32)
+    profile = Profile.fixed(batch=1, height=32, width=32)
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.LeakyReLU(0.2)).eval().requires_grad_(False)
-    expected = network(example_for(network, profile, BACKENDS["eager"]))
-    network = network.to(device, dtype).to(memory_format=backend.memory_format(device, dtype))
+    original = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.LeakyReLU(0.2)).eval().requires_grad_(False)
+    expected = original(example_for(original, profile, BACKENDS["eager"]))
+    network = prepare(original, backend, device, precision)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "program.pt2"
         if backend.compiles:
-            backend.compile(network, profile, program, backend.settings(inference, device, dtype))
+            backend.compile(network, profile, program, backend.settings(inference, device, precision))
         run = backend.load(network, program, profile)
         with torch.inference_mode():
             output = run(example_for(network, profile, backend)).float().cpu()

@@ -44,7 +44,7 @@ def compile_program(
     network: nn.Module,
     size: tuple[int, int],
     batch: int,
-    dtype: torch.dtype,
+    precision: str,
     kind: Format,
     inference: Mapping[str, Any],
     device: torch.device,
@@ -52,14 +52,14 @@ def compile_program(
 ) -> None:
     """Write `network`, which lies on `device`, as a program for 1 to `batch` (at least 2) images of `size`.
 
-    The network takes (n, *size, 3) uint8 and computes in `dtype`; `inference` is the configuration's section.
+    The network takes (n, *size, 3) uint8 and computes in `precision`; `inference` is the configuration's section.
     InputError where the compiler cannot run here.
     """
     compiler = BACKENDS[kind.compiler]
     reason = compiler.unavailable(device)
     if reason:
         raise InputError(f"{path}: a {kind.platform} program cannot be compiled here: {reason}")
-    settings = compiler.settings(inference, device, dtype)
+    settings = compiler.settings(inference, device, precision)
     images = torch.zeros((batch, *size, 3), dtype=torch.uint8, device=device)
     exported = torch.export.export(
         network, (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=batch)},)

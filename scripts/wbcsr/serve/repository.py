@@ -26,6 +26,7 @@ from torch import nn
 from wbcsr import provenance
 from wbcsr.classify import resnet
 from wbcsr.dataset import smear
+from wbcsr.engines.capability import DTYPES
 from wbcsr.engines.compare import psnr
 from wbcsr.engines.engine import Engine, load
 from wbcsr.engines.gate import FOUND, hold
@@ -162,7 +163,7 @@ def _prepare(
     engine = load(source, engine_path)
     network, exact = (
         wrap(copy.deepcopy(source.network).to(dtype), dtype).to(engine.device).eval().requires_grad_(False)
-        for dtype in (engine.dtype, torch.float32)
+        for dtype in (DTYPES[engine.precision], torch.float32)
     )
     return Model(name, network, exact, engine, read_json(engine_path)["fingerprint"], taken, given)
 
@@ -173,7 +174,7 @@ def _write_model(model: Model, repository: Path, batch: int, inference: Mapping[
     program = repository / model.name / "1" / kind.file
     log.info("compiling %s as %s", model.name, kind.platform)
     size = (model.input.dims[0], model.input.dims[1])
-    compile_program(model.network, size, batch, engine.dtype, kind, inference, engine.device, program)
+    compile_program(model.network, size, batch, engine.precision, kind, inference, engine.device, program)
     check = _check(model, program, kind, batch, inference["gate"])
     write_text(repository / model.name / "config.pbtxt", _model_config(model, kind, batch))
     return {

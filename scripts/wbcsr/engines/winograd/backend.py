@@ -28,12 +28,19 @@ FLAGS = ["-std=c++20", "-O3", "-march=native", "-fno-math-errno", "-shared", "-f
 
 
 class Winograd:
-    """fp32 on a CPU, for networks of 3×3 convolutions that keep the size, as Real-ESRGAN's RRDBNet is."""
+    """For networks of 3×3 convolutions that keep the size, as Real-ESRGAN's RRDBNet is, on a CPU.
+
+    In bf16 the factors of products are rounded to it, and sums and all between two convolutions are fp32.
+    """
 
     name = "winograd"
     compiles = True
     packages: tuple[str, ...] = ()
-    precision: str | None = "fp32"
+    tensors: torch.dtype | None = torch.float32
+
+    @property
+    def precisions(self) -> tuple[str, ...] | None:
+        return ("fp32", "bf16") if torch.cpu._is_avx512_bf16_supported() else ("fp32",)
 
     def unavailable(self, device: torch.device) -> str | None:
         if device.type != "cpu":
@@ -52,12 +59,13 @@ class Winograd:
     def memory_format(self, device: torch.device, dtype: torch.dtype) -> torch.memory_format:
         return torch.contiguous_format
 
-    def settings(self, inference: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-        return {"flags": " ".join(FLAGS), "code": sha256(CODE), "instructions": _instructions()}
+    def settings(self, inference: Mapping[str, Any], device: torch.device, precision: str) -> dict[str, Any]:
+        flags = [*FLAGS, "-DBF16"] if precision == "bf16" else FLAGS
+        return {"flags": " ".join(flags), "code": sha256(CODE), "instructions": _instructions()}
 
     def compile(self, network: nn.Module, profile: Profile, program: Path, settings: Mapping[str, Any]) -> None:
         with replacing(program) as beside:
-            command = [str(_compiler()), *FLAGS, "-x", "c++", str(CODE), "-o", str(beside)]
+            command = [str(_compiler()), *settings["flags"].split(), "-x", "c++", str(CODE), "-o", str(beside)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise RuntimeError(f"{command[0]} ({_version()}) cannot compile {CODE.name}: {done.stderr.strip()}")

@@ -1,5 +1,8 @@
 // A network of 3x3 convolutions on a CPU by Winograd's minimal filtering, F(4x4, 3x3) (Lavin and Gray, "Fast
-// Algorithms for Convolutional Neural Networks", CVPR 2016): 36 products make 16 pixels, where 144 did.
+// Algorithms for Convolutional Neural Networks", CVPR 2016): 36 products make 16 pixels, where 144 did. The polynomials
+// are taken at 0, 1/sqrt(2), -1/sqrt(2), sqrt(2), -sqrt(2) and infinity, which rounds half as far off as 0, 1, -1, 2, -2
+// and infinity do (Alam et al., "Winograd Convolution for Deep Neural Networks: Efficient Point Selection", ACM TECS
+// 2022). With BF16 the factors of those products are rounded to bfloat16, and all else is float32.
 //
 // An image lies in planes, each of LANES channels, (4 rows + 2, 4 columns + 2, LANES) float32: a border of zeros, then
 // the pixels, then zeros up to whole tiles of 4x4. So a tile of 6x6 is read without a look at the edge, a vector holds
@@ -14,6 +17,9 @@
 #include <system_error>
 #include <thread>
 #include <vector>
+#ifdef BF16
+#include <immintrin.h>
+#endif
 
 // The floats of a vector; tests compile for other processors' by giving it.
 #ifndef LANES
@@ -33,11 +39,51 @@ constexpr int ROWS = 12, COLUMNS = 2;
 #endif
 // Tiles that a thread takes at once at the most: enough to use each weight often, few enough for its cache.
 constexpr int TILES = 36;
-// Floats between the 36 parts of a block, so that they do not fall on the same lines of the cache.
-constexpr int APART = 16;
 static_assert(TILES % ROWS == 0);
 
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
+
+static Vector &at(float *place) { return *reinterpret_cast<Vector *>(place); }
+
+static Vector at(const float *place) { return *reinterpret_cast<const Vector *>(place); }
+
+// A Factor is what products are made of, and Factors a vector of them: TOGETHER input channels for LANES outputs.
+#ifdef BF16
+#if !defined(__AVX512BF16__) || LANES != 16
+#error "this processor has no AVX512-BF16"
+#endif
+typedef std::uint16_t Factor;
+typedef __m512bh Factors;
+constexpr int TOGETHER = 2;
+
+static void round_to(Factor *place, Vector value) {
+    _mm256_store_si256(reinterpret_cast<__m256i *>(place), (__m256i)_mm512_cvtneps_pbh((__m512)value));
+}
+
+static Factors factors_at(const Factor *place) { return (Factors)_mm512_load_si512(place); }
+
+static Factors same_for_all(const Factor *channels) {
+    return (Factors)_mm512_set1_epi32(*reinterpret_cast<const int *>(channels));
+}
+
+static Vector add_products(Vector sum, Factors value, Factors weight) {
+    return (Vector)_mm512_dpbf16_ps((__m512)sum, value, weight);
+}
+#else
+typedef float Factor;
+typedef Vector Factors;
+constexpr int TOGETHER = 1;
+
+static void round_to(Factor *place, Vector value) { at(place) = value; }
+
+static Factors factors_at(const Factor *place) { return at(place); }
+
+static Factors same_for_all(const Factor *channel) { return *channel - Vector{}; }
+
+static Vector add_products(Vector sum, Factors value, Factors weight) { return sum + value * weight; }
+#endif
+// Between the 36 parts of a block, a line of the cache, so that they do not all fall on the same ones.
+constexpr int APART = 64 / sizeof(Factor);
 
 // One convolution; the Python side has the same structure. Its output is
 //   activation(convolution + bias) + first_factor * first + second_factor * second,
@@ -45,7 +91,7 @@ typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
 struct Layer {
     const float *const *sources;  // planes
     float *const *targets;        // planes
-    const float *weights;         // (36, panels, LANES * sources, COLUMNS * LANES), transformed
+    const Factor *weights;        // (36, panels, LANES * sources / TOGETHER, COLUMNS * LANES, TOGETHER), transformed
     const float *bias;            // (LANES * targets)
     const float *const *first;    // planes
     const float *const *second;   // planes
@@ -63,41 +109,40 @@ static int64_t part(int64_t planes) { return planes * TILES * LANES + APART; }
 
 static int64_t panels(const Layer &layer) { return (layer.outputs + COLUMNS - 1) / COLUMNS; }
 
-static Vector &at(float *place) { return *reinterpret_cast<Vector *>(place); }
-
-static Vector at(const float *place) { return *reinterpret_cast<const Vector *>(place); }
+// 1/sqrt(2) and sqrt(2).
+constexpr float NEAR = 0.70710678f, FAR = 1.41421356f;
 
 // Six values of a tile's row or column to six of the transformed one.
 static inline void transform(const Vector *d, Vector *result, int step) {
-    Vector even = d[4] - 4.0f * d[2], odd = d[3] - 4.0f * d[1];
-    Vector even2 = d[4] - d[2], odd2 = 2.0f * (d[3] - d[1]);
-    result[0] = 4.0f * d[0] - 5.0f * d[2] + d[4];
+    Vector even = d[4] - 2.0f * d[2], odd = NEAR * (d[3] - 2.0f * d[1]);
+    Vector even2 = d[4] - 0.5f * d[2], odd2 = FAR * (d[3] - 0.5f * d[1]);
+    result[0] = d[0] - 2.5f * d[2] + d[4];
     result[step] = even + odd;
     result[2 * step] = even - odd;
     result[3 * step] = even2 + odd2;
     result[4 * step] = even2 - odd2;
-    result[5 * step] = 4.0f * d[1] - 5.0f * d[3] + d[5];
+    result[5 * step] = d[1] - 2.5f * d[3] + d[5];
 }
 
 // Six products back to four pixels of a row or column.
 static inline void restore(const Vector *m, Vector *result, int step) {
-    Vector sum = m[1] + m[2], difference = m[1] - m[2];
-    Vector sum2 = m[3] + m[4], difference2 = m[3] - m[4];
+    Vector sum = m[1] + m[2], difference = NEAR * (m[1] - m[2]);
+    Vector sum2 = m[3] + m[4], difference2 = FAR * (m[3] - m[4]);
     result[0] = m[0] + sum + sum2;
-    result[step] = difference + 2.0f * difference2;
-    result[2 * step] = sum + 4.0f * sum2;
-    result[3 * step] = difference + 8.0f * difference2 + m[5];
+    result[step] = difference + difference2;
+    result[2 * step] = 0.5f * sum + 2.0f * sum2;
+    result[3 * step] = 0.5f * difference + 2.0f * difference2 + m[5];
 }
 
 // `count` tiles from number `start` on, to (36, planes, TILES, LANES); neighbours share two columns.
 template <bool DOUBLED>
-static void transform_tiles(const Layer &layer, int64_t start, int count, float *values) {
+static void transform_tiles(const Layer &layer, int64_t start, int count, Factor *values) {
     int64_t across = tiles(layer.width), apart = part(layer.inputs);
     int64_t source_line = line(DOUBLED ? layer.width / 2 : layer.width);
     auto source = [](int64_t padded) { return DOUBLED ? (padded + 1) / 2 : padded; };
     for (int64_t plane = 0; plane < layer.inputs; plane++) {
         const float *pixels = layer.sources[plane];
-        float *result = values + plane * TILES * LANES;
+        Factor *result = values + plane * TILES * LANES;
         int64_t row = start / across, column = start % across;
         Vector half[36];
         bool begins = true;
@@ -114,7 +159,7 @@ static void transform_tiles(const Layer &layer, int64_t start, int count, float 
             for (int y = 0; y < 6; y++) {
                 Vector whole[6];
                 transform(half + 6 * y, whole, 1);
-                for (int x = 0; x < 6; x++) at(result + (6 * y + x) * apart) = whole[x];
+                for (int x = 0; x < 6; x++) round_to(result + (6 * y + x) * apart, whole[x]);
             }
             begins = ++column == across;
             if (begins) column = 0, row++;
@@ -123,16 +168,17 @@ static void transform_tiles(const Layer &layer, int64_t start, int count, float 
 }
 
 // ROWS tiles by COLUMNS * LANES output channels: the sum over all input channels.
-static inline void multiply(const float *values, int64_t planes, const float *panel, float *products) {
+static inline void multiply(const Factor *values, int64_t planes, const Factor *panel, float *products) {
+    constexpr int STEP = TOGETHER * LANES;
     Vector sum[ROWS][COLUMNS] = {};
     for (int64_t plane = 0; plane < planes; plane++, values += TILES * LANES)
-        for (int lane = 0; lane < LANES; lane++, panel += COLUMNS * LANES) {
-            Vector weight[COLUMNS];
-            for (int c = 0; c < COLUMNS; c++) weight[c] = at(panel + c * LANES);
+        for (int lane = 0; lane < LANES; lane += TOGETHER, panel += COLUMNS * STEP) {
+            Factors weight[COLUMNS];
+            for (int c = 0; c < COLUMNS; c++) weight[c] = factors_at(panel + c * STEP);
 #pragma GCC unroll 16
             for (int r = 0; r < ROWS; r++) {
-                Vector value = values[r * LANES + lane] - Vector{};
-                for (int c = 0; c < COLUMNS; c++) sum[r][c] += value * weight[c];
+                Factors value = same_for_all(values + r * LANES + lane);
+                for (int c = 0; c < COLUMNS; c++) sum[r][c] = add_products(sum[r][c], value, weight[c]);
             }
         }
     for (int r = 0; r < ROWS; r++)
@@ -172,7 +218,7 @@ static void restore_tiles(const Layer &layer, int64_t start, int count, const fl
     }
 }
 
-static void convolve(const Layer &layer, int64_t start, int count, float *values, float *products) {
+static void convolve(const Layer &layer, int64_t start, int count, Factor *values, float *products) {
     if (layer.doubled)
         transform_tiles<true>(layer, start, count, values);
     else
@@ -188,20 +234,23 @@ static void convolve(const Layer &layer, int64_t start, int count, float *values
 }
 
 struct Release {
-    void operator()(float *memory) const { std::free(memory); }
+    void operator()(void *memory) const { std::free(memory); }
 };
 
 // Zeros, so that a block with fewer tiles than TILES has numbers in its rest.
-static std::unique_ptr<float, Release> zeros(int64_t count) {
-    auto memory = static_cast<float *>(std::aligned_alloc(64, (count * sizeof(float) + 63) / 64 * 64));
+template <typename T>
+static std::unique_ptr<T, Release> zeros(int64_t count) {
+    auto memory = static_cast<T *>(std::aligned_alloc(64, (count * sizeof(T) + 63) / 64 * 64));
     if (!memory) throw std::bad_alloc();
-    std::fill_n(memory, count, 0.0f);
-    return std::unique_ptr<float, Release>(memory);
+    std::fill_n(memory, count, T{});
+    return std::unique_ptr<T, Release>(memory);
 }
 
 extern "C" int64_t lanes() { return LANES; }
 
 extern "C" int64_t columns() { return COLUMNS; }
+
+extern "C" int64_t together() { return TOGETHER; }
 
 // Run `count` layers one after the other, each by `threads` threads, which take blocks of tiles as they come. A pixel
 // is the same by however many. Gives 0, or 1 where the system gives no more memory or threads.
@@ -211,10 +260,11 @@ extern "C" int run(const Layer *layers, int64_t count, int64_t threads) try {
         most_values = std::max(most_values, 36 * part(layers[i].inputs));
         most_products = std::max(most_products, 36 * part(panels(layers[i]) * COLUMNS));
     }
-    std::vector<decltype(zeros(0))> values, products;
+    std::vector<decltype(zeros<Factor>(0))> values;
+    std::vector<decltype(zeros<float>(0))> products;
     for (int64_t thread = 0; thread < threads; thread++) {
-        values.push_back(zeros(most_values));
-        products.push_back(zeros(most_products));
+        values.push_back(zeros<Factor>(most_values));
+        products.push_back(zeros<float>(most_products));
     }
     std::vector<std::atomic<int64_t>> next(count);
     std::barrier layer_is_done(threads);

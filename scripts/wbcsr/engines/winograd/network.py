@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from wbcsr.engines.backend import UnloadableError
 from wbcsr.engines.winograd.trace import Convolution, Image, Trace
 
-# G of Lavin and Gray's F(4×4, 3×3): a kernel's three values to the six that products are made with.
+# G of F(4×4, 3×3) at the points of convolutions.cpp: a kernel's three values to the six that products are made with.
 KERNEL = torch.tensor(
-    [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6],
-     [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]], dtype=torch.float64,
+    [[1, 0, 0], [-2 / 3, -(2**0.5) / 3, -1 / 3], [-2 / 3, 2**0.5 / 3, -1 / 3],
+     [1 / 6, 2**0.5 / 6, 1 / 3], [1 / 6, -(2**0.5) / 6, 1 / 3], [0, 0, 1]], dtype=torch.float64,
 )  # fmt: skip
 
 
@@ -43,6 +43,9 @@ class Library:
             ) from error
         self.lanes: int = self._library.lanes()
         self.columns: int = self._library.columns()
+        self.together: int = self._library.together()
+        # Two factors are multiplied together where each has half the bits.
+        self.factors = {1: torch.float32, 2: torch.bfloat16}[self.together]
 
     def planes(self, channels: int) -> int:
         return -(-channels // self.lanes)
@@ -173,7 +176,7 @@ def _used(step: Convolution) -> list[Image]:
 
 
 def _transformed(step: Convolution, library: Library) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights (36, panels, channels of all planes, columns * lanes) and bias (lanes * planes) of a convolution.
+    """Weights and bias (lanes * planes) of a convolution, as `Layer` of convolutions.cpp has them.
 
     Zeros stand for the channels that fill up a plane. The factor is in both, which an activation of a slope between 0
     and 1 lets through.
@@ -181,15 +184,17 @@ def _transformed(step: Convolution, library: Library) -> tuple[torch.Tensor, tor
     module, lanes = step.module, library.lanes
     width = library.columns * lanes
     panels = -(-module.out_channels // width)
-    filled = torch.zeros(36, panels * width, sum(library.planes(image.channels) for image in step.sources) * lanes)
+    channels = sum(library.planes(image.channels) for image in step.sources) * lanes
+    filled = torch.zeros(36, panels * width, channels, dtype=library.factors)
     # In fp64, so that each weight is rounded once.
     kernels = torch.einsum("ak,oikl,bl->aboi", KERNEL, module.weight.double() * step.factor, KERNEL).flatten(0, 1)
     taken = placed = 0
     for image in step.sources:
         kernel = kernels[:, :, taken : taken + image.channels]
-        filled[:, : module.out_channels, placed : placed + image.channels] = kernel.float()
+        filled[:, : module.out_channels, placed : placed + image.channels] = kernel.to(library.factors)
         taken, placed = taken + image.channels, placed + library.planes(image.channels) * lanes
     bias = torch.zeros(library.planes(module.out_channels) * lanes)
     if module.bias is not None:
         bias[: module.out_channels] = module.bias * step.factor
-    return filled.unflatten(1, (panels, width)).transpose(2, 3).contiguous(), bias
+    grouped = filled.unflatten(2, (-1, library.together)).unflatten(1, (panels, width))
+    return grouped.transpose(2, 3).contiguous(), bias
