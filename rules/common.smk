@@ -15,6 +15,7 @@ from wbcsr.config import (
     one_gpu_model,
     parse_split,
     parse_variant,
+    partitions_of,
     split_names,
     tested_variants,
     training_variants,
@@ -60,7 +61,7 @@ except InputError as error:
     sys.exit(f"error: {error}")
 
 CLASSES = config["dataset"]["classes"]
-PARTITIONS = [config["dataset"]["partitions"][part] for part in ("train", "test")]
+PARTITIONS = list(partitions_of(config["dataset"]).values())
 SPLIT_NAMES = split_names(config)
 TRAINING = training_variants(config)
 TESTED = tested_variants(config)
@@ -144,6 +145,8 @@ def training_settings(training):
 
 def split_settings(split):
     """What a split follows from beside images and sources: settings of one rule split by no other one again."""
+    if split == "given":
+        return {}
     if parse_split(split)[0] == "by_source":
         return {"parts": config["by_source"]["parts"]}
     return {"partitions": config["dataset"]["partitions"], "validation_fraction": config["validation_fraction"]}

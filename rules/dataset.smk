@@ -37,7 +37,8 @@ rule draw_archive:
         runtime=growing(10),
     params:
         drawing=config["drawing"],
-        dataset={key: config["dataset"][key] for key in ("classes", "partitions")},
+        classes=CLASSES,
+        partitions=PARTITIONS if config["dataset"]["partitions"] else ["train", "test"],
     message:
         "Drawing blood smears"
     script:
@@ -48,6 +49,7 @@ rule ingest_dataset:
     input:
         archive=config["dataset"]["archive"],
         listed=config["dataset"]["images"] or [],
+        labels=config["dataset"]["labels"] or [],
     output:
         images="results/dataset/images.csv",
         rejected="results/dataset/rejected.csv",
@@ -77,6 +79,7 @@ rule find_sources:
         manifests=manifests_of("original"),
         archive=config["dataset"]["archive"],
         table=config["sources"]["table"] or [],
+        labels=config["dataset"]["labels"] or [],
     output:
         sources="results/dataset/sources.csv",
         provenance="results/dataset/sources.provenance.json",
@@ -93,7 +96,7 @@ rule find_sources:
         runtime=growing(60),
     params:
         sources=config["sources"],
-        photographs=config["dataset"]["photographs"],
+        dataset={key: config["dataset"][key] for key in ("photographs", "classes", "partitions")},
     message:
         "Finding the photograph that each image was made from"
     script:
@@ -106,6 +109,7 @@ rule split_dataset:
         sources=lambda wildcards: (
             rules.find_sources.output.sources if parse_split(wildcards.split)[0] == "by_source" else []
         ),
+        given=lambda wildcards: config["given"] if wildcards.split == "given" else [],
     output:
         split="results/splits/{split}.csv",
         provenance="results/splits/{split}.provenance.json",

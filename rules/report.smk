@@ -13,7 +13,7 @@ PLAN = {
     "variants": config["variants"],
     "splits": config["splits"],
     "seeds": config["seeds"],
-    "partitions": config["dataset"]["partitions"],
+    "partitions": partitions_of(config["dataset"]),
     "trainings": TRAINING,
 }
 SPLITS = expand(rules.split_dataset.output.split, split=SPLIT_NAMES)

@@ -13,8 +13,9 @@ with job(snakemake) as facts:
             [Path(path) for path in snakemake.input.manifests],
             Path(snakemake.input.archive),
             snakemake.params.sources,
-            snakemake.params.photographs,
+            snakemake.params.dataset,
             Path(snakemake.output.sources),
             snakemake.threads,
+            Path(snakemake.input.labels) if snakemake.input.get("labels") else None,
         )
     )

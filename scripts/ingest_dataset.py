@@ -6,10 +6,11 @@ from pathlib import Path
 from wbcsr.job import job
 
 with job(snakemake) as facts:
+    from wbcsr.config import partitions_of
     from wbcsr.dataset.ingest import ingest
 
     dataset = snakemake.params.dataset
-    partitions = (dataset["partitions"]["train"], dataset["partitions"]["test"])
+    partitions = partitions_of(dataset).values()
     manifests = [Path(path) for path in snakemake.output.manifests]
     facts["files"] = ingest(
         Path(snakemake.input.archive),
@@ -19,5 +20,5 @@ with job(snakemake) as facts:
         manifests[0].parents[2],
         dict(zip(product(partitions, dataset["classes"]), manifests, strict=True)),
         snakemake.threads,
-        Path(snakemake.input.listed) if snakemake.input.get("listed") else None,
+        *(Path(snakemake.input[key]) if snakemake.input.get(key) else None for key in ("listed", "labels")),
     )

@@ -1,10 +1,12 @@
 """Give each image its subset by one split."""
 
+from pathlib import Path
+
 from wbcsr.job import job
 
 with job(snakemake) as facts:
     from wbcsr.config import parse_split
-    from wbcsr.dataset.split import by_source_split, paper_split
+    from wbcsr.dataset.split import by_source_split, given_split, paper_split
     from wbcsr.files import read_csv, write_csv
 
     images = read_csv(snakemake.input.images, ["image", "partition", "class"])
@@ -13,6 +15,8 @@ with job(snakemake) as facts:
     if rule == "by_source":
         sources = read_csv(snakemake.input.sources, ["image", "source"])
         split = by_source_split(images, sources, settings["parts"], fold)
+    elif rule == "given":
+        split = given_split(images, Path(snakemake.input.given))
     else:
         partitions = settings["partitions"]
         split = paper_split(images, partitions["train"], partitions["test"], settings["validation_fraction"])

@@ -18,6 +18,9 @@ from wbcsr.errors import InputError
 
 Config = dict[str, Any]
 
+# The partition of images that were published in none.
+UNPUBLISHED = "ALL"
+
 
 def complete(config: Config, schema_path: str | Path) -> Config:
     """Return `config` with the schema's defaults filled in, or raise `InputError`.
@@ -35,6 +38,12 @@ def complete(config: Config, schema_path: str | Path) -> Config:
             raise InputError(f"configuration: {key} must be a number, not {value}")
     _check_combinations(completed)
     return completed
+
+
+def partitions_of(dataset: Config) -> dict[str, str]:
+    """The names of the partitions by what they are for, train and test; without published ones, of all images alone."""
+    published: dict[str, str] | None = dataset["partitions"]
+    return published or {"train": UNPUBLISHED}
 
 
 def enhanced_variant(config: Config) -> str | None:
@@ -90,8 +99,8 @@ def input_size_of(training: str, config: Config) -> int:
 
 
 def split_names(config: Config) -> list[str]:
-    """Name of each split's file: `paper`, `by_source`, and `by_source_fold2`, … where there are more folds."""
-    folds = {"paper": 1, "by_source": config["by_source"]["folds"]}
+    """Name of each split's file: `paper`, `given`, `by_source`, and `by_source_fold2`, … where there are more folds."""
+    folds = {"paper": 1, "given": 1, "by_source": config["by_source"]["folds"]}
     return [
         split if fold == 1 else f"{split}_fold{fold}"
         for split in config["splits"]
@@ -132,8 +141,11 @@ def check_files(config: Config, made: set[str]) -> None:
         named["weights.path"] = config["weights"]["path"]
     if config["sources"]["method"] == "table":
         named["sources.table"] = config["sources"]["table"]
-    if config["dataset"]["images"]:
-        named["dataset.images"] = config["dataset"]["images"]
+    for key in ("images", "labels"):
+        if config["dataset"][key]:
+            named[f"dataset.{key}"] = config["dataset"][key]
+    if config["given"]:
+        named["given"] = config["given"]
     for key, path in named.items():
         if path not in made and not Path(path).exists():
             raise InputError(
@@ -251,24 +263,25 @@ def _check_combinations(config: Config) -> None:
     if config["dual"] and enhanced_variant(config) is None:
         raise InputError("configuration: dual needs a realesrgan variant in 'variants'; add one or set dual: false")
     partitions = config["dataset"]["partitions"]
-    if partitions["train"] == partitions["test"]:
+    if partitions and partitions["train"] == partitions["test"]:
         raise InputError("configuration: dataset.partitions.train and .test name the same folder")
     if 2 * config["inference"]["overlap"] >= config["inference"]["tile"]:
         raise InputError("configuration: inference.overlap must be less than half of inference.tile")
     folded = [name.casefold() for name in config["dataset"]["classes"]]
     if len(set(folded)) < len(folded):
         raise InputError("configuration: dataset.classes has two names that differ in case only")
-    if Path(config["dataset"]["images"] or "").parts[:1] == ("results",):
-        raise InputError(
-            f"configuration: dataset.images {config['dataset']['images']} lies in results, which are made from the "
-            "images that it lists; copy it to another folder, as data"
-        )
+    for key, path in (("dataset.images", config["dataset"]["images"]), ("given", config["given"])):
+        if Path(path or "").parts[:1] == ("results",):
+            raise InputError(
+                f"configuration: {key} {path} lies in results, which are made from the images that it lists; copy it "
+                "to another folder, as data"
+            )
     train = config["train"]
     if train["input_size"] in train["more_input_sizes"]:
         raise InputError(
             f"configuration: train.more_input_sizes holds train.input_size {train['input_size']} itself; take it out"
         )
-    _check_sources(config["sources"], config["dataset"]["photographs"])
+    _check_sources(config["sources"], config["dataset"])
     _check_splits(config)
 
 
@@ -277,6 +290,17 @@ def _check_splits(config: Config) -> None:
     if folds > parts:
         raise InputError(
             f"configuration: by_source.folds {folds} is more than by_source.parts {parts}; each part is tested once"
+        )
+    if "paper" in config["splits"] and not config["dataset"]["partitions"]:
+        raise InputError(
+            "configuration: splits has paper, which needs the partitions that images were published in, and "
+            "dataset.partitions is null; take by_source or given"
+        )
+    if ("given" in config["splits"]) != bool(config["given"]):
+        raise InputError(
+            "configuration: splits has given, so the key given must name its CSV file"
+            if "given" in config["splits"]
+            else "configuration: the key given names a split, but splits lacks given; add it, or leave the key out"
         )
     method, photographs = config["sources"]["method"], config["dataset"]["photographs"]
     if "by_source" in config["splits"] and (method == "none" or (method == "auto" and not photographs)):
@@ -287,9 +311,14 @@ def _check_splits(config: Config) -> None:
         )
 
 
-def _check_sources(sources: Config, photographs: str | None) -> None:
+def _check_sources(sources: Config, dataset: Config) -> None:
     method = sources["method"]
-    if method == "photographs" and not photographs:
+    if method == "groups" and not dataset["labels"]:
+        raise InputError(
+            "configuration: sources.method is groups, which are a column of dataset.labels; give that file, or take "
+            "another method"
+        )
+    if method == "photographs" and not dataset["photographs"]:
         raise InputError(
             "configuration: sources.method is photographs, so dataset.photographs must name their folder in the archive"
         )

@@ -132,6 +132,9 @@ def read_csv(path: str | Path, columns: list[str], remedy: str = "delete it and 
     texts = {
         "image": str,
         "source": str,
+        "group": str,
+        "file": str,
+        "label": str,
         "class": str,
         "partition": str,
         "subset": str,

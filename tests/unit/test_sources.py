@@ -51,7 +51,7 @@ class Study:
             list(self.manifests.values()),
             self.archive,
             {**SETTINGS, **settings},
-            settings.get("photographs", smear.PHOTOGRAPHS),
+            {"photographs": settings.get("photographs", smear.PHOTOGRAPHS)},
             self.root / to,
             threads,
         )
@@ -104,9 +104,9 @@ def test_every_source_is_right_and_nearly_all_are_found(study: Study, found: dic
 
 def test_auto_takes_photographs_where_their_folder_is_named(pair: Study) -> None:
     arguments = (pair.images, list(pair.manifests.values()), pair.archive, {**SETTINGS, "method": "auto"})
-    taken = find_sources(*arguments, smear.PHOTOGRAPHS, pair.root / "sources.csv")
+    taken = find_sources(*arguments, {"photographs": smear.PHOTOGRAPHS}, pair.root / "sources.csv")
     assert (taken["method"], taken["images"]) == ("photographs", 12)
-    taken = find_sources(*arguments, None, pair.root / "sources.csv")
+    taken = find_sources(*arguments, {"photographs": None}, pair.root / "sources.csv")
     assert taken == {"method": "none", "images": 12, "found": 0, "sources": 0}
     assert "," * 3 + "\n" in (pair.root / "sources.csv").read_text()
 

@@ -16,7 +16,9 @@ from typing import Any
 import pandas as pd
 
 from wbcsr import imaging
+from wbcsr.config import UNPUBLISHED, partitions_of
 from wbcsr.dataset.archive import Archive, open_archive
+from wbcsr.dataset.labels import read_labels
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, sha256, write_bytes, write_csv
 from wbcsr.progress import side_by_side
@@ -54,14 +56,16 @@ def ingest(
     manifests: dict[Folder, Path],
     threads: int = 2,
     listed: Path | None = None,
+    labels: Path | None = None,
 ) -> dict[str, int]:
     """Copy the images of `dataset` (the configuration's section) out of `archive` and describe them.
 
     Images are the files `<anything>/<partition>/<class>/<file>`, at any depth, of the configured partitions and
-    classes; all other files of the archive are ignored. A file in a class's folder is kept, rejected with a
-    reason, or left out: by the CSV file `listed`, where one is given, whose column image names those to be taken, then
-    by `limit_per_class` (the first files in sorted order are taken, and as many more as were rejected). Only files
-    that were taken are compared for copies:
+    classes; where `partitions` is None, the files `<anything>/<class>/<file>`; and with the CSV file `labels`, those
+    that it names (see `read_labels`). All other files of the archive are ignored. A file in a class's folder is kept,
+    rejected with a reason, or left out: by the CSV file `listed`, where one is given, whose column image names those to
+    be taken, then by `limit_per_class` (the first files in sorted order are taken, and as many more as were rejected).
+    Only files that were taken are compared for copies:
 
     - A file whose bytes also lie in another class is rejected with all its copies, for its label is not known.
     - Copies within a class are kept, but counted in the log: their label is known, and the study took every file
@@ -76,19 +80,23 @@ def ingest(
     Returns the numbers of files kept, rejected, left_out, copies (in the same class) and ignored.
     InputError where the archive is refused (see `open_archive`) or damaged, lacks a partition or class, holds an
     image twice or under names that differ in case only, or has no usable image of a class to train on; and where
-    `listed` is empty, names an image twice or one that is not there, or none of a class.
+    `listed` is empty, names an image twice or one that is not there, or none of a class; and where `labels` is wrong,
+    or names a file that is not there or is there more than once.
     """
-    train, test = dataset["partitions"]["train"], dataset["partitions"]["test"]
-    folders: list[Folder] = [(partition, name) for partition in (train, test) for name in dataset["classes"]]
+    partitions = partitions_of(dataset)
+    folders: list[Folder] = [(partition, name) for partition in partitions.values() for name in dataset["classes"]]
     with open_archive(archive) as contents:
-        found, rejected, ignored = _find(contents, folders)
+        if labels is None:
+            found, rejected, ignored = _find(contents, folders, published=dataset["partitions"] is not None)
+        else:
+            found, rejected, ignored = _find_labelled(contents, labels, dataset)
         there = set(found)
         if listed is not None:
             wanted = _listed(listed, there | rejected.keys(), contents, dataset["classes"])
             found = {image: entry for image, entry in found.items() if image in wanted}
             rejected = {image: reason for image, reason in rejected.items() if image in wanted}
         verified = _verify(contents, found, folders, dataset["limit_per_class"], rejected, threads)
-        _check_folders_filled(contents, verified, rejected, folders, train)
+        _check_folders_filled(contents, verified, rejected, folders, partitions["train"])
         order = sorted(verified, key=lambda image: (folders.index(_folder(image)), image))
         images = pd.DataFrame(
             [(image, *_folder(image), *astuple(verified[image])) for image in order], columns=IMAGE_COLUMNS
@@ -121,21 +129,23 @@ def _folder(image: str) -> Folder:
     return partition, name
 
 
-def _find(contents: Archive, folders: list[Folder]) -> tuple[dict[str, str], dict[str, str], int]:
+Found = tuple[dict[str, str], dict[str, str], int]
+
+
+def _find(contents: Archive, folders: list[Folder], published: bool) -> Found:
     """Image → entry, rejected file → reason, and how many entries lie elsewhere."""
     found: dict[str, str] = {}
     rejected: dict[str, str] = {}
     present: set[Folder] = set()
     ignored = 0
     for entry in contents.entries:
-        parts = entry.split("/")
-        at = next((i for i in range(len(parts) - 3, -1, -1) if (parts[i], parts[i + 1]) in folders), None)
-        if at is None:
+        folder, below = _place(entry.split("/"), folders, published)
+        if folder is None:
             ignored += 1
             continue
-        present.add((parts[at], parts[at + 1]))
-        image = "/".join(parts[at:])
-        reason = _reason_to_reject(parts[at + 2 :])
+        present.add(folder)
+        image = "/".join([*folder, *below])
+        reason = _reason_to_reject(below)
         if reason is not None:
             rejected[_printable(image)] = reason
         elif image in found:
@@ -145,13 +155,61 @@ def _find(contents: Archive, folders: list[Folder]) -> tuple[dict[str, str], dic
             )
         else:
             found[image] = entry
-    _check_folders_present(contents, folders, present)
+    _check_folders_present(contents, folders, present, published)
+    _check_case(contents.path, found)
+    return found, rejected, ignored
+
+
+def _place(parts: list[str], folders: list[Folder], published: bool) -> tuple[Folder | None, list[str]]:
+    """The innermost folder of the data set in a path, or None, and the path below it."""
+    depth = 2 if published else 1
+    for at in range(len(parts) - depth - 1, -1, -1):
+        folder = (parts[at], parts[at + 1]) if published else (UNPUBLISHED, parts[at])
+        if folder in folders:
+            return folder, parts[at + depth :]
+    return None, []
+
+
+def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> Found:
+    """As `_find`, of the files that the CSV file `labels` names by the end of their path."""
+    ends: dict[str, list[str]] = defaultdict(list)
+    for entry in contents.entries:
+        ends[entry.rpartition("/")[2]].append(entry)
+    found: dict[str, str] = {}
+    rejected: dict[str, str] = {}
+    missing = []
+    for image, file, _ in read_labels(labels, dataset).itertuples(index=False):
+        alike = [entry for entry in ends[file.rpartition("/")[2]] if f"/{entry}".endswith(f"/{file}")]
+        # The whole path means no other file that happens to end alike.
+        entries = [file] if file in alike else alike
+        if len(entries) > 1:
+            raise InputError(
+                f"{labels}: {file!r} is more than one file of {contents.path}, {entries[0]!r} and {entries[1]!r}; "
+                "write more of the path (dataset.labels)"
+            )
+        if not entries:
+            missing.append(file)
+            continue
+        reason = _reason_to_reject([_name(image)])
+        if reason is None:
+            found[image] = entries[0]
+        else:
+            rejected[_printable(image)] = reason
+    if missing:
+        raise InputError(
+            f"{labels}: names {len(missing)} files (first: {missing[0]!r}) that {contents.path} does not have; correct "
+            "or remove those rows (dataset.labels)"
+        )
+    _check_case(labels, found)
+    return found, rejected, len(contents.entries) - len(found) - len(rejected)
+
+
+def _check_case(path: Path, found: dict[str, str]) -> None:
     folded: dict[str, str] = {}
     for image in sorted(found):
         other = folded.setdefault(image.casefold(), image)
         if other != image:
-            raise InputError(f"{contents.path}: {other} and {image} differ in case only; rename one of them")
-    return found, rejected, ignored
+            raise InputError(f"{path}: {other} and {image} differ in case only; rename one of them")
 
 
 def _listed(path: Path, there: set[str], contents: Archive, classes: list[str]) -> set[str]:
@@ -192,13 +250,17 @@ def _printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def _check_folders_present(contents: Archive, folders: list[Folder], present: set[Folder]) -> None:
+def _check_folders_present(contents: Archive, folders: list[Folder], present: set[Folder], published: bool) -> None:
     parents = {entry.rpartition("/")[0] for entry in contents.entries}
     names = {name for path in parents for name in path.split("/") if name}
     nested = {pair for path in parents for pair in pairwise(path.split("/"))}
     for partition, name in folders:
         if (partition, name) in present:
             continue
+        if not published:
+            raise InputError(
+                f"{contents.path}: has no folder {name!r} with files (dataset.classes); {_known(name, names)}"
+            )
         if partition not in names:
             raise InputError(
                 f"{contents.path}: has no folder {partition!r} with files (dataset.partitions); "

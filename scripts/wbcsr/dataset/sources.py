@@ -23,6 +23,7 @@ import pandas as pd
 
 from wbcsr import imaging
 from wbcsr.dataset.archive import Archive, open_archive
+from wbcsr.dataset.labels import REMEDY, read_labels
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, write_csv
 from wbcsr.progress import side_by_side
@@ -186,15 +187,16 @@ def find_sources(
     manifests: Sequence[Path],
     archive: Path,
     settings: dict[str, Any],
-    photographs: str | None,
+    dataset: dict[str, Any],
     sources_csv: Path,
     threads: int = 2,
+    labels: Path | None = None,
 ) -> dict[str, Any]:
     """Write `sources_csv` (`SOURCE_COLUMNS`), a row for each image of `images_csv` in its order.
 
-    `settings` is the configuration's section `sources`, `photographs` the folder of the archive that holds them,
-    `manifests` those of the original images, whose files lie beside them. `source` is empty where none was found; it is
-    never guessed. By `settings["method"]`:
+    `settings` and `dataset` are the configuration's sections, whose `photographs` is the folder of the archive that
+    holds them, `labels` the CSV file that `dataset.labels` names, `manifests` those of the original images, whose files
+    lie beside them. `source` is empty where none was found; it is never guessed. By `settings["method"]`:
 
     - photographs: each image is fitted to the photographs, shrunk to the most common size of the images. `source` is
       the photograph's path in its folder. Photographs that overlap show the same cells, so those that fit one another
@@ -203,6 +205,8 @@ def find_sources(
       An image that fits no other one has none. Holds all images' features: about 250 kB an image, and the index.
     - pattern: the one group of the regular expression `settings["pattern"]`, searched in the file's name.
     - table: the column `source` of the CSV file `settings["table"]`, which has a row for each image.
+    - groups: the column `group` of `labels`.
+    - each: each image is a source of its own, as its user says.
     - none: no source is known.
     - auto: photographs where such a folder is named, else none.
 
@@ -214,7 +218,7 @@ def find_sources(
     InputError where photographs, table or pattern do not fit the images, or a file is not the one that was taken in.
     """
     cv2.setNumThreads(1)  # many images at once, not many threads on one
-    method = settings["method"]
+    method, photographs = settings["method"], dataset["photographs"]
     if method == "auto":
         method = "photographs" if photographs else "none"
         log.info("sources.method auto: %s, since dataset.photographs is %s", method, photographs or "not set")
@@ -224,6 +228,8 @@ def find_sources(
         "images": lambda: _by_images(images, manifests, settings, threads),
         "pattern": lambda: _by_pattern(images, settings["pattern"]),
         "table": lambda: _by_table(images, Path(settings["table"])),
+        "groups": lambda: _by_groups(images, labels, dataset),
+        "each": lambda: [(image, None, None) for image in images["image"]],
         "none": lambda: [("", None, None)] * len(images),
     }[method]()
     sources = pd.DataFrame(fitted, columns=SOURCE_COLUMNS[1:]).astype(dict.fromkeys(SOURCE_COLUMNS[2:], "Int64"))
@@ -318,6 +324,20 @@ def _by_table(images: pd.DataFrame, path: Path) -> list[Row]:
             "empty source where it is not known (sources.table)"
         )
     return [(source_of[image], None, None) for image in images["image"]]
+
+
+def _by_groups(images: pd.DataFrame, labels: Path | None, dataset: dict[str, Any]) -> list[Row]:
+    if labels is None:
+        raise TypeError("groups are a column of the labels, and there are none")
+    read_csv(labels, ["group"], REMEDY)
+    table = read_labels(labels, dataset)
+    group_of = dict(zip(table["image"], table["group"], strict=True))
+    missing = [image for image in images["image"] if image not in group_of]
+    if missing:
+        raise InputError(
+            f"{labels}: lacks {missing[0]}, which it had before; run `snakemake --forcerun ingest_dataset`"
+        )
+    return [(group_of[image], None, None) for image in images["image"]]
 
 
 def _common_size(images: pd.DataFrame) -> tuple[int, int]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from wbcsr.errors import InputError
+from wbcsr.files import read_csv
 
+SUBSETS = ("train", "validation", "test")
 LEAKAGE_COLUMNS = ["split", "subset", "class", "images", "sources", "unknown", "shared"]
 
 
@@ -70,7 +74,7 @@ def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fol
     dealt = StratifiedGroupKFold(parts).split(known, known["class"], known["source"])
     for number, (_, rows) in enumerate(dealt, start=1):
         subset[known["image"].iloc[rows]] = {fold: "test", fold % parts + 1: "validation"}.get(number, "train")
-    for part in ("train", "validation", "test"):
+    for part in SUBSETS:
         there = set(images.loc[images["image"].map(subset) == part, "class"])
         missing = [name for name in classes if name not in there]
         if missing:
@@ -79,6 +83,36 @@ def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fol
                 "by_source.parts smaller (3 at least) or take more images (dataset.limit_per_class)"
             )
     return subset.rename_axis("image").reset_index(name="subset")
+
+
+def given_split(images: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The split that the CSV file `path` gives: its columns image and subset, in the order of `images`.
+
+    `images` has the columns image and class. A subset is train, validation, test, or empty for an image that is left
+    out; what the file says of images that are not in `images` counts for nothing, as a larger study's split does.
+
+    InputError where an image has no row or two, a subset is another word, or one is left without a class.
+    """
+    remedy = "correct it (given)"
+    table = read_csv(path, ["image", "subset"], remedy)
+    twice = table.loc[table["image"].duplicated(), "image"]
+    if len(twice):
+        raise InputError(f"{path}: has {twice.iloc[0]} twice; leave one row of it (given)")
+    strange = sorted(set(table["subset"]) - {"", *SUBSETS})
+    if strange:
+        raise InputError(f"{path}: has the subset {strange[0]!r}, which is none of {', '.join(SUBSETS)}; {remedy}")
+    subset = images["image"].map(table.set_index("image")["subset"])
+    missing = images.loc[subset.isna(), "image"]
+    if len(missing):
+        raise InputError(
+            f"{path}: lacks {len(missing)} of {len(images)} images (first: {missing.iloc[0]}); add a row for each, "
+            "with an empty subset to leave it out (given)"
+        )
+    for part in SUBSETS:
+        empty = sorted(set(images["class"]) - set(images.loc[subset == part, "class"]))
+        if empty:
+            raise InputError(f"{path}: has no {part} image of class {empty[0]!r}; each subset needs one (given)")
+    return pd.DataFrame({"image": images["image"], "subset": subset})
 
 
 def leakage(name: str, images: pd.DataFrame, sources: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:

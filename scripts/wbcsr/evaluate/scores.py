@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from wbcsr.config import Config, compared_variant, judged_split, parse_split, training_variants
+from wbcsr.config import Config, compared_variant, judged_split, parse_split, partitions_of, training_variants
 from wbcsr.errors import InputError
 from wbcsr.evaluate import SUBSETS
 from wbcsr.evaluate.statistics import Estimate, accuracy_interval, check_probabilities
@@ -27,7 +27,7 @@ class Plan:
     """What the configuration asks for, each list in the order of the configuration.
 
     `splits` are without folds; `partitions` maps `train` and `test` to the names of the folders the images were
-    published in; `trainings` is of `wbcsr.config.training_variants`.
+    published in, or `train` alone to the name that stands for all; `trainings` is of `wbcsr.config.training_variants`.
     """
 
     classes: list[str]
@@ -46,7 +46,7 @@ class Plan:
             variants=config["variants"],
             splits=config["splits"],
             seeds=config["seeds"],
-            partitions=dataset["partitions"],
+            partitions=partitions_of(dataset),
             trainings=training_variants(config),
         )
 

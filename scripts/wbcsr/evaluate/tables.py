@@ -82,12 +82,12 @@ def main_arm(arms: list[Arm], plan: Plan, variant: str | None) -> Arm | None:
 
 
 def counts_table(images: pd.DataFrame, plan: Plan) -> Table:
-    """Table 2: images of each class by published partition, the study's counts beside ours.
+    """Table 2: images of each class by published partition where there are two, the study's counts beside ours.
 
     `images` has a row for each image and the columns partition and class. The study's columns are empty
     for a class that it does not have, and so is their total unless it has all of them.
     """
-    train, test = plan.partitions["train"], plan.partitions["test"]
+    train, test = plan.partitions["train"], plan.partitions.get("test")
     counted = pd.crosstab(images["class"], images["partition"])
     ours = counted.reindex(index=plan.classes, columns=[train, test], fill_value=0).to_numpy()
     published = study.counts().reindex([name.upper() for name in plan.classes]).to_numpy()
@@ -96,17 +96,20 @@ def counts_table(images: pd.DataFrame, plan: Plan) -> Table:
         np.vstack([by_class, by_class.sum(axis=0)]),
         columns=["train", "test", "total", "study_train", "study_test", "study_total"],
     ).astype("Int64")
-    headings = ["Train", "Test", "Total", "Train, study", "Test, study", "Total, study"]
-    printed = pd.DataFrame({"Class": [*class_labels(plan.classes), "Total"]})
-    printed[headings] = counts.apply(number_texts, form=",d")
     known = not np.isnan(published).all()
+    headings = dict(zip(counts, ["Train", "Test", "Total", "Train, study", "Test, study", "Total, study"], strict=True))
+    shown = [name for name in counts if (known or not name.startswith("study_")) and (test or name.endswith("total"))]
+    printed = pd.DataFrame({"Class": [*class_labels(plan.classes), "Total"]})
+    printed[[headings[name] for name in shown]] = counts[shown].apply(number_texts, form=",d")
     counts.insert(0, "class", [*plan.classes, "total"])
     return Table(
         name="table2",
         title="Table 2",
-        caption=f"Images of each class, as published in {train} (train) and {test} (test).",
+        caption=f"Images of each class, as published in {train} (train) and {test} (test)."
+        if test
+        else "Images of each class.",
         data=counts,
-        printed=printed if known else printed.iloc[:, :4],
+        printed=printed,
         note=f"Study: {study.CITATION}." if known else "",
         summary_rows=1,
     )

@@ -19,6 +19,7 @@ SPLIT_RULES = {
     "paper": "as in the study: of each class of the training partition the first {validation_fraction:.0%} of the "
     "files in sorted order, rounded down, are the validation images and the others the training images; the test "
     "partition is the test subset",
+    "given": "as the file {given} says",
     "by_source": "all images of one source are in one subset, so no validation or test image has a copy in training; "
     "of {by_source[parts]} parts of the sources, balanced by class, one is tested, the next validates and the others "
     "train; parts tested in turn: {by_source[folds]}. Of the first fold",
@@ -53,7 +54,8 @@ def settings(config: Config, records: list[dict[str, Any]]) -> list[tuple[str, s
         rule = SPLIT_RULES[split].format(**config)
         counts = [f"{sum(sizes[split][subset].values()):,} {subset}" for subset in ("train", *SUBSETS)]
         if left_out.get(split):
-            counts.append(f"{left_out[split]:,} left out, for their source is not known")
+            why = ", as it says" if split == "given" else ", for their source is not known"
+            counts.append(f"{left_out[split]:,} left out{why}")
         pairs.append((f"Split {split}", f"{rule}: {' · '.join(counts)}"))
     pairs += [
         ("Seeds", ", ".join(map(str, config["seeds"]))),

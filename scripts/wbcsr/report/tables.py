@@ -180,9 +180,10 @@ def study_tables(tables: dict[str, pd.DataFrame], plan: Plan) -> list[Table]:
 
 
 def counts_table(counts: pd.DataFrame, plan: Plan) -> Table:
-    """Table 2: images of each class by published partition."""
-    headings = {**plan.partitions, "total": "Total"}
-    published = [name for name in counts if name.startswith("study_") and counts[name].notna().any()]
+    """Table 2: images of each class by published partition where there are two."""
+    divided = "test" in plan.partitions
+    headings = {**(plan.partitions if divided else {}), "total": "Total"}
+    published = [f"study_{name}" for name in headings if counts[f"study_{name}"].notna().any()]
     columns = [table_column(heading) for heading in headings.values()]
     columns += [table_column(headings[name.removeprefix("study_")], study=True) for name in published]
     labels = [*class_labels(plan.classes), "Total"]
@@ -192,7 +193,7 @@ def counts_table(counts: pd.DataFrame, plan: Plan) -> Table:
     ]
     return {
         "id": "table2",
-        "caption": "Table 2. Images of each class, by published partition",
+        "caption": f"Table 2. Images of each class{', by published partition' if divided else ''}",
         "head": "Class",
         "groups": _sides(len(headings), len(published)),
         "columns": columns,

@@ -1,0 +1,56 @@
+"""Labels that stand in a CSV file, for images that lie anywhere in an archive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from wbcsr.config import Config, partitions_of
+from wbcsr.errors import InputError
+from wbcsr.files import read_csv
+
+REMEDY = "correct it (dataset.labels)"
+
+
+def read_labels(path: Path, dataset: Config) -> pd.DataFrame:
+    """The rows of the CSV file `path` that `dataset` (the configuration's section) takes: image, file and group.
+
+    The file has the columns file (path in the archive, with forward slashes), label and, where they are known, group
+    (what an image comes from: its photograph, slide or patient) and partition. Rows of other labels are left out, of
+    other partitions too. `image` is <partition>/<label>/<name>, where the name is the whole of `file` with _ for /, so
+    that equal names in two folders stay two images; `group` is empty where it is not known.
+
+    InputError where the file cannot be read, lacks a column, or has no file, a file twice, two files of one name, or no
+    row of a class.
+    """
+    partitions = dataset["partitions"]
+    columns = ["file", "label", *(["partition"] if partitions else [])]
+    table = read_csv(path, columns, REMEDY)
+    table = table.assign(
+        group=table.get("group", ""),
+        partition=table["partition"] if partitions else partitions_of(dataset)["train"],
+    )
+    files = table["file"].str.strip("/")
+    for number, name in enumerate(files, start=2):
+        if not name or ".." in name.split("/") or "\\" in name:
+            raise InputError(
+                f"{path}: row {number} names the file {name!r}, which is no path inside the archive; {REMEDY}"
+            )
+    twice = files[files.duplicated()]
+    if len(twice):
+        raise InputError(f"{path}: has {twice.iloc[0]!r} twice; leave one row of it (dataset.labels)")
+    table = table.assign(file=files, name=files.str.replace("/", "_"))
+    table = table[table["label"].isin(dataset["classes"]) & table["partition"].isin(partitions_of(dataset).values())]
+    missing = sorted(set(dataset["classes"]) - set(table["label"]))
+    if missing:
+        raise InputError(
+            f"{path}: has no row of label {missing[0]!r}{' in the configured partitions' if partitions else ''}; "
+            f"{REMEDY}, or take it from dataset.classes"
+        )
+    images = table["partition"] + "/" + table["label"] + "/" + table["name"]
+    second = images[images.duplicated()]
+    if len(second):
+        one, other = table.loc[images == second.iloc[0], "file"].iloc[:2]
+        raise InputError(f"{path}: {one!r} and {other!r} would be one image, {second.iloc[0]}; rename one of them")
+    return pd.DataFrame({"image": images, "file": table["file"], "group": table["group"]}).reset_index(drop=True)

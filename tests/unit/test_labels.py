@@ -1,0 +1,158 @@
+"""Data sets without published partitions, and labels, groups and splits that stand in CSV files."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from wbcsr.dataset.ingest import IMAGE_COLUMNS, ingest
+from wbcsr.dataset.sources import SOURCE_COLUMNS, find_sources
+from wbcsr.dataset.split import given_split
+from wbcsr.errors import InputError
+from wbcsr.files import read_csv
+from wbcsr.imaging import encode_png
+
+CLASSES = ["blast cell", "-ä"]
+
+
+class Study:
+    """An archive of files that are all images, and its labels."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.dataset: dict[str, Any] = dict.fromkeys(["partitions", "limit_per_class", "photographs"])
+        self.dataset["classes"] = CLASSES
+
+    def pack(self, *names: str) -> None:
+        with zipfile.ZipFile(self.root / "archive.zip", "w") as packed:
+            for seed, name in enumerate(names):
+                pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+                packed.writestr(name, encode_png(pixels))
+
+    def ingest(self, labels: str | None = None, **dataset: Any) -> list[str]:
+        """Take the archive in by the text of a CSV file; gives the images."""
+        path = self.root / "labels.csv"
+        path.write_text(labels or "", encoding="utf-8")
+        settings = {**self.dataset, **dataset}
+        partitions = settings["partitions"].values() if settings["partitions"] else ["ALL"]
+        originals = self.root / "original"
+        folders = [(partition, name) for partition in partitions for name in settings["classes"]]
+        ingest(
+            self.root / "archive.zip",
+            settings,
+            self.root / "images.csv",
+            self.root / "rejected.csv",
+            originals,
+            {folder: originals.joinpath(*folder, "manifest.csv") for folder in folders},
+            labels=None if labels is None else path,
+        )
+        images = read_csv(self.root / "images.csv", IMAGE_COLUMNS)
+        assert all((originals / image).is_file() for image in images["image"])
+        return list(images["image"])
+
+    def sources(self, method: str) -> list[str]:
+        settings = {"method": method, "pattern": None, "table": None, "min_inliers": 12}
+        to, labels = self.root / "sources.csv", self.root / "labels.csv"
+        find_sources(self.root / "images.csv", [], Path(), settings, self.dataset, to, labels=labels)
+        return list(read_csv(to, SOURCE_COLUMNS)["source"])
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return Study(tmp_path)
+
+
+def test_classes_without_partitions(study: Study) -> None:
+    study.pack("set/blast cell/1.png", "set/-ä/1.png", "set/-ä/2.png", "set/other/1.png")
+    assert study.ingest() == ["ALL/blast cell/1.png", "ALL/-ä/1.png", "ALL/-ä/2.png"]
+    with pytest.raises(InputError, match=r"has no folder 'Blast cell' .* the nearest is 'blast cell'$"):
+        study.ingest(classes=["Blast cell", "-ä"])
+
+
+def test_the_same_name_in_two_folders_of_a_class_is_an_error(study: Study) -> None:
+    study.pack("a/blast cell/1.png", "b/blast cell/1.png", "-ä/1.png")
+    with pytest.raises(InputError, match=r"ALL/blast cell/1\.png is there twice, as 'a/blast cell/1\.png' and "):
+        study.ingest()
+
+
+def test_labels_by_csv(study: Study) -> None:
+    """Files are named by the end of their path; a whole path is not taken for the end of another one."""
+    study.pack("set/p1/a.png", "set/p1/b.png", "set/p2/a.png", "p2/a.png", "set/p3/c.png", "readme.txt")
+    rows = ["file,label,group", "p1/a.png,blast cell,p1", "b.png,-ä,p1", "p2/a.png,-ä,NA", "p3/c.png,other,p3"]
+    images = study.ingest("\n".join(rows))
+    assert images == ["ALL/blast cell/p1_a.png", "ALL/-ä/b.png", "ALL/-ä/p2_a.png"]
+    assert study.sources("groups") == ["p1", "p1", "NA"]
+    assert study.sources("each") == images
+
+
+def test_labels_with_partitions(study: Study) -> None:
+    study.pack("1.png", "2.png", "3.png", "4.png", "5.png")
+    rows = ["file,label,partition", "1.png,blast cell,fit", "2.png,-ä,fit", "3.png,-ä,check", "4.png,blast cell,check"]
+    images = study.ingest("\n".join([*rows, "5.png,-ä,spare"]), partitions={"train": "fit", "test": "check"})
+    assert images == ["fit/blast cell/1.png", "fit/-ä/2.png", "check/blast cell/4.png", "check/-ä/3.png"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (["file,class"], r"labels\.csv: lacks the column\(s\) label; correct it \(dataset\.labels\)"),
+        (["file,label", "a.png,-ä"], r"has no row of label 'blast cell'; correct it .* take it from dataset\.classes"),
+        (["file,label", "../a.png,-ä"], r"row 2 names the file '\.\./a\.png', which is no path inside the archive"),
+        (["file,label", ",-ä"], r"row 2 names the file '', which is no path"),
+        (["file,label", "a.png,-ä", "a.png,blast cell"], r"has 'a\.png' twice; leave one row"),
+        (
+            ["file,label", "p/a.png,-ä", "p_a.png,-ä", "b.png,blast cell"],
+            r"'p/a\.png' and 'p_a\.png' would be one image, ALL/-ä/p_a\.png; rename",
+        ),
+        (["file,label", "a.png,-ä", "b.png,blast cell"], r"names 1 files \(first: 'b\.png'\) that .* does not have"),
+        (["file,label", "a.png,-ä", "c.png,blast cell"], r"'c\.png' is more than one file of .*write more of the path"),
+    ],
+)
+def test_labels_that_are_wrong_are_one_line(study: Study, rows: list[str], says: str) -> None:
+    study.pack("a.png", "p/a.png", "p_a.png", "x/c.png", "y/c.png")
+    with pytest.raises(InputError, match=says) as caught:
+        study.ingest("\n".join(rows))
+    assert "\n" not in str(caught.value)
+    assert not (study.root / "images.csv").exists()
+
+
+def test_labels_without_groups_have_no_groups(study: Study) -> None:
+    study.pack("a.png", "b.png")
+    study.ingest("file,label\na.png,-ä\nb.png,blast cell")
+    with pytest.raises(InputError, match=r"labels\.csv: lacks the column\(s\) group; correct it"):
+        study.sources("groups")
+
+
+IMAGES = pd.DataFrame({"image": [f"ALL/{name}/{n}.png" for name in "AB" for n in range(4)], "class": list("AAAABBBB")})
+SUBSETS = ["train", "validation", "test", ""] * 2
+GIVEN = "image,subset\n" + "".join(f"{row[0]},{row[1]}\n" for row in zip(IMAGES["image"], SUBSETS, strict=True))
+
+
+def test_a_given_split_is_taken_as_it_is(tmp_path: Path) -> None:
+    """Whatever the order, and whatever it says of images that are not in this study."""
+    (tmp_path / "mine.csv").write_text(GIVEN + "ALL/C/0.png,train\n")
+    shuffled = IMAGES.sample(frac=1, random_state=0, ignore_index=True)
+    split = given_split(shuffled, tmp_path / "mine.csv")
+    assert list(split["image"]) == list(shuffled["image"])
+    assert list(split.sort_values("image")["subset"]) == SUBSETS
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (GIVEN.replace("subset", "part"), r"mine\.csv: lacks the column\(s\) subset; correct it \(given\)"),
+        (GIVEN + "ALL/A/0.png,test\n", r"has ALL/A/0\.png twice"),
+        (GIVEN.replace("validation", "dev"), r"has the subset 'dev', which is none of train, validation, test"),
+        (GIVEN.replace("ALL/A/1.png", "ALL/A/9.png"), r"lacks 1 of 8 images \(first: ALL/A/1\.png\); add a row"),
+        (GIVEN.replace("ALL/B/2.png,test", "ALL/B/2.png,"), r"has no test image of class 'B'; each subset needs one"),
+    ],
+)
+def test_a_given_split_that_is_wrong_is_one_line(tmp_path: Path, given: str, says: str) -> None:
+    (tmp_path / "mine.csv").write_text(given)
+    with pytest.raises(InputError, match=says):
+        given_split(IMAGES, tmp_path / "mine.csv")

@@ -1,0 +1,169 @@
+"""Data sets of another kind, drawn here, from their archive to the report, by their configuration alone."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from studies import SMALL, run, write_config
+
+# Names that a shell, a pattern, a table or a page could take for more than names.
+NAMES = [
+    "blast cell", "-rf", "früh ☂", "$(touch injected)", "a;touch injected", "it's", 'say "so"', "50%", "#1", "&amp",
+    "a.b+c*", "class|other",
+]  # fmt: skip
+
+
+def cell(seed: int, colour: float, size: tuple[int, int]) -> np.ndarray:
+    """Something round on noise, of a colour that tells its class; RGB of `size` (width, height)."""
+    rng = np.random.default_rng(seed)
+    pixels = cv2.GaussianBlur(rng.integers(150, 250, (size[1], size[0], 3), dtype=np.uint8), (0, 0), 1.5)
+    hue = np.uint8([[[int(colour * 170), 200, 160]]])
+    shade = tuple(map(int, cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0]))
+    return cv2.circle(pixels, (size[0] // 2, size[1] // 2), min(size) // 3, shade, -1)
+
+
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    target = io.BytesIO()
+    image.save(target, kind, **options)
+    return target.getvalue()
+
+
+def lying(image: Image.Image) -> bytes:
+    """A JPEG that lies on its side and says so."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return saved(image, "JPEG", exif=exif)
+
+
+# Ending → how an image becomes a file; each class has one of each.
+KINDS: dict[str, Callable[[Image.Image], bytes]] = {
+    "jpg": lambda image: saved(image, "JPEG"),
+    "cmyk.jpeg": lambda image: saved(image.convert("CMYK"), "JPEG"),
+    "lying.jpg": lying,
+    "png": lambda image: saved(image, "PNG"),
+    "palette.png": lambda image: saved(image.quantize(32), "PNG"),
+    "alpha.png": lambda image: saved(image.convert("RGBA"), "PNG"),
+    "grey.png": lambda image: saved(image.convert("L"), "PNG"),
+    "16.png": lambda image: cv2.imencode(".png", np.asarray(image).astype(np.uint16) * 257)[1].tobytes(),
+    "bmp": lambda image: saved(image, "BMP"),
+    "tif": lambda image: saved(image, "TIFF"),
+    "WEBP": lambda image: saved(image, "WEBP", lossless=True),
+}
+
+
+def test_twelve_classes_of_mixed_sizes_and_formats(tmp_path: Path) -> None:
+    """Folders <class>/<image>, which were published in no partitions; each image is of a source of its own."""
+    sizes = [(24, 24), (40, 24), (32, 48), (64, 64)]
+    for number, name in enumerate(NAMES):
+        folder = tmp_path / "cells" / name
+        folder.mkdir(parents=True)
+        for copy, (ending, encode) in enumerate(KINDS.items()):
+            pixels = cell(100 * number + copy, number / len(NAMES), sizes[(number + copy) % len(sizes)])
+            (folder / f"{copy}.{ending}").write_bytes(encode(Image.fromarray(pixels)))
+        (folder / "notes.txt").write_text("no image")
+    # First in sorted order, so that it is looked at before the limit is reached.
+    (folder / "!torn.jpg").write_bytes(KINDS["jpg"](Image.fromarray(pixels))[:-200])
+    study = {
+        "dataset": {"archive": "cells", "classes": NAMES, "partitions": None, "limit_per_class": 11},
+        "sources": {"method": "each"},
+        "splits": ["by_source"],
+        "by_source": {"parts": 3},
+        "variants": ["original", "bicubic_x2"],
+        "dual": False,
+        "train": {**SMALL["train"], "epochs": 1, "batch_size": 16},
+    }
+    write_config(tmp_path, {**SMALL, **study})
+    result = run(tmp_path)
+    assert result.returncode == 0, result.stdout
+    results = tmp_path / "results"
+    images = pd.read_csv(results / "dataset" / "images.csv", keep_default_na=False)
+    assert images["class"].value_counts().to_dict() == dict.fromkeys(NAMES, len(KINDS))
+    assert set(images["partition"]) == {"ALL"}
+    rejected = pd.read_csv(results / "dataset" / "rejected.csv")
+    assert sorted(rejected["image"].str.rpartition("/")[2]) == ["!torn.jpg", *["notes.txt"] * len(NAMES)]
+    upright = images[images["image"].str.endswith("lying.jpg")]
+    drawn = [sizes[(number + 2) % len(sizes)] for number in range(len(NAMES))]
+    assert list(zip(upright["height"], upright["width"], strict=True)) == drawn
+    table = pd.read_csv(results / "tables" / "comparison.csv")
+    assert set(table["tested_on"]) == {"original", "bicubic_x2"}
+    counts = pd.read_csv(results / "tables" / "table2.csv", keep_default_na=False)
+    assert list(counts["class"]) == [*NAMES, "total"]
+    assert counts["total"].iloc[-1] == len(NAMES) * len(KINDS)
+    page = (results / "report" / "index.html").read_text()
+    assert "$(touch injected)" in page
+    assert "&amp;amp" in page
+    assert not list(tmp_path.rglob("injected"))
+
+
+def test_labels_and_groups_in_a_csv_file_and_a_split_of_ones_own(tmp_path: Path) -> None:
+    """Twelve patients, whose cells have equal names in a folder each; the split is this user's."""
+    classes, rows, split = ["ill", "well"], [], []
+    for patient in range(12):
+        folder = tmp_path / "clinic" / "scans" / f"patient{patient}"
+        folder.mkdir(parents=True)
+        for copy in range(3):
+            pixels = cell(10 * patient + copy, patient % 2 / 2, (32, 32))
+            cv2.imwrite(str(folder / f"{copy}.png"), pixels)
+            label = classes[patient % 2]
+            rows.append((f"patient{patient}/{copy}.png", label, f"p{patient}"))
+            subset = ["train", "validation", "test"][patient // 2 % 3]
+            split.append((f"ALL/{label}/patient{patient}_{copy}.png", subset))
+    pd.DataFrame(rows, columns=["file", "label", "group"]).to_csv(tmp_path / "labels.csv", index=False)
+    pd.DataFrame(split, columns=["image", "subset"]).to_csv(tmp_path / "mine.csv", index=False)
+    study = {
+        "dataset": {"archive": "clinic", "labels": "labels.csv", "classes": classes, "partitions": None},
+        "sources": {"method": "groups"},
+        "splits": ["given", "by_source"],
+        "given": "mine.csv",
+        "by_source": {"parts": 3},
+        "variants": ["original", "bicubic_x2"],
+        "dual": False,
+        "train": {**SMALL["train"], "epochs": 1},
+    }
+    write_config(tmp_path, {**SMALL, **study})
+    result = run(tmp_path)
+    assert result.returncode == 0, result.stdout
+    results = tmp_path / "results"
+    sources = pd.read_csv(results / "dataset" / "sources.csv")
+    assert set(sources["source"]) == {f"p{patient}" for patient in range(12)}
+    taken = pd.read_csv(results / "splits" / "given.csv")
+    assert set(taken.itertuples(index=False, name=None)) == set(split)
+    leakage = pd.read_csv(results / "splits" / "leakage.csv", keep_default_na=False)
+    assert leakage[leakage["class"] == ""].set_index(["split", "subset"])["shared"].to_dict() == {
+        (name, subset): 0 for name in ("given", "by_source") for subset in ("validation", "test")
+    }
+    page = (results / "report" / "index.html").read_text()
+    assert "as the file mine.csv says" in page
+
+    # What is asked for and is not there stops the run before any job, in one line.
+    (tmp_path / "mine.csv").unlink()
+    result = run(tmp_path, "--dry-run")
+    assert result.returncode == 1
+    assert "error: configuration: given: " in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [("b.png,well\n", "has no row of label 'ill'"), ("c.png,ill\nb.png,well\n", "names 1 files (first: 'c.png')")],
+)
+def test_a_mistake_in_the_labels_is_read_at_the_end_of_the_run(tmp_path: Path, labels: str, says: str) -> None:
+    """As its user sees it: one of the last lines that Snakemake prints."""
+    (tmp_path / "clinic").mkdir()
+    for name in "ab":
+        cv2.imwrite(str(tmp_path / "clinic" / f"{name}.png"), cell(ord(name), 0.5, (32, 32)))
+    (tmp_path / "labels.csv").write_text(f"file,label\n{labels}")
+    dataset = {"archive": "clinic", "labels": "labels.csv", "classes": ["ill", "well"], "partitions": None}
+    study = {"dataset": dataset, "sources": {"method": "each"}, "splits": ["by_source"], "dual": False}
+    write_config(tmp_path, {**SMALL, **study, "variants": ["original"]})
+    result = run(tmp_path, "--", "results/dataset/images.csv")
+    assert result.returncode == 1
+    assert says in "\n".join(result.stdout.splitlines()[-20:])
+    assert "Traceback" not in result.stdout
+    assert not (tmp_path / "results" / "dataset" / "images.csv").exists()
