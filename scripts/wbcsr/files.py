@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from wbcsr.claim import require_claim
-from wbcsr.errors import InputError
+from wbcsr.errors import InputError, first_line
 
 _SECONDS_OF_A_DAY = 86_400
 
@@ -114,7 +114,7 @@ def read_json(path: str | Path) -> Any:
     except FileNotFoundError as error:
         raise InputError(f"{path}: is gone; run the rule that makes it again") from error
     except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error}); delete it and run again") from error
+        raise InputError(f"{path}: not valid JSON ({first_line(error)}); delete it and run again") from error
 
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
@@ -144,7 +144,7 @@ def read_csv(path: str | Path, columns: list[str], remedy: str = "delete it and 
     try:
         table = pd.read_csv(path, dtype=texts, keep_default_na=False)
     except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error}); {remedy}") from error
+        raise InputError(f"{path}: cannot be read as CSV ({first_line(error)}); {remedy}") from error
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise InputError(f"{path}: lacks the column(s) {', '.join(missing)}; {remedy}")

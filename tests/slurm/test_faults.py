@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster import wait_for
-from runs import PROFILE, RULES, RUN, RUN_TARGET, SHARD, SHARD_TARGET, Study, differences, requested
+from compared import differences
+from runs import PROFILE, RULES, RUN, RUN_TARGET, SHARD, SHARD_TARGET, Study, requested
 
 GOES_ON = {
     SHARD_TARGET: r"[1-4] of 5 images were finished before and are kept",

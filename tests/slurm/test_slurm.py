@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import yaml
 from cluster import rule_of
-from runs import NO_NETWORK, PROFILE, RUN_TARGET, SHARD_TARGET, Study, differences, requested
+from compared import differences
+from runs import NO_NETWORK, PROFILE, RUN_TARGET, SHARD_TARGET, Study, requested
 from studies import CLASSES, REPOSITORY
 
 NETWORK_RULES = {

@@ -56,6 +56,14 @@ def in_headers(path: Path, offset_local: int, offset_central: int, value: bytes)
     path.write_bytes(raw)
 
 
+def misnamed(path: Path) -> None:
+    """An entry whose local header says that its name is UTF-8, and it is none."""
+    in_headers(path, 6, 8, b"\0\x08")
+    raw = bytearray(path.read_bytes())
+    raw[30:31] = b"\xc7"
+    path.write_bytes(raw)
+
+
 def cut(path: Path, share: float) -> None:
     raw = zipped(path, GOOD).read_bytes()
     path.write_bytes(raw[: int(share * len(raw))])
@@ -140,6 +148,7 @@ def test_folder_entries_of_a_zip_are_not_listed(tmp_path: Path) -> None:
         pytest.param(lambda path: in_headers(path, 22, 24, b"\x02\0\0\0"), id="more data than it says"),
         pytest.param(lambda path: in_headers(path, 22, 24, b"\xff\0\0\0"), id="less data than it says"),
         pytest.param(lambda path: in_headers(path, 8, 10, b"\x08\0"), id="cannot be unpacked"),
+        pytest.param(lambda path: misnamed(path), id="a name that is no UTF-8"),
     ],
 )
 def test_damage_is_found_when_an_entry_is_read(tmp_path: Path, make: Callable[[Path], None]) -> None:

@@ -64,12 +64,15 @@ def test_class_names_that_look_like_missing_values_survive(tmp_path: Path) -> No
     pd.testing.assert_frame_equal(read_csv(tmp_path / "images.csv", ["image", "class"]), table, check_dtype=False)
 
 
-@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", 'image\n"open\n'])
+@pytest.mark.parametrize(
+    "content", ["", "a,b\n1,2\n", 'image\n"open\n', "image,class\n1,2,3,4\n5,6\n7,8,9\n", "image\x00"]
+)
 def test_damaged_csv_is_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "images.csv"
     path.write_text(content)
-    with pytest.raises(InputError, match=r"images\.csv.*delete it and run again"):
-        read_csv(path, ["image", "class"])
+    with pytest.raises(InputError, match=r"images\.csv.*delete it and run again") as caught:
+        read_csv(path, ["image", "class", "more"])
+    assert "\n" not in str(caught.value)
 
 
 def test_damaged_json_is_named(tmp_path: Path) -> None:

@@ -65,6 +65,24 @@ def test_damaged_ncnn_models_are_named(tmp_path: Path, damage, says: str) -> Non
         ncnn.read_convolutions(param, model)
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("Convolution conv 1 1 in out 0=2 1=3", "describes no convolution; install its package again"),
+        ("Convolution", "describes no convolution"),
+        ("Convolution conv 0=two 1=3 6=54", "describes no convolution"),
+        ("Convolution conv 0=0 1=3 6=54", "has 54 weights, which do not fill 0 3×3 kernels"),
+        ("Convolution conv 0=-2 1=3 6=-54", "has -54 weights"),
+        ("Convolution café 0=2 1=3 6=55", "has 55 weights"),
+    ],
+)
+def test_ncnn_descriptions_that_are_none_are_named(tmp_path: Path, line: str, says: str) -> None:
+    param, model = ncnn_model(tmp_path, np.ones((2, 3, 3, 3)), np.zeros(2))
+    param.write_text(line, encoding="utf-8")
+    with pytest.raises(InputError, match=says):
+        ncnn.read_convolutions(param, model)
+
+
 @pytest.mark.parametrize("scale", [1, 2, 4])
 def test_rrdbnet_is_found_from_its_tensors(scale: int) -> None:
     network = rrdbnet(scale=scale, blocks=2)

@@ -147,7 +147,7 @@ class _Zip(Archive):
             with self._lock, self._zip.open(info) as file:
                 # A bound makes zipfile unpack no more than the size that was checked, whatever the data holds.
                 content = file.read(info.file_size + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, OSError) as error:
             raise self._error(entry, f"is damaged ({first_line(error)}); download or copy the archive again") from error
         if len(content) != info.file_size:
             raise self._error(entry, "is shorter than the archive says; download or copy the archive again")

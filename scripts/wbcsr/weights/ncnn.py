@@ -35,21 +35,25 @@ def read_convolutions(param: Path, model: Path) -> list[tuple[np.ndarray, np.nda
         return array
 
     convolutions = []
-    for line in param.read_text(encoding="ascii").splitlines():
+    for line in param.read_text(encoding="ascii", errors="replace").splitlines():
         fields = line.split()
         if not fields or fields[0] != "Convolution":
             continue
         settings = dict(field.split("=", 1) for field in fields if "=" in field and not field.startswith("-"))
-        outputs, kernel, count = (int(settings[key]) for key in (_KEY_OUTPUTS, _KEY_KERNEL, _KEY_WEIGHTS))
-        inputs, rest = divmod(count, outputs * kernel * kernel)
-        if rest or inputs < 1:
+        try:
+            outputs, kernel, count = (int(settings[key]) for key in (_KEY_OUTPUTS, _KEY_KERNEL, _KEY_WEIGHTS))
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{param}: {line[:80]!r} describes no convolution; install its package again") from error
+        if min(outputs, kernel, count) < 1 or count % (outputs * kernel * kernel):
             raise InputError(
-                f"{param}: {fields[1]} has {count} weights, which do not fill {outputs} {kernel}×{kernel} kernels"
+                f"{param}: {line[:80]!r} has {count} weights, which do not fill {outputs} {kernel}×{kernel} kernels; "
+                "install its package again"
             )
+        inputs = count // (outputs * kernel * kernel)
         (tag,) = struct.unpack("<I", take("<u4", 1).tobytes())
         if tag != FP16_TAG:
             raise InputError(
-                f"{model}: {fields[1]} has tag 0x{tag:08X} where fp16 weights (0x{FP16_TAG:08X}) are expected"
+                f"{model}: {line[:80]!r} has tag 0x{tag:08X} where fp16 weights (0x{FP16_TAG:08X}) are expected"
             )
         weights = take("<f2", count).astype(np.float32)
         position += -position % 4

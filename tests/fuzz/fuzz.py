@@ -1,0 +1,136 @@
+"""Foreign bytes for everything that parses them: `python tests/fuzz/fuzz.py <parser> [options of libFuzzer]`.
+
+Whatever the bytes, a parser gives a result or an InputError of one line; anything else is a finding, whose input
+libFuzzer leaves as crash-<hash> in the working folder. `-max_total_time=60` is a run of a minute.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import atheris
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+with atheris.instrument_imports(include=["wbcsr", "zipfile"]):
+    import numpy as np
+    import pandas as pd
+    import yaml
+
+    from wbcsr.config import complete
+    from wbcsr.dataset.archive import open_archive
+    from wbcsr.dataset.labels import read_labels
+    from wbcsr.dataset.split import given_split
+    from wbcsr.errors import InputError
+    from wbcsr.files import read_csv, read_json
+    from wbcsr.imaging import decode, encode_png
+    from wbcsr.weights.ncnn import FP16_TAG, read_convolutions
+
+SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
+FOLDER = Path(tempfile.mkdtemp(prefix="fuzz"))
+PIXELS = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+
+
+def written(content: bytes, name: str = "input") -> Path:
+    path = FOLDER / name
+    path.write_bytes(content)
+    return path
+
+
+def archive(content: bytes) -> None:
+    with open_archive(written(content)) as opened:
+        for entry in opened.entries:
+            opened.read(entry)
+
+
+def image(content: bytes) -> None:
+    decode(content, "image")
+
+
+def labels(content: bytes) -> None:
+    partitions = {"train": "TRAIN", "test": "TEST"} if content[:1] == b"p" else None
+    read_labels(written(content), {"partitions": partitions, "classes": ["A", "B"]})
+
+
+def split(content: bytes) -> None:
+    given_split(pd.DataFrame({"image": ["ALL/A/1.png", "ALL/B/1.png"], "class": ["A", "B"]}), written(content))
+
+
+def manifest(content: bytes) -> None:
+    table = read_csv(written(content), ["image", "file", "width", "height", "sha256"])
+    zip(table["image"], table["sha256"], strict=True)
+
+
+def record(content: bytes) -> None:
+    read_json(written(content))
+
+
+def ncnn(content: bytes) -> None:
+    param, _, model = content.partition(b"\0")
+    read_convolutions(written(param, "param"), written(model, "model"))
+
+
+def configuration(content: bytes) -> None:
+    try:
+        config = yaml.safe_load(content)
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError):
+        return  # Snakemake reads the file, and says so itself
+    if isinstance(config, dict):
+        complete(config, SCHEMA)
+
+
+def _zip() -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("TRAIN/A/1.png", encode_png(PIXELS))
+        packed.writestr("TEST/", b"")
+    return target.getvalue()
+
+
+# Each parser with inputs that it takes, from which others are made.
+PARSERS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
+    "archive": (archive, [_zip()]),
+    "image": (image, [encode_png(PIXELS), encode_png(PIXELS[:, :, 0])]),
+    "labels": (labels, [b"file,label,group\na/1.png,A,p1\nb.png,B,\n", b"partition,file,label\nTRAIN,a,A\nTEST,b,B\n"]),
+    "split": (split, [b"image,subset\nALL/A/1.png,train\nALL/B/1.png,test\n"]),
+    "manifest": (manifest, [b"image,file,width,height,sha256,input_sha256\nTRAIN/A/1.png,1.png,8,6,00,00\n"]),
+    "record": (record, [b'{"rule": "upscale", "inputs": {"a": [1, null, 2.5]}}']),
+    "ncnn": (
+        ncnn,
+        [
+            b"7767517\n1 2\nConvolution conv 1 1 in out 0=1 1=1 5=1 6=2\n\0"
+            + struct.pack("<I", FP16_TAG) + bytes(4) + bytes(4)
+        ],
+    ),
+    "configuration": (configuration, [b"seeds: [0, 1]\ndataset: {classes: [A, B], partitions: {train: X, test: Y}}\n"]),
+}  # fmt: skip
+
+
+def main() -> None:
+    name, *options = sys.argv[1:]
+    parse, inputs = PARSERS[name]
+    corpus = FOLDER / "corpus"
+    corpus.mkdir()
+    for number, content in enumerate(inputs):
+        parse(content) if name != "split" else None
+        (corpus / str(number)).write_bytes(content)
+
+    def once(content: bytes) -> None:
+        try:
+            parse(content)
+        except InputError as error:
+            if len(str(error).splitlines()) > 1:
+                raise AssertionError(f"more than one line: {error!r}") from error
+
+    atheris.Setup([sys.argv[0], str(corpus), *options], once)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Kill the workflow at random moments, start it again, and compare what it ends with: `kills.py <kills> <folder>`.
+
+A small study is run to its end over and over, and at random moments Snakemake and all its jobs get a SIGKILL, as from a
+machine that loses its power; after each study that came to its end its results are held against those of an undisturbed
+one. Ends with a line for each rule: how many times it was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "scripts")]
+
+from compared import differences
+from studies import SMALL, command, run, write_config
+
+# Seconds after a rule's job has begun, within which it is killed: longer than most jobs.
+WITHIN = 8.0
+
+
+def begun(folder: Path) -> dict[str, float]:
+    """When each job's log was begun or written last, by `<rule>/<name>`."""
+    logs = folder / "logs"
+    return {path.relative_to(logs).as_posix(): path.stat().st_mtime for path in logs.rglob("*.log")}
+
+
+def kill_once(folder: Path, chance: random.Random) -> list[str] | None:
+    """Start the study and kill it a while after a job has begun; the rules that ran, or None where it ended before."""
+    known = begun(folder)
+    process = subprocess.Popen(
+        command(folder, "--rerun-incomplete", "--nolock"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    while process.poll() is None and begun(folder) == known:
+        time.sleep(0.05)
+    wait = chance.uniform(0, WITHIN)
+    try:
+        status = process.wait(timeout=wait)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        running = [name for name, time_of in begun(folder).items() if known.get(name) != time_of]
+        return sorted({name.split("/")[0] for name in running})
+    if status:
+        raise AssertionError(f"{folder}: ended with status {status}")
+    return None
+
+
+def attack(kills: int, folder: Path, undisturbed: Path, seed: int = 0) -> tuple[Counter[str], int, list[str]]:
+    """Kill so many times; how often a job of each rule was struck or had just ended, studies, and what differs."""
+    chance = random.Random(seed)
+    struck: Counter[str] = Counter()
+    done, studies, found = 0, 0, []
+    while done < kills:
+        studies += 1
+        study = folder / f"study{studies}"
+        write_config(study, SMALL)
+        while (rules := kill_once(study, chance)) is not None:
+            done += 1
+            struck.update(rules)
+            print(f"{done} kills, study {studies}: {', '.join(rules)}", flush=True)
+            if done >= kills:
+                result = run(study, "--rerun-incomplete", "--nolock")
+                if result.returncode:
+                    raise AssertionError(result.stdout)
+                break
+        differ = differences(study, undisturbed)
+        found += [f"study {studies}: {name}" for name in differ]
+        print(f"study {studies}: {len(differ)} differences {differ[:5]}", flush=True)
+        shutil.rmtree(study / "results")
+    return struck, studies, found
+
+
+def main() -> int:
+    kills, folder = int(sys.argv[1]), Path(sys.argv[2])
+    undisturbed = folder / "undisturbed"
+    write_config(undisturbed, SMALL)
+    result = run(undisturbed)
+    if result.returncode:
+        sys.exit(result.stdout)
+    struck, studies, found = attack(kills, folder, undisturbed)
+    print("\n".join(f"{rule}: {number}" for rule, number in sorted(struck.items())))
+    print(f"{kills} kills in {studies} studies, {len(found)} differences")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
