@@ -53,6 +53,8 @@ def decode(content: bytes, name: str, whole: bool = False) -> np.ndarray:
                 raise InputError(f"{name}: {width}×{height} pixels are more than the limit of {MAX_PIXELS:,}")
             if frames > 1:
                 raise InputError(f"{name}: has {frames} frames; give a single image")
+            if header.format == "PNG":
+                _check_chunks(content, name)
             if not whole:
                 header.load()  # finds truncated data, which OpenCV would fill with grey
             converted = header.convert("RGB") if header.mode in ("CMYK", "YCbCr", "LAB", "HSV") else None
@@ -73,6 +75,17 @@ def decode(content: bytes, name: str, whole: bool = False) -> np.ndarray:
     if pixels.dtype not in (np.uint8, np.uint16):
         raise InputError(f"{name}: has {pixels.dtype} samples; convert it to 8 or 16 bit")
     return np.ascontiguousarray(_TRANSPOSITIONS.get(orientation, lambda a: a)(pixels))
+
+
+def _check_chunks(content: bytes, name: str) -> None:
+    """InputError where a PNG is not made of whole chunks to its last one: OpenCV takes the memory that a chunk promises."""
+    position = 8
+    while position < len(content):
+        length, kind = int.from_bytes(content[position : position + 4]), content[position + 4 : position + 8]
+        position += length + 12
+        if kind == b"IEND" and position <= len(content):
+            return
+    raise InputError(f"{name}: not a readable image (a PNG that ends before its last chunk)")
 
 
 def _orientation(image: Image.Image, content: bytes) -> int:

@@ -19,6 +19,7 @@ import atheris
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 with atheris.instrument_imports(include=["wbcsr", "zipfile"]):
+    import cv2
     import numpy as np
     import pandas as pd
     import yaml
@@ -96,7 +97,11 @@ def _zip() -> bytes:
 # Each parser with inputs that it takes, from which others are made.
 PARSERS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
     "archive": (archive, [_zip()]),
-    "image": (image, [encode_png(PIXELS), encode_png(PIXELS[:, :, 0])]),
+    "image": (
+        image,
+        [encode_png(PIXELS), encode_png(PIXELS[:, :, 0])]
+        + [cv2.imencode(f".{kind}", PIXELS)[1].tobytes() for kind in ("jpg", "bmp", "tif", "webp")],
+    ),
     "labels": (labels, [b"file,label,group\na/1.png,A,p1\nb.png,B,\n", b"partition,file,label\nTRAIN,a,A\nTEST,b,B\n"]),
     "split": (split, [b"image,subset\nALL/A/1.png,train\nALL/B/1.png,test\n"]),
     "manifest": (manifest, [b"image,file,width,height,sha256,input_sha256\nTRAIN/A/1.png,1.png,8,6,00,00\n"]),

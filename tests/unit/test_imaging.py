@@ -90,11 +90,13 @@ PNG = encoded(Image.fromarray(RGB).resize((64, 64)), "PNG")
         (b"", "not a readable image"),
         (b"<html>no image</html>", "not a readable image"),
         (PNG[: len(PNG) // 2], "not a readable image"),
+        (PNG[:-12], "ends before its last chunk"),
+        (PNG[:33] + b"\xfe\xff\xff\xff" + PNG[37:], "ends before its last chunk"),
         (PNG[:16] + (60_000).to_bytes(4, "big") * 2 + PNG[24:], "not a readable image|more than the limit"),
         (encoded(Image.new("L", (4, 4)), "GIF", save_all=True, append_images=[Image.new("L", (4, 4), 9)]), "2 frames"),
         (encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"), "float32"),
     ],
-    ids=["empty", "html", "truncated", "huge header", "animated", "float"],
+    ids=["empty", "html", "truncated", "without its end", "a chunk of 4 GB", "huge header", "animated", "float"],
 )
 def test_what_is_no_image_is_one_line(content: bytes, says: str) -> None:
     with pytest.raises(InputError, match=says) as error:
