@@ -78,7 +78,7 @@ def decode(content: bytes, name: str, whole: bool = False) -> np.ndarray:
 
 
 def _check_chunks(content: bytes, name: str) -> None:
-    """InputError where a PNG is not made of whole chunks to its last one: OpenCV takes the memory that a chunk promises."""
+    """InputError where a PNG is not whole chunks to its last one: OpenCV takes the memory that a chunk promises."""
     position = 8
     while position < len(content):
         length, kind = int.from_bytes(content[position : position + 4]), content[position + 4 : position + 8]
