@@ -80,12 +80,14 @@ def test_the_same_name_in_two_folders_of_a_class_is_an_error(study: Study) -> No
         study.ingest()
 
 
-def test_labels_by_csv(study: Study) -> None:
+def test_labels_by_csv(study: Study, caplog: pytest.LogCaptureFixture) -> None:
     """Files are named by the end of their path; a whole path is not taken for the end of another one."""
     study.pack("set/p1/a.png", "set/p1/b.png", "set/p2/a.png", "p2/a.png", "set/p3/c.png", "readme.txt")
     rows = ["file,label,group", "p1/a.png,blast cell,p1", "b.png,-ä,p1", "p2/a.png,-ä,NA", "p3/c.png,other,p3"]
+    caplog.set_level("INFO")
     images = study.ingest("\n".join(rows))
     assert images == ["ALL/blast cell/p1_a.png", "ALL/-ä/b.png", "ALL/-ä/p2_a.png"]
+    assert "labels.csv: 1 of 4 rows are of other classes or partitions ('other')" in caplog.text
     assert study.sources("groups") == ["p1", "p1", "NA"]
     assert study.sources("each") == images
 

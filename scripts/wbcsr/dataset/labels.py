@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,8 @@ import pandas as pd
 from wbcsr.config import Config, partitions_of
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv
+
+log = logging.getLogger(__name__)
 
 REMEDY = "correct it (dataset.labels)"
 
@@ -41,7 +44,11 @@ def read_labels(path: Path, dataset: Config) -> pd.DataFrame:
     if len(twice):
         raise InputError(f"{path}: has {twice.iloc[0]!r} twice; leave one row of it (dataset.labels)")
     table = table.assign(file=files, name=files.str.replace("/", "_"))
-    table = table[table["label"].isin(dataset["classes"]) & table["partition"].isin(partitions_of(dataset).values())]
+    wanted = table["label"].isin(dataset["classes"]) & table["partition"].isin(partitions_of(dataset).values())
+    if not wanted.all():
+        others = ", ".join(map(repr, table.loc[~wanted, "label"].unique()[:5]))
+        log.info("%s: %d of %d rows are of other classes or partitions (%s)", path, (~wanted).sum(), len(table), others)
+    table = table[wanted]
     missing = sorted(set(dataset["classes"]) - set(table["label"]))
     if missing:
         raise InputError(
