@@ -96,7 +96,7 @@ rule find_sources:
         runtime=growing(60),
     params:
         sources=config["sources"],
-        dataset={key: config["dataset"][key] for key in ("photographs", "classes", "partitions")},
+        dataset={key: config["dataset"][key] for key in ("photographs", "classes", "partitions", "limits")},
     message:
         "Finding the photograph that each image was made from"
     script:

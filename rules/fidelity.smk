@@ -32,6 +32,7 @@ rule measure_fidelity:
         **{key: config["inference"][key] for key in ("tile", "overlap")},
         classes=CLASSES,
         photographs=config["dataset"]["photographs"],
+        limits=config["dataset"]["limits"],
         per_class=config["fidelity"]["per_class"],
     message:
         "Measuring how true enlargements are"

@@ -22,6 +22,7 @@ with job(snakemake) as facts:
         facts.update(device=str(engine.device), precision=engine.precision)
     facts["fidelity"] = measure_fidelity(
         Path(inputs.archive),
+        params.limits,
         params.photographs,
         params.classes,
         params.per_class,

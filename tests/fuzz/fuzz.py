@@ -34,6 +34,7 @@ with atheris.instrument_imports(include=["wbcsr", "zipfile"]):
     from wbcsr.weights.ncnn import FP16_TAG, read_convolutions
 
 SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
+LIMITS = complete({}, SCHEMA)["dataset"]["limits"]
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz"))
 PIXELS = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 
@@ -45,7 +46,7 @@ def written(content: bytes, name: str = "input") -> Path:
 
 
 def archive(content: bytes) -> None:
-    with open_archive(written(content)) as opened:
+    with open_archive(written(content), LIMITS) as opened:
         for entry in opened.entries:
             opened.read(entry)
 

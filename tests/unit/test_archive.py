@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wbcsr.dataset import archive as module
+from defaults import LIMITS
 from wbcsr.dataset.archive import open_archive
 from wbcsr.errors import InputError
 
@@ -102,7 +102,7 @@ def test_bad_zip_is_refused_in_one_line(tmp_path: Path, make: Callable[[Path], o
     path = tmp_path / "archive.zip"
     make(path)
     with pytest.raises(InputError) as caught:
-        open_archive(path)
+        open_archive(path, LIMITS)
     message = str(caught.value)
     assert words in message
     assert message.startswith(str(path))
@@ -110,34 +110,43 @@ def test_bad_zip_is_refused_in_one_line(tmp_path: Path, make: Callable[[Path], o
 
 
 @pytest.mark.parametrize(
-    ("limit", "value", "words"),
-    [("MAX_ENTRIES", 2, "has 3 entries"), ("MAX_TOTAL_BYTES", 3000, "unpacks to 3,003 bytes")],
+    ("limits", "words"),
+    [
+        ({"files": 2}, r"has 3 entries, more than the limit of 2; .* raise dataset\.limits\.files"),
+        ({"total_gb": 0}, r"unpacks to 3,003 bytes, more .* raise dataset\.limits\.total_gb"),
+        ({"file_mb": 0}, r"'data/TRAIN/A/1.jpg' unpacks to 3 bytes, more .* raise dataset\.limits\.file_mb"),
+    ],
 )
-def test_limits_of_a_whole_zip(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, words: str
-) -> None:
+def test_limits_of_a_whole_zip(tmp_path: Path, limits: dict[str, int], words: str) -> None:
     path = zipped(tmp_path / "archive.zip", GOOD)
-    with open_archive(path) as archive:
+    with open_archive(path, LIMITS) as archive:
         assert len(archive.entries) == 3
-    monkeypatch.setattr(module, limit, value)
     with pytest.raises(InputError, match=words):
-        open_archive(path)
+        open_archive(path, {**LIMITS, **limits})
+
+
+def test_what_grows_much_is_taken_where_its_user_says_so(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "archive.zip", {"white.bmp": bytes(2_000_000)})
+    with open_archive(path, {**LIMITS, "ratio": 1032}) as archive:
+        assert len(archive.read("white.bmp")) == 2_000_000
 
 
 def test_small_files_may_shrink_much(tmp_path: Path) -> None:
-    with open_archive(zipped(tmp_path / "archive.zip", {"white.bmp": bytes(900_000)})) as archive:
+    with open_archive(zipped(tmp_path / "archive.zip", {"white.bmp": bytes(900_000)}), LIMITS) as archive:
         assert archive.read("white.bmp") == bytes(900_000)
 
 
 @pytest.mark.parametrize("make", [zipped, unpacked])
 def test_lists_and_reads_the_same_from_zip_and_folder(tmp_path: Path, make: Callable[..., Path]) -> None:
-    with open_archive(make(tmp_path / "archive", GOOD)) as archive:
+    with open_archive(make(tmp_path / "archive", GOOD), LIMITS) as archive:
         assert archive.entries == {name: len(content) for name, content in GOOD.items()}
         assert {name: archive.read(name) for name in archive.entries} == GOOD
 
 
 def test_folder_entries_of_a_zip_are_not_listed(tmp_path: Path) -> None:
-    with open_archive(zipped(tmp_path / "a.zip", {"TRAIN/": b"", "TRAIN/A/": b"", "TRAIN/A/1.jpg": b"x"})) as archive:
+    with open_archive(
+        zipped(tmp_path / "a.zip", {"TRAIN/": b"", "TRAIN/A/": b"", "TRAIN/A/1.jpg": b"x"}), LIMITS
+    ) as archive:
         assert archive.entries == {"TRAIN/A/1.jpg": 1}
 
 
@@ -154,26 +163,29 @@ def test_folder_entries_of_a_zip_are_not_listed(tmp_path: Path) -> None:
 def test_damage_is_found_when_an_entry_is_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
     path = tmp_path / "archive.zip"
     make(path)
-    with open_archive(path) as archive, pytest.raises(InputError, match=r"'TRAIN/A/1.jpg' is (damaged|shorter)"):
+    with (
+        open_archive(path, LIMITS) as archive,
+        pytest.raises(InputError, match=r"'TRAIN/A/1.jpg' is (damaged|shorter)"),
+    ):
         archive.read("TRAIN/A/1.jpg")
 
 
 def test_missing_archive(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data\.zip: there is no such zip file or folder; .*dataset\.archive"):
-        open_archive(tmp_path / "data.zip")
+        open_archive(tmp_path / "data.zip", LIMITS)
 
 
 def test_folder_links_stay_inside(tmp_path: Path) -> None:
     inside = unpacked(tmp_path / "data", GOOD)
     (inside / "again.jpg").symlink_to(inside / "data/TRAIN/A/1.jpg")
-    with open_archive(inside) as archive:
+    with open_archive(inside, LIMITS) as archive:
         assert archive.read("again.jpg") == b"one"
 
 
 def test_folder_may_itself_be_a_link(tmp_path: Path) -> None:
     unpacked(tmp_path / "data", GOOD)
     (tmp_path / "link").symlink_to(tmp_path / "data")
-    with open_archive(tmp_path / "link") as archive:
+    with open_archive(tmp_path / "link", LIMITS) as archive:
         assert archive.entries.keys() == GOOD.keys()
 
 
@@ -193,14 +205,13 @@ def test_bad_folder_is_refused(tmp_path: Path, spoil: Callable[[Path], None], wo
     inside = unpacked(tmp_path / "data", GOOD)
     spoil(inside / "data" / "odd.jpg")
     with pytest.raises(InputError, match=f"entry 'data/odd.jpg' {words}"):
-        open_archive(inside)
+        open_archive(inside, LIMITS)
 
 
-def test_limits_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inside = unpacked(tmp_path / "data", GOOD)
-    monkeypatch.setattr(module, "MAX_ENTRY_BYTES", 100)
-    with open_archive(inside) as archive, pytest.raises(InputError, match=r"2\.jpg' has 3,000 bytes"):
-        archive.read("data/TRAIN/A/2.jpg")
-    monkeypatch.setattr(module, "MAX_ENTRIES", 2)
-    with pytest.raises(InputError, match="has more files than the limit of 2"):
-        open_archive(inside)
+def test_limits_of_a_folder(tmp_path: Path) -> None:
+    inside = unpacked(tmp_path / "data", {**GOOD, "data/TRAIN/A/3.jpg": bytes(1_000_001)})
+    limits = {**LIMITS, "file_mb": 1}
+    with open_archive(inside, limits) as archive, pytest.raises(InputError, match=r"3\.jpg' has 1,000,001 bytes, more"):
+        archive.read("data/TRAIN/A/3.jpg")
+    with pytest.raises(InputError, match=r"has 4 files, more than the limit of 2; .*name a folder further in"):
+        open_archive(inside, {**LIMITS, "files": 2})

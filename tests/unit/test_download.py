@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import requests
 
+from defaults import LIMITS
 from wbcsr.dataset.archive import open_archive
 from wbcsr.dataset.download import download_archive
 from wbcsr.errors import InputError
@@ -76,7 +77,7 @@ def test_packs_what_was_downloaded(kaggle: FakeKaggle, tmp_path: Path) -> None:
     path = tmp_path / "data" / "archive.zip"
     download_archive("owner/name", path)
     assert kaggle.calls == ["owner/name"]
-    with open_archive(path) as archive:
+    with open_archive(path, LIMITS) as archive:
         assert {name: archive.read(name) for name in archive.entries} == FILES
     with zipfile.ZipFile(path) as packed:
         assert {entry.compress_type for entry in packed.infolist()} == {zipfile.ZIP_STORED}

@@ -14,6 +14,7 @@ from skimage.color import lab2rgb
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from studies import SMALL, run, write_config
 
+from defaults import LIMITS
 from wbcsr.dataset.archive import open_archive
 from wbcsr.errors import InputError
 from wbcsr.evaluate.style import house_style
@@ -155,7 +156,7 @@ def test_niqe_sees_noise_and_says_nothing_of_small_images() -> None:
 
 
 def test_photographs_of_one_class_are_chosen(tmp_path: Path) -> None:
-    with open_archive(archive_in(tmp_path, LABELS)) as archive:
+    with open_archive(archive_in(tmp_path, LABELS), LIMITS) as archive:
         chosen = choose(archive, FOLDER + "/", CLASSES, 2)
         assert [(Path(path).stem, name) for path, name in chosen] == [
             ("BloodImage_00003", "EOSINOPHIL"),
@@ -177,7 +178,7 @@ def test_photographs_of_one_class_are_chosen(tmp_path: Path) -> None:
 )
 def test_a_mistake_is_one_line(tmp_path: Path, labels: str | bytes | None, count: int, says: str) -> None:
     archive_in(tmp_path, labels, count)
-    with open_archive(tmp_path) as archive, pytest.raises(InputError) as caught:
+    with open_archive(tmp_path, LIMITS) as archive, pytest.raises(InputError) as caught:
         choose(archive, FOLDER, CLASSES, 2)
     message = str(caught.value)
     assert says in message
@@ -190,7 +191,7 @@ def measured(folder: Path, per_class: int = 2) -> tuple[pd.DataFrame, Path, Path
     archive = archive_in(folder / "archive", labels)
     table, crops = folder / "fidelity.csv", folder / "crops.npz"
     sharp = {4: lambda images: [noisy(image.repeat(4, 0).repeat(4, 1)) for image in images]}
-    facts = measure_fidelity(archive, FOLDER, CLASSES, per_class, sharp, table, crops)
+    facts = measure_fidelity(archive, LIMITS, FOLDER, CLASSES, per_class, sharp, table, crops)
     assert facts == {
         **{"photographs": 4, "photographs_without_cell": 0},
         "methods": ["bicubic", "lanczos", "realesrgan_x4"],
@@ -305,7 +306,7 @@ def test_without_photographs_nothing_is_measured(tmp_path: Path, change: dict[st
 def test_a_real_photograph_by_interpolation(real_archive: Path, tmp_path: Path) -> None:
     folder = "dataset-master/dataset-master/JPEGImages"
     table, crops = tmp_path / "fidelity.csv", tmp_path / "crops.npz"
-    measure_fidelity(real_archive, folder, ["LYMPHOCYTE"], 1, {}, table, crops)
+    measure_fidelity(real_archive, LIMITS, folder, ["LYMPHOCYTE"], 1, {}, table, crops)
     data = read_measurements(table).set_index(["method", "region"])
     assert 30 < data.loc[("bicubic", "cell"), "psnr"] < 50
     assert data.loc[("lanczos", "whole"), "consistency_psnr"] > data.loc[("lanczos", "whole"), "psnr"]

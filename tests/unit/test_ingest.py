@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from defaults import LIMITS
 from wbcsr.dataset import ingest as module
 from wbcsr.dataset.ingest import IMAGE_COLUMNS, MANIFEST_COLUMNS, ingest
 from wbcsr.errors import InputError
@@ -60,7 +61,12 @@ class Study:
                 (archive / (prefix + name)).write_bytes(content)
         list_csv = self.root / "listed.csv"
         list_csv.write_text("\n".join(["image", *(listed or [])]))
-        settings = {"partitions": {"train": "TRAIN", "test": "TEST"}, "classes": CLASSES, "limit_per_class": None}
+        settings = {
+            "partitions": {"train": "TRAIN", "test": "TEST"},
+            "classes": CLASSES,
+            "limit_per_class": None,
+            "limits": LIMITS,
+        }
         return ingest(
             archive,
             {**settings, **dataset},
@@ -344,7 +350,8 @@ def test_rotated_image_has_the_size_it_is_seen_with(study: Study) -> None:
 @pytest.mark.real
 def test_real_archive_in_small(tmp_path: Path, real_archive: Path) -> None:
     classes = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
-    dataset = {"partitions": {"train": "TRAIN", "test": "TEST"}, "classes": classes, "limit_per_class": 2}
+    partitions = {"train": "TRAIN", "test": "TEST"}
+    dataset = {"partitions": partitions, "classes": classes, "limit_per_class": 2, "limits": LIMITS}
     summary = ingest(real_archive, dataset, tmp_path / "images.csv", tmp_path / "rejected.csv", tmp_path / "files", {})
     assert (summary["kept"], summary["left_out"]) == (16, 12444 - 16)
     assert set(read_csv(tmp_path / "images.csv", IMAGE_COLUMNS)["width"]) == {320}

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from defaults import LIMITS
 from wbcsr.dataset.ingest import IMAGE_COLUMNS, ingest
 from wbcsr.dataset.sources import SOURCE_COLUMNS, find_sources
 from wbcsr.dataset.split import given_split
@@ -26,7 +27,7 @@ class Study:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.dataset: dict[str, Any] = dict.fromkeys(["partitions", "limit_per_class", "photographs"])
-        self.dataset["classes"] = CLASSES
+        self.dataset.update(classes=CLASSES, limits=LIMITS)
 
     def pack(self, *names: str) -> None:
         with zipfile.ZipFile(self.root / "archive.zip", "w") as packed:

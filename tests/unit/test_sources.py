@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from defaults import LIMITS
 from wbcsr import imaging
 from wbcsr.dataset import smear
 from wbcsr.dataset.archive import open_archive
@@ -42,6 +43,7 @@ class Study:
             "partitions": {"train": "TRAIN", "test": "TEST"},
             "classes": classes,
             "limit_per_class": None,
+            "limits": LIMITS,
         }
         ingest(archive, dataset, self.images, root / "rejected.csv", root / "original", self.manifests)
 
@@ -51,7 +53,7 @@ class Study:
             list(self.manifests.values()),
             self.archive,
             {**SETTINGS, **settings},
-            {"photographs": settings.get("photographs", smear.PHOTOGRAPHS)},
+            {"photographs": settings.get("photographs", smear.PHOTOGRAPHS), "limits": LIMITS},
             self.root / to,
             threads,
         )
@@ -104,7 +106,7 @@ def test_every_source_is_right_and_nearly_all_are_found(study: Study, found: dic
 
 def test_auto_takes_photographs_where_their_folder_is_named(pair: Study) -> None:
     arguments = (pair.images, list(pair.manifests.values()), pair.archive, {**SETTINGS, "method": "auto"})
-    taken = find_sources(*arguments, {"photographs": smear.PHOTOGRAPHS}, pair.root / "sources.csv")
+    taken = find_sources(*arguments, {"photographs": smear.PHOTOGRAPHS, "limits": LIMITS}, pair.root / "sources.csv")
     assert (taken["method"], taken["images"]) == ("photographs", 12)
     taken = find_sources(*arguments, {"photographs": None}, pair.root / "sources.csv")
     assert taken == {"method": "none", "images": 12, "found": 0, "sources": 0}
@@ -267,7 +269,7 @@ def agreement(image: np.ndarray, source: np.ndarray, matrix: np.ndarray) -> floa
 def test_real_images_look_as_the_photographs_they_are_said_to_be_of(real_archive: Path) -> None:
     """Pixels were not asked when a source was found: only points and what surrounds them."""
     size = (320, 240)
-    with open_archive(real_archive) as archive:
+    with open_archive(real_archive, LIMITS) as archive:
         names = sorted(name for name in archive.entries if "/JPEGImages/" in name)
         photographs = [imaging.decode(archive.read(name), name) for name in names]
         copies = sorted(name for name in archive.entries if "/images/TRAIN/" in name or "/images/TEST/" in name)

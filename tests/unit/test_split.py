@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from defaults import LIMITS
 from wbcsr.dataset.archive import open_archive
 from wbcsr.dataset.split import LEAKAGE_COLUMNS, by_source_split, leakage, paper_split
 from wbcsr.errors import InputError
@@ -122,7 +123,7 @@ def test_the_rows_may_carry_any_index() -> None:
 
 @pytest.mark.real
 def test_the_studys_supports(real_archive: Path) -> None:
-    with open_archive(real_archive) as archive:
+    with open_archive(real_archive, LIMITS) as archive:
         inside = [entry.partition("/images/")[2] for entry in archive.entries]
     images = table(*(image for image in inside if image.startswith(("TRAIN/", "TEST/"))))
     split = paper_split(images, "TRAIN", "TEST", 0.2)

@@ -22,8 +22,8 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "scr
 from compared import differences
 from studies import SMALL, command, run, write_config
 
-# Seconds from a job's beginning to the kill, on average: most jobs are struck in their midst, and since now and then the
-# wait is many times as long, none is kept from ever ending.
+# Seconds from a job's beginning to the kill, on average: most jobs are struck in their midst, and since now and then
+# the wait is many times as long, none is kept from ever ending.
 AVERAGE = 4.0
 
 

@@ -13,15 +13,13 @@ import threading
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 
 from wbcsr.errors import InputError, first_line
 
-MAX_ENTRIES = 200_000
-MAX_ENTRY_BYTES = 200_000_000
-MAX_TOTAL_BYTES = 50_000_000_000
-# Photographs hardly shrink in a zip; a file that grows more than this when unpacked was made to do harm.
-MAX_RATIO = 200
+_MB, _GB = 1_000_000, 1_000_000_000
+# Below, what shrinks much, such as an empty image, harms nobody.
 RATIO_APPLIES_ABOVE_BYTES = 1_000_000
 
 _ENCRYPTED = 0x1 | 0x40 | 0x2000  # bits 0, 6 and 13 of the general purpose flag, APPNOTE.TXT 4.4.4
@@ -33,15 +31,16 @@ class Archive(ABC):
     `entries` maps each file's path inside the archive, with forward slashes, to its size in bytes.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limits: Mapping[str, int]) -> None:
         self.path = path
+        self.limits = limits
         self.entries: dict[str, int] = {}
 
     @abstractmethod
     def read(self, entry: str) -> bytes:
         """The bytes of one of `entries`; may be called from several threads.
 
-        InputError where they cannot be read or are more than `MAX_ENTRY_BYTES`.
+        InputError where they cannot be read or are more than the limit of one file.
         """
 
     @abstractmethod
@@ -58,25 +57,34 @@ class Archive(ABC):
         # A name from outside may hold anything; repr keeps the message on one line.
         return InputError(f"{self.path}: entry {entry!r} {problem}")
 
+    def _beyond(self, number: int, limit: str, unit: int = 1) -> str | None:
+        """What is said of a `number` beyond the `limit` of that name, which counts in `unit`; None of one within it."""
+        most = self.limits[limit] * unit
+        if number <= most:
+            return None
+        return f"more than the limit of {most:,}; if that is as it should be, raise dataset.limits.{limit}"
 
-def open_archive(path: str | Path) -> Archive:
-    """Open the zip file or folder at `path`.
 
+def open_archive(path: str | Path, limits: Mapping[str, int]) -> Archive:
+    """Open the zip file or folder at `path`, which may hold as much as `limits` say.
+
+    These are the configuration's `dataset.limits`: `files`, `file_mb` (each), `total_gb` and `ratio` (how many times
+    a file of a zip may grow when it is unpacked).
     InputError where it is missing, is no zip or a damaged one, or has an entry that is refused: an absolute path
     or one that leads out of the archive, a link (in a folder: one that leads out of it) or device, an encrypted
-    entry, a name that comes twice, a method of compression other than deflate, or sizes beyond the module's limits.
+    entry, a name that comes twice, a method of compression other than deflate, or more than the limits.
     """
     path = Path(path)
     if path.is_dir():
-        return _Folder(path)
+        return _Folder(path, limits)
     if path.is_file():
-        return _Zip(path)
+        return _Zip(path, limits)
     raise InputError(f"{path}: there is no such zip file or folder; put it there or correct dataset.archive")
 
 
 class _Zip(Archive):
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, limits: Mapping[str, int]) -> None:
+        super().__init__(path, limits)
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
@@ -95,8 +103,8 @@ class _Zip(Archive):
 
     def _list(self) -> None:
         infos = self._zip.infolist()
-        if len(infos) > MAX_ENTRIES:
-            raise InputError(f"{self.path}: has {len(infos):,} entries, more than the limit of {MAX_ENTRIES:,}")
+        if beyond := self._beyond(len(infos), "files"):
+            raise InputError(f"{self.path}: has {len(infos):,} entries, {beyond}")
         for info in infos:
             name = self._safe_name(info.orig_filename)
             self._check(info)
@@ -107,8 +115,8 @@ class _Zip(Archive):
             self._infos[name] = info
             self.entries[name] = info.file_size
         total = sum(self.entries.values())
-        if total > MAX_TOTAL_BYTES:
-            raise InputError(f"{self.path}: unpacks to {total:,} bytes, more than the limit of {MAX_TOTAL_BYTES:,}")
+        if beyond := self._beyond(total, "total_gb", _GB):
+            raise InputError(f"{self.path}: unpacks to {total:,} bytes, {beyond}")
 
     def _safe_name(self, name: str) -> str:
         if "\0" in name:
@@ -135,11 +143,11 @@ class _Zip(Archive):
         # Of the other methods zipfile cannot bound how much one read unpacks, or cannot unpack them at all.
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise self._error(name, "is compressed by an unusual method; pack the archive again with deflate")
-        if info.file_size > MAX_ENTRY_BYTES:
-            raise self._error(name, f"unpacks to {info.file_size:,} bytes, more than the limit of {MAX_ENTRY_BYTES:,}")
-        if info.file_size > RATIO_APPLIES_ABOVE_BYTES and info.file_size > MAX_RATIO * info.compress_size:
-            ratio = info.file_size // max(info.compress_size, 1)
-            raise self._error(name, f"grows {ratio:,} times when unpacked, more than the limit of {MAX_RATIO}")
+        if beyond := self._beyond(info.file_size, "file_mb", _MB):
+            raise self._error(name, f"unpacks to {info.file_size:,} bytes, {beyond}")
+        ratio = info.file_size // max(info.compress_size, 1)
+        if info.file_size > RATIO_APPLIES_ABOVE_BYTES and (beyond := self._beyond(ratio, "ratio")):
+            raise self._error(name, f"grows {ratio:,} times when unpacked, {beyond}")
 
     def read(self, entry: str) -> bytes:
         info = self._infos[entry]
@@ -158,8 +166,8 @@ class _Zip(Archive):
 
 
 class _Folder(Archive):
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, limits: Mapping[str, int]) -> None:
+        super().__init__(path, limits)
         self._root = path.resolve()
         for folder, subfolders, files in os.walk(self._root, onerror=self._unreadable):
             for name in subfolders:
@@ -167,10 +175,8 @@ class _Folder(Archive):
                     raise self._error(self._name(folder, name), "is a link to a folder; put the folder itself there")
             for name in files:
                 self._add(self._name(folder, name), Path(folder) / name)
-            if len(self.entries) > MAX_ENTRIES:
-                raise InputError(
-                    f"{path}: has more files than the limit of {MAX_ENTRIES:,}; name the folder further in"
-                )
+            if beyond := self._beyond(len(self.entries), "files"):
+                raise InputError(f"{path}: has {len(self.entries):,} files, {beyond}, or name a folder further in")
 
     def _name(self, folder: str, name: str) -> str:
         return (Path(folder) / name).relative_to(self._root).as_posix()
@@ -187,8 +193,8 @@ class _Folder(Archive):
 
     def read(self, entry: str) -> bytes:
         # A folder may hold large files that nobody asks for, so its sizes count here and not when it is listed.
-        if self.entries[entry] > MAX_ENTRY_BYTES:
-            raise self._error(entry, f"has {self.entries[entry]:,} bytes, more than the limit of {MAX_ENTRY_BYTES:,}")
+        if beyond := self._beyond(self.entries[entry], "file_mb", _MB):
+            raise self._error(entry, f"has {self.entries[entry]:,} bytes, {beyond}")
         try:
             return (self._root / entry).read_bytes()
         except OSError as error:

@@ -85,7 +85,7 @@ def ingest(
     """
     partitions = partitions_of(dataset)
     folders: list[Folder] = [(partition, name) for partition in partitions.values() for name in dataset["classes"]]
-    with open_archive(archive) as contents:
+    with open_archive(archive, dataset["limits"]) as contents:
         if labels is None:
             found, rejected, ignored = _find(contents, folders, published=dataset["partitions"] is not None)
         else:

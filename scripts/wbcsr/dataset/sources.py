@@ -224,7 +224,7 @@ def find_sources(
         log.info("sources.method auto: %s, since dataset.photographs is %s", method, photographs or "not set")
     images = read_csv(images_csv, ["image", "width", "height", "sha256"])
     fitted = {
-        "photographs": lambda: _by_photographs(images, manifests, archive, str(photographs), settings, threads),
+        "photographs": lambda: _by_photographs(images, manifests, archive, dataset, settings, threads),
         "images": lambda: _by_images(images, manifests, settings, threads),
         "pattern": lambda: _by_pattern(images, settings["pattern"]),
         "table": lambda: _by_table(images, Path(settings["table"])),
@@ -244,11 +244,16 @@ Row = tuple[str, int | None, int | None]
 
 
 def _by_photographs(
-    images: pd.DataFrame, manifests: Sequence[Path], archive: Path, folder: str, settings: dict[str, Any], threads: int
+    images: pd.DataFrame,
+    manifests: Sequence[Path],
+    archive: Path,
+    dataset: dict[str, Any],
+    settings: dict[str, Any],
+    threads: int,
 ) -> list[Row]:
     size, files = _common_size(images), _files(images, manifests)
-    with open_archive(archive) as contents:
-        entries = _photographs(contents, folder)
+    with open_archive(archive, dataset["limits"]) as contents:
+        entries = _photographs(contents, str(dataset["photographs"]))
 
         def photograph(entry: str) -> Features | None:
             try:
