@@ -1,7 +1,9 @@
 """Errors that a user can mend."""
 
 import errno
+import shlex
 import tempfile
+from pathlib import Path
 
 # What to do about a disk, whatever file it happens to.
 _REMEDIES = {
@@ -32,6 +34,15 @@ def mistake(error: BaseException) -> str | None:
         reason = str(error.strerror).lower()
         return f"{where}: {reason}; {_REMEDIES[error.errno]} and run again: what is finished is kept"
     return None
+
+
+def make_again(path: str | Path) -> str:
+    """What mends a result that is damaged.
+
+    Deleted, it would take all that follows from it along; made again by force, what follows stays where it comes out
+    as it was.
+    """
+    return f"run once with --force -- {shlex.quote(str(path))} to make it again, then as before"
 
 
 def first_line(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from wbcsr.claim import require_claim
-from wbcsr.errors import InputError, first_line
+from wbcsr.errors import InputError, first_line, make_again
 
 _SECONDS_OF_A_DAY = 86_400
 
@@ -114,7 +114,7 @@ def read_json(path: str | Path) -> Any:
     except FileNotFoundError as error:
         raise InputError(f"{path}: is gone; run the rule that makes it again") from error
     except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({first_line(error)}); delete it and run again") from error
+        raise InputError(f"{path}: not valid JSON ({first_line(error)}); {make_again(path)}") from error
 
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
@@ -123,12 +123,14 @@ def write_csv(path: str | Path, table: pd.DataFrame) -> None:
         table.to_csv(beside, index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
 
 
-def read_csv(path: str | Path, columns: list[str], remedy: str = "delete it and run again") -> pd.DataFrame:
+def read_csv(path: str | Path, columns: list[str], remedy: str | None = None) -> pd.DataFrame:
     """Read a CSV file that must have at least `columns`.
 
     Empty cells and the words NA and null stay text, since they may be names of classes.
-    InputError where the file is empty, cannot be parsed, or lacks a column; it ends with `remedy`.
+    InputError where the file is empty, cannot be parsed, or lacks a column; it ends with `remedy`, or with how to make
+    a result again.
     """
+    remedy = remedy or make_again(path)
     texts = {
         "image": str,
         "source": str,

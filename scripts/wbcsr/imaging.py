@@ -14,14 +14,11 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from wbcsr.errors import InputError
+from wbcsr.errors import InputError, make_again
 
 # A header may promise more pixels than any microscope gives: refuse before decoding.
 MAX_PIXELS = 100_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-
-# What mends an image that is not as its manifest says.
-MAKE_AGAIN = "delete that manifest and run again, which repeats the rule that made its images"
 
 # A chunk, and the keywords of texts, in which a PNG may hold EXIF or XMP.
 _WHERE_PNG_SAYS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
@@ -113,9 +110,11 @@ def read_listed(file: Path, digest: str, manifest: Path) -> np.ndarray:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}), but {manifest} lists it; {MAKE_AGAIN}") from error
+        raise InputError(
+            f"{file}: cannot be read ({error.strerror}), but {manifest} lists it; {make_again(manifest)}"
+        ) from error
     if hashlib.sha256(content).hexdigest() != digest:
-        raise InputError(f"{file}: is not the file that {manifest} describes (SHA-256); {MAKE_AGAIN}")
+        raise InputError(f"{file}: is not the file that {manifest} describes (SHA-256); {make_again(manifest)}")
     return decode(content, str(file), whole=True)
 
 

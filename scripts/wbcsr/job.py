@@ -97,7 +97,7 @@ def job(snakemake: Any) -> Iterator[dict[str, Any]]:
                 record = {
                     "rule": snakemake.rule,
                     "wildcards": dict(snakemake.wildcards.items()),
-                    "parameters": dict(snakemake.params.items()),
+                    "parameters": provenance.without_folders(dict(snakemake.params.items())),
                     "inputs_sha256": inputs,
                     "outputs_sha256": provenance.hashes([str(path) for path in snakemake.output if path != target]),
                     "versions": provenance.versions(),

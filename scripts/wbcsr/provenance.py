@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from wbcsr.errors import InputError
+from wbcsr.errors import InputError, make_again
 from wbcsr.files import read_json, sha256
 
 PACKAGES = (
@@ -155,7 +155,18 @@ def check_inputs(found: dict[str, str]) -> None:
         for record in (stem.with_name(f"{stem.name}.provenance.json"), Path(path).with_name("provenance.json")):
             noted = read_json(record).get("outputs_sha256", {}) if record.is_file() else {}
             if noted.get(path, digest) != digest:
-                raise InputError(f"{path}: changed since it was written; delete it and run again")
+                raise InputError(f"{path}: changed since it was written; {make_again(path)}")
+
+
+def without_folders(settings: Any) -> Any:
+    """Settings as they may be published: of a path out of the working folder, which may tell users' names, its end."""
+    if isinstance(settings, dict):
+        return {key: without_folders(value) for key, value in settings.items()}
+    if isinstance(settings, list):
+        return [without_folders(value) for value in settings]
+    if isinstance(settings, str) and settings.startswith(("/", "../", "~")):
+        return Path(settings).name
+    return settings
 
 
 def hashes(paths: list[str]) -> dict[str, str]:

@@ -330,7 +330,7 @@ def test_a_damaged_description_is_named(make: Any, load: Any, tmp_path: Path, ch
     make()
     content = json.loads((tmp_path / "engine.json").read_text())
     (tmp_path / "engine.json").write_text(json.dumps(content | change))
-    with pytest.raises(InputError, match=r"engine\.json: is damaged .*; delete it and run again"):
+    with pytest.raises(InputError, match=r"engine\.json: is damaged .*; run once with --force"):
         load()
 
 
@@ -391,13 +391,13 @@ def test_damaged_weights_are_not_used(make: Any, weights: Path) -> None:
     content = bytearray(weights.read_bytes())
     content[-5] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(InputError, match=r"small\.safetensors: SHA-256 is .* delete it and run again"):
+    with pytest.raises(InputError, match=r"small\.safetensors: SHA-256 is .* run once with --force"):
         make()
 
 
 def test_an_engine_without_its_keys_is_named(load: Any, tmp_path: Path) -> None:
     (tmp_path / "engine.json").write_text("{}")
-    with pytest.raises(InputError, match=r"engine\.json: lacks .*; delete it and run again"):
+    with pytest.raises(InputError, match=r"engine\.json: lacks .*; run once with --force"):
         load()
 
 

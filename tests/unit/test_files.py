@@ -70,7 +70,7 @@ def test_class_names_that_look_like_missing_values_survive(tmp_path: Path) -> No
 def test_damaged_csv_is_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "images.csv"
     path.write_text(content)
-    with pytest.raises(InputError, match=r"images\.csv.*delete it and run again") as caught:
+    with pytest.raises(InputError, match=r"images\.csv.*run once with --force -- ") as caught:
         read_csv(path, ["image", "class", "more"])
     assert "\n" not in str(caught.value)
 

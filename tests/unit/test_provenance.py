@@ -57,6 +57,12 @@ def test_no_driver_is_no_error(body: str | None, nvidia_smi: Path, monkeypatch: 
     assert provenance.driver() is None
 
 
+def test_settings_are_published_without_folders_of_their_user() -> None:
+    settings = {"archive": "/home/ada/cells.zip", "classes": ["a/b", "-"], "deep": [{"labels": "../ada/labels.csv"}]}
+    expected = {"archive": "cells.zip", "classes": ["a/b", "-"], "deep": [{"labels": "labels.csv"}]}
+    assert provenance.without_folders({**settings, "init": "data/own.pth"}) == {**expected, "init": "data/own.pth"}
+
+
 def pretend_torch(monkeypatch: pytest.MonkeyPatch, available: bool) -> None:
     card = SimpleNamespace(name="NVIDIA H100 80GB HBM3", major=9, minor=0, total_memory=85_000_000_000)
     answers = {"is_available": available, "current_device": 0, "get_device_properties": card}

@@ -92,7 +92,9 @@ def test_an_original_that_is_not_the_ingested_one(tmp_path: Path, damage: str) -
     source = originals(tmp_path / "original")
     victim = source.with_name("_3_7.png")
     victim.unlink() if damage == "gone" else victim.write_bytes(imaging.encode_png(np.zeros((8, 12, 3), np.uint8)))
-    with pytest.raises(InputError, match=r"_3_7\.png.*original/manifest\.csv.*; delete that manifest"):
+    with pytest.raises(
+        InputError, match=r"_3_7\.png.*original/manifest\.csv.*; run once with --force -- .*manifest\.csv"
+    ):
         enlarge_shard(source, tmp_path / "x" / "manifest_1of1.csv", 1, 1, counting(), 1)
     assert not (tmp_path / "x" / "manifest_1of1.csv").exists()
 

@@ -60,9 +60,10 @@ KINDS: dict[str, Callable[[Image.Image], bytes]] = {
 
 def test_twelve_classes_of_mixed_sizes_and_formats(tmp_path: Path) -> None:
     """Folders <class>/<image>, which were published in no partitions; each image is of a source of its own."""
-    sizes = [(24, 24), (40, 24), (32, 48), (64, 64)]
+    archive = tmp_path / "cells; touch injected"
+    sizes = [(24, 24), (40, 24), (32, 48), (4000, 24)]
     for number, name in enumerate(NAMES):
-        folder = tmp_path / "cells" / name
+        folder = archive / name
         folder.mkdir(parents=True)
         for copy, (ending, encode) in enumerate(KINDS.items()):
             pixels = cell(100 * number + copy, number / len(NAMES), sizes[(number + copy) % len(sizes)])
@@ -71,7 +72,7 @@ def test_twelve_classes_of_mixed_sizes_and_formats(tmp_path: Path) -> None:
     # First in sorted order, so that it is looked at before the limit is reached.
     (folder / "!torn.jpg").write_bytes(KINDS["jpg"](Image.fromarray(pixels))[:-200])
     study = {
-        "dataset": {"archive": "cells", "classes": NAMES, "partitions": None, "limit_per_class": 11},
+        "dataset": {"archive": str(archive), "classes": NAMES, "partitions": None, "limit_per_class": 11},
         "sources": {"method": "each"},
         "splits": ["by_source"],
         "by_source": {"parts": 3},
@@ -83,6 +84,9 @@ def test_twelve_classes_of_mixed_sizes_and_formats(tmp_path: Path) -> None:
     result = run(tmp_path)
     assert result.returncode == 0, result.stdout
     results = tmp_path / "results"
+    for path in results.rglob("*"):
+        if path.suffix in (".json", ".csv", ".html", ".md", ".tex", ".svg"):
+            assert str(tmp_path) not in path.read_text(), f"{path} tells where its user works"
     images = pd.read_csv(results / "dataset" / "images.csv", keep_default_na=False)
     assert images["class"].value_counts().to_dict() == dict.fromkeys(NAMES, len(KINDS))
     assert set(images["partition"]) == {"ALL"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from wbcsr.errors import InputError
+from wbcsr.errors import InputError, make_again
 from wbcsr.files import read_csv, write_csv, write_text
 
 _LATEX = str.maketrans(
@@ -80,7 +80,7 @@ def read_table(path: str | Path, columns: list[str], texts: int) -> pd.DataFrame
     try:
         numbers = table.iloc[:, texts:].replace("", None).apply(pd.to_numeric)
     except ValueError as error:
-        raise InputError(f"{path}: has words for numbers ({error}); delete it and run again") from error
+        raise InputError(f"{path}: has words for numbers ({error}); {make_again(path)}") from error
     return pd.concat([table.iloc[:, :texts], numbers], axis=1)
 
 

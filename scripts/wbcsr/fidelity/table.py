@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import wilcoxon
 
-from wbcsr.errors import InputError
+from wbcsr.errors import InputError, make_again
 from wbcsr.evaluate.table import Table, write_table
 from wbcsr.fidelity import REGIONS, TRUTH, method_heading
 from wbcsr.fidelity.metrics import METRICS
@@ -54,7 +54,7 @@ def read_measurements(path: Path) -> pd.DataFrame:
     try:
         table[list(METRICS)] = table[list(METRICS)].replace("", None).apply(pd.to_numeric).astype(float)
     except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: has words for numbers ({error}); delete it and run again") from error
+        raise InputError(f"{path}: has words for numbers ({error}); {make_again(path)}") from error
     return table
 
 

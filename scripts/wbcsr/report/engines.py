@@ -10,7 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from wbcsr.errors import InputError
+from wbcsr.errors import InputError, make_again
 from wbcsr.evaluate import variant_label
 from wbcsr.evaluate.records import read_records
 from wbcsr.report.method import images_per_second, median_speed
@@ -145,9 +145,9 @@ def _read_engine(path: Path) -> dict[str, Any]:
     engine = read_records([path], ENGINE_KEYS)[0]
     profile, fingerprint = engine["profile"], engine["fingerprint"]
     if profile is not None and not (isinstance(profile, dict) and {"least", "best", "most"} <= profile.keys()):
-        raise InputError(f"{path}: 'profile' gives no sizes; delete it and run again")
+        raise InputError(f"{path}: 'profile' gives no sizes; {make_again(path)}")
     if not isinstance(fingerprint, dict) or "weights" not in fingerprint:
-        raise InputError(f"{path}: 'fingerprint' lacks the weights; delete it and run again")
+        raise InputError(f"{path}: 'fingerprint' lacks the weights; {make_again(path)}")
     return engine
 
 
@@ -156,7 +156,7 @@ def _read_quality(path: Path, qualities: Collection[Path], kind: Kind) -> dict[s
         raise InputError(f"{path}: is not among the inputs; run the rule {kind.rule}")
     quality = read_records([path], QUALITY_KEYS)[0]
     if quality["passed"] is not True:
-        raise InputError(f"{path}: does not say that the engine passed; delete it and run again")
+        raise InputError(f"{path}: does not say that the engine passed; {make_again(path)}")
     if quality["reference"]:
         return quality
     values = [(key, quality.get(key, "")) for key in (*kind.measures, "images")]
@@ -165,7 +165,7 @@ def _read_quality(path: Path, qualities: Collection[Path], kind: Kind) -> dict[s
     for key, value in values:
         nothing_differs = key == "psnr_db" and value is None
         if not nothing_differs and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise InputError(f"{path}: '{key}' is not a number; delete it and run again")
+            raise InputError(f"{path}: '{key}' is not a number; {make_again(path)}")
     return quality
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from wbcsr.errors import InputError
+from wbcsr.errors import InputError, make_again
 from wbcsr.fidelity import INTERPOLATIONS, REGIONS, TRUTH, method_label
 from wbcsr.fidelity.metrics import METRICS
 from wbcsr.fidelity.table import ALL, COMPARED, NOTE, REFERENCE, printed_rows
@@ -47,7 +47,7 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         numbers = found.drop(columns=texts).replace("", None).apply(pd.to_numeric)
     except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: has words for numbers ({error}); delete it and run again") from error
+        raise InputError(f"{path}: has words for numbers ({error}); {make_again(path)}") from error
     rows = pd.concat([found[texts], numbers], axis=1)
     return rows[rows["class"] == ALL].reset_index(drop=True)
 

@@ -19,6 +19,7 @@ from wbcsr.evaluate.curve_figures import CURVES_CAPTION, RELIABILITY_CAPTION
 from wbcsr.evaluate.records import read_records
 from wbcsr.evaluate.scores import Plan
 from wbcsr.files import write_text
+from wbcsr.provenance import without_folders
 from wbcsr.report import answer, changes, engines, evidence, fidelity, method, pictures, tables, wording
 
 RECORD_KEYS = ["rule", "wildcards", "versions", "machine", "started", "seconds"]
@@ -52,7 +53,8 @@ class Inputs:
 def write_page(page: Path, inputs: Inputs, config: Config) -> None:
     """Write the report as one HTML file.
 
-    InputError where a table or figure is missing, or a file is not what it should be.
+    InputError where a table or figure is missing, or a file is not what it should be. Paths out of the working folder
+    are shown without their folders.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -61,7 +63,7 @@ def write_page(page: Path, inputs: Inputs, config: Config) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    write_text(page, environment.get_template("template.html.j2").render(context(inputs, config)))
+    write_text(page, environment.get_template("template.html.j2").render(context(inputs, without_folders(config))))
 
 
 def context(inputs: Inputs, config: Config) -> dict[str, Any]:
