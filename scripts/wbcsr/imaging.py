@@ -18,6 +18,8 @@ from wbcsr.errors import InputError, make_again
 
 # A header may promise more pixels than any microscope gives: refuse before decoding.
 MAX_PIXELS = 100_000_000
+# Which takes the place of Pillow's own limit: what the workflow enlarges may be larger than that.
+Image.MAX_IMAGE_PIXELS = None
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 # A chunk, and the keywords of texts, in which a PNG may hold EXIF or XMP.
@@ -38,7 +40,8 @@ def decode(content: bytes, name: str, whole: bool = False) -> np.ndarray:
     """Decode an image file's bytes, upright as its EXIF orientation says.
 
     Returns (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16. `whole` says that the bytes' hash is known to be
-    that of a file which was decoded before; looking for truncated data, which costs most of the time, is then left out.
+    that of a file which was decoded before, or that we wrote; looking for truncated data, which costs most of the time,
+    and for too many pixels is then left out.
     InputError where the bytes are no image, are truncated, or promise more than `MAX_PIXELS`.
     """
     try:
@@ -46,7 +49,7 @@ def decode(content: bytes, name: str, whole: bool = False) -> np.ndarray:
             width, height = header.size
             frames = getattr(header, "n_frames", 1)
             orientation = _orientation(header, content)
-            if width * height > MAX_PIXELS:
+            if width * height > MAX_PIXELS and not whole:
                 raise InputError(f"{name}: {width}×{height} pixels are more than the limit of {MAX_PIXELS:,}")
             if frames > 1:
                 raise InputError(f"{name}: has {frames} frames; give a single image")
@@ -57,7 +60,7 @@ def decode(content: bytes, name: str, whole: bool = False) -> np.ndarray:
             converted = header.convert("RGB") if header.mode in ("CMYK", "YCbCr", "LAB", "HSV") else None
     except UnidentifiedImageError as error:  # its message holds an address in memory
         raise InputError(f"{name}: not a readable image (of no known format)") from error
-    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, TypeError, SyntaxError) as error:
         raise InputError(f"{name}: not a readable image ({' '.join(str(error).split())[:120]})") from error
     pixels: np.ndarray
     if converted is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -84,6 +85,12 @@ def test_palette_and_cmyk_become_rgb() -> None:
 PNG = encoded(Image.fromarray(RGB).resize((64, 64)), "PNG")
 
 
+def promising(side: int) -> bytes:
+    """A PNG whose header, checksum and all, says that so many pixels a side follow."""
+    header = b"IHDR" + side.to_bytes(4) * 2 + PNG[24:29]
+    return PNG[:12] + header + zlib.crc32(header).to_bytes(4) + PNG[33:]
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -92,17 +99,33 @@ PNG = encoded(Image.fromarray(RGB).resize((64, 64)), "PNG")
         (PNG[: len(PNG) // 2], "not a readable image"),
         (PNG[:-12], "ends before its last chunk"),
         (PNG[:33] + b"\xfe\xff\xff\xff" + PNG[37:], "ends before its last chunk"),
-        (PNG[:16] + (60_000).to_bytes(4, "big") * 2 + PNG[24:], "not a readable image|more than the limit"),
+        (promising(60_000), "60000×60000 pixels are more than the limit"),
         (encoded(Image.new("L", (4, 4)), "GIF", save_all=True, append_images=[Image.new("L", (4, 4), 9)]), "2 frames"),
+        (
+            encoded(Image.new("RGB", (4, 4)), "WEBP", save_all=True, append_images=[Image.new("RGB", (4, 4), 9)]),
+            "2 frames",
+        ),
         (encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"), "float32"),
+        (encoded(Image.fromarray(np.full((4, 4), np.nan, np.float32)), "TIFF"), "float32"),
     ],
-    ids=["empty", "html", "truncated", "without its end", "a chunk of 4 GB", "huge header", "animated", "float"],
+    ids=[
+        *("empty", "html", "truncated", "without its end", "a chunk of 4 GB", "huge header", "animated GIF"),
+        *("animated WebP", "float", "not a number"),
+    ],
 )
 def test_what_is_no_image_is_one_line(content: bytes, says: str) -> None:
     with pytest.raises(InputError, match=says) as error:
         imaging.decode(content, "TRAIN/A/x.png")
     assert str(error.value).startswith("TRAIN/A/x.png: ")
     assert "\n" not in str(error.value)
+
+
+def test_what_was_enlarged_may_be_larger_than_what_is_taken_in() -> None:
+    """As 4,000 pixels a side are by four."""
+    content = encoded(Image.new("L", (12_000, 9_000), 7), "PNG")
+    with pytest.raises(InputError, match="more than the limit"):
+        imaging.decode(content, "x.png")
+    assert imaging.decode(content, "x.png", whole=True).shape == (9_000, 12_000)
 
 
 def test_to_rgb8() -> None:
