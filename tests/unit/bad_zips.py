@@ -1,0 +1,85 @@
+"""Archives that must be refused: how each comes about, and what is said of it."""
+
+from __future__ import annotations
+
+import stat
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GOOD = {"data/TRAIN/A/1.jpg": b"one", "data/TRAIN/A/2.jpg": b"two" * 1000, "note.txt": b""}
+
+
+def zipped(path: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+    return path
+
+
+def with_mode(path: Path, mode: int) -> None:
+    entry = zipfile.ZipInfo("TRAIN/A/odd.jpg")
+    entry.external_attr = mode << 16
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr(entry, b"/etc/passwd")
+
+
+def twice(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("TRAIN/A/1.jpg", b"a")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            packed.writestr("TRAIN/A/1.jpg", b"b")
+
+
+def in_headers(path: Path, offset_local: int, offset_central: int, value: bytes) -> None:
+    """Overwrite one field of the only entry, in its local header and in the central directory."""
+    zipped(path, {"TRAIN/A/1.jpg": b"content"}, zipfile.ZIP_STORED)
+    raw = bytearray(path.read_bytes())
+    central = raw.index(b"PK\x01\x02")
+    for at in (offset_local, central + offset_central):
+        raw[at : at + len(value)] = value
+    path.write_bytes(raw)
+
+
+def misnamed(path: Path) -> None:
+    """An entry whose local header says that its name is UTF-8, and it is none."""
+    in_headers(path, 6, 8, b"\0\x08")
+    raw = bytearray(path.read_bytes())
+    raw[30:31] = b"\xc7"
+    path.write_bytes(raw)
+
+
+def cut(path: Path, share: float) -> None:
+    raw = zipped(path, GOOD).read_bytes()
+    path.write_bytes(raw[: int(share * len(raw))])
+
+
+BAD_ZIPS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "parent": (lambda path: zipped(path, {"TRAIN/../../evil.jpg": b"x"}), "'TRAIN/../../evil.jpg' leads out of"),
+    "parent, backslashes": (lambda path: zipped(path, {"..\\evil.jpg": b"x"}), "leads out of"),
+    "parent folder": (lambda path: zipped(path, {"../": b""}), "'../' leads out of"),
+    "absolute": (lambda path: zipped(path, {"/etc/evil.jpg": b"x"}), "'/etc/evil.jpg' has an absolute path"),
+    "drive": (lambda path: zipped(path, {"C:\\evil.jpg": b"x"}), "has an absolute path"),
+    "share": (lambda path: zipped(path, {"\\\\host\\evil.jpg": b"x"}), "has an absolute path"),
+    "backslash": (lambda path: zipped(path, {"TRAIN\\A\\1.jpg": b"x"}), "has a backslash"),
+    "link": (lambda path: with_mode(path, stat.S_IFLNK | 0o777), "'TRAIN/A/odd.jpg' is a link"),
+    "device": (lambda path: with_mode(path, stat.S_IFBLK | 0o600), "'TRAIN/A/odd.jpg' is a device"),
+    "pipe": (lambda path: with_mode(path, stat.S_IFIFO | 0o600), "'TRAIN/A/odd.jpg' is a device"),
+    "encrypted": (lambda path: in_headers(path, 6, 8, b"\x01"), "'TRAIN/A/1.jpg' is encrypted"),
+    "strongly encrypted": (lambda path: in_headers(path, 6, 8, b"\x41"), "'TRAIN/A/1.jpg' is encrypted"),
+    "twice": (twice, "'TRAIN/A/1.jpg' comes twice"),
+    "twice, written differently": (
+        lambda path: zipped(path, {"TRAIN/A/1.jpg": b"a", "./TRAIN//A/1.jpg": b"b"}),
+        "'./TRAIN//A/1.jpg' comes twice",
+    ),
+    "bomb by ratio": (lambda path: zipped(path, {"TRAIN/A/1.jpg": bytes(2_000_000)}), "'TRAIN/A/1.jpg' grows"),
+    "bomb by size": (lambda path: in_headers(path, 22, 24, struct.pack("<I", 200_000_001)), "unpacks to 200,000,001"),
+    "bzip2": (lambda path: zipped(path, {"TRAIN/A/1.jpg": b"x"}, zipfile.ZIP_BZIP2), "unusual method"),
+    "no zip": (lambda path: path.write_bytes(b"<html>Sign in</html>"), "is no zip file"),
+    "empty": (lambda path: path.write_bytes(b""), "is no zip file"),
+    "cut in the middle": (lambda path: cut(path, 0.5), "is no zip file or only a part"),
+    "cut at the end": (lambda path: cut(path, 0.98), "is no zip file or only a part"),
+}
