@@ -9,8 +9,8 @@ rule upscale:
         # Another threshold is to be passed, and changes no image; all else that does is an input of the engine's, too.
         quality=lambda wildcards: ancient(f"{ENGINE}/quality.json".format(model=MODELS[wildcards.variant])),
     output:
-        manifest=f"{SHARD}.csv",
-        provenance=f"{SHARD}.provenance.json",
+        manifest=update(f"{SHARD}.csv"),
+        provenance=update(f"{SHARD}.provenance.json"),
     log:
         "logs/upscale/{variant}/{partition}/{class_name}/{shard}of{shards}.log",
     benchmark:
@@ -37,8 +37,8 @@ rule interpolate:
     input:
         originals=ORIGINAL_MANIFEST,
     output:
-        manifest=f"{SHARD}.csv",
-        provenance=f"{SHARD}.provenance.json",
+        manifest=update(f"{SHARD}.csv"),
+        provenance=update(f"{SHARD}.provenance.json"),
     log:
         "logs/interpolate/{variant}/{partition}/{class_name}/{shard}of{shards}.log",
     benchmark:
@@ -63,8 +63,8 @@ rule shrink:
     input:
         enlarged=lambda wildcards: f"{SHARD}.csv".format(**{**wildcards, "variant": SHRUNK[wildcards.variant]}),
     output:
-        manifest=f"{SHARD}.csv",
-        provenance=f"{SHARD}.provenance.json",
+        manifest=update(f"{SHARD}.csv"),
+        provenance=update(f"{SHARD}.provenance.json"),
     log:
         "logs/shrink/{variant}/{partition}/{class_name}/{shard}of{shards}.log",
     benchmark:

@@ -8,7 +8,7 @@ with job(snakemake) as facts:
     from wbcsr.upscale.interpolation import Interpolation
     from wbcsr.upscale.shard import enlarge_shard
 
-    facts["upscaling"] = enlarge_shard(
+    made = enlarge_shard(
         Path(snakemake.input.originals),
         Path(snakemake.output.manifest),
         int(snakemake.wildcards.shard),
@@ -16,3 +16,4 @@ with job(snakemake) as facts:
         Interpolation(snakemake.params.method, snakemake.params.scale),
         snakemake.threads,
     )
+    facts.update(made)

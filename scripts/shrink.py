@@ -10,10 +10,11 @@ with job(snakemake) as facts:
     from wbcsr.upscale.shard import enlarge_shard
 
     enlarged = Path(snakemake.input.enlarged)
-    facts["upscaling"] = enlarge_shard(
+    made = enlarge_shard(
         enlarged,
         Path(snakemake.output.manifest),
         *(1, 1),  # of a shard, all
         Shrinking(snakemake.params.factor, snakemake.params.scale, sha256(enlarged)),
         snakemake.threads,
     )
+    facts.update(made)

@@ -15,7 +15,7 @@ with job(snakemake) as facts:
     network, architecture = source(Path(snakemake.input.weights))
     engine = load(network, Path(snakemake.input.engine))
     facts.update(device=str(engine.device), precision=engine.precision)
-    facts["upscaling"] = enlarge_shard(
+    made = enlarge_shard(
         Path(snakemake.input.originals),
         Path(snakemake.output.manifest),
         int(snakemake.wildcards.shard),
@@ -23,3 +23,4 @@ with job(snakemake) as facts:
         SuperResolution(engine, architecture, snakemake.params.scale, snakemake.params.tile, snakemake.params.overlap),
         snakemake.threads,
     )
+    facts.update(made)

@@ -15,7 +15,7 @@ import pytest
 
 from wbcsr import imaging
 from wbcsr.errors import InputError
-from wbcsr.files import read_csv, sha256, write_csv
+from wbcsr.files import read_csv, sha256, write_csv, write_json
 from wbcsr.upscale.interpolation import Interpolation
 from wbcsr.upscale.shard import MANIFEST_COLUMNS, enlarge_shard, shard_rows
 
@@ -53,7 +53,7 @@ def counting(batch_size: int = 2) -> Counting:
 def test_the_manifest_agrees_with_the_files(tmp_path: Path) -> None:
     source = originals(tmp_path / "original")
     manifest = tmp_path / "bicubic_x4" / "manifest_1of1.csv"
-    summary = enlarge_shard(source, manifest, 1, 1, counting(), 2)
+    summary = enlarge_shard(source, manifest, 1, 1, counting(), 2)["upscaling"]
     table = read_csv(manifest, MANIFEST_COLUMNS)
     assert list(table["image"]) == list(read_csv(source, ["image"])["image"])
     for row in table.itertuples():
@@ -145,7 +145,7 @@ def test_a_killed_shard_goes_on_and_equals_an_undisturbed_one(killed_run: tuple[
     finished = {path.name: path.stat().st_mtime_ns for path in manifest.parent.glob("_*.png")}
     assert 0 < len(finished) < 16
     enlarger = counting()
-    summary = enlarge_shard(source, manifest, 1, 1, enlarger, 2)
+    summary = enlarge_shard(source, manifest, 1, 1, enlarger, 2)["upscaling"]
     assert summary["images_kept"] > 0
     assert len(enlarger.seen) == 16 - summary["images_kept"]
     kept = [name for name, time in finished.items() if manifest.with_name(name).stat().st_mtime_ns == time]
@@ -180,3 +180,53 @@ def test_what_does_not_hold_any_more_is_done_again(killed_run: tuple[Path, Path]
         expected = Interpolation(enlarger.method, 4)([image])[0]
         np.testing.assert_array_equal(imaging.read_image(manifest.with_name(row.file)), expected)
         assert sha256(manifest.with_name(row.file)) == row.sha256
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> tuple[Path, Path]:
+    """The originals' manifest, and that of a shard that came to its end, with its provenance as a job writes it."""
+    source, manifest = originals(tmp_path / "original"), tmp_path / "x" / "manifest_1of1.csv"
+    made = enlarge_shard(source, manifest, 1, 1, counting(), 2)
+    noted = {"outputs_sha256": {"x/manifest_1of1.csv": sha256(manifest)}, "cost": {"wall_seconds": 7}, **made}
+    write_json(manifest.with_suffix(".provenance.json"), noted)
+    return source, manifest
+
+
+def test_a_finished_shard_that_is_made_again_enlarges_nothing_and_keeps_what_it_cost(
+    finished: tuple[Path, Path],
+) -> None:
+    source, manifest = finished
+    before, enlarger = manifest.read_bytes(), counting()
+    made = enlarge_shard(source, manifest, 1, 1, enlarger, 2)
+    assert enlarger.seen == []
+    assert manifest.read_bytes() == before
+    assert made["cost"] == {"wall_seconds": 7}
+    assert (made["upscaling"]["images"], made["upscaling"]["images_kept"]) == (6, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [("image damaged", 1), ("image deleted", 1), ("other manifest", 6), ("other enlarger", 6), ("no provenance", 6)],
+)
+def test_of_a_finished_shard_only_what_does_not_hold_is_made_again(
+    finished: tuple[Path, Path], change: str, again: int
+) -> None:
+    source, manifest = finished
+    before, enlarger = manifest.read_bytes(), counting(batch_size=1)
+    victim = manifest.with_name(read_csv(manifest, ["file"])["file"][0])
+    whole = victim.read_bytes()
+    if change == "image damaged":
+        victim.write_bytes(whole[:-9])
+    elif change == "image deleted":
+        victim.unlink()
+    elif change == "other manifest":
+        manifest.write_bytes(before + b"\n")
+    elif change == "other enlarger":
+        object.__setattr__(enlarger, "method", "lanczos")
+    else:
+        manifest.with_suffix(".provenance.json").write_text("[]")
+    made = enlarge_shard(source, manifest, 1, 1, enlarger, 2)
+    assert len(enlarger.seen) == 6 - made["upscaling"]["images_kept"] == again
+    if change != "other enlarger":
+        assert victim.read_bytes() == whole
+        assert manifest.read_bytes() == before

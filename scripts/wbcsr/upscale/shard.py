@@ -1,9 +1,10 @@
 """Enlarge the images of one shard: decode, enlarge and encode side by side, and go on after an interruption.
 
 A ledger beside the manifest gets one line for each image whose file is whole. A shard that starts again takes an image
-as done where the ledger knows it for the same original and the same enlarger, and its file has the SHA-256 that the
-ledger says. Batches are cut from the shard's list before anything is skipped, so that an image always goes through the
-network in the same company and its pixels do not depend on where a run was interrupted.
+as done where the ledger, or the manifest of a run that came to its end, knows it for the same original and the same
+enlarger, and its file has the SHA-256 that is noted. Batches are cut from the shard's list before anything is skipped,
+so that an image always goes through the network in the same company and its pixels do not depend on where a run was
+interrupted.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from tqdm import tqdm
 
 from wbcsr import imaging
 from wbcsr.claim import require_claim
-from wbcsr.files import read_csv, remove_leftovers, sha256, write_bytes, write_csv
+from wbcsr.errors import InputError
+from wbcsr.files import read_csv, read_json, remove_leftovers, sha256, write_bytes, write_csv
 from wbcsr.progress import image_progress
 
 log = logging.getLogger(__name__)
@@ -95,13 +97,16 @@ def enlarge_shard(
 ) -> dict[str, Any]:
     """Enlarge one shard of the images in the manifest `source`; files and `manifest` lie in the manifest's folder.
 
-    Returns what the provenance needs: images, how many were taken over from an interrupted run, images/s.
+    Returns what the provenance needs, as `upscaling`: images, how many were taken over from an earlier run, images/s.
+    Where an earlier run made all of them, what it noted of their cost is returned as well, for it still holds.
     InputError where an image is missing or is not the one that `source` lists.
     """
     remove_leftovers(manifest.parent)
     rows = shard_rows(read_csv(source, MANIFEST_COLUMNS), shard, shards)
     ledger = _Ledger(manifest, enlarger.identity)
-    done = ledger.finished(rows)
+    earlier = _earlier_run(manifest, enlarger.identity)
+    listed = _entries(read_csv(manifest, MANIFEST_COLUMNS)) if earlier else []
+    done = _that_hold([*listed, *ledger.entries()], rows, manifest.parent)
     batches = _batches(rows, enlarger.batch_size)
     waiting = [batch for batch in batches if any(row.image not in done for row in batch)]
     if done:
@@ -135,11 +140,45 @@ def enlarge_shard(
     table = pd.DataFrame([asdict(done[image]) for image in rows["image"]], columns=MANIFEST_COLUMNS)
     write_csv(manifest, table)
     ledger.remove()
+    if earlier and not waiting and earlier["upscaling"]["images"] == len(rows):
+        return {key: earlier[key] for key in ("upscaling", "cost", "machine", "threads") if key in earlier}
     return {
-        "enlarger": enlarger.identity,
-        "images": len(rows),
-        "images_kept": len(rows) - enlarged_images,
-        "images_per_second": round(enlarged_images / seconds, 4) if enlarged_images else None,
+        "upscaling": {
+            "enlarger": enlarger.identity,
+            "images": len(rows),
+            "images_kept": len(rows) - enlarged_images,
+            "images_per_second": round(enlarged_images / seconds, 4) if enlarged_images else None,
+        }
+    }
+
+
+def _earlier_run(manifest: Path, identity: str) -> dict[str, Any] | None:
+    """What the run that wrote `manifest` noted in the provenance beside it, where its enlarger was the same one."""
+    provenance = manifest.with_suffix(".provenance.json")
+    if not (manifest.is_file() and provenance.is_file()):
+        return None
+    try:
+        record = read_json(provenance)
+        same = record["upscaling"]["enlarger"] == identity
+        return record if same and sha256(manifest) in record["outputs_sha256"].values() else None
+    except (InputError, KeyError, TypeError, AttributeError) as error:
+        log.warning("%s: cannot be used (%r), so every image is made again", provenance, error)
+        return None
+
+
+def _entries(table: pd.DataFrame) -> list[Entry]:
+    return [Entry(*row) for row in table[MANIFEST_COLUMNS].itertuples(index=False)]
+
+
+def _that_hold(entries: Iterable[Entry], rows: pd.DataFrame, folder: Path) -> dict[str, Entry]:
+    """The entries, by image, of the originals in `rows` whose files in `folder` are as they were written."""
+    wanted = {row.image: (row.target, row.input_sha256) for row in rows.itertuples(index=False)}
+    return {
+        entry.image: entry
+        for entry in entries
+        if wanted.get(entry.image) == (entry.file, entry.input_sha256)
+        and (folder / entry.file).is_file()
+        and sha256(folder / entry.file) == entry.sha256
     }
 
 
@@ -205,12 +244,10 @@ class _Ledger:
         self.identity = identity
         self._lock = Lock()
 
-    def finished(self, rows: pd.DataFrame) -> dict[str, Entry]:
-        """The entries of earlier runs that still hold: same input, same enlarger, and the file as it was written."""
+    def entries(self) -> Iterator[Entry]:
+        """What earlier runs with the same enlarger have finished."""
         if not self.path.is_file():
-            return {}
-        inputs = dict(zip(rows["image"], rows["input_sha256"], strict=True))
-        found: dict[str, Entry] = {}
+            return
         for line in filter(None, self.path.read_text(encoding="utf-8").splitlines()):
             try:
                 record = json.loads(line)
@@ -218,11 +255,8 @@ class _Ledger:
             except (ValueError, KeyError, TypeError):
                 log.warning("%s: a line is not whole and is passed over", self.path)
                 continue
-            file = self.path.with_name(entry.file)
-            known = identity == self.identity and inputs.get(entry.image) == entry.input_sha256
-            if known and file.is_file() and sha256(file) == entry.sha256:
-                found[entry.image] = entry
-        return found
+            if identity == self.identity:
+                yield entry
 
     def __enter__(self) -> _Ledger:
         self.path.parent.mkdir(parents=True, exist_ok=True)

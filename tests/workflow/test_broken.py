@@ -1,0 +1,165 @@
+"""What happens to a study that was finished: files damaged, folders moved, clocks set, the same run started twice."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from compared import differences
+from studies import CLASSES, SMALL, command, copy_study, run, write_config
+
+from wbcsr.files import sha256
+
+# Made again, a file has a new time and cost, and nothing else follows from it.
+TOLD_AGAIN = {"make_tables", "make_figures", "make_report", "all", "total"}
+
+
+@pytest.fixture
+def study(small_study: Path, tmp_path: Path) -> Path:
+    copy_study(small_study, tmp_path)
+    return tmp_path
+
+
+def planned(result: subprocess.CompletedProcess[str]) -> set[str]:
+    return set(re.findall(r"^([a-z_]+) +\d+$", result.stdout, re.MULTILINE))
+
+
+def error(result: subprocess.CompletedProcess[str]) -> str:
+    """The one line that a run ends with that failed."""
+    assert result.returncode == 1
+    assert "Traceback" not in result.stdout
+    lines = {line.partition("error: ")[2] for line in result.stdout.splitlines()[-60:] if "error: " in line}
+    assert len(lines) == 1, result.stdout
+    return lines.pop()
+
+
+def replace(path: Path, content: bytes) -> None:
+    path.unlink()  # shared with the other study
+    path.write_bytes(content)
+
+
+def files(study: Path) -> dict[str, str]:
+    return {str(path.relative_to(study)): sha256(path) for path in (study / "results").rglob("*") if path.is_file()}
+
+
+def test_a_study_may_be_moved(study: Path) -> None:
+    assert "Nothing to be done" in run(study, "--dry-run").stdout
+
+
+@pytest.mark.parametrize(
+    ("variant", "manifest", "needs"),
+    [("original", "manifest.csv", "interpolate"), ("realesrgan_x4", "manifest_1of1.csv", "pack_images")],
+)
+@pytest.mark.parametrize("damage", ["changed", "deleted"])
+def test_a_damaged_image_is_found_by_its_hash_and_made_again_alone(
+    study: Path, variant: str, manifest: str, needs: str, damage: str
+) -> None:
+    folder = study / "results" / "images" / variant / "TRAIN" / CLASSES[0]
+    image, other, *_ = sorted(path for path in folder.iterdir() if path.suffix in (".jpeg", ".png"))
+    whole, stamp = image.read_bytes(), other.stat().st_mtime_ns
+    if damage == "changed":
+        replace(image, whole[:-5] + b"12345")
+    else:
+        image.unlink()
+    target = {
+        "interpolate": f"results/images/bicubic_x2/TRAIN/{CLASSES[0]}/manifest_1of1.csv",
+        "pack_images": "results/packed/realesrgan_x4_32px.npy",
+    }[needs]
+    (study / target).unlink()
+    said = error(run(study, "--", target))
+    listed = (folder / manifest).relative_to(study)
+    assert said.startswith(str(image.relative_to(study)))
+    assert f"run once with --force -- {listed} to make it again" in said
+
+    result = run(study, "--force", "--", str(listed))
+    assert result.returncode == 0, result.stdout
+    assert image.read_bytes() == whole
+    assert other.stat().st_mtime_ns == stamp
+    result = run(study, "--", target)
+    assert planned(result) == {needs, "total"}, result.stdout
+
+
+def test_an_archive_that_is_refused_costs_nothing_that_was_finished(study: Path) -> None:
+    archive = study / "data" / "drawn.zip"
+    whole, before = archive.read_bytes(), files(study)
+    replace(archive, b"<html>Sign in</html>")
+    assert error(run(study)).startswith("data/drawn.zip: ")
+    assert files(study) == before
+    replace(archive, whole)
+    assert run(study, "--", "results/dataset/images.csv").returncode == 0
+    assert planned(run(study, "--dry-run")) <= TOLD_AGAIN
+
+
+def test_results_that_were_changed_by_hand_are_not_used(study: Path) -> None:
+    """A split with other subsets: nothing is trained on it, and made again it is what it was."""
+    split, before = study / "results" / "splits" / "paper.csv", files(study)
+    whole = split.read_bytes()
+    replace(split, whole.replace(b"validation", b"train"))
+    said = error(run(study))
+    assert said.startswith("results/splits/paper.csv: changed since it was written; run once with --force -- ")
+    assert files(study).items() - before.items() == {("results/splits/paper.csv", sha256(split))}
+    assert run(study, "--force", "--", "results/splits/paper.csv").returncode == 0
+    assert split.read_bytes() == whole
+
+
+def test_a_clock_that_was_set_back_is_named_and_what_is_there_stays(study: Path) -> None:
+    target = f"results/images/bicubic_x2/TRAIN/{CLASSES[0]}/manifest_1of1.csv"
+    source, before = study / f"results/images/original/TRAIN/{CLASSES[0]}/manifest.csv", files(study)
+    stamp = source.stat().st_mtime
+    os.utime(source, (time.time() + 86_400,) * 2)
+    result = run(study, "--force", "--", target)
+    assert result.returncode == 1
+    assert "clock skew" in "\n".join(result.stdout.splitlines()[-12:])
+    assert files(study).keys() == before.keys()
+    os.utime(source, (stamp,) * 2)
+    result = run(study, "--", target)
+    assert result.returncode == 0, result.stdout
+    assert sha256(study / target) == before[target]
+
+
+def test_the_same_run_started_twice(small_study: Path, study: Path) -> None:
+    """The second one says so and ends; with the lock lifted by hand, both end with what one alone makes."""
+    target = f"results/images/realesrgan_x4/TRAIN/{CLASSES[0]}/manifest_1of1.csv"
+    shutil.rmtree((study / target).parent)
+    first = subprocess.Popen(command(study, "--", target), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 120
+    while not list((study / target).parent.glob(".*")):
+        assert first.poll() is None, first.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    second = run(study, "--", target)
+    assert second.returncode == 1
+    assert "cannot be locked" in second.stdout
+    beside = run(study, "--nolock", "--rerun-incomplete", "--", target)
+    said, _ = first.communicate()
+    assert 0 in (first.returncode, beside.returncode)
+    for status, text in ((first.returncode, said), (beside.returncode, beside.stdout)):
+        assert status == 0 or "a job that started later makes these files now" in text, text
+    assert differences(study, small_study, f"results/images/realesrgan_x4/TRAIN/{CLASSES[0]}") == []
+
+
+def test_a_read_only_disk_is_named(study: Path) -> None:
+    folder = study / "results" / "images" / "bicubic_x2" / "TRAIN"
+    mount = subprocess.run(["mount", "--bind", "-o", "ro", folder, folder], capture_output=True, text=True, check=False)
+    if mount.returncode != 0:
+        pytest.skip(f"nothing could be mounted: a read-only disk was not looked at ({mount.stderr.strip()})")
+    try:
+        result = run(study, "--force", "--", f"results/images/bicubic_x2/TRAIN/{CLASSES[0]}/manifest_1of1.csv")
+        assert result.returncode == 1
+        assert "Write-protected output files for rule interpolate" in "\n".join(result.stdout.splitlines()[-8:])
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_configuration_that_asks_for_less_leaves_the_rest(study: Path) -> None:
+    """Results of a variant that is not asked for any more stay, and nothing is trained again."""
+    write_config(study, {**SMALL, "variants": ["original", "realesrgan_x4"]})
+    before = files(study)
+    plan = planned(run(study, "--dry-run"))
+    assert not plan & {"train_classifier", "upscale", "ingest_dataset"}, plan
+    assert files(study) == before
