@@ -1,8 +1,4 @@
-"""The configuration, checked, and the lists of jobs that follow from it alone.
-
-Descriptions of images are flagged `update`: while they are made again the old ones stay, so an archive that is refused
-costs nothing that was taken in, and a shard enlarges no image again that is as its manifest says.
-"""
+"""The configuration, checked, and the lists of jobs that follow from it alone."""
 
 import re
 import sys

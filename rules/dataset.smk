@@ -51,10 +51,10 @@ rule ingest_dataset:
         listed=config["dataset"]["images"] or [],
         labels=config["dataset"]["labels"] or [],
     output:
-        images=update("results/dataset/images.csv"),
-        rejected=update("results/dataset/rejected.csv"),
-        manifests=update(expand(ORIGINAL_MANIFEST, partition=PARTITIONS, class_name=CLASSES)),
-        provenance=update("results/dataset/provenance.json"),
+        images="results/dataset/images.csv",
+        rejected="results/dataset/rejected.csv",
+        manifests=expand(ORIGINAL_MANIFEST, partition=PARTITIONS, class_name=CLASSES),
+        provenance="results/dataset/provenance.json",
     log:
         "logs/ingest_dataset/ingest.log",
     benchmark:

@@ -154,7 +154,9 @@ def test_a_file_that_is_no_safe_weights(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """A local server that stands in for the release; /broken closes the connection, other names are files or 404."""
+    """A local server that stands in for the release; /broken closes the connection, /hanging never answers, other names
+    are files or 404."""
+    ended = threading.Event()
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args: object, **keywords: object) -> None:
@@ -163,6 +165,8 @@ def server(tmp_path: Path) -> Iterator[str]:
         def do_GET(self) -> None:
             if self.path == "/broken":
                 self.connection.close()
+            elif self.path == "/hanging":
+                ended.wait()
             else:
                 super().do_GET()
 
@@ -173,16 +177,25 @@ def server(tmp_path: Path) -> Iterator[str]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{httpd.server_port}"
+        ended.set()
         httpd.shutdown()
 
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("x4.pth", None), ("html.pth", "SHA-256"), ("absent", "HTTPError"), ("broken", "ConnectionError")],
+    [
+        ("x4.pth", None),
+        ("html.pth", "SHA-256"),
+        ("cut.pth", "SHA-256"),
+        ("absent", "HTTPError"),
+        ("broken", "ConnectionError"),
+        ("hanging", "ReadTimeout"),
+    ],
 )
 def test_download(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, name: str, says: str | None) -> None:
     torch.save({"params_ema": TENSORS}, tmp_path / "served" / "x4.pth")
     (tmp_path / "served" / "html.pth").write_text("<html>sign in</html>")
+    (tmp_path / "served" / "cut.pth").write_bytes((tmp_path / "served" / "x4.pth").read_bytes()[:-1000])
     release = replace(
         releases.RELEASES["RealESRGAN_x4plus"],
         url=f"{server}/{name}",
@@ -190,6 +203,7 @@ def test_download(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, 
     )
     monkeypatch.setitem(store.RELEASES, "RealESRGAN_x4plus", release)
     monkeypatch.setattr(store._stream.retry, "sleep", lambda _: None)
+    monkeypatch.setattr(store, "TIMEOUT_SECONDS", 0.5)
     outputs = tmp_path / "w.safetensors", tmp_path / "w.json"
     if says is None:
         assert store.fetch("RealESRGAN_x4plus", {"source": "download"}, *outputs)["origin"] == f"{server}/{name}"

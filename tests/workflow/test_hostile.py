@@ -1,10 +1,14 @@
-"""What is wrong with what was given is one of the last lines of the run: what is wrong, and what mends it."""
+"""Bad input as its user sees it: what was given, the line near the end of the run that names it, the exit status.
+
+Each kind of archive that is refused is in tests/unit/bad_zips.py, each kind of image in tests/unit/test_imaging.py.
+"""
 
 from __future__ import annotations
 
 import pickle
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +16,22 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from studies import CLASSES, SMALL, copy_study, run, write_config
+from studies import CLASSES, SMALL, run, write_config
 
+from bad_zips import BAD_ZIPS
+from small_networks import rrdbnet
 from wbcsr.files import sha256
 
 IMAGES, WEIGHTS = "results/dataset/images.csv", "results/weights/custom.safetensors"
-ARCHIVE = {"dataset": {**SMALL["dataset"], "archive": "mine.zip"}}
 
 
-def pack(folder: Path, **more: bytes) -> None:
-    """mine.zip: two images of each class, and `more`."""
-    with zipfile.ZipFile(folder / "mine.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+def dataset(**keys: Any) -> dict[str, Any]:
+    return {"dataset": {**SMALL["dataset"], "archive": "mine.zip", **keys}}
+
+
+def pack(folder: Path, name: str = "mine.zip", **more: bytes) -> None:
+    """An archive: two images of each class, and `more`."""
+    with zipfile.ZipFile(folder / name, "w", zipfile.ZIP_DEFLATED) as packed:
         for seed in range(8):
             pixels = np.random.default_rng(seed).integers(0, 256, (24, 32, 3), dtype=np.uint8)
             name = f"{('TRAIN', 'TEST')[seed % 2]}/{CLASSES[seed // 2 % 2]}/{seed}.png"
@@ -48,95 +57,123 @@ class Injected:
         return Path("injected").touch, ()
 
 
-def infected(folder: Path) -> None:
-    torch.save({"params_ema": Injected()}, folder / "mine.pth", pickle_module=pickle)
+def weights(content: Any, cut: int = 0, digest: str | None = None) -> Callable[[Path], dict[str, Any]]:
+    """mine.pth, of which the last bytes may be cut off, and the configuration that asks for it."""
+
+    def make(folder: Path) -> dict[str, Any]:
+        path = folder / "mine.pth"
+        torch.save(content, path, pickle_module=pickle)
+        path.write_bytes(path.read_bytes()[: -cut or None])
+        return {"weights": {"source": "path", "path": "mine.pth", "sha256": digest or sha256(path)}}
+
+    return make
 
 
-def weights(folder: Path, right: bool) -> dict[str, Any]:
-    digest = sha256(folder / "mine.pth") if right else "0" * 64
-    return {"weights": {"source": "path", "path": "mine.pth", "sha256": digest}}
+def archive(make: Callable[[Path], Any], **keys: Any) -> Callable[[Path], dict[str, Any]]:
+    """mine.zip as `make` writes it, and the configuration that asks for it."""
+
+    def given(folder: Path) -> dict[str, Any]:
+        make(folder)
+        return dataset(**keys)
+
+    return given
 
 
-# What is wrong → how it comes about, what the configuration says of it, what is asked for, and what is said.
-CASES: dict[str, tuple[Callable[[Path], Any], Callable[[Path], dict[str, Any]], str, str]] = {
-    "a path out of the archive": (
-        lambda folder: pack(folder, **{"TRAIN/../../injected": b"x"}),
-        lambda folder: ARCHIVE,
-        IMAGES,
-        "error: mine.zip: entry 'TRAIN/../../injected' leads out of the archive; pack it again without '..'",
-    ),
-    "a page instead of an archive": (
-        lambda folder: (folder / "mine.zip").write_text("<html>Sign in</html>"),
-        lambda folder: ARCHIVE,
-        IMAGES,
+def configured(**keys: Any) -> Callable[[Path], dict[str, Any]]:
+    """A good archive, and a configuration with these keys."""
+    return lambda folder: (pack(folder), {**dataset(), **keys})[1]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is given to a study (files, and keys of its configuration), what is said of it, and what was asked for."""
+
+    given: Callable[[Path], dict[str, Any]]
+    says: str
+    target: str = IMAGES
+
+
+RRDBNET = rrdbnet(scale=4, blocks=1).state_dict()
+CASES: dict[str, Case] = {
+    **{
+        f"archive: {name}": Case(archive(lambda folder, make=make: make(folder / "mine.zip")), says)
+        for name, (make, says) in BAD_ZIPS.items()
+        if name in ("parent", "absolute", "link", "device", "encrypted", "twice", "bomb by ratio", "bomb by size")
+    },
+    "archive: a page instead of it": Case(
+        archive(lambda folder: (folder / "mine.zip").write_text("<html>Sign in</html>")),
         "error: mine.zip: is no zip file or only a part of one (File is not a zip file); download or copy it again",
     ),
-    "a bomb": (
-        lambda folder: pack(folder, bomb=bytes(3_000_000)),
-        lambda folder: ARCHIVE,
-        IMAGES,
-        "times when unpacked, more than the limit of 200",
+    "archive: cut in the middle": Case(
+        archive(lambda folder: BAD_ZIPS["cut in the middle"][0](folder / "mine.zip")),
+        "error: mine.zip: is no zip file or only a part of one",
     ),
-    "torn images": (
-        torn,
-        lambda folder: ARCHIVE,
-        IMAGES,
-        "a class without images cannot be trained, mend it or take it from dataset.classes",
+    "archive: more files than its limit": Case(
+        archive(pack, limits={"files": 7}),
+        "error: mine.zip: has 8 entries, more than the limit of 7; if that is as it should be, raise "
+        "dataset.limits.files",
     ),
-    "an archive that is not there": (
-        lambda folder: None,
-        lambda folder: ARCHIVE,
-        IMAGES,
-        "mine.zip is not there; put it there or correct the key",
+    "archive: names that differ in case only": Case(
+        archive(lambda folder: pack(folder, **{f"TRAIN/{CLASSES[0]}/X.png": b"", f"TRAIN/{CLASSES[0]}/x.png": b""})),
+        f"mine.zip: TRAIN/{CLASSES[0]}/X.png and TRAIN/{CLASSES[0]}/x.png differ in case only; rename one of them",
     ),
-    "an unknown key": (
-        pack,
-        lambda folder: {"shard": 2},
-        IMAGES,
-        "error: configuration: unknown key 'shard'; the nearest known key is 'shards'",
+    "archive: all images of a class torn": Case(
+        archive(torn), "a class without images cannot be trained, mend it or take it from dataset.classes"
     ),
-    "a command for a seed": (
-        pack,
-        lambda folder: {"seeds": ["0; touch injected"]},
-        IMAGES,
+    "archive: not there": Case(lambda folder: dataset(), "mine.zip is not there; put it there or correct the key"),
+    "archive: lacks a class": Case(
+        archive(pack, classes=[*CLASSES, "BASOPHIL"]), "mine.zip: has no folder 'BASOPHIL' with files in 'TRAIN'"
+    ),
+    "weights: code in them": Case(
+        weights({"params_ema": Injected()}), "error: mine.pth: not a file of weights, or not a safe one", WEIGHTS
+    ),
+    "weights: another hash": Case(
+        weights({"params": RRDBNET}, digest="0" * 64), "correct weights.sha256 or give the right file", WEIGHTS
+    ),
+    "weights: cut off": Case(weights({"params": RRDBNET}, cut=1000), "error: mine.pth: not a file of weights", WEIGHTS),
+    "weights: of another architecture": Case(
+        weights({"params": {"layer1.0.conv1.weight": torch.zeros(1)}}), "neither RRDBNet nor SRVGGNetCompact", WEIGHTS
+    ),
+    "weights: beyond what fp16 holds": Case(
+        weights({"params": {**RRDBNET, "conv_hr.bias": torch.full((64,), 1e5).half()}}), "not finite", WEIGHTS
+    ),
+    "configuration: an unknown key": Case(
+        configured(shard=2), "error: configuration: unknown key 'shard'; the nearest known key is 'shards'"
+    ),
+    "configuration: a wrong type": Case(
+        configured(shards="many"), "error: configuration: key 'shards': must be integer"
+    ),
+    "configuration: what cannot be together": Case(
+        configured(splits=["by_source"], sources={"method": "none"}),
+        "error: configuration: splits has by_source, but sources.method is none",
+    ),
+    "configuration: a command for a seed": Case(
+        configured(seeds=["0; touch injected"]),
         "error: configuration: key 'seeds.0': must be integer, not '0; touch injected'",
     ),
-    "weights that run code": (
-        infected,
-        lambda folder: weights(folder, right=True),
-        WEIGHTS,
-        "error: mine.pth: ",
+    "configuration: a path for a class": Case(
+        configured(**dataset(classes=["../injected", "b"])), "error: configuration: key 'dataset.classes.0'"
     ),
-    "weights of another hash": (
-        infected,
-        lambda folder: weights(folder, right=False),
-        WEIGHTS,
-        "error: mine.pth: ",
+    "configuration: a backend that needs a GPU": Case(
+        configured(inference={"backend": "tensorrt"}), "inference.backend tensorrt", "engines"
     ),
 }
 
 
-@pytest.mark.parametrize(("make", "configured", "target", "says"), CASES.values(), ids=CASES.keys())
-def test_it_is_one_of_the_last_lines(
-    make: Callable[[Path], Any], configured: Callable[[Path], dict[str, Any]], target: str, says: str, tmp_path: Path
-) -> None:
-    make(tmp_path)
-    write_config(tmp_path, {**SMALL, **configured(tmp_path)})
-    result = run(tmp_path, "--", target)
-    last = result.stdout.splitlines()[-25:]
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_bad_input_is_one_of_the_last_lines(case: Case, tmp_path: Path) -> None:
+    write_config(tmp_path, {**SMALL, **case.given(tmp_path)})
+    result = run(tmp_path, "--", case.target)
     assert result.returncode == 1
-    assert any(says in line for line in last), result.stdout
+    assert any(case.says in line for line in result.stdout.splitlines()[-25:]), result.stdout
     assert "Traceback" not in result.stdout
-    assert not (tmp_path / target).exists()
+    assert not (tmp_path / case.target).exists()
     assert not list(tmp_path.rglob("injected"))
 
 
-def test_results_that_were_changed_by_hand_are_not_used(small_study: Path, tmp_path: Path) -> None:
-    copy_study(small_study, tmp_path)
-    split, model = (tmp_path / "results" / name for name in ("splits/paper.csv", "runs/paper/original/seed0"))
-    text = split.read_text()
-    split.unlink()  # it is shared with the other study
-    split.write_text(text.replace("validation", "train"))
-    result = run(tmp_path, "--forcerun", "train_classifier", "--", f"{model.relative_to(tmp_path)}/model.safetensors")
-    assert result.returncode == 1
-    assert any("error: results/splits/paper.csv" in line for line in result.stdout.splitlines()[-25:]), result.stdout
+def test_a_path_is_no_command(tmp_path: Path) -> None:
+    pack(tmp_path, "$(touch injected); touch injected.zip")
+    write_config(tmp_path, {**SMALL, **dataset(archive="$(touch injected); touch injected.zip")})
+    result = run(tmp_path, "--", IMAGES)
+    assert result.returncode == 0, result.stdout
+    assert not (tmp_path / "injected").exists()
