@@ -5,7 +5,7 @@ SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
 # The environment for GPUs where it was made.
 NODE := $(if $(wildcard .venv-gpu/installed),.venv-gpu,.venv)
 
-.PHONY: setup setup-gpu setup-benchmark profile demo test test-gpu doctor lint
+.PHONY: setup setup-gpu setup-benchmark profile demo test test-gpu mutation doctor lint
 
 setup: .venv/installed
 
@@ -52,6 +52,10 @@ test: setup
 
 test-gpu: setup-gpu
 	.venv-gpu/bin/python -m pytest tests/gpu
+
+# How many faults put in at random the unit tests of four modules notice.
+mutation: setup
+	$(BIN)/python tests/mutation/score.py
 
 # What this machine can do.
 doctor: $(NODE)/installed

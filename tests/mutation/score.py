@@ -1,0 +1,68 @@
+"""How many faults put in at random the tests notice: `python tests/mutation/score.py [modules]`; all of them without.
+
+Each module is mutated by mutmut in a folder of its own, `mutants/<module>`, where `mutmut results` and
+`mutmut show <mutant>` tell which mutants survived. Only its own unit tests are run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from mutmut.stats import status_by_exit_code
+
+REPOSITORY = Path(__file__).parents[2]
+MODULES = {
+    "statistics": ("wbcsr/evaluate/statistics.py", ["test_statistics.py"]),
+    "split": ("wbcsr/dataset/split.py", ["test_split.py", "test_labels.py"]),
+    "tables": ("wbcsr/evaluate/tables.py", ["test_tables.py"]),
+    "ingest": ("wbcsr/dataset/ingest.py", ["test_ingest.py", "test_labels.py"]),
+}
+PROCESSES = 2
+
+
+def prepare(name: str) -> Path:
+    """A fresh folder with the sources where mutmut wants them, and its configuration for one module."""
+    folder = REPOSITORY / "mutants" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "src").symlink_to(REPOSITORY / "scripts")
+    (folder / "tests").symlink_to(REPOSITORY / "tests")
+    module, tests = MODULES[name]
+    own = [
+        f'only_mutate = ["src/{module}"]',
+        f"pytest_add_cli_args_test_selection = {[f'tests/unit/{file}' for file in tests]}",
+    ]
+    settings = (REPOSITORY / "pyproject.toml").read_text()
+    table = "[tool.mutmut]\n"
+    (folder / "pyproject.toml").write_text(settings.replace(table, table + "\n".join(own) + "\n"))
+    return folder
+
+
+def counted(name: str, folder: Path) -> str:
+    found = folder / "mutants" / "src" / f"{MODULES[name][0]}.meta"
+    exit_codes = json.loads(found.read_text())["exit_code_by_key"]
+    statuses = Counter(status_by_exit_code[code] for code in exit_codes.values())
+    noticed = statuses["killed"] + statuses["timeout"]
+    told = ", ".join(f"{number} {status}" for status, number in statuses.most_common())
+    return f"{name}: {noticed / len(exit_codes):.1%} of {len(exit_codes)} mutants noticed ({told})"
+
+
+def main(names: list[str]) -> None:
+    lines = []
+    command = [Path(sys.executable).with_name("mutmut"), "run", "--max-children", str(PROCESSES)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    for name in names or MODULES:
+        folder = prepare(name)
+        subprocess.run(command, cwd=folder, env=environment, check=True)
+        lines.append(counted(name, folder))
+    print(*lines, sep="\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
