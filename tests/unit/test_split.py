@@ -101,6 +101,7 @@ def test_every_image_has_one_subset_whatever_the_order(
         (numbered(4), 0.2, "of its 4 images in 'TRAIN' leaves 4 to train and 0 to validate"),
         (numbered(1), 0.9, "of its 1 images in 'TRAIN' leaves 1 to train and 0 to validate"),
         (numbered(0, test=3), 0.2, "of its 0 images in 'TRAIN' leaves 0 to train and 0 to validate"),
+        (numbered(3), 1.0, "of its 3 images in 'TRAIN' leaves 0 to train and 3 to validate"),
         (numbered(10) + numbered(3, name="rare"), 0.2, "class 'rare': validation_fraction 0.2 of its 3 images"),
     ],
 )
@@ -111,13 +112,14 @@ def test_a_class_needs_images_to_train_and_to_validate(images: list[str], fracti
 
 
 def test_strange_partition() -> None:
-    with pytest.raises(InputError, match="has the partition 'OTHER'"):
+    with pytest.raises(InputError, match=r"has the partition 'OTHER'.*; run `snakemake --forcerun ingest_dataset`"):
         paper_split(table("TRAIN/A/1", "OTHER/A/1"), "TRAIN", "TEST", 0.5)
 
 
-def test_the_rows_may_carry_any_index() -> None:
+@pytest.mark.parametrize("index", [pd.Index([0] * 12), pd.Index(range(12, 0, -1), name="image")])
+def test_the_rows_may_carry_any_index(index: pd.Index) -> None:
     images = table(*numbered(10, test=2))
-    odd = images.set_index(pd.Index([0] * len(images)))
+    odd = images.set_index(index)
     pd.testing.assert_frame_equal(paper_split(odd, "TRAIN", "TEST", 0.2), paper_split(images, "TRAIN", "TEST", 0.2))
 
 
@@ -199,6 +201,12 @@ def test_the_part_after_the_tested_one_validates() -> None:
     assert [fold["validation"] for fold in folds] == [folds[1]["test"], folds[2]["test"], folds[0]["test"]]
 
 
+def test_the_rows_may_carry_any_index_by_source_too() -> None:
+    images, sources = studied({"A": 4, "B": 4})
+    odd = images.set_index(pd.Index([0] * len(images), name="image"))
+    pd.testing.assert_frame_equal(by_source_split(odd, sources, 3, 1), by_source_split(images, sources, 3, 1))
+
+
 def test_images_without_a_known_source_take_no_part() -> None:
     images, sources = studied({"A": 4, "B": 4})
     sources.loc[sources["image"].str.contains("/A/_0"), "source"] = ""
@@ -270,6 +278,13 @@ def test_leakage_counts_images_whose_source_was_trained_on() -> None:
         ["paper", "test", "B", 1, 1, 0, 1],
         ["paper", "test", "", 2, 2, 0, 1],
     ]
+
+
+def test_an_audit_needs_the_split_of_these_images() -> None:
+    images, sources = studied({"A": 3, "B": 3})
+    split = by_source_split(images, sources, 3, 1)
+    with pytest.raises(InputError, match="run `snakemake --forcerun split_dataset`"):
+        leakage("by_source", images, sources, split.iloc[1:])
 
 
 def test_without_sources_nothing_is_known_to_be_shared() -> None:

@@ -128,7 +128,7 @@ def leakage(name: str, images: pd.DataFrame, sources: pd.DataFrame, split: pd.Da
     table = images[["image", "class"]].assign(
         source=source_of(images, sources), subset=_by_image(images, split, "subset", "split_dataset")
     )
-    trained = set(table.loc[table["subset"] == "train", "source"]) - {""}
+    trained = set(table.loc[table["subset"] == "train", "source"])
     rows = []
     for subset in ("validation", "test"):
         held_out = table[table["subset"] == subset]
