@@ -72,6 +72,22 @@ def test_values_by_hand() -> None:
     assert found.p_mcnemar == (0.5, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("hits", "images", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_intervals_are_those_of_newcombe(hits: int, images: int, low: float, high: float) -> None:
+    """Newcombe, Stat. Med. 17, 1998, 857–872, Table I, method 3."""
+    assert wilson_interval(hits / images, images) == pytest.approx((low, high), abs=6e-5)
+
+
+def test_no_wilson_interval_leaves_the_scale() -> None:
+    """Rounding would: of 21 images that are all wrong the lower end comes to −1·10⁻¹⁷."""
+    ends = [wilson_interval(proportion, images) for proportion in (0, 1) for images in range(1, 200)]
+    assert np.min(ends) == 0
+    assert np.max(ends) == 1
+
+
 def test_mcnemar_is_of_each_seed() -> None:
     a, b = booleans("111110", "111111"), booleans("000001", "111111")
     found = compare(a, b, list("uvwxyz"), ["A"] * 6)
@@ -101,8 +117,12 @@ def test_a_random_test_is_never_surer_than_its_resamples() -> None:
 def test_holm_by_hand() -> None:
     found = holm(pd.Series({"x": 0.01, "y": 0.04, "z": 0.03}))
     assert found.to_dict() == pytest.approx({"x": 0.03, "y": 0.06, "z": 0.06})
+
+
+@pytest.mark.parametrize("wrong", [np.nan, 1.5, -0.1])
+def test_what_is_no_p_value_is_refused(wrong: float) -> None:
     with pytest.raises(ValueError, match="p-value is missing"):
-        holm(pd.Series([0.01, np.nan]))
+        holm(pd.Series([0.01, wrong]))
 
 
 def test_with_one_image_a_source_the_error_is_scipys() -> None:
@@ -154,6 +174,57 @@ def test_a_variance_has_the_components_of_its_textbook() -> None:
     between, within = 3 * 2 * (1 / 3) ** 2, (2 / 3) / 4
     expected = (between - within) / 3 / 2 + within / 6
     assert statistics._component_variance(values, design) == pytest.approx(expected)
+
+
+def test_a_variance_has_the_components_of_its_textbook_with_unequal_sizes() -> None:
+    """Searle et al., Variance Components, 1992: two classes of two sources, of 1, 3, 2 and 2 images."""
+    values = np.array([1, 1, 1, 1, 0, 0, 1, 0], float)
+    sources, classes = list("stttuuvv"), list("AAAABBBB")
+    design = statistics._design(values[None] == 1, sources, classes)
+    # Means are 1 and 1/4 of the classes, 1, 1, 0 and 1/2 of the sources.
+    between = (2 * (1 / 4) ** 2 + 2 * (1 / 4) ** 2) / 2
+    within = (1 / 2) / 4
+    assert between == within  # so sources do not differ
+    assert statistics._component_variance(values, design) == pytest.approx(within / 8)
+    values = np.array([0, 1, 1, 1, 0, 0, 1, 0], float)
+    between = ((3 / 4) ** 2 + 3 * (1 / 4) ** 2 + 1 / 4) / 2
+    size = (8 - (1 + 9) / 4 - (4 + 4) / 4) / 2
+    effective = 8**2 / (1 + 9 + 4 + 4)
+    expected = (between - within) / size / effective + within / 8
+    assert statistics._component_variance(values, design) == pytest.approx(expected)
+
+
+def test_resampling_gives_the_variance_of_a_stratified_sample() -> None:
+    """Sources of one size in classes of 2, 3 and 5: Σ share² · variance of the sources/their number (Cochran, 1977)."""
+    means = [[0, 1], [0.5, 1, 0], [1, 1, 0.5, 0, 0.5]]
+    values = np.concatenate([np.repeat(of_class, 2) for of_class in means])
+    sources = np.arange(10).repeat(2)
+    design = statistics._design(values[None] > 0, sources, np.repeat(list("ABC"), [4, 6, 10]))
+    expected = sum((len(of) / 10) ** 2 * np.var(of, ddof=1) / len(of) for of in means)
+    assert statistics._bootstrap_variance(values, design, 0) == pytest.approx(expected, rel=0.05)
+
+
+def test_degrees_of_freedom_by_hand() -> None:
+    """Of forty sources two hold all errors: they count as little more than themselves, equal ones as forty."""
+    sources = np.arange(40).repeat(10)
+    design = statistics._design(np.ones((1, 400), bool), sources, ["A"] * 400)
+    wrong = (sources >= 2).astype(float)
+    fourth, second = 2 * 0.95**4 + 38 * 0.05**4, 2 * 0.95**2 + 38 * 0.05**2
+    freedom = 2 / (fourth / second**2 - 1 / 40)
+    assert 4 < freedom < 5
+    assert statistics._quantile(wrong, design) == pytest.approx(t.ppf(0.975, freedom))
+    half = (sources % 2).astype(float)
+    assert statistics._quantile(half, design) == pytest.approx(t.ppf(0.975, 39))
+
+
+def test_an_accuracy_is_as_sure_as_its_sources_are_alike() -> None:
+    """Forty sources of ten images, half of them right on all and half on six: worth 156 images, by the variance."""
+    sources = np.arange(400) // 10
+    correct = (np.arange(400) % 10 < np.where(sources % 2, 10, 6))[None]
+    found = accuracy_interval(correct, sources, ["A"] * 400)
+    worth = 0.8 * 0.2 / (0.2**2 / 39)
+    confidence = 2 * norm.cdf(t.ppf(0.975, 39)) - 1
+    assert (found.low, found.high) == pytest.approx(wilson_interval(0.8, worth, confidence), abs=0.002)
 
 
 @pytest.fixture
@@ -244,7 +315,7 @@ def test_too_few_sources_have_no_interval_and_say_why(sources: np.ndarray, class
         assert found.low < 0.8 < found.high
 
 
-@pytest.mark.parametrize(("differing", "given"), [(0, False), (5, False), (6, True)])
+@pytest.mark.parametrize(("differing", "given"), [(0, False), (1, False), (5, False), (6, True)])
 def test_arms_that_differ_on_few_sources_have_no_interval(differing: int, given: bool) -> None:
     a = np.ones((1, 300), bool)
     b = a.copy()
@@ -252,8 +323,18 @@ def test_arms_that_differ_on_few_sources_have_no_interval(differing: int, given:
     found = compare(a, b, np.arange(300) // 10, ["A"] * 300)
     assert found.difference.value == pytest.approx(differing / 300)
     assert (found.difference.reason == "") == given
-    assert np.isfinite(found.difference.low) == given
+    assert np.isfinite([found.difference.low, found.difference.high]).tolist() == [given, given]
+    if not given:
+        assert f"differ on {differing} of 30 sources only" in found.difference.reason
     assert found.p_sources == (min(1, 2 / 2**differing))
+
+
+def test_no_interval_of_a_difference_leaves_the_scale() -> None:
+    a = np.ones((1, 30), bool)
+    b = np.arange(30)[None] == 0
+    sources, classes = np.arange(30), ["A"] * 30
+    assert compare(a, b, sources, classes).difference.high == 1
+    assert compare(b, a, sources, classes).difference.low == -1
 
 
 def test_one_seed_of_chance_gives_one_result() -> None:
@@ -261,6 +342,7 @@ def test_one_seed_of_chance_gives_one_result() -> None:
     first, again, other = (compare(a, b, sources, classes, seed) for seed in (1, 1, 2))
     assert first == again
     assert first != other
+    assert accuracy_interval(b, sources, classes, 1) == first.b
     assert first.difference.low == pytest.approx(other.difference.low, abs=0.003)
 
 
@@ -286,6 +368,8 @@ def test_recalls_are_comparisons_of_one_class() -> None:
     assert list(found) == ["0", "1", "2", "3"]
     of = classes == 3
     assert found["3"] == compare(a[:, of], b[:, of], sources[of], classes[of])
+    again = compare_recalls(a, b, sources, classes, random_seed=7)
+    assert again["3"] == compare(a[:, of], b[:, of], sources[of], classes[of], 7) != found["3"]
     assert found["3"].a.value == a[0, of].mean()
     assert "4 sources" in found["0"].difference.reason
 
@@ -300,6 +384,19 @@ def test_a_pair_of_classes_by_hand() -> None:
     assert (confusion.a.value, confusion.b.value, confusion.difference.value) == (1 / 4, 3 / 4, -2 / 4)
     with pytest.raises(ValueError, match="no image of the class 'B'"):
         compare_pair(a, b, list("stuvw"), classes, ("N", "B"))
+
+
+def test_a_pair_is_compared_as_all_images_are() -> None:
+    """Accuracy and confusion of the pair are what `compare` finds on its images, by the same chance."""
+    a, b, sources, numbers = drawn(FOUR_CLASSES, (0.9, 0.8), np.random.default_rng(0))
+    classes = np.array(list("ABCD"))[numbers]
+    of = np.isin(classes, ["C", "D"])
+    other = np.where(classes == "C", "D", "C")
+    predicted_a, predicted_b = np.where(a, classes, other), np.where(b, classes, other)
+    for more in ([], [7]):
+        accuracy, confusion = compare_pair(predicted_a, predicted_b, sources, classes, ("C", "D"), *more)
+        assert accuracy == compare(a[:, of], b[:, of], sources[of], classes[of], *more)
+        assert confusion == compare(~a[:, of], ~b[:, of], sources[of], classes[of], *more)
 
 
 def test_a_source_of_two_classes_is_one_source_all_the_same() -> None:
@@ -337,12 +434,23 @@ def test_what_cannot_be_compared_is_refused(change: dict[str, object], words: st
 def test_calibration_by_hand() -> None:
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.5, 0.5], [1.0, 0.0]])
     found = calibration(probabilities, ["A", "B", "B", "A", "A"], ["A", "B"], bins=5)
+    assert list(found.table) == ["low", "high", "images", "confidence", "accuracy"]
+    assert found.table["images"].dtype.kind == "i"
     assert found.table["images"].tolist() == [0, 0, 1, 2, 2]
     assert found.table["confidence"].tolist()[2:] == pytest.approx([0.5, 0.75, 0.95])
     assert found.table["accuracy"].tolist()[2:] == [1, 0.5, 1]
     assert found.table.loc[:1, ["confidence", "accuracy"]].isna().all(axis=None)
     assert found.table[["low", "high"]].iloc[2].tolist() == pytest.approx([0.4, 0.6])
     assert found.error == pytest.approx((1 * 0.5 + 2 * 0.25 + 2 * 0.05) / 5)
+
+
+@pytest.mark.parametrize(
+    ("row", "in_bin"),
+    [([1 + 5e-7, 0], 14), ([0.05] * 20, 0), ([0.3333] * 3, 4)],  # rounded above 1; of many classes; read from a file
+)
+def test_every_confidence_has_its_bin(row: list[float], in_bin: int) -> None:
+    found = calibration(np.array([row]), ["0"], [str(number) for number in range(len(row))])
+    assert found.table["images"].tolist() == [number == in_bin for number in range(15)]
 
 
 def drawn_probabilities(images: int) -> tuple[np.ndarray, np.ndarray]:
@@ -376,7 +484,8 @@ def test_areas_by_hand() -> None:
         [0, 0],
         [1, 1],
     ]
-    assert found["A"].precision_recall.iloc[-1].tolist() == [0, 1]
+    assert found["A"].precision_recall.iloc[-1].to_dict() == {"recall": 0, "precision": 1}
+    assert found["A"].roc["threshold"].tolist() == [np.inf, 0.9, 0.8, 0.7, 0.1]
 
 
 def test_areas_are_scikit_learns() -> None:
@@ -393,6 +502,7 @@ def test_areas_are_scikit_learns() -> None:
     [
         ([[0.5, np.nan], [0.5, 0.5]], "AB", "below 0, above 1 or missing"),
         ([[1.5, -0.5], [0.5, 0.5]], "AB", "below 0, above 1 or missing"),
+        ([[1.0005, 0], [0.5, 0.5]], "AB", "below 0, above 1 or missing"),
         ([[0.5, 0.4], [0.5, 0.5]], "AB", "does not sum to 1"),
         ([[0.5, 0.5]], "AB", r"2 images of 2 classes have probabilities \(1, 2\)"),
         ([[1.0], [1.0]], "AB", r"2 images of 2 classes have probabilities \(2, 1\)"),
@@ -406,6 +516,6 @@ def test_what_are_no_probabilities_is_refused(
         function(np.array(probabilities), list(actual), ["A", "B"])
 
 
-@pytest.mark.parametrize(("actual", "found"), [("AA", []), ("CC", []), ("AB", ["A", "B"])])
+@pytest.mark.parametrize(("actual", "found"), [("AA", []), ("CC", []), ("AB", ["A", "B"]), ("BC", ["B", "C"])])
 def test_a_class_without_a_rest_has_no_curve(actual: str, found: list[str]) -> None:
     assert list(curves(np.full((2, 3), 1 / 3), list(actual), ["A", "B", "C"])) == found

@@ -232,7 +232,7 @@ def calibration(
     confidence = probabilities.max(axis=1)
     edges = np.linspace(0, 1, bins + 1)
     # Rounding may lift a probability slightly above 1.
-    bin_of = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    bin_of = np.minimum(np.searchsorted(edges, confidence) - 1, bins - 1)
     table = (
         pd.DataFrame({"images": 1, "confidence": confidence, "accuracy": right})
         .groupby(bin_of)
@@ -315,8 +315,7 @@ def _difference(values: npt.NDArray[np.float64], differing: int, design: _Design
     mean, counts = float(values.mean()), (len(values), len(design.sizes))
     reason = _too_few(design)
     if not reason and differing < LEAST_DIFFERING:
-        sources = "source" if differing == 1 else "sources"
-        reason = f"{HARDLY_DIFFER} {differing} of {counts[1]} {sources} only; an interval needs {LEAST_DIFFERING}"
+        reason = f"{HARDLY_DIFFER} {differing} of {counts[1]} sources only; an interval needs {LEAST_DIFFERING}"
     if reason:
         return Estimate(mean, np.nan, np.nan, *counts, reason)
     half = _quantile(values, design) * _variance(values, design, random_seed) ** 0.5
