@@ -48,6 +48,7 @@ class Study:
         prefix: str = "",
         as_zip: bool = True,
         listed: list[str] | None = None,
+        labels: list[str] | None = None,
         **dataset: Any,
     ) -> dict[str, int]:
         archive = self.root / "archive"
@@ -61,6 +62,8 @@ class Study:
                 (archive / (prefix + name)).write_bytes(content)
         list_csv = self.root / "listed.csv"
         list_csv.write_text("\n".join(["image", *(listed or [])]))
+        labels_csv = self.root / "labels.csv"
+        labels_csv.write_text("\n".join(["file,partition,label", *(labels or [])]))
         settings = {
             "partitions": {"train": "TRAIN", "test": "TEST"},
             "classes": CLASSES,
@@ -75,6 +78,7 @@ class Study:
             self.originals,
             {folder: self.manifest(*folder) for folder in FOLDERS},
             listed=None if listed is None else list_csv,
+            labels=None if labels is None else labels_csv,
         )
 
     def manifest(self, partition: str, name: str) -> Path:
@@ -138,10 +142,11 @@ def test_what_is_not_configured_is_ignored(study: Study) -> None:
         "TRAIN/1.png": png(92),
         "A/1.png": b"",
         "x": b"",
+        "A/1/TRAIN": b"",
     }
     summary = study.ingest(images() | others)
     assert study.copied() == images()
-    assert (summary["ignored"], study.rejected) == (5, {})
+    assert (summary["ignored"], study.rejected) == (6, {})
 
 
 @pytest.mark.parametrize(
@@ -261,6 +266,41 @@ def test_a_list_that_does_not_fit_the_archive_is_an_error(study: Study, listed: 
     assert "\n" not in str(caught.value)
 
 
+def labelled(study: Study, *more: str, **files: bytes) -> dict[str, int]:
+    """Four images and what else there is, taken in by `labels.csv`."""
+    rows = ["p/a.png,TRAIN,A", "p/b.png,TRAIN,B", "q/a.png,TEST,A", "q/b.png,TEST,B"]
+    there = {row.partition(",")[0]: png(seed) for seed, row in enumerate(rows)}
+    return study.ingest(there | files, labels=[*rows, *more])
+
+
+def test_labelled_files_that_are_no_images_are_rejected_with_a_reason(study: Study) -> None:
+    files = {"p/notes.txt": b"junk", "p/c\td.png": png(90), "p/e.png": b"broken", "readme.txt": b""}
+    summary = labelled(study, *(f"{name},TRAIN,A" for name in files if name != "readme.txt"), **files)
+    assert set(study.copied()) == {"TRAIN/A/p_a.png", "TRAIN/B/p_b.png", "TEST/A/q_a.png", "TEST/B/q_b.png"}
+    assert {name: reason.partition(";")[0] for name, reason in study.rejected.items()} == {
+        "TRAIN/A/p_notes.txt": "not an image",
+        "TRAIN/A/p_c\\td.png": "has a control character, a backslash or an invalid character in its name",
+        "TRAIN/A/p_e.png": "not a readable image (of no known format)",
+    }
+    assert summary == {"kept": 4, "rejected": 3, "left_out": 0, "copies": 0, "ignored": 1}
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["p/c.png,TRAIN,A", "p/d.png,TRAIN,A"], "names 2 files (first: 'p/c.png')"),
+        (["e.png,TRAIN,A"], "'e.png' is more than one file of"),
+        (["e.png,TRAIN,A"], "'x/e.png' and 'y/e.png'; write more of the path"),
+        (["P/A.png,TRAIN,A"], "TRAIN/A/P_A.png and TRAIN/A/p_a.png differ in case only"),
+    ],
+)
+def test_labels_that_do_not_fit_the_archive_are_an_error(study: Study, rows: list[str], words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        labelled(study, *rows, **{"x/e.png": png(90), "y/e.png": png(91), "P/A.png": png(92)})
+    assert str(caught.value).startswith(f"{study.root / 'labels.csv'}: ")
+    assert words in str(caught.value)
+
+
 def test_rerun_keeps_files_mends_damage_and_removes_what_left(study: Study) -> None:
     study.ingest(images())
     stays, damaged, gone = (study.originals / "TRAIN" / "A" / f"{n}.png" for n in range(3))
@@ -305,9 +345,23 @@ def test_two_runs_write_the_same(study: Study) -> None:
 def test_conflicts_stop_before_anything_is_written(study: Study, change: dict[str, bytes], words: str) -> None:
     with pytest.raises(InputError) as caught:
         study.ingest(images() | change)
+    assert str(caught.value).startswith(f"{study.root / 'archive'}: ")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (study.root / "results").exists()
+
+
+def test_a_file_that_changes_while_it_is_read_is_an_error(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = module.imaging.decode
+
+    def change(content: bytes, name: str) -> np.ndarray:
+        if name == "TRAIN/A/1.png":
+            (study.root / "archive" / name).write_bytes(png(90))
+        return decode(content, name)
+
+    monkeypatch.setattr(module.imaging, "decode", change)
+    with pytest.raises(InputError, match=r"'TRAIN/A/1\.png' changed while it was read; run again"):
+        study.ingest(images(), as_zip=False)
 
 
 def test_no_usable_test_image_is_a_warning(study: Study, caplog: pytest.LogCaptureFixture) -> None:
@@ -329,6 +383,16 @@ def test_missing_folder_is_named_with_what_is_there(study: Study, old: str, new:
     with pytest.raises(InputError) as caught:
         study.ingest({name.replace(old, new): content for name, content in images().items()})
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("others", "more"), [(8, False), (9, True)])
+def test_of_many_folders_the_first_ten_are_named(study: Study, others: int, more: bool) -> None:
+    """Ten with A and TRAIN; the folder of the other class is missing."""
+    files = {"TRAIN/A/1.png": png(0)} | {f"{number}/1.png": png(1) for number in range(others)}
+    with pytest.raises(InputError) as caught:
+        study.ingest(files, partitions={"train": "TRAIN", "test": "nowhere"}, classes=["A"])
+    listed = ", ".join(repr(name) for name in sorted(["A", "TRAIN", *map(str, range(others))])[:10])
+    assert str(caught.value).endswith(f"; found {listed}" + (" and more" if more else ""))
 
 
 def test_empty_archive(study: Study) -> None:

@@ -276,7 +276,7 @@ def _check_folders_present(contents: Archive, folders: list[Folder], present: se
 def _known(missing: str, names: Iterable[str]) -> str:
     """The nearest of `names`, or what there is instead of it."""
     by_folded = {name.casefold(): name for name in sorted(names)}
-    near = difflib.get_close_matches(missing.casefold(), by_folded, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(missing.casefold(), by_folded)
     if near:
         return f"the nearest is {by_folded[near[0]]!r}"
     listed = [repr(name) for name in list(by_folded.values())[:10]]
