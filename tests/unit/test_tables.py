@@ -1,16 +1,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from test_scores import Results, arms_of, write_results
+from wbcsr.dataset.split import leakage
 from wbcsr.errors import InputError
 from wbcsr.evaluate.cost import NUMBERS, TEXTS
 from wbcsr.evaluate.table import Table, latex_text, markdown_text, write_table
-from wbcsr.evaluate.tables import comparison_table, read_leakage, write_tables
+from wbcsr.evaluate.tables import (
+    comparison_table,
+    counts_table,
+    differences_table,
+    main_arm,
+    probabilities_table,
+    read_leakage,
+    recalls_table,
+    scores_table,
+    write_tables,
+)
 from wbcsr.files import read_csv
 
 STUDY_CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
@@ -53,6 +65,160 @@ def rows(path: Path) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
+@pytest.fixture
+def study_results(tmp_path: Path) -> Results:
+    """48 images a class and partition, two of a source, of which the enlarged ones do worse.
+
+    Of the test images it takes the first three of each class for the next class, of the validation images one
+    eosinophil for a neutrophil.
+    """
+    variants = ["original", "bicubic_x4", "realesrgan_x4"]
+    results = write_results(tmp_path, STUDY_CLASSES, variants, per_class=48, copies=2)
+    wrong = {
+        f"TEST/{name}/{number}.png": following
+        for name, following in zip(STUDY_CLASSES, [*STUDY_CLASSES[1:], STUDY_CLASSES[0]], strict=True)
+        for number in range(3)
+    }
+    wrong["TRAIN/EOSINOPHIL/0.png"] = "NEUTROPHIL"
+    path = next(path for path in results.predictions if path.match("realesrgan_x4/seed0/realesrgan_x4.csv"))
+    table = pd.read_csv(path)
+    table["predicted"] = table["image"].map(wrong).fillna(table["predicted"])
+    for name in STUDY_CLASSES:
+        table[name] = (table["predicted"] == name).map({True: 0.7, False: 0.1})
+    table.to_csv(path, index=False)
+    return results
+
+
+COMPARED = ["Images", "Sources", "Difference", "95 % CI", "p", "p, Holm", "p, McNemar"]
+ARM = ["Split", "Trained on", "Tested on", "Subset"]
+# The headings of each table, words and numbers; and phrases that explain them.
+HEADINGS: dict[str, tuple[list[str], list[str]]] = {
+    "table2": (["Class"], ["Train", "Test", "Total", "Train, study", "Test, study", "Total, study"]),
+    "table3": (["Class"], ["Precision", "Recall", "F1 score", "Support"]),
+    "table4": (["Class"], ["Precision", "Recall", "F1 score", "Support"]),
+    "table5": (["Actual"], ["Eosinophil", "Lymphocyte", "Monocyte", "Neutrophil"]),
+    "table6": (["Actual"], ["Eosinophil", "Lymphocyte", "Monocyte", "Neutrophil"]),
+    "comparison": (
+        ARM,
+        ["Images", "Sources", "Shared", "Runs", "Accuracy", "95 % CI", "Macro F1", "Difference", "Study"],
+    ),
+    "differences": (["Split", "Subset", "Question", "Arm", "Against"], COMPARED),
+    "recalls": (["Split", "Subset", "Measure", "Of"], ["Enlarged", "Original", *COMPARED]),
+    "calibration": (ARM, ["Images", "ECE", "Confidence", "Accuracy", "AUC", "AP"]),
+}
+PHRASES = {
+    "table2": ["**Table 2.** Images", "as published in TRAIN (train) and TEST (test)", "Study: Nagarhalli"],
+    "table4": [
+        "**Table 4.** Precision, recall and F1 score of each class. Trained and tested on Real-ESRGAN ×4 images",
+        "validation images of the split paper; one training, as in the study (seed 0).",
+    ],
+    "table6": ["**Table 6.** Confusion", "columns predicted. Trained and tested on Real-ESRGAN ×4 images"],
+    "comparison": [
+        *("**Comparison.** Accuracy of every training variant", ", and the study's.", "± the standard deviation"),
+        *("Difference: accuracy minus that of", "Sources: what the images were made from", "source are left out"),
+        *("too few. Study: accuracy on its own validation images", ". F1 scores of each class: comparison.csv."),
+    ],
+    "differences": [
+        *("**Differences.** Accuracy of an arm minus that of another", "over the seeds. 95 % CI over sources"),
+        *("exchanged source by source", "corrected for all comparisons of its split and subset;"),
+        "independent and is too small where they share sources.",
+    ],
+    "recalls": [
+        *("**Recalls.** What Real-ESRGAN ×4 changes for each class.", "Recall: share of a class's images"),
+        *("pair confusion: share", "of the two. Differences are means", "corrected for all rows of its split"),
+    ],
+    "calibration": [
+        *("**Calibration.** How honest the probabilities are", "expected calibration error in 15 bins"),
+        *("mean of the largest probability", "area under the ROC curve", "calibration.csv."),
+    ],
+    "cost": ["**Cost.** What each training variant cost"],
+}
+
+
+def test_tables_say_what_they_show_and_have_words_to_the_left(study_results: Results, tmp_path: Path) -> None:
+    write_all(study_results, tmp_path / "tables")
+    texts = {name: (tmp_path / "tables" / f"{name}.md").read_text(encoding="utf-8") for name in NAMES}
+    for name, (words, numbers) in HEADINGS.items():
+        headings, below = (
+            [cell.strip() for cell in line.strip("|").split("|")] for line in texts[name].splitlines()[2:4]
+        )
+        assert headings == [*words, *numbers]
+        assert [cell.endswith(":") for cell in below] == [False] * len(words) + [True] * len(numbers)
+    assert [cell.endswith(":") for cell in texts["cost"].splitlines()[3].strip("|").split("|")][:3] == [
+        False,
+        False,
+        True,
+    ]
+    lacking = [(name, phrase) for name, phrases in PHRASES.items() for phrase in phrases if phrase not in texts[name]]
+    assert lacking == []
+    lines = (tmp_path / "tables" / "table4.tex").read_text().splitlines()
+    assert lines[lines.index(r"Neutrophil & 0.94 & 1.00 & 0.97 & 16 \\") + 1] == r"\midrule"
+
+
+def test_scores_by_hand(study_results: Results) -> None:
+    """One of 16 eosinophils was taken for a neutrophil: recall 15/16, precision of neutrophils 16/17."""
+    plan = study_results.plan
+    table = scores_table("table4", main_arm(arms_of(study_results), plan, "realesrgan_x4"), plan)
+    assert table.printed.to_numpy().tolist() == [
+        ["Eosinophil", "1.00", "0.94", "0.97", "16"],
+        ["Lymphocyte", "1.00", "1.00", "1.00", "16"],
+        ["Monocyte", "1.00", "1.00", "1.00", "16"],
+        ["Neutrophil", "0.94", "1.00", "0.97", "16"],
+        ["Accuracy", "", "", "0.98", "64"],
+        ["Macro average", "0.99", "0.98", "0.98", "64"],
+        ["Weighted average", "0.99", "0.98", "0.98", "64"],
+    ]
+    assert table.data.iloc[0].tolist() == ["EOSINOPHIL", 1, 15 / 16, 30 / 31, 16]
+    assert table.data["support"].dtype.kind == "i"
+
+
+def printed_beside_data(table: Table, columns: int, *cells: str) -> tuple[list[str], pd.Series]:
+    """The one row that begins with `cells`, so many columns of it, as it is printed and as it is."""
+    (number,) = (at for at, row in enumerate(table.printed.to_numpy().tolist()) if row[: len(cells)] == [*cells])
+    return table.printed.iloc[number].tolist()[columns:], table.data.iloc[number]
+
+
+def test_the_comparison_as_it_is_printed(study_results: Results) -> None:
+    """12 of 192 test images are wrong, none has a copy in training; all of the 64 validation images have."""
+    table = comparison_table(arms_of(study_results), read_leakage(study_results.leakage), study_results.plan)
+    arm = ["paper", "Real-ESRGAN ×4", "Real-ESRGAN ×4"]
+    numbers, row = printed_beside_data(table, 4, *arm, "test")
+    interval = f"{row['accuracy_low']:.3f}–{row['accuracy_high']:.3f}"
+    assert numbers == ["192", "96", "0", "1", "0.938", interval, "0.938", "−0.062", ""]
+    assert row["unknown"] == 0
+    numbers, _ = printed_beside_data(table, 4, *arm, "validation")
+    assert (numbers[:5], numbers[-2:]) == (["64", "64", "64", "1", "0.984"], ["−0.016", "0.893"])
+
+
+def test_the_differences_as_they_are_printed(study_results: Results) -> None:
+    """Eight sources differ, all to one side; of the images twelve. The bicubic arms equal the original ones."""
+    table = differences_table(arms_of(study_results), study_results.plan)
+    question = "Enlarged instead of original"
+    numbers, row = printed_beside_data(table, 5, "paper", "test", question, "Real-ESRGAN ×4", "original")
+    interval = f"{row['low']:+.3f} to {row['high']:+.3f}".replace("-", "−")
+    assert numbers == ["192", "96", "−0.062", interval, "0.008", "0.023", "<0.001"]
+
+
+def test_the_recalls_as_they_are_printed(study_results: Results) -> None:
+    """Of each class two sources and three images differ; of the pair four and six, and half of them are confused."""
+    table = recalls_table(arms_of(study_results), study_results.plan)
+    numbers, _ = printed_beside_data(table, 4, "paper", "test", "recall", "Eosinophil")
+    assert numbers == ["0.938", "1.000", "48", "24", "−0.062", "", "0.500", "1.000", "0.250"]
+    numbers, _ = printed_beside_data(table, 4, "paper", "test", "pair accuracy", "Eosinophil and Neutrophil")
+    assert numbers == ["0.938", "1.000", "96", "48", "−0.062", "", "0.125", "0.750", "0.031"]
+    numbers, _ = printed_beside_data(table, 4, "paper", "test", "pair confusion", "Eosinophil and Neutrophil")
+    assert numbers[:2] == ["0.031", "0.000"]
+
+
+def test_the_calibration_as_it_is_printed(study_results: Results) -> None:
+    table = probabilities_table(arms_of(study_results))
+    numbers, row = printed_beside_data(table, 4, "paper", "Real-ESRGAN ×4", "Real-ESRGAN ×4", "test")
+    assert row["ece"] == pytest.approx(0.9375 - 0.7)
+    assert row["auc"] != row["average_precision"]
+    areas = [f"{row['auc']:.3f}", f"{row['average_precision']:.3f}"]
+    assert numbers == ["192", f"{row['ece']:.3f}", "0.700", "0.938", *areas]
+
+
 @pytest.mark.parametrize("classes", [["a", "b"], [f"class_{number} of 8" for number in range(8)]])
 def test_every_table_is_written_in_three_formats(tmp_path: Path, classes: list[str]) -> None:
     tables = written(tmp_path, classes, ["original", "realesrgan_x4"], dual=True)
@@ -92,6 +258,15 @@ def test_table2_has_the_studys_counts_of_its_own_classes_only(
     assert ("Nagarhalli" in (tables / "table2.tex").read_text()) == (printed_columns == 7)
 
 
+def test_table2_without_partitions_counts_all_images(tmp_path: Path) -> None:
+    plan = replace(write_results(tmp_path, ["A", "B"], ["original"]).plan, partitions={"train": "ALL"})
+    table = counts_table(pd.DataFrame({"class": ["A", "B", "A"], "partition": "ALL"}), plan)
+    assert table.caption == "Images of each class."
+    assert table.printed.to_dict("list") == {"Class": ["A", "B", "Total"], "Total": ["2", "1", "3"]}
+    assert table.data["total"].tolist() == [2, 1, 3]
+    assert table.note == ""
+
+
 def test_tables_3_to_6_show_the_first_seed_of_the_first_split(tmp_path: Path) -> None:
     tables = written(
         tmp_path, ["A", "B"], ["original", "realesrgan_x4"], splits=("by_source", "paper"), seeds=(4, 9), per_class=6
@@ -105,7 +280,7 @@ def test_tables_3_to_6_show_the_first_seed_of_the_first_split(tmp_path: Path) ->
         caption = (tables / f"{name}.md").read_text(encoding="utf-8").splitlines()[0]
         assert variant in caption
         assert "seed 4" in caption
-        assert r"split by\_source" in caption
+        assert r"split by\_source; one training for each fold (seed 4)." in caption
 
 
 def test_confusion_table_has_actual_rows(tmp_path: Path) -> None:
@@ -127,6 +302,19 @@ def test_wide_confusion_table_is_printed_with_numbers_for_headings(tmp_path: Pat
     assert rows(tables / "table5.md")[1] == ["2 immature granulocyte b", "0", "2", "0", "0"]
 
 
+@pytest.mark.parametrize(("letters", "headings"), [(40, ["a" * 40, "b" * 40]), (41, ["1", "2"])])
+def test_headings_are_numbers_where_names_do_not_fit_a_page(tmp_path: Path, letters: int, headings: list[str]) -> None:
+    tables = written(tmp_path, ["a" * letters, "b" * letters], ["original"])
+    line = (tables / "table5.md").read_text().splitlines()[2]
+    assert [cell.strip() for cell in line.strip("|").split("|")] == ["Actual", *headings]
+
+
+def test_a_class_may_have_the_name_of_a_heading(tmp_path: Path) -> None:
+    tables = written(tmp_path, ["Actual", "actual"], ["original"])
+    assert (tables / "table5.csv").read_text() == "actual,Actual,actual\nActual,2,0\nactual,0,2\n"
+    assert rows(tables / "table5.md") == [["Actual", "2", "0"], ["actual", "0", "2"]]
+
+
 def test_without_another_variant_tables_4_and_6_say_so(tmp_path: Path) -> None:
     tables = written(tmp_path, ["A", "B"], ["original"])
     assert (tables / "table4.csv").read_text() == "class,precision,recall,f1,support\n"
@@ -134,6 +322,8 @@ def test_without_another_variant_tables_4_and_6_say_so(tmp_path: Path) -> None:
     for name in ("table4", "table6"):
         assert "no variant besides original" in (tables / f"{name}.md").read_text()
         assert "no variant besides original" in (tables / f"{name}.tex").read_text()
+    assert (tables / "table4.tex").read_text().count(r"\midrule") == 1
+    assert "no variant besides original" in (tables / "recalls.md").read_text()
 
 
 def test_comparison_by_hand(tmp_path: Path) -> None:
@@ -156,6 +346,9 @@ def test_comparison_by_hand(tmp_path: Path) -> None:
     assert row["difference_to_original"] == 0
     assert data["study_accuracy"].notna().sum() == 2
     assert data.loc[("original", "original", "validation"), "study_accuracy"] == pytest.approx(1825 / 1989)
+    printed = {tuple(row[1:4]): row for row in rows(tables / "comparison.md")}
+    assert printed["original", "original", "validation"][8:] == ["0.750 ± 0.354", "", "0.750", "", "0.918"]
+    assert printed["dual", "original", "validation"][8:] == ["0.750 ± 0.354", "", "0.750", "+0.000", ""]
 
 
 def test_comparison_is_to_original_of_the_same_split_and_subset(tmp_path: Path) -> None:
@@ -184,20 +377,43 @@ def test_comparison_tells_what_stands_behind_an_accuracy(tmp_path: Path, copies:
     tables = written(tmp_path, ["A", "B"], ["original"], copies=copies)
     row = pd.read_csv(tables / "comparison.csv").iloc[0]
     text = (tables / "comparison.md").read_text(encoding="utf-8")
+    # These classes are not the study's.
+    assert "Study" not in text
+    assert "subset." in text.splitlines()[0]
     if shared is None:
         assert row[["sources", "shared"]].isna().all()
-        assert "whose sources are not known" in text
+        assert (row["images"], row["unknown"]) == (4, 4)
+        assert "whose sources are not known; if some share one, it is too narrow. F1" in text
+        assert "Sources" not in text
         assert "Shared" not in text
     else:
         assert (row["subset"], row["images"], row["sources"], row["shared"]) == ("validation", 4, 4, shared)
         assert "over sources" in text
 
 
+def test_images_of_unknown_source_are_counted_apart(tmp_path: Path) -> None:
+    results = write_results(tmp_path, ["A", "B"], ["original"])
+    images = pd.read_csv(results.images)
+    sources = pd.read_csv(results.sources)
+    sources.loc[sources["image"] == "TEST/A/0.png", "source"] = ""
+    sources.to_csv(results.sources, index=False)
+    leakage("paper", images, sources, pd.read_csv(results.splits[0])).to_csv(results.leakage, index=False)
+    write_all(results, tmp_path / "tables")
+    (row,) = pd.read_csv(tmp_path / "tables" / "comparison.csv").query("subset == 'test'").itertuples()
+    assert (row.images, row.unknown, row.sources) == (11, 1, 11)
+
+
+def test_differences_without_sources_say_so(tmp_path: Path) -> None:
+    tables = written(tmp_path, ["A", "B"], ["original", "bicubic_x2"], copies=0)
+    for name in ("differences", "recalls"):
+        assert " No source is known, so every image" in (tables / f"{name}.md").read_text(encoding="utf-8")
+
+
 def test_an_audit_of_other_images_is_refused(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original"])
     audit = pd.read_csv(results.leakage, keep_default_na=False)
     audit.assign(images=audit["images"] + 1).to_csv(results.leakage, index=False)
-    with pytest.raises(InputError, match=r"leakage\.csv: has 5 validation images of the split paper, but 4 were"):
+    with pytest.raises(InputError, match=r"has 5 validation images of the split paper, but 4 were .*audit_leakage`"):
         write_all(results, tmp_path / "tables")
 
 
@@ -242,7 +458,12 @@ def test_the_cost_has_headings_of_two_levels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [("{}", "lacks 'rule'"), ('{"rule": "predict", "wildcards": {}}', "lacks 'machine'")]
+    ("content", "words"),
+    [
+        ("{}", "lacks 'rule'"),
+        ('{"rule": "predict", "machine": {}}', "lacks 'wildcards'"),
+        ('{"rule": "predict", "wildcards": {}}', "lacks 'machine'"),
+    ],
 )
 def test_a_broken_provenance_is_named(tmp_path: Path, content: str, words: str) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original"])
