@@ -179,9 +179,10 @@ def test_junk_of_the_same_name_under_two_prefixes_is_no_conflict(study: Study) -
     assert study.rejected == {"TRAIN/A/._0.png": "not an image"}
 
 
-def test_upper_case_endings_are_images_too(study: Study) -> None:
-    study.ingest(images() | {"TRAIN/A/9.PNG": png(90)})
-    assert "TRAIN/A/9.PNG" in study.copied()
+@pytest.mark.parametrize("name", ["9.PNG", "9" * 196 + ".png"], ids=["upper case", "200 bytes"])
+def test_odd_names_of_images_are_taken(study: Study, name: str) -> None:
+    study.ingest(images() | {f"TRAIN/A/{name}": png(90)})
+    assert f"TRAIN/A/{name}" in study.copied()
 
 
 @pytest.mark.parametrize("other", ["TRAIN/B/9.png", "TEST/B/9.png"])
@@ -205,12 +206,14 @@ def test_copies_within_a_class_are_kept_and_counted(study: Study, caplog: pytest
     assert "2 images are exact copies of another one of their class, and 1 images lie in both partitions" in caplog.text
 
 
-def test_limit_takes_the_first_names_as_text(study: Study) -> None:
+def test_limit_takes_the_first_names_as_text(study: Study, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     summary = study.ingest(images(12), limit_per_class=3)
     for partition, name in FOLDERS:
         kept = study.images.query("partition == @partition and `class` == @name")["image"]
         assert list(kept) == [f"{partition}/{name}/{n}.png" for n in (0, 1, 10)]
     assert (summary["kept"], summary["rejected"], summary["left_out"]) == (12, 0, 36)
+    assert "12 images kept, 0 files rejected, 36 left out" in caplog.text
 
 
 def test_limit_fills_up_what_was_rejected_and_reads_no_more(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,11 +241,12 @@ def test_a_limit_beyond_the_images_takes_all(study: Study) -> None:
 def test_only_listed_images_are_taken(study: Study) -> None:
     """Of a folder none of which is listed, an empty manifest is written."""
     files = images(4) | {"TRAIN/A/9.png": b"broken", "TEST/B/9.png": b"broken"}
-    listed = ["TEST/B/1.png", "TRAIN/A/3.png", "TRAIN/A/9.png", "TRAIN/A/2.png", "TRAIN/A/0.png"]
+    files |= {"TRAIN/A/9.txt": b"junk", "TEST/B/9.txt": b"junk"}
+    listed = ["TEST/B/1.png", "TRAIN/A/3.png", "TRAIN/A/9.png", "TRAIN/A/2.png", "TRAIN/A/0.png", "TRAIN/A/9.txt"]
     summary = study.ingest(files, listed=listed)
-    assert set(study.copied()) == set(listed) - {"TRAIN/A/9.png"}
-    assert list(study.rejected) == ["TRAIN/A/9.png"]
-    assert (summary["kept"], summary["rejected"], summary["left_out"]) == (4, 1, 13)
+    assert set(study.copied()) == set(listed) - {"TRAIN/A/9.png", "TRAIN/A/9.txt"}
+    assert list(study.rejected) == ["TRAIN/A/9.png", "TRAIN/A/9.txt"]
+    assert (summary["kept"], summary["rejected"], summary["left_out"]) == (4, 2, 13)
     assert read_csv(study.manifest("TRAIN", "B"), MANIFEST_COLUMNS).empty
     study.ingest(files, listed=listed, limit_per_class=2)
     assert set(study.copied()) == {"TEST/B/1.png", "TRAIN/A/0.png", "TRAIN/A/2.png"}
