@@ -5,31 +5,45 @@ SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
 # The environment for GPUs where it was made.
 NODE := $(if $(wildcard .venv-gpu/installed),.venv-gpu,.venv)
 
-.PHONY: setup setup-gpu setup-benchmark profile demo test test-gpu mutation doctor lint
+.PHONY: setup setup-gpu setup-benchmark hashes profile demo test test-gpu mutation doctor lint
 
 setup: .venv/installed
 
 setup-gpu: .venv-gpu/installed
 
 # The stamp is written last, so an interrupted installation is done again; a changed pin too.
-define install
+define environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, here is " + sys.version.split()[0] + "; give another as PYTHON=")'
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --constraint envs/pins.txt $(1)
-	$(@D)/bin/python -m pip install --quiet --no-deps --constraint envs/pins.txt --requirement envs/without-dependencies.txt
-	touch $@
+	$(PYTHON) -m venv $(1)
 endef
 
-.venv/installed: envs/pins.txt envs/workflow.txt envs/tests.txt envs/without-dependencies.txt
-	$(call install,--requirement envs/workflow.txt --requirement envs/tests.txt)
+# A file with another hash than the one that is written down is refused.
+.venv/installed: envs/hashes.txt
+	$(call environment,$(@D))
+	$(@D)/bin/python -m pip install --quiet --require-hashes --no-deps --requirement envs/hashes.txt
+	touch $@
 
 # For a node with a GPU: TensorRT itself, and what tests/gpu needs; not torch-tensorrt-rtx, which goes by the same name.
 .venv-gpu/installed: envs/pins.txt envs/workflow.txt envs/gpu.txt envs/without-dependencies.txt
-	$(call install,--requirement envs/workflow.txt --requirement envs/gpu.txt pytest hypothesis 'tritonclient[grpc]')
+	$(call environment,$(@D))
+	$(@D)/bin/python -m pip install --quiet --constraint envs/pins.txt --requirement envs/workflow.txt --requirement envs/gpu.txt pytest hypothesis 'tritonclient[grpc]'
+	$(@D)/bin/python -m pip install --quiet --no-deps --constraint envs/pins.txt --requirement envs/without-dependencies.txt
+	touch $@
 
 # What the benchmark sets beside ours, in the environment that runs it.
 setup-benchmark: $(NODE)/installed
 	$(NODE)/bin/python -m pip install --quiet --constraint envs/pins.txt --requirement envs/benchmark.txt
+
+# What `make setup` installs, with the hash of every file of every version, after a list or a pin was changed.
+UV = .venv-hashes/bin/uv pip compile --quiet --no-header --no-annotate --generate-hashes --constraint envs/pins.txt --python-version 3.11 --python-platform linux
+
+hashes:
+	$(PYTHON) -m venv .venv-hashes
+	.venv-hashes/bin/python -m pip install --quiet --constraint envs/pins.txt uv
+	echo '# Written by `make hashes`: what pins.txt says of the packages of workflow.txt, tests.txt and without-dependencies.txt.' > envs/hashes.part
+	$(UV) --no-emit-package setuptools envs/workflow.txt envs/tests.txt >> envs/hashes.part
+	$(UV) --no-deps envs/without-dependencies.txt >> envs/hashes.part
+	mv envs/hashes.part envs/hashes.txt
 
 # The SLURM profile where Snakemake finds it by name: yours from then on.
 PROFILE = $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake/slurm

@@ -32,7 +32,8 @@ def prepare(name: str) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "src").symlink_to(REPOSITORY / "scripts")
-    (folder / "tests").symlink_to(REPOSITORY / "tests")
+    for part in ("tests", "config"):
+        (folder / part).symlink_to(REPOSITORY / part)
     module, tests = MODULES[name]
     own = [
         f'only_mutate = ["src/{module}"]',
