@@ -5,7 +5,7 @@ SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
 # The environment for GPUs where it was made.
 NODE := $(if $(wildcard .venv-gpu/installed),.venv-gpu,.venv)
 
-.PHONY: setup setup-gpu setup-benchmark hashes profile demo test test-gpu mutation doctor lint
+.PHONY: setup setup-gpu setup-benchmark hashes audit profile demo test test-gpu mutation doctor lint
 
 setup: .venv/installed
 
@@ -44,6 +44,12 @@ hashes:
 	$(UV) --no-emit-package setuptools envs/workflow.txt envs/tests.txt >> envs/hashes.part
 	$(UV) --no-deps envs/without-dependencies.txt >> envs/hashes.part
 	mv envs/hashes.part envs/hashes.txt
+
+# Which of them have weaknesses that PyPI knows of.
+audit:
+	$(PYTHON) -m venv .venv-hashes
+	.venv-hashes/bin/python -m pip install --quiet --constraint envs/pins.txt pip-audit
+	.venv-hashes/bin/pip-audit --requirement envs/hashes.txt --require-hashes --disable-pip
 
 # The SLURM profile where Snakemake finds it by name: yours from then on.
 PROFILE = $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake/slurm

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from wbcsr.weights import store
 
@@ -45,13 +46,16 @@ def installed_by(target: str) -> set[str]:
         words = shlex.split(line.partition("pip install")[2])
         for before, word in itertools.pairwise(["", *words]):
             if before == "--requirement":
-                found |= {plain(package) for package in lines(Path(word).name)}
+                found |= {plain(package.partition("==")[0]) for package in lines(Path(word).name) if package[0] != " "}
             elif before != "--constraint" and not word.startswith("--"):
                 found.add(plain(word))
     return found
 
 
 PINS = {plain(name): version for name, version in (line.split("==") for line in lines("pins.txt"))}
+HASHES = (ENVIRONMENTS / "hashes.txt").read_text()
+# The lists that hashes.txt is written from.
+SETUP = ["workflow.txt", "tests.txt", "without-dependencies.txt"]
 # Modules of gpu.txt and benchmark.txt, which not every environment has.
 NOT_EVERYWHERE = {"tensorrt", "torch_tensorrt", "ncnn", "onnxruntime", "openvino"}
 # Not to be had in the demo's environment: needs a newer certifi than the package index of every machine holds.
@@ -174,3 +178,22 @@ def test_every_import_is_of_a_listed_package(path: Path) -> None:
 def test_tensorrt_is_imported_by_functions_alone(source: str, unlisted: list[str]) -> None:
     """It is not in every environment, so a module that imports it could not be imported everywhere."""
     assert unlisted_imports(source) == unlisted
+
+
+def test_what_make_setup_installs_has_hashes_and_the_versions_of_the_pins() -> None:
+    listed = re.findall(r"^([\w.-]+)==(\S+) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", HASHES, re.MULTILINE)
+    assert len(listed) == len(re.findall(r"^[\w.-]+==", HASHES, re.MULTILINE))
+    assert {plain(name): version for name, version, _ in listed}.items() <= PINS.items()
+    needed = {plain(package) for name in SETUP for package in lines(name)}
+    assert needed <= {plain(name) for name, _, _ in listed}
+
+
+def test_every_package_that_is_installed_has_a_hash() -> None:
+    """What a package needs in turn is in the list, too, since pip looks for nothing beyond it."""
+    listed = {plain(name) for name in re.findall(r"^([\w.-]+)==", HASHES, re.MULTILINE)}
+    wanted: dict[str, str] = {}
+    for name in sorted(listed - {plain(name) for name in lines("without-dependencies.txt")}):
+        for requirement in map(Requirement, metadata.requires(name) or []):
+            if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
+                wanted[plain(requirement.name)] = name
+    assert {need: name for need, name in wanted.items() if need not in listed | {"setuptools"}} == {}
