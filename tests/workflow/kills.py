@@ -25,6 +25,8 @@ from studies import SMALL, command, run, write_config
 # Seconds from a job's beginning to the kill, on average: most jobs are struck in their midst, and since now and then
 # the wait is many times as long, none is kept from ever ending.
 AVERAGE = 4.0
+# One rule gets at most this part of the kills.
+SHARES = 12
 
 
 def begun(folder: Path) -> dict[str, float]:
@@ -33,8 +35,11 @@ def begun(folder: Path) -> dict[str, float]:
     return {path.relative_to(logs).as_posix(): path.stat().st_mtime for path in logs.rglob("*.log")}
 
 
-def kill_once(folder: Path, chance: random.Random) -> list[str] | None:
-    """Start the study and kill it a while after a job has begun; the rules that ran, or None where it ended before."""
+def kill_once(folder: Path, chance: random.Random, spared: set[str]) -> list[str] | None:
+    """Start the study and kill it a while after a job has begun, unless only rules that are spared run then.
+
+    The rules that ran, or None where it ended before.
+    """
     known = begun(folder)
     process = subprocess.Popen(
         command(folder, "--rerun-incomplete", "--nolock"),
@@ -42,31 +47,38 @@ def kill_once(folder: Path, chance: random.Random) -> list[str] | None:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    while process.poll() is None and begun(folder) == known:
-        time.sleep(0.05)
-    wait = chance.expovariate(1 / AVERAGE)
-    try:
-        status = process.wait(timeout=wait)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        running = [name for name, time_of in begun(folder).items() if known.get(name) != time_of]
-        return sorted({name.split("/")[0] for name in running})
-    if status:
-        raise AssertionError(f"{folder}: ended with status {status}")
+    while process.poll() is None:
+        now = begun(folder)
+        running = {name.split("/")[0] for name, time_of in now.items() if known.get(name) != time_of}
+        if not running - spared:
+            time.sleep(0.05)
+            known = now
+            continue
+        try:
+            process.wait(timeout=chance.expovariate(1 / AVERAGE))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return sorted(running)
+    if process.returncode:
+        raise AssertionError(f"{folder}: ended with status {process.returncode}")
     return None
 
 
 def attack(kills: int, folder: Path, undisturbed: Path, seed: int = 0) -> tuple[Counter[str], int, list[str]]:
-    """Kill so many times; how often a job of each rule was struck or had just ended, studies, and what differs."""
+    """Kill so many times; how often a job of each rule was struck or had just ended, studies, and what differs.
+
+    A rule that had its share is spared, so that those with short jobs get theirs in the studies that follow.
+    """
     chance = random.Random(seed)
+    share = -(-kills // SHARES)
     struck: Counter[str] = Counter()
     done, studies, found = 0, 0, []
     while done < kills:
         studies += 1
         study = folder / f"study{studies}"
         write_config(study, SMALL)
-        while (rules := kill_once(study, chance)) is not None:
+        while (rules := kill_once(study, chance, {rule for rule in struck if struck[rule] >= share})) is not None:
             done += 1
             struck.update(rules)
             print(f"{done} kills, study {studies}: {', '.join(rules)}", flush=True)
