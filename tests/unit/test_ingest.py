@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from defaults import LIMITS
@@ -413,6 +415,45 @@ def test_rotated_image_has_the_size_it_is_seen_with(study: Study) -> None:
     (row,) = study.images.query("image == 'TRAIN/A/9.jpg'").itertuples()
     assert (row.width, row.height) == (6, 8)
     assert study.copied()["TRAIN/A/9.jpg"] == content.getvalue()
+
+
+# What a file of an archive may be called and hold.
+PLACES = st.sampled_from(["TRAIN/A", "TRAIN/B", "TEST/A", "TEST/B", "TRAIN/C", "A", "TRAIN/A/more", "x/TEST/A"])
+LEAVES = st.sampled_from(["8.png", "8.PNG", "9.png", "9.jpeg", ".8.png", "é.png", "- 9.png", "a b.png", "notes.txt"])
+CONTENTS = st.sampled_from([b"", b"<html>", png(1)[:-9], *map(png, range(100, 104))])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(st.builds("{}/{}".format, PLACES, LEAVES), CONTENTS, max_size=12),
+    st.one_of(st.none(), st.integers(2, 4)),
+    st.booleans(),
+)
+def test_each_file_is_kept_as_it_is_or_accounted_for(
+    tmp_path_factory: pytest.TempPathFactory, others: dict[str, bytes], limit: int | None, as_zip: bool
+) -> None:
+    """Whatever is packed: bytes stay, and what is kept, rejected, left out or ignored is all there is; or one line."""
+    study = Study(tmp_path_factory.mktemp("any"))
+    files = images(2) | others
+    summary, said = None, ""
+    try:
+        summary = study.ingest(files, as_zip=as_zip, limit_per_class=limit)
+    except InputError as error:
+        said = str(error)
+    if summary is None:
+        assert len(said.splitlines()) == 1
+        assert not study.originals.exists()
+        return
+    assert sum(summary[key] for key in ("kept", "rejected", "left_out", "ignored")) == len(files)
+    copied = study.copied()
+    assert set(copied) == set(study.images["image"])
+    for image, content in copied.items():
+        assert content in {files.get(image), files.get(f"x/{image}")}
+    assert not set(copied) & set(study.rejected)
+    if limit is not None:
+        assert study.images.groupby(["partition", "class"]).size().max() <= limit
+    by_bytes = study.images.groupby("sha256")["class"].nunique()
+    assert (by_bytes == 1).all(), "the same bytes under two labels"
 
 
 @pytest.mark.real

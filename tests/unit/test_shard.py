@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wbcsr import imaging
 from wbcsr.errors import InputError
@@ -230,3 +232,18 @@ def test_of_a_finished_shard_only_what_does_not_hold_is_made_again(
     if change != "other enlarger":
         assert victim.read_bytes() == whole
         assert manifest.read_bytes() == before
+
+
+NAMES = st.text("ab.", min_size=1, max_size=4).map(lambda stem: f"{stem}x") | st.just("a")
+FILES = st.lists(st.builds("".join, st.tuples(NAMES, st.sampled_from([".jpg", ".png", ".jpg.png"]))), unique=True)
+
+
+@given(FILES, st.integers(1, 7))
+def test_shards_hold_each_image_once_under_a_name_of_its_own(files: list[str], shards: int) -> None:
+    table = pd.DataFrame({"file": pd.Series(files, dtype=str)})
+    parts = [shard_rows(table, shard, shards) for shard in range(1, shards + 1)]
+    assert [file for part in parts for file in part["file"]] == files
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    targets = [target for part in parts for target in part["target"]]
+    assert len(set(targets)) == len(files)
+    assert all(target.endswith(".png") for target in targets)

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from test_scores import Results, arms_of, write_results
 from wbcsr.dataset.split import leakage
 from wbcsr.errors import InputError
 from wbcsr.evaluate.cost import NUMBERS, TEXTS
-from wbcsr.evaluate.table import Table, latex_text, markdown_text, write_table
+from wbcsr.evaluate.table import Table, latex_text, markdown_text, number_texts, read_table, write_table
 from wbcsr.evaluate.tables import (
     comparison_table,
     counts_table,
@@ -519,3 +522,27 @@ def test_images_without_classes_are_an_error(tmp_path: Path) -> None:
     results.images.write_text("image\n")
     with pytest.raises(InputError, match=r"images\.csv: lacks the column"):
         write_all(results, tmp_path / "tables")
+
+
+# A class may be called anything that a folder may, and a table must not come apart by it.
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(WORDS.filter(str.strip), min_size=1, max_size=4), st.floats(-1, 1))
+def test_a_table_holds_together_whatever_its_words(
+    tmp_path_factory: pytest.TempPathFactory, words: list[str], number: float
+) -> None:
+    folder = tmp_path_factory.mktemp("table")
+    data = pd.DataFrame({"class": words, "value": [number] * len(words)})
+    printed = pd.DataFrame({"Class": words, "Value": number_texts(data["value"], "+.2f")})
+    write_table(Table("t", "T", "Words", data, printed), folder)
+    read = read_table(folder / "t.csv", ["class", "value"], 1)
+    assert list(read["class"]) == words
+    assert list(read["value"]) == [number] * len(words)
+    rows = [line for line in (folder / "t.tex").read_text(encoding="utf-8").split("\n") if line.endswith(r"\\")]
+    assert len(rows) == 1 + len(words)
+    assert all(len(re.findall(r"(?<!\\)&", row)) == 1 for row in rows)
+    rows = [line for line in (folder / "t.md").read_text(encoding="utf-8").split("\n") if line.startswith("|")]
+    assert len(rows) == 2 + len(words)
+    assert all(len(re.findall(r"(?<!\\)\|", row)) == 3 for row in rows)

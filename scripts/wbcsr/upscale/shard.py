@@ -76,10 +76,10 @@ def shard_rows(originals: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame
     """The rows of a class's manifest that shard number `shard` (1 to `shards`) enlarges, with their new file names.
 
     Shards are contiguous and differ by at most one image. The new name is the old one's stem with .png, or, where two
-    images of the class share a stem, the whole old name with .png.
+    images of the class share a stem or one's stem is the other's name, the whole old name with .png.
     """
     stems = originals["file"].map(lambda file: PurePosixPath(file).stem)
-    shared = stems.map(Counter(stems)) > 1
+    shared = (stems.map(Counter(stems)) > 1) | stems.isin(originals["file"])
     named = originals.assign(target=stems.where(~shared, originals["file"]) + ".png")
     first, last = (len(named) * end // shards for end in (shard - 1, shard))
     return named.iloc[first:last]
