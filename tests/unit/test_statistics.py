@@ -337,6 +337,12 @@ def test_no_interval_of_a_difference_leaves_the_scale() -> None:
     assert compare(b, a, sources, classes).difference.low == -1
 
 
+def test_a_difference_on_every_one_of_too_few_sources_has_no_interval() -> None:
+    found = compare(np.ones((1, 80), bool), np.arange(80)[None] % 10 > 0, np.arange(80) // 10, ["A"] * 80).difference
+    assert np.isnan([found.low, found.high]).all()
+    assert "8 sources are worth 8.0 equally large ones" in found.reason
+
+
 def test_one_seed_of_chance_gives_one_result() -> None:
     a, b, sources, classes = drawn(FOUR_CLASSES, (0.9, 0.88), np.random.default_rng(0))
     first, again, other = (compare(a, b, sources, classes, seed) for seed in (1, 1, 2))
@@ -371,7 +377,7 @@ def test_recalls_are_comparisons_of_one_class() -> None:
     again = compare_recalls(a, b, sources, classes, random_seed=7)
     assert again["3"] == compare(a[:, of], b[:, of], sources[of], classes[of], 7) != found["3"]
     assert found["3"].a.value == a[0, of].mean()
-    assert "4 sources" in found["0"].difference.reason
+    assert "4 sources are worth" in found["0"].difference.reason
 
 
 def test_a_pair_of_classes_by_hand() -> None:

@@ -206,7 +206,7 @@ def comparison_table(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> Tabl
                 "subset": arm.subset,
                 "reason": arm.estimate.reason,
                 "images": arm.estimate.images,
-                "unknown": behind["unknown"] if arm.has_sources else arm.images,
+                "unknown": behind["unknown"],
                 "sources": behind["sources"] if arm.has_sources else np.nan,
                 "shared": behind["shared"] if arm.has_sources else np.nan,
                 "runs": len(arm.accuracies),
