@@ -21,7 +21,7 @@ NO_GPU = "no GPU: not verified: "
 # Lines that tests have the summary say.
 TOLD = pytest.StashKey[list[str]]()
 # Where several processes run tests, these groups begin first: those that take longest.
-FIRST = ["slurm", "test_study", "test_other_studies"]
+FIRST = ["slurm", "test_study", "test_new_data", "test_other_studies", "test_broken", "test_kills", "test_hostile"]
 
 
 def group_of(nodeid: str) -> str:
