@@ -301,7 +301,7 @@ def test_files_enlarged_on_the_gpu_are_those_of_the_cpu(name: str, tmp_path: Pat
     )
     for engine in (on_gpu, on_cpu):
         folder = tmp_path / engine.device.type
-        found = enlarge_shard(originals, folder / "manifest.csv", 1, 1, made.super_resolution(engine), 2)
+        found = enlarge_shard(originals, folder / "manifest.csv", 1, 1, made.super_resolution(engine), 2)["upscaling"]
         assert (found["images"], found["images_kept"]) == (sum(SIZES.values()), 0)
     thresholds = made.inference["gate"]
     for number in range(sum(SIZES.values())):

@@ -265,7 +265,7 @@ def test_a_shard_stops_at_its_next_image_and_the_later_one_goes_on(tmp_path: Pat
         assert f"a job that started later makes these files now (process {os.getpid()} on " in earlier.says()
         assert earlier.end() == 1
         assert {path.name for path in manifest.parent.glob("_*.png")} == finished.keys()
-        summary = enlarge_shard(source, manifest, 1, 1, Interpolation("bicubic", 4, 2), 2)
+        summary = enlarge_shard(source, manifest, 1, 1, Interpolation("bicubic", 4, 2), 2)["upscaling"]
     assert (summary["images"], summary["images_kept"]) == (16, 6)
     assert {name: manifest.with_name(name).stat().st_mtime_ns for name in finished} == finished
     undisturbed = tmp_path / "undisturbed" / "manifest_1of1.csv"

@@ -53,5 +53,5 @@ def test_nothing_measured_is_no_section() -> None:
 
 def test_a_machine_that_is_not_named_is_one_line(measured: list[Path]) -> None:
     write_json(measured[2], {})
-    with pytest.raises(InputError, match=r"packing\.provenance\.json: names no machine; delete .*packing\.csv"):
+    with pytest.raises(InputError, match=r"packing\.provenance\.json: names no machine; .* --force -- .*packing\.csv"):
         section(measured)
