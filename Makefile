@@ -38,7 +38,7 @@ setup-benchmark: $(NODE)/installed
 UV = .venv-hashes/bin/uv pip compile --quiet --no-header --no-annotate --generate-hashes --constraint envs/pins.txt --python-version 3.11 --python-platform linux
 
 hashes:
-	$(PYTHON) -m venv .venv-hashes
+	$(call environment,.venv-hashes)
 	.venv-hashes/bin/python -m pip install --quiet --constraint envs/pins.txt uv
 	echo '# Written by `make hashes`: what pins.txt says of the packages of workflow.txt, tests.txt and without-dependencies.txt.' > envs/hashes.part
 	$(UV) --no-emit-package setuptools envs/workflow.txt envs/tests.txt >> envs/hashes.part
@@ -47,7 +47,7 @@ hashes:
 
 # Which of them have weaknesses that PyPI knows of.
 audit:
-	$(PYTHON) -m venv .venv-hashes
+	$(call environment,.venv-hashes)
 	.venv-hashes/bin/python -m pip install --quiet --constraint envs/pins.txt pip-audit
 	.venv-hashes/bin/pip-audit --requirement envs/hashes.txt --require-hashes --disable-pip
 

@@ -29,9 +29,9 @@ def dataset(**keys: Any) -> dict[str, Any]:
     return {"dataset": {**SMALL["dataset"], "archive": "mine.zip", **keys}}
 
 
-def pack(folder: Path, name: str = "mine.zip", **more: bytes) -> None:
+def pack(folder: Path, packed_as: str = "mine.zip", **more: bytes) -> None:
     """An archive: two images of each class, and `more`."""
-    with zipfile.ZipFile(folder / name, "w", zipfile.ZIP_DEFLATED) as packed:
+    with zipfile.ZipFile(folder / packed_as, "w", zipfile.ZIP_DEFLATED) as packed:
         for seed in range(8):
             pixels = np.random.default_rng(seed).integers(0, 256, (24, 32, 3), dtype=np.uint8)
             name = f"{('TRAIN', 'TEST')[seed % 2]}/{CLASSES[seed // 2 % 2]}/{seed}.png"
