@@ -133,7 +133,7 @@ def test_damaged_probabilities_are_an_error_that_names_the_file(
     results = write_results(tmp_path, ["A", "B"], ["original"])
     path = results.predictions[0]
     pd.read_csv(path).assign(**columns).to_csv(path, index=False)
-    with pytest.raises(InputError, match=f"{re.escape(str(path))}: .*{re.escape(words)}.*; delete it"):
+    with pytest.raises(InputError, match=f"{re.escape(str(path))}: .*{re.escape(words)}.*; run once with --force -- "):
         arms_of(results)
 
 

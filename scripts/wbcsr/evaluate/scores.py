@@ -14,7 +14,7 @@ import pandas as pd
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from wbcsr.config import Config, compared_variant, judged_split, parse_split, partitions_of, training_variants
-from wbcsr.errors import InputError
+from wbcsr.errors import InputError, make_again
 from wbcsr.evaluate import SUBSETS
 from wbcsr.evaluate.statistics import Estimate, accuracy_interval, check_probabilities
 from wbcsr.files import read_csv
@@ -276,7 +276,7 @@ def _read_run(run: Run, plan: Plan) -> pd.DataFrame:
         table[plan.classes] = table[plan.classes].astype(float)
         check_probabilities(table[plan.classes].to_numpy())
     except ValueError as error:
-        raise InputError(f"{run.path}: {error}; delete it and predict again") from error
+        raise InputError(f"{run.path}: {error}; {make_again(run.path)}") from error
     return table
 
 
@@ -301,8 +301,8 @@ def _of_subset(table: pd.DataFrame, subsets: pd.DataFrame, subset: str, run: Run
         raise InputError(f"split {run.split}: has no {subset} image; give the data set more images")
     rows = table[table["image"].isin(wanted)]
     if rows["image"].duplicated().any():
-        raise InputError(f"{run.path}: has an image twice; delete it and predict again")
+        raise InputError(f"{run.path}: has an image twice; {make_again(run.path)}")
     if len(rows) < len(wanted):
         missing = len(wanted) - len(rows)
-        raise InputError(f"{run.path}: lacks {missing} of {len(wanted)} {subset} images; delete it and predict again")
+        raise InputError(f"{run.path}: lacks {missing} of {len(wanted)} {subset} images; {make_again(run.path)}")
     return rows

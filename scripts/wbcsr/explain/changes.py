@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from wbcsr.errors import InputError
+from wbcsr.errors import InputError, make_again
 from wbcsr.explain import KINDS
 from wbcsr.files import read_csv
 
 # With fewer test images than this, validation images are looked at as well.
 FEW = 500
 COUNTED = ["images", "changed", *KINDS]
-_AGAIN = "delete it and predict again"
 
 
 def compared_images(split: Path) -> pd.DataFrame:
@@ -42,19 +41,21 @@ def read_predictions(path: Path, images: pd.DataFrame, classes: Sequence[str]) -
     table = read_csv(path, ["image", "class", "predicted", *classes])
     twice = table.loc[table["image"].duplicated(), "image"]
     if len(twice):
-        raise InputError(f"{path}: has {twice.iloc[0]} twice; {_AGAIN}")
+        raise InputError(f"{path}: has {twice.iloc[0]} twice; {make_again(path)}")
     missing = images.loc[~images["image"].isin(table["image"]), "image"]
     if len(missing):
-        raise InputError(f"{path}: lacks {len(missing)} of {len(images)} images (first: {missing.iloc[0]}); {_AGAIN}")
+        raise InputError(
+            f"{path}: lacks {len(missing)} of {len(images)} images (first: {missing.iloc[0]}); {make_again(path)}"
+        )
     found = images.merge(table, on="image", how="left", validate="one_to_one")
     unknown = sorted((set(found["class"]) | set(found["predicted"])) - set(classes))
     if unknown:
-        raise InputError(f"{path}: has the class '{unknown[0]}', which dataset.classes lacks; {_AGAIN}")
+        raise InputError(f"{path}: has the class '{unknown[0]}', which dataset.classes lacks; {make_again(path)}")
     numbers = {name: number for number, name in enumerate(classes)}
     try:
         probabilities = found[list(classes)].to_numpy(np.float64)
     except ValueError as error:
-        raise InputError(f"{path}: has a probability that is not a number ({error}); {_AGAIN}") from error
+        raise InputError(f"{path}: has a probability that is not a number ({error}); {make_again(path)}") from error
     rows = np.arange(len(found))
     return found[["image", "subset", "class", "predicted"]].assign(
         probability=probabilities[rows, found["class"].map(numbers)],
