@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -107,6 +107,7 @@ class Cluster:
             (self.folder / name).mkdir()
         self.host = socket.gethostname().split(".")[0]
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self.frozen: set[int] = set()
         self._write_configuration()
         path = f"{self.folder / 'bin'}:{_path()}"
         self.environment = {**_outside_slurm(), "SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": path}
@@ -176,6 +177,8 @@ class Cluster:
             for state in ("PENDING", "RUNNING"):
                 with suppress(subprocess.TimeoutExpired):
                     subprocess.run(["scancel", f"--state={state}"], env=self.environment, check=False, timeout=120)
+        # What tests have stopped hears no signal but this one, and SLURM loses sight of it once its parent has ended.
+        _kill(self.frozen & set(self.processes()))
         self._wait_for_the_end_of_all(besides=DAEMONS)
         for name in ("slurmd", "slurmctld", "munged"):
             daemon = self.daemons.pop(name, None)
@@ -187,10 +190,8 @@ class Cluster:
                     daemon.kill()
                     daemon.wait()
         self._wait_for_the_end_of_all()
-        left = self.processes()
-        for process in left:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+        left = {process: _description(process) for process in self.processes()}
+        _kill(left)
         # Removing a folder removes what is mounted below it, too.
         mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
         assert not [place for place in mounted if Path(place).is_relative_to(self.folder)]
@@ -255,6 +256,7 @@ class Cluster:
         frozen = wait_for(lambda: self.scripts(job), f"the script of job {job}")
         for process in frozen:
             os.kill(process, signal.SIGSTOP)
+        self.frozen.update(frozen)
         return frozen
 
 
@@ -271,6 +273,22 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = 180) -> T:
             return found
         assert time.monotonic() < deadline, f"{what} did not come within {seconds:g} s"
         time.sleep(0.1)
+
+
+def _kill(processes: Iterable[int]) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _description(process: int) -> str:
+    """State, parent and command of a process."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+        command = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError as error:  # it has ended meanwhile
+        return str(error)
+    return ", ".join(re.findall(r"^(?:Name|State|PPid):.*$", status, re.MULTILINE)) + f": {command}"
 
 
 def _path() -> str:
