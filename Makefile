@@ -5,7 +5,7 @@ SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
 # The environment for GPUs where it was made.
 NODE := $(if $(wildcard .venv-gpu/installed),.venv-gpu,.venv)
 
-.PHONY: setup setup-gpu setup-benchmark hashes audit profile demo test test-gpu mutation doctor lint
+.PHONY: setup setup-gpu setup-benchmark hashes audit profile demo test test-gpu coverage mutation doctor lint
 
 setup: .venv/installed
 
@@ -72,6 +72,13 @@ test: setup
 
 test-gpu: setup-gpu
 	.venv-gpu/bin/python -m pytest tests/gpu
+
+# Which lines and branches of the library the tests reach, those that jobs of their studies reach included.
+coverage: setup
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses $(PROCESSES)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --sort=cover
 
 # How many faults put in at random the unit tests of four modules notice.
 mutation: setup

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "scripts")]
@@ -65,10 +66,18 @@ def kill_once(folder: Path, chance: random.Random, spared: set[str]) -> list[str
     return None
 
 
-def attack(kills: int, folder: Path, undisturbed: Path, seed: int = 0) -> tuple[Counter[str], int, list[str]]:
+def from_the_beginning(folder: Path) -> None:
+    """A study of which nothing is done."""
+    write_config(folder, SMALL)
+
+
+def attack(
+    kills: int, folder: Path, undisturbed: Path, begin: Callable[[Path], None] = from_the_beginning, seed: int = 0
+) -> tuple[Counter[str], int, list[str]]:
     """Kill so many times; how often a job of each rule was struck or had just ended, studies, and what differs.
 
-    A rule that had its share is spared, so that those with short jobs get theirs in the studies that follow.
+    `begin` has a folder hold a study that is to be ended. A rule that had its share is spared, so that those with short
+    jobs get theirs in the studies that follow.
     """
     chance = random.Random(seed)
     share = -(-kills // SHARES)
@@ -77,7 +86,7 @@ def attack(kills: int, folder: Path, undisturbed: Path, seed: int = 0) -> tuple[
     while done < kills:
         studies += 1
         study = folder / f"study{studies}"
-        write_config(study, SMALL)
+        begin(study)
         while (rules := kill_once(study, chance, {rule for rule in struck if struck[rule] >= share})) is not None:
             done += 1
             struck.update(rules)

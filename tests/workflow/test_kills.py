@@ -5,10 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from kills import attack
+from studies import CLASSES, copy_study
 
 
 def test_killed_at_random_moments_it_ends_as_if_undisturbed(small_study: Path, tmp_path: Path) -> None:
-    """A few of them; `python tests/workflow/kills.py 200 <folder>` is the long run."""
-    struck, _, found = attack(6, tmp_path, small_study)
+    """A few of them, from the enlarging on; `python tests/workflow/kills.py 200 <folder>` is the long run."""
+
+    def but_for_one_shard(folder: Path) -> None:
+        copy_study(small_study, folder)
+        for path in (folder / "results" / "images" / "realesrgan_x4" / "TRAIN" / CLASSES[0]).iterdir():
+            path.unlink()
+
+    struck, _, found = attack(6, tmp_path, small_study, but_for_one_shard)
     assert found == []
     assert sum(struck.values()) >= 6

@@ -124,7 +124,7 @@ def test_labels_and_groups_in_a_csv_file_and_a_split_of_ones_own(tmp_path: Path)
     study = {
         "dataset": {"archive": "clinic", "labels": "labels.csv", "classes": classes, "partitions": None},
         "sources": {"method": "groups"},
-        "splits": ["given", "by_source"],
+        "splits": ["given"],
         "given": "mine.csv",
         "by_source": {"parts": 3},
         "variants": ["original", "bicubic_x2"],
@@ -132,17 +132,21 @@ def test_labels_and_groups_in_a_csv_file_and_a_split_of_ones_own(tmp_path: Path)
         "train": {**SMALL["train"], "epochs": 1},
     }
     write_config(tmp_path, {**SMALL, **study})
-    result = run(tmp_path)
-    assert result.returncode == 0, result.stdout
     results = tmp_path / "results"
-    sources = pd.read_csv(results / "dataset" / "sources.csv")
-    assert set(sources["source"]) == {f"p{patient}" for patient in range(12)}
-    taken = pd.read_csv(results / "splits" / "given.csv")
-    assert set(taken.itertuples(index=False, name=None)) == set(split)
+    both = run(tmp_path, "--config", "splits=[given, by_source]", "--", "results/splits/leakage.csv")
+    assert both.returncode == 0, both.stdout
     leakage = pd.read_csv(results / "splits" / "leakage.csv", keep_default_na=False)
     assert leakage[leakage["class"] == ""].set_index(["split", "subset"])["shared"].to_dict() == {
         (name, subset): 0 for name in ("given", "by_source") for subset in ("validation", "test")
     }
+    sources = pd.read_csv(results / "dataset" / "sources.csv")
+    assert set(sources["source"]) == {f"p{patient}" for patient in range(12)}
+    taken = pd.read_csv(results / "splits" / "given.csv")
+    assert set(taken.itertuples(index=False, name=None)) == set(split)
+
+    result = run(tmp_path)
+    assert result.returncode == 0, result.stdout
+    assert set(pd.read_csv(results / "tables" / "comparison.csv")["split"]) == {"given"}
     page = (results / "report" / "index.html").read_text()
     assert "as the file mine.csv says" in page
 

@@ -18,6 +18,8 @@ def test_a_few_real_cells_from_archive_to_report(real_archive: Path, tmp_path: P
         {
             "dataset": {"archive": str(real_archive), "classes": CLASSES, "limit_per_class": 2},
             "variants": ["original", "realesrgan_x4"],
+            "dual": False,
+            "cross": False,
             "validation_fraction": 0.5,
             "seeds": [0],
             "shards": 1,
