@@ -23,7 +23,8 @@ def slurm(tell: Callable[[str], None]) -> Iterator[Cluster]:
         yield cluster
     finally:
         tell(f"SLURM recorded {cluster.recorded()} jobs of these tests")
-        cluster.stop()
+        if left := cluster.stop():
+            tell(f"SLURM left processes of its own: {left}")
 
 
 @pytest.fixture(scope="session")

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import io
-import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bad_images import BAD_IMAGES, RGB, encoded
 from wbcsr import imaging
 from wbcsr.errors import InputError
 
-RNG = np.random.default_rng(0)
-RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
-
-
-def encoded(image: Image.Image, form: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
+RNG = np.random.default_rng(1)
 
 
 @pytest.mark.parametrize(
@@ -82,37 +75,7 @@ def test_palette_and_cmyk_become_rgb() -> None:
     assert imaging.decode(encoded(cmyk, "TIFF"), "x.tif").shape == (5, 7, 3)
 
 
-PNG = encoded(Image.fromarray(RGB).resize((64, 64)), "PNG")
-
-
-def promising(side: int) -> bytes:
-    """A PNG whose header, checksum and all, says that so many pixels a side follow."""
-    header = b"IHDR" + side.to_bytes(4) * 2 + PNG[24:29]
-    return PNG[:12] + header + zlib.crc32(header).to_bytes(4) + PNG[33:]
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        (b"", "not a readable image"),
-        (b"<html>no image</html>", "not a readable image"),
-        (PNG[: len(PNG) // 2], "not a readable image"),
-        (PNG[:-12], "ends before its last chunk"),
-        (PNG[:33] + b"\xfe\xff\xff\xff" + PNG[37:], "ends before its last chunk"),
-        (promising(60_000), "60000×60000 pixels are more than the limit"),
-        (encoded(Image.new("L", (4, 4)), "GIF", save_all=True, append_images=[Image.new("L", (4, 4), 9)]), "2 frames"),
-        (
-            encoded(Image.new("RGB", (4, 4)), "WEBP", save_all=True, append_images=[Image.new("RGB", (4, 4), 9)]),
-            "2 frames",
-        ),
-        (encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"), "float32"),
-        (encoded(Image.fromarray(np.full((4, 4), np.nan, np.float32)), "TIFF"), "float32"),
-    ],
-    ids=[
-        *("empty", "html", "truncated", "without its end", "a chunk of 4 GB", "huge header", "animated GIF"),
-        *("animated WebP", "float", "not a number"),
-    ],
-)
+@pytest.mark.parametrize(("content", "says"), BAD_IMAGES.values(), ids=BAD_IMAGES.keys())
 def test_what_is_no_image_is_one_line(content: bytes, says: str) -> None:
     with pytest.raises(InputError, match=says) as error:
         imaging.decode(content, "TRAIN/A/x.png")

@@ -1,6 +1,6 @@
 """Bad input as its user sees it: what was given, the line near the end of the run that names it, the exit status.
 
-Each kind of archive that is refused is in tests/unit/bad_zips.py, each kind of image in tests/unit/test_imaging.py.
+Each kind of archive that is refused is in tests/unit/bad_zips.py, each kind of file that is no image in bad_images.py.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from studies import CLASSES, SMALL, run, write_config
 
+from bad_images import BAD_IMAGES
 from bad_zips import BAD_ZIPS
 from small_networks import rrdbnet
 from wbcsr.files import sha256
@@ -169,6 +171,25 @@ def test_bad_input_is_one_of_the_last_lines(case: Case, tmp_path: Path) -> None:
     assert "Traceback" not in result.stdout
     assert not (tmp_path / case.target).exists()
     assert not list(tmp_path.rglob("injected"))
+
+
+def test_what_is_no_image_is_listed_and_the_others_are_taken(tmp_path: Path) -> None:
+    """One bad file among good ones ends nothing: rejected.csv says which and why, and the run how many."""
+    bad = {f"TRAIN/{CLASSES[0]}/{name}.png": content for name, (content, _) in BAD_IMAGES.items()}
+    pixels = np.random.default_rng(9).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    misnamed = cv2.imencode(".bmp", pixels)[1].tobytes()
+    pack(tmp_path, **bad, **{f"TRAIN/{CLASSES[0]}/a BMP.jpg": misnamed})
+    write_config(tmp_path, {**SMALL, **dataset()})
+    result = run(tmp_path, "--", IMAGES)
+    assert result.returncode == 0, result.stdout
+    assert f"{len(bad)} files rejected" in result.stdout
+    rejected = pd.read_csv(tmp_path / "results" / "dataset" / "rejected.csv").set_index("image")["reason"]
+    assert set(rejected.index) == set(bad)
+    for name, (_, says) in BAD_IMAGES.items():
+        assert says in rejected[f"TRAIN/{CLASSES[0]}/{name}.png"]
+    images = pd.read_csv(tmp_path / IMAGES)
+    assert len(images) == 9
+    assert f"TRAIN/{CLASSES[0]}/a BMP.jpg" in set(images["image"])
 
 
 def test_a_path_is_no_command(tmp_path: Path) -> None:
