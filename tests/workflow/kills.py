@@ -87,6 +87,7 @@ def attack(
         studies += 1
         study = folder / f"study{studies}"
         begin(study)
+        before = done
         while (rules := kill_once(study, chance, {rule for rule in struck if struck[rule] >= share})) is not None:
             done += 1
             struck.update(rules)
@@ -100,6 +101,8 @@ def attack(
         found += [f"study {studies}: {name}" for name in differ]
         print(f"study {studies}: {len(differ)} differences {differ[:5]}", flush=True)
         shutil.rmtree(study / "results")
+        if done == before:  # all that it ran had their share
+            share += 1
     return struck, studies, found
 
 

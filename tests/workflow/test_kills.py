@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from kills import attack
@@ -11,11 +12,13 @@ from studies import CLASSES, copy_study
 def test_killed_at_random_moments_it_ends_as_if_undisturbed(small_study: Path, tmp_path: Path) -> None:
     """A few of them, from the enlarging on; `python tests/workflow/kills.py 200 <folder>` is the long run."""
 
-    def but_for_one_shard(folder: Path) -> None:
+    def from_the_enlarging_on(folder: Path) -> None:
         copy_study(small_study, folder)
-        for path in (folder / "results" / "images" / "realesrgan_x4" / "TRAIN" / CLASSES[0]).iterdir():
-            path.unlink()
+        results = folder / "results"
+        shutil.rmtree(results / "images" / "realesrgan_x4" / "TRAIN" / CLASSES[0])
+        for name in ("packed", "runs", "predictions", "fidelity", "changes", "tables", "figures", "report"):
+            shutil.rmtree(results / name)
 
-    struck, _, found = attack(6, tmp_path, small_study, but_for_one_shard)
+    struck, _, found = attack(6, tmp_path, small_study, from_the_enlarging_on)
     assert found == []
     assert sum(struck.values()) >= 6
