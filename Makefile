@@ -68,7 +68,7 @@ demo: setup
 PROCESSES ?= 3
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES)
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --timeout 1800
 
 test-gpu: setup-gpu
 	.venv-gpu/bin/python -m pytest tests/gpu
