@@ -78,6 +78,7 @@ def test_twelve_classes_of_mixed_sizes_and_formats(tmp_path: Path) -> None:
         "by_source": {"parts": 3},
         "variants": ["original", "bicubic_x2"],
         "dual": False,
+        "cross": True,
         "train": {**SMALL["train"], "epochs": 1, "batch_size": 16},
     }
     write_config(tmp_path, {**SMALL, **study})
@@ -97,6 +98,8 @@ def test_twelve_classes_of_mixed_sizes_and_formats(tmp_path: Path) -> None:
     assert list(zip(upright["height"], upright["width"], strict=True)) == drawn
     table = pd.read_csv(results / "tables" / "comparison.csv")
     assert set(table["tested_on"]) == {"original", "bicubic_x2"}
+    asked = pd.read_csv(results / "tables" / "differences.csv").query("subset == 'test'")["question"].tolist()
+    assert asked == ["enlargement", "cross", "cross"]
     counts = pd.read_csv(results / "tables" / "table2.csv", keep_default_na=False)
     assert list(counts["class"]) == [*NAMES, "total"]
     assert counts["total"].iloc[-1] == len(NAMES) * len(KINDS)

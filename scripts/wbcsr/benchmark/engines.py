@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torchvision.models.resnet import Bottleneck
 
 from wbcsr.benchmark.images import Images, count_of, crop_of, gather
 from wbcsr.benchmark.labels import label_files, read_rgb8
@@ -41,6 +40,7 @@ from wbcsr.files import scratch_folder
 from wbcsr.pixels import to_network, to_square
 from wbcsr.upscale import upscaler
 from wbcsr.upscale.shard import enlarge_shard
+from wbcsr.vision import models
 from wbcsr.weights.networks import Architecture
 
 log = logging.getLogger(__name__)
@@ -259,7 +259,7 @@ def _classifier(classes: Sequence[str], side: int, path: Path) -> Network:
     """ResNet-50 with random weights, written to `path`."""
     model = resnet.build(len(classes), 0, None)
     for module in model.modules():
-        if isinstance(module, Bottleneck):
+        if isinstance(module, models.resnet.Bottleneck):
             # A new block ends in zeros, which would cost a GPU less power than those of a trained one.
             nn.init.ones_(module.bn3.weight)
     resnet.save(model.state_dict(), resnet.Description(tuple(classes), side), path)

@@ -18,8 +18,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
-from torchvision.models import ResNet, ResNet50_Weights
-from torchvision.models.resnet import Bottleneck
 
 from wbcsr.engines.capability import pick_precision
 from wbcsr.engines.engine import Engine, try_out
@@ -29,6 +27,7 @@ from wbcsr.engines.source import Source, Workload
 from wbcsr.errors import InputError, first_line
 from wbcsr.files import read_csv, write_bytes
 from wbcsr.pixels import to_network
+from wbcsr.vision import models
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +47,7 @@ EVALUATION_BATCH = 32
 ENGINE_BATCH = {"cpu": EVALUATION_BATCH, "cuda": 256}
 
 
-class Classifier(ResNet):
+class Classifier(models.ResNet):
     """ResNet-50 (He et al. 2016, torchvision's variant 1.5) that takes images as they are packed.
 
     Its tensors have torchvision's names; `mean` and `std` beside them hold the normalisation.
@@ -59,7 +58,7 @@ class Classifier(ResNet):
 
     def __init__(self, classes: int) -> None:
         # Blocks that start as the identity (Goyal et al. 2017) let random weights learn from few images.
-        super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=classes, zero_init_residual=True)
+        super().__init__(models.resnet.Bottleneck, [3, 4, 6, 3], num_classes=classes, zero_init_residual=True)
         self.register_buffer("mean", MEAN.view(1, 3, 1, 1))
         self.register_buffer("std", STD.view(1, 3, 1, 1))
 
@@ -127,7 +126,7 @@ def source(path: Path) -> tuple[Source, Description]:
     (n, classes). InputError where the file is not a classifier of ours.
     """
     model, description = load(path)
-    network = ResNet(Bottleneck, [3, 4, 6, 3], num_classes=len(description.classes))
+    network = models.ResNet(models.resnet.Bottleneck, [3, 4, 6, 3], num_classes=len(description.classes))
     network.load_state_dict(
         {name: tensor for name, tensor in model.state_dict().items() if name not in ("mean", "std")}
     )
@@ -196,7 +195,7 @@ def fetch_imagenet(path: Path) -> None:
 
     torchvision keeps its copy under TORCH_HOME. InputError where the network does not give it.
     """
-    weights = ResNet50_Weights.IMAGENET1K_V2
+    weights = models.ResNet50_Weights.IMAGENET1K_V2
     try:
         state = weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
     except (OSError, RuntimeError, http.client.HTTPException) as error:

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
@@ -35,6 +34,7 @@ from wbcsr.errors import InputError, first_line
 from wbcsr.files import remove_leftovers, sha256, write_bytes, write_csv
 from wbcsr.progress import image_progress
 from wbcsr.provenance import processor
+from wbcsr.vision import torchvision
 
 log = logging.getLogger(__name__)
 

@@ -69,8 +69,8 @@ def niqe(image: np.ndarray) -> float:
     """
     if min(image.shape[:2]) < NIQE_LEAST_SIDE:
         return float("nan")
-    # First, as basicsr cannot be imported without the alias that it sets.
-    import wbcsr.weights.networks  # noqa: F401, I001
+    # First, as basicsr cannot be imported without it.
+    import wbcsr.vision  # noqa: F401, I001
     from basicsr.metrics.niqe import calculate_niqe
 
     # A flat block has no statistics, and is left out there.

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass
 
 import torch
-import torchvision.transforms._functional_tensor as functional_tensor
 from torch import nn
 
+import wbcsr.vision  # noqa: F401 basicsr cannot be imported without it
 from wbcsr.errors import InputError
-
-# basicsr 1.4.2 imports a module that torchvision has renamed; this alias stands in for it.
-sys.modules.setdefault("torchvision.transforms.functional_tensor", functional_tensor)
 
 Tensors = dict[str, torch.Tensor]
 
