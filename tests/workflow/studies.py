@@ -27,6 +27,10 @@ SMALL = {
     "train": {"init": "random", "input_size": 32, "epochs": 2, "batch_size": 4, "precision": "fp32"},
 }
 
+# For a study whose results are held against no other's: they depend on the number of threads. One of several processes
+# that run tests side by side has not all cores to itself, and threads that wait for each other cost time.
+BY_ITSELF = ("--cores", "1") if "PYTEST_XDIST_WORKER" in os.environ else ()
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 

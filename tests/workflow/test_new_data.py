@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from studies import SMALL, run, write_config
+from studies import BY_ITSELF, SMALL, run, write_config
 
 # Names that a shell, a pattern, a table or a page could take for more than names.
 NAMES = [
@@ -82,7 +82,7 @@ def test_twelve_classes_of_mixed_sizes_and_formats(tmp_path: Path) -> None:
         "train": {**SMALL["train"], "epochs": 1, "batch_size": 16},
     }
     write_config(tmp_path, {**SMALL, **study})
-    result = run(tmp_path)
+    result = run(tmp_path, *BY_ITSELF)
     assert result.returncode == 0, result.stdout
     results = tmp_path / "results"
     for path in results.rglob("*"):
@@ -147,7 +147,7 @@ def test_labels_and_groups_in_a_csv_file_and_a_split_of_ones_own(tmp_path: Path)
     taken = pd.read_csv(results / "splits" / "given.csv")
     assert set(taken.itertuples(index=False, name=None)) == set(split)
 
-    result = run(tmp_path)
+    result = run(tmp_path, *BY_ITSELF)
     assert result.returncode == 0, result.stdout
     assert set(pd.read_csv(results / "tables" / "comparison.csv")["split"]) == {"given"}
     page = (results / "report" / "index.html").read_text()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from studies import CLASSES, SMALL, run, write_config
+from studies import BY_ITSELF, CLASSES, SMALL, run, write_config
 
 
 @pytest.mark.real
@@ -31,7 +31,7 @@ def test_a_few_real_cells_from_archive_to_report(real_archive: Path, tmp_path: P
             "train": {"init": "random", "input_size": 64, "epochs": 1, "batch_size": 2},
         },
     )
-    result = run(tmp_path)
+    result = run(tmp_path, *BY_ITSELF)
     assert result.returncode == 0, result.stdout
     folder = tmp_path / "results" / "engines" / "any" / "RealESRGAN_x4plus"
     engine, quality = (json.loads((folder / name).read_text()) for name in ("engine.json", "quality.json"))
@@ -75,7 +75,7 @@ def test_a_chosen_list_makes_a_small_study_whose_folds_are_one_answer(tmp_path: 
     (small / "data").mkdir()
     shutil.copy(whole / "data" / "drawn.zip", small / "data")
     shutil.copy(whole / "results" / "dataset" / "chosen.csv", small / "data" / "few.csv")
-    result = run(small)
+    result = run(small, *BY_ITSELF)
     assert result.returncode == 0, result.stdout
     chosen = pd.read_csv(small / "data" / "few.csv")["image"]
     assert chosen.str.split("/").str[1].value_counts().to_dict() == dict.fromkeys(CLASSES, 5)
