@@ -73,10 +73,10 @@ test: setup
 test-gpu: setup-gpu
 	.venv-gpu/bin/python -m pytest tests/gpu
 
-# Which lines and branches of the library the tests reach, those that jobs of their studies reach included.
+# Which lines and branches of the library the unit tests reach, in their own and other processes.
 coverage: setup
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses $(PROCESSES)
+	$(BIN)/coverage run -m pytest --numprocesses $(PROCESSES) tests/unit
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --sort=cover
 
