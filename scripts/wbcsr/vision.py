@@ -1,7 +1,7 @@
-"""torchvision with what this project's packages miss in it, and without what none of them needs.
+"""torchvision with a module that basicsr 1.4.2 still imports by its old name, and without TorchDynamo.
 
-It is imported from here, so that nothing has it before: basicsr 1.4.2 imports a module that torchvision has renamed,
-and torchvision 0.29 imports TorchDynamo, which takes as long as all else in it, for a question when it detects objects.
+torchvision 0.29 imports TorchDynamo, which takes longer than the rest of it, for a question of its operators that
+detect objects. Import torchvision from here, so that nothing has it before.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ DYNAMO, UTILS = "torch._dynamo", "torch._dynamo.utils"
 
 
 def is_compile_supported(device: str) -> bool:
-    """TorchDynamo's own answer, for which it is imported."""
+    """Whether `torch.compile` can compile for a type of device (`cpu`, `cuda`): TorchDynamo's own answer."""
     from torch._dynamo import utils
 
     return bool(utils.is_compile_supported(device))
@@ -23,9 +23,9 @@ def is_compile_supported(device: str) -> bool:
 
 @contextmanager
 def dynamo_later() -> Iterator[None]:
-    """Have what asks TorchDynamo this question import it when it asks, unless it is there already.
+    """Have modules imported meanwhile get `is_compile_supported` from here, unless TorchDynamo is there already.
 
-    Importing ResNet-50 takes 1.4 s so, instead of 2.6 s (AMD EPYC), which each job pays.
+    On an AMD EPYC, importing torch and torchvision takes 1.4 s so, instead of 2.6 s, which each job pays.
     """
     if DYNAMO in sys.modules:
         yield

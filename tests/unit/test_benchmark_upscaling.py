@@ -35,7 +35,7 @@ def table(folder: Path) -> pd.DataFrame:
     manifest = write_originals(folder / "A", [(24, 20), (24, 20), (24, 20)])
     weights = write_weights(folder / "RealESRGAN_x4plus.safetensors")
     with pytest.MonkeyPatch.context() as patch:
-        # bf16 is looked at in test_benchmark; each row here takes two processes.
+        # A number format takes six more processes; which ones a machine has is looked at below.
         patch.setattr(upscaling, "precisions", lambda *_: ["fp32"])
         patch.setattr(systems, "missing", lambda module: f"{module} is missing" if module == "ncnn" else None)
         settings = {**SETTINGS, "others": ["realesrganer", "ncnn"]}
@@ -137,8 +137,6 @@ def test_systems_are_those_of_the_settings(tmp_path: Path) -> None:
     assert names == ["ours, eager", "ours, inductor", "OpenVINO", "ncnn"]
     ncnn = next(system for system in found if system.name == "ncnn")
     with pytest.MonkeyPatch.context() as patch:
-        # bf16 is looked at in test_benchmark; each row here takes two processes.
-        patch.setattr(upscaling, "precisions", lambda *_: ["fp32"])
         patch.setattr(systems, "missing", lambda _: None)
         assert ncnn.unavailable() == "only x4plus comes in ncnn's format"
 

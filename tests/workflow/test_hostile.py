@@ -1,6 +1,7 @@
 """Bad input as its user sees it: what was given, the line near the end of the run that names it, the exit status.
 
-Each kind of archive that is refused is in tests/unit/bad_zips.py, each kind of file that is no image in bad_images.py.
+Each kind of archive that is refused is in tests/unit/bad_zips.py, each kind of file that is no image in bad_images.py;
+a backend that needs a GPU is in test_study.
 """
 
 from __future__ import annotations
@@ -155,9 +156,6 @@ CASES: dict[str, Case] = {
     ),
     "configuration: a path for a class": Case(
         configured(**dataset(classes=["../injected", "b"])), "error: configuration: key 'dataset.classes.0'"
-    ),
-    "configuration: a backend that needs a GPU": Case(
-        configured(inference={"backend": "tensorrt"}), "inference.backend tensorrt", "engines"
     ),
 }
 

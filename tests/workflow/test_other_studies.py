@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -46,6 +47,23 @@ def test_a_few_real_cells_from_archive_to_report(real_archive: Path, tmp_path: P
     assert set(fidelity["class"]) == set(CLASSES)
     assert "realesrgan_x4" in set(fidelity["method"])
     assert "drawn by this project" not in (tmp_path / "results" / "report" / "index.html").read_text()
+
+
+@pytest.mark.skipif("WBCSR_ARCHIVE" in os.environ, reason="the study of real cells, above, looks at what auto chooses")
+def test_what_auto_chooses_enlarges_a_study(tmp_path: Path) -> None:
+    """The backend that was measured to be faster here, through the gate to the images."""
+    drawing = {**SMALL["drawing"], "train_per_class": 5, "test_per_class": 1}
+    write_config(tmp_path, {**SMALL, "drawing": drawing, "inference": {}, "variants": ["original", "realesrgan_x4"]})
+    images = tmp_path / "results" / "images" / "realesrgan_x4" / "TRAIN" / CLASSES[0]
+    result = run(tmp_path, *BY_ITSELF, "--", str((images / "manifest_1of1.csv").relative_to(tmp_path)))
+    assert result.returncode == 0, result.stdout
+    folder = tmp_path / "results" / "engines" / "any" / "RealESRGAN_x4plus"
+    engine, quality = (json.loads((folder / name).read_text()) for name in ("engine.json", "quality.json"))
+    assert engine["backend"] in engine["reason"]
+    assert quality["passed"]
+    manifest = pd.read_csv(images / "manifest_1of1.csv")
+    assert list(zip(manifest["width"], manifest["height"], strict=True)) == [(192, 192)] * 5
+    assert all((images / file).is_file() for file in manifest["file"])
 
 
 def test_a_chosen_list_makes_a_small_study_whose_folds_are_one_answer(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from studies import CLASSES, command, copy_study, run
+from studies import CLASSES, SMALL, command, copy_study, run, write_config
 
 from wbcsr.files import sha256
 
@@ -114,6 +114,18 @@ def test_a_second_run_does_nothing(small_study: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="a GPU may be here: its refusals were not looked at")
+def test_tensorrt_without_a_gpu_is_one_clear_line(tmp_path: Path) -> None:
+    write_config(tmp_path, {**SMALL, "inference": {"backend": "tensorrt"}})
+    result = run(tmp_path, "engines")
+    assert result.returncode == 1
+    last = result.stdout.splitlines()[-25:]
+    errors = {line.partition("error: ")[2] for line in last if "error: configuration" in line}
+    assert len(errors) == 1
+    assert re.match(r"configuration: inference\.backend tensorrt .* needs an NVIDIA GPU .* choose auto", errors.pop())
+    assert "Traceback" not in result.stdout
+    assert not list((tmp_path / "results").rglob("engine.json"))
+
+
 def test_one_class_is_upscaled_again_and_nothing_else(small_study: Path, tmp_path: Path) -> None:
     """By force alone its images are looked at and kept; without their manifest they are all made."""
     copy_study(small_study, tmp_path)

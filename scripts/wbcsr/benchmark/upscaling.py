@@ -158,12 +158,7 @@ def measure_entries(
     entries: Sequence[Entry], threads: int, seconds: float
 ) -> tuple[dict[Entry, Outcome], dict[Kind, float]]:
     """Run all entries in turn, each in a process of its own; what came of each, and the machine's limits in FLOP/s."""
-    built: dict[tuple[System, int], str | None] = {}
-    for entry in entries:
-        key = entry.system, id(entry.case)
-        if key not in built:
-            built[key] = _build(entry)
-    notes = {entry: built[entry.system, id(entry.case)] for entry in entries}
+    notes = {entry: _build(entry) for entry in entries}
     makes: dict[Entry | None, tuple[Any, ...]] = {entry: entry.make() for entry in entries if not notes[entry]}
     kinds = sorted({(entry.system.device, entry.system.precision) for entry in entries if not notes[entry]})
     makes[None] = (make_limit, kinds, threads)
