@@ -28,6 +28,7 @@ GPU_MODELS = ["h100", "h100", "a100"]
 
 # Partitions have the names of profiles/slurm; `urgent` takes the place of jobs in the others. A requeued job waits for
 # its old credential to expire, by default for two minutes. Daemons may be slow to answer: other tests run beside.
+# Of what needs no cgroups, proctrack/pgid finds a process of a job whose parent has ended; linuxproc does not.
 SLURM_CONF = """
 ClusterName=wbcsrtests
 SlurmctldHost={host}(127.0.0.1)
@@ -44,7 +45,7 @@ SlurmctldLogFile={folder}/log/slurmctld.log
 SlurmdLogFile={folder}/log/slurmd.log
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
@@ -108,7 +109,6 @@ class Cluster:
             (self.folder / name).mkdir()
         self.host = socket.gethostname().split(".")[0]
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
-        self.frozen: set[int] = set()
         self._write_configuration()
         path = f"{self.folder / 'bin'}:{_path()}"
         self.environment = {**_outside_slurm(), "SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": path}
@@ -181,8 +181,6 @@ class Cluster:
             for state in ("PENDING", "RUNNING"):
                 with suppress(subprocess.TimeoutExpired):
                     subprocess.run(["scancel", f"--state={state}"], env=self.environment, check=False, timeout=120)
-        # What tests have stopped hears no signal but this one, and SLURM loses sight of it once its parent has ended.
-        _kill(self.frozen & set(self.processes()))
         self._wait_for_the_end_of_all(besides=DAEMONS)
         for name in ("slurmd", "slurmctld", "munged"):
             daemon = self.daemons.pop(name, None)
@@ -262,7 +260,6 @@ class Cluster:
         frozen = wait_for(lambda: self.scripts(job), f"the script of job {job}")
         for process in frozen:
             os.kill(process, signal.SIGSTOP)
-        self.frozen.update(frozen)
         return frozen
 
 
