@@ -15,7 +15,7 @@ from wbcsr.benchmark import packing, scaling, training, workflow
 from wbcsr.benchmark.systems import Case
 from wbcsr.errors import InputError
 
-SETTINGS = {"seconds": 0.001, "images": 1, "crop": 16}
+SETTINGS = {"seconds": 0.001, "repeats": 1, "images": 1, "crop": 16}
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_too_few_images_to_train_on_is_an_error(tmp_path: Path) -> None:
 def test_scaling_has_a_row_for_each_shard_and_each_way(tmp_path: Path, manifests: list[str]) -> None:
     weights = str(write_weights(tmp_path / "sr.safetensors"))
     settings = inference(tile=64, overlap=8)
-    scaling.benchmark_scaling(weights, manifests, settings, SETTINGS, 1, str(tmp_path / "out"), factors=(2,), least=1)
+    scaling.benchmark_scaling(weights, manifests, settings, SETTINGS, 1, str(tmp_path / "out"), factors=(2,))
     table = written(tmp_path / "out", "scaling", scaling.COLUMNS)
     assert list(table[["what", "images", "processes", "threads"]].itertuples(index=False, name=None)) == [
         (scaling.IMAGES, 2, 1, 1),
@@ -97,7 +97,7 @@ def test_scaling_measures_no_number_of_images_twice(tmp_path: Path) -> None:
 def test_the_workflows_own_time_is_what_its_jobs_do_not_have(tmp_path: Path) -> None:
     (tmp_path / "Snakefile").write_text("rule all:\n    output: 'x'\n    shell: 'touch x'\n")
     snakefile = str(tmp_path / "Snakefile")
-    workflow.benchmark_workflow(snakefile, SETTINGS, str(tmp_path / "out"), counts=(2,), shards=(1,), least=1)
+    workflow.benchmark_workflow(snakefile, SETTINGS, str(tmp_path / "out"), counts=(2,), shards=(1,))
     jobs, plan = written(tmp_path / "out", "workflow", workflow.COLUMNS).itertuples()
     assert (jobs.what, jobs.count, plan.what, plan.count) == (workflow.JOBS, 2, workflow.PLAN, 1)
     assert 0 < jobs.job_seconds < jobs.median_seconds

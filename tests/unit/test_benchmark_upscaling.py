@@ -21,7 +21,14 @@ from wbcsr.benchmark.systems import Case
 from wbcsr.benchmark.upscaling import COLUMNS, FILES, ONE, SHARD, Entry, benchmark_upscaling, measure_entries, psnr_to
 
 INFERENCE = inference(tile=64, overlap=8)
-SETTINGS = {"seconds": 0.001, "images": 2, "crop": 16, "backends": ["eager", "tensorrt"]}
+SETTINGS = {
+    "seconds": 0.001,
+    "repeats": 3,
+    "images": 2,
+    "crop": 16,
+    "backends": ["eager", "tensorrt"],
+    "precisions": ["fp32", "fp16", "bf16"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +108,7 @@ def test_a_system_that_fails_does_not_lose_the_others_figures(tmp_path: Path) ->
     case = Case(tmp_path / "x", 4, [manifest.with_name("0.png")], (8, 8), 1, INFERENCE, tmp_path)
     fails = ["", "unavailable", "build", "load", "run"]
     entries = [Entry(Fake(f"fails: {fail}", fails=fail), case, ONE) for fail in fails]
-    outcomes, limits = measure_entries(entries, 1, 0.001)
+    outcomes, limits = measure_entries(entries, 1, 0.001, 3)
     assert list(outcomes) == entries
     assert [outcome.note for outcome in outcomes.values()] == [
         None,
@@ -131,7 +138,7 @@ def test_work_is_counted_by_definition() -> None:
 
 def test_systems_are_those_of_the_settings(tmp_path: Path) -> None:
     weights = tmp_path / "custom.safetensors"
-    settings = {"backends": ["inductor"], "others": ["openvino", "ncnn"]}
+    settings = {**SETTINGS, "backends": ["inductor"], "others": ["openvino", "ncnn"]}
     found = upscaling.systems_for(weights, "cpu", settings)
     names = [system.name for system in found if system.precision == "fp32"]
     assert names == ["ours, eager", "ours, inductor", "OpenVINO", "ncnn"]
@@ -139,6 +146,31 @@ def test_systems_are_those_of_the_settings(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(systems, "missing", lambda _: None)
         assert ncnn.unavailable() == "only x4plus comes in ncnn's format"
+
+
+def test_precisions_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upscaling, "precisions", lambda *_: ["fp32", "bf16"])
+    settings = {**SETTINGS, "precisions": ["bf16"], "others": ["realesrganer", "openvino"], "backends": ["inductor"]}
+    found = upscaling.systems_for(Path("custom.safetensors"), "cpu", settings)
+    assert [(system.name, system.precision) for system in found] == [
+        ("ours, eager", "fp32"),  # what the others are compared with
+        ("ours, inductor", "bf16"),
+        ("RealESRGANer", "fp32"),  # has no bf16
+        ("OpenVINO", "bf16"),
+    ]
+
+
+def test_a_reference_that_was_not_asked_for_has_no_row_but_others_are_compared_with_it(tmp_path: Path) -> None:
+    manifest = write_originals(tmp_path / "A", [(24, 20)] * 2)
+    weights = write_weights(tmp_path / "RealESRGAN_x4plus.safetensors")
+    settings = {**SETTINGS, "repeats": 1, "backends": ["tensorrt"], "others": ["realesrganer"], "precisions": ["fp32"]}
+    benchmark_upscaling(str(weights), [str(manifest)], INFERENCE, settings, 1, str(tmp_path / "out"))
+    table = pd.read_csv(tmp_path / "out" / "upscaling.csv")
+    assert set(table["system"]) == {"ours, tensorrt", "RealESRGANer"}
+    compared = table[table["system"] == "RealESRGANer"]
+    assert compared["what"].tolist() == [ONE, SHARD]
+    assert compared["repeats"].tolist() == [1, 1]
+    assert (compared["psnr_db"] == math.inf).all()
 
 
 def test_a_figure_without_anything_to_draw_says_so() -> None:

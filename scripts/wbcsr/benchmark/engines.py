@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import cycle, islice
@@ -72,6 +72,8 @@ class Bench:
     images: Images
     inference: Mapping[str, Any]
     seconds: float
+    repeats: int
+    precisions: Sequence[str]
     threads: int
     folder: Path
 
@@ -99,7 +101,8 @@ def benchmark_engines(
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
         folder = Path(scratch)
         images = gather(manifests, count_of(settings, device.type), crop_of(settings, device.type), folder / "images")
-        bench = Bench(machine.hardware, device, images, inference, settings["seconds"], threads, folder)
+        seconds, repeats, asked = (settings[key] for key in ("seconds", "repeats", "precisions"))
+        bench = Bench(machine.hardware, device, images, inference, seconds, repeats, asked, threads, folder)
         classifier = _classifier(classes, input_size, folder / "classifier.safetensors")
         # First, since its engines are used again on the way from files to labels.
         measured = list(_measure_all(bench, classifier, settings["backends"], _measure_classifier))
@@ -123,6 +126,11 @@ def precisions(device: torch.device, backend: str = "eager") -> list[str]:
     return [*native, "bf16"] if has_fast_bf16(device) else native
 
 
+def among(precisions: Sequence[str], asked: Container[str]) -> Sequence[str]:
+    """The precisions that are asked for; all of them where none is."""
+    return [precision for precision in precisions if precision in asked] or precisions
+
+
 def _measure_all(
     bench: Bench,
     network: Network,
@@ -135,7 +143,7 @@ def _measure_all(
         if reason:
             yield Measurement(bench.machine, network.name, name, note=f"cannot run here: {reason}")
             continue
-        for precision in precisions(bench.device, name):
+        for precision in among(precisions(bench.device, name), bench.precisions):
             inference = {**bench.inference, "backend": name, "precision": precision}
             height, width = network.shape
             row = Measurement(
@@ -230,7 +238,7 @@ def _measure(
     memory.restart()
     try:
         with torch.inference_mode():
-            timing = measure(run, bench.seconds, clock)
+            timing = measure(run, bench.seconds, bench.repeats, clock)
     except Exception as error:
         return replace(row, note=_explain(error, bench))
     return replace(

@@ -57,7 +57,7 @@ def benchmark_packing(
             stem = aside / f"packed_{variant}"
             makes[OURS, variant] = (make_packing, paths, aside / "images.csv", input_size, stem, threads)
             makes[TORCHVISION, variant] = (make_pass, aside / variant, input_size, threads)
-        outcomes = take_turns(makes, settings["seconds"])
+        outcomes = take_turns(makes, settings["seconds"], settings["repeats"])
     rows = [
         {"machine": machine.hardware, "system": system, "variant": variant, "input_size": input_size}
         | {"threads": threads}

@@ -29,7 +29,7 @@ from wbcsr.benchmark.results import (
     write_results,
 )
 from wbcsr.benchmark.systems import Case, Ours, make_files
-from wbcsr.benchmark.turns import LEAST_REPEATS, interleave
+from wbcsr.benchmark.turns import interleave
 from wbcsr.benchmark.workers import Outcome, Worker, timed
 from wbcsr.engines.backends import BACKENDS
 from wbcsr.engines.capability import inference_precision, pick_device
@@ -71,11 +71,10 @@ def benchmark_scaling(
     threads: int,
     folder: str,
     factors: Sequence[int] = FACTORS,
-    least: int = LEAST_REPEATS,
 ) -> dict[str, Any]:
     """Measure enlarging as a job does it and write table and figure; parameters as `benchmark_upscaling`.
 
-    Shards have `factors` times the images that the settings say; each is measured `least` times at least.
+    Shards have `factors` times the images that the settings say.
     """
     device = pick_device()
     machine = describe_machine(device, threads)
@@ -98,7 +97,7 @@ def benchmark_scaling(
             for images in sets
         ]
         points = points_for(cases, threads)
-        outcomes = measure_points(points, system, settings["seconds"], least)
+        outcomes = measure_points(points, system, settings["seconds"], settings["repeats"])
     rows = [
         {"machine": machine.hardware, "what": point.what, "device": device.type}
         | {"backend": system.backend, "precision": system.precision}

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from wbcsr.benchmark.turns import LEAST_REPEATS, MOST_REPEATS, Timing
+from wbcsr.benchmark.turns import MOST_REPEATS, Timing
 
 # A share of the time that a measurement may take: a GPU needs a while to reach its clock.
 WARM_UP = 0.1
@@ -50,8 +50,8 @@ def device_clock(device: torch.device) -> Clock:
     return CudaEvents() if device.type == "cuda" else WallClock()
 
 
-def measure(run: Callable[[], object], seconds: float, clock: Clock) -> Timing:
-    """Repeat `run` for about `seconds`, at least `LEAST_REPEATS` and at most `MOST_REPEATS` times, after a warm-up.
+def measure(run: Callable[[], object], seconds: float, least: int, clock: Clock) -> Timing:
+    """Repeat `run` for about `seconds`, at least `least` and at most `MOST_REPEATS` times, after a warm-up.
 
     The first run, which compiles, allocates and chooses algorithms, is never counted; nor is a second one, unless the
     first has already taken longer than `seconds`.
@@ -65,7 +65,7 @@ def measure(run: Callable[[], object], seconds: float, clock: Clock) -> Timing:
         run()
         last = clock.seconds(start, clock.mark())
         spent, runs = spent + last, runs + 1
-    repeats = max(LEAST_REPEATS, min(MOST_REPEATS, int(seconds / last) if last else MOST_REPEATS))
+    repeats = max(least, min(MOST_REPEATS, int(seconds / last) if last else MOST_REPEATS))
     marks = []
     for _ in range(repeats):
         start = clock.mark()

@@ -87,7 +87,8 @@ def benchmark_training(
             USUAL: (make_usual, "fp32", images),
             NETWORK: (make_network, precision, images - 1),
         }
-        outcomes = take_turns({name: (make, task) for name, (make, _, _) in systems.items()}, settings["seconds"])
+        makes = {name: (make, task) for name, (make, _, _) in systems.items()}
+        outcomes = take_turns(makes, settings["seconds"], settings["repeats"])
     rows: list[dict[str, Any]] = [
         {"machine": machine.hardware, "system": name, "device": device.type, "precision": systems[name][1]}
         | {"batch_size": task.settings["batch_size"], "input_size": train["input_size"], "threads": threads}

@@ -11,7 +11,7 @@ from typing import TypeVar
 log = logging.getLogger(__name__)
 Key = TypeVar("Key", bound=Hashable)
 
-LEAST_REPEATS, MOST_REPEATS = 3, 100
+MOST_REPEATS = 100
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Timing:
 
 
 def interleave(
-    runs: Mapping[Key, Callable[[], float]], seconds: float, least: int = LEAST_REPEATS
+    runs: Mapping[Key, Callable[[], float]], seconds: float, least: int
 ) -> dict[Key, list[float] | Exception]:
     """Call all `runs` in turn, again and again, so that a machine that drifts does so for all of them alike.
 

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from wbcsr.benchmark.engines import precisions
+from wbcsr.benchmark.engines import among, precisions
 from wbcsr.benchmark.figures import Rates, draw
 from wbcsr.benchmark.images import count_of, crop_of, gather
 from wbcsr.benchmark.limit import Kind, flops_of, make_limit
@@ -115,13 +115,22 @@ def benchmark_upscaling(
         # What a GPU does in no time is not asked of the processor beside it.
         few = replace(whole, files=images.files[: count_of(settings, "cpu")])
         shards = [(system, whole if system.device == device else few) for system in systems]
+        # The reference, where nobody asks how fast it is: others are compared with it, and it has no row.
+        unasked = None if "eager" in settings["backends"] and "fp32" in settings["precisions"] else systems[0]
+        if unasked:
+            shards[0] = unasked, replace(whole, files=images.files[:COMPARED])
         # A shard of one image has been measured by then.
         more = [Entry(system, case, SHARD) for system, case in shards if len(whole.files) > 1]
-        more += [Entry(system, case, FILES) for system, case in shards if isinstance(system, Ours)]
+        own = [(system, case) for system, case in shards if isinstance(system, Ours) and system != unasked]
+        more += [Entry(system, case, FILES) for system, case in own]
         rows: list[dict[str, Any]] = []
         for entries in ([Entry(system, one, ONE) for system in systems], more):
-            outcomes, limits = measure_entries(entries, threads, settings["seconds"])
-            rows += _rows(outcomes, limits, flops)
+            outcomes, limits = measure_entries(entries, threads, settings["seconds"], settings["repeats"])
+            rows += [
+                row
+                for entry, row in zip(entries, _rows(outcomes, limits, flops), strict=True)
+                if entry.system != unasked
+            ]
     rows = [{"machine": machine.hardware, **with_note(row, images.note)} for row in rows]
     table = upscaling_table(frame(rows, COLUMNS), machine)
     write_results(table, draw_upscaling, Path(folder))
@@ -129,40 +138,43 @@ def benchmark_upscaling(
 
 
 def systems_for(weights: Path, device: str, settings: Mapping[str, Any]) -> list[System]:
-    """Ours by each backend and precision that `device` has, and the others that the settings name.
+    """Ours by each backend and precision that `device` has, and the others, as far as the settings name them.
 
-    The first one is the reference: eager in fp32. Beside `device`, the others run on the CPU.
+    The first one is the reference, whether they name it or not: eager in fp32. Beside `device`, the others run on the
+    CPU.
     """
     here, cpu = torch.device(device), torch.device("cpu")
+    asked = settings["precisions"]
     systems: list[System] = [Ours("eager", "fp32", device)]
     systems += [
         Ours(backend, precision, device)
         for backend in settings["backends"]
-        for precision in precisions(here, backend)
+        for precision in among(precisions(here, backend), asked)
         if (backend, precision) != ("eager", "fp32")
     ]
     try:
         param, model = store.wheel_files() if weights.stem == "RealESRGAN_x4plus" else (None, None)
     except InputError:
         param, model = None, None
+    without_bf16 = [precision for precision in precisions(here) if precision != "bf16"]
     others: dict[str, list[System]] = {
-        "realesrganer": [RealESRGANer(precision, device) for precision in precisions(here) if precision != "bf16"],
-        "ncnn": [Ncnn(precision, param, model) for precision in precisions(cpu)],
+        "realesrganer": [RealESRGANer(one, device) for one in among(without_bf16, asked)],
+        "ncnn": [Ncnn(one, param, model) for one in among(precisions(cpu), asked)],
         "onnxruntime": [OnnxRuntime()],
-        "openvino": [OpenVino(precision) for precision in precisions(cpu)],
+        "openvino": [OpenVino(one) for one in among(precisions(cpu), asked)],
     }
     return systems + [system for name in settings["others"] for system in others[name]]
 
 
 def measure_entries(
-    entries: Sequence[Entry], threads: int, seconds: float
+    entries: Sequence[Entry], threads: int, seconds: float, least: int
 ) -> tuple[dict[Entry, Outcome], dict[Kind, float]]:
     """Run all entries in turn, each in a process of its own; what came of each, and the machine's limits in FLOP/s."""
     notes = {entry: _build(entry) for entry in entries}
     makes: dict[Entry | None, tuple[Any, ...]] = {entry: entry.make() for entry in entries if not notes[entry]}
     kinds = sorted({(entry.system.device, entry.system.precision) for entry in entries if not notes[entry]})
     makes[None] = (make_limit, kinds, threads)
-    outcomes = take_turns(makes, seconds)
+    outcomes = take_turns(makes, seconds, least)
     found = [run.found for run in outcomes[None].runs]
     limits = {kind: max(rates[kind] for rates in found) for kind in kinds if found}
     return {entry: Outcome(note=notes[entry]) if notes[entry] else outcomes[entry] for entry in entries}, limits

@@ -15,7 +15,7 @@ from multiprocessing import get_context
 from typing import Any, TypeVar
 
 from wbcsr import provenance
-from wbcsr.benchmark.turns import LEAST_REPEATS, Key, Timing, interleave
+from wbcsr.benchmark.turns import Key, Timing, interleave
 from wbcsr.engines.fresh import end_with_parent
 from wbcsr.errors import InputError, first_line
 
@@ -99,7 +99,7 @@ class Outcome:
         return Timing.of([run.seconds for run in self.runs]) if self.runs else None
 
 
-def take_turns(makes: Mapping[Key, tuple[Any, ...]], seconds: float, least: int = LEAST_REPEATS) -> dict[Key, Outcome]:
+def take_turns(makes: Mapping[Key, tuple[Any, ...]], seconds: float, least: int) -> dict[Key, Outcome]:
     """Measure several things in turn, each in a process of its own; see `interleave`.
 
     `makes` names for each a function and its arguments. It is called in that process, does what must not be counted,

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from wbcsr.benchmark.figures import Curve, Panel, Rates, draw
 from wbcsr.benchmark.measurements import Machine, describe_machine
 from wbcsr.benchmark.results import TIMES, frame, measured, numbers, reasons, seconds_texts, write_results
-from wbcsr.benchmark.turns import LEAST_REPEATS, interleave
+from wbcsr.benchmark.turns import interleave
 from wbcsr.benchmark.workers import Outcome, timed
 from wbcsr.engines.fresh import python_path
 from wbcsr.evaluate.table import Table, number_texts
@@ -63,11 +63,10 @@ def benchmark_workflow(
     folder: str,
     counts: Sequence[int] = COUNTS,
     shards: Sequence[int] = SHARDS,
-    least: int = LEAST_REPEATS,
 ) -> dict[str, Any]:
     """Measure the workflow of `snakefile` and write table and figure.
 
-    Workflows of `counts` jobs are run `least` times at least, and the study is planned with each of `shards`.
+    Workflows of `counts` jobs are run, and the study is planned with each of `shards`.
 
     Returns the machine and the number of measurements. What fails has a row that says why.
     """
@@ -77,7 +76,9 @@ def benchmark_workflow(
         aside = Path(scratch)
         own: dict[int, list[float]] = {count: [] for count in counts}
         jobs = interleave(
-            {count: partial(_run_jobs, count, aside, own[count]) for count in counts}, settings["seconds"], least
+            {count: partial(_run_jobs, count, aside, own[count]) for count in counts},
+            settings["seconds"],
+            settings["repeats"],
         )
         # A long plan is made once, and a short one as often as the others' time allows.
         plans = interleave(
