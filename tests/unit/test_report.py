@@ -56,6 +56,17 @@ def test_points(share: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sentences", "told"),
+    [
+        (["10 of 16 differ", "2 of 16 differ", "3 of 16 differ"], ["2, 3 and 10 of 16 differ"]),
+        (["4 are worth 4.0", "8 are worth 8.0", "no class"], ["4 are worth 4.0", "8 are worth 8.0", "no class"]),
+    ],
+)
+def test_sentences_that_differ_in_a_number_are_one(sentences: list[str], told: list[str]) -> None:
+    assert wording.merged(sentences) == told
+
+
+@pytest.mark.parametrize(
     ("split", "folds", "text"),
     [("paper", 5, "paper"), ("by_source", 1, "by_source"), ("by_source", 5, "by_source (first of five folds)")],
 )

@@ -217,7 +217,7 @@ def _control(results: dict[str, pd.DataFrame], asked_of: tuple[str, str], enhanc
         "higher": f"{label} did better than that",
         "lower": f"{label} did worse than that",
         "unclear": f"{label} does not differ clearly from that",
-        "alike": f"{label} hardly differs from that",
+        "alike": f"{label} differs from that on a few sources alone",
         "unknown": f"whether {label} differs from that cannot be told",
     }[found.corrected]
     right = f"Enlarged by {variant_label(control)}, {percent(own.accuracy)} were right"
@@ -265,7 +265,7 @@ def _than(found: Difference) -> str:
         "higher": "is right more often than",
         "lower": "is right less often than",
         "unclear": "is not clearly more or less often right than",
-        "alike": "is hardly ever more or less often right than",
+        "alike": "is, but for a few sources, as often right as",
         "unknown": "cannot be said to be right more or less often than",
     }[found.corrected]
 

@@ -210,5 +210,5 @@ def _of_tests(rows: pd.DataFrame) -> str:
         told += " No source is known, so every image counts as one of its own."
     reasons = sorted(set(rows["reason"]) - {""})
     if reasons:
-        told += f" No interval: {'; '.join(reasons)}."
+        told += f" No interval: {'; '.join(wording.merged(reasons))}."
     return told

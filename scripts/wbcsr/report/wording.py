@@ -6,6 +6,8 @@ Accuracies, intervals and differences are shares (0 to 1); texts show them as pe
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 import pandas as pd
@@ -59,6 +61,19 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 def listed(words: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def merged(sentences: Iterable[str]) -> list[str]:
+    """Sentences that differ in their first number alone as one: `1 of 9`, `2 of 9` → `1 and 2 of 9`."""
+    numbers: dict[tuple[str, str], list[str]] = {}
+    for sentence in sentences:
+        before, *rest = re.split(r"(\d+)", sentence, maxsplit=1)
+        number, after = rest or ("", "")
+        numbers.setdefault((before, after), []).append(number)
+    return [
+        f"{before}{listed(sorted(found, key=lambda number: (len(number), number)))}{after}"
+        for (before, after), found in numbers.items()
+    ]
 
 
 def first_fold(split: str, config: Config) -> str:
