@@ -17,6 +17,7 @@ from wbcsr.config import (
     parse_variant,
     partitions_of,
     split_names,
+    state_of,
     tested_variants,
     training_variants,
 )

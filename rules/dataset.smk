@@ -67,6 +67,8 @@ rule ingest_dataset:
         runtime=growing(30),
     params:
         dataset=config["dataset"],
+        # Of a folder Snakemake sees the folder's own time alone.
+        state=lambda wildcards: state_of(config["dataset"]["archive"]),
     message:
         "Ingesting {input.archive}"
     script:

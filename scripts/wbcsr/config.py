@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import difflib
+import hashlib
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -153,6 +155,23 @@ def check_files(config: Config, made: set[str]) -> None:
             )
 
 
+def state_of(archive: str | Path) -> str | None:
+    """A hash of the names, sizes and times of all files of a folder, by which a change is seen; None of a file."""
+    if not os.path.isdir(archive):
+        return None
+    told = hashlib.sha256()
+    for folder, subfolders, files in os.walk(archive):
+        subfolders.sort()
+        for name in sorted(files):
+            found = os.stat(os.path.join(folder, name), follow_symlinks=False)
+            told.update(
+                f"{os.path.relpath(folder, archive)}/{name}\0{found.st_size} {found.st_mtime_ns}\n".encode(
+                    "utf-8", "surrogateescape"
+                )
+            )
+    return told.hexdigest()
+
+
 def one_gpu_model(given: Mapping[str, Any]) -> str:
     """The GPU model that a profile gives to all rules that share engines, or "any" where it gives none.
 
@@ -235,7 +254,10 @@ def _explain(problem: ValidationError, schema: dict[str, Any]) -> str:
         full = f"{place}.{unknown}" if place else str(unknown)
         siblings = list(problem.schema["properties"])
         nearest = difflib.get_close_matches(str(unknown), siblings, n=1, cutoff=0.5)
-        if nearest:
+        elsewhere = [key for key in _known_keys(schema) if key.rpartition(".")[2] == unknown]
+        if elsewhere:
+            near = "' or '".join(elsewhere)
+        elif nearest:
             near = f"{place}.{nearest[0]}" if place else nearest[0]
         else:
             near = difflib.get_close_matches(full, list(_known_keys(schema)), n=1, cutoff=0)[0]
@@ -249,6 +271,8 @@ def _explain(problem: ValidationError, schema: dict[str, Any]) -> str:
         )
     elif problem.validator == "anyOf":
         message = f"{problem.instance!r} is not allowed here"
+    elif problem.validator == "not":
+        message = f"{problem.instance!r} is a name that the workflow needs for itself; take another"
     elif problem.validator == "contains":
         message = f"must contain '{problem.validator_value['const']}'"
     described = problem.schema.get("description", "")

@@ -147,6 +147,8 @@ def read_csv(path: str | Path, columns: list[str], remedy: str | None = None) ->
         table = pd.read_csv(path, dtype=texts, keep_default_na=False)
     except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
         raise InputError(f"{path}: cannot be read as CSV ({first_line(error)}); {remedy}") from error
+    if not isinstance(table.index, pd.RangeIndex):
+        raise InputError(f"{path}: its rows have more fields than its header, as with a comma at their ends; {remedy}")
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise InputError(f"{path}: lacks the column(s) {', '.join(missing)}; {remedy}")

@@ -24,7 +24,7 @@ def results_of(
     runs: int = 1,
     differences: dict[tuple[str, str, str, str], tuple[float, float]] | None = None,
     p_value: float = 0.01,
-    reason: str = "the arms differ on 3 of 67 sources only; an interval needs 6",
+    reason: str = "the arms hardly differ, on 3 of 67 sources only; an interval needs 6",
     split: str = "paper",
     subset: str = "test",
     thin: int = 40,
@@ -99,7 +99,7 @@ def answer_of(
         (
             None,
             "alike",
-            "No clear difference between the original images and Real-ESRGAN ×4: the arms differ on 3 of 67",
+            "No clear difference between the original images and Real-ESRGAN ×4: the arms hardly differ, on 3 of 67",
             "",
         ),
     ],
@@ -233,6 +233,22 @@ def test_cautions_name_the_shared_sources(sources: float, shared: float, words: 
 
 
 @pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("photographs", "A source is a photograph; several may be of one patient"),
+        ("images", "A source is all images that show the same cells; several may be of one patient"),
+        ("groups", "where the configuration's section `sources` gives them different sources"),
+        ("each", "where the configuration's section `sources` gives them different sources"),
+    ],
+)
+def test_cautions_say_what_a_source_is(method: str, words: str) -> None:
+    results = results_of((*OWN, 0.9), (*ENHANCED, 0.9))
+    dataset = {"photographs": "cells"} if method == "photographs" else {"labels": "labels.csv"}
+    cautions = answer.answer(results, config_of(dataset=dataset, sources={"method": method}))["cautions"]
+    assert any(words in caution for caution in cautions)
+
+
+@pytest.mark.parametrize(
     ("thin", "words"),
     [
         (4, "were all of them right, its recall could still be as low as 40\u00a0%, and no difference in it could be"),
@@ -275,7 +291,7 @@ def test_drawn_cells_are_called_drawn_whatever_the_numbers(archive: str, drawn: 
         ((0.05, 0.15), "Real-ESRGAN ×4 did better than that"),
         ((-0.09, -0.01), "did worse than that"),
         ((-0.01, 0.03), "does not differ clearly from that (+1.0 points, 95\u00a0% interval −1.0 to +3.0)"),
-        (None, "differs from that on a few sources alone (+1.0 points)"),
+        (None, "hardly differs from that (+1.0 points)"),
     ],
 )
 def test_interpolation_is_the_control(interval: tuple[float, float] | None, words: str) -> None:

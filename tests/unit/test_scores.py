@@ -351,6 +351,7 @@ def test_variant_labels(variant: str, label: str) -> None:
     ("classes", "labels"),
     [
         (["EOSINOPHIL", "BAND CELL"], ["Eosinophil", "Band cell"]),
+        (["ALL", "HEM", "NEUTROPHIL"], ["ALL", "HEM", "Neutrophil"]),
         (["EOSINOPHIL", "IgA"], ["EOSINOPHIL", "IgA"]),
         (["eos", "1"], ["eos", "1"]),
     ],

@@ -219,6 +219,29 @@ def test_the_table_may_know_more_images_and_leave_sources_empty(pair: Study) -> 
     assert list(sources["source"]) == ["007", "", *["007"] * (len(images) - 2)]
 
 
+def test_images_of_the_same_bytes_are_of_one_source(tmp_path: Path) -> None:
+    """The first and third are copies, and so are the second and the fourth, whose sources the table does not have."""
+    for class_name in CLASSES[:2]:
+        for partition, shades in (("TRAIN", [1, 2, 1, 2, 3]), ("TEST", [4])):
+            folder = tmp_path / "cells" / partition / class_name
+            folder.mkdir(parents=True)
+            for number, shade in enumerate(shades):
+                cells = np.full((8, 8, 3), 10 * shade + CLASSES.index(class_name), np.uint8)
+                cv2.imwrite(str(folder / f"{number}.png"), cells)
+    study = Study(tmp_path, tmp_path / "cells", CLASSES[:2])
+    images = list(read_csv(study.images, ["image"])["image"])
+    first = [image for image in images if "/TRAIN/" in f"/{image}" and CLASSES[0] in image]
+    each = study.find(method="each").set_index("image")["source"]
+    assert each[first].tolist() == [first[0], first[1], first[0], first[1], first[4]]
+    assert each.nunique() == 8
+    told = {first[0]: "a", first[2]: "b", first[4]: "b", first[3]: "c"}
+    rows = pd.DataFrame({"image": images, "source": [told.get(image, "") for image in images]})
+    rows.to_csv(tmp_path / "table.csv", index=False)
+    table = study.find(method="table", table=str(tmp_path / "table.csv")).set_index("image")["source"]
+    assert table[first].tolist() == ["a", "c", "a", "c", "a"]  # b is joined to a by the copies
+    assert (table.drop(first) == "").all()
+
+
 @pytest.mark.parametrize(
     ("settings", "table", "says"),
     [
@@ -226,6 +249,7 @@ def test_the_table_may_know_more_images_and_leave_sources_empty(pair: Study) -> 
         ({"method": "pattern", "pattern": "patient(.)"}, "", "'patient(.)' is found in no file's name"),
         ({"method": "table"}, "image,source\nTRAIN/X/1.png,a\n", "lacks 12 of 12 images (first: TRAIN/EOSINOPHIL/_0_0"),
         ({"method": "table"}, "image,source\na,1\na,2\n", "has a twice; leave one row"),
+        ({"method": "table"}, "image,source\nTRAIN/X/1.png,a,\n", "its rows have more fields than its header"),
         ({"method": "table"}, "image,photograph\n", "lacks the column(s) source; correct it (sources.table)"),
         ({"method": "table"}, "", "cannot be read as CSV"),
     ],

@@ -235,7 +235,7 @@ def test_no_subset_is_left_without_a_class() -> None:
     """Three sources of each class, but two of them are the same: dealt evenly, a part has none of B."""
     sources = [("A/1", "p1"), ("A/2", "p2"), ("A/3", "p3"), ("B/1", "p0"), ("B/2", "p2"), ("B/3", "p3")]
     known = pd.DataFrame([(f"TRAIN/{image}", source) for image, source in sources], columns=["image", "source"])
-    words = "class 'B': no source of it fell to the validation subset of fold 1 of 3; make by_source.parts smaller"
+    words = "class 'B': no source of it fell to the validation subset of fold 1 of 3; take more images"
     with pytest.raises(InputError, match=words):
         by_source_split(table(*known["image"]), known, 3, 1)
 

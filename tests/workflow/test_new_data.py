@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_twelve_classes_of_mixed_sizes_and_formats(tmp_path: Path) -> None:
     archive = tmp_path / "cells; touch injected"
     sizes = [(24, 24), (40, 24), (32, 48), (4000, 24)]
     for number, name in enumerate(NAMES):
-        folder = archive / name
+        folder = archive / unicodedata.normalize("NFD", name)  # as macOS writes names
         folder.mkdir(parents=True)
         for copy, (ending, encode) in enumerate(KINDS.items()):
             pixels = cell(100 * number + copy, number / len(NAMES), sizes[(number + copy) % len(sizes)])
@@ -178,3 +179,24 @@ def test_a_mistake_in_the_labels_is_read_at_the_end_of_the_run(tmp_path: Path, l
     assert says in "\n".join(result.stdout.splitlines()[-20:])
     assert "Traceback" not in result.stdout
     assert not (tmp_path / "results" / "dataset" / "images.csv").exists()
+
+
+def test_a_folder_that_changes_is_taken_in_again(tmp_path: Path) -> None:
+    for name in ("A", "B"):
+        for copy in range(3):
+            target = tmp_path / "cells" / name / f"{copy}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(KINDS["png"](Image.fromarray(cell(copy, 0.2 if name == "A" else 0.7, (24, 24)))))
+    dataset = {"archive": "cells", "classes": ["A", "B"], "partitions": None}
+    write_config(tmp_path, {**SMALL, "dataset": dataset, "splits": ["by_source"], "sources": {"method": "each"}})
+    table = tmp_path / "results" / "dataset" / "images.csv"
+    target = ["--", str(table.relative_to(tmp_path))]
+    assert run(tmp_path, *target).returncode == 0
+    before = pd.read_csv(table).set_index("image")["sha256"]
+    assert "Nothing to be done" in run(tmp_path, *target).stdout
+    (tmp_path / "cells" / "A" / "1.png").write_bytes(KINDS["png"](Image.fromarray(cell(9, 0.2, (24, 24)))))
+    (tmp_path / "cells" / "B" / "3.png").write_bytes(KINDS["png"](Image.fromarray(cell(3, 0.7, (24, 24)))))
+    assert run(tmp_path, *target).returncode == 0
+    after = pd.read_csv(table).set_index("image")["sha256"]
+    assert set(after.index) - set(before.index) == {"ALL/B/3.png"}
+    assert [image for image in before.index if before[image] != after[image]] == ["ALL/A/1.png"]

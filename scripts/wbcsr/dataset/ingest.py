@@ -6,8 +6,9 @@ import difflib
 import hashlib
 import logging
 import re
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -138,8 +139,9 @@ def _find(contents: Archive, folders: list[Folder], published: bool) -> Found:
     rejected: dict[str, str] = {}
     present: set[Folder] = set()
     ignored = 0
+    by_name = {tuple(map(_composed, folder)): folder for folder in folders}
     for entry in contents.entries:
-        folder, below = _place(entry.split("/"), folders, published)
+        folder, below = _place(entry.split("/"), by_name, published)
         if folder is None:
             ignored += 1
             continue
@@ -160,12 +162,20 @@ def _find(contents: Archive, folders: list[Folder], published: bool) -> Found:
     return found, rejected, ignored
 
 
-def _place(parts: list[str], folders: list[Folder], published: bool) -> tuple[Folder | None, list[str]]:
-    """The innermost folder of the data set in a path, or None, and the path below it."""
+def _composed(name: str) -> str:
+    """A name with its letters and their marks in one: macOS writes them apart (Unicode's NFD)."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _place(
+    parts: list[str], folders: Mapping[tuple[str, ...], Folder], published: bool
+) -> tuple[Folder | None, list[str]]:
+    """The innermost of the `folders`, by their composed names, in a path, or None, and the path below it."""
     depth = 2 if published else 1
     for at in range(len(parts) - depth - 1, -1, -1):
-        folder = (parts[at], parts[at + 1]) if published else (UNPUBLISHED, parts[at])
-        if folder in folders:
+        name = (parts[at], parts[at + 1]) if published else (UNPUBLISHED, parts[at])
+        folder = folders.get(tuple(map(_composed, name)))
+        if folder:
             return folder, parts[at + depth :]
     return None, []
 

@@ -20,6 +20,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from wbcsr import imaging
 from wbcsr.dataset.archive import Archive, open_archive
@@ -210,6 +212,8 @@ def find_sources(
     - none: no source is known.
     - auto: photographs where such a folder is named, else none.
 
+    Images of the same bytes are of one source, whatever the method finds or is told.
+
     Inliers are empty where nothing was fitted. Of 400 of the study's images, drawn by lot, each has 31 or more with
     its best photograph, and 5 at most with any that does not overlap it; where its own is withheld, 3 at most. Of 128
     drawn images of 160×120, each has 14 or more with its own photograph and 5 at most with another.
@@ -234,6 +238,7 @@ def find_sources(
     }[method]()
     sources = pd.DataFrame(fitted, columns=SOURCE_COLUMNS[1:]).astype(dict.fromkeys(SOURCE_COLUMNS[2:], "Int64"))
     sources.insert(0, "image", images["image"])
+    sources["source"] = _joined(sources["source"], images["sha256"])
     write_csv(sources_csv, sources)
     named = sources.loc[sources["source"] != "", "source"]
     log.info("%d of %d images have a source, of which there are %d", len(named), len(images), named.nunique())
@@ -241,6 +246,22 @@ def find_sources(
 
 
 Row = tuple[str, int | None, int | None]
+
+
+def _joined(sources: pd.Series, hashes: pd.Series) -> pd.Series:
+    """The sources, where images of the same bytes are of one: all that they join bear the name of the first of them."""
+    known = sources != ""
+    if not known.any():
+        return sources
+    bytes_of, names_of = pd.factorize(hashes)[0], pd.factorize(sources)[0]
+    most = len(sources)
+    edges = coo_array((np.ones(known.sum(), bool), (bytes_of[known], most + names_of[known])), shape=(2 * most,) * 2)
+    joined = pd.Series(connected_components(edges, directed=False)[1][bytes_of], sources.index)
+    told = joined.map(sources[known].groupby(joined[known]).first()).fillna("")
+    changed = int((told != sources).sum())
+    if changed:
+        log.warning("%d images have the bytes of others, and so are of their source", changed)
+    return told
 
 
 def _by_photographs(

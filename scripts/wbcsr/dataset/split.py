@@ -66,9 +66,10 @@ def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fol
     known = images.assign(source=source_of(images, sources)).query("source != ''").sort_values("image")
     for name, number in known.groupby("class")["source"].nunique().reindex(classes, fill_value=0).items():
         if number < parts:
+            smaller = "make that smaller (3 at least) or " if parts > 3 else ""
             raise InputError(
-                f"class {name!r}: its images are of {number} known sources, too few for by_source.parts {parts}; make "
-                "that smaller (3 at least) or take more images (dataset.limit_per_class)"
+                f"class {name!r}: its images are of {number} known source{'s' if number != 1 else ''}, too few for "
+                f"by_source.parts {parts}; {smaller}take more images (dataset.limit_per_class)"
             )
     subset = pd.Series("", images["image"])
     dealt = StratifiedGroupKFold(parts).split(known, known["class"], known["source"])
@@ -79,8 +80,9 @@ def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fol
         missing = [name for name in classes if name not in there]
         if missing:
             raise InputError(
-                f"class {missing[0]!r}: no source of it fell to the {part} subset of fold {fold} of {parts}; make "
-                "by_source.parts smaller (3 at least) or take more images (dataset.limit_per_class)"
+                f"class {missing[0]!r}: no source of it fell to the {part} subset of fold {fold} of {parts}; "
+                f"{'make by_source.parts smaller (3 at least) or ' if parts > 3 else ''}take more images "
+                "(dataset.limit_per_class)"
             )
     return subset.rename_axis("image").reset_index(name="subset")
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from wbcsr.config import Config, parse_training, parse_variant, training_variants
 
 SUBSETS = ("validation", "test")
+# Letters: ALL, BASO.
+LONGEST_ABBREVIATION = 4
 _METHODS = {"bicubic": "bicubic", "lanczos": "Lanczos", "realesrgan": "Real-ESRGAN"}
 
 
@@ -51,5 +53,6 @@ def arm_label(trained_on: str, tested_on: str) -> str:
 
 
 def class_labels(classes: list[str]) -> list[str]:
-    """The classes as a reader sees them: in sentence case where all of them are ALL CAPS, else as they are."""
-    return [name.capitalize() for name in classes] if all(name.isupper() for name in classes) else list(classes)
+    """The classes as a reader sees them: where all are in capitals, words but no abbreviations in sentence case."""
+    words = all(name.isupper() for name in classes)
+    return [name.capitalize() if words and len(name) > LONGEST_ABBREVIATION else name for name in classes]

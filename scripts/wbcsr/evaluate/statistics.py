@@ -29,7 +29,9 @@ RESAMPLES = 10_000
 LEAST_SOURCES = 10
 LEAST_DIFFERING = 6
 # How the reason begins where there is no interval for want of differing sources.
-HARDLY_DIFFER = "the arms differ on"
+DIFFER, HARDLY_DIFFER = "the arms differ on", "the arms hardly differ, on"
+# The share of sources that arms may differ on and be called alike.
+HARDLY = 0.05
 
 Booleans = npt.NDArray[np.bool_]
 Names = Sequence[str] | npt.NDArray[np.str_]
@@ -315,7 +317,9 @@ def _difference(values: npt.NDArray[np.float64], differing: int, design: _Design
     mean, counts = float(values.mean()), (len(values), len(design.sizes))
     reason = _too_few(design)
     if not reason and differing < LEAST_DIFFERING:
-        reason = f"{HARDLY_DIFFER} {differing} of {counts[1]} sources only; an interval needs {LEAST_DIFFERING}"
+        few = differing <= HARDLY * counts[1]
+        reason = f"{HARDLY_DIFFER if few else DIFFER} {differing} of {counts[1]} sources only"
+        reason += f"; an interval needs {LEAST_DIFFERING}"
     if reason:
         return Estimate(mean, np.nan, np.nan, *counts, reason)
     half = _quantile(values, design) * _variance(values, design, random_seed) ** 0.5

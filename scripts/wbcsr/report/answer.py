@@ -217,7 +217,7 @@ def _control(results: dict[str, pd.DataFrame], asked_of: tuple[str, str], enhanc
         "higher": f"{label} did better than that",
         "lower": f"{label} did worse than that",
         "unclear": f"{label} does not differ clearly from that",
-        "alike": f"{label} differs from that on a few sources alone",
+        "alike": f"{label} hardly differs from that",
         "unknown": f"whether {label} differs from that cannot be told",
     }[found.corrected]
     right = f"Enlarged by {variant_label(control)}, {percent(own.accuracy)} were right"
@@ -265,7 +265,7 @@ def _than(found: Difference) -> str:
         "higher": "is right more often than",
         "lower": "is right less often than",
         "unclear": "is not clearly more or less often right than",
-        "alike": "is, but for a few sources, as often right as",
+        "alike": "is hardly ever more or less often right than",
         "unknown": "cannot be said to be right more or less often than",
     }[found.corrected]
 
@@ -322,10 +322,12 @@ def _sources(original: Result, plan: Plan, config: Config) -> str:
             f"Of the {subset} images of the split {split}, {shared(original)}: such images tell how well copies of "
             "known cells are recognised, not the cells of a new patient. The split by_source has none."
         )
-    if config["sources"]["method"] in ("pattern", "table"):
+    method = config["sources"]["method"]
+    if method in ("pattern", "table", "groups", "each"):
         return "Images count as independent where the configuration's section `sources` gives them different sources."
+    source = "all images that show the same cells" if method == "images" else "a photograph"
     return (
-        "A source is a photograph; several may be of one patient or one slide, which nothing in the data tells. New "
+        f"A source is {source}; several may be of one patient or one slide, which nothing in the data tells. New "
         "patients may be classified less well."
     )
 
