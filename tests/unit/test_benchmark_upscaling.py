@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +19,9 @@ from wbcsr.benchmark import systems, upscaling
 from wbcsr.benchmark.limit import flops_of
 from wbcsr.benchmark.measurements import Machine
 from wbcsr.benchmark.results import frame
-from wbcsr.benchmark.systems import Case
+from wbcsr.benchmark.systems import Case, Extra
 from wbcsr.benchmark.upscaling import COLUMNS, FILES, ONE, SHARD, Entry, benchmark_upscaling, measure_entries, psnr_to
+from wbcsr.benchmark.workers import Outcome, Run
 
 INFERENCE = inference(tile=64, overlap=8)
 SETTINGS = {
@@ -160,17 +163,40 @@ def test_precisions_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -
     ]
 
 
-def test_a_reference_that_was_not_asked_for_has_no_row_but_others_are_compared_with_it(tmp_path: Path) -> None:
-    manifest = write_originals(tmp_path / "A", [(24, 20)] * 2)
+def test_a_reference_that_was_not_asked_for_has_no_row_but_others_are_compared_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is measured: each system gives the images of its case, and all but the reference are brighter by one."""
+    took_part: list[tuple[str, str, int]] = []
+
+    def measure(
+        entries: Sequence[Entry], threads: int, seconds: float, least: int
+    ) -> tuple[dict[Entry, Outcome], dict[Any, float]]:
+        took_part.extend((entry.system.name, entry.what, len(entry.case.files)) for entry in entries)
+        shades = [np.uint8(entry.system.name != "ours, eager") for entry in entries]
+        images = [
+            [image // 2 + shade for image in entry.case.images()] for entry, shade in zip(entries, shades, strict=True)
+        ]
+        runs = [[Run(2.0, Extra(found[:8]))] * least for found in images]
+        return {entry: Outcome(found, 100.0) for entry, found in zip(entries, runs, strict=True)}, {
+            ("cpu", "fp32"): 1e12
+        }
+
+    manifest = write_originals(tmp_path / "A", [(24, 20)] * 12)
     weights = write_weights(tmp_path / "RealESRGAN_x4plus.safetensors")
-    settings = {**SETTINGS, "repeats": 1, "backends": ["tensorrt"], "others": ["realesrganer"], "precisions": ["fp32"]}
+    monkeypatch.setattr(upscaling, "measure_entries", measure)
+    monkeypatch.setattr(upscaling, "precisions", lambda *_: ["fp32"])
+    settings = {**SETTINGS, "repeats": 2, "images": 12, "backends": ["inductor"], "others": ["realesrganer"]}
     benchmark_upscaling(str(weights), [str(manifest)], INFERENCE, settings, 1, str(tmp_path / "out"))
     table = pd.read_csv(tmp_path / "out" / "upscaling.csv")
-    assert set(table["system"]) == {"ours, tensorrt", "RealESRGANer"}
-    compared = table[table["system"] == "RealESRGANer"]
-    assert compared["what"].tolist() == [ONE, SHARD]
-    assert compared["repeats"].tolist() == [1, 1]
-    assert (compared["psnr_db"] == math.inf).all()
+    ours, other = "ours, inductor", "RealESRGANer"
+    assert took_part == [
+        *((name, ONE, 1) for name in ("ours, eager", ours, other)),
+        *(("ours, eager", SHARD, 8), (ours, SHARD, 12), (other, SHARD, 12), (ours, FILES, 12)),
+    ]
+    rows = [(row.system, row.what, row.images, row.repeats) for row in table.itertuples()]
+    assert rows == [(name, what, count, 2) for name, what, count in took_part if name != "ours, eager"]
+    np.testing.assert_allclose(table["psnr_db"], 20 * math.log10(255))
 
 
 def test_a_figure_without_anything_to_draw_says_so() -> None:
