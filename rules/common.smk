@@ -17,10 +17,10 @@ from wbcsr.config import (
     parse_variant,
     partitions_of,
     split_names,
-    state_of,
     tested_variants,
     training_variants,
 )
+from wbcsr.dataset.archive import folder_state
 from wbcsr.errors import InputError
 from wbcsr.evaluate import figure_names
 from wbcsr.explain import DRAWN, changes_figure

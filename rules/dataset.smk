@@ -68,7 +68,7 @@ rule ingest_dataset:
     params:
         dataset=config["dataset"],
         # Of a folder Snakemake sees the folder's own time alone.
-        state=lambda wildcards: state_of(config["dataset"]["archive"]),
+        state=lambda wildcards: folder_state(config["dataset"]["archive"]),
     message:
         "Ingesting {input.archive}"
     script:

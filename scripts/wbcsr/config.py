@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-import hashlib
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -153,23 +151,6 @@ def check_files(config: Config, made: set[str]) -> None:
             raise InputError(
                 f"configuration: {key}: {Path(path).absolute()} is not there; put it there or correct the key"
             )
-
-
-def state_of(archive: str | Path) -> str | None:
-    """A hash of the names, sizes and times of all files of a folder, by which a change is seen; None of a file."""
-    if not os.path.isdir(archive):
-        return None
-    told = hashlib.sha256()
-    for folder, subfolders, files in os.walk(archive):
-        subfolders.sort()
-        for name in sorted(files):
-            found = os.stat(os.path.join(folder, name), follow_symlinks=False)
-            told.update(
-                f"{os.path.relpath(folder, archive)}/{name}\0{found.st_size} {found.st_mtime_ns}\n".encode(
-                    "utf-8", "surrogateescape"
-                )
-            )
-    return told.hexdigest()
 
 
 def one_gpu_model(given: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from bad_zips import BAD_ZIPS, GOOD, in_headers, misnamed, zipped
 from defaults import LIMITS
-from wbcsr.dataset.archive import open_archive
+from wbcsr.dataset.archive import folder_state, open_archive
 from wbcsr.errors import InputError
 
 
@@ -139,3 +139,19 @@ def test_limits_of_a_folder(tmp_path: Path) -> None:
         archive.read("data/TRAIN/A/3.jpg")
     with pytest.raises(InputError, match=r"has 4 files, more than the limit of 2; .*name a folder further in"):
         open_archive(inside, {**LIMITS, "files": 2})
+
+
+def test_any_change_of_a_folder_is_seen(tmp_path: Path) -> None:
+    image = tmp_path / "cells" / "A" / "1.png"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"one")
+    states = [folder_state(tmp_path / "cells")]
+    assert folder_state(tmp_path / "cells") == states[0]
+    image.write_bytes(b"two")
+    states.append(folder_state(tmp_path / "cells"))
+    (image.parent / "2.png").write_bytes(b"two")
+    states.append(folder_state(tmp_path / "cells"))
+    image.rename(image.with_name("3.png"))
+    states.append(folder_state(tmp_path / "cells"))
+    assert len(set(states)) == 4
+    assert folder_state(image.with_name("2.png")) is None  # Snakemake itself looks after files

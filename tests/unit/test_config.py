@@ -19,7 +19,6 @@ from wbcsr.config import (
     parse_training,
     parse_variant,
     split_names,
-    state_of,
     tested_variants,
     training_variants,
 )
@@ -280,19 +279,3 @@ def test_rules_that_share_engines_have_one_gpu_model(given: list[str | None], mo
 def test_a_gpu_model_that_cannot_be_is_refused(given: list[str | None], words: str) -> None:
     with pytest.raises(InputError, match=words):
         one_gpu_model({f"rule{number}": name for number, name in enumerate(given)})
-
-
-def test_any_change_of_a_folder_is_seen(tmp_path: Path) -> None:
-    image = tmp_path / "cells" / "A" / "1.png"
-    image.parent.mkdir(parents=True)
-    image.write_bytes(b"one")
-    states = [state_of(tmp_path / "cells")]
-    assert state_of(tmp_path / "cells") == states[0]
-    image.write_bytes(b"two")
-    states.append(state_of(tmp_path / "cells"))
-    (image.parent / "2.png").write_bytes(b"two")
-    states.append(state_of(tmp_path / "cells"))
-    image.rename(image.with_name("3.png"))
-    states.append(state_of(tmp_path / "cells"))
-    assert len(set(states)) == 4
-    assert state_of(image.with_name("2.png")) is None  # Snakemake itself looks after files

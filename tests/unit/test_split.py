@@ -225,7 +225,7 @@ def test_a_class_needs_as_many_sources_as_parts(sources: dict[str, int], unknown
     images, known = studied(sources)
     if unknown:
         known.loc[known["image"].str.contains(f"/{unknown}/"), "source"] = ""
-    with pytest.raises(InputError, match=r"make that smaller .* or take more images") as caught:
+    with pytest.raises(InputError, match=r"make by_source.parts smaller .* or take more images") as caught:
         by_source_split(images, known, 5, 1)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -126,9 +126,9 @@ def precisions(device: torch.device, backend: str = "eager") -> list[str]:
     return [*native, "bf16"] if has_fast_bf16(device) else native
 
 
-def among(precisions: Sequence[str], asked: Container[str]) -> Sequence[str]:
-    """The precisions that are asked for; all of them where none is."""
-    return [precision for precision in precisions if precision in asked] or precisions
+def among(available: Sequence[str], asked: Container[str]) -> Sequence[str]:
+    """The available precisions that are asked for; all of them where none is."""
+    return [precision for precision in available if precision in asked] or available
 
 
 def _measure_all(

@@ -6,6 +6,7 @@ where they write them. What could harm or mislead is refused before a single fil
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -80,6 +81,23 @@ def open_archive(path: str | Path, limits: Mapping[str, int]) -> Archive:
     if path.is_file():
         return _Zip(path, limits)
     raise InputError(f"{path}: there is no such zip file or folder; put it there or correct dataset.archive")
+
+
+def folder_state(archive: str | Path) -> str | None:
+    """A hash of the names, sizes and times of all files of a folder, by which a change is seen; None of a zip file."""
+    if not os.path.isdir(archive):
+        return None
+    told = hashlib.sha256()
+    for folder, subfolders, files in os.walk(archive):
+        subfolders.sort()
+        for name in sorted(files):
+            found = os.stat(os.path.join(folder, name), follow_symlinks=False)
+            told.update(
+                f"{os.path.relpath(folder, archive)}/{name}\0{found.st_size} {found.st_mtime_ns}\n".encode(
+                    "utf-8", "surrogateescape"
+                )
+            )
+    return told.hexdigest()
 
 
 class _Zip(Archive):

@@ -238,7 +238,7 @@ def find_sources(
     }[method]()
     sources = pd.DataFrame(fitted, columns=SOURCE_COLUMNS[1:]).astype(dict.fromkeys(SOURCE_COLUMNS[2:], "Int64"))
     sources.insert(0, "image", images["image"])
-    sources["source"] = _joined(sources["source"], images["sha256"])
+    sources["source"] = _with_copies_joined(sources["source"], images["sha256"])
     write_csv(sources_csv, sources)
     named = sources.loc[sources["source"] != "", "source"]
     log.info("%d of %d images have a source, of which there are %d", len(named), len(images), named.nunique())
@@ -248,7 +248,7 @@ def find_sources(
 Row = tuple[str, int | None, int | None]
 
 
-def _joined(sources: pd.Series, hashes: pd.Series) -> pd.Series:
+def _with_copies_joined(sources: pd.Series, hashes: pd.Series) -> pd.Series:
     """The sources, where images of the same bytes are of one: all that they join bear the name of the first of them."""
     known = sources != ""
     if not known.any():

@@ -64,12 +64,13 @@ def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fol
     images = images.reset_index(drop=True)
     classes = images["class"].unique()
     known = images.assign(source=source_of(images, sources)).query("source != ''").sort_values("image")
+    smaller = "make by_source.parts smaller (3 at least) or " if parts > 3 else ""
+    remedy = f"{smaller}take more images (dataset.limit_per_class)"
     for name, number in known.groupby("class")["source"].nunique().reindex(classes, fill_value=0).items():
         if number < parts:
-            smaller = "make that smaller (3 at least) or " if parts > 3 else ""
             raise InputError(
                 f"class {name!r}: its images are of {number} known source{'s' if number != 1 else ''}, too few for "
-                f"by_source.parts {parts}; {smaller}take more images (dataset.limit_per_class)"
+                f"by_source.parts {parts}; {remedy}"
             )
     subset = pd.Series("", images["image"])
     dealt = StratifiedGroupKFold(parts).split(known, known["class"], known["source"])
@@ -80,9 +81,7 @@ def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fol
         missing = [name for name in classes if name not in there]
         if missing:
             raise InputError(
-                f"class {missing[0]!r}: no source of it fell to the {part} subset of fold {fold} of {parts}; "
-                f"{'make by_source.parts smaller (3 at least) or ' if parts > 3 else ''}take more images "
-                "(dataset.limit_per_class)"
+                f"class {missing[0]!r}: no source of it fell to the {part} subset of fold {fold} of {parts}; {remedy}"
             )
     return subset.rename_axis("image").reset_index(name="subset")
 

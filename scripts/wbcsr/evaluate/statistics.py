@@ -28,10 +28,10 @@ RESAMPLES = 10_000
 # scale or more. The test agrees: exchanging the arms of five sources gives no p-value below 2/2⁵.
 LEAST_SOURCES = 10
 LEAST_DIFFERING = 6
-# How the reason begins where there is no interval for want of differing sources.
-DIFFER, HARDLY_DIFFER = "the arms differ on", "the arms hardly differ, on"
-# The share of sources that arms may differ on and be called alike.
-HARDLY = 0.05
+# The share of sources that arms may differ on and be called alike, and how the reason begins then for which there is no
+# interval.
+ALIKE_SHARE = 0.05
+HARDLY_DIFFER = "the arms hardly differ, on"
 
 Booleans = npt.NDArray[np.bool_]
 Names = Sequence[str] | npt.NDArray[np.str_]
@@ -317,9 +317,8 @@ def _difference(values: npt.NDArray[np.float64], differing: int, design: _Design
     mean, counts = float(values.mean()), (len(values), len(design.sizes))
     reason = _too_few(design)
     if not reason and differing < LEAST_DIFFERING:
-        few = differing <= HARDLY * counts[1]
-        reason = f"{HARDLY_DIFFER if few else DIFFER} {differing} of {counts[1]} sources only"
-        reason += f"; an interval needs {LEAST_DIFFERING}"
+        they = HARDLY_DIFFER if differing <= ALIKE_SHARE * counts[1] else "the arms differ on"
+        reason = f"{they} {differing} of {counts[1]} sources only; an interval needs {LEAST_DIFFERING}"
     if reason:
         return Estimate(mean, np.nan, np.nan, *counts, reason)
     half = _quantile(values, design) * _variance(values, design, random_seed) ** 0.5
