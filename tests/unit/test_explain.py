@@ -110,6 +110,18 @@ def test_few_test_images_are_joined_by_validation_images(tmp_path: Path, tested:
     assert set(compared_images(tmp_path / "paper.csv")["subset"]) == subsets
 
 
+def test_a_class_may_be_called_as_a_column_is(tmp_path: Path) -> None:
+    images = pd.DataFrame({"image": ["b", "a"], "subset": ["test", "validation"]}, index=[7, 9])
+    (tmp_path / "p.csv").write_text(
+        "image,class,predicted,subset,source\na,subset,source,0.4,0.6\nb,source,source,0.3,0.7\n"
+    )
+    found = read_predictions(tmp_path / "p.csv", images, ["subset", "source"])
+    assert list(found.itertuples(index=False, name=None)) == [
+        ("b", "test", "source", "source", 0.7, 0.7),
+        ("a", "validation", "subset", "source", 0.4, 0.6),
+    ]
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

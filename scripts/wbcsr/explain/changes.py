@@ -47,7 +47,8 @@ def read_predictions(path: Path, images: pd.DataFrame, classes: Sequence[str]) -
         raise InputError(
             f"{path}: lacks {len(missing)} of {len(images)} images (first: {missing.iloc[0]}); {make_again(path)}"
         )
-    found = images.merge(table, on="image", how="left", validate="one_to_one")
+    # Not merged: a class may be called as a column of `images` is.
+    found = table.set_index("image").loc[images["image"]].reset_index()
     unknown = sorted((set(found["class"]) | set(found["predicted"])) - set(classes))
     if unknown:
         raise InputError(f"{path}: has the class '{unknown[0]}', which dataset.classes lacks; {make_again(path)}")
@@ -57,9 +58,14 @@ def read_predictions(path: Path, images: pd.DataFrame, classes: Sequence[str]) -
     except ValueError as error:
         raise InputError(f"{path}: has a probability that is not a number ({error}); {make_again(path)}") from error
     rows = np.arange(len(found))
-    return found[["image", "subset", "class", "predicted"]].assign(
-        probability=probabilities[rows, found["class"].map(numbers)],
-        confidence=probabilities[rows, found["predicted"].map(numbers)],
+    return (
+        images[["image", "subset"]]
+        .reset_index(drop=True)
+        .assign(
+            **{"class": found["class"], "predicted": found["predicted"]},
+            probability=probabilities[rows, found["class"].map(numbers)],
+            confidence=probabilities[rows, found["predicted"].map(numbers)],
+        )
     )
 
 
