@@ -5,13 +5,13 @@ from pathlib import Path
 from wbcsr.job import job
 
 with job(snakemake) as facts:
-    from wbcsr.engines.gate import pass_gate
+    from wbcsr.checks.gate import pass_gate
     from wbcsr.files import read_json
 
     inputs, gate = snakemake.input, snakemake.params.gate
 
     def compare():
-        from wbcsr.engines.compare import compare_classifier
+        from wbcsr.checks.compare import compare_classifier
 
         files = (Path(inputs[name]) for name in ("engine", "model", "array", "index", "split"))
         return compare_classifier(*files, snakemake.params.classes, gate["labels"])

@@ -20,13 +20,13 @@ import torch
 
 from small_networks import inference, write_weights
 from wbcsr import imaging
+from wbcsr.checks.compare import compare_classifier, compare_upscaler
+from wbcsr.checks.gate import pass_gate
 from wbcsr.classify import resnet
 from wbcsr.classify.predict import predict
 from wbcsr.engines import engine as engines
 from wbcsr.engines import fresh
 from wbcsr.engines.backends import BACKENDS
-from wbcsr.engines.compare import compare_classifier, compare_upscaler
-from wbcsr.engines.gate import pass_gate
 from wbcsr.engines.pytorch import CudaGraph
 from wbcsr.engines.source import Source, Workload
 from wbcsr.errors import InputError

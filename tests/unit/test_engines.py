@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pkgutil
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ import pytest
 import torch
 
 from small_networks import inference, rrdbnet, without_gpu, workload, write_cells, write_weights
+from wbcsr.checks import compare
 from wbcsr.classify import resnet
-from wbcsr.engines import choice, compare, fresh
+from wbcsr.engines import choice, fresh
 from wbcsr.engines import engine as engines
 from wbcsr.engines.backends import BACKENDS, get_backend
 from wbcsr.engines.profile import Profile
@@ -402,6 +405,13 @@ def test_an_engine_without_its_keys_is_named(load: Any, tmp_path: Path) -> None:
 
 
 # Fresh processes
+
+
+def test_each_step_that_a_script_names_is_a_function() -> None:
+    scripts = Path(fresh.__file__).parents[2].glob("*.py")
+    steps = {step for script in scripts for step in re.findall(r'run\("([\w.]+:\w+)"', script.read_text())}
+    assert len(steps) >= 8
+    assert all(callable(pkgutil.resolve_name(step)) for step in steps)
 
 
 def test_a_mistake_in_a_fresh_process_is_one_line_here(tmp_path: Path) -> None:

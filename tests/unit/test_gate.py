@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from small_networks import inference, without_gpu, workload, write_cells, write_weights
+from wbcsr.checks.compare import compare_classifier, compare_upscaler
+from wbcsr.checks.gate import pass_gate
 from wbcsr.classify import resnet
 from wbcsr.engines import engine as engines
-from wbcsr.engines.compare import compare_classifier, compare_upscaler
-from wbcsr.engines.gate import pass_gate
 from wbcsr.engines.profile import Profile
 from wbcsr.engines.pytorch import Eager
 from wbcsr.engines.source import Source
@@ -103,7 +103,7 @@ def test_an_engine_for_a_range_is_compared_at_its_ends_too(rough: Path, monkeypa
 
         return engines.Engine(**given | {"run": run})
 
-    monkeypatch.setattr("wbcsr.engines.compare.load", ranged)
+    monkeypatch.setattr("wbcsr.checks.compare.load", ranged)
     assert compare(rough, 3)()["images"] == 3
     assert seen == [(2, 3, 24, 32), (2, 3, 16, 24), (2, 3, 32, 48)]
 

@@ -43,8 +43,8 @@ from wbcsr.benchmark.systems import (
     make_files,
 )
 from wbcsr.benchmark.workers import Outcome, Worker, explain, take_turns
+from wbcsr.checks.compare import psnr
 from wbcsr.engines.capability import pick_device
-from wbcsr.engines.compare import psnr
 from wbcsr.errors import InputError
 from wbcsr.evaluate.table import Table, number_texts
 from wbcsr.files import scratch_folder

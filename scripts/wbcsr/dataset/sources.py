@@ -156,19 +156,12 @@ def fields(fits: Iterable[Sequence[Fit]], min_inliers: int) -> list[int]:
     a third through them as well.
     """
     links = list(fits)
-    field = list(range(len(links)))
-
-    def first(image: int) -> int:
-        while field[image] != image:
-            image = field[image]
-        return image
-
-    for image, found in enumerate(links):
-        for fit in found:
-            if fit.inliers >= min_inliers:
-                low, high = sorted((first(image), first(fit.target)))
-                field[high] = low
-    return [first(image) for image in range(len(field))]
+    pairs = [(image, fit.target) for image, found in enumerate(links) for fit in found if fit.inliers >= min_inliers]
+    rows, columns = np.array(pairs, int).reshape(-1, 2).T
+    edges = coo_array((np.ones(len(pairs), bool), (rows, columns)), shape=(len(links),) * 2)
+    label = connected_components(edges, directed=False)[1]
+    _, first, number = np.unique(label, return_index=True, return_inverse=True)
+    return [int(image) for image in first[number]]
 
 
 def best_field(fits: Iterable[Fit], field: Sequence[int], min_inliers: int) -> tuple[int | None, int, int]:

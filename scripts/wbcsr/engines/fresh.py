@@ -7,10 +7,10 @@ engine that is checked is one that a later job can load.
 from __future__ import annotations
 
 import ctypes
-import importlib
 import json
 import logging
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -63,9 +63,8 @@ def main(task_file: str, answer_file: str) -> int:
     keep_large_blocks()
     task = read_json(task_file)
     configure_logging(task["log_file"])
-    module, function = task["step"].split(":")
     try:
-        result = getattr(importlib.import_module(module), function)(**task["arguments"])
+        result = pkgutil.resolve_name(task["step"])(**task["arguments"])
     except Exception as error:
         if line := mistake(error):
             Path(answer_file).write_text(json.dumps({"mistake": line}), encoding="utf-8")

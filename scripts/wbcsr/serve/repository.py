@@ -24,12 +24,12 @@ import torch
 from torch import nn
 
 from wbcsr import provenance
+from wbcsr.checks.compare import psnr
+from wbcsr.checks.gate import FOUND, hold
 from wbcsr.classify import resnet
 from wbcsr.dataset import smear
 from wbcsr.engines.capability import DTYPES
-from wbcsr.engines.compare import psnr
 from wbcsr.engines.engine import Engine, load
-from wbcsr.engines.gate import FOUND, hold
 from wbcsr.engines.profile import Size
 from wbcsr.engines.source import Source
 from wbcsr.errors import InputError

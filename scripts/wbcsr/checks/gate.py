@@ -21,7 +21,7 @@ def pass_gate(
 ) -> dict[str, Any]:
     """Compare an engine (engine.json) with the fp32 network, hold it to the thresholds, and write what was found.
 
-    `compare` gives what a function of `wbcsr.engines.compare` does; it is not called for an engine that is itself the
+    `compare` gives what a function of `wbcsr.checks.compare` does; it is not called for an engine that is itself the
     fp32 network, and the file says so. `gate` is the configuration's section inference.gate.
     InputError where a threshold is missed, or as `compare`; no file is written then.
     """
