@@ -37,7 +37,8 @@ def rule_graph() -> str:
         sys.exit(f"error: snakemake --rulegraph failed:\n{drawn.stderr}")
     names = dict(re.findall(r"(id\d+)\[(\w+)\]", drawn.stdout))
     edges = [(names[start], names[end]) for start, end in re.findall(r"(id\d+) --> (id\d+)", drawn.stdout)]
-    lines = [f"    {start} --> {end}" for start, end in sorted(direct(edges)) if end != "all"]
+    # With a prefix, since a rule's name may be a word of mermaid, as `interpolate` is.
+    lines = [f"    r_{start}[{start}] --> r_{end}[{end}]" for start, end in sorted(direct(edges)) if end != "all"]
     return "\n".join(["```mermaid", "flowchart TB", *lines, "```"])
 
 
@@ -97,21 +98,14 @@ def _values(schema: dict[str, Any]) -> str:
 def _kind(kind: str, schema: dict[str, Any]) -> str:
     if kind == "array":
         items = schema["items"]
-        return f"list of {_values(items)}" if {"enum", "minimum"} & items.keys() else "list of texts"
+        return f"list, each {_values(items)}" if {"enum", "minimum"} & items.keys() else "list of texts"
     words = {"string": "text", "boolean": "`true` or `false`", "null": "`null`"}
     if kind in words:
         return words[kind]
-    bounds = [
-        f"{words} {schema[bound]}"
-        for bound, words in {
-            "minimum": "at least",
-            "exclusiveMinimum": "above",
-            "maximum": "at most",
-            "exclusiveMaximum": "below",
-        }.items()
-        if bound in schema
-    ]
-    return f"{kind}, {' and '.join(bounds)}"
+    if {"minimum", "maximum"} <= schema.keys():
+        return f"{kind}, {schema['minimum']} to {schema['maximum']}"
+    words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+    return ", ".join([kind, *(f"{word} {schema[bound]}" for bound, word in words.items() if bound in schema)])
 
 
 PARTS = {"README": readme, "rule graph": rule_graph, "configuration": configuration}
