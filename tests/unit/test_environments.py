@@ -62,7 +62,9 @@ NOT_EVERYWHERE = {"tensorrt", "torch_tensorrt", "ncnn", "onnxruntime", "openvino
 ELSEWHERE = {"kagglehub"}
 
 
-@pytest.mark.parametrize("name", ["workflow.txt", "gpu.txt", "tests.txt", "benchmark.txt", "without-dependencies.txt"])
+@pytest.mark.parametrize(
+    "name", ["workflow.txt", "gpu.txt", "tests.txt", "benchmark.txt", "docs.txt", "without-dependencies.txt"]
+)
 def test_lists_name_packages_that_are_pinned(name: str) -> None:
     assert [package for package in lines(name) if plain(package) not in PINS] == []
 
@@ -102,7 +104,8 @@ def test_an_environment_has_one_torch_tensorrt(target: str, tensorrt: str) -> No
 
 
 def test_what_make_installs_is_pinned() -> None:
-    assert installed_by("setup") | installed_by("setup-gpu") | installed_by("setup-benchmark") <= PINS.keys()
+    targets = ["setup", "setup-gpu", "setup-benchmark", "docs"]
+    assert {package for target in targets for package in installed_by(target)} <= PINS.keys()
 
 
 def test_nothing_that_only_a_gpu_node_can_install_is_in_the_demo_or_the_tests() -> None:

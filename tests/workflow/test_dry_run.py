@@ -129,19 +129,3 @@ def test_a_configuration_mistake_is_one_line_and_writes_nothing(tmp_path: Path) 
     assert errors == ["error: configuration: unknown key 'inferense'; the nearest known key is 'inference'"]
     assert "Traceback" not in result.stdout
     assert tree(tmp_path) == before
-
-
-def test_the_readmes_graph_is_the_workflows(tmp_path: Path) -> None:
-    readme = (REPOSITORY / "README.md").read_text()
-    drawn = {word for line in readme.splitlines() if "-->" in line for word in line.replace("-->", " ").split()}
-    rules = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--list", "--snakefile", str(REPOSITORY / "Snakefile")],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-    targets = {"all", "dataset", "engines", "enhanced", "models", "tables", "report", "serve", "benchmark", "doctor"}
-    targets |= {"benchmark_workflow"}  # like doctor, it reads no file of another rule
-    assert targets <= set(rules)
-    assert drawn == set(rules) - targets
