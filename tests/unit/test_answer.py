@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from test_report import config_of
-from wbcsr.evaluate import differences as differences_module
-from wbcsr.evaluate import study
 from wbcsr.report import answer, wording
+from wbcsr.stats import differences as differences_module
+from wbcsr.study import published
 
 
 def results_of(
@@ -42,7 +42,7 @@ def results_of(
                 **{"images": images, "sources": sources, "shared": shared, "runs": runs, "accuracy": accuracy},
                 "accuracy_sd": 0.004 if runs > 1 else float("nan"),
                 **{"accuracy_low": accuracy - 0.02, "accuracy_high": accuracy + 0.02},
-                "study_accuracy": study.accuracy(split, trained_on, tested_on, subset, study.CLASSES),
+                "study_accuracy": published.accuracy(split, trained_on, tested_on, subset, published.CLASSES),
             }
         )
     accuracies = {(trained_on, tested_on): accuracy for trained_on, tested_on, accuracy in arms}
@@ -57,11 +57,11 @@ def results_of(
                 **{"p_sources": p_value, "p_holm": min(1, 3 * p_value), "p_mcnemar": p_value},
             }
         )
-    names = [*study.CLASSES, ""]
+    names = [*published.CLASSES, ""]
     leakage = pd.DataFrame(
         {"split": split, "subset": subset, "class": names, "images": 9, "sources": thin, "unknown": 0, "shared": 0}
     )
-    leakage.loc[leakage["class"] == "", "images"] = 9 * len(study.CLASSES)
+    leakage.loc[leakage["class"] == "", "images"] = 9 * len(published.CLASSES)
     return {
         "comparison": pd.DataFrame(comparison).astype({"study_accuracy": float}),
         "differences": pd.DataFrame(compared, columns=[*differences_module.COLUMNS]),
@@ -202,7 +202,7 @@ def test_a_data_set_of_other_classes_is_not_compared_with_the_study() -> None:
     results = results_of((*OWN, 0.9), (*ENHANCED, 0.8))
     results["comparison"]["study_accuracy"] = float("nan")
     results["leakage"] = results["leakage"].rename(
-        index=dict(zip(study.CLASSES, ["cat", "dog", "eel", "fox"], strict=True))
+        index=dict(zip(published.CLASSES, ["cat", "dog", "eel", "fox"], strict=True))
     )
     config = config_of(dataset={"classes": ["cat", "dog"]})
     told = answer.answer(results, config)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wbcsr.evaluate.cost import (
+from wbcsr.stats.cost import (
     NUMBERS,
     TEXTS,
     costs,

@@ -16,7 +16,6 @@ from test_figures import assert_legible
 from wbcsr.classify import resnet
 from wbcsr.config import compared_variant, complete
 from wbcsr.errors import InputError
-from wbcsr.evaluate.style import STYLE, house_style
 from wbcsr.explain.changes import (
     FEW,
     choose,
@@ -30,6 +29,7 @@ from wbcsr.explain.explain import ChangesSummary, Trained, explain_changes
 from wbcsr.explain.figures import DARKEST, View, draw_changes, overlay
 from wbcsr.explain.grad_cam import enlarge, grad_cam
 from wbcsr.imaging import encode_png
+from wbcsr.present.style import STYLE, house_style
 from wbcsr.report import changes
 from wbcsr.report.pictures import Figures
 

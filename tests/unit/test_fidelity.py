@@ -17,7 +17,6 @@ from studies import SMALL, run, write_config
 from defaults import LIMITS
 from wbcsr.dataset.archive import open_archive
 from wbcsr.errors import InputError
-from wbcsr.evaluate.style import house_style
 from wbcsr.fidelity import REGIONS
 from wbcsr.fidelity.figure import draw_fidelity
 from wbcsr.fidelity.measure import COLUMNS, enlarge_twice, measure_fidelity, read_crops
@@ -26,6 +25,7 @@ from wbcsr.fidelity.photographs import choose, read
 from wbcsr.fidelity.regions import box_of, find_regions
 from wbcsr.fidelity.table import fidelity_table, paired, read_measurements, write_fidelity_table
 from wbcsr.imaging import encode_png
+from wbcsr.present.style import house_style
 from wbcsr.report import fidelity as words
 
 VIOLET, PINK, BACKGROUND = (110, 60, 170), (200, 150, 150), (225, 220, 215)

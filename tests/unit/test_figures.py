@@ -14,13 +14,14 @@ from PIL import Image
 
 from test_scores import Results, arms_of, write_results
 from wbcsr.errors import InputError
-from wbcsr.evaluate import figure_names, figures
-from wbcsr.evaluate.cells import choose_cells, find_cell, read_manifests
-from wbcsr.evaluate.differences import differences
-from wbcsr.evaluate.scores import Plan
-from wbcsr.evaluate.style import STYLE, draw_notice, house_style, save_figure
 from wbcsr.files import write_csv
 from wbcsr.imaging import encode_png
+from wbcsr.present.cells import choose_cells, find_cell, read_manifests
+from wbcsr.present.figures import write as figures
+from wbcsr.present.style import STYLE, draw_notice, house_style, save_figure
+from wbcsr.stats.differences import differences
+from wbcsr.study.labels import figure_names
+from wbcsr.study.plan import Plan
 
 VIOLET, PINK, BACKGROUND = (110, 60, 170), (200, 150, 150), (225, 220, 215)
 LONG_NAMES = [f"immature granulocyte, stage_{number} of 8" for number in range(8)]

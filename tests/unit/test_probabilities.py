@@ -12,8 +12,9 @@ import pytest
 from test_figures import LONG_NAMES, assert_legible
 from test_scores import arms_of, write_results
 from wbcsr.errors import InputError
-from wbcsr.evaluate.curve_figures import draw_curves, draw_reliability
-from wbcsr.evaluate.probabilities import (
+from wbcsr.present.figures.curves import draw_curves, draw_reliability
+from wbcsr.present.style import PAGE_HEIGHT, STYLE, house_style, save_figure
+from wbcsr.stats.calibration import (
     GRID,
     Probabilities,
     calibration_table,
@@ -21,7 +22,6 @@ from wbcsr.evaluate.probabilities import (
     mean_precision,
     mean_roc,
 )
-from wbcsr.evaluate.style import PAGE_HEIGHT, STYLE, house_style, save_figure
 
 CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
 VARIANTS = ["original", "bicubic_x4", "lanczos_x4", "realesrgan_x4"]

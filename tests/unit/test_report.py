@@ -23,12 +23,14 @@ from wbcsr import config as configuration
 from wbcsr.config import complete
 from wbcsr.dataset.split import leakage
 from wbcsr.errors import InputError
-from wbcsr.evaluate import cost, figure_names, study
-from wbcsr.evaluate.scores import Plan
-from wbcsr.evaluate.tables import write_tables
+from wbcsr.present.tables.write import write_tables
 from wbcsr.report import engines, method, wording
 from wbcsr.report.page import Inputs, context, write_page
 from wbcsr.report.tables import read_tables
+from wbcsr.stats import cost
+from wbcsr.study import published
+from wbcsr.study.labels import figure_names
+from wbcsr.study.plan import Plan
 
 SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
 WEIGHTS_SHA256 = "5a" * 32
@@ -235,7 +237,7 @@ class Tree:
         return (self.folder / "report" / "index.html").read_text(encoding="utf-8")
 
     def _write_tables(self, provenances: list[Path]) -> None:
-        matrices = {name: np.array(matrix) for name, matrix in study.MATRICES.items()}
+        matrices = {name: np.array(matrix) for name, matrix in published.MATRICES.items()}
         if len(self.classes) != 4:
             matrices = dict.fromkeys(matrices, np.full((len(self.classes),) * 2, 5))
         images, subsets = [], []
@@ -518,7 +520,7 @@ def test_table_3_stands_beside_the_studys(shown: dict[str, Any]) -> None:
     # Ours repeats the study's matrix, and both give what the study printed.
     assert rows["Eosinophil"] == ["0.84", "0.84", "0.90", "0.90", "0.87", "0.87", "499", "499"]
     assert rows["Accuracy"] == ["", "", "", "", "0.92", "0.92", "1,989", "1,989"]
-    for name, printed in zip(study.CLASSES, study.PRINTED_SCORES["original"], strict=True):
+    for name, printed in zip(published.CLASSES, published.PRINTED_SCORES["original"], strict=True):
         assert rows[name.capitalize()][1:6:2] == [f"{value:.2f}" for value in printed]
 
 

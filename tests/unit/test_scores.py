@@ -16,9 +16,12 @@ from sklearn.metrics import accuracy_score, f1_score
 from wbcsr import config as configuration
 from wbcsr.dataset.split import leakage
 from wbcsr.errors import InputError
-from wbcsr.evaluate import class_labels, figure_names, study, variant_label
-from wbcsr.evaluate.scores import Arm, Plan, confusion, read_arms, run_of, score
-from wbcsr.evaluate.statistics import wilson_interval
+from wbcsr.stats.intervals import wilson_interval
+from wbcsr.stats.predictions import Arm, read_arms, run_of
+from wbcsr.stats.scores import confusion, score
+from wbcsr.study import published
+from wbcsr.study.labels import class_labels, figure_names, variant_label
+from wbcsr.study.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -148,15 +151,15 @@ def test_matrix_says_the_same_as_predictions(pairs: list[tuple[str, str]]) -> No
 
 @pytest.mark.parametrize("variant", ["original", "realesrgan_x4"])
 def test_the_studys_matrices_give_its_printed_tables(variant: str) -> None:
-    scores = score(study.matrix(variant))
+    scores = score(published.matrix(variant))
     printed = scores.by_class[["precision", "recall", "f1"]].round(2)
-    assert [tuple(row) for row in printed.to_numpy()] == study.PRINTED_SCORES[variant]
-    assert round(scores.accuracy, 2) == study.PRINTED_ACCURACY[variant]
+    assert [tuple(row) for row in printed.to_numpy()] == published.PRINTED_SCORES[variant]
+    assert round(scores.accuracy, 2) == published.PRINTED_ACCURACY[variant]
     assert scores.by_class["support"].tolist() == [499, 496, 495, 499]
 
 
 def test_the_studys_counts() -> None:
-    assert study.counts().sum().to_dict() == {"train": 9957, "test": 2487}
+    assert published.counts().sum().to_dict() == {"train": 9957, "test": 2487}
 
 
 @pytest.mark.parametrize(
@@ -174,8 +177,8 @@ def test_the_studys_counts() -> None:
 def test_the_studys_accuracy_stands_only_where_the_study_measured(
     arm: tuple[str, str, str, str], accuracy: float | None
 ) -> None:
-    assert study.accuracy(*arm, [name.lower() for name in reversed(study.CLASSES)]) == pytest.approx(accuracy)
-    assert study.accuracy(*arm, ["EOSINOPHIL", "BASOPHIL"]) is None
+    assert published.accuracy(*arm, [name.lower() for name in reversed(published.CLASSES)]) == pytest.approx(accuracy)
+    assert published.accuracy(*arm, ["EOSINOPHIL", "BASOPHIL"]) is None
 
 
 @pytest.mark.parametrize(("hits", "images"), [(0, 5), (5, 5), (1, 3), (447, 499), (1825, 1989)])

@@ -11,15 +11,14 @@ from scipy.stats import binom, bootstrap, norm, t
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from wbcsr.evaluate import statistics
-from wbcsr.evaluate.statistics import (
+from wbcsr.stats import intervals as statistics
+from wbcsr.stats.calibration import calibration, curves
+from wbcsr.stats.intervals import (
     HARDLY_DIFFER,
     accuracy_interval,
-    calibration,
     compare,
     compare_pair,
     compare_recalls,
-    curves,
     holm,
     wilson_interval,
 )

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from test_scores import Results, arms_of, write_results
 from wbcsr.dataset.split import leakage
 from wbcsr.errors import InputError
-from wbcsr.evaluate.cost import NUMBERS, TEXTS
-from wbcsr.evaluate.table import Table, latex_text, markdown_text, number_texts, read_table, write_table
-from wbcsr.evaluate.tables import (
+from wbcsr.files import read_csv
+from wbcsr.present.table import Table, latex_text, markdown_text, number_texts, read_table, write_table
+from wbcsr.present.tables.write import (
     comparison_table,
     counts_table,
     differences_table,
@@ -26,7 +26,7 @@ from wbcsr.evaluate.tables import (
     scores_table,
     write_tables,
 )
-from wbcsr.files import read_csv
+from wbcsr.stats.cost import NUMBERS, TEXTS
 
 STUDY_CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
 NAMES = [

@@ -18,8 +18,8 @@ from wbcsr.benchmark.folders import METHOD, SCALE, copy_images, enlarge_images, 
 from wbcsr.benchmark.measurements import Machine, describe_machine
 from wbcsr.benchmark.results import TIMES, frame, measured, numbers, reasons, seconds_texts, write_results
 from wbcsr.benchmark.workers import Run, take_turns, timed
-from wbcsr.evaluate.table import Table
 from wbcsr.files import scratch_folder
+from wbcsr.present.table import Table
 
 OURS, TORCHVISION = "ours, packing", "torchvision, ImageFolder"
 ORIGINAL, ENLARGED = "original", f"{METHOD}_x{SCALE}"

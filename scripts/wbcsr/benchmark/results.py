@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from wbcsr.benchmark.measurements import digits
 from wbcsr.benchmark.workers import Outcome
-from wbcsr.evaluate.style import house_style, save_figure
-from wbcsr.evaluate.table import Table, write_table
+from wbcsr.present.style import house_style, save_figure
+from wbcsr.present.table import Table, write_table
 
 # The fields of `Timing`, which `asdict` gives.
 TIMES = ("repeats", "median_seconds", "min_seconds", "max_seconds")

@@ -33,8 +33,8 @@ from wbcsr.benchmark.turns import interleave
 from wbcsr.benchmark.workers import Outcome, Worker, timed
 from wbcsr.engines.backends import BACKENDS
 from wbcsr.engines.capability import inference_precision, pick_device
-from wbcsr.evaluate.table import Table, number_texts
 from wbcsr.files import scratch_folder
+from wbcsr.present.table import Table, number_texts
 from wbcsr.upscale import upscaler
 
 log = logging.getLogger(__name__)

@@ -28,8 +28,8 @@ from wbcsr.classify.ranks import Ranks
 from wbcsr.classify.train import Training, TrainJob, begin
 from wbcsr.engines.capability import pick_device
 from wbcsr.errors import InputError
-from wbcsr.evaluate.table import Table, number_texts
 from wbcsr.files import scratch_folder, write_csv
+from wbcsr.present.table import Table, number_texts
 
 OURS, USUAL, NETWORK = "ours", "the usual script", "ours, network alone"
 # Steps of the optimizer in one run, by device, where there are images enough.

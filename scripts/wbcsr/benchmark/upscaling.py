@@ -46,8 +46,8 @@ from wbcsr.benchmark.workers import Outcome, Worker, explain, take_turns
 from wbcsr.engines.capability import pick_device
 from wbcsr.engines.compare import psnr
 from wbcsr.errors import InputError
-from wbcsr.evaluate.table import Table, number_texts
 from wbcsr.files import scratch_folder
+from wbcsr.present.table import Table, number_texts
 from wbcsr.upscale import upscaler
 from wbcsr.weights import store
 

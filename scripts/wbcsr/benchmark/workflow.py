@@ -23,8 +23,8 @@ from wbcsr.benchmark.results import TIMES, frame, measured, numbers, reasons, se
 from wbcsr.benchmark.turns import interleave
 from wbcsr.benchmark.workers import Outcome, timed
 from wbcsr.engines.fresh import python_path
-from wbcsr.evaluate.table import Table, number_texts
 from wbcsr.files import scratch_folder, write_text
+from wbcsr.present.table import Table, number_texts
 
 JOBS, PLAN = "jobs that do nothing", "planning the study"
 # Jobs of one run, and shards of the study that is planned.

@@ -11,10 +11,10 @@ import pandas as pd
 from scipy.stats import wilcoxon
 
 from wbcsr.errors import InputError, make_again
-from wbcsr.evaluate.table import Table, write_table
 from wbcsr.fidelity import REGIONS, TRUTH, method_heading
 from wbcsr.fidelity.metrics import METRICS
 from wbcsr.files import read_csv
+from wbcsr.present.table import Table, write_table
 
 # What other methods are compared with: the enlargement that invents nothing.
 REFERENCE = "bicubic"

@@ -11,11 +11,12 @@ from typing import Any
 import pandas as pd
 
 from wbcsr.config import Config, parse_training
-from wbcsr.evaluate import class_labels, study, variant_label
-from wbcsr.evaluate.scores import Plan
-from wbcsr.evaluate.statistics import CONFIDENCE, LEAST_SOURCES
 from wbcsr.report.results import Difference, Result, find_difference, find_result
 from wbcsr.report.wording import counted, gap, is_drawn, listed, percent, points, probability
+from wbcsr.stats.intervals import CONFIDENCE, LEAST_SOURCES
+from wbcsr.study import published
+from wbcsr.study.labels import class_labels, variant_label
+from wbcsr.study.plan import Plan
 
 # Where half of the 95 % interval of the difference is wider than this, the page says what goes unseen.
 WIDE = 0.03
@@ -189,21 +190,21 @@ def _study(found: Difference, comparison: pd.DataFrame, plan: Plan, config: Conf
     asked = _own(comparison, ("paper", "validation"), str(plan.enhanced))
     if original is None or asked is None or math.isnan(asked.study) or math.isnan(original.study):
         return None
-    published = asked.study - original.study
+    difference = asked.study - original.study
     told = (
         f"The study found {percent(asked.study)} on enlarged and {percent(original.study)} on original images: "
-        f"{gap(published)}."
+        f"{gap(difference)}."
     )
     if is_drawn(config):
         return f"{told} Those were real cells, so the numbers cannot be compared."
+    images, shared_images = published.VALIDATION_IMAGES, published.VALIDATION_SHARED
     told += (
-        f" Its {study.VALIDATION_IMAGES:,} validation images come of {study.VALIDATION_SOURCES} photographs, and "
-        f"{'every one' if study.VALIDATION_SHARED == study.VALIDATION_IMAGES else f'{study.VALIDATION_SHARED:,}'} has "
-        "a copy of its photograph in training."
+        f" Its {images:,} validation images come of {published.VALIDATION_SOURCES} photographs, and "
+        f"{'every one' if shared_images == images else f'{shared_images:,}'} has a copy of its photograph in training."
     )
     if found.verdict not in ("higher", "lower"):
         return f"{told} This run neither confirms nor contradicts its difference."
-    same = (found.value > 0) == (published > 0)
+    same = (found.value > 0) == (difference > 0)
     return f"{told} This run points {'the same way' if same else 'the other way'}."
 
 

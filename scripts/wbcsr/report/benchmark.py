@@ -12,8 +12,8 @@ from wbcsr.benchmark import packing, scaling, training, upscaling, workflow
 from wbcsr.benchmark.measurements import Machine
 from wbcsr.benchmark.results import frame
 from wbcsr.errors import InputError, make_again
-from wbcsr.evaluate.table import Table
 from wbcsr.files import read_csv, read_json
+from wbcsr.present.table import Table
 from wbcsr.report.pictures import Figures
 
 SUITES: Mapping[str, tuple[Callable[[pd.DataFrame, Machine], Table], list[str]]] = {

@@ -11,12 +11,12 @@ import pandas as pd
 
 from wbcsr.config import Config, judged_split
 from wbcsr.errors import InputError
-from wbcsr.evaluate import variant_label
 from wbcsr.explain import DRAWN, KINDS, changes_figure
 from wbcsr.explain.changes import COUNTED
 from wbcsr.files import read_csv
 from wbcsr.report.pictures import Figures
 from wbcsr.report.wording import counted, first_fold, listed, percent
+from wbcsr.study.labels import variant_label
 
 CAPTIONS = {"gained": "Gained: wrong on original, right on {label} images.", "lost": "Lost: the other way round."}
 # Pixels of the input, in each direction, for one field of the map of ResNet-50's last block.

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from wbcsr.errors import InputError, make_again
-from wbcsr.evaluate import variant_label
-from wbcsr.evaluate.records import read_records
 from wbcsr.report.method import images_per_second, median_speed
+from wbcsr.stats.records import read_records
+from wbcsr.study.labels import variant_label
 
 ENGINE_KEYS = [
     *("backend", "precision", "device", "machine", "batch_size", "batch_size_wanted", "profile", "program_sha256"),

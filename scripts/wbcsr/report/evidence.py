@@ -10,12 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from wbcsr.evaluate import SUBSETS, arm_label, class_labels, differences, study, variant_label
-from wbcsr.evaluate.scores import Plan
-from wbcsr.evaluate.table import p_values
+from wbcsr.present.table import p_values
 from wbcsr.report import wording
 from wbcsr.report.results import find_result
 from wbcsr.report.tables import NO_ENLARGED, Table, table_column, table_row, whole
+from wbcsr.stats import differences
+from wbcsr.study import published
+from wbcsr.study.labels import SUBSETS, arm_label, class_labels, variant_label
+from wbcsr.study.plan import Plan
 
 COMPARED = ["Difference", "95\u00a0% interval", "Sources", "p", "p, Holm", "p, McNemar"]
 MEASURES = {"recall": "Recall", "pair accuracy": "Right, of both classes", "pair confusion": "Taken for the other"}
@@ -47,22 +49,22 @@ def leakage_table(leakage: pd.DataFrame, comparison: pd.DataFrame, plan: Plan) -
             ]
             rows.append(behind("All", leakage.loc[split, subset, ""], accuracies(split, subset), summary=True))
             blocks.append({"title": f"{subset.capitalize()}, split {split}", "rows": rows})
-    published = [study.accuracy("paper", name, name, "validation", plan.classes) for name in variants]
-    if None not in published:
+    accuracies_there = [published.accuracy("paper", name, name, "validation", plan.classes) for name in variants]
+    if None not in accuracies_there:
         counts = pd.Series(
             {
-                "images": study.VALIDATION_IMAGES,
-                "sources": study.VALIDATION_SOURCES,
+                "images": published.VALIDATION_IMAGES,
+                "sources": published.VALIDATION_SOURCES,
                 "unknown": 0,
-                "shared": study.VALIDATION_SHARED,
+                "shared": published.VALIDATION_SHARED,
             }
         )
-        told = [wording.percent(float(value)) for value in published if value is not None]
+        told = [wording.percent(float(value)) for value in accuracies_there if value is not None]
         blocks.append(
             {"title": "The study’s own validation images", "rows": [behind("All", counts, told, summary=True)]}
         )
     note = "A source is what an image was made from; a copy is another image of the same source. "
-    if None not in published:
+    if None not in accuracies_there:
         note += "The study’s: its accuracies, and this project’s audit of the whole archive. "
     return _table(
         "leakage-table",
@@ -99,7 +101,7 @@ def recalls_table(data: pd.DataFrame, plan: Plan) -> Table:
     split, subset = plan.judged
     asked = _judged(data, plan)
     labels = dict(zip(plan.classes, class_labels(plan.classes), strict=True))
-    pair = study.pair(plan.classes)
+    pair = published.pair(plan.classes)
     if pair:
         labels[" and ".join(pair)] = " and ".join(labels[name].lower() for name in pair)
 

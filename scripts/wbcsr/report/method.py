@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from wbcsr.config import Config
-from wbcsr.evaluate import SUBSETS, variant_label
-from wbcsr.evaluate.records import read_records
 from wbcsr.files import read_csv
+from wbcsr.stats.records import read_records
+from wbcsr.study.labels import SUBSETS, variant_label
 
 SPLIT_RULES = {
     "paper": "as in the study: of each class of the training partition the first {validation_fraction:.0%} of the "

@@ -14,13 +14,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from wbcsr.config import Config
-from wbcsr.evaluate import cost, study
-from wbcsr.evaluate.curve_figures import CURVES_CAPTION, RELIABILITY_CAPTION
-from wbcsr.evaluate.records import read_records
-from wbcsr.evaluate.scores import Plan
 from wbcsr.files import write_text
+from wbcsr.present.figures.curves import CURVES_CAPTION, RELIABILITY_CAPTION
 from wbcsr.provenance import without_folders
 from wbcsr.report import answer, changes, engines, evidence, fidelity, method, pictures, tables, wording
+from wbcsr.stats import cost
+from wbcsr.stats.records import read_records
+from wbcsr.study import published
+from wbcsr.study.plan import Plan
 
 RECORD_KEYS = ["rule", "wildcards", "versions", "machine", "started", "seconds"]
 
@@ -115,7 +116,7 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "rejected": method.rejections(inputs.rejected),
         "limitations": wording.limitations(plan.enhanced, config),
         "licences": wording.licences(plan.enhanced, config),
-        "study": study,
+        "published": published,
     }
 
 

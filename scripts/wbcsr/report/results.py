@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from wbcsr.evaluate.statistics import CONFIDENCE, HARDLY_DIFFER
+from wbcsr.stats.intervals import CONFIDENCE, HARDLY_DIFFER
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,14 @@ from typing import Any
 import pandas as pd
 
 from wbcsr.errors import InputError
-from wbcsr.evaluate import SUBSETS, class_labels, cost, differences, study, variant_label
-from wbcsr.evaluate.scores import Plan, score
-from wbcsr.evaluate.table import read_table
-from wbcsr.evaluate.tables import read_leakage
+from wbcsr.present.table import read_table
+from wbcsr.present.tables.write import read_leakage
 from wbcsr.report import wording
+from wbcsr.stats import cost, differences
+from wbcsr.stats.scores import score
+from wbcsr.study import published
+from wbcsr.study.labels import SUBSETS, class_labels, variant_label
+from wbcsr.study.plan import Plan
 
 Table = dict[str, Any]
 
@@ -57,8 +60,8 @@ NO_ENLARGED = "Nothing to show: the configuration names no enlarged variant."
 def read_tables(paths: Iterable[Path], leakage: Path) -> dict[str, pd.DataFrame]:
     """The tables that the report shows, by name; an empty cell of a column of numbers is NaN.
 
-    The table `leakage` is of `wbcsr.evaluate.tables.read_leakage`. InputError where one is missing among `paths`, lacks
-    a column or has words for numbers.
+    The table `leakage` is of `wbcsr.present.tables.write.read_leakage`. InputError where one is missing among `paths`,
+    lacks a column or has words for numbers.
     """
     found = {path.stem: path for path in paths if path.suffix == ".csv"}
     tables = {"leakage": read_leakage(leakage)}
@@ -270,10 +273,10 @@ def _first_training(plan: Plan) -> str:
 
 def _published_matrix(variant: str, plan: Plan) -> pd.DataFrame | None:
     """The study's confusion matrix in the order of our classes, where it tells of this variant, split and classes."""
-    if study.accuracy(plan.splits[0], variant, variant, "validation", plan.classes) is None:
+    if published.accuracy(plan.splits[0], variant, variant, "validation", plan.classes) is None:
         return None
     order = [name.upper() for name in plan.classes]
-    return study.matrix(variant).loc[order, order]
+    return published.matrix(variant).loc[order, order]
 
 
 def _published_scores(matrix: pd.DataFrame) -> pd.DataFrame:

@@ -13,10 +13,11 @@ from pathlib import PurePosixPath
 import pandas as pd
 
 from wbcsr.config import Config
-from wbcsr.evaluate import study, variant_label
-from wbcsr.evaluate.cost import estimated, used_devices
-from wbcsr.evaluate.scores import Plan
 from wbcsr.report.method import duration
+from wbcsr.stats.cost import estimated, used_devices
+from wbcsr.study import published
+from wbcsr.study.labels import variant_label
+from wbcsr.study.plan import Plan
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -91,12 +92,12 @@ def is_drawn(config: Config) -> bool:
 
 def is_published(config: Config) -> bool:
     """Whether the images are the study's, as far as the names of their classes tell."""
-    return not is_drawn(config) and set(config["dataset"]["classes"]) == set(study.CLASSES)
+    return not is_drawn(config) and set(config["dataset"]["classes"]) == set(published.CLASSES)
 
 
 def subject(config: Config) -> str:
     """What the images show, as far as the names of the classes tell."""
-    known = {name.upper() for name in config["dataset"]["classes"]} <= set(study.CLASSES)
+    known = {name.upper() for name in config["dataset"]["classes"]} <= set(published.CLASSES)
     return "white blood cells" if known else "images"
 
 

@@ -11,13 +11,16 @@ import pandas as pd
 
 from wbcsr.config import parse_split
 from wbcsr.errors import InputError
-from wbcsr.evaluate import arm_label, class_labels, cost, study, variant_label
-from wbcsr.evaluate.differences import QUESTIONS, differences, recalls
-from wbcsr.evaluate.probabilities import Probabilities, calibration_table
-from wbcsr.evaluate.records import read_records
-from wbcsr.evaluate.scores import Arm, Plan, read_arms
-from wbcsr.evaluate.table import Table, interval_texts, number_texts, p_values, write_table
 from wbcsr.files import read_csv
+from wbcsr.present.table import Table, interval_texts, number_texts, p_values, write_table
+from wbcsr.stats import cost
+from wbcsr.stats.calibration import Probabilities, calibration_table
+from wbcsr.stats.differences import QUESTIONS, differences, recalls
+from wbcsr.stats.predictions import Arm, read_arms
+from wbcsr.stats.records import read_records
+from wbcsr.study import published
+from wbcsr.study.labels import arm_label, class_labels, variant_label
+from wbcsr.study.plan import Plan
 
 # What leakage.csv counts of each split, subset and class.
 LEAKAGE = ["images", "sources", "unknown", "shared"]
@@ -90,13 +93,13 @@ def counts_table(images: pd.DataFrame, plan: Plan) -> Table:
     train, test = plan.partitions["train"], plan.partitions.get("test")
     counted = pd.crosstab(images["class"], images["partition"])
     ours = counted.reindex(index=plan.classes, columns=[train, test], fill_value=0).to_numpy()
-    published = study.counts().reindex([name.upper() for name in plan.classes]).to_numpy()
-    by_class = np.column_stack([ours, ours.sum(axis=1), published, published.sum(axis=1)])
+    printed_counts = published.counts().reindex([name.upper() for name in plan.classes]).to_numpy()
+    by_class = np.column_stack([ours, ours.sum(axis=1), printed_counts, printed_counts.sum(axis=1)])
     counts = pd.DataFrame(
         np.vstack([by_class, by_class.sum(axis=0)]),
         columns=["train", "test", "total", "study_train", "study_test", "study_total"],
     ).astype("Int64")
-    known = not np.isnan(published).all()
+    known = not np.isnan(printed_counts).all()
     headings = dict(zip(counts, ["Train", "Test", "Total", "Train, study", "Test, study", "Total, study"], strict=True))
     shown = [name for name in counts if (known or not name.startswith("study_")) and (test or name.endswith("total"))]
     printed = pd.DataFrame({"Class": [*class_labels(plan.classes), "Total"]})
@@ -110,7 +113,7 @@ def counts_table(images: pd.DataFrame, plan: Plan) -> Table:
         else "Images of each class.",
         data=counts,
         printed=printed,
-        note=f"Study: {study.CITATION}." if known else "",
+        note=f"Study: {published.CITATION}." if known else "",
         summary_rows=1,
     )
 
@@ -179,7 +182,7 @@ def comparison_table(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> Tabl
 
     `accuracy` and `macro_f1` are means over the runs (one for each seed), `accuracy_sd` is the sample standard
     deviation over them, `accuracy_low` and `accuracy_high` are the 95 % interval of the mean accuracy over sources
-    (`wbcsr.evaluate.statistics.accuracy_interval`), empty where there can be none, for `reason`. Where some sources
+    (`wbcsr.stats.intervals.accuracy_interval`), empty where there can be none, for `reason`. Where some sources
     are known, `images` and accuracies are of the images of known source, and `unknown` is how many others there are;
     F1 scores are of all. `sources` and `shared` are of `read_leakage`: how many sources the images come of (empty where
     none is known), and how many images have a copy of theirs in training. `study_accuracy` follows from the study's
@@ -215,7 +218,9 @@ def comparison_table(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> Tabl
                 "accuracy_low": arm.estimate.low,
                 "accuracy_high": arm.estimate.high,
                 "macro_f1": f1.mean(),
-                "study_accuracy": study.accuracy(arm.split, arm.trained_on, arm.tested_on, arm.subset, plan.classes),
+                "study_accuracy": published.accuracy(
+                    arm.split, arm.trained_on, arm.tested_on, arm.subset, plan.classes
+                ),
                 "difference_to_original": arm.accuracy - on_original[arm.split, arm.subset],
                 **{f"f1_{name}": value for name, value in f1.items()},
             }
@@ -250,7 +255,7 @@ def comparison_table(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> Tabl
         else "95 % CI: of the mean accuracy over the images, whose sources are not known; if some share one, it is too "
         "narrow. "
     )
-    note += f"Study: accuracy on its own validation images, {study.CITATION}. " if known else ""
+    note += f"Study: accuracy on its own validation images, {published.CITATION}. " if known else ""
     hidden = [*([] if known else ["Study"]), *([] if named else ["Sources", "Shared"])]
     return Table(
         name="comparison",
@@ -264,7 +269,7 @@ def comparison_table(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> Tabl
 
 
 def differences_table(arms: list[Arm], plan: Plan) -> Table:
-    """A row for each comparison of two arms; see `wbcsr.evaluate.differences.differences`."""
+    """A row for each comparison of two arms; see `wbcsr.stats.differences.differences`."""
     data = differences(arms, plan)
     printed = pd.DataFrame(
         {
@@ -290,10 +295,10 @@ def differences_table(arms: list[Arm], plan: Plan) -> Table:
 
 
 def recalls_table(arms: list[Arm], plan: Plan) -> Table:
-    """A row for each class, and for the pair that the study is about; see `wbcsr.evaluate.differences.recalls`."""
+    """A row for each class, and for the pair that the study is about; see `wbcsr.stats.differences.recalls`."""
     data = recalls(arms, plan)
     labels = dict(zip(plan.classes, class_labels(plan.classes), strict=True))
-    pair = study.pair(plan.classes)
+    pair = published.pair(plan.classes)
     if pair:
         labels[" and ".join(pair)] = " and ".join(labels[name] for name in pair)
     printed = pd.DataFrame(
@@ -321,7 +326,7 @@ def recalls_table(arms: list[Arm], plan: Plan) -> Table:
 
 
 def probabilities_table(arms: list[Arm]) -> Table:
-    """A row for each arm: what its probabilities are worth; see `wbcsr.evaluate.probabilities.calibration_table`."""
+    """A row for each arm: what its probabilities are worth; see `wbcsr.stats.calibration.calibration_table`."""
     data = calibration_table(map(Probabilities.of, arms))
     printed = pd.DataFrame(
         {
@@ -382,7 +387,7 @@ def _of_differences(data: pd.DataFrame, family: str) -> str:
 
 
 def cost_table(records: list[dict[str, Any]], comparison: pd.DataFrame, plan: Plan) -> Table:
-    """A row for each arm: what it cost beside its accuracy on the test images; see `wbcsr.evaluate.cost.costs`.
+    """A row for each arm: what it cost beside its accuracy on the test images; see `wbcsr.stats.cost.costs`.
 
     `records` are the provenances of all jobs, `comparison` is the data of `comparison_table`.
     """

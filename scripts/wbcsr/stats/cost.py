@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from wbcsr.config import parse_training
-from wbcsr.evaluate import variant_label
+from wbcsr.study.labels import variant_label
 
 DEVICES = ("cpu", "gpu")
 STAGES = ("engine", "enlarging", "packing")

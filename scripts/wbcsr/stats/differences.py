@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from wbcsr.config import parse_training
-from wbcsr.evaluate import study
-from wbcsr.evaluate.scores import Arm, Plan
-from wbcsr.evaluate.statistics import Comparison, compare, compare_pair, compare_recalls, holm
+from wbcsr.stats.intervals import Comparison, compare, compare_pair, compare_recalls, holm
+from wbcsr.stats.predictions import Arm
+from wbcsr.study import published
+from wbcsr.study.plan import Plan
 
 # What a comparison asks, in the order of the tables.
 QUESTIONS = {
@@ -84,7 +85,7 @@ def differences(arms: list[Arm], plan: Plan) -> pd.DataFrame:
     """A row for each of `pairs`, of all splits and subsets, with `COLUMNS`.
 
     `difference` (a share, of the images in `images`) is the mean over the seeds, `low` and `high` the ends of its 95 %
-    interval over sources, NaN where there can be none, for `reason`; see `wbcsr.evaluate.statistics.compare`.
+    interval over sources, NaN where there can be none, for `reason`; see `wbcsr.stats.intervals.compare`.
     `p_sources` is the test over sources, `p_holm` the same corrected for all comparisons of the split and subset,
     `p_mcnemar` McNemar's of the first seed. `sources` is NaN where no source is known; every image then counts as one.
     """
@@ -141,7 +142,7 @@ def _recalls(arm: Arm, against: Arm, plan: Plan) -> Iterator[tuple[str, str, Com
     for name in plan.classes:
         if name in by_class:
             yield "recall", name, by_class[name]
-    pair = study.pair(plan.classes)
+    pair = published.pair(plan.classes)
     if pair and set(pair) <= by_class.keys():
         one, other = (
             np.array([names[rows.index] for names in each.predicted.values()], dtype=str) for each in (arm, against)

@@ -1,6 +1,6 @@
 """The study's figures of our own runs, a confusion matrix of every arm, and all accuracies and how they differ.
 
-All are drawn in the style of `wbcsr.evaluate.style`.
+All are drawn in the style of `wbcsr.present.style`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,10 @@ from matplotlib.ticker import MaxNLocator
 
 from wbcsr.classify.history import best_epoch
 from wbcsr.errors import InputError
-from wbcsr.evaluate import arm_label, class_labels, confusion_name, study, variant_label
-from wbcsr.evaluate.cells import Cell, choose_cells, field_of_view, field_side, read_manifests
-from wbcsr.evaluate.curve_figures import draw_curves, draw_reliability
-from wbcsr.evaluate.differences import COLUMNS, QUESTIONS, TEXTS
-from wbcsr.evaluate.probabilities import Probabilities, matched_arms
-from wbcsr.evaluate.scores import Arm, Plan, read_arms, run_of
-from wbcsr.evaluate.style import (
+from wbcsr.files import read_csv
+from wbcsr.present.cells import Cell, choose_cells, field_of_view, field_side, read_manifests
+from wbcsr.present.figures.curves import draw_curves, draw_reliability
+from wbcsr.present.style import (
     BLUE,
     CHARACTER,
     DOTS_PER_INCH,
@@ -43,9 +40,14 @@ from wbcsr.evaluate.style import (
     save_figure,
     wrapped,
 )
-from wbcsr.evaluate.table import read_table
-from wbcsr.evaluate.tables import NO_ENHANCED
-from wbcsr.files import read_csv
+from wbcsr.present.table import read_table
+from wbcsr.present.tables.write import NO_ENHANCED
+from wbcsr.stats.calibration import Probabilities, matched_arms
+from wbcsr.stats.differences import COLUMNS, QUESTIONS, TEXTS
+from wbcsr.stats.predictions import Arm, read_arms, run_of
+from wbcsr.study import published
+from wbcsr.study.labels import arm_label, class_labels, confusion_name, variant_label
+from wbcsr.study.plan import Plan
 
 HISTORY_COLUMNS = ["epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
 
@@ -64,7 +66,7 @@ def write_figures(
     plan: Plan,
     folder: str | Path,
 ) -> None:
-    """Write every figure that `wbcsr.evaluate.figure_names` lists, as .png and .svg, into `folder`.
+    """Write every figure that `wbcsr.study.labels.figure_names` lists, as .png and .svg, into `folder`.
 
     `splits` are the files <split>.csv, `sources` and `differences` the CSV files of that name, `predictions` and
     `histories` those of all runs, and `manifests` those of all images of all variants; the images lie beside them.
@@ -293,7 +295,7 @@ def _draw_arm(panel: Axes, arm: Arm, row: int, plan: Plan) -> None:
 
 
 def draw_differences(data: pd.DataFrame) -> Figure:
-    """Differences in accuracy, of `wbcsr.evaluate.differences.differences`, with their 95 % intervals over sources.
+    """Differences in accuracy, of `wbcsr.stats.differences.differences`, with their 95 % intervals over sources.
 
     A block for each question; a hollow mark has no interval, for its sources are too few.
     """
@@ -344,4 +346,4 @@ def draw_differences(data: pd.DataFrame) -> Figure:
 
 
 def _of_study(arm: Arm, plan: Plan) -> float | None:
-    return study.accuracy(arm.split, arm.trained_on, arm.tested_on, arm.subset, plan.classes)
+    return published.accuracy(arm.split, arm.trained_on, arm.tested_on, arm.subset, plan.classes)

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from wbcsr.evaluate import arm_label, class_labels
-from wbcsr.evaluate.probabilities import GRID, Probabilities, mean_precision, mean_roc
-from wbcsr.evaluate.style import BLUE, CHARACTER, DOUBLE_COLUMN, LINE, SINGLE_COLUMN, VERMILLION, line_count, wrapped
+from wbcsr.present.style import BLUE, CHARACTER, DOUBLE_COLUMN, LINE, SINGLE_COLUMN, VERMILLION, line_count, wrapped
+from wbcsr.stats.calibration import GRID, Probabilities, mean_precision, mean_roc
+from wbcsr.study.labels import arm_label, class_labels
 
 # Colour, dashes and mark of each arm in turn, told apart in grey, too; the colours are Okabe and Ito's. Six dashes and
 # seven colours give 42 lines before one comes again.
