@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 MODULES = {
     "intervals": ("wbcsr/stats/intervals.py", ["test_statistics.py"]),
     "split": ("wbcsr/dataset/split.py", ["test_split.py", "test_labels.py"]),
-    "tables": ("wbcsr/present/tables/write.py", ["test_tables.py"]),
+    "table": ("wbcsr/present/table.py", ["test_table.py", "test_tables.py"]),
     "ingest": ("wbcsr/dataset/ingest.py", ["test_ingest.py", "test_labels.py"]),
 }
 PROCESSES = 2

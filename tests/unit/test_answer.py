@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from test_report import config_of
+from defaults import config_of
 from wbcsr.report import answer, wording
 from wbcsr.stats import differences as differences_module
 from wbcsr.study import published
@@ -24,7 +24,7 @@ def results_of(
     runs: int = 1,
     differences: dict[tuple[str, str, str, str], tuple[float, float]] | None = None,
     p_value: float = 0.01,
-    reason: str = "the arms hardly differ, on 3 of 67 sources only; an interval needs 6",
+    reason: str = "alike",
     split: str = "paper",
     subset: str = "test",
     thin: int = 40,
@@ -52,7 +52,8 @@ def results_of(
             {
                 **{"split": split, "subset": subset, "trained_on": one[0], "tested_on": one[1]},
                 **{"against_trained_on": other[0], "against_tested_on": other[1], "question": "enlargement"},
-                "reason": reason if math.isnan(low) else "",
+                **{"reason": reason if math.isnan(low) else "", "images": images, "sources": sources},
+                **{"effective_sources": 8.0, "differing": 3.0},
                 **{"difference": accuracies[one] - accuracies[other], "low": low, "high": high},
                 **{"p_sources": p_value, "p_holm": min(1, 3 * p_value), "p_mcnemar": p_value},
             }
@@ -99,7 +100,7 @@ def answer_of(
         (
             None,
             "alike",
-            "No clear difference between the original images and Real-ESRGAN ×4: the arms hardly differ, on 3 of 67",
+            "No clear difference between the original images and Real-ESRGAN ×4: the arms differ on only 3 of 67",
             "",
         ),
     ],
@@ -117,10 +118,10 @@ def test_the_verdict_follows_from_the_interval(
 
 
 def test_too_few_sources_are_no_answer() -> None:
-    told = answer_of(0.9, 0.92, reason="8 sources are worth 8.0 equally large ones; an interval needs 10")
+    told = answer_of(0.9, 0.92, reason="few_sources")
     assert told["verdict"] == "unknown"
     assert told["lead"].startswith("No answer: too few independent sources")
-    assert "There is no interval of the difference: 8 sources are worth" in told["details"][0]
+    assert "There is no interval of the difference: 67 sources are worth 8.0" in told["details"][0]
 
 
 def test_interval_and_test_must_agree() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from test_scores import Results, arms_of, write_results
+from results import Results, arms_of, write_results
 from wbcsr.stats.differences import COLUMNS, RECALL_COLUMNS, differences, pairs, recalls
 from wbcsr.stats.intervals import compare
 

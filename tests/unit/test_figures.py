@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image
 
-from test_scores import Results, arms_of, write_results
+from legible import LONG_NAMES, assert_legible
+from results import Results, arms_of, write_results
 from wbcsr.errors import InputError
 from wbcsr.files import write_csv
 from wbcsr.imaging import encode_png
@@ -24,7 +23,6 @@ from wbcsr.study.labels import figure_names
 from wbcsr.study.plan import Plan
 
 VIOLET, PINK, BACKGROUND = (110, 60, 170), (200, 150, 150), (225, 220, 215)
-LONG_NAMES = [f"immature granulocyte, stage_{number} of 8" for number in range(8)]
 
 
 def smear(centre: tuple[int, int], radius: int = 9) -> np.ndarray:
@@ -98,28 +96,6 @@ def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
 def style() -> object:
     with house_style():
         yield
-
-
-def assert_legible(figure: Figure) -> None:
-    """Every text lies inside the figure, and no two level ones overlap."""
-    figure.draw_without_rendering()
-    # Matplotlib keeps the labels of ticks beyond an axis's limits, or of an axis that is off, but does not draw them.
-    undrawn = set()
-    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
-        low, high = sorted(axis.get_view_interval())
-        undrawn |= {
-            tick.label1 for tick in axis.get_major_ticks() if not axis.axes.axison or not low <= tick.get_loc() <= high
-        }
-    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    texts = [text for text in texts if text not in undrawn]
-    boxes = {text: text.get_window_extent() for text in texts}
-    width, height = figure.get_size_inches() * figure.dpi
-    for text, box in boxes.items():
-        inside = box.x0 > -1 and box.y0 > -1 and box.x1 < width + 1 and box.y1 < height + 1
-        assert inside, f"{text.get_text()!r} leaves the figure"
-    level = [text for text in texts if text.get_rotation() in (0, 90)]
-    for one, other in itertools.combinations(level, 2):
-        assert not boxes[one].overlaps(boxes[other]), f"{one.get_text()!r} overlaps {other.get_text()!r}"
 
 
 @pytest.mark.usefixtures("coarse")

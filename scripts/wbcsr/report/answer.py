@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 
 from wbcsr.config import Config, parse_training
+from wbcsr.present.text import listed
 from wbcsr.report.results import Difference, Result, find_difference, find_result
-from wbcsr.report.wording import counted, gap, is_drawn, listed, percent, points, probability
+from wbcsr.report.wording import counted, gap, is_drawn, percent, points, probability
 from wbcsr.stats.intervals import CONFIDENCE, LEAST_SOURCES
 from wbcsr.study import published
 from wbcsr.study.labels import class_labels, variant_label
@@ -26,7 +27,7 @@ def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
     """The answer in words: `verdict`, `lead` (it and its interval), `headline` (accuracies), `details` and `cautions`.
 
     A verdict is higher, lower, unclear, nothing learned, unknown (too few sources), or not asked. `results` are the
-    tables of `wbcsr.report.tables.read_tables`. The answer is that of the images that `Plan.judged` names.
+    tables of `wbcsr.report.results.read_tables`. The answer is that of the images that `Plan.judged` names.
     """
     plan = Plan.of(config)
     asked_of = plan.judged
@@ -91,7 +92,7 @@ def _lead(
         return "A demonstration: these cells are drawn, and the accuracies mean nothing for haematology."
     label = variant_label(enhanced)
     told = {
-        "alike": f"No clear difference between the original images and {label}: {found.reason.split(';')[0]}",
+        "alike": f"No clear difference between the original images and {label}: {found.why.split(';')[0]}",
         "higher": f"Yes, here: more images were classified correctly after {label}",
         "lower": f"No, on the contrary: fewer images were classified correctly after {label}",
         "unclear": f"No clear difference between the original images and {label}",
@@ -146,7 +147,7 @@ def _certainty(found: Difference, asked: Result) -> str:
         "above": f"The 95\u00a0% interval of the difference, {ends}, lies above zero",
         "below": f"The 95\u00a0% interval of the difference, {ends}, lies below zero",
         "around": f"The 95\u00a0% interval of the difference, {ends}, includes zero",
-        "nowhere": f"There is no interval of the difference: {found.reason}",
+        "nowhere": f"There is no interval of the difference: {found.why}",
     }[found.side]
     if found.side in ("above", "below") and found.verdict == "unclear":
         side += ", but the test does not bear it out"

@@ -3,11 +3,60 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
-from wbcsr.stats.intervals import CONFIDENCE, HARDLY_DIFFER
+from wbcsr.errors import InputError
+from wbcsr.present.table import read_table
+from wbcsr.present.tables.differences import why_none
+from wbcsr.stats import comparison, cost, differences
+from wbcsr.stats.counts import COUNTS, read_leakage
+from wbcsr.stats.intervals import CONFIDENCE, Reason
+from wbcsr.stats.scores import RATIOS
+
+# The columns that the page needs of each table, and how many of the first hold words.
+COLUMNS = {
+    "table2": (["class", *COUNTS], 1),
+    **dict.fromkeys(("table3", "table4"), (["class", *RATIOS, "support"], 1)),
+    **dict.fromkeys(("table5", "table6"), (["actual"], 1)),
+    "comparison": ([*comparison.TEXTS, *comparison.NUMBERS], len(comparison.TEXTS)),
+    "differences": (differences.COLUMNS, differences.TEXTS),
+    "recalls": (differences.RECALL_COLUMNS, differences.RECALL_TEXTS),
+    "calibration": (
+        [
+            "split",
+            "trained_on",
+            "tested_on",
+            "subset",
+            "images",
+            "ece",
+            "confidence",
+            "accuracy",
+            "auc",
+            "average_precision",
+        ],
+        4,
+    ),
+    "cost": ([*cost.TEXTS, *cost.NUMBERS], len(cost.TEXTS)),
+}
+
+
+def read_tables(paths: Iterable[Path], leakage: Path) -> dict[str, pd.DataFrame]:
+    """The tables that the report shows, by name; an empty cell of a column of numbers is NaN.
+
+    The table `leakage` is of `wbcsr.stats.counts.read_leakage`. InputError where one is missing among `paths`, lacks
+    a column or has words for numbers.
+    """
+    found = {path.stem: path for path in paths if path.suffix == ".csv"}
+    tables = {"leakage": read_leakage(leakage)}
+    for name, (columns, texts) in COLUMNS.items():
+        if name not in found:
+            raise InputError(f"report: {name}.csv is not among the tables; run the rule make_tables")
+        tables[name] = read_table(found[name], columns, texts)
+    return tables
 
 
 @dataclass(frozen=True)
@@ -33,7 +82,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Difference:
-    """A row of differences.csv: one accuracy minus another, with the ends of its 95 % interval, or why it has none."""
+    """A row of differences.csv: one accuracy minus another, with the ends of its 95 % interval.
+
+    Where it has none, `reason` is the code that says why, and `why` the same as a clause.
+    """
 
     value: float
     low: float
@@ -41,6 +93,7 @@ class Difference:
     p_sources: float
     p_holm: float
     reason: str
+    why: str
 
     @property
     def side(self) -> str:
@@ -67,7 +120,7 @@ class Difference:
         Without an interval `alike` where the arms differ on hardly any source, else `unknown`.
         """
         if self.side == "nowhere":
-            return "alike" if self.reason.startswith(HARDLY_DIFFER) else "unknown"
+            return "alike" if self.reason == Reason.ALIKE else "unknown"
         if p_value >= 1 - CONFIDENCE:
             return "unclear"
         return {"above": "higher", "below": "lower", "around": "unclear"}[self.side]
@@ -118,6 +171,7 @@ def find_difference(
         p_sources=float(row["p_sources"]),
         p_holm=float(row["p_holm"]),
         reason=str(row["reason"]),
+        why=why_none(rows.head(1)) if row["reason"] else "",
     )
 
 

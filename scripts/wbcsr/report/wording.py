@@ -6,13 +6,12 @@ Accuracies, intervals and differences are shares (0 to 1); texts show them as pe
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 import pandas as pd
 
 from wbcsr.config import Config
+from wbcsr.present.text import NONE, listed, number_text
 from wbcsr.report.method import duration
 from wbcsr.stats.cost import estimated, used_devices
 from wbcsr.study import published
@@ -29,15 +28,7 @@ def percent(share: float) -> str:
 
 def points(share: float) -> str:
     """A signed difference in percentage points: -0.026 → `−2.6`; what rounds to zero has no sign."""
-    if math.isnan(share):
-        return "–"
-    rounded = round(100 * share, 1)
-    return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", "−")
-
-
-def interval(low: float, high: float) -> str:
-    """The ends of an interval of a share: `87.8–90.5 %`."""
-    return "–" if math.isnan(low) else f"{100 * low:.1f}–{100 * high:.1f}\u00a0%"
+    return number_text(100 * share, "+.1f") or NONE
 
 
 def probability(value: float) -> str:
@@ -57,24 +48,6 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     """`1 image`, `1,989 images`; up to ten as a word."""
     word = NUMBERS[number] if number < len(NUMBERS) else f"{number:,}"
     return f"{word} {one if number == 1 else many or one + 's'}"
-
-
-def listed(words: list[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
-
-
-def merged(sentences: Iterable[str]) -> list[str]:
-    """Sentences that differ in their first number alone as one: `1 of 9`, `2 of 9` → `1 and 2 of 9`."""
-    numbers: dict[tuple[str, str], list[str]] = {}
-    for sentence in sentences:
-        before, *rest = re.split(r"(\d+)", sentence, maxsplit=1)
-        number, after = rest or ("", "")
-        numbers.setdefault((before, after), []).append(number)
-    return [
-        f"{before}{listed(sorted(found, key=lambda number: (len(number), number)))}{after}"
-        for (before, after), found in numbers.items()
-    ]
 
 
 def first_fold(split: str, config: Config) -> str:

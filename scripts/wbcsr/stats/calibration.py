@@ -114,7 +114,7 @@ def matched_arms(groups: Iterable[Probabilities], split: str, subset: str = "tes
     return [one for one in groups if (one.split, one.subset) == (split, subset) and one.trained_on == one.tested_on]
 
 
-def calibration_table(groups: Iterable[Probabilities]) -> pd.DataFrame:
+def calibrations(groups: Iterable[Probabilities]) -> pd.DataFrame:
     """What the probabilities of each arm are worth, a row for each of `groups`, every number a mean over its seeds.
 
     Columns: split, trained_on, tested_on, subset, images; ece (expected calibration error, 15 bins), confidence and

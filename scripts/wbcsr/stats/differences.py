@@ -14,23 +14,27 @@ from wbcsr.stats.predictions import Arm
 from wbcsr.study import published
 from wbcsr.study.plan import Plan
 
-# What a comparison asks, in the order of the tables.
-QUESTIONS = {
-    "enlargement": "Enlarged instead of original",
-    "control": "Real-ESRGAN instead of plain interpolation",
-    "dual": "Trained on both instead of one",
-    "cross": "Enlarged after training, or only for it",
-    "size": "At another input size",
-}
 COLUMNS = [
     *("split", "subset", "question", "trained_on", "tested_on", "against_trained_on", "against_tested_on", "reason"),
-    *("images", "sources", "difference", "low", "high", "p_sources", "p_holm", "p_mcnemar"),
+    *(
+        "images",
+        "sources",
+        "effective_sources",
+        "differing",
+        "difference",
+        "low",
+        "high",
+        "p_sources",
+        "p_holm",
+        "p_mcnemar",
+    ),
 ]
 # The first so many hold words.
 TEXTS = 8
 RECALL_COLUMNS = [
     *("split", "subset", "measure", "of", "trained_on", "against_trained_on", "reason"),
-    *("images", "sources", "share", "against", "difference", "low", "high", "p_sources", "p_holm", "p_mcnemar"),
+    *("images", "sources", "effective_sources", "differing", "share", "against"),
+    *("difference", "low", "high", "p_sources", "p_holm", "p_mcnemar"),
 ]
 RECALL_TEXTS = 7
 
@@ -44,7 +48,7 @@ class Pair(NamedTuple):
 
 
 def pairs(arms: list[Arm], plan: Plan) -> list[Pair]:
-    """The comparisons that the arms of one split and subset allow, in the order of `QUESTIONS`.
+    """The comparisons that the arms of one split and subset allow, in the order of `wbcsr.study.labels.QUESTIONS`.
 
     Enlargement: every variant against `original`, each trained and tested on its own. Control: the enhanced variant, if
     it is Real-ESRGAN's, against those that are interpolated. Dual: both together against each alone. Cross: tested on
@@ -173,6 +177,8 @@ def _numbers(found: Comparison, arm: Arm) -> dict[str, object]:
         "reason": estimate.reason,
         "images": estimate.images,
         "sources": estimate.sources if arm.has_sources else np.nan,
+        "effective_sources": estimate.effective_sources,
+        "differing": estimate.differing,
         "difference": estimate.value,
         "low": estimate.low,
         "high": estimate.high,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -27,20 +28,30 @@ RESAMPLES = 10_000
 # scale or more. The test agrees: exchanging the arms of five sources gives no p-value below 2/2⁵.
 LEAST_SOURCES = 10
 LEAST_DIFFERING = 6
-# The share of sources that arms may differ on and be called alike, and how the reason begins then for which there is no
-# interval.
+# The share of sources that arms may differ on and be called alike.
 ALIKE_SHARE = 0.05
-HARDLY_DIFFER = "the arms hardly differ, on"
 
 Booleans = npt.NDArray[np.bool_]
 Names = Sequence[str] | npt.NDArray[np.str_]
+
+
+class Reason(StrEnum):
+    """Why there is no interval: no class has two sources, the effective sources are too few, or those are on which two
+    arms differ; `ALIKE` where these are at most `ALIKE_SHARE` of all."""
+
+    NONE = ""
+    LONE_SOURCES = "lone_sources"
+    FEW_SOURCES = "few_sources"
+    FEW_DIFFERING = "few_differing"
+    ALIKE = "alike"
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A share of images, or a difference of two, with the ends of its 95 % interval over sources.
 
-    `low` and `high` are NaN where an interval would be dishonest; `reason` then says why, and is empty elsewhere.
+    `low` and `high` are NaN where an interval would be dishonest, for `reason`. `sources` are worth
+    `effective_sources` equally large ones; `differing` is on how many of them two arms differ, NaN for a share.
     """
 
     value: float
@@ -48,7 +59,9 @@ class Estimate:
     high: float
     images: int
     sources: int
-    reason: str = ""
+    effective_sources: float
+    differing: float = np.nan
+    reason: Reason = Reason.NONE
 
 
 @dataclass(frozen=True)
@@ -210,37 +223,34 @@ def _design(correct: Booleans, sources: Names, classes: Names) -> _Design:
 
 def _share(values: npt.NDArray[np.float64], design: _Design, random_seed: int) -> Estimate:
     """The mean of values (images,) from 0 to 1."""
-    mean, counts = float(values.mean()), (len(values), len(design.sizes))
+    mean, counts = float(values.mean()), (len(values), len(design.sizes), design.effective_sources)
     if reason := _too_few(design):
-        return Estimate(mean, np.nan, np.nan, *counts, reason)
+        return Estimate(mean, np.nan, np.nan, *counts, reason=reason)
     variance = _variance(values, design, random_seed)
     worth = min(mean * (1 - mean) / variance, len(values)) if variance > 0 else design.effective_sources
     # The normal quantile at this confidence is Student's at the one wanted.
     confidence = float(2 * norm.cdf(_quantile(values, design)) - 1)
-    return Estimate(mean, *wilson_interval(mean, worth, confidence), *counts)
+    low, high = wilson_interval(mean, worth, confidence)
+    return Estimate(mean, low, high, *counts)
 
 
 def _difference(values: npt.NDArray[np.float64], differing: int, design: _Design, random_seed: int) -> Estimate:
     """The mean of differences (images,) from −1 to 1."""
-    mean, counts = float(values.mean()), (len(values), len(design.sizes))
+    mean = float(values.mean())
+    counts = (len(values), len(design.sizes), design.effective_sources, float(differing))
     reason = _too_few(design)
     if not reason and differing < LEAST_DIFFERING:
-        they = HARDLY_DIFFER if differing <= ALIKE_SHARE * counts[1] else "the arms differ on"
-        reason = f"{they} {differing} of {counts[1]} sources only; an interval needs {LEAST_DIFFERING}"
+        reason = Reason.ALIKE if differing <= ALIKE_SHARE * len(design.sizes) else Reason.FEW_DIFFERING
     if reason:
         return Estimate(mean, np.nan, np.nan, *counts, reason)
     half = _quantile(values, design) * _variance(values, design, random_seed) ** 0.5
     return Estimate(mean, max(-1.0, mean - half), min(1.0, mean + half), *counts)
 
 
-def _too_few(design: _Design) -> str:
-    """Why there can be no interval; empty where there can."""
+def _too_few(design: _Design) -> Reason:
     if len(design.sizes) == len(np.unique(design.class_of)):
-        return "no class has two sources; an interval needs it"
-    if design.effective_sources < LEAST_SOURCES:
-        found = f"{len(design.sizes)} sources are worth {design.effective_sources:.1f} equally large ones"
-        return f"{found}; an interval needs {LEAST_SOURCES}"
-    return ""
+        return Reason.LONE_SOURCES
+    return Reason.FEW_SOURCES if design.effective_sources < LEAST_SOURCES else Reason.NONE
 
 
 def _residuals(values: npt.NDArray[np.float64], design: _Design) -> npt.NDArray[np.float64]:

@@ -50,3 +50,28 @@ def score(matrix: pd.DataFrame) -> Scores:
         macro=ratios.mean(),
         weighted=ratios.mul(by_class["support"], axis=0).sum() / counts.sum(),
     )
+
+
+RATIOS = ["precision", "recall", "f1"]
+
+
+def score_rows(matrix: pd.DataFrame | None) -> pd.DataFrame:
+    """The scores of a confusion matrix as rows: class, `RATIOS` and support; without a matrix, no row.
+
+    After the classes, of which each has a row, come `accuracy` (in the column f1), `macro average` and `weighted
+    average`.
+    """
+    if matrix is None:
+        return pd.DataFrame(columns=["class", *RATIOS, "support"]).astype({**dict.fromkeys(RATIOS, float)})
+    scores = score(matrix)
+    averages = {"accuracy": pd.Series({"f1": scores.accuracy}), "macro average": scores.macro}
+    averages["weighted average"] = scores.weighted
+    summary = pd.DataFrame(averages).T.assign(support=int(matrix.to_numpy().sum()))
+    return pd.concat([scores.by_class, summary]).rename_axis("class").reset_index()[["class", *RATIOS, "support"]]
+
+
+def confusion_rows(matrix: pd.DataFrame | None, classes: list[str]) -> pd.DataFrame:
+    """A confusion matrix as rows: actual, and a column for each predicted class; without a matrix, no row."""
+    rows = pd.DataFrame(columns=classes, dtype=int) if matrix is None else matrix.copy()
+    rows.insert(0, "actual", rows.index, allow_duplicates=True)  # a class may be called that, too
+    return rows

@@ -51,6 +51,11 @@ class Plan:
         names = zip(table["trained_on"], table["tested_on"], strict=True)
         return table[[self.is_own(*pair) for pair in names]]
 
+    def judged_rows(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a table that are of the split and subset of `judged`."""
+        split, subset = self.judged
+        return table[(table["split"] == split) & (table["subset"] == subset)]
+
     @property
     def judged(self) -> tuple[str, str]:
         """Split and subset that the answer is read from; by test images nothing was chosen."""

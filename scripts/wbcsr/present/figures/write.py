@@ -41,12 +41,11 @@ from wbcsr.present.style import (
     wrapped,
 )
 from wbcsr.present.table import read_table
-from wbcsr.present.tables.write import NO_ENHANCED
 from wbcsr.stats.calibration import Probabilities, matched_arms
-from wbcsr.stats.differences import COLUMNS, QUESTIONS, TEXTS
+from wbcsr.stats.differences import COLUMNS, TEXTS
 from wbcsr.stats.predictions import Arm, read_arms, run_of
 from wbcsr.study import published
-from wbcsr.study.labels import arm_label, class_labels, confusion_name, variant_label
+from wbcsr.study.labels import NO_ENHANCED, QUESTIONS, arm_label, class_labels, confusion_name, variant_label
 from wbcsr.study.plan import Plan
 
 HISTORY_COLUMNS = ["epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
