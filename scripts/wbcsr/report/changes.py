@@ -67,7 +67,7 @@ def _what_changed(first: pd.Series, split: str) -> str:
     more = f"{counted(net, 'more was', 'more were')} {'gained than lost' if gained > lost else 'lost than gained'}"
     return (
         f"{start}{changed:,} ({percent(changed / images)}) got {than}: {gained:,} gained (wrong on original, right on "
-        f"enhanced), {lost:,} lost, and {other:,} went from one wrong class to another. "
+        f"{label}), {lost:,} lost, and {other:,} went from one wrong class to another. "
         f"{more[0].upper() + more[1:] if net else 'As many were gained as lost'}."
     )
 
@@ -79,7 +79,7 @@ def _yardstick(counts: pd.DataFrame) -> str:
     if within.empty:
         return (
             "Labels also change when the same images are learned again from another seed. With one seed it is not "
-            "known how many, so nothing says that the enlargement changed these."
+            "known how many, so it is not known either whether the variant changed these."
         )
     original = within[within["first_variant"] == "original"]
     shares = {name: rows["changed"] / rows["images"] for name, rows in (("between", between), ("within", within))}

@@ -21,7 +21,7 @@ CHANCE = 0.05
 # A root mean square difference, of 255, below which an image has lost next to nothing.
 LITTLE = 2.0
 CAPTION = (
-    "One cell of each class: the photograph, its enlargements after halving, and where their colours differ from it. "
+    "One cell of each class: the photograph, the same halved and upscaled again, and where the colours differ. "
     "All differences are on one scale; bright is far from the photograph."
 )
 

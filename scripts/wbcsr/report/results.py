@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pandas as pd
@@ -61,12 +61,7 @@ def read_tables(paths: Iterable[Path], leakage: Path) -> dict[str, pd.DataFrame]
 
 @dataclass(frozen=True)
 class Result:
-    """A row of comparison.csv: trained on one variant (or `dual`), tested on another.
-
-    `accuracy` is the mean over `runs` trainings, `spread` their standard deviation (NaN for one training), `low` and
-    `high` the ends of its 95 % interval (NaN where there can be none), `study` the study's accuracy (NaN where it has
-    none). `sources` and `shared` are NaN where no source is known.
-    """
+    """What the page says of a row of comparison.csv; see `wbcsr.stats.comparison.compare_arms`."""
 
     tested_on: str
     images: int
@@ -74,20 +69,19 @@ class Result:
     shared: float
     runs: int
     accuracy: float
-    spread: float
-    low: float
-    high: float
-    study: float
+    accuracy_sd: float
+    accuracy_low: float
+    study_accuracy: float
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A row of differences.csv: one accuracy minus another, with the ends of its 95 % interval.
+    """What the page says of a row of differences.csv; see `wbcsr.stats.differences.differences`.
 
-    Where it has none, `reason` is the code that says why, and `why` the same as a clause.
+    Where it has no interval, `reason` is the code that says why, and `why` the same as a clause.
     """
 
-    value: float
+    difference: float
     low: float
     high: float
     p_sources: float
@@ -131,21 +125,7 @@ def find_result(
 ) -> Result | None:
     """The row of comparison.csv with these four names, or None."""
     rows = _rows(comparison, split=split, trained_on=trained_on, tested_on=tested_on, subset=subset)
-    if rows.empty:
-        return None
-    row = rows.iloc[0]
-    return Result(
-        tested_on=tested_on,
-        images=int(row["images"]),
-        sources=float(row["sources"]),
-        shared=float(row["shared"]),
-        runs=int(row["runs"]),
-        accuracy=float(row["accuracy"]),
-        spread=float(row["accuracy_sd"]),
-        low=float(row["accuracy_low"]),
-        high=float(row["accuracy_high"]),
-        study=float(row["study_accuracy"]),
-    )
+    return None if rows.empty else Result(**rows.iloc[0][[field.name for field in fields(Result)]])
 
 
 def find_difference(
@@ -163,16 +143,8 @@ def find_difference(
     )
     if rows.empty:
         return None
-    row = rows.iloc[0]
-    return Difference(
-        value=float(row["difference"]),
-        low=float(row["low"]),
-        high=float(row["high"]),
-        p_sources=float(row["p_sources"]),
-        p_holm=float(row["p_holm"]),
-        reason=str(row["reason"]),
-        why=why_none(rows.head(1)) if row["reason"] else "",
-    )
+    row = rows.assign(why=why_none(rows) if rows["reason"].iloc[0] else "").iloc[0]
+    return Difference(**row[[field.name for field in fields(Difference)]])
 
 
 def _rows(table: pd.DataFrame, **cells: str) -> pd.DataFrame:

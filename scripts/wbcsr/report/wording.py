@@ -1,4 +1,4 @@
-"""The words of the report: numbers as text, the price of an enlargement, limits and licences.
+"""The words of the report: numbers as text, the price of upscaling, limits and licences.
 
 Accuracies, intervals and differences are shares (0 to 1); texts show them as percentages and percentage points.
 """
@@ -37,11 +37,11 @@ def probability(value: float) -> str:
 
 
 def gap(value: float) -> str:
-    """A difference in percentage points in words: -0.026 → `2.6 points fewer`."""
+    """A difference in percentage points in words: -0.026 → `2.6 points lower`."""
     size = abs(round(100 * value, 1))
     if size == 0:
         return "the same to a tenth of a point"
-    return f"{size:.1f} {'point' if size == 1 else 'points'} {'more' if value > 0 else 'fewer'}"
+    return f"{size:.1f} {'point' if size == 1 else 'points'} {'higher' if value > 0 else 'lower'}"
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
@@ -85,7 +85,7 @@ def price(cost: pd.DataFrame, enhanced: str | None, config: Config) -> str:
     row = cost[rows].iloc[0]
     about = "about " if estimated(cost).loc[row.name, "more"] else ""
     label = variant_label(enhanced)
-    # The GPU first: where there is one, it is what an enlargement is paid with.
+    # The GPU first: where there is one, it is what upscaling costs most.
     amounts = [_more(row[f"more_{device}_seconds"], device) for device in reversed(used_devices(cost))]
     measured = [amount for amount in amounts if amount]
     if len(measured) == len(amounts):
@@ -93,8 +93,8 @@ def price(cost: pd.DataFrame, enhanced: str | None, config: Config) -> str:
         told += " than with the original images"
     else:
         told = f"What {label} cost beyond the original images was not measured"
-    right = f"{percent(row['accuracy'])} of the test images were right: {gap(row['difference_to_original'])}"
-    return f"{told}, and {right}."
+    accuracy = f"accuracy on the test images was {percent(row['accuracy'])}: {gap(row['difference_to_original'])}"
+    return f"{told}, and {accuracy}."
 
 
 def _more(seconds: float, device: str) -> str | None:
@@ -122,18 +122,18 @@ def limitations(enhanced: str | None, config: Config) -> list[str]:
         )
     if enhanced:
         found.append(
-            f"Every image is resized to {side} × {side} pixels for the classifier{also}, enlarged ones too. So images "
-            "of one size are compared that were resampled in different ways; detail finer than that reaches no "
+            f"Every image, upscaled or not, is resized to {side} × {side} pixels for the classifier{also}. The study "
+            "therefore compares images of one size that were resampled in different ways; finer detail reaches no "
             "classifier."
         )
     if enhanced and enhanced.startswith("realesrgan"):
         found.append(
-            "Real-ESRGAN was trained on everyday photographs. What it adds to a cell is plausible, not observed: an "
-            "enlarged image must not be read as if it came from a better microscope."
+            "Real-ESRGAN was trained on everyday photographs. What it adds to a cell is plausible, not observed: a "
+            "super-resolved image must not be read as if it came from a better microscope."
         )
     if train["init"] == "random":
         found.append(
-            "ResNet-50 started from random weights. Started from ImageNet’s, it usually gets further with few images."
+            "ResNet-50 started from random weights. With few images, it usually gets further from ImageNet’s weights."
         )
     if dataset["images"]:
         found.append(f"Only the images that {dataset['images']} lists were used.")

@@ -1,4 +1,4 @@
-"""Figures of what the probabilities are worth: reliability diagrams, ROC and precision–recall curves."""
+"""Figures of calibration: reliability diagrams, ROC and precision–recall curves."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ MOST_PANELS = 8
 FEW_PREDICTIONS = 10
 
 RELIABILITY_CAPTION = (
-    "How often predictions are right (above), and what share of all they are (below), by how sure the classifier is of "
-    "them: 15 bins of its confidence, the predictions of all seeds together. On the diagonal a classifier is right as "
-    f"often as it is sure. A hollow point stands for fewer than {FEW_PREDICTIONS} predictions; a bin without any has "
+    "Accuracy (above) and share of all predictions (below) in 15 bins of the classifier's confidence, the predictions "
+    "of all seeds together. On the diagonal, accuracy equals confidence. A hollow point has fewer than "
+    f"{FEW_PREDICTIONS} predictions; a bin without any has "
     "no point. ECE: expected calibration error, the mean distance of the bins from the diagonal, weighted by their "
     "predictions; mean over the seeds."
 )
 CURVES_CAPTION = (
-    "Each class against the rest, by its probability: ROC curves with the area under them (AUC), and precision–recall "
-    "curves with the average precision (AP). Curves and numbers are means over the seeds. Grey: what chance would give."
+    "Each class against the rest: ROC curves with the area under them (AUC), and precision–recall "
+    "curves with the average precision (AP). Curves and numbers are means over the seeds. Grey: chance."
 )
 
 
