@@ -22,7 +22,7 @@ from wbcsr.config import (
 )
 from wbcsr.dataset.archive import folder_state
 from wbcsr.errors import InputError
-from wbcsr.evaluate import figure_names
+from wbcsr.study.labels import figure_names
 from wbcsr.explain import DRAWN, changes_figure
 from wbcsr.weights.releases import model_for_scale, shrunk_from
 

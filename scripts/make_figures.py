@@ -5,8 +5,8 @@ from pathlib import Path
 from wbcsr.job import job
 
 with job(snakemake) as facts:
-    from wbcsr.evaluate.figures import write_figures
-    from wbcsr.evaluate.scores import Plan
+    from wbcsr.present.figures.write import write_figures
+    from wbcsr.study.plan import Plan
 
     write_figures(
         snakemake.input.splits,

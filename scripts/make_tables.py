@@ -5,8 +5,8 @@ from pathlib import Path
 from wbcsr.job import job
 
 with job(snakemake) as facts:
-    from wbcsr.evaluate.scores import Plan
-    from wbcsr.evaluate.tables import write_tables
+    from wbcsr.present.tables.write import write_tables
+    from wbcsr.study.plan import Plan
 
     write_tables(
         snakemake.input.images,

@@ -18,9 +18,9 @@ from mutmut.stats import status_by_exit_code
 
 REPOSITORY = Path(__file__).parents[2]
 MODULES = {
-    "statistics": ("wbcsr/evaluate/statistics.py", ["test_statistics.py"]),
+    "intervals": ("wbcsr/stats/intervals.py", ["test_statistics.py"]),
     "split": ("wbcsr/dataset/split.py", ["test_split.py", "test_labels.py"]),
-    "tables": ("wbcsr/evaluate/tables.py", ["test_tables.py"]),
+    "table": ("wbcsr/present/table.py", ["test_table.py", "test_tables.py"]),
     "ingest": ("wbcsr/dataset/ingest.py", ["test_ingest.py", "test_labels.py"]),
 }
 PROCESSES = 2

@@ -1,9 +1,23 @@
-"""Settings as a configuration has them that gives none."""
+"""Settings as a configuration has them that gives none, or few."""
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from wbcsr.config import complete
 
-LIMITS: dict[str, int] = complete({}, Path(__file__).parents[2] / "config" / "schema.yaml")["dataset"]["limits"]
+SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
+LIMITS: dict[str, int] = complete({}, SCHEMA)["dataset"]["limits"]
+
+
+@cache
+def _completed(sections: str) -> dict[str, Any]:
+    return complete(json.loads(sections), SCHEMA)
+
+
+def config_of(**sections: Any) -> dict[str, Any]:
+    """The complete configuration with these sections."""
+    return _completed(json.dumps(sections))

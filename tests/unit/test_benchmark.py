@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from originals import write_originals
 from small_networks import inference, rrdbnet, write_weights
 from wbcsr import imaging
 from wbcsr.benchmark.engines import benchmark_engines, precisions
@@ -23,8 +24,6 @@ from wbcsr.engines.backends import BACKENDS
 from wbcsr.engines.engine import Engine
 from wbcsr.engines.profile import Profile
 from wbcsr.errors import InputError
-from wbcsr.files import sha256, write_csv
-from wbcsr.upscale.shard import MANIFEST_COLUMNS
 from wbcsr.upscale.upscaler import SuperResolution
 from wbcsr.weights.networks import describe
 
@@ -74,18 +73,6 @@ def test_warm_up_is_not_counted_and_repeats_keep_to_the_budget(
     assert (timing.repeats, clock.runs) == (repeats, pytest.approx(warm_ups + repeats, abs=1))
     assert timing.median_seconds == pytest.approx(np.median(counted))
     assert (timing.min_seconds, timing.max_seconds) == pytest.approx((min(counted), max(counted)))
-
-
-def write_originals(folder: Path, sizes: list[tuple[int, int]]) -> Path:
-    """A class's images, one of each (height, width), and their manifest."""
-    folder.mkdir(parents=True)
-    generator, rows = np.random.default_rng(0), []
-    for number, (height, width) in enumerate(sizes):
-        path = folder / f"{number}.png"
-        path.write_bytes(imaging.encode_png(generator.integers(0, 256, (height, width, 3), dtype=np.uint8)))
-        rows.append([f"TRAIN/{folder.name}/{path.name}", path.name, width, height, sha256(path), sha256(path)])
-    write_csv(folder / "manifest.csv", pd.DataFrame(rows, columns=MANIFEST_COLUMNS))
-    return folder / "manifest.csv"
 
 
 def benchmark(folder: Path, scale: int, sizes: list[tuple[int, int]], **settings: Any) -> pd.DataFrame:

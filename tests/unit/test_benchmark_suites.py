@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from originals import write_originals
 from small_networks import inference, write_weights
-from test_benchmark import write_originals
 from two_colours import SETTINGS as TRAIN
 from wbcsr.benchmark import packing, scaling, training, workflow
 from wbcsr.benchmark.systems import Case

@@ -9,16 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wbcsr.evaluate.cost import (
-    NUMBERS,
-    TEXTS,
-    costs,
-    estimated,
-    explanation,
-    per_thousand,
-    printed,
-    used_devices,
-)
+from wbcsr.present.tables.cost import cost_table, per_thousand
+from wbcsr.stats.cost import NUMBERS, TEXTS, costs, estimated, used_devices
 
 ENGINE = "results/engines/any/x4plus/engine.json"
 QUALITY = "results/engines/any/x4plus/quality.json"
@@ -113,8 +105,8 @@ def row_of(data: pd.DataFrame, trained_on: str, split: str = "paper") -> pd.Seri
     return data[(data["split"] == split) & (data["trained_on"] == trained_on)].iloc[0]
 
 
-def cells(data: pd.DataFrame, top: str, name: str) -> list[str]:
-    return printed(data)[top, name].tolist()
+def cells(data: pd.DataFrame, key: str) -> list[str]:
+    return cost_table(data).cells[key].tolist()
 
 
 def test_costs_by_hand() -> None:
@@ -145,8 +137,8 @@ def test_dual_training_pays_for_both_kinds_of_images_and_for_two_predictions() -
     numbers = [name for name in NUMBERS if name.endswith("seconds")]
     assert rows[numbers].iloc[0].equals(rows[numbers].iloc[1].rename(rows.index[0]))
     assert row_of(data, "dual")[["images_cpu_seconds", "run_cpu_seconds"]].tolist() == [266 + 6, 400 + 8 + 2 * 3]
-    assert cells(data, "", "Trained on")[-2:] == ["dual, on original", "dual, on Real-ESRGAN ×4"]
-    once = printed(data).drop(columns="Test accuracy", level=0).iloc[:, 2:]
+    assert cells(data, "trained_on")[-2:] == ["dual, on original", "dual, on Real-ESRGAN ×4"]
+    once = cost_table(data).cells.drop(columns=["split", "trained_on", "accuracy", "difference_to_original"])
     assert (once.iloc[-1] == "").all()
     assert (once.iloc[-2] != "").all()
 
@@ -165,8 +157,8 @@ def test_images_shrunk_from_another_variant_cost_what_those_cost_too() -> None:
     assert shrunk[["engine_cpu_seconds", "enlarging_cpu_seconds", "packing_cpu_seconds"]].tolist() == [60, 206, 6]
     assert shrunk["enlarging_1000_cpu_seconds"] == 10_300
     assert data["shrunk_from"].tolist() == ["", "realesrgan_x4", "", "", ""]
-    assert "Real-ESRGAN ×2 is shrunk from Real-ESRGAN ×4, and what that took is in its row" in explanation(data)
-    assert "shrunk" not in explanation(costs_of(study()))
+    assert "Real-ESRGAN ×2 is shrunk from Real-ESRGAN ×4, and what that took is in its row" in cost_table(data).note
+    assert "shrunk" not in cost_table(costs_of(study())).note
     without = [job for job in jobs if job["rule"] != "upscale"]
     assert math.isnan(row_of(costs(without, arms, [0]), "realesrgan_x2")["enlarging_cpu_seconds"])
 
@@ -185,12 +177,12 @@ def test_a_run_is_a_mean_with_its_spread() -> None:
     data = costs_of(study(seeds=3), seeds=3)
     row = row_of(data, "original")
     assert (row["run_cpu_seconds"], row["run_cpu_seconds_sd"], row["runs_measured"]) == (221, 10, 3)
-    assert cells(data, "One run", "CPU s")[0] == "221 ± 10"
-    assert cells(data, "Test accuracy", "%")[0] == "90.0 ± 1.0"
-    assert "mean over the runs ± standard deviation" in explanation(data)
+    assert cells(data, "run_cpu_seconds")[0] == "221 ± 10"
+    assert cells(data, "accuracy")[0] == "90.0 ± 1.0"
+    assert "mean over the runs ± standard deviation" in cost_table(data).note
     alone = costs_of(study())
-    assert cells(alone, "One run", "CPU s")[0] == "211"
-    assert "±" not in explanation(alone)
+    assert cells(alone, "run_cpu_seconds")[0] == "211"
+    assert "±" not in cost_table(alone).note
 
 
 @pytest.mark.parametrize("rule", ["upscale", "train_classifier"])
@@ -206,23 +198,23 @@ def test_what_went_on_from_an_interruption_is_scaled_and_marked(rule: str) -> No
     data = costs_of(jobs)
     seconds = [name for name in NUMBERS if name.endswith("seconds")]
     assert data[seconds].to_numpy() == pytest.approx(whole[seconds].to_numpy(), nan_ok=True)
-    marked = {column: [cell.endswith("*") for cell in cells(data, *column)] for column in printed(data).columns}
+    marked = {key: [cell.endswith("*") for cell in texts] for key, texts in cost_table(data).cells.items()}
     nothing = [False] * 5
     if rule == "upscale":
-        assert marked["Images", "CPU s"] == [False, False, True, True, False]
-        assert marked["Beyond original", "GPU s"] == [False, False, True, True, False]
-        assert marked["One run", "CPU s"] == nothing
+        assert marked["images_cpu_seconds"] == [False, False, True, True, False]
+        assert marked["more_gpu_seconds"] == [False, False, True, True, False]
+        assert marked["run_cpu_seconds"] == nothing
         assert "Real-ESRGAN ×4, 10,000* CPU s and 5,000* GPU s" in per_thousand(data)
         assert "bicubic ×2, 200 CPU s;" in per_thousand(data)
     else:
         # Of original, to which all others are compared.
-        assert marked["Images", "CPU s"] == nothing
-        assert marked["One run", "CPU s"] == [True, False, False, False, False]
-        assert marked["Beyond original", "CPU s"] == [False, True, True, True, False]
+        assert marked["images_cpu_seconds"] == nothing
+        assert marked["run_cpu_seconds"] == [True, False, False, False, False]
+        assert marked["more_cpu_seconds"] == [False, True, True, True, False]
         assert "*" not in per_thousand(data)
-    assert "went on from an interruption and noted the rest" in explanation(data)
+    assert "went on from an interruption and noted the rest" in cost_table(data).note
     assert not estimated(whole).any(axis=None)
-    assert "*" not in explanation(whole) + per_thousand(whole) + "".join(printed(whole).to_numpy().ravel())
+    assert "*" not in cost_table(whole).note + per_thousand(whole) + "".join(cost_table(whole).cells.to_numpy().ravel())
 
 
 def test_only_the_split_of_a_scaled_original_is_marked() -> None:
@@ -249,26 +241,26 @@ def test_what_was_not_measured_is_told(how: str) -> None:
     data = costs_of(jobs, seeds=3)
     row = row_of(data, "bicubic_x2")
     assert (row["runs_measured"], row["runs_resumed"], row["run_cpu_seconds"]) == (2, 0, 226)
-    assert cells(data, "One run", "CPU s")[1] == "226 ± 7 (2 of 3)"
-    assert cells(data, "One run", "CPU s")[0] == "221 ± 10"
-    assert "(1 of 2): one of two runs was measured" in explanation(data)
+    assert cells(data, "run_cpu_seconds")[1] == "226 ± 7 (2 of 3)"
+    assert cells(data, "run_cpu_seconds")[0] == "221 ± 10"
+    assert "(1 of 2): one of two runs was measured" in cost_table(data).note
     for job in jobs_of(jobs, "train_classifier", training="bicubic_x2"):
         UNMEASURED[how](jobs, job)
     data = costs_of(jobs, seeds=3)
-    for top in ("One run", "Beyond original"):
-        assert [cells(data, top, unit)[1] for unit in ("CPU s", "GPU s")] == ["not measured"] * 2
-    assert cells(data, "Memory, MiB", "process")[1] == "not measured"
-    assert cells(data, "Images", "CPU s")[1] == "10"
-    assert "Not measured: a job noted no cost" in explanation(data)
-    assert "not measured" not in cells(data, "Beyond original", "CPU s")[2:]
+    for part in ("run", "more"):
+        assert [cells(data, f"{part}_{device}_seconds")[1] for device in ("cpu", "gpu")] == ["not measured"] * 2
+    assert cells(data, "memory_mib")[1] == "not measured"
+    assert cells(data, "images_cpu_seconds")[1] == "10"
+    assert "Not measured: a job noted no cost" in cost_table(data).note
+    assert "not measured" not in cells(data, "more_cpu_seconds")[2:]
 
 
 def test_nothing_is_compared_with_an_original_that_was_not_measured() -> None:
     jobs = study()
     jobs_of(jobs, "train_classifier", training="original")[0].pop("cost")
     data = costs_of(jobs)
-    assert cells(data, "Beyond original", "CPU s") == ["–", *["not measured"] * 3, ""]
-    assert cells(data, "One run", "CPU s")[:2] == ["not measured", "211"]
+    assert cells(data, "more_cpu_seconds") == ["–", *["not measured"] * 3, ""]
+    assert cells(data, "run_cpu_seconds")[:2] == ["not measured", "211"]
 
 
 @pytest.mark.parametrize("how", ["without a cost", "with nothing left to do"])
@@ -276,42 +268,42 @@ def test_one_shard_that_was_not_measured_leaves_the_sum_unknown(how: str) -> Non
     jobs = study()
     UNMEASURED[how](jobs, jobs_of(jobs, "upscale")[0])
     data = costs_of(jobs)
-    assert cells(data, "Images", "GPU s") == ["0", "0", "not measured", "not measured", ""]
+    assert cells(data, "images_gpu_seconds") == ["0", "0", "not measured", "not measured", ""]
     assert "Real-ESRGAN ×4, not measured." in per_thousand(data)
     assert row_of(data, "realesrgan_x4")["image_jobs_resumed"] == 0
-    assert "*" not in explanation(data)
+    assert "*" not in cost_table(data).note
     # The other shard shows what memory the rule needs.
-    assert cells(data, "Memory, MiB", "process")[2] == "500"
+    assert cells(data, "memory_mib")[2] == "500"
 
 
 @pytest.mark.parametrize("rule", ["compile_upscaler", "check_upscaler", "pack_images"])
 def test_a_stage_without_a_record_is_not_free(rule: str) -> None:
     data = costs_of([job for job in study() if job["rule"] != rule])
-    assert cells(data, "Images", "CPU s")[2] == "not measured"
+    assert cells(data, "images_cpu_seconds")[2] == "not measured"
     assert np.isnan(row_of(data, "realesrgan_x4")["memory_mib"])
-    assert (cells(data, "Images", "CPU s")[1] == "not measured") == (rule == "pack_images")
+    assert (cells(data, "images_cpu_seconds")[1] == "not measured") == (rule == "pack_images")
 
 
 def test_without_any_record_nothing_is_measured() -> None:
     data = costs_of([])
-    assert cells(data, "Beyond original", "CPU s") == ["–", *["not measured"] * 3, ""]
-    assert cells(data, "Test accuracy", "points") == ["–", "0.0", "−2.0", "+5.0", "−5.0"]
-    assert "Measured on" not in explanation(data)
+    assert cells(data, "more_cpu_seconds") == ["–", *["not measured"] * 3, ""]
+    assert cells(data, "difference_to_original") == ["–", "0.0", "−2.0", "+5.0", "−5.0"]
+    assert "Measured on" not in cost_table(data).note
 
 
 def test_without_a_gpu_no_column_is_of_one() -> None:
     """The machine has a GPU, but no job computed on it."""
     data = costs_of(study(gpu=False))
     assert used_devices(data) == ["cpu"]
-    assert not any("GPU" in heading for heading in printed(data).columns.map(" ".join))
-    assert "GPU" not in explanation(data) + per_thousand(data)
+    assert not any("gpu" in key for key in cost_table(data).cells)
+    assert "GPU" not in cost_table(data).note + per_thousand(data)
     assert used_devices(costs_of(study())) == ["cpu", "gpu"]
 
 
 def test_only_the_rows_that_used_a_gpu_have_its_memory() -> None:
     jobs = [job for job in study() if job["wildcards"].get("training") != "original"]
     data = costs_of([*jobs, *run_of("original", 0, 200, 0, ["original"])])
-    assert cells(data, "Memory, MiB", "GPU") == ["–", "5,000", "5,000", "5,000", ""]
+    assert cells(data, "gpu_memory_mib") == ["–", "5,000", "5,000", "5,000", ""]
 
 
 def test_the_rule_that_needed_the_most_memory_is_named() -> None:
@@ -319,9 +311,9 @@ def test_the_rule_that_needed_the_most_memory_is_named() -> None:
     for job in jobs_of(jobs, "upscale"):
         job["cost"]["memory_mib"] = 900
     data = costs_of(jobs)
-    assert cells(data, "Memory, MiB", "process") == ["500", "500", "900", "900", ""]
-    assert "in the rules train_classifier and upscale." in explanation(data)
-    assert "in the rule train_classifier." in explanation(costs_of(study()))
+    assert cells(data, "memory_mib") == ["500", "500", "900", "900", ""]
+    assert "in the rules train_classifier and upscale." in cost_table(data).note
+    assert "in the rule train_classifier." in cost_table(costs_of(study())).note
 
 
 @pytest.mark.parametrize(
@@ -337,7 +329,7 @@ def test_different_devices_are_named_with_a_warning(rule: str | None, machine: d
     jobs = study()
     if rule:
         jobs_of(jobs, rule)[0]["machine"] |= machine
-    assert words in explanation(costs_of(jobs))
+    assert words in cost_table(costs_of(jobs)).note
 
 
 @pytest.mark.parametrize(
@@ -350,7 +342,7 @@ def test_differences_are_signed(more: float, text: str) -> None:
         *run_of("original", 0, 10, 0, ["original"]),
         *run_of("bicubic_x2", 0, 10 + more, 0, ["bicubic_x2"]),
     ]
-    assert cells(costs(jobs, comparison()[:4], [0]), "Beyond original", "CPU s") == ["–", text]
+    assert cells(costs(jobs, comparison()[:4], [0]), "more_cpu_seconds") == ["–", text]
 
 
 def test_without_an_enlarged_variant_nothing_is_told_of_enlarging() -> None:

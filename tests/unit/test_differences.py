@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from test_scores import Results, arms_of, write_results
-from wbcsr.evaluate.differences import COLUMNS, RECALL_COLUMNS, differences, pairs, recalls
-from wbcsr.evaluate.statistics import compare
+from results import Results, arms_of, write_results
+from wbcsr.stats.differences import COLUMNS, RECALL_COLUMNS, differences, pairs, recalls
+from wbcsr.stats.intervals import compare
 
 STUDY_CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
 VARIANTS = ["original", "bicubic_x4", "realesrgan_x4"]

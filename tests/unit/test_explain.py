@@ -12,11 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from test_figures import assert_legible
+from legible import assert_legible
 from wbcsr.classify import resnet
 from wbcsr.config import compared_variant, complete
 from wbcsr.errors import InputError
-from wbcsr.evaluate.style import STYLE, house_style
 from wbcsr.explain.changes import (
     FEW,
     choose,
@@ -30,6 +29,7 @@ from wbcsr.explain.explain import ChangesSummary, Trained, explain_changes
 from wbcsr.explain.figures import DARKEST, View, draw_changes, overlay
 from wbcsr.explain.grad_cam import enlarge, grad_cam
 from wbcsr.imaging import encode_png
+from wbcsr.present.style import STYLE, house_style
 from wbcsr.report import changes
 from wbcsr.report.pictures import Figures
 
@@ -425,7 +425,7 @@ def test_the_section_has_counts_pictures_and_the_caveat(tmp_path: Path) -> None:
     found = section(tmp_path, counts_of(("original", 0, SR, 0, 3, 0, 0)), ["1", "2", ""])
     assert found is not None
     assert found["sentences"][2].startswith("Drawn are 2 of the 3 gained: not picked by eye")
-    assert found["rows"][0]["pair"] == "original, seed 0 → Real-ESRGAN ×4, seed 0"
+    assert found["table"].cells["pair"].tolist()[0] == "original, seed 0 → Real-ESRGAN ×4, seed 0"
     assert [picture["alt"][:9] for picture in found["pictures"]] == ["two cells", "A notice "]
     assert "7 × 7 fields" in found["caveat"]  # 224 pixels
 

@@ -17,15 +17,15 @@ from studies import SMALL, run, write_config
 from defaults import LIMITS
 from wbcsr.dataset.archive import open_archive
 from wbcsr.errors import InputError
-from wbcsr.evaluate.style import house_style
 from wbcsr.fidelity import REGIONS
 from wbcsr.fidelity.figure import draw_fidelity
 from wbcsr.fidelity.measure import COLUMNS, enlarge_twice, measure_fidelity, read_crops
 from wbcsr.fidelity.metrics import halve, measure, niqe, psnr, ssim_map
 from wbcsr.fidelity.photographs import choose, read
 from wbcsr.fidelity.regions import box_of, find_regions
-from wbcsr.fidelity.table import fidelity_table, paired, read_measurements, write_fidelity_table
+from wbcsr.fidelity.table import compare_methods, fidelity_table, paired, read_measurements, write_fidelity_table
 from wbcsr.imaging import encode_png
+from wbcsr.present.style import house_style
 from wbcsr.report import fidelity as words
 
 VIOLET, PINK, BACKGROUND = (110, 60, 170), (200, 150, 150), (225, 220, 215)
@@ -215,16 +215,16 @@ def test_from_photographs_to_table_figure_and_words(tmp_path: Path) -> None:
     ]
     write_fidelity_table(table, CLASSES, tmp_path / "tables")
     assert {path.suffix for path in (tmp_path / "tables").iterdir()} == {".csv", ".md", ".tex"}
-    rows = words.read_table(tmp_path / "tables" / "fidelity.csv")
+    rows = words.read_methods(tmp_path / "tables" / "fidelity.csv")
     cell = rows[rows["region"] == "cell"].set_index("method")
     by_hand = data[(data["region"] == "cell") & (data["method"] == "bicubic")]["psnr"]
     assert cell.loc["bicubic", "psnr"] == pytest.approx(by_hand.mean())
     assert cell.loc["bicubic", "psnr_sd"] == pytest.approx(by_hand.std())
     told = words.sentences(rows)
     assert any("So few photographs cannot show a clear difference." in sentence for sentence in told)
-    blocks = words.table(rows)["bodies"]
-    assert [block["title"] for block in blocks] == list(REGIONS.values())
-    assert [row["head"] for row in blocks[1]["rows"]] == ["Bicubic", "Lanczos", "Real-ESRGAN ×4, shrunk to ×2"]
+    blocks = list(fidelity_table(rows).bodies)
+    assert [title for title, _ in blocks] == list(REGIONS.values())
+    assert [row.cells[0][1] for row in blocks[1][1]] == ["Bicubic", "Lanczos", "Real-ESRGAN ×4, shrunk to ×2"]
 
 
 def test_damaged_crops_are_one_line(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def measurements_of(bicubic: float, network: float, photographs: int = 8) -> pd.
     ],
 )
 def test_words_follow_from_the_numbers(bicubic: float, network: float, best: str, how: str) -> None:
-    table = fidelity_table(measurements_of(bicubic, network), CLASSES).data
+    table = compare_methods(measurements_of(bicubic, network), CLASSES)
     told = words.sentences(table[table["class"] == "all"])
     assert best in told[0]
     assert "eight photographs" in told[0]
@@ -278,10 +278,9 @@ def test_words_follow_from_the_numbers(bicubic: float, network: float, best: str
 def test_identical_images_are_said_to_be() -> None:
     data = measurements_of(40, 35)
     data.loc[data["method"] == "bicubic", "psnr"] = math.inf
-    table = fidelity_table(data, CLASSES)
-    all_classes = table.data[table.data["class"] == "all"]
-    assert table.printed["PSNR, dB"].tolist()[0] == "∞"
-    assert "bicubic comes nearest to the truth (identical to it" in words.sentences(all_classes)[0]
+    table = fidelity_table(compare_methods(data, CLASSES))
+    assert table.cells["psnr"].tolist()[0] == "∞"
+    assert "bicubic comes nearest to the truth (identical to it" in words.sentences(table.data)[0]
 
 
 @pytest.mark.parametrize(

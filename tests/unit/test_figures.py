@@ -8,22 +8,25 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image
 
-from test_scores import Results, arms_of, write_results
+from legible import LONG_NAMES, assert_legible
+from results import Results, arms_of, write_results
 from wbcsr.errors import InputError
-from wbcsr.evaluate import figure_names, figures
-from wbcsr.evaluate.cells import choose_cells, find_cell, read_manifests
-from wbcsr.evaluate.differences import differences
-from wbcsr.evaluate.scores import Plan
-from wbcsr.evaluate.style import STYLE, draw_notice, house_style, save_figure
 from wbcsr.files import write_csv
 from wbcsr.imaging import encode_png
+from wbcsr.present.cells import choose_cells, find_cell, read_manifests
+from wbcsr.present.figures.accuracies import draw_accuracies, draw_differences
+from wbcsr.present.figures.confusion import draw_confusion
+from wbcsr.present.figures.photographs import draw_enlargements, draw_examples
+from wbcsr.present.figures.training import draw_history, read_histories
+from wbcsr.present.figures.write import write_figures
+from wbcsr.present.style import STYLE, draw_notice, house_style, save_figure
+from wbcsr.stats.differences import differences
+from wbcsr.study.labels import figure_names
+from wbcsr.study.plan import Plan
 
 VIOLET, PINK, BACKGROUND = (110, 60, 170), (200, 150, 150), (225, 220, 215)
-LONG_NAMES = [f"immature granulocyte, stage_{number} of 8" for number in range(8)]
 
 
 def smear(centre: tuple[int, int], radius: int = 9) -> np.ndarray:
@@ -74,7 +77,7 @@ def write_differences(folder: Path, results: Results) -> Path:
 
 def draw_all(folder: Path, classes: list[str], variants: list[str]) -> Path:
     results = write_results(folder, classes, variants)
-    figures.write_figures(
+    write_figures(
         results.splits,
         results.sources,
         results.predictions,
@@ -99,28 +102,6 @@ def style() -> object:
         yield
 
 
-def assert_legible(figure: Figure) -> None:
-    """Every text lies inside the figure, and no two level ones overlap."""
-    figure.draw_without_rendering()
-    # Matplotlib keeps the labels of ticks beyond an axis's limits, or of an axis that is off, but does not draw them.
-    undrawn = set()
-    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
-        low, high = sorted(axis.get_view_interval())
-        undrawn |= {
-            tick.label1 for tick in axis.get_major_ticks() if not axis.axes.axison or not low <= tick.get_loc() <= high
-        }
-    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    texts = [text for text in texts if text not in undrawn]
-    boxes = {text: text.get_window_extent() for text in texts}
-    width, height = figure.get_size_inches() * figure.dpi
-    for text, box in boxes.items():
-        inside = box.x0 > -1 and box.y0 > -1 and box.x1 < width + 1 and box.y1 < height + 1
-        assert inside, f"{text.get_text()!r} leaves the figure"
-    level = [text for text in texts if text.get_rotation() in (0, 90)]
-    for one, other in itertools.combinations(level, 2):
-        assert not boxes[one].overlaps(boxes[other]), f"{one.get_text()!r} overlaps {other.get_text()!r}"
-
-
 @pytest.mark.usefixtures("coarse")
 @pytest.mark.parametrize(
     ("classes", "variants"), [(["Eos", "a_b $^$ 50%"], ["original", "realesrgan_x2"]), (LONG_NAMES, ["original"])]
@@ -139,9 +120,9 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     images = read_manifests(write_images(tmp_path, results.plan))
     cells, arms = choose_cells(images, results.plan), arms_of(results)
     for folder in (tmp_path / "first", tmp_path / "second"):
-        save_figure(figures.draw_enlargements(cells, images, results.plan), folder, "fig3")
-        save_figure(figures.draw_accuracies(arms, results.plan), folder, "accuracy")
-        save_figure(figures.draw_confusion(arms[0], results.plan), folder, "confusion")
+        save_figure(draw_enlargements(cells, images, results.plan), folder, "fig3")
+        save_figure(draw_accuracies(arms, results.plan), folder, "accuracy")
+        save_figure(draw_confusion(arms[0], results.plan), folder, "confusion")
     first, second = (sorted((tmp_path / name).iterdir()) for name in ("first", "second"))
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
@@ -179,7 +160,7 @@ def test_class_without_a_free_cell_is_shown_by_its_first_image(tmp_path: Path) -
         path.write_bytes(encode_png(np.full((40, 60, 3), PINK, np.uint8)))
     cell = choose_cells(images, plan)["A"]
     assert (cell.image, cell.box) == ("TRAIN/A/0.jpeg", (0, 0, 60, 40))
-    figures.draw_enlargements({"A": cell}, images, plan)
+    draw_enlargements({"A": cell}, images, plan)
 
 
 @pytest.mark.usefixtures("style")
@@ -188,8 +169,8 @@ def test_pictures_of_long_class_names_are_legible(tmp_path: Path, classes: list[
     plan = Plan(classes, ["original", "bicubic_x2"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"}, {})
     images = read_manifests(write_images(tmp_path, plan))
     cells = choose_cells(images, plan)
-    assert_legible(figures.draw_examples(cells, plan))
-    assert_legible(figures.draw_enlargements(cells, images, plan))
+    assert_legible(draw_examples(cells, plan))
+    assert_legible(draw_enlargements(cells, images, plan))
 
 
 @pytest.mark.usefixtures("style")
@@ -198,7 +179,7 @@ def test_enlargements_show_the_same_field_of_view(tmp_path: Path) -> None:
         ["A", "B"], ["original", "bicubic_x2", "realesrgan_x4"], ["paper"], [0], {"train": "TRAIN", "test": ""}, {}
     )
     images = read_manifests(write_images(tmp_path, plan))
-    figure = figures.draw_enlargements(choose_cells(images, plan), images, plan)
+    figure = draw_enlargements(choose_cells(images, plan), images, plan)
     crops = [axis.get_images()[0].get_array() for axis in figure.axes]
     sides = [crop.shape[0] for crop in crops]
     assert sides == [sides[0]] * 2 + [2 * sides[0]] * 2 + [4 * sides[0]] * 2
@@ -212,7 +193,7 @@ def test_image_that_a_variant_lacks_is_an_error(tmp_path: Path) -> None:
     manifests = write_images(tmp_path, plan)
     images = read_manifests(manifests[:2])
     with pytest.raises(InputError, match="no manifest of the variant realesrgan_x2"):
-        figures.draw_enlargements(choose_cells(images, plan), images, plan)
+        draw_enlargements(choose_cells(images, plan), images, plan)
 
 
 def test_class_without_a_training_image_is_an_error(tmp_path: Path) -> None:
@@ -227,8 +208,8 @@ def test_class_without_a_training_image_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("epochs", [1, 5])
 def test_history_marks_the_epochs_whose_models_were_kept(tmp_path: Path, quantity: str, epochs: int) -> None:
     plan = Plan(["A", "B"], ["original"], ["paper"], [0, 1], {}, {})
-    histories = figures.read_histories(write_histories(tmp_path, plan, epochs=epochs), plan)
-    figure = figures.draw_history(histories, quantity, "original")
+    histories = read_histories(write_histories(tmp_path, plan, epochs=epochs), plan)
+    figure = draw_history(histories, quantity, "original")
     value = {"accuracy": 1 - 1 / (epochs + 1), "loss": 2 / epochs}[quantity]
     [kept] = [line for line in figure.axes[0].lines if line.get_label() == "kept epochs"]
     assert list(kept.get_xdata()) == [epochs, epochs]
@@ -241,9 +222,9 @@ def test_history_marks_the_epochs_whose_models_were_kept(tmp_path: Path, quantit
 def test_of_equal_accuracies_the_lower_loss_was_kept(tmp_path: Path, quantity: str) -> None:
     """As training keeps it, in the figure of accuracy and of loss alike."""
     plan = Plan(["A", "B"], ["original"], ["paper"], [0], {}, {})
-    histories = figures.read_histories(write_histories(tmp_path, plan, epochs=3), plan)
+    histories = read_histories(write_histories(tmp_path, plan, epochs=3), plan)
     histories["validation_accuracy"], histories["validation_loss"] = [0.5, 0.5, 0.25], [1.0, 0.9, 0.8]
-    figure = figures.draw_history(histories, quantity, "original")
+    figure = draw_history(histories, quantity, "original")
     assert [line.get_label() for line in figure.axes[0].lines if list(line.get_xdata()) == [2]] == ["kept: epoch 2"]
 
 
@@ -252,7 +233,7 @@ def test_history_with_a_broken_cell_is_an_error(tmp_path: Path) -> None:
     (path,) = write_histories(tmp_path, plan)
     path.write_text(path.read_text().replace("0.5", "half"))
     with pytest.raises(InputError, match="not a number"):
-        figures.read_histories([path], plan)
+        read_histories([path], plan)
 
 
 def results_of(folder: Path, classes: list[str], **more: object) -> Results:
@@ -272,7 +253,7 @@ def results_of(folder: Path, classes: list[str], **more: object) -> Results:
 def test_confusion_matrix_is_legible(tmp_path: Path, classes: list[str]) -> None:
     results = results_of(tmp_path, classes)
     longest = max(arms_of(results), key=lambda arm: len(arm.trained_on + arm.tested_on))
-    assert_legible(figures.draw_confusion(longest, results.plan))
+    assert_legible(draw_confusion(longest, results.plan))
 
 
 @pytest.mark.usefixtures("style")
@@ -281,7 +262,7 @@ def test_names_below_a_confusion_matrix_are_turned_rather_than_broken(
     tmp_path: Path, classes: list[str], rotation: int
 ) -> None:
     results = write_results(tmp_path, classes, ["original"])
-    labels = figures.draw_confusion(arms_of(results)[0], results.plan).axes[0].get_xticklabels()
+    labels = draw_confusion(arms_of(results)[0], results.plan).axes[0].get_xticklabels()
     assert [label.get_rotation() for label in labels] == [rotation] * len(classes)
     assert [label.get_text().replace("_\n", "_").replace("\n", " ") for label in labels] == classes
 
@@ -291,7 +272,7 @@ def test_confusion_matrix_shows_counts_and_shares_of_the_row(tmp_path: Path) -> 
     results = write_results(tmp_path, ["A", "B"], ["original"])
     arm = arms_of(results)[0]
     rows = pd.DataFrame({"image": list("1234"), "class": "A", "source": ""})
-    figure = figures.draw_confusion(replace(arm, rows=rows, predicted={0: np.array(list("ABBB"))}), results.plan)
+    figure = draw_confusion(replace(arm, rows=rows, predicted={0: np.array(list("ABBB"))}), results.plan)
     assert [text.get_text() for text in figure.axes[0].texts] == ["1\n25.0 %", "3\n75.0 %", "0", "0"]
     assert figure.axes[0].get_images()[0].get_array().tolist() == [[0.25, 0.75], [0, 0]]
 
@@ -307,7 +288,7 @@ def test_differences_are_legible_and_name_both_arms(tmp_path: Path, per_class: i
     table.loc[table.index % 3 == 0, "predicted"] = "A"
     table.to_csv(worse, index=False)
     data = differences([arm for arm in arms_of(results) if arm.subset == "test"], results.plan)
-    figure = figures.draw_differences(data)
+    figure = draw_differences(data)
     assert_legible(figure)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels[0] == "bicubic ×4 − original"
@@ -321,7 +302,7 @@ def test_differences_are_legible_and_name_both_arms(tmp_path: Path, per_class: i
 def test_accuracies_show_every_arm(tmp_path: Path, splits: tuple[str, ...]) -> None:
     classes = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
     results = results_of(tmp_path, classes, splits=splits, seeds=(0, 1))
-    figure = figures.draw_accuracies(arms_of(results), results.plan)
+    figure = draw_accuracies(arms_of(results), results.plan)
     assert len(figure.axes) == len(splits)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == [

@@ -9,19 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from test_figures import LONG_NAMES, assert_legible
-from test_scores import arms_of, write_results
+from legible import LONG_NAMES, assert_legible
+from results import arms_of, write_results
 from wbcsr.errors import InputError
-from wbcsr.evaluate.curve_figures import draw_curves, draw_reliability
-from wbcsr.evaluate.probabilities import (
+from wbcsr.present.figures.curves import draw_curves, draw_reliability
+from wbcsr.present.style import PAGE_HEIGHT, STYLE, house_style, save_figure
+from wbcsr.stats.calibration import (
     GRID,
     Probabilities,
-    calibration_table,
+    calibrations,
     matched_arms,
     mean_precision,
     mean_roc,
 )
-from wbcsr.evaluate.style import PAGE_HEIGHT, STYLE, house_style, save_figure
 
 CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
 VARIANTS = ["original", "bicubic_x4", "lanczos_x4", "realesrgan_x4"]
@@ -35,7 +35,7 @@ def arm(
 
 
 def row_of(group: Probabilities) -> pd.Series:
-    return calibration_table([group]).iloc[0]
+    return calibrations([group]).iloc[0]
 
 
 def drawn_arms(classes: list[str], per_class: int = 60, variants: Sequence[str] = VARIANTS) -> list[Probabilities]:
@@ -159,7 +159,7 @@ def style(monkeypatch: pytest.MonkeyPatch) -> object:
 @pytest.mark.usefixtures("style")
 def test_figures_name_the_arms_and_their_numbers(tmp_path: Path) -> None:
     arms = drawn_arms(CLASSES)
-    table = calibration_table(arms)
+    table = calibrations(arms)
     save_figure(draw_reliability(arms), tmp_path, "reliability")
     save_figure(draw_curves(arms), tmp_path, "curves")
     labels = ["original", "bicubic ×4", "Lanczos ×4", "Real-ESRGAN ×4"]
@@ -217,7 +217,7 @@ def test_many_classes_are_drawn_as_their_mean(tmp_path: Path) -> None:
         for one in arms
     ]
     save_figure(draw_curves(arms), tmp_path, "curves")
-    table = calibration_table(arms)
+    table = calibrations(arms)
     expected = {f"{area:.3f}" for area in (*table["auc"], *table["average_precision"])}
     assert {"mean of 8 classes", *expected} <= set(text_of(tmp_path / "curves.svg"))
 

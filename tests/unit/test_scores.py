@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -13,90 +12,14 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score
 
-from wbcsr import config as configuration
-from wbcsr.dataset.split import leakage
+from results import arms_of, write_results
 from wbcsr.errors import InputError
-from wbcsr.evaluate import class_labels, figure_names, study, variant_label
-from wbcsr.evaluate.scores import Arm, Plan, confusion, read_arms, run_of, score
-from wbcsr.evaluate.statistics import wilson_interval
-
-
-@dataclass(frozen=True)
-class Results:
-    """Files as the earlier stages leave them."""
-
-    plan: Plan
-    images: Path
-    sources: Path
-    leakage: Path
-    splits: list[Path]
-    predictions: list[Path]
-
-
-def write_results(
-    folder: Path,
-    classes: list[str],
-    variants: list[str],
-    dual: bool = False,
-    splits: tuple[str, ...] = ("paper",),
-    seeds: tuple[int, ...] = (0,),
-    per_class: int = 6,
-    copies: int = 1,
-    cross: bool = False,
-    sizes: tuple[int, ...] = (),
-) -> Results:
-    """Of each class, `per_class` images in each partition; every third of TRAIN is a validation image.
-
-    `copies` images in a row are of one source; with 0, no source is known.
-
-    Seed number k predicts the next class for the first k images of each class and subset, and is right for the others.
-    """
-    config = {"variants": variants, "dual": dual, "cross": cross, "train": {"more_input_sizes": sizes}}
-    trainings = configuration.training_variants(config)
-    plan = Plan(classes, variants, list(splits), list(seeds), {"train": "TRAIN", "test": "TEST"}, trainings)
-    rows = [
-        {"image": f"{partition}/{name}/{number}.png", "partition": partition, "class": name, "number": number}
-        for partition in ("TRAIN", "TEST")
-        for name in classes
-        for number in range(per_class)
-    ]
-    images = pd.DataFrame(rows)
-    images["subset"] = "test"
-    training = images["partition"] == "TRAIN"
-    images.loc[training, "subset"] = np.where(images.loc[training, "number"] % 3 == 0, "validation", "train")
-    folder.mkdir(parents=True, exist_ok=True)
-    images[["image", "partition", "class"]].to_csv(folder / "images.csv", index=False)
-    source = images["image"].str.rsplit("/", n=1).str[0] + "/" + (images["number"] // max(copies, 1)).astype(str)
-    images["source"] = source if copies else ""
-    images[["image", "source"]].to_csv(folder / "sources.csv", index=False)
-    results = Results(plan, folder / "images.csv", folder / "sources.csv", folder / "leakage.csv", [], [])
-    splits_of = {split: images[["image", "subset"]] for split in splits}
-    audited = [leakage(name, images, images[["image", "source"]], split) for name, split in splits_of.items()]
-    pd.concat(audited).to_csv(results.leakage, index=False)
-    held = images[images["subset"] != "train"]
-    rank = held.groupby(["subset", "class"]).cumcount()
-    for split in splits:
-        results.splits.append(folder / "splits" / f"{split}.csv")
-        results.splits[-1].parent.mkdir(exist_ok=True)
-        images[["image", "subset"]].to_csv(results.splits[-1], index=False)
-        for trained_on, tested in configuration.tested_variants(config).items():
-            for seed_number, seed in enumerate(seeds):
-                for tested_on in tested:
-                    wrong = rank < seed_number
-                    following = held["class"].map(dict(zip(classes, [*classes[1:], classes[0]], strict=True)))
-                    table = pd.DataFrame({"image": held["image"], "class": held["class"]})
-                    table["predicted"] = held["class"].where(~wrong, following)
-                    for name in classes:
-                        table[name] = np.where(table["predicted"] == name, 0.7, 0.3 / (len(classes) - 1))
-                    path = folder / "predictions" / split / trained_on / f"seed{seed}" / f"{tested_on}.csv"
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    table.to_csv(path, index=False)
-                    results.predictions.append(path)
-    return results
-
-
-def arms_of(results: Results) -> list[Arm]:
-    return read_arms(results.predictions, results.splits, results.sources, results.plan)
+from wbcsr.stats.intervals import wilson_interval
+from wbcsr.stats.predictions import run_of
+from wbcsr.stats.scores import confusion, score
+from wbcsr.study import published
+from wbcsr.study.labels import class_labels, figure_names, variant_label
+from wbcsr.study.plan import Plan
 
 
 def matrix(counts: list[list[int]]) -> pd.DataFrame:
@@ -148,15 +71,15 @@ def test_matrix_says_the_same_as_predictions(pairs: list[tuple[str, str]]) -> No
 
 @pytest.mark.parametrize("variant", ["original", "realesrgan_x4"])
 def test_the_studys_matrices_give_its_printed_tables(variant: str) -> None:
-    scores = score(study.matrix(variant))
+    scores = score(published.matrix(variant))
     printed = scores.by_class[["precision", "recall", "f1"]].round(2)
-    assert [tuple(row) for row in printed.to_numpy()] == study.PRINTED_SCORES[variant]
-    assert round(scores.accuracy, 2) == study.PRINTED_ACCURACY[variant]
+    assert [tuple(row) for row in printed.to_numpy()] == published.PRINTED_SCORES[variant]
+    assert round(scores.accuracy, 2) == published.PRINTED_ACCURACY[variant]
     assert scores.by_class["support"].tolist() == [499, 496, 495, 499]
 
 
 def test_the_studys_counts() -> None:
-    assert study.counts().sum().to_dict() == {"train": 9957, "test": 2487}
+    assert published.counts().sum().to_dict() == {"train": 9957, "test": 2487}
 
 
 @pytest.mark.parametrize(
@@ -174,8 +97,8 @@ def test_the_studys_counts() -> None:
 def test_the_studys_accuracy_stands_only_where_the_study_measured(
     arm: tuple[str, str, str, str], accuracy: float | None
 ) -> None:
-    assert study.accuracy(*arm, [name.lower() for name in reversed(study.CLASSES)]) == pytest.approx(accuracy)
-    assert study.accuracy(*arm, ["EOSINOPHIL", "BASOPHIL"]) is None
+    assert published.accuracy(*arm, [name.lower() for name in reversed(published.CLASSES)]) == pytest.approx(accuracy)
+    assert published.accuracy(*arm, ["EOSINOPHIL", "BASOPHIL"]) is None
 
 
 @pytest.mark.parametrize(("hits", "images"), [(0, 5), (5, 5), (1, 3), (447, 499), (1825, 1989)])

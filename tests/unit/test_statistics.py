@@ -11,15 +11,14 @@ from scipy.stats import binom, bootstrap, norm, t
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from wbcsr.evaluate import statistics
-from wbcsr.evaluate.statistics import (
-    HARDLY_DIFFER,
+from wbcsr.stats import intervals as statistics
+from wbcsr.stats.calibration import calibration, curves
+from wbcsr.stats.intervals import (
+    Reason,
     accuracy_interval,
-    calibration,
     compare,
     compare_pair,
     compare_recalls,
-    curves,
     holm,
     wilson_interval,
 )
@@ -295,24 +294,26 @@ def test_a_difference_that_is_there_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sources", "classes", "words"),
+    ("sources", "classes", "reason", "worth"),
     [
-        (["s"] * 60, ["A"] * 60, "no class has two sources"),
-        (np.arange(60) // 10, np.arange(60) // 10, "no class has two sources"),
-        (np.arange(60) // 15, ["A"] * 60, "4 sources are worth 4.0 equally large ones; an interval needs 10"),
-        (np.arange(60) // 6, ["A"] * 60, ""),
-        (np.minimum(np.arange(60), 30), ["A"] * 60, "31 sources are worth 3.9 equally large ones"),
+        (["s"] * 60, ["A"] * 60, "lone_sources", 1),
+        (np.arange(60) // 10, np.arange(60) // 10, "lone_sources", 6),
+        (np.arange(60) // 15, ["A"] * 60, "few_sources", 4),
+        (np.arange(60) // 6, ["A"] * 60, "", 10),
+        (np.minimum(np.arange(60), 30), ["A"] * 60, "few_sources", 60**2 / (30 + 30**2)),
     ],
 )
-def test_too_few_sources_have_no_interval_and_say_why(sources: np.ndarray, classes: list[str], words: str) -> None:
+def test_too_few_sources_have_no_interval_and_say_why(
+    sources: np.ndarray, classes: list[str], reason: str, worth: float
+) -> None:
     correct = np.arange(60)[None] % 5 > 0
     found = accuracy_interval(correct, sources, classes)
     assert found.value == 0.8
-    if words:
-        assert words in found.reason
+    assert found.reason == reason
+    assert found.effective_sources == pytest.approx(worth)
+    if reason:
         assert np.isnan([found.low, found.high]).all()
     else:
-        assert found.reason == ""
         assert found.low < 0.8 < found.high
 
 
@@ -326,9 +327,9 @@ def test_arms_that_differ_on_few_sources_have_no_interval(differing: int, given:
     assert (found.difference.reason == "") == given
     assert np.isfinite([found.difference.low, found.difference.high]).tolist() == [given, given]
     if not given:
-        assert f"on {differing} of 30 sources only" in found.difference.reason
+        assert (found.difference.differing, found.difference.sources) == (differing, 30)
         # A thirtieth of the sources is hardly any; a sixth is more than that.
-        assert found.difference.reason.startswith(HARDLY_DIFFER) == (differing <= 1)
+        assert found.difference.reason == (Reason.ALIKE if differing <= 1 else Reason.FEW_DIFFERING)
     assert found.p_sources == (min(1, 2 / 2**differing))
 
 
@@ -343,7 +344,7 @@ def test_no_interval_of_a_difference_leaves_the_scale() -> None:
 def test_a_difference_on_every_one_of_too_few_sources_has_no_interval() -> None:
     found = compare(np.ones((1, 80), bool), np.arange(80)[None] % 10 > 0, np.arange(80) // 10, ["A"] * 80).difference
     assert np.isnan([found.low, found.high]).all()
-    assert "8 sources are worth 8.0 equally large ones" in found.reason
+    assert (found.reason, found.effective_sources) == (Reason.FEW_SOURCES, 8)
 
 
 def test_one_seed_of_chance_gives_one_result() -> None:
@@ -380,7 +381,7 @@ def test_recalls_are_comparisons_of_one_class() -> None:
     again = compare_recalls(a, b, sources, classes, random_seed=7)
     assert again["3"] == compare(a[:, of], b[:, of], sources[of], classes[of], 7) != found["3"]
     assert found["3"].a.value == a[0, of].mean()
-    assert "4 sources are worth" in found["0"].difference.reason
+    assert (found["0"].difference.reason, found["0"].difference.sources) == (Reason.FEW_SOURCES, 4)
 
 
 def test_a_pair_of_classes_by_hand() -> None:

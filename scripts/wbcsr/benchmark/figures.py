@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wbcsr.evaluate.style import BLUE, DOUBLE_COLUMN, GREY, LINE, SINGLE_COLUMN, draw_notice
+from wbcsr.present.style import BLUE, DOUBLE_COLUMN, GREY, LINE, SINGLE_COLUMN, draw_notice
 
 NOTHING = "Nothing could be measured here; the table says why."
 HEIGHT = 2.0

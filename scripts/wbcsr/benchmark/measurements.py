@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 
 from wbcsr import provenance
-from wbcsr.evaluate.table import markdown_text
 from wbcsr.files import write_csv, write_text
+from wbcsr.present.table import markdown_text
 
 NETWORK, FILES, LABELS = "network alone", "files to enlarged files", "files to labels"
 WHOLE_NUMBERS = ["batch", "height", "width", "scale", "images", "repeats"]

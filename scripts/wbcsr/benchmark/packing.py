@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from wbcsr.benchmark.figures import Rates, draw
 from wbcsr.benchmark.folders import METHOD, SCALE, copy_images, enlarge_images, list_images
 from wbcsr.benchmark.measurements import Machine, describe_machine
-from wbcsr.benchmark.results import TIMES, frame, measured, numbers, reasons, seconds_texts, write_results
+from wbcsr.benchmark.results import REASON, TIMES, frame, measured, measured_number, seconds, write_results
 from wbcsr.benchmark.workers import Run, take_turns, timed
-from wbcsr.evaluate.table import Table
 from wbcsr.files import scratch_folder
+from wbcsr.present.table import Table, text
 
 OURS, TORCHVISION = "ours, packing", "torchvision, ImageFolder"
 ORIGINAL, ENLARGED = "original", f"{METHOD}_x{SCALE}"
@@ -105,15 +105,6 @@ def _warm(function: Callable[..., object], *arguments: Any) -> Callable[[], Run]
 
 def packing_table(data: pd.DataFrame, machine: Machine) -> Table:
     """The table of the benchmark; `data` has `COLUMNS`."""
-    printed = pd.DataFrame(
-        {
-            "System": data["system"],
-            "Images": data["variant"],
-            "Images/s": numbers(data["images_per_second"]),
-            "s (least to most)": seconds_texts(data),
-            "Note": reasons(data),
-        }
-    )
     first = data.iloc[0]
     count = data["images"].max()
     sizes = f"{first['threads']} threads, to {first['input_size']}×{first['input_size']}"
@@ -122,9 +113,15 @@ def packing_table(data: pd.DataFrame, machine: Machine) -> Table:
         title="Packing",
         caption=f"{machine.sentence()} {count} images, {sizes}.",
         data=data,
-        printed=printed,
+        columns=[
+            text("system", "System"),
+            text("variant", "Images"),
+            measured_number("images_per_second", "Images/s"),
+            seconds(),
+            REASON,
+        ],
         note=NOTE,
-        text_columns=2,
+        source="results/benchmark/packing.csv",
     )
 
 

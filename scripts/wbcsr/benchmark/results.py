@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from wbcsr.benchmark.measurements import digits
 from wbcsr.benchmark.workers import Outcome
-from wbcsr.evaluate.style import house_style, save_figure
-from wbcsr.evaluate.table import Table, write_table
+from wbcsr.present.style import house_style, save_figure
+from wbcsr.present.table import Column, Table, number, write_table
 
 # The fields of `Timing`, which `asdict` gives.
 TIMES = ("repeats", "median_seconds", "min_seconds", "max_seconds")
@@ -24,20 +24,36 @@ NUMBERS = (
 WHOLE_NUMBERS = ("repeats", "images", "height", "width", "processes", "threads", "batch_size", "input_size", "count")
 
 
-def numbers(values: pd.Series) -> list[str]:
+def digit_texts(values: pd.Series) -> list[str]:
     """Each number with three digits; empty for none."""
     return ["" if pd.isna(value) else digits(float(value)) for value in values]
 
 
-def seconds_texts(data: pd.DataFrame) -> list[str]:
+def measured_number(key: str, heading: str) -> Column:
+    """A measured number with three digits."""
+    return Column(key, heading, lambda rows: digit_texts(rows[key]))
+
+
+def seconds(heading: str = "s (min to max)") -> Column:
     """Median, least and most of the `TIMES` of each row; empty where nothing was measured."""
-    columns = (numbers(data[name]) for name in ("median_seconds", "min_seconds", "max_seconds"))
-    return [f"{median} ({least} to {most})" if median else "" for median, least, most in zip(*columns, strict=True)]
+
+    def show(rows: pd.DataFrame) -> list[str]:
+        columns = (digit_texts(rows[name]) for name in ("median_seconds", "min_seconds", "max_seconds"))
+        return [f"{median} ({least} to {most})" if median else "" for median, least, most in zip(*columns, strict=True)]
+
+    return Column("median_seconds", heading, show)
 
 
-def reasons(data: pd.DataFrame) -> list[str]:
-    """Why a row has no figure; empty where it has one."""
+def memory() -> Column:
+    return number("peak_memory_mib", "Memory, MiB", ".0f")
+
+
+def _reasons(data: pd.DataFrame) -> list[str]:
     return list(data["note"].where(data["repeats"].isna()).fillna(""))
+
+
+# Why a row has no figure.
+REASON = Column("note", "Note", _reasons, style="prose")
 
 
 def remarks(data: pd.DataFrame) -> str:

@@ -18,13 +18,14 @@ from wbcsr.benchmark.figures import Curve, Panel, Rates, draw
 from wbcsr.benchmark.images import count_of, crop_of, gather
 from wbcsr.benchmark.measurements import Machine, describe_machine
 from wbcsr.benchmark.results import (
+    REASON,
     TIMES,
     frame,
     measured,
-    numbers,
-    reasons,
+    measured_number,
+    memory,
     remarks,
-    seconds_texts,
+    seconds,
     with_note,
     write_results,
 )
@@ -33,8 +34,8 @@ from wbcsr.benchmark.turns import interleave
 from wbcsr.benchmark.workers import Outcome, Worker, timed
 from wbcsr.engines.backends import BACKENDS
 from wbcsr.engines.capability import inference_precision, pick_device
-from wbcsr.evaluate.table import Table, number_texts
 from wbcsr.files import scratch_folder
+from wbcsr.present.table import Table, number, text
 from wbcsr.upscale import upscaler
 
 log = logging.getLogger(__name__)
@@ -158,18 +159,6 @@ def _call_at_once(workers: Sequence[Worker]) -> None:
 
 def scaling_table(data: pd.DataFrame, machine: Machine) -> Table:
     """The table of the benchmark; `data` has `COLUMNS`."""
-    printed = pd.DataFrame(
-        {
-            "What": data["what"],
-            "Images": number_texts(data["images"], "d"),
-            "Processes": number_texts(data["processes"], "d"),
-            "Threads": number_texts(data["threads"], "d"),
-            "s (least to most)": seconds_texts(data),
-            "Images/s": numbers(data["images_per_second"]),
-            "Memory, MiB": number_texts(data["peak_memory_mib"], ".0f"),
-            "Note": reasons(data),
-        }
-    )
     first = data.iloc[0]
     what = f"Images of {first['height']}×{first['width']}, {first['backend']}, {first['precision']}."
     return Table(
@@ -177,8 +166,18 @@ def scaling_table(data: pd.DataFrame, machine: Machine) -> Table:
         title="Scaling",
         caption=f"{machine.sentence()} {what}{remarks(data)}",
         data=data,
-        printed=printed,
+        columns=[
+            text("what", "What"),
+            number("images", "Images", "d"),
+            number("processes", "Processes", "d"),
+            number("threads", "Threads", "d"),
+            seconds(),
+            measured_number("images_per_second", "Images/s"),
+            memory(),
+            REASON,
+        ],
         note=NOTE,
+        source="results/benchmark/scaling.csv",
     )
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from wbcsr.benchmark.figures import Rates, draw
 from wbcsr.benchmark.folders import copy_images, list_images
 from wbcsr.benchmark.measurements import Machine, describe_machine
-from wbcsr.benchmark.results import TIMES, frame, measured, numbers, reasons, seconds_texts, write_results
+from wbcsr.benchmark.results import REASON, TIMES, frame, measured, measured_number, memory, seconds, write_results
 from wbcsr.benchmark.workers import Run, take_turns, timed
 from wbcsr.classify import resnet
 from wbcsr.classify.pack import pack
@@ -28,8 +28,9 @@ from wbcsr.classify.ranks import Ranks
 from wbcsr.classify.train import Training, TrainJob, begin
 from wbcsr.engines.capability import pick_device
 from wbcsr.errors import InputError
-from wbcsr.evaluate.table import Table, number_texts
 from wbcsr.files import scratch_folder, write_csv
+from wbcsr.present.table import Table, number, text
+from wbcsr.present.text import number_texts
 
 OURS, USUAL, NETWORK = "ours", "the usual script", "ours, network alone"
 # Steps of the optimizer in one run, by device, where there are images enough.
@@ -219,17 +220,6 @@ def _warm(epoch: Callable[[], object]) -> Callable[[], Run]:
 
 def training_table(data: pd.DataFrame, machine: Machine) -> Table:
     """The table of the benchmark; `data` has `COLUMNS`."""
-    printed = pd.DataFrame(
-        {
-            "System": data["system"],
-            "Precision": data["precision"],
-            "Images/s": numbers(data["images_per_second"]),
-            "s an epoch (least to most)": seconds_texts(data),
-            "Share of network": number_texts(data["share_of_network"], ".0%"),
-            "Memory, MiB": number_texts(data["peak_memory_mib"], ".0f"),
-            "Note": reasons(data),
-        }
-    )
     first = data.iloc[0]
     count, side = data["images"].min(), first["input_size"]
     what = f"ResNet-50, batches of {first['batch_size']} at {side}×{side}, {count} images an epoch."
@@ -238,9 +228,17 @@ def training_table(data: pd.DataFrame, machine: Machine) -> Table:
         title="Training",
         caption=f"{machine.sentence()} {what}",
         data=data,
-        printed=printed,
+        columns=[
+            text("system", "System"),
+            text("precision", "Precision"),
+            measured_number("images_per_second", "Images/s"),
+            seconds("s an epoch (min to max)"),
+            number("share_of_network", "Share of network", ".0%"),
+            memory(),
+            REASON,
+        ],
         note=NOTE,
-        text_columns=2,
+        source="results/benchmark/training.csv",
     )
 
 

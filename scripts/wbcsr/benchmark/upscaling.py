@@ -20,13 +20,13 @@ from wbcsr.benchmark.images import count_of, crop_of, gather
 from wbcsr.benchmark.limit import Kind, flops_of, make_limit
 from wbcsr.benchmark.measurements import Machine, describe_machine
 from wbcsr.benchmark.results import (
+    REASON,
     TIMES,
     frame,
     measured,
-    numbers,
-    reasons,
+    measured_number,
     remarks,
-    seconds_texts,
+    seconds,
     with_note,
     write_results,
 )
@@ -46,8 +46,9 @@ from wbcsr.benchmark.workers import Outcome, Worker, explain, take_turns
 from wbcsr.checks.compare import psnr
 from wbcsr.engines.capability import pick_device
 from wbcsr.errors import InputError
-from wbcsr.evaluate.table import Table, number_texts
 from wbcsr.files import scratch_folder
+from wbcsr.present.table import Column, Table, number, text
+from wbcsr.present.text import number_texts
 from wbcsr.upscale import upscaler
 from wbcsr.weights import store
 
@@ -242,21 +243,6 @@ def _row(
 
 def upscaling_table(data: pd.DataFrame, machine: Machine) -> Table:
     """The table of the benchmark; `data` has `COLUMNS`."""
-    printed = pd.DataFrame(
-        {
-            "System": data["system"],
-            "Precision": data["precision"],
-            "Device": data["device"],
-            "What": data["what"],
-            "Images/s": numbers(data["images_per_second"]),
-            "s (least to most)": seconds_texts(data),
-            "Memory, MiB": number_texts(data["gpu_memory_mib"].fillna(data["peak_memory_mib"]), ".0f"),
-            "PSNR, dB": ["exact" if text == "inf" else text for text in number_texts(data["psnr_db"], ".1f")],
-            "Share of limit": number_texts(data["share_of_limit"], ".0%"),
-            "Network": number_texts(data["network_share"], ".1%"),
-            "Note": reasons(data),
-        }
-    )
     shards = data.loc[data["what"] == SHARD, "images"].dropna()
     size = f"{data['height'].iloc[0]}×{data['width'].iloc[0]}"
     count = f" A shard has {_counts(data[data['what'] == SHARD])} images of {size}." if len(shards) else ""
@@ -265,10 +251,31 @@ def upscaling_table(data: pd.DataFrame, machine: Machine) -> Table:
         title="Upscaling",
         caption=f"{machine.sentence()}{count}{remarks(data)}",
         data=data,
-        printed=printed,
+        columns=[
+            text("system", "System"),
+            text("precision", "Precision"),
+            text("device", "Device"),
+            text("what", "What"),
+            measured_number("images_per_second", "Images/s"),
+            seconds(),
+            Column("memory", "Memory, MiB", _memory),
+            Column("psnr_db", "PSNR, dB", _psnr),
+            number("share_of_limit", "Share of limit", ".0%"),
+            number("network_share", "Network", ".1%"),
+            REASON,
+        ],
         note=NOTE,
-        text_columns=4,
+        source="results/benchmark/upscaling.csv",
     )
+
+
+def _memory(rows: pd.DataFrame) -> list[str]:
+    """Of the GPU, or else of the process."""
+    return number_texts(rows["gpu_memory_mib"].fillna(rows["peak_memory_mib"]), ".0f")
+
+
+def _psnr(rows: pd.DataFrame) -> list[str]:
+    return ["exact" if text == "inf" else text for text in number_texts(rows["psnr_db"], ".1f")]
 
 
 def _counts(rows: pd.DataFrame) -> str:

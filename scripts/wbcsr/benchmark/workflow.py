@@ -19,12 +19,12 @@ from matplotlib.figure import Figure
 
 from wbcsr.benchmark.figures import Curve, Panel, Rates, draw
 from wbcsr.benchmark.measurements import Machine, describe_machine
-from wbcsr.benchmark.results import TIMES, frame, measured, numbers, reasons, seconds_texts, write_results
+from wbcsr.benchmark.results import REASON, TIMES, frame, measured, measured_number, seconds, write_results
 from wbcsr.benchmark.turns import interleave
 from wbcsr.benchmark.workers import Outcome, timed
 from wbcsr.engines.fresh import python_path
-from wbcsr.evaluate.table import Table, number_texts
 from wbcsr.files import scratch_folder, write_text
+from wbcsr.present.table import Column, Table, number, text
 
 JOBS, PLAN = "jobs that do nothing", "planning the study"
 # Jobs of one run, and shards of the study that is planned.
@@ -143,27 +143,28 @@ def _snakemake(folder: Path, *arguments: str) -> None:
 
 def workflow_table(data: pd.DataFrame, machine: Machine) -> Table:
     """The table of the benchmark; `data` has `COLUMNS`."""
-    units = data["what"].map({JOBS: "jobs", PLAN: "shards"})
-    printed = pd.DataFrame(
-        {
-            "What": data["what"],
-            "Of": [f"{count:,} {unit}" for count, unit in zip(data["count"], units, strict=True)],
-            "s (least to most)": seconds_texts(data),
-            "In jobs, s": numbers(data["job_seconds"]),
-            "Added, s a job": numbers(data["added_seconds_per_job"]),
-            "Repeats": number_texts(data["repeats"], "d"),
-            "Note": reasons(data),
-        }
-    )
     return Table(
         name="workflow",
         title="Workflow",
         caption=machine.sentence(),
         data=data,
-        printed=printed,
+        columns=[
+            text("what", "What"),
+            Column("count", "Of", _counts, style="text"),
+            seconds(),
+            measured_number("job_seconds", "In jobs, s"),
+            measured_number("added_seconds_per_job", "Added, s a job"),
+            number("repeats", "Repeats", "d"),
+            REASON,
+        ],
         note=NOTE,
-        text_columns=2,
+        source="results/benchmark/workflow.csv",
     )
+
+
+def _counts(rows: pd.DataFrame) -> list[str]:
+    units = rows["what"].map({JOBS: "jobs", PLAN: "shards"})
+    return [f"{count:,} {unit}" for count, unit in zip(rows["count"], units, strict=True)]
 
 
 def draw_workflow(data: pd.DataFrame) -> Figure:

@@ -15,12 +15,12 @@ from wbcsr.classify import resnet
 from wbcsr.classify.pack import select
 from wbcsr.dataset.split import source_of
 from wbcsr.errors import InputError
-from wbcsr.evaluate.style import house_style, save_figure
 from wbcsr.explain import DRAWN, KINDS, changes_figure
 from wbcsr.explain.changes import choose, compared_images, count_pairs, list_changes, read_predictions
 from wbcsr.explain.figures import View, draw_changes
 from wbcsr.explain.grad_cam import enlarge, grad_cam
 from wbcsr.files import read_csv, write_csv
+from wbcsr.present.style import house_style, save_figure
 
 log = logging.getLogger(__name__)
 

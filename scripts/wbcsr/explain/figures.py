@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from wbcsr.evaluate import class_labels, variant_label
-from wbcsr.evaluate.style import DOUBLE_COLUMN, GREY, LINE, draw_notice, wrapped
+from wbcsr.present.style import DOUBLE_COLUMN, GREY, LINE, draw_notice, wrapped
+from wbcsr.study.labels import class_labels, variant_label
 
 NOTHING = {
     "gained": "No label became right on {enhanced} images.",

@@ -11,10 +11,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from wbcsr.evaluate import class_labels
-from wbcsr.evaluate.style import DOUBLE_COLUMN, LINE, house_style, save_figure
 from wbcsr.fidelity import INTERPOLATIONS, TRUTH, method_heading
 from wbcsr.fidelity.measure import read_crops
+from wbcsr.present.style import DOUBLE_COLUMN, LINE, house_style, save_figure
+from wbcsr.study.labels import class_labels
 
 # Perceptually uniform, for all kinds of colour vision, and rising in lightness, so that it reads in grey.
 COLOURS = "cividis"

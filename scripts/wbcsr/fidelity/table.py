@@ -11,10 +11,11 @@ import pandas as pd
 from scipy.stats import wilcoxon
 
 from wbcsr.errors import InputError, make_again
-from wbcsr.evaluate.table import Table, write_table
 from wbcsr.fidelity import REGIONS, TRUTH, method_heading
 from wbcsr.fidelity.metrics import METRICS
 from wbcsr.files import read_csv
+from wbcsr.present.table import Column, Table, number, text, write_table
+from wbcsr.present.text import number_text
 
 # What other methods are compared with: the enlargement that invents nothing.
 REFERENCE = "bicubic"
@@ -25,19 +26,19 @@ HEADINGS = {
     "ssim": ("SSIM", ".3f"),
     "ciede2000": ("ΔE00", ".2f"),
     "drift": ("Drift", ".2f"),
-    "delta_l": ("ΔL*", "+z.2f"),
-    "delta_a": ("Δa*", "+z.2f"),
-    "delta_b": ("Δb*", "+z.2f"),
+    "delta_l": ("ΔL*", "+.2f"),
+    "delta_a": ("Δa*", "+.2f"),
+    "delta_b": ("Δb*", "+.2f"),
     "consistency_psnr": ("Consistency, dB", ".2f"),
     "niqe": ("NIQE", ".2f"),
 }
 WITH_SPREAD = ("psnr", "ssim", "ciede2000")
 NOTE = (
-    "Photographs are halved by us (bicubic kernel, antialiased), enlarged ×2 by each method, and compared with what "
-    "they were; they are JPEG files, whose own artefacts count as truth. Mean over photographs ± standard deviation. "
+    "Photographs are halved by us (bicubic kernel, antialiased), upscaled ×2 by each method, and compared with the "
+    "originals; these are JPEG files, whose own artefacts count as truth. Mean over photographs ± standard deviation. "
     "White cell: its nucleus, found by the stain, and a ring around it. ΔE00: mean CIEDE2000 of the pixels. Drift: "
-    "CIEDE2000 of the mean colours. ΔL*, Δa*, Δb*: mean of enlarged less photograph (lighter, redder, yellower where "
-    "positive). Consistency: PSNR of the enlarged image, halved again, to what was enlarged. NIQE looks at the image "
+    "CIEDE2000 of the mean colours. ΔL*, Δa*, Δb*: mean of upscaled less photograph (lighter, redder, yellower where "
+    "positive). Consistency: PSNR of the upscaled image, halved again, to what was upscaled. NIQE looks at the image "
     "alone; less is more natural, not more true. Tests take photographs as independent, and are not corrected for "
     "their number."
 )
@@ -45,7 +46,8 @@ NOTE = (
 
 def write_fidelity_table(measurements: Path, classes: Sequence[str], folder: Path) -> None:
     """Write fidelity.csv, .md and .tex into `folder` from the file that `measure_fidelity` wrote."""
-    write_table(fidelity_table(read_measurements(measurements), classes), folder)
+    data = compare_methods(read_measurements(measurements), classes)
+    write_table(fidelity_table(data), folder, data)
 
 
 def read_measurements(path: Path) -> pd.DataFrame:
@@ -58,33 +60,42 @@ def read_measurements(path: Path) -> pd.DataFrame:
     return table
 
 
-def fidelity_table(measurements: pd.DataFrame, classes: Sequence[str]) -> Table:
-    """A row for each class (`all` first), region and method; those of single classes stand in the CSV alone.
+def compare_methods(measurements: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """A row for each class (`all` first), region and method.
 
     `photographs` is how many have the region; each metric has a column with its mean and one, `<metric>_sd`, with the
     sample standard deviation over them. `<metric>_difference` is the mean of the paired differences to bicubic,
     and `<metric>_p` the p-value of Wilcoxon's signed-rank test on them (two-sided, not corrected for several tests).
     """
     groups = [(ALL, measurements)] + [(name, measurements[measurements["class"] == name]) for name in classes]
-    data = pd.DataFrame([row for name, rows in groups for row in _rows(name, rows)])
+    return pd.DataFrame([row for name, rows in groups for row in _rows(name, rows)])
+
+
+def fidelity_table(data: pd.DataFrame) -> Table:
+    """The rows of `compare_methods` that are of all classes."""
     return Table(
-        name="fidelity",
-        title="Fidelity",
-        caption="How near photographs that were halved and enlarged again are to what they were.",
-        data=data,
-        printed=printed_rows(data[data["class"] == ALL]),
-        note=f"{NOTE} By class, and paired tests: fidelity.csv.",
-        text_columns=2,
+        "fidelity",
+        "Fidelity",
+        "How near photographs that were halved and upscaled again are to the originals.",
+        data[data["class"] == ALL],
+        [
+            text("region", "Region", REGIONS.__getitem__),
+            text("method", "Method", method_heading),
+            *(_metric(metric, *HEADINGS[metric]) for metric in METRICS),
+            number("photographs", "n", ".0f"),
+        ],
+        note=f"{NOTE} The file fidelity.csv has each class, and the paired tests.",
+        blocks=("region",),
+        title_of=lambda row: REGIONS[row["region"]],
+        source="results/tables/fidelity.csv",
     )
 
 
-def printed_rows(data: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the table as text, under its headings."""
-    return pd.DataFrame(
-        {"Region": data["region"].map(REGIONS), "Method": data["method"].map(method_heading)}
-        | {heading: [_cell(row, metric) for _, row in data.iterrows()] for metric, (heading, _) in HEADINGS.items()}
-        | {"n": [str(count) for count in data["photographs"]]}
-    )
+def _metric(metric: str, heading: str, form: str) -> Column:
+    def show(rows: pd.DataFrame) -> list[str]:
+        return [_cell(row, metric, form) for _, row in rows.iterrows()]
+
+    return Column(metric, heading, show)
 
 
 def paired(values: pd.Series, reference: pd.Series) -> tuple[float, float]:
@@ -129,11 +140,9 @@ def _deviation(values: pd.Series) -> float:
     return float("nan") if np.isinf(values).any() else float(values.std())
 
 
-def _cell(row: pd.Series, metric: str) -> str:
-    mean, spread, form = row[metric], row[f"{metric}_sd"], HEADINGS[metric][1]
-    if pd.isna(mean):
-        return ""
+def _cell(row: pd.Series, metric: str, form: str) -> str:
+    mean, spread = row[metric], row[f"{metric}_sd"]
     if np.isinf(mean):  # some image is identical to the truth
         return "∞"
     deviation = "" if pd.isna(spread) or metric not in WITH_SPREAD else f" ± {spread:{form}}"
-    return f"{mean:{form}}".replace("-", "−") + deviation
+    return number_text(mean, form) + deviation

@@ -11,11 +11,13 @@ from typing import Any
 import pandas as pd
 
 from wbcsr.config import Config, parse_training
-from wbcsr.evaluate import class_labels, study, variant_label
-from wbcsr.evaluate.scores import Plan
-from wbcsr.evaluate.statistics import CONFIDENCE, LEAST_SOURCES
+from wbcsr.present.text import listed
 from wbcsr.report.results import Difference, Result, find_difference, find_result
-from wbcsr.report.wording import counted, gap, is_drawn, listed, percent, points, probability
+from wbcsr.report.wording import counted, gap, is_drawn, percent, points, probability
+from wbcsr.stats.intervals import CONFIDENCE, LEAST_SOURCES
+from wbcsr.study import published
+from wbcsr.study.labels import class_labels, variant_label
+from wbcsr.study.plan import Plan
 
 # Where half of the 95 % interval of the difference is wider than this, the page says what goes unseen.
 WIDE = 0.03
@@ -25,7 +27,7 @@ def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
     """The answer in words: `verdict`, `lead` (it and its interval), `headline` (accuracies), `details` and `cautions`.
 
     A verdict is higher, lower, unclear, nothing learned, unknown (too few sources), or not asked. `results` are the
-    tables of `wbcsr.report.tables.read_tables`. The answer is that of the images that `Plan.judged` names.
+    tables of `wbcsr.report.results.read_tables`. The answer is that of the images that `Plan.judged` names.
     """
     plan = Plan.of(config)
     asked_of = plan.judged
@@ -39,8 +41,8 @@ def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
     if asked is None or enhanced is None or found is None:
         return {
             "verdict": "not asked",
-            "lead": "Not asked: the configuration names no enlarged variant.",
-            "headline": f"On the original images ResNet-50 was right on {percent(original.accuracy)} of "
+            "lead": "Not asked: the configuration names no variant besides original.",
+            "headline": f"On original images, ResNet-50 reached an accuracy of {percent(original.accuracy)} on "
             f"{_tested_images(original, asked_of, plan)}.",
             "details": list(filter(None, [_paper(comparison, None, plan)])),
             "cautions": _cautions(original, None, None, results, plan, config),
@@ -48,7 +50,7 @@ def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
     images = results["leakage"].loc[asked_of, "images"]
     # Who always names the largest class is right as often as that.
     guessing = float(images.drop("").max() / images[""])
-    learned = not max(original.low, asked.low) <= guessing
+    learned = not max(original.accuracy_low, asked.accuracy_low) <= guessing
     verdict = found.verdict if learned else "nothing learned"
     controls = [name for name in plan.variants if name.startswith(("bicubic", "lanczos")) and name != enhanced]
     details = [_certainty(found, asked), _paper(comparison, enhanced, plan), _study(found, comparison, plan, config)]
@@ -90,25 +92,25 @@ def _lead(
         return "A demonstration: these cells are drawn, and the accuracies mean nothing for haematology."
     label = variant_label(enhanced)
     told = {
-        "alike": f"No clear difference between the original images and {label}: {found.reason.split(';')[0]}",
-        "higher": f"Yes, here: more images were classified correctly after {label}",
-        "lower": f"No, on the contrary: fewer images were classified correctly after {label}",
+        "alike": f"No clear difference between the original images and {label}: {found.why.split(';')[0]}",
+        "higher": f"Yes, in this study: the accuracy was higher with {label}",
+        "lower": f"No: the accuracy was lower with {label}",
         "unclear": f"No clear difference between the original images and {label}",
-        "nothing learned": "No answer: on neither kind of images is the classifier clearly better than guessing",
-        "unknown": f"No answer: too few independent sources tell the original images and {label} apart",
+        "nothing learned": "No answer: the classifier is not clearly better than guessing with either variant",
+        "unknown": f"No answer: too few independent sources to compare the original images with {label}",
     }[verdict]
     once = ", of one training" if original.runs == 1 and verdict in ("higher", "lower") else ""
     told += f" ({_with_interval(found)}{once})"
     if verdict == "higher" and enhanced.startswith("realesrgan") and not beats_controls:
-        told += ", but not clearly more than after plain interpolation"
+        told += ", but not clearly higher than with plain interpolation"
     if not enhanced.startswith("realesrgan"):
-        told += "; of super-resolution nothing is said, for the configuration has none"
+        told += "; this says nothing about super-resolution, as the configuration has no such variant"
     return f"{told}."
 
 
 def _with_interval(found: Difference) -> str:
     ends = "" if math.isnan(found.low) else f", 95\u00a0% interval {points(found.low)} to {points(found.high)}"
-    return f"{points(found.value)} points{ends}"
+    return f"{points(found.difference)} points{ends}"
 
 
 def _tested_images(result: Result, asked_of: tuple[str, str], plan: Plan) -> str:
@@ -133,8 +135,8 @@ def _of_sources(result: Result) -> str:
 
 def _headline(asked: Result, original: Result, asked_of: tuple[str, str], plan: Plan) -> str:
     return (
-        f"Trained and tested on images enlarged by {variant_label(asked.tested_on)}, ResNet-50 was right on "
-        f"{percent(asked.accuracy)} of {_tested_images(asked, asked_of, plan)}; on the original images on "
+        f"Trained and tested on {variant_label(asked.tested_on)} images, ResNet-50 reached an accuracy of "
+        f"{percent(asked.accuracy)} on {_tested_images(asked, asked_of, plan)}; with original images it reached "
         f"{percent(original.accuracy)}: {gap(asked.accuracy - original.accuracy)}."
     )
 
@@ -145,14 +147,14 @@ def _certainty(found: Difference, asked: Result) -> str:
         "above": f"The 95\u00a0% interval of the difference, {ends}, lies above zero",
         "below": f"The 95\u00a0% interval of the difference, {ends}, lies below zero",
         "around": f"The 95\u00a0% interval of the difference, {ends}, includes zero",
-        "nowhere": f"There is no interval of the difference: {found.reason}",
+        "nowhere": f"There is no interval of the difference: {found.why}",
     }[found.side]
     if found.side in ("above", "below") and found.verdict == "unclear":
-        side += ", but the test does not bear it out"
-    units = "images, whose sources are not known," if math.isnan(asked.sources) else "sources"
+        side += ", but the test does not confirm it"
+    units = "images (their sources are not known)" if math.isnan(asked.sources) else "sources"
     return (
-        f"{side}. Were these classifiers equally often right, {units} exchanged at random between the two would give "
-        f"a difference as large with p\u00a0{probability(found.p_sources)} ({probability(found.p_holm)} corrected for "
+        f"{side}. If both classifiers were equally accurate, exchanging {units} between them at random would give a "
+        f"difference as large with p\u00a0{probability(found.p_sources)} ({probability(found.p_holm)} corrected for "
         "all comparisons of the table)."
     )
 
@@ -166,44 +168,43 @@ def _paper(comparison: pd.DataFrame, enhanced: str | None, plan: Plan) -> str | 
     if original is None:
         return None
     told = f"{percent(original.accuracy)} on original images"
-    told = f"{percent(asked.accuracy)} on enlarged and {told}" if asked else told
-    scored = f"Scored as in the study, on {original.images:,} validation images of its split, it was {told}"
+    told = f"{percent(asked.accuracy)} on {variant_label(asked.tested_on)} and {told}" if asked else told
+    scored = f"Evaluated as in the study, on {original.images:,} validation images of its split, accuracy was {told}"
     if math.isnan(original.sources):
         return f"{scored}."
-    return f"{scored}; but these come of {int(original.sources):,} sources, and {shared(original)}."
+    return f"{scored}; but these come from {int(original.sources):,} sources, and {shared(original)}."
 
 
 def shared(result: Result) -> str:
     """How many of the images have a copy in training, as a clause."""
     if result.shared == 0:
-        return "none is known to have a copy of its source in training"
+        return "none is known to have a copy from its source in training"
     if result.shared == result.images:
-        return "every one has a copy of its source in training"
-    return (
-        f"{int(result.shared):,} of them ({percent(result.shared / result.images)}) have a copy of theirs in training"
-    )
+        return "every one has a copy from its source in training"
+    return f"{int(result.shared):,} of them ({percent(result.shared / result.images)}) have a copy in training"
 
 
 def _study(found: Difference, comparison: pd.DataFrame, plan: Plan, config: Config) -> str | None:
     original = _own(comparison, ("paper", "validation"), "original")
     asked = _own(comparison, ("paper", "validation"), str(plan.enhanced))
-    if original is None or asked is None or math.isnan(asked.study) or math.isnan(original.study):
+    if original is None or asked is None or math.isnan(asked.study_accuracy) or math.isnan(original.study_accuracy):
         return None
-    published = asked.study - original.study
+    difference = asked.study_accuracy - original.study_accuracy
     told = (
-        f"The study found {percent(asked.study)} on enlarged and {percent(original.study)} on original images: "
-        f"{gap(published)}."
+        f"The study reported {percent(asked.study_accuracy)} with super-resolution and "
+        f"{percent(original.study_accuracy)} on original images: "
+        f"{gap(difference)}."
     )
     if is_drawn(config):
         return f"{told} Those were real cells, so the numbers cannot be compared."
+    images, shared_images = published.VALIDATION_IMAGES, published.VALIDATION_SHARED
     told += (
-        f" Its {study.VALIDATION_IMAGES:,} validation images come of {study.VALIDATION_SOURCES} photographs, and "
-        f"{'every one' if study.VALIDATION_SHARED == study.VALIDATION_IMAGES else f'{study.VALIDATION_SHARED:,}'} has "
-        "a copy of its photograph in training."
+        f" Its {images:,} validation images come from {published.VALIDATION_SOURCES} photographs, and "
+        f"{'every one' if shared_images == images else f'{shared_images:,}'} has a copy of its photograph in training."
     )
     if found.verdict not in ("higher", "lower"):
         return f"{told} This run neither confirms nor contradicts its difference."
-    same = (found.value > 0) == (published > 0)
+    same = (found.difference > 0) == (difference > 0)
     return f"{told} This run points {'the same way' if same else 'the other way'}."
 
 
@@ -216,38 +217,40 @@ def _control(results: dict[str, pd.DataFrame], asked_of: tuple[str, str], enhanc
     compared = {
         "higher": f"{label} did better than that",
         "lower": f"{label} did worse than that",
-        "unclear": f"{label} does not differ clearly from that",
+        "unclear": f"{label} shows no detectable difference from that",
         "alike": f"{label} hardly differs from that",
-        "unknown": f"whether {label} differs from that cannot be told",
+        "unknown": f"there are too few sources to compare {label} with that",
     }[found.corrected]
-    right = f"Enlarged by {variant_label(control)}, {percent(own.accuracy)} were right"
-    return f"{right}; {compared} ({_with_interval(found)})."
+    return f"With {variant_label(control)}, accuracy was {percent(own.accuracy)}; {compared} ({_with_interval(found)})."
 
 
 def _cross(results: dict[str, pd.DataFrame], asked_of: tuple[str, str], enhanced: str) -> str | None:
-    """What happens where a classifier that was trained on original images is given enlarged ones."""
+    """How a classifier that was trained on original images does on the others."""
     found = _between(results, asked_of, ("original", enhanced), ("original", "original"))
     if found is None:
         return None
     return (
-        f"A classifier that was trained on original images and is given images enlarged by {variant_label(enhanced)} "
-        f"{_than(found)} it is on original ones ({_with_interval(found)})."
+        f"Tested on {variant_label(enhanced)} images, a classifier trained on original images {_than(found)} the same "
+        f"classifier tested on original images ({_with_interval(found)})."
     )
 
 
 def _dual(results: dict[str, pd.DataFrame], asked_of: tuple[str, str], enhanced: str) -> str | None:
     told = []
-    for variant, kind in (("original", "original"), (enhanced, "enlarged")):
+    for variant in ("original", enhanced):
         found = _between(results, asked_of, ("dual", variant), (variant, variant))
         if found is not None:
-            told.append(f"on {kind} images it {_than(found)} after training on them alone ({_with_interval(found)})")
+            told.append(
+                f"on {variant_label(variant)} images it {_than(found)} a classifier trained on these alone "
+                f"({_with_interval(found)})"
+            )
     if not told:
         return None
-    return f"Trained on both together, {listed(told)}. That training saw twice as many images in each epoch."
+    return f"Dual training, on both variants: {listed(told)}. It saw twice as many images in each epoch."
 
 
 def _size(results: dict[str, pd.DataFrame], asked_of: tuple[str, str], training: str, plan: Plan) -> str | None:
-    """Whether a larger input lets the classifier see what was enlarged."""
+    """Whether a larger input lets the classifier make use of the upscaling."""
     name, size = parse_training(training)
     if size is None or name != plan.enhanced:
         return None
@@ -255,18 +258,18 @@ def _size(results: dict[str, pd.DataFrame], asked_of: tuple[str, str], training:
     if found is None:
         return None
     return (
-        f"At {size} pixels a side, a classifier of images enlarged by {variant_label(name)} {_than(found)} one of "
-        f"original images ({_with_interval(found)})."
+        f"At an input size of {size} pixels, a classifier of {variant_label(name)} images {_than(found)} a classifier "
+        f"of original images ({_with_interval(found)})."
     )
 
 
 def _than(found: Difference) -> str:
     return {
-        "higher": "is right more often than",
-        "lower": "is right less often than",
-        "unclear": "is not clearly more or less often right than",
-        "alike": "is hardly ever more or less often right than",
-        "unknown": "cannot be said to be right more or less often than",
+        "higher": "is more accurate than",
+        "lower": "is less accurate than",
+        "unclear": "shows no detectable difference from",
+        "alike": "hardly differs from",
+        "unknown": "is tested by too few sources to be compared with",
     }[found.corrected]
 
 
@@ -286,25 +289,23 @@ def _cautions(
             "known."
         )
     else:
-        which = f"{100 * original.spread:.1f} points"
+        which = f"{100 * original.accuracy_sd:.1f} points"
         if asked:
-            which += f" on original and {100 * asked.spread:.1f} on enlarged images"
+            which += f" on original and {100 * asked.accuracy_sd:.1f} on {variant_label(asked.tested_on)} images"
         cautions.append(
             f"Each accuracy is the mean of {_trainings(original, plan)} that differ in their seed; their "
-            f"standard deviation is {which}. The intervals are of these trainings: that others would come out "
-            "differently is in none of them."
+            f"standard deviation is {which}. The intervals do not include how much further trainings would differ."
         )
     cautions.append(
-        "Of each training the epoch that did best on the validation images was kept, which flatters the accuracies "
-        "on them; the answer is that of test images."
+        "Each training kept the epoch that did best on the validation images, so accuracies on these are too "
+        "optimistic; the answer is from the test images."
     )
     cautions.append(_sources(original, plan, config))
     cautions += _thin_classes(results["leakage"], plan)
     half = (found.high - found.low) / 2 if found else math.nan
     if half > WIDE:
         cautions.append(
-            f"The difference is known to about ±{100 * half:.0f} points here, so one much smaller than that would go "
-            "unseen."
+            f"The difference is known to about ±{100 * half:.0f} points here; a much smaller one would not be detected."
         )
     return cautions
 
@@ -312,23 +313,23 @@ def _cautions(
 def _sources(original: Result, plan: Plan, config: Config) -> str:
     if math.isnan(original.sources):
         return (
-            "The sources of the images are not known, so each counts as one of its own. Where images of one slide or "
-            "patient stand on both sides of the split, new patients would be classified less well, and the intervals "
-            "are too narrow. The configuration's section `sources` tells the workflow what belongs together."
+            "The sources of the images are not known, so each image counts as a source of its own. If training and "
+            "test images come from one slide or patient, new patients would be classified less well, and the intervals "
+            "are too narrow. The configuration's section sources says which images belong together."
         )
     split, subset = plan.judged
     if original.shared:
         return (
-            f"Of the {subset} images of the split {split}, {shared(original)}: such images tell how well copies of "
-            "known cells are recognised, not the cells of a new patient. The split by_source has none."
+            f"Of the {subset} images of the split {split}, {shared(original)}: such images show how well copies of "
+            "known cells are recognised, not the cells of a new patient. The split by_source has no such images."
         )
     method = config["sources"]["method"]
     if method in ("pattern", "table", "groups", "each"):
-        return "Images count as independent where the configuration's section `sources` gives them different sources."
+        return "Images count as independent where the configuration's section sources gives them different sources."
     source = "all images that show the same cells" if method == "images" else "a photograph"
     return (
-        f"A source is {source}; several may be of one patient or one slide, which nothing in the data tells. New "
-        "patients may be classified less well."
+        f"A source is {source}; several may be of one patient or one slide, which the data does not say. New patients "
+        "may be classified less well."
     )
 
 

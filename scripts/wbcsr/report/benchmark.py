@@ -12,8 +12,8 @@ from wbcsr.benchmark import packing, scaling, training, upscaling, workflow
 from wbcsr.benchmark.measurements import Machine
 from wbcsr.benchmark.results import frame
 from wbcsr.errors import InputError, make_again
-from wbcsr.evaluate.table import Table
 from wbcsr.files import read_csv, read_json
+from wbcsr.present.table import Table
 from wbcsr.report.pictures import Figures
 
 SUITES: Mapping[str, tuple[Callable[[pd.DataFrame, Machine], Table], list[str]]] = {
@@ -35,31 +35,13 @@ def section(paths: Sequence[Path]) -> list[dict[str, Any]]:
     ]
 
 
-def _table(path: Path, describe: Callable[[pd.DataFrame, Machine], Table], columns: list[str]) -> dict[str, Any]:
-    """A benchmark as `wbcsr.report.tables` describes a table."""
+def _table(path: Path, describe: Callable[[pd.DataFrame, Machine], Table], columns: list[str]) -> Table:
     found = read_csv(path, columns).replace("", None)
     provenance = path.with_suffix(".provenance.json")
     measured_on = read_json(provenance).get("measured_on")
     if not measured_on:
         raise InputError(f"{provenance}: names no machine; {make_again(path)}")
     try:
-        table = describe(frame(found.to_dict("records"), columns), Machine(**measured_on))
+        return describe(frame(found.to_dict("records"), columns), Machine(**measured_on))
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: has words for numbers ({error}); {make_again(path)}") from error
-    shown = (table.printed != "").any()
-    printed = table.printed.loc[:, shown]
-    head, *headings = printed.columns
-    rows = [
-        {"head": cells[0], "cells": list(cells[1:]), "summary": False, "right": []}
-        for cells in printed.itertuples(index=False, name=None)
-    ]
-    return {
-        "id": f"benchmark-{path.stem}",
-        "caption": f"{table.title}. {table.caption}",
-        "head": head,
-        "groups": [],
-        "columns": [{"heading": heading, "study": False} for heading in headings],
-        "texts": int(shown.iloc[: table.text_columns].sum()) - 1,
-        "bodies": [{"title": "", "rows": rows}],
-        "note": table.note,
-    }

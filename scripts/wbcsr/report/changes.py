@@ -11,12 +11,14 @@ import pandas as pd
 
 from wbcsr.config import Config, judged_split
 from wbcsr.errors import InputError
-from wbcsr.evaluate import variant_label
 from wbcsr.explain import DRAWN, KINDS, changes_figure
 from wbcsr.explain.changes import COUNTED
 from wbcsr.files import read_csv
+from wbcsr.present.table import Table, fixed, number
+from wbcsr.present.text import listed
 from wbcsr.report.pictures import Figures
-from wbcsr.report.wording import counted, first_fold, listed, percent
+from wbcsr.report.wording import counted, first_fold, percent
+from wbcsr.study.labels import variant_label
 
 CAPTIONS = {"gained": "Gained: wrong on original, right on {label} images.", "lost": "Lost: the other way round."}
 # Pixels of the input, in each direction, for one field of the map of ResNet-50's last block.
@@ -24,7 +26,7 @@ FIELD = 32
 
 
 def describe_changes(paths: Iterable[Path], figures: Figures, config: Config) -> dict[str, Any] | None:
-    """The section: `sentences`, `rows` of counts, `pictures` with their `alt`, `caption` and `source`, and `caveat`.
+    """The section: `sentences`, `table` of counts, `pictures` with their `alt`, `caption` and `source`, and `caveat`.
 
     `paths` are changes.csv and counts.csv of the rule explain_changes; None where there are none.
     InputError where one of them is missing or not what it should be.
@@ -47,7 +49,7 @@ def describe_changes(paths: Iterable[Path], figures: Figures, config: Config) ->
     shown = {kind: int((changes.loc[changes["kind"] == kind, "shown"].astype(str) != "").sum()) for kind in DRAWN}
     return {
         "sentences": [_what_changed(first, split), _yardstick(counts), _shown(first, shown)],
-        "rows": [_row(row) for row in counts.to_dict("records")],
+        "table": _table(counts),
         "pictures": [_picture(figures, kind, label, shown[kind]) for kind in DRAWN],
         "caveat": _caveat(config["train"]["input_size"]),
     }
@@ -65,7 +67,7 @@ def _what_changed(first: pd.Series, split: str) -> str:
     more = f"{counted(net, 'more was', 'more were')} {'gained than lost' if gained > lost else 'lost than gained'}"
     return (
         f"{start}{changed:,} ({percent(changed / images)}) got {than}: {gained:,} gained (wrong on original, right on "
-        f"enhanced), {lost:,} lost, and {other:,} went from one wrong class to another. "
+        f"{label}), {lost:,} lost, and {other:,} went from one wrong class to another. "
         f"{more[0].upper() + more[1:] if net else 'As many were gained as lost'}."
     )
 
@@ -77,7 +79,7 @@ def _yardstick(counts: pd.DataFrame) -> str:
     if within.empty:
         return (
             "Labels also change when the same images are learned again from another seed. With one seed it is not "
-            "known how many, so nothing says that the enlargement changed these."
+            "known how many, so it is not known either whether the variant changed these."
         )
     original = within[within["first_variant"] == "original"]
     shares = {name: rows["changed"] / rows["images"] for name, rows in (("between", between), ("within", within))}
@@ -116,11 +118,22 @@ def _caveat(side: int) -> str:
     )
 
 
-def _row(row: dict[str, Any]) -> dict[str, str]:
-    first, second = (
-        f"{variant_label(row[f'{which}_variant'])}, seed {row[f'{which}_seed']}" for which in ("first", "second")
+def _table(counts: pd.DataFrame) -> Table:
+    def classifier(row: dict[str, Any], which: str) -> str:
+        return f"{variant_label(row[f'{which}_variant'])}, seed {row[f'{which}_seed']}"
+
+    pairs = [f"{classifier(row, 'first')} → {classifier(row, 'second')}" for row in counts.to_dict("records")]
+    return Table(
+        "changed",
+        "Changed labels",
+        "Images with another label, from the first classifier to the second.",
+        counts.astype(dict.fromkeys(COUNTED, int)),
+        [
+            fixed("pair", "Classifiers", pairs, style="text"),
+            *(number(key, key.capitalize(), ",.0f") for key in COUNTED),
+        ],
+        source="results/changes/counts.csv",
     )
-    return {"pair": f"{first} → {second}", **{name: f"{int(row[name]):,}" for name in COUNTED}}
 
 
 def _picture(figures: Figures, kind: str, label: str, rows: int) -> dict[str, Any]:

@@ -10,10 +10,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from wbcsr.errors import InputError, make_again
-from wbcsr.evaluate import variant_label
-from wbcsr.evaluate.records import read_records
+from wbcsr.present.table import Table, text
 from wbcsr.report.method import images_per_second, median_speed
+from wbcsr.stats.records import read_records
+from wbcsr.study.labels import variant_label
 
 ENGINE_KEYS = [
     *("backend", "precision", "device", "machine", "batch_size", "batch_size_wanted", "profile", "program_sha256"),
@@ -72,7 +75,7 @@ def _probability(value: float) -> str:
 
 UPSCALERS = Kind(
     id="engines-upscalers",
-    caption="Engines of the super-resolution networks",
+    caption="Engines of the super-resolution networks.",
     first="Model",
     rule="compile_upscaler",
     measures={
@@ -86,7 +89,7 @@ UPSCALERS = Kind(
 )
 CLASSIFIERS = Kind(
     id="engines-classifiers",
-    caption="Engines of the classifiers",
+    caption="Engines of the classifiers.",
     first="Run",
     rule="compile_classifier",
     measures={
@@ -101,7 +104,7 @@ CLASSIFIERS = Kind(
 def describe_engines(
     paths: Iterable[Path], qualities: Collection[Path], records: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """How the networks ran: `summary` in words, and `tables`, each with id, caption, columns, rows and note.
+    """How the networks ran: `summary` in words, and `tables`.
 
     An engine.json of a super-resolution network lies in a folder named after its model, that of a classifier in
     `<split>/<training>/seed<n>/engine/<GPU model or any>`; its quality.json lies beside it and is among `qualities`.
@@ -133,7 +136,7 @@ def describe_engines(
     tables = [_table(UPSCALERS, [[one] for one in upscalers]), _table(CLASSIFIERS, _groups(classifiers))]
     return {
         "summary": _summary([*upscalers, *classifiers]),
-        "tables": [table for table in tables if table["rows"]],
+        "tables": [table for table in tables if not table.data.empty],
     }
 
 
@@ -176,19 +179,23 @@ def _groups(described: Sequence[Described]) -> list[list[Described]]:
     return list(groups.values())
 
 
-def _table(kind: Kind, groups: Sequence[Sequence[Described]]) -> dict[str, Any]:
+def _table(kind: Kind, groups: Sequence[Sequence[Described]]) -> Table:
     every = [one for group in groups for one in group]
     compared = [one for one in every if not one.quality["reference"]]
     if compared:
-        quality = [(key, heading, "figure") for key, (heading, _) in kind.measures.items()]
-        quality.append(("images", "Cells compared", "figure"))
+        quality = [text(key, heading, style="figure") for key, (heading, _) in kind.measures.items()]
+        quality.append(text("images", "Cells compared", style="figure"))
     else:
-        quality = [("quality", "Quality", "prose")]
+        quality = [text("quality", "Quality", style="prose")]
     columns = [
-        *[("name", kind.first, ""), ("engine", "Engine", "text"), ("machine", "Machine", "prose")],
-        *[("batch", "Batch", "figure"), ("sizes", "Sizes", "figure"), ("speed", "Images/s", "")],
+        text("name", kind.first),
+        text("engine", "Engine"),
+        text("machine", "Machine", style="prose"),
+        text("batch", "Batch", style="figure"),
+        text("sizes", "Sizes", style="figure"),
+        text("speed", "Images/s", style="number"),
         *quality,
-        ("reason", "Why", "prose"),
+        text("reason", "Why", style="prose"),
     ]
     notes = ["Batch: images at once. Sizes: width × height in pixels. Images/s: median over the jobs."]
     if any(one.engine["batch_size"] < one.engine["batch_size_wanted"] for one in every):
@@ -199,7 +206,7 @@ def _table(kind: Kind, groups: Sequence[Sequence[Described]]) -> dict[str, Any]:
         required = dict.fromkeys(kind.required(one.quality["thresholds"]) for one in compared)
         notes.append(f"Required: {', or with other settings '.join(required)}.")
     rows = [_row(kind, group, len(every)) for group in groups]
-    return {"id": kind.id, "caption": kind.caption, "columns": columns, "rows": rows, "note": " ".join(notes)}
+    return Table(kind.id, "Engines", kind.caption, pd.DataFrame(rows), columns, note=" ".join(notes))
 
 
 def _row(kind: Kind, group: Sequence[Described], networks: int) -> dict[str, str]:

@@ -8,20 +8,20 @@ from typing import Any
 
 import pandas as pd
 
-from wbcsr.errors import InputError, make_again
-from wbcsr.fidelity import INTERPOLATIONS, REGIONS, TRUTH, method_label
+from wbcsr.fidelity import INTERPOLATIONS, TRUTH, method_label
 from wbcsr.fidelity.metrics import METRICS
-from wbcsr.fidelity.table import ALL, COMPARED, NOTE, REFERENCE, printed_rows
-from wbcsr.files import read_csv
+from wbcsr.fidelity.table import ALL, COMPARED, REFERENCE, fidelity_table
+from wbcsr.present.table import read_table
+from wbcsr.present.text import listed
 from wbcsr.report.pictures import Figures
-from wbcsr.report.wording import counted, listed
+from wbcsr.report.wording import counted
 
 # A difference is called clear below this chance of it.
 CHANCE = 0.05
 # A root mean square difference, of 255, below which an image has lost next to nothing.
 LITTLE = 2.0
 CAPTION = (
-    "One cell of each class: the photograph, its enlargements after halving, and where their colours differ from it. "
+    "One cell of each class: the photograph, the same halved and upscaled again, and where the colours differ. "
     "All differences are on one scale; bright is far from the photograph."
 )
 
@@ -31,52 +31,19 @@ def section(paths: Sequence[Path]) -> dict[str, Any] | None:
     if not paths:
         return None
     csv = next(path for path in paths if path.suffix == ".csv")
-    data = read_table(csv)
+    data = read_methods(csv)
     return {
         "sentences": sentences(data),
-        "table": table(data),
+        "table": fidelity_table(data),
         "picture": Figures(paths).picture("fidelity", CAPTION),
     }
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """The rows over all classes of fidelity.csv, numbers as numbers; InputError where they are none."""
-    texts = ["class", "region", "method"]
+def read_methods(path: Path) -> pd.DataFrame:
+    """The rows over all classes of fidelity.csv; InputError where it has words for numbers."""
     compared = [f"{metric}_{suffix}" for metric in COMPARED for suffix in ("difference", "p")]
-    found = read_csv(path, [*texts, "photographs", *METRICS, *compared])
-    try:
-        numbers = found.drop(columns=texts).replace("", None).apply(pd.to_numeric)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: has words for numbers ({error}); {make_again(path)}") from error
-    rows = pd.concat([found[texts], numbers], axis=1)
-    return rows[rows["class"] == ALL].reset_index(drop=True)
-
-
-def table(data: pd.DataFrame) -> dict[str, Any]:
-    """A block of rows for each region, as `wbcsr.report.tables` describes it."""
-    printed = printed_rows(data)
-    headings = [heading for heading in printed.columns if heading not in ("Region", "Method")]
-    bodies = [
-        {
-            "title": title,
-            "rows": [
-                {"head": row["Method"], "cells": [row[heading] for heading in headings], "summary": False, "right": []}
-                for _, row in printed[printed["Region"] == title].iterrows()
-            ],
-        }
-        for title in REGIONS.values()
-        if (printed["Region"] == title).any()
-    ]
-    return {
-        "id": "fidelity-table",
-        "caption": "Photographs, halved and enlarged again, beside what they were",
-        "head": "Method",
-        "groups": [],
-        "columns": [{"heading": heading, "study": False} for heading in headings],
-        "texts": 0,
-        "bodies": bodies,
-        "note": NOTE,
-    }
+    data = read_table(path, ["class", "region", "method", "photographs", *METRICS, *compared], texts=3)
+    return data[data["class"] == ALL]
 
 
 def sentences(data: pd.DataFrame) -> list[str]:

@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from wbcsr.config import Config
-from wbcsr.evaluate import SUBSETS, variant_label
-from wbcsr.evaluate.records import read_records
 from wbcsr.files import read_csv
+from wbcsr.present.table import Table, number, text
+from wbcsr.stats.records import read_records
+from wbcsr.study.labels import SUBSETS, variant_label
 
 SPLIT_RULES = {
     "paper": "as in the study: of each class of the training partition the first {validation_fraction:.0%} of the "
@@ -76,7 +78,7 @@ def as_yaml(config: Config) -> str:
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100)
 
 
-def describe_weights(paths: Iterable[Path]) -> list[dict[str, str]]:
+def weights_table(paths: Iterable[Path]) -> Table:
     """The weights of each super-resolution network."""
     described = []
     for record in read_records(paths, ["model", "architecture", "origin", "origin_sha256", "sha256"]):
@@ -84,19 +86,26 @@ def describe_weights(paths: Iterable[Path]) -> list[dict[str, str]]:
         name = f"{architecture['name']} ×{architecture['scale']}, {architecture['blocks']} blocks"
         texts = ("model", "origin", "origin_sha256", "sha256")
         described.append({**{key: str(record[key]) for key in texts}, "architecture": name})
-    return described
+    columns = [
+        text("model", "Model"),
+        text("architecture", "Network"),
+        text("origin", "From", style="prose"),
+        text("origin_sha256", "SHA-256 of the source", style="hash"),
+        text("sha256", "SHA-256 as used", style="hash"),
+    ]
+    return Table("weights", "Weights", "Weights of the super-resolution networks.", pd.DataFrame(described), columns)
 
 
-def stages(records: list[dict[str, Any]]) -> list[dict[str, str]]:
+def stages_table(records: list[dict[str, Any]]) -> Table:
     """The jobs by rule and (training) variant, in the order they started: how many, how long, how fast, on what.
 
-    `speed` is the median of the images a second, over the jobs that tell it.
+    The speed is the median of the images a second, over the jobs that note it.
     """
     groups: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for record in sorted(records, key=lambda record: str(record["started"])):
         wildcards = record["wildcards"]
         groups[record["rule"]][wildcards.get("training", wildcards.get("variant", ""))].append(record)
-    return [
+    rows = [
         {
             "rule": rule,
             "variant": variant_label(variant) if variant else "",
@@ -109,6 +118,16 @@ def stages(records: list[dict[str, Any]]) -> list[dict[str, str]]:
         for rule, by_variant in groups.items()
         for variant, jobs in by_variant.items()
     ]
+    columns = [
+        text("rule", "Rule"),
+        text("variant", "Variant"),
+        text("jobs", "Jobs", style="number"),
+        text("seconds", "In total", style="number"),
+        text("longest", "Longest job", style="number"),
+        text("speed", "Images/s (median)", style="number"),
+        text("device", "Ran on"),
+    ]
+    return Table("stages", "Runtime", "Time of each stage.", pd.DataFrame(rows), columns)
 
 
 def machines(records: list[dict[str, Any]]) -> list[str]:
@@ -134,14 +153,16 @@ def versions(records: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def rejections(path: Path) -> dict[str, Any]:
-    """The files that were left out: `count`, `reasons` (reason, number of files, the first one) and `more` reasons."""
-    table = read_csv(path, ["image", "reason"])
-    reasons = [
-        {"reason": str(reason), "files": f"{len(files):,}", "first": str(files.iloc[0])}
-        for reason, files in table.groupby("reason", sort=False)["image"]
+    """The files that were left out: `count`, `table` (by reason) and how many `more` reasons there are."""
+    counts = read_csv(path, ["image", "reason"]).groupby("reason", sort=False)["image"].agg(["count", "first"])
+    counts = counts.sort_values("count", ascending=False, kind="stable").reset_index()
+    columns = [
+        text("reason", "Reason", style="prose"),
+        number("count", "Files", ",.0f"),
+        text("first", "For example", style="prose"),
     ]
-    reasons.sort(key=lambda row: -int(row["files"].replace(",", "")))
-    return {"count": len(table), "reasons": reasons[:REASONS_SHOWN], "more": max(0, len(reasons) - REASONS_SHOWN)}
+    table = Table("rejected", "Reasons", "Files that could not be used.", counts.head(REASONS_SHOWN), columns)
+    return {"count": int(counts["count"].sum()), "table": table, "more": max(0, len(counts) - REASONS_SHOWN)}
 
 
 def duration(seconds: float) -> str:

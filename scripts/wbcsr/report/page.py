@@ -13,14 +13,22 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from wbcsr import present
 from wbcsr.config import Config
-from wbcsr.evaluate import cost, study
-from wbcsr.evaluate.curve_figures import CURVES_CAPTION, RELIABILITY_CAPTION
-from wbcsr.evaluate.records import read_records
-from wbcsr.evaluate.scores import Plan
 from wbcsr.files import write_text
+from wbcsr.present.figures.curves import CURVES_CAPTION, RELIABILITY_CAPTION
+from wbcsr.present.tables.accuracies import comparison_table, cross_table, f1_table, leakage_table
+from wbcsr.present.tables.calibration import calibration_table
+from wbcsr.present.tables.cost import cost_table
+from wbcsr.present.tables.differences import differences_table, recalls_table
+from wbcsr.present.tables.study import study_tables
 from wbcsr.provenance import without_folders
-from wbcsr.report import answer, changes, engines, evidence, fidelity, method, pictures, tables, wording
+from wbcsr.report import answer, changes, engines, fidelity, method, pictures, wording
+from wbcsr.report.results import read_tables
+from wbcsr.stats.counts import count_sources
+from wbcsr.stats.records import read_records
+from wbcsr.study import published
+from wbcsr.study.plan import Plan
 
 RECORD_KEYS = ["rule", "wildcards", "versions", "machine", "started", "seconds"]
 
@@ -57,7 +65,7 @@ def write_page(page: Path, inputs: Inputs, config: Config) -> None:
     are shown without their folders.
     """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([Path(__file__).parent, Path(present.__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -72,7 +80,7 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
     `config` is the complete configuration (`wbcsr.config.complete`).
     """
     plan = Plan.of(config)
-    results = tables.read_tables(inputs.tables, inputs.leakage)
+    results = read_tables(inputs.tables, inputs.leakage)
     comparison = results["comparison"]
     figures = pictures.Figures(inputs.figures)
     photographs, charts = pictures.study_figures(figures, config)
@@ -81,23 +89,22 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "subject": wording.subject(config),
         "drawn": wording.is_drawn(config),
         "answer": answer.answer(results, config),
-        "leakage": evidence.leakage_table(results["leakage"], comparison, plan),
-        "differences": evidence.differences_table(results["differences"], plan),
-        "recalls": evidence.recalls_table(results["recalls"], plan),
+        "leakage": leakage_table(count_sources(results["leakage"], comparison, plan), plan),
+        "differences": differences_table(plan.judged_rows(results["differences"])),
+        "recalls": recalls_table(plan.judged_rows(results["recalls"]), plan),
         "forest": figures.picture(
             "differences", "Every comparison of the table with its 95\u00a0% interval; hollow: none."
         ),
-        "calibration": evidence.calibration_table(results["calibration"], plan),
+        "calibration": calibration_table(plan.own(plan.judged_rows(results["calibration"]))),
         "reliability": figures.picture(f"reliability_{plan.judged[0]}", RELIABILITY_CAPTION),
         "curves": figures.picture(f"curves_{plan.judged[0]}", CURVES_CAPTION),
-        "cross": evidence.cross_table(comparison, plan) if config["cross"] else None,
-        "comparison": tables.comparison_table(comparison, plan),
-        "f1_scores": tables.f1_table(comparison, plan),
+        "cross": cross_table(comparison, plan) if config["cross"] else None,
+        "comparison": comparison_table(plan.own(comparison)),
+        "f1_scores": f1_table(plan.own(comparison), plan),
         "accuracy": figures.picture("accuracy", "Accuracy of every training variant with its 95\u00a0% interval."),
         "price": wording.price(results["cost"], plan.enhanced, config),
-        "per_thousand": cost.per_thousand(results["cost"]),
-        "cost": tables.cost_table(results["cost"], plan),
-        "tables": tables.study_tables(results, plan),
+        "cost": cost_table(results["cost"]),
+        "tables": study_tables(results, plan),
         "fidelity": fidelity.section(inputs.fidelity),
         "photographs": photographs,
         "charts": charts,
@@ -107,15 +114,15 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "speed": _speed(inputs.benchmark),
         "settings": method.settings(config, records),
         "configuration": method.as_yaml(config),
-        "weights": method.describe_weights(inputs.weights),
+        "weights": method.weights_table(inputs.weights),
         "engines": engines.describe_engines(inputs.engines, inputs.qualities, records),
-        "stages": method.stages(records),
+        "stages": method.stages_table(records),
         "machines": method.machines(records),
         "versions": method.versions(records),
         "rejected": method.rejections(inputs.rejected),
         "limitations": wording.limitations(plan.enhanced, config),
         "licences": wording.licences(plan.enhanced, config),
-        "study": study,
+        "published": published,
     }
 
 
@@ -123,6 +130,6 @@ def _speed(paths: Sequence[Path]) -> list[dict[str, Any]]:
     """The section on speed; only where there is one does the page need what measured it, torch among it."""
     if not paths:
         return []
-    from wbcsr.report import benchmark
+        from wbcsr.report import benchmark
 
     return benchmark.section(paths)

@@ -13,12 +13,12 @@ from PIL import Image
 
 from wbcsr.config import Config, training_variants
 from wbcsr.errors import InputError
-from wbcsr.evaluate import SUBSETS, class_labels, confusion_name, variant_label
-from wbcsr.evaluate import cells as drawing
-from wbcsr.evaluate.scores import Plan
 from wbcsr.explain import DRAWN, changes_figure
 from wbcsr.imaging import encode_png, read_image, to_rgb8
+from wbcsr.present import cells as drawing
 from wbcsr.report.wording import first_fold
+from wbcsr.study.labels import SUBSETS, class_labels, confusion_name, variant_label
+from wbcsr.study.plan import Plan
 
 Picture = dict[str, Any]
 

@@ -3,21 +3,65 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import pandas as pd
 
-from wbcsr.evaluate.statistics import CONFIDENCE, HARDLY_DIFFER
+from wbcsr.errors import InputError
+from wbcsr.present.table import read_table
+from wbcsr.present.tables.differences import why_none
+from wbcsr.stats import comparison, cost, differences
+from wbcsr.stats.counts import COUNTS, read_leakage
+from wbcsr.stats.intervals import CONFIDENCE, Reason
+from wbcsr.stats.scores import RATIOS
+
+# The columns that the page needs of each table, and how many of the first hold words.
+COLUMNS = {
+    "table2": (["class", *COUNTS], 1),
+    **dict.fromkeys(("table3", "table4"), (["class", *RATIOS, "support"], 1)),
+    **dict.fromkeys(("table5", "table6"), (["actual"], 1)),
+    "comparison": ([*comparison.TEXTS, *comparison.NUMBERS], len(comparison.TEXTS)),
+    "differences": (differences.COLUMNS, differences.TEXTS),
+    "recalls": (differences.RECALL_COLUMNS, differences.RECALL_TEXTS),
+    "calibration": (
+        [
+            "split",
+            "trained_on",
+            "tested_on",
+            "subset",
+            "images",
+            "ece",
+            "confidence",
+            "accuracy",
+            "auc",
+            "average_precision",
+        ],
+        4,
+    ),
+    "cost": ([*cost.TEXTS, *cost.NUMBERS], len(cost.TEXTS)),
+}
+
+
+def read_tables(paths: Iterable[Path], leakage: Path) -> dict[str, pd.DataFrame]:
+    """The tables that the report shows, by name; an empty cell of a column of numbers is NaN.
+
+    The table `leakage` is of `wbcsr.stats.counts.read_leakage`. InputError where one is missing among `paths`, lacks
+    a column or has words for numbers.
+    """
+    found = {path.stem: path for path in paths if path.suffix == ".csv"}
+    tables = {"leakage": read_leakage(leakage)}
+    for name, (columns, texts) in COLUMNS.items():
+        if name not in found:
+            raise InputError(f"report: {name}.csv is not among the tables; run the rule make_tables")
+        tables[name] = read_table(found[name], columns, texts)
+    return tables
 
 
 @dataclass(frozen=True)
 class Result:
-    """A row of comparison.csv: trained on one variant (or `dual`), tested on another.
-
-    `accuracy` is the mean over `runs` trainings, `spread` their standard deviation (NaN for one training), `low` and
-    `high` the ends of its 95 % interval (NaN where there can be none), `study` the study's accuracy (NaN where it has
-    none). `sources` and `shared` are NaN where no source is known.
-    """
+    """What the page says of a row of comparison.csv; see `wbcsr.stats.comparison.compare_arms`."""
 
     tested_on: str
     images: int
@@ -25,22 +69,25 @@ class Result:
     shared: float
     runs: int
     accuracy: float
-    spread: float
-    low: float
-    high: float
-    study: float
+    accuracy_sd: float
+    accuracy_low: float
+    study_accuracy: float
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A row of differences.csv: one accuracy minus another, with the ends of its 95 % interval, or why it has none."""
+    """What the page says of a row of differences.csv; see `wbcsr.stats.differences.differences`.
 
-    value: float
+    Where it has no interval, `reason` is the code that says why, and `why` the same as a clause.
+    """
+
+    difference: float
     low: float
     high: float
     p_sources: float
     p_holm: float
     reason: str
+    why: str
 
     @property
     def side(self) -> str:
@@ -67,7 +114,7 @@ class Difference:
         Without an interval `alike` where the arms differ on hardly any source, else `unknown`.
         """
         if self.side == "nowhere":
-            return "alike" if self.reason.startswith(HARDLY_DIFFER) else "unknown"
+            return "alike" if self.reason == Reason.ALIKE else "unknown"
         if p_value >= 1 - CONFIDENCE:
             return "unclear"
         return {"above": "higher", "below": "lower", "around": "unclear"}[self.side]
@@ -78,21 +125,7 @@ def find_result(
 ) -> Result | None:
     """The row of comparison.csv with these four names, or None."""
     rows = _rows(comparison, split=split, trained_on=trained_on, tested_on=tested_on, subset=subset)
-    if rows.empty:
-        return None
-    row = rows.iloc[0]
-    return Result(
-        tested_on=tested_on,
-        images=int(row["images"]),
-        sources=float(row["sources"]),
-        shared=float(row["shared"]),
-        runs=int(row["runs"]),
-        accuracy=float(row["accuracy"]),
-        spread=float(row["accuracy_sd"]),
-        low=float(row["accuracy_low"]),
-        high=float(row["accuracy_high"]),
-        study=float(row["study_accuracy"]),
-    )
+    return None if rows.empty else Result(**rows.iloc[0][[field.name for field in fields(Result)]])
 
 
 def find_difference(
@@ -110,15 +143,8 @@ def find_difference(
     )
     if rows.empty:
         return None
-    row = rows.iloc[0]
-    return Difference(
-        value=float(row["difference"]),
-        low=float(row["low"]),
-        high=float(row["high"]),
-        p_sources=float(row["p_sources"]),
-        p_holm=float(row["p_holm"]),
-        reason=str(row["reason"]),
-    )
+    row = rows.assign(why=why_none(rows) if rows["reason"].iloc[0] else "").iloc[0]
+    return Difference(**row[[field.name for field in fields(Difference)]])
 
 
 def _rows(table: pd.DataFrame, **cells: str) -> pd.DataFrame:

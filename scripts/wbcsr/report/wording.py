@@ -1,4 +1,4 @@
-"""The words of the report: numbers as text, the price of an enlargement, limits and licences.
+"""The words of the report: numbers as text, the price of upscaling, limits and licences.
 
 Accuracies, intervals and differences are shares (0 to 1); texts show them as percentages and percentage points.
 """
@@ -6,17 +6,17 @@ Accuracies, intervals and differences are shares (0 to 1); texts show them as pe
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 import pandas as pd
 
 from wbcsr.config import Config
-from wbcsr.evaluate import study, variant_label
-from wbcsr.evaluate.cost import estimated, used_devices
-from wbcsr.evaluate.scores import Plan
+from wbcsr.present.text import NONE, listed, number_text
 from wbcsr.report.method import duration
+from wbcsr.stats.cost import estimated, used_devices
+from wbcsr.study import published
+from wbcsr.study.labels import variant_label
+from wbcsr.study.plan import Plan
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -28,15 +28,7 @@ def percent(share: float) -> str:
 
 def points(share: float) -> str:
     """A signed difference in percentage points: -0.026 → `−2.6`; what rounds to zero has no sign."""
-    if math.isnan(share):
-        return "–"
-    rounded = round(100 * share, 1)
-    return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", "−")
-
-
-def interval(low: float, high: float) -> str:
-    """The ends of an interval of a share: `87.8–90.5 %`."""
-    return "–" if math.isnan(low) else f"{100 * low:.1f}–{100 * high:.1f}\u00a0%"
+    return number_text(100 * share, "+.1f") or NONE
 
 
 def probability(value: float) -> str:
@@ -45,35 +37,17 @@ def probability(value: float) -> str:
 
 
 def gap(value: float) -> str:
-    """A difference in percentage points in words: -0.026 → `2.6 points fewer`."""
+    """A difference in percentage points in words: -0.026 → `2.6 points lower`."""
     size = abs(round(100 * value, 1))
     if size == 0:
         return "the same to a tenth of a point"
-    return f"{size:.1f} {'point' if size == 1 else 'points'} {'more' if value > 0 else 'fewer'}"
+    return f"{size:.1f} {'point' if size == 1 else 'points'} {'higher' if value > 0 else 'lower'}"
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
     """`1 image`, `1,989 images`; up to ten as a word."""
     word = NUMBERS[number] if number < len(NUMBERS) else f"{number:,}"
     return f"{word} {one if number == 1 else many or one + 's'}"
-
-
-def listed(words: list[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
-
-
-def merged(sentences: Iterable[str]) -> list[str]:
-    """Sentences that differ in their first number alone as one: `1 of 9`, `2 of 9` → `1 and 2 of 9`."""
-    numbers: dict[tuple[str, str], list[str]] = {}
-    for sentence in sentences:
-        before, *rest = re.split(r"(\d+)", sentence, maxsplit=1)
-        number, after = rest or ("", "")
-        numbers.setdefault((before, after), []).append(number)
-    return [
-        f"{before}{listed(sorted(found, key=lambda number: (len(number), number)))}{after}"
-        for (before, after), found in numbers.items()
-    ]
 
 
 def first_fold(split: str, config: Config) -> str:
@@ -91,12 +65,12 @@ def is_drawn(config: Config) -> bool:
 
 def is_published(config: Config) -> bool:
     """Whether the images are the study's, as far as the names of their classes tell."""
-    return not is_drawn(config) and set(config["dataset"]["classes"]) == set(study.CLASSES)
+    return not is_drawn(config) and set(config["dataset"]["classes"]) == set(published.CLASSES)
 
 
 def subject(config: Config) -> str:
     """What the images show, as far as the names of the classes tell."""
-    known = {name.upper() for name in config["dataset"]["classes"]} <= set(study.CLASSES)
+    known = {name.upper() for name in config["dataset"]["classes"]} <= set(published.CLASSES)
     return "white blood cells" if known else "images"
 
 
@@ -111,7 +85,7 @@ def price(cost: pd.DataFrame, enhanced: str | None, config: Config) -> str:
     row = cost[rows].iloc[0]
     about = "about " if estimated(cost).loc[row.name, "more"] else ""
     label = variant_label(enhanced)
-    # The GPU first: where there is one, it is what an enlargement is paid with.
+    # The GPU first: where there is one, it is what upscaling costs most.
     amounts = [_more(row[f"more_{device}_seconds"], device) for device in reversed(used_devices(cost))]
     measured = [amount for amount in amounts if amount]
     if len(measured) == len(amounts):
@@ -119,8 +93,8 @@ def price(cost: pd.DataFrame, enhanced: str | None, config: Config) -> str:
         told += " than with the original images"
     else:
         told = f"What {label} cost beyond the original images was not measured"
-    right = f"{percent(row['accuracy'])} of the test images were right: {gap(row['difference_to_original'])}"
-    return f"{told}, and {right}."
+    accuracy = f"accuracy on the test images was {percent(row['accuracy'])}: {gap(row['difference_to_original'])}"
+    return f"{told}, and {accuracy}."
 
 
 def _more(seconds: float, device: str) -> str | None:
@@ -148,18 +122,18 @@ def limitations(enhanced: str | None, config: Config) -> list[str]:
         )
     if enhanced:
         found.append(
-            f"Every image is resized to {side} × {side} pixels for the classifier{also}, enlarged ones too. So images "
-            "of one size are compared that were resampled in different ways; detail finer than that reaches no "
+            f"Every image, upscaled or not, is resized to {side} × {side} pixels for the classifier{also}. The study "
+            "therefore compares images of one size that were resampled in different ways; finer detail reaches no "
             "classifier."
         )
     if enhanced and enhanced.startswith("realesrgan"):
         found.append(
-            "Real-ESRGAN was trained on everyday photographs. What it adds to a cell is plausible, not observed: an "
-            "enlarged image must not be read as if it came from a better microscope."
+            "Real-ESRGAN was trained on everyday photographs. What it adds to a cell is plausible, not observed: a "
+            "super-resolved image must not be read as if it came from a better microscope."
         )
     if train["init"] == "random":
         found.append(
-            "ResNet-50 started from random weights. Started from ImageNet’s, it usually gets further with few images."
+            "ResNet-50 started from random weights. With few images, it usually gets further from ImageNet’s weights."
         )
     if dataset["images"]:
         found.append(f"Only the images that {dataset['images']} lists were used.")

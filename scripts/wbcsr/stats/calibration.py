@@ -9,12 +9,38 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
-from wbcsr.evaluate.scores import Arm
-from wbcsr.evaluate.statistics import Calibration, Curves, calibration, curves
+from wbcsr.stats.intervals import Names
+from wbcsr.stats.predictions import Arm, check_probabilities
 
 # Where mean curves are known: false positive rates or recalls.
 GRID = np.linspace(0, 1, 1001)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """`error` is the expected calibration error (0 to 1).
+
+    `table` has a row for each bin: low, high, images, confidence and accuracy (means; NaN where no image falls).
+    """
+
+    error: float
+    table: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One class against the rest.
+
+    `roc` has the columns threshold, false_positive_rate and true_positive_rate, `precision_recall` the columns recall
+    and precision; `area` is that under the ROC curve.
+    """
+
+    roc: pd.DataFrame
+    precision_recall: pd.DataFrame
+    area: float
+    average_precision: float
 
 
 @dataclass(frozen=True)
@@ -52,7 +78,7 @@ class Probabilities:
 
     @cached_property
     def calibration_error(self) -> float:
-        """The mean over the seeds of the expected calibration error; see `statistics.calibration`."""
+        """The mean over the seeds of the expected calibration error; see `calibration`."""
         return float(np.mean([calibration(one, self.actual, self.classes).error for one in self.by_seed.values()]))
 
     @cached_property
@@ -88,7 +114,7 @@ def matched_arms(groups: Iterable[Probabilities], split: str, subset: str = "tes
     return [one for one in groups if (one.split, one.subset) == (split, subset) and one.trained_on == one.tested_on]
 
 
-def calibration_table(groups: Iterable[Probabilities]) -> pd.DataFrame:
+def calibrations(groups: Iterable[Probabilities]) -> pd.DataFrame:
     """What the probabilities of each arm are worth, a row for each of `groups`, every number a mean over its seeds.
 
     Columns: split, trained_on, tested_on, subset, images; ece (expected calibration error, 15 bins), confidence and
@@ -130,3 +156,73 @@ def mean_precision(curves: Sequence[Curves]) -> npt.NDArray[np.float64]:
     """
     points = [curve.precision_recall[["recall", "precision"]].to_numpy()[::-1].T for curve in curves]
     return np.mean([precision[np.searchsorted(recall, GRID[1:])] for recall, precision in points], axis=0)
+
+
+def calibration(
+    probabilities: npt.NDArray[np.float64], actual: Names, classes: Sequence[str], bins: int = 15
+) -> Calibration:
+    """How far confidence and accuracy of one run lie apart.
+
+    `probabilities` are (images, classes) in the order of `classes`, `actual` (images,). Confidence is the largest
+    probability of an image, the prediction its class. Bins are of equal width, each with its upper end. The error is
+    Σ images of bin/images · |accuracy − confidence| (Naeini et al., AAAI 2015; Guo et al., ICML 2017). It is above 0
+    by chance alone, the more so the fewer images. ValueError as in `curves`.
+    """
+    right = _labels(probabilities, actual, classes) == probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1)
+    edges = np.linspace(0, 1, bins + 1)
+    # Rounding may lift a probability slightly above 1.
+    bin_of = np.minimum(np.searchsorted(edges, confidence) - 1, bins - 1)
+    table = (
+        pd.DataFrame({"images": 1, "confidence": confidence, "accuracy": right})
+        .groupby(bin_of)
+        .agg({"images": "sum", "confidence": "mean", "accuracy": "mean"})
+        .reindex(range(bins))
+        .fillna({"images": 0})
+        .astype({"images": int})
+    )
+    table.insert(0, "low", edges[:-1])
+    table.insert(1, "high", edges[1:])
+    gaps = table["images"] * (table["accuracy"] - table["confidence"]).abs()
+    return Calibration(float(gaps.sum() / len(right)), table)
+
+
+def curves(probabilities: npt.NDArray[np.float64], actual: Names, classes: Sequence[str]) -> dict[str, Curves]:
+    """ROC and precision–recall of each class against the rest, by scikit-learn; arguments as in `calibration`.
+
+    A class that no image or every image has is left out: there is nothing to tell apart. ValueError where shapes
+    differ, a probability is none, or an actual class is unknown.
+    """
+    labels = _labels(probabilities, actual, classes)
+    found = {}
+    for number, name in enumerate(classes):
+        positive = labels == number
+        if positive.all() or not positive.any():
+            continue
+        scores = probabilities[:, number]
+        false_positives, true_positives, thresholds = roc_curve(positive, scores)
+        precision, recall, _ = precision_recall_curve(positive, scores)
+        found[name] = Curves(
+            roc=pd.DataFrame(
+                {
+                    "threshold": thresholds,
+                    "false_positive_rate": false_positives,
+                    "true_positive_rate": true_positives,
+                }
+            ),
+            precision_recall=pd.DataFrame({"recall": recall, "precision": precision}),
+            area=float(auc(false_positives, true_positives)),
+            average_precision=float(average_precision_score(positive, scores)),
+        )
+    return found
+
+
+def _labels(probabilities: npt.NDArray[np.float64], actual: Names, classes: Sequence[str]) -> npt.NDArray[np.intp]:
+    """The number of each image's actual class (images,)."""
+    if probabilities.shape != (len(actual), len(classes)) or not probabilities.size:
+        raise ValueError(f"{len(actual)} images of {len(classes)} classes have probabilities {probabilities.shape}")
+    check_probabilities(probabilities)
+    labels = pd.Index(classes).get_indexer(pd.Index(actual))
+    if (labels < 0).any():
+        raise ValueError(f"the class '{np.asarray(actual)[labels < 0][0]}' is not among the classes")
+    return labels

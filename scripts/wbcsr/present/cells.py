@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from wbcsr.errors import InputError
-from wbcsr.evaluate.scores import Plan
 from wbcsr.files import read_csv
 from wbcsr.imaging import read_image, to_rgb8
+from wbcsr.study.plan import Plan
 
 # Images of each class that are looked at for the figures, and no more: reading them takes time.
 CANDIDATES = 50

@@ -8,7 +8,7 @@ and such sums are marked as estimates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from wbcsr.config import parse_training
-from wbcsr.evaluate import variant_label
 
 DEVICES = ("cpu", "gpu")
 STAGES = ("engine", "enlarging", "packing")
@@ -34,8 +33,6 @@ NUMBERS = [
     *("runs", "runs_measured", "runs_resumed", "image_jobs_resumed"),
     *("memory_mib", "gpu_memory_mib", "accuracy", "accuracy_sd", "difference_to_original"),
 ]
-
-NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True)
@@ -119,162 +116,6 @@ def estimated(data: pd.DataFrame) -> pd.DataFrame:
     # A difference to a scaled cost is no better than that cost.
     more = images | run | data["split"].isin(data.loc[original & (images | run), "split"])
     return pd.DataFrame({"images": images, "run": run, "more": more})
-
-
-def printed(data: pd.DataFrame) -> pd.DataFrame:
-    """The table as text, under headings of two levels; columns of GPUs only where one was used.
-
-    The second row of dual training leaves out the cost, which is that of the row above.
-    """
-    devices = used_devices(data)
-    marks = estimated(data).map(lambda scaled: "*" if scaled else "")
-    again = data.duplicated(["split", "trained_on"]).tolist()
-    reference = (data["trained_on"] == "original").tolist()
-    form = ",.1f" if data[[f"total_{device}_seconds" for device in devices]].max(axis=None) < 100 else ",.0f"
-
-    def once(amounts: Iterable[str]) -> list[str]:
-        return ["" if again[number] else amount for number, amount in enumerate(amounts)]
-
-    columns: dict[tuple[str, str], list[str]] = {
-        ("", "Split"): data["split"].tolist(),
-        ("", "Trained on"): [
-            variant_label(trained_on)
-            + ("" if parse_training(trained_on)[0] == tested_on else f", on {variant_label(tested_on)}")
-            for trained_on, tested_on in zip(data["trained_on"], data["tested_on"], strict=True)
-        ],
-    }
-    for device in devices:
-        columns["Beyond original", UNITS[device]] = once(
-            "–" if original else _amount(value, "+z" + form, mark)
-            for original, value, mark in zip(reference, data[f"more_{device}_seconds"], marks["more"], strict=True)
-        )
-    columns["Test accuracy", "%"] = [
-        _amount(accuracy, ".1f", _spread(spread, ".1f"))
-        for accuracy, spread in zip(100 * data["accuracy"], 100 * data["accuracy_sd"], strict=True)
-    ]
-    columns["Test accuracy", "points"] = [
-        "–" if original else _amount(difference, "+z.1f")
-        for original, difference in zip(reference, 100 * data["difference_to_original"], strict=True)
-    ]
-    for device in devices:
-        columns["Images", UNITS[device]] = once(
-            _amount(value, form, mark)
-            for value, mark in zip(data[f"images_{device}_seconds"], marks["images"], strict=True)
-        )
-    counts = [
-        f" ({measured} of {runs})" if measured < runs else ""
-        for measured, runs in zip(data["runs_measured"].astype(int), data["runs"].astype(int), strict=True)
-    ]
-    for device in devices:
-        means, spreads = data[f"run_{device}_seconds"], data[f"run_{device}_seconds_sd"]
-        columns["One run", UNITS[device]] = once(
-            _amount(mean, form, _spread(spread, form) + mark + count)
-            for mean, spread, mark, count in zip(means, spreads, marks["run"], counts, strict=True)
-        )
-    columns["Memory, MiB", "process"] = once(_amount(value, ",.0f") for value in data["memory_mib"])
-    if "gpu" in devices:
-        columns["Memory, MiB", "GPU"] = once(
-            "–" if used == 0 else _amount(value, ",.0f")
-            for value, used in zip(data["gpu_memory_mib"], data["total_gpu_seconds"], strict=True)
-        )
-    table = pd.DataFrame(columns, index=data.index)
-    table.columns = pd.MultiIndex.from_tuples(list(columns))
-    return table
-
-
-def per_thousand(data: pd.DataFrame) -> str:
-    """What enlarging 1,000 images cost, in a sentence; empty where nothing is enlarged."""
-    alone = data["trained_on"] == data["tested_on"]
-    enlarged = data[alone & (data["trained_on"] != "original")].drop_duplicates("trained_on")
-    if enlarged.empty:
-        return ""
-    told = []
-    for number, row in enlarged.iterrows():
-        mark = "*" if estimated(data).loc[number, "images"] else ""
-        used = [(row[f"enlarging_1000_{device}_seconds"], UNITS[device]) for device in DEVICES]
-        amounts = [f"{_amount(value, _fine(value), mark)} {unit}" for value, unit in used if value > 0]
-        told.append(f"{variant_label(row['trained_on'])}, {' and '.join(amounts) or NOT_MEASURED}")
-    return f"Enlarging 1,000 images: {'; '.join(told)}."
-
-
-def explanation(data: pd.DataFrame) -> str:
-    """What the table's columns and marks mean, and where its costs were measured."""
-    on_gpu = "gpu" in used_devices(data)
-    several = data["runs"].max() > 1
-    rules = _distinct(data["memory_rule"])
-    shrunk = data[(data["shrunk_from"] != "") & (data["tested_on"] != "original")].drop_duplicates("tested_on")
-    sentences = ["CPU s: seconds of all cores together."]
-    if on_gpu:
-        sentences.append("GPU s: seconds for which a job held a GPU.")
-    sentences += [
-        "Images: building and checking the engine that enlarges, enlarging all images, and packing them for the "
-        "classifier.",
-        "One run: a training, its engine and its predictions"
-        + (", mean over the runs ± standard deviation." if several else "."),
-        "Beyond original: images and one run, less those of original in the same split; ingesting and splitting, which "
-        "all share, are in no row.",
-        *(
-            f"{variant_label(variant)} is shrunk from {variant_label(larger)}, and what that took is in its row, too."
-            for variant, larger in zip(shrunk["tested_on"], shrunk["shrunk_from"], strict=True)
-        ),
-        "Memory: of the largest process"
-        + (f", in the {'rule' if len(rules) == 1 else 'rules'} {' and '.join(rules)}." if rules else "."),
-    ]
-    if on_gpu:
-        sentences.append(
-            "GPU memory is what PyTorch held in the job's own process; engines are built and checked, and several GPUs "
-            "train one network, in further ones that are not counted."
-        )
-    sentences.append(
-        "Points: difference of accuracy to training and testing on original; whether it is more than chance, the "
-        "comparison tells."
-    )
-    cells = printed(data)
-    if estimated(data).any(axis=None):
-        sentences.append(
-            "*: a job went on from an interruption and noted the rest of its work alone, so its cost is scaled to all "
-            "of its images or epochs."
-        )
-    if (cells == NOT_MEASURED).any(axis=None) or NOT_MEASURED in per_thousand(data):
-        sentences.append(
-            "Not measured: a job noted no cost, found everything done when it went on from an interruption, or left no "
-            "record."
-        )
-    if "by_source" in set(data["split"]):
-        sentences.append("Runs of the split by_source: those of its first fold.")
-    if (data["runs_measured"].between(1, data["runs"] - 1)).any():
-        sentences.append("(1 of 2): one of two runs was measured, and the mean is over that one.")
-    return " ".join([*sentences, *_where(data)])
-
-
-def _where(data: pd.DataFrame) -> list[str]:
-    processors, gpus = _distinct(data["processors"]), _distinct(data["gpus"])
-    if not processors:
-        return []
-    mixed = len(processors) > 1 or len(gpus) > 1
-    warning = ": on different ones the same work takes different times, so compare with care" if mixed else ""
-    return [f"Measured on {' and '.join([*processors, *gpus])}{warning}."]
-
-
-def _distinct(names: pd.Series) -> list[str]:
-    """The names in cells of `; ` between names, each once."""
-    return sorted({name for cell in names for name in cell.split("; ")} - {""})
-
-
-def _amount(value: float, form: str, mark: str = "") -> str:
-    """A number with a real minus sign, no plus where it rounds to zero, then `mark`; or that it was not measured."""
-    if np.isnan(value):
-        return NOT_MEASURED
-    text = format(value, form).replace("-", "−")
-    return (text if text.strip("+0.,") else text.lstrip("+")) + mark
-
-
-def _spread(deviation: float, form: str) -> str:
-    return "" if np.isnan(deviation) else f" ± {deviation:{form}}"
-
-
-def _fine(value: float) -> str:
-    return ",.1f" if value < 9.95 else ",.0f"
 
 
 def _job(record: dict[str, Any]) -> Job:

@@ -1,4 +1,4 @@
-"""Figures of what the probabilities are worth: reliability diagrams, ROC and precision–recall curves."""
+"""Figures of calibration: reliability diagrams, ROC and precision–recall curves."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from wbcsr.evaluate import arm_label, class_labels
-from wbcsr.evaluate.probabilities import GRID, Probabilities, mean_precision, mean_roc
-from wbcsr.evaluate.style import BLUE, CHARACTER, DOUBLE_COLUMN, LINE, SINGLE_COLUMN, VERMILLION, line_count, wrapped
+from wbcsr.present.style import BLUE, CHARACTER, DOUBLE_COLUMN, LINE, SINGLE_COLUMN, VERMILLION, line_count, wrapped
+from wbcsr.stats.calibration import GRID, Probabilities, mean_precision, mean_roc
+from wbcsr.study.labels import arm_label, class_labels
 
 # Colour, dashes and mark of each arm in turn, told apart in grey, too; the colours are Okabe and Ito's. Six dashes and
 # seven colours give 42 lines before one comes again.
@@ -30,15 +30,15 @@ MOST_PANELS = 8
 FEW_PREDICTIONS = 10
 
 RELIABILITY_CAPTION = (
-    "How often predictions are right (above), and what share of all they are (below), by how sure the classifier is of "
-    "them: 15 bins of its confidence, the predictions of all seeds together. On the diagonal a classifier is right as "
-    f"often as it is sure. A hollow point stands for fewer than {FEW_PREDICTIONS} predictions; a bin without any has "
+    "Accuracy (above) and share of all predictions (below) in 15 bins of the classifier's confidence, the predictions "
+    "of all seeds together. On the diagonal, accuracy equals confidence. A hollow point has fewer than "
+    f"{FEW_PREDICTIONS} predictions; a bin without any has "
     "no point. ECE: expected calibration error, the mean distance of the bins from the diagonal, weighted by their "
     "predictions; mean over the seeds."
 )
 CURVES_CAPTION = (
-    "Each class against the rest, by its probability: ROC curves with the area under them (AUC), and precision–recall "
-    "curves with the average precision (AP). Curves and numbers are means over the seeds. Grey: what chance would give."
+    "Each class against the rest: ROC curves with the area under them (AUC), and precision–recall "
+    "curves with the average precision (AP). Curves and numbers are means over the seeds. Grey: chance."
 )
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm, permutation_test, t
-from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
@@ -28,20 +28,30 @@ RESAMPLES = 10_000
 # scale or more. The test agrees: exchanging the arms of five sources gives no p-value below 2/2⁵.
 LEAST_SOURCES = 10
 LEAST_DIFFERING = 6
-# The share of sources that arms may differ on and be called alike, and how the reason begins then for which there is no
-# interval.
+# The share of sources that arms may differ on and be called alike.
 ALIKE_SHARE = 0.05
-HARDLY_DIFFER = "the arms hardly differ, on"
 
 Booleans = npt.NDArray[np.bool_]
 Names = Sequence[str] | npt.NDArray[np.str_]
+
+
+class Reason(StrEnum):
+    """Why there is no interval: no class has two sources, the effective sources are too few, or those are on which two
+    arms differ; `ALIKE` where these are at most `ALIKE_SHARE` of all."""
+
+    NONE = ""
+    LONE_SOURCES = "lone_sources"
+    FEW_SOURCES = "few_sources"
+    FEW_DIFFERING = "few_differing"
+    ALIKE = "alike"
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A share of images, or a difference of two, with the ends of its 95 % interval over sources.
 
-    `low` and `high` are NaN where an interval would be dishonest; `reason` then says why, and is empty elsewhere.
+    `low` and `high` are NaN where an interval would be dishonest, for `reason`. `sources` are worth
+    `effective_sources` equally large ones; `differing` is on how many of them two arms differ, NaN for a share.
     """
 
     value: float
@@ -49,7 +59,9 @@ class Estimate:
     high: float
     images: int
     sources: int
-    reason: str = ""
+    effective_sources: float
+    differing: float = np.nan
+    reason: Reason = Reason.NONE
 
 
 @dataclass(frozen=True)
@@ -65,31 +77,6 @@ class Comparison:
     difference: Estimate
     p_sources: float
     p_mcnemar: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """`error` is the expected calibration error (0 to 1).
-
-    `table` has a row for each bin: low, high, images, confidence and accuracy (means; NaN where no image falls).
-    """
-
-    error: float
-    table: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class Curves:
-    """One class against the rest.
-
-    `roc` has the columns threshold, false_positive_rate and true_positive_rate, `precision_recall` the columns recall
-    and precision; `area` is that under the ROC curve.
-    """
-
-    roc: pd.DataFrame
-    precision_recall: pd.DataFrame
-    area: float
-    average_precision: float
 
 
 @dataclass(frozen=True)
@@ -220,72 +207,6 @@ def holm(p_values: pd.Series) -> pd.Series:
     return pd.Series(multipletests(p_values, method="holm")[1], index=p_values.index)
 
 
-def calibration(
-    probabilities: npt.NDArray[np.float64], actual: Names, classes: Sequence[str], bins: int = 15
-) -> Calibration:
-    """How far confidence and accuracy of one run lie apart.
-
-    `probabilities` are (images, classes) in the order of `classes`, `actual` (images,). Confidence is the largest
-    probability of an image, the prediction its class. Bins are of equal width, each with its upper end. The error is
-    Σ images of bin/images · |accuracy − confidence| (Naeini et al., AAAI 2015; Guo et al., ICML 2017). It is above 0
-    by chance alone, the more so the fewer images. ValueError as in `curves`.
-    """
-    right = _labels(probabilities, actual, classes) == probabilities.argmax(axis=1)
-    confidence = probabilities.max(axis=1)
-    edges = np.linspace(0, 1, bins + 1)
-    # Rounding may lift a probability slightly above 1.
-    bin_of = np.minimum(np.searchsorted(edges, confidence) - 1, bins - 1)
-    table = (
-        pd.DataFrame({"images": 1, "confidence": confidence, "accuracy": right})
-        .groupby(bin_of)
-        .agg({"images": "sum", "confidence": "mean", "accuracy": "mean"})
-        .reindex(range(bins))
-        .fillna({"images": 0})
-        .astype({"images": int})
-    )
-    table.insert(0, "low", edges[:-1])
-    table.insert(1, "high", edges[1:])
-    gaps = table["images"] * (table["accuracy"] - table["confidence"]).abs()
-    return Calibration(float(gaps.sum() / len(right)), table)
-
-
-def curves(probabilities: npt.NDArray[np.float64], actual: Names, classes: Sequence[str]) -> dict[str, Curves]:
-    """ROC and precision–recall of each class against the rest, by scikit-learn; arguments as in `calibration`.
-
-    A class that no image or every image has is left out: there is nothing to tell apart. ValueError where shapes
-    differ, a probability is none, or an actual class is unknown.
-    """
-    labels = _labels(probabilities, actual, classes)
-    found = {}
-    for number, name in enumerate(classes):
-        positive = labels == number
-        if positive.all() or not positive.any():
-            continue
-        scores = probabilities[:, number]
-        false_positives, true_positives, thresholds = roc_curve(positive, scores)
-        precision, recall, _ = precision_recall_curve(positive, scores)
-        found[name] = Curves(
-            roc=pd.DataFrame(
-                {
-                    "threshold": thresholds,
-                    "false_positive_rate": false_positives,
-                    "true_positive_rate": true_positives,
-                }
-            ),
-            precision_recall=pd.DataFrame({"recall": recall, "precision": precision}),
-            area=float(auc(false_positives, true_positives)),
-            average_precision=float(average_precision_score(positive, scores)),
-        )
-    return found
-
-
-def check_probabilities(probabilities: npt.NDArray[np.float64]) -> None:
-    """ValueError where a row (images, classes) is no distribution; numbers read from a file may be rounded."""
-    bounded = (probabilities >= 0) & (probabilities <= 1 + 1e-6)
-    if not (bounded.all() and np.allclose(probabilities.sum(axis=1), 1, atol=1e-3)):
-        raise ValueError("a row of probabilities has something below 0, above 1 or missing, or does not sum to 1")
-
-
 def _design(correct: Booleans, sources: Names, classes: Names) -> _Design:
     if correct.ndim != 2 or correct.dtype != bool or not correct.size:
         raise ValueError(f"needs booleans (seeds, images), got {correct.dtype} {correct.shape}")
@@ -302,37 +223,34 @@ def _design(correct: Booleans, sources: Names, classes: Names) -> _Design:
 
 def _share(values: npt.NDArray[np.float64], design: _Design, random_seed: int) -> Estimate:
     """The mean of values (images,) from 0 to 1."""
-    mean, counts = float(values.mean()), (len(values), len(design.sizes))
+    mean, counts = float(values.mean()), (len(values), len(design.sizes), design.effective_sources)
     if reason := _too_few(design):
-        return Estimate(mean, np.nan, np.nan, *counts, reason)
+        return Estimate(mean, np.nan, np.nan, *counts, reason=reason)
     variance = _variance(values, design, random_seed)
     worth = min(mean * (1 - mean) / variance, len(values)) if variance > 0 else design.effective_sources
     # The normal quantile at this confidence is Student's at the one wanted.
     confidence = float(2 * norm.cdf(_quantile(values, design)) - 1)
-    return Estimate(mean, *wilson_interval(mean, worth, confidence), *counts)
+    low, high = wilson_interval(mean, worth, confidence)
+    return Estimate(mean, low, high, *counts)
 
 
 def _difference(values: npt.NDArray[np.float64], differing: int, design: _Design, random_seed: int) -> Estimate:
     """The mean of differences (images,) from −1 to 1."""
-    mean, counts = float(values.mean()), (len(values), len(design.sizes))
+    mean = float(values.mean())
+    counts = (len(values), len(design.sizes), design.effective_sources, float(differing))
     reason = _too_few(design)
     if not reason and differing < LEAST_DIFFERING:
-        they = HARDLY_DIFFER if differing <= ALIKE_SHARE * counts[1] else "the arms differ on"
-        reason = f"{they} {differing} of {counts[1]} sources only; an interval needs {LEAST_DIFFERING}"
+        reason = Reason.ALIKE if differing <= ALIKE_SHARE * len(design.sizes) else Reason.FEW_DIFFERING
     if reason:
         return Estimate(mean, np.nan, np.nan, *counts, reason)
     half = _quantile(values, design) * _variance(values, design, random_seed) ** 0.5
     return Estimate(mean, max(-1.0, mean - half), min(1.0, mean + half), *counts)
 
 
-def _too_few(design: _Design) -> str:
-    """Why there can be no interval; empty where there can."""
+def _too_few(design: _Design) -> Reason:
     if len(design.sizes) == len(np.unique(design.class_of)):
-        return "no class has two sources; an interval needs it"
-    if design.effective_sources < LEAST_SOURCES:
-        found = f"{len(design.sizes)} sources are worth {design.effective_sources:.1f} equally large ones"
-        return f"{found}; an interval needs {LEAST_SOURCES}"
-    return ""
+        return Reason.LONE_SOURCES
+    return Reason.FEW_SOURCES if design.effective_sources < LEAST_SOURCES else Reason.NONE
 
 
 def _residuals(values: npt.NDArray[np.float64], design: _Design) -> npt.NDArray[np.float64]:
@@ -409,14 +327,3 @@ def _sign_flip(differences: npt.NDArray[np.float64], random_seed: int) -> float:
 def _mcnemar(a: Booleans, b: Booleans) -> float:
     table = np.array([[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]])
     return float(mcnemar(table, exact=True).pvalue)
-
-
-def _labels(probabilities: npt.NDArray[np.float64], actual: Names, classes: Sequence[str]) -> npt.NDArray[np.intp]:
-    """The number of each image's actual class (images,)."""
-    if probabilities.shape != (len(actual), len(classes)) or not probabilities.size:
-        raise ValueError(f"{len(actual)} images of {len(classes)} classes have probabilities {probabilities.shape}")
-    check_probabilities(probabilities)
-    labels = pd.Index(classes).get_indexer(pd.Index(actual))
-    if (labels < 0).any():
-        raise ValueError(f"the class '{np.asarray(actual)[labels < 0][0]}' is not among the classes")
-    return labels

@@ -1,4 +1,4 @@
-"""Confusion matrices of the runs, and what follows from them."""
+"""The predictions of the runs, by arm."""
 
 from __future__ import annotations
 
@@ -11,63 +11,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from wbcsr.config import Config, compared_variant, judged_split, parse_split, partitions_of, training_variants
+from wbcsr.config import parse_split
 from wbcsr.errors import InputError, make_again
-from wbcsr.evaluate import SUBSETS
-from wbcsr.evaluate.statistics import Estimate, accuracy_interval, check_probabilities
 from wbcsr.files import read_csv
+from wbcsr.stats.intervals import Estimate, accuracy_interval
+from wbcsr.stats.scores import Scores, confusion, score
+from wbcsr.study.labels import SUBSETS
+from wbcsr.study.plan import Plan
 
 _AGAIN = "delete its predictions and run again"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the configuration asks for, each list in the order of the configuration.
-
-    `splits` are without folds; `partitions` maps `train` and `test` to the names of the folders the images were
-    published in, or `train` alone to the name that stands for all; `trainings` is of `wbcsr.config.training_variants`.
-    """
-
-    classes: list[str]
-    variants: list[str]
-    splits: list[str]
-    seeds: list[int]
-    partitions: dict[str, str]
-    trainings: dict[str, list[str]]
-
-    @classmethod
-    def of(cls, config: Config) -> Plan:
-        """The plan of a complete configuration."""
-        dataset = config["dataset"]
-        return cls(
-            classes=dataset["classes"],
-            variants=config["variants"],
-            splits=config["splits"],
-            seeds=config["seeds"],
-            partitions=partitions_of(dataset),
-            trainings=training_variants(config),
-        )
-
-    @property
-    def enhanced(self) -> str | None:
-        """What is laid beside `original`; see `compared_variant`."""
-        return compared_variant(self.variants)
-
-    def is_own(self, trained_on: str, tested_on: str) -> bool:
-        """Whether a classifier that was trained on the one was tested on the same images, and not across variants."""
-        return tested_on in self.trainings[trained_on]
-
-    def own(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The rows of a table of arms, by its columns trained_on and tested_on, for which `is_own` holds."""
-        names = zip(table["trained_on"], table["tested_on"], strict=True)
-        return table[[self.is_own(*pair) for pair in names]]
-
-    @property
-    def judged(self) -> tuple[str, str]:
-        """Split and subset that the answer is read from; by test images nothing was chosen."""
-        return judged_split(self.splits), "test"
 
 
 @dataclass(frozen=True)
@@ -93,48 +46,6 @@ def run_of(path: str | Path) -> Run:
     if seed is None:
         raise InputError(f"{path}: not the path of a run; it must end as <split>/<training variant>/seed<n>/<file>.csv")
     return Run(folders[0], folders[1], path.stem, int(seed[1]), path)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores of one confusion matrix; a ratio whose denominator is 0 counts as 0.
-
-    `by_class` has a row for each class and the columns precision, recall, f1 and support; `macro` and
-    `weighted` hold the averages of precision, recall and f1 over the classes, plain and by support.
-    """
-
-    accuracy: float
-    by_class: pd.DataFrame
-    macro: pd.Series
-    weighted: pd.Series
-
-
-def confusion(actual: Iterable[str], predicted: Iterable[str], classes: list[str]) -> pd.DataFrame:
-    """Count the images of each actual class (rows) that were predicted as each class (columns)."""
-    counts = confusion_matrix(list(actual), list(predicted), labels=classes)
-    return pd.DataFrame(counts, index=classes, columns=classes)
-
-
-def score(matrix: pd.DataFrame) -> Scores:
-    """The scores that follow from a confusion matrix (rows actual, columns predicted, whole counts).
-
-    Every number of ours and of the study goes through here. A matrix without images is a ValueError.
-    """
-    counts = matrix.to_numpy()
-    if counts.sum() == 0:
-        raise ValueError("a confusion matrix without images has no scores")
-    numbers = np.arange(len(counts))
-    actual = np.repeat(numbers, counts.sum(axis=1))
-    predicted = np.concatenate([np.repeat(numbers, row) for row in counts])
-    columns = precision_recall_fscore_support(actual, predicted, labels=numbers, zero_division=0.0)
-    by_class = pd.DataFrame(dict(zip(("precision", "recall", "f1", "support"), columns, strict=True)), matrix.index)
-    ratios = by_class[["precision", "recall", "f1"]]
-    return Scores(
-        accuracy=float((actual == predicted).mean()),
-        by_class=by_class,
-        macro=ratios.mean(),
-        weighted=ratios.mul(by_class["support"], axis=0).sum() / counts.sum(),
-    )
 
 
 @dataclass(frozen=True)
@@ -237,6 +148,13 @@ def read_arms(
             rows = _of_subset(table, subset_of[run.split], subset, run)
             found.setdefault(key, {}).setdefault(run.seed, []).append(rows)
     return [_arm(*key, plan, by_seed, source_of) for key, by_seed in found.items()]
+
+
+def check_probabilities(probabilities: npt.NDArray[np.float64]) -> None:
+    """ValueError where a row (images, classes) is no distribution; numbers read from a file may be rounded."""
+    bounded = (probabilities >= 0) & (probabilities <= 1 + 1e-6)
+    if not (bounded.all() and np.allclose(probabilities.sum(axis=1), 1, atol=1e-3)):
+        raise ValueError("a row of probabilities has something below 0, above 1 or missing, or does not sum to 1")
 
 
 def _arm(

@@ -9,27 +9,32 @@ import numpy as np
 import pandas as pd
 
 from wbcsr.config import parse_training
-from wbcsr.evaluate import study
-from wbcsr.evaluate.scores import Arm, Plan
-from wbcsr.evaluate.statistics import Comparison, compare, compare_pair, compare_recalls, holm
+from wbcsr.stats.intervals import Comparison, compare, compare_pair, compare_recalls, holm
+from wbcsr.stats.predictions import Arm
+from wbcsr.study import published
+from wbcsr.study.plan import Plan
 
-# What a comparison asks, in the order of the tables.
-QUESTIONS = {
-    "enlargement": "Enlarged instead of original",
-    "control": "Real-ESRGAN instead of plain interpolation",
-    "dual": "Trained on both instead of one",
-    "cross": "Enlarged after training, or only for it",
-    "size": "At another input size",
-}
 COLUMNS = [
     *("split", "subset", "question", "trained_on", "tested_on", "against_trained_on", "against_tested_on", "reason"),
-    *("images", "sources", "difference", "low", "high", "p_sources", "p_holm", "p_mcnemar"),
+    *(
+        "images",
+        "sources",
+        "effective_sources",
+        "differing",
+        "difference",
+        "low",
+        "high",
+        "p_sources",
+        "p_holm",
+        "p_mcnemar",
+    ),
 ]
 # The first so many hold words.
 TEXTS = 8
 RECALL_COLUMNS = [
     *("split", "subset", "measure", "of", "trained_on", "against_trained_on", "reason"),
-    *("images", "sources", "share", "against", "difference", "low", "high", "p_sources", "p_holm", "p_mcnemar"),
+    *("images", "sources", "effective_sources", "differing", "share", "against"),
+    *("difference", "low", "high", "p_sources", "p_holm", "p_mcnemar"),
 ]
 RECALL_TEXTS = 7
 
@@ -43,7 +48,7 @@ class Pair(NamedTuple):
 
 
 def pairs(arms: list[Arm], plan: Plan) -> list[Pair]:
-    """The comparisons that the arms of one split and subset allow, in the order of `QUESTIONS`.
+    """The comparisons that the arms of one split and subset allow, in the order of `wbcsr.study.labels.QUESTIONS`.
 
     Enlargement: every variant against `original`, each trained and tested on its own. Control: the enhanced variant, if
     it is Real-ESRGAN's, against those that are interpolated. Dual: both together against each alone. Cross: tested on
@@ -84,7 +89,7 @@ def differences(arms: list[Arm], plan: Plan) -> pd.DataFrame:
     """A row for each of `pairs`, of all splits and subsets, with `COLUMNS`.
 
     `difference` (a share, of the images in `images`) is the mean over the seeds, `low` and `high` the ends of its 95 %
-    interval over sources, NaN where there can be none, for `reason`; see `wbcsr.evaluate.statistics.compare`.
+    interval over sources, NaN where there can be none, for `reason`; see `wbcsr.stats.intervals.compare`.
     `p_sources` is the test over sources, `p_holm` the same corrected for all comparisons of the split and subset,
     `p_mcnemar` McNemar's of the first seed. `sources` is NaN where no source is known; every image then counts as one.
     """
@@ -141,7 +146,7 @@ def _recalls(arm: Arm, against: Arm, plan: Plan) -> Iterator[tuple[str, str, Com
     for name in plan.classes:
         if name in by_class:
             yield "recall", name, by_class[name]
-    pair = study.pair(plan.classes)
+    pair = published.pair(plan.classes)
     if pair and set(pair) <= by_class.keys():
         one, other = (
             np.array([names[rows.index] for names in each.predicted.values()], dtype=str) for each in (arm, against)
@@ -172,6 +177,8 @@ def _numbers(found: Comparison, arm: Arm) -> dict[str, object]:
         "reason": estimate.reason,
         "images": estimate.images,
         "sources": estimate.sources if arm.has_sources else np.nan,
+        "effective_sources": estimate.effective_sources,
+        "differing": estimate.differing,
         "difference": estimate.value,
         "low": estimate.low,
         "high": estimate.high,

@@ -1,7 +1,6 @@
-"""Scores, tables and figures: ours, and the study's beside them.
+"""The names under which results appear.
 
-This module holds the names under which results appear. It imports nothing heavy, so that rules can
-list the figures before any of them is drawn.
+This module imports nothing heavy, so that rules can list the figures before any of them is drawn.
 """
 
 from __future__ import annotations
@@ -9,6 +8,16 @@ from __future__ import annotations
 from wbcsr.config import Config, parse_training, parse_variant, training_variants
 
 SUBSETS = ("validation", "test")
+# What a comparison of two arms asks, in the order of the tables.
+QUESTIONS = {
+    "enlargement": "Upscaled versus original",
+    "control": "Real-ESRGAN versus interpolation",
+    "dual": "Trained on both versus one",
+    "cross": "Cross-variant evaluation",
+    "size": "At another input size",
+}
+MEASURES = {"recall": "Recall", "pair accuracy": "Pair accuracy", "pair confusion": "Pairwise confusion"}
+NO_ENHANCED = "Empty: the configuration names no variant besides original."
 # Letters: ALL, BASO.
 LONGEST_ABBREVIATION = 4
 _METHODS = {"bicubic": "bicubic", "lanczos": "Lanczos", "realesrgan": "Real-ESRGAN"}

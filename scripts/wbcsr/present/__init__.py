@@ -1,0 +1,1 @@
+"""Tables and figures, each defined once: for files, and for the page of the report."""

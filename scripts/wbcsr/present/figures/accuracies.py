@@ -1,0 +1,137 @@
+"""The accuracies of all arms, and how they differ."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from wbcsr.present.style import (
+    BLUE,
+    DOUBLE_COLUMN,
+    GREY,
+    SINGLE_COLUMN,
+    VERMILLION,
+    draw_notice,
+    wrapped,
+)
+from wbcsr.stats.predictions import Arm
+from wbcsr.study import published
+from wbcsr.study.labels import NO_ENHANCED, QUESTIONS, arm_label
+from wbcsr.study.plan import Plan
+
+# Colour, mark and place beside the row's middle of each subset's accuracies.
+SUBSET_MARKS = {"validation": (BLUE, "o", -0.16), "test": (VERMILLION, "s", 0.16)}
+
+
+STUDY_MARK: dict[str, Any] = {"marker": "D", "color": GREY, "markerfacecolor": "none", "markersize": 4}
+
+
+def draw_accuracies(arms: list[Arm], plan: Plan) -> Figure:
+    """The accuracy of every arm, a panel for each split: the mean over the seeds with its 95 % interval over sources.
+
+    An arm of too few sources has no interval.
+    Small dots are the single seeds; hollow diamonds are the study's accuracies.
+    """
+    names = list(dict.fromkeys((arm.trained_on, arm.tested_on) for arm in arms))
+    labels = [wrapped(arm_label(*name), 30) for name in names]
+    width = SINGLE_COLUMN if len(plan.splits) == 1 else DOUBLE_COLUMN
+    figure = Figure(figsize=(width, 0.75 + 0.36 * len(names)))
+    panels = figure.subplots(1, len(plan.splits), sharex=True, sharey=True, squeeze=False)[0]
+    for panel, split in zip(panels, plan.splits, strict=True):
+        for arm in (arm for arm in arms if arm.split == split):
+            _draw_arm(panel, arm, names.index((arm.trained_on, arm.tested_on)), plan)
+        panel.set_yticks(range(len(names)), labels)
+        panel.set_ylim(len(names) - 0.5, -0.5)
+        panel.tick_params(axis="y", length=0)
+        panel.grid(axis="x", linewidth=0.4, color="#DDDDDD")
+        panel.set_axisbelow(True)
+        panel.set_xlabel("Accuracy")
+        panel.xaxis.set_major_locator(MaxNLocator(5))
+        if len(plan.splits) > 1:
+            panel.set_title(f"split {split}", loc="left")
+    low, high = panels[0].get_xlim()
+    panels[0].set_xlim(max(low, -0.01), min(high, 1.01))
+    keys = [
+        Line2D([], [], color=colour, marker=mark, markersize=4, label=subset)
+        for subset, (colour, mark, _) in SUBSET_MARKS.items()
+    ]
+    if any(_of_study(arm, plan) is not None for arm in arms):
+        keys.append(Line2D([], [], linestyle="", label="study, validation", **STUDY_MARK))
+    figure.legend(handles=keys, loc="outside upper center", ncols=len(keys), columnspacing=1.2, handlelength=1.6)
+    return figure
+
+
+def _draw_arm(panel: Axes, arm: Arm, row: int, plan: Plan) -> None:
+    colour, mark, offset = SUBSET_MARKS[arm.subset]
+    height = row + offset
+    panel.plot(
+        (arm.estimate.low, arm.estimate.high), (height, height), color=colour, linewidth=1.1, solid_capstyle="butt"
+    )
+    if len(arm.accuracies) > 1:
+        seeds = [height + 0.11] * len(arm.accuracies)
+        panel.plot(arm.accuracies, seeds, "o", color=colour, markersize=1.8, alpha=0.6, markeredgewidth=0)
+    panel.plot(arm.accuracy, height, mark, color=colour, markersize=4)
+    told = _of_study(arm, plan)
+    if told is not None:
+        panel.plot(told, height - 0.16, **STUDY_MARK)
+
+
+def draw_differences(data: pd.DataFrame) -> Figure:
+    """Differences in accuracy, of `wbcsr.stats.differences.differences`, with their 95 % intervals over sources.
+
+    A block for each question; a hollow mark has no interval, for its sources are too few.
+    """
+    if data.empty:
+        return draw_notice(NO_ENHANCED)
+    labels: list[str] = []
+    heights: list[int] = []
+    height = 0
+    titles = []
+    for question, rows in data.groupby("question", sort=False):
+        titles.append((height, QUESTIONS[question]))
+        for _, row in rows.iterrows():
+            height += 1
+            heights.append(height)
+            arm = arm_label(row["trained_on"], row["tested_on"])
+            against = arm_label(row["against_trained_on"], row["against_tested_on"])
+            labels.append(f"{arm} − {against}")
+        height += 1
+    figure = Figure(figsize=(DOUBLE_COLUMN, 0.5 + 0.2 * height))
+    axis = figure.subplots()
+    axis.axvline(0, color=GREY, linewidth=0.8)
+    for place, (_, row) in zip(heights, data.iterrows(), strict=True):
+        known = not math.isnan(row["low"])
+        if known:
+            axis.plot((100 * row["low"], 100 * row["high"]), (place, place), color=BLUE, linewidth=1.1)
+        face = BLUE if known else "white"
+        axis.plot(100 * row["difference"], place, "o", color=BLUE, markerfacecolor=face, markersize=4)
+    for place, title in titles:
+        # At the left edge, above the block's names.
+        white = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
+        axis.annotate(
+            title,
+            (0, place),
+            (4, 0),
+            ("axes fraction", "data"),
+            "offset points",
+            va="center",
+            weight="bold",
+            bbox=white,
+        )
+    axis.set_yticks(heights, labels)
+    axis.set_ylim(height - 0.5, -0.6)
+    axis.tick_params(axis="y", length=0)
+    axis.grid(axis="x", linewidth=0.4, color="#DDDDDD")
+    axis.set_axisbelow(True)
+    axis.set_xlabel("Difference in accuracy, percentage points")
+    return figure
+
+
+def _of_study(arm: Arm, plan: Plan) -> float | None:
+    return published.accuracy(arm.split, arm.trained_on, arm.tested_on, arm.subset, plan.classes)

@@ -1,0 +1,69 @@
+"""Figures 9 to 12: accuracy and loss over the epochs of training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from wbcsr.classify.history import best_epoch
+from wbcsr.errors import InputError
+from wbcsr.files import read_csv
+from wbcsr.present.style import (
+    BLUE,
+    SINGLE_COLUMN,
+    VERMILLION,
+)
+from wbcsr.stats.predictions import run_of
+from wbcsr.study.labels import variant_label
+from wbcsr.study.plan import Plan
+
+HISTORY_COLUMNS = ["epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
+
+
+def read_histories(histories: Iterable[str | Path], plan: Plan) -> pd.DataFrame:
+    """The epochs of all runs of the first split: the columns trained_on, seed, epoch and those of the history."""
+    tables = []
+    for path in histories:
+        run = run_of(path)
+        if run.split == plan.splits[0]:
+            table = read_csv(path, HISTORY_COLUMNS)[HISTORY_COLUMNS]
+            try:
+                table = table.astype(float).astype({"epoch": int})
+            except ValueError as error:
+                raise InputError(f"{path}: has a cell that is not a number ({error}); train again") from error
+            tables.append(table.assign(trained_on=run.trained_on, seed=run.seed))
+    return pd.concat(tables, ignore_index=True)
+
+
+def draw_history(epochs: pd.DataFrame, quantity: str, variant: str) -> Figure:
+    """Figures 9 to 12: `quantity` (accuracy or loss) of training and validation over the epochs of one variant.
+
+    Each seed is a thin line and their mean a bold one; the points are the epochs whose models were kept.
+    """
+    rows = epochs[epochs["trained_on"] == variant]
+    if rows.empty:
+        raise InputError(f"histories: none of a run trained on {variant}; take all that the configuration names")
+    figure = Figure(figsize=(SINGLE_COLUMN, 2.5))
+    axis = figure.subplots()
+    for name, subset, colour in (("training", "train", VERMILLION), ("validation", "validation", BLUE)):
+        by_seed = rows.pivot(index="epoch", columns="seed", values=f"{subset}_{quantity}")
+        mean = by_seed.mean(axis=1)
+        mark = "o" if len(mean) == 1 else None  # one epoch makes no line
+        if by_seed.shape[1] > 1:
+            axis.plot(by_seed.index, by_seed, color=colour, linewidth=0.5, alpha=0.5, marker=mark, markersize=2)
+        axis.plot(mean.index, mean, color=colour, linewidth=1.6, marker=mark, markersize=3, label=name)
+    kept = pd.DataFrame([run.iloc[best_epoch(run.to_dict("records")) - 1] for _, run in rows.groupby("seed")])
+    note = f"kept: epoch {kept['epoch'].iloc[0]}" if len(kept) == 1 else "kept epochs"
+    points: dict[str, Any] = {"color": BLUE, "markeredgecolor": "white", "markersize": 5.5, "zorder": 3}
+    axis.plot(kept["epoch"], kept[f"validation_{quantity}"], "o", label=note, **points)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axis.set_xlim(rows["epoch"].min() - 0.5, rows["epoch"].max() + 0.5)
+    axis.set_xlabel("Epoch")
+    axis.set_ylabel(f"{quantity.capitalize()}, {variant_label(variant)} images")
+    figure.legend(loc="outside upper center", ncols=3, columnspacing=1.2, handlelength=1.4, handletextpad=0.5)
+    return figure

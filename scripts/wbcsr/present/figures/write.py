@@ -1,0 +1,78 @@
+"""Write all figures of a study, in the style of `wbcsr.present.style`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from wbcsr.present.cells import choose_cells, read_manifests
+from wbcsr.present.figures.accuracies import draw_accuracies, draw_differences
+from wbcsr.present.figures.confusion import draw_confusion
+from wbcsr.present.figures.curves import draw_curves, draw_reliability
+from wbcsr.present.figures.photographs import draw_enlargements, draw_examples
+from wbcsr.present.figures.training import draw_history, read_histories
+from wbcsr.present.style import (
+    draw_notice,
+    house_style,
+    save_figure,
+)
+from wbcsr.present.table import read_table
+from wbcsr.stats.calibration import Probabilities, matched_arms
+from wbcsr.stats.differences import COLUMNS, TEXTS
+from wbcsr.stats.predictions import read_arms
+from wbcsr.study.labels import NO_ENHANCED, confusion_name
+from wbcsr.study.plan import Plan
+
+
+def write_figures(
+    splits: Iterable[str | Path],
+    sources: str | Path,
+    predictions: Iterable[str | Path],
+    differences: str | Path,
+    histories: Iterable[str | Path],
+    manifests: Iterable[str | Path],
+    plan: Plan,
+    folder: str | Path,
+) -> None:
+    """Write every figure that `wbcsr.study.labels.figure_names` lists, as .png and .svg, into `folder`.
+
+    `splits` are the files <split>.csv, `sources` and `differences` the CSV files of that name, `predictions` and
+    `histories` those of all runs, and `manifests` those of all images of all variants; the images lie beside them.
+    """
+    with house_style():
+        for name, figure in _figures(splits, sources, predictions, differences, histories, manifests, plan):
+            save_figure(figure, folder, name)
+
+
+def _figures(
+    splits: Iterable[str | Path],
+    sources: str | Path,
+    predictions: Iterable[str | Path],
+    differences: str | Path,
+    histories: Iterable[str | Path],
+    manifests: Iterable[str | Path],
+    plan: Plan,
+) -> Iterator[tuple[str, Figure]]:
+    images = read_manifests(manifests)
+    cells = choose_cells(images, plan)
+    yield "fig2", draw_examples(cells, plan)
+    yield "fig3", draw_enlargements(cells, images, plan)
+    epochs = read_histories(histories, plan)
+    for variant, accuracy_name, loss_name in (("original", "fig9", "fig10"), (plan.enhanced, "fig11", "fig12")):
+        for name, quantity in ((accuracy_name, "accuracy"), (loss_name, "loss")):
+            yield name, draw_history(epochs, quantity, variant) if variant else draw_notice(NO_ENHANCED)
+    arms = read_arms(predictions, splits, sources, plan)
+    own = [arm for arm in arms if plan.is_own(arm.trained_on, arm.tested_on)]
+    yield "accuracy", draw_accuracies(own, plan)
+    compared = read_table(differences, COLUMNS, TEXTS)
+    split, subset = plan.judged
+    yield "differences", draw_differences(compared[(compared["split"] == split) & (compared["subset"] == subset)])
+    probabilities = [Probabilities.of(arm) for arm in own]
+    for split in plan.splits:
+        matched = matched_arms(probabilities, split)
+        yield f"reliability_{split}", draw_reliability(matched)
+        yield f"curves_{split}", draw_curves(matched)
+    for arm in own:
+        yield confusion_name(arm.split, arm.trained_on, arm.tested_on, arm.subset), draw_confusion(arm, plan)

@@ -1,0 +1,62 @@
+"""What the configuration asks for, as tables, figures and report need it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from wbcsr.config import Config, compared_variant, judged_split, partitions_of, training_variants
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the configuration asks for, each list in the order of the configuration.
+
+    `splits` are without folds; `partitions` maps `train` and `test` to the names of the folders the images were
+    published in, or `train` alone to the name that stands for all; `trainings` is of `wbcsr.config.training_variants`.
+    """
+
+    classes: list[str]
+    variants: list[str]
+    splits: list[str]
+    seeds: list[int]
+    partitions: dict[str, str]
+    trainings: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, config: Config) -> Plan:
+        """The plan of a complete configuration."""
+        dataset = config["dataset"]
+        return cls(
+            classes=dataset["classes"],
+            variants=config["variants"],
+            splits=config["splits"],
+            seeds=config["seeds"],
+            partitions=partitions_of(dataset),
+            trainings=training_variants(config),
+        )
+
+    @property
+    def enhanced(self) -> str | None:
+        """What is laid beside `original`; see `compared_variant`."""
+        return compared_variant(self.variants)
+
+    def is_own(self, trained_on: str, tested_on: str) -> bool:
+        """Whether a classifier that was trained on the one was tested on the same images, and not across variants."""
+        return tested_on in self.trainings[trained_on]
+
+    def own(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a table of arms, by its columns trained_on and tested_on, for which `is_own` holds."""
+        names = zip(table["trained_on"], table["tested_on"], strict=True)
+        return table[[self.is_own(*pair) for pair in names]]
+
+    def judged_rows(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a table that are of the split and subset of `judged`."""
+        split, subset = self.judged
+        return table[(table["split"] == split) & (table["subset"] == subset)]
+
+    @property
+    def judged(self) -> tuple[str, str]:
+        """Split and subset that the answer is read from; by test images nothing was chosen."""
+        return judged_split(self.splits), "test"
