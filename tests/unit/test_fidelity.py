@@ -170,9 +170,9 @@ def test_photographs_of_one_class_are_chosen(tmp_path: Path) -> None:
     [
         (LABELS, 0, "has no photographs in photographs/JPEGImages"),
         (None, 1, "lacks photographs/labels.csv"),
-        ("Number,Class\n0,NEUTROPHIL\n", 1, "labels.csv lacks the column 'Image'"),
-        (b"\xff\xfe\x00", 1, "labels.csv cannot be read"),
-        (",Image,Category\n,one,NEUTROPHIL\n", 1, "labels.csv cannot be read"),
+        ("Number,Class\n0,NEUTROPHIL\n", 1, "labels.csv: lacks the column image"),
+        (b"\xff\xfe\x00", 1, "labels.csv, line 1: is not text"),
+        (",Image,Category\n,one,NEUTROPHIL\n", 1, "labels.csv, line 2: 'one' is no number"),
         (",Image,Category\n,0,BASOPHIL\n", 1, "names no photograph of EOSINOPHIL, NEUTROPHIL"),
     ],
 )

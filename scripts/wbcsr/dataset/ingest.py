@@ -6,9 +6,8 @@ import difflib
 import hashlib
 import logging
 import re
-import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import astuple, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +20,7 @@ from wbcsr.config import UNPUBLISHED, partitions_of
 from wbcsr.dataset.archive import Archive, open_archive
 from wbcsr.dataset.labels import read_labels
 from wbcsr.errors import InputError
-from wbcsr.files import read_csv, sha256, write_bytes, write_csv
+from wbcsr.files import read_users_table, sha256, write_bytes, write_csv
 from wbcsr.progress import side_by_side
 
 log = logging.getLogger(__name__)
@@ -139,9 +138,8 @@ def _find(contents: Archive, folders: list[Folder], published: bool) -> Found:
     rejected: dict[str, str] = {}
     present: set[Folder] = set()
     ignored = 0
-    by_name = {tuple(map(_composed, folder)): folder for folder in folders}
     for entry in contents.entries:
-        folder, below = _place(entry.split("/"), by_name, published)
+        folder, below = _place(entry.split("/"), folders, published)
         if folder is None:
             ignored += 1
             continue
@@ -162,21 +160,13 @@ def _find(contents: Archive, folders: list[Folder], published: bool) -> Found:
     return found, rejected, ignored
 
 
-def _composed(name: str) -> str:
-    """A name with its letters and their marks in one: macOS writes them apart (Unicode's NFD)."""
-    return unicodedata.normalize("NFC", name)
-
-
-def _place(
-    parts: list[str], folders: Mapping[tuple[str, ...], Folder], published: bool
-) -> tuple[Folder | None, list[str]]:
-    """The innermost of the `folders`, by their composed names, in a path, or None, and the path below it."""
+def _place(parts: list[str], folders: Collection[Folder], published: bool) -> tuple[Folder | None, list[str]]:
+    """The innermost of the `folders` in a path, or None, and the path below it."""
     depth = 2 if published else 1
     for at in range(len(parts) - depth - 1, -1, -1):
         name = (parts[at], parts[at + 1]) if published else (UNPUBLISHED, parts[at])
-        folder = folders.get(tuple(map(_composed, name)))
-        if folder:
-            return folder, parts[at + depth :]
+        if name in folders:
+            return name, parts[at + depth :]
     return None, []
 
 
@@ -208,7 +198,7 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
     if missing:
         raise InputError(
             f"{labels}: names {len(missing)} files (first: {missing[0]!r}) that {contents.path} does not have; correct "
-            "or remove those rows (dataset.labels)"
+            f"or remove those rows (dataset.labels){contents.doubt}"
         )
     _check_case(labels, found)
     return found, rejected, len(contents.entries) - len(found) - len(rejected)
@@ -225,7 +215,7 @@ def _check_case(path: Path, found: dict[str, str]) -> None:
 def _listed(path: Path, there: set[str], contents: Archive, classes: list[str]) -> set[str]:
     """The images that the CSV file `path` names, all of which must be `there`."""
     remedy = "correct it (dataset.images)"
-    images = read_csv(path, ["image"], remedy)["image"]
+    images = read_users_table(path, ["image"], remedy)["image"]
     twice = images[images.duplicated()]
     if len(twice):
         raise InputError(f"{path}: lists {twice.iloc[0]} twice; {remedy}")
@@ -270,16 +260,17 @@ def _check_folders_present(contents: Archive, folders: list[Folder], present: se
         if not published:
             raise InputError(
                 f"{contents.path}: has no folder {name!r} with files (dataset.classes); {_known(name, names)}"
+                f"{contents.doubt}"
             )
         if partition not in names:
             raise InputError(
                 f"{contents.path}: has no folder {partition!r} with files (dataset.partitions); "
-                f"{_known(partition, names)}"
+                f"{_known(partition, names)}{contents.doubt}"
             )
         there = {below for above, below in nested if above == partition}
         raise InputError(
             f"{contents.path}: has no folder {name!r} with files in {partition!r} (dataset.classes); "
-            f"{_known(name, there)}"
+            f"{_known(name, there)}{contents.doubt}"
         )
 
 

@@ -25,9 +25,10 @@ from scipy.sparse.csgraph import connected_components
 
 from wbcsr import imaging
 from wbcsr.dataset.archive import Archive, open_archive
-from wbcsr.dataset.labels import REMEDY, read_labels
+from wbcsr.dataset.labels import read_labels
 from wbcsr.errors import InputError
-from wbcsr.files import read_csv, write_csv
+from wbcsr.files import read_csv, read_users_table, write_csv
+from wbcsr.names import clean, clean_path, warn_of_alike
 from wbcsr.progress import side_by_side
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,10 @@ PLAUSIBLE = (0.8, 1.25)
 OVERLAP = 8
 # A source must have so many times the inliers of any other one.
 LEAD = 2
+
+# Methods by which users name the sources, and what many of them write for one that is not known.
+_NAMED_BY_USERS = ("pattern", "table", "groups")
+_UNKNOWN = {"na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nil", "unknown", "missing", "-", "--", "?", "."}
 
 Points = npt.NDArray[np.float32]
 Descriptors = npt.NDArray[np.float32]
@@ -238,6 +243,8 @@ def find_sources(
     }[method]()
     sources = pd.DataFrame(fitted, columns=SOURCE_COLUMNS[1:]).astype(dict.fromkeys(SOURCE_COLUMNS[2:], "Int64"))
     sources.insert(0, "image", images["image"])
+    if method in _NAMED_BY_USERS:
+        _warn_of_names(sources["source"], f"sources.method {method}")
     sources["source"] = _with_copies_joined(sources["source"], images["sha256"])
     write_csv(sources_csv, sources)
     named = sources.loc[sources["source"] != "", "source"]
@@ -246,6 +253,18 @@ def find_sources(
 
 
 Row = tuple[str, int | None, int | None]
+
+
+def _warn_of_names(sources: pd.Series, where: str) -> None:
+    """Warn of names that may be of one source, and of such as stand for an unknown one in many tables."""
+    warn_of_alike(sources, where, "write those alike that are one source")
+    unknown = sources[sources.str.casefold().isin(_UNKNOWN)].value_counts()
+    if len(unknown):
+        log.warning(
+            "%s: %s each count as the name of one source; leave it empty where the source is not known",
+            where,
+            ", ".join(f"{name!r} ({number} images)" for name, number in unknown.items()),
+        )
 
 
 def _with_copies_joined(sources: pd.Series, hashes: pd.Series) -> pd.Series:
@@ -334,11 +353,11 @@ def _by_pattern(images: pd.DataFrame, pattern: str) -> list[Row]:
             f"configuration: sources.pattern {pattern!r} is found in no file's name (the first is "
             f"{images['image'][0].rpartition('/')[2]!r}); correct it"
         )
-    return [((match[1] or "") if match else "", None, None) for match in found]
+    return [(clean(match[1] or "") if match else "", None, None) for match in found]
 
 
 def _by_table(images: pd.DataFrame, path: Path) -> list[Row]:
-    table = read_csv(path, ["image", "source"], remedy="correct it (sources.table)")
+    table = read_users_table(path, ["image", "source"], "correct it (sources.table)")
     twice = table.loc[table["image"].duplicated(), "image"]
     if len(twice):
         raise InputError(f"{path}: has {twice.iloc[0]} twice; leave one row of it (sources.table)")
@@ -355,8 +374,7 @@ def _by_table(images: pd.DataFrame, path: Path) -> list[Row]:
 def _by_groups(images: pd.DataFrame, labels: Path | None, dataset: dict[str, Any]) -> list[Row]:
     if labels is None:
         raise TypeError("groups are a column of the labels, and there are none")
-    read_csv(labels, ["group"], REMEDY)
-    table = read_labels(labels, dataset)
+    table = read_labels(labels, dataset, with_groups=True)
     group_of = dict(zip(table["image"], table["group"], strict=True))
     missing = [image for image in images["image"] if image not in group_of]
     if missing:
@@ -373,7 +391,7 @@ def _common_size(images: pd.DataFrame) -> tuple[int, int]:
 
 def _photographs(contents: Archive, folder: str) -> dict[str, str]:
     """Path of each photograph below `folder` → its entry, in sorted order."""
-    inside = f"/{folder.strip('/')}/"
+    inside = f"/{clean_path(folder.strip('/'))}/"
     found = {
         f"/{entry}".partition(inside)[2]: entry
         for entry in sorted(contents.entries)
@@ -382,7 +400,7 @@ def _photographs(contents: Archive, folder: str) -> dict[str, str]:
     if not found:
         raise InputError(
             f"{contents.path}: has no folder {folder!r} with images in it; correct dataset.photographs, or set "
-            "sources.method to none"
+            f"sources.method to none{contents.doubt}"
         )
     return found
 

@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from wbcsr.errors import InputError
-from wbcsr.files import read_csv
+from wbcsr.files import read_users_table
 
 SUBSETS = ("train", "validation", "test")
 LEAKAGE_COLUMNS = ["split", "subset", "class", "images", "sources", "unknown", "shared"]
@@ -95,7 +95,7 @@ def given_split(images: pd.DataFrame, path: Path) -> pd.DataFrame:
     InputError where an image has no row or two, a subset is another word, or one is left without a class.
     """
     remedy = "correct it (given)"
-    table = read_csv(path, ["image", "subset"], remedy)
+    table = read_users_table(path, ["image", "subset"], remedy)
     twice = table.loc[table["image"].duplicated(), "image"]
     if len(twice):
         raise InputError(f"{path}: has {twice.iloc[0]} twice; leave one row of it (given)")

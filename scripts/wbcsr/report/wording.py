@@ -17,6 +17,7 @@ from wbcsr.evaluate import study, variant_label
 from wbcsr.evaluate.cost import estimated, used_devices
 from wbcsr.evaluate.scores import Plan
 from wbcsr.report.method import duration
+from wbcsr.text import noun
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -55,7 +56,7 @@ def gap(value: float) -> str:
 def counted(number: int, one: str, many: str | None = None) -> str:
     """`1 image`, `1,989 images`; up to ten as a word."""
     word = NUMBERS[number] if number < len(NUMBERS) else f"{number:,}"
-    return f"{word} {one if number == 1 else many or one + 's'}"
+    return f"{word} {noun(number, one, many)}"
 
 
 def listed(words: list[str]) -> str:
