@@ -18,13 +18,14 @@ from defaults import LIMITS
 from wbcsr.dataset.archive import open_archive
 from wbcsr.errors import InputError
 from wbcsr.evaluate.style import house_style
+from wbcsr.evaluate.table import write_table
 from wbcsr.fidelity import REGIONS
 from wbcsr.fidelity.figure import draw_fidelity
 from wbcsr.fidelity.measure import COLUMNS, enlarge_twice, measure_fidelity, read_crops
 from wbcsr.fidelity.metrics import halve, measure, niqe, psnr, ssim_map
 from wbcsr.fidelity.photographs import choose, read
 from wbcsr.fidelity.regions import box_of, find_regions
-from wbcsr.fidelity.table import fidelity_table, paired, read_measurements, write_fidelity_table
+from wbcsr.fidelity.table import ALL, fidelity_table, paired, read_measurements, write_fidelity_table
 from wbcsr.imaging import encode_png
 from wbcsr.report import fidelity as words
 
@@ -267,7 +268,7 @@ def measurements_of(bicubic: float, network: float, photographs: int = 8) -> pd.
 )
 def test_words_follow_from_the_numbers(bicubic: float, network: float, best: str, how: str) -> None:
     table = fidelity_table(measurements_of(bicubic, network), CLASSES).data
-    told = words.sentences(table[table["class"] == "all"])
+    told = words.sentences(table[table["class"] == ALL])
     assert best in told[0]
     assert "eight photographs" in told[0]
     assert any(how in sentence for sentence in told)
@@ -275,11 +276,22 @@ def test_words_follow_from_the_numbers(bicubic: float, network: float, best: str
     assert any("little to win back" in sentence for sentence in told) == (bicubic == 40)
 
 
+def test_a_class_may_be_called_all(tmp_path: Path) -> None:
+    """Its rows are not taken for those of all classes together."""
+    data = measurements_of(40, 35)
+    data.loc[data["image"] == "0", "class"] = "all"
+    table = fidelity_table(data, ["all", "NEUTROPHIL"])
+    assert not table.data.duplicated(["class", "region", "method"]).any()
+    assert table.printed["n"].tolist() == ["8"] * 2 * len(REGIONS)
+    write_table(table, tmp_path)
+    assert words.read_table(tmp_path / "fidelity.csv")["photographs"].tolist() == [8] * 2 * len(REGIONS)
+
+
 def test_identical_images_are_said_to_be() -> None:
     data = measurements_of(40, 35)
     data.loc[data["method"] == "bicubic", "psnr"] = math.inf
     table = fidelity_table(data, CLASSES)
-    all_classes = table.data[table.data["class"] == "all"]
+    all_classes = table.data[table.data["class"] == ALL]
     assert table.printed["PSNR, dB"].tolist()[0] == "∞"
     assert "bicubic comes nearest to the truth (identical to it" in words.sentences(all_classes)[0]
 

@@ -88,7 +88,7 @@ def test_labels_by_csv(study: Study, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     images = study.ingest("\n".join(rows))
     assert images == ["ALL/blast cell/p1_a.png", "ALL/-ä/b.png", "ALL/-ä/p2_a.png"]
-    assert "labels.csv: 1 of 4 rows are of other classes or partitions ('other')" in caplog.text
+    assert "labels.csv: left out 1 of 4 rows, of other classes or partitions ('other')" in caplog.text
     assert study.sources("groups") == ["p1", "p1", "NA"]
     assert study.sources("each") == images
 
@@ -128,7 +128,7 @@ def test_labels_with_partitions(study: Study) -> None:
             ["file,label", "p/a.png,-ä", "p_a.png,-ä", "b.png,blast cell"],
             r"'p/a\.png' and 'p_a\.png' would be one image, ALL/-ä/p_a\.png; rename",
         ),
-        (["file,label", "a.png,-ä", "b.png,blast cell"], r"names 1 files \(first: 'b\.png'\) that .* does not have"),
+        (["file,label", "a.png,-ä", "b.png,blast cell"], r"names 1 file \(first: 'b\.png'\) that .* does not have"),
         (["file,label", "a.png,-ä", "c.png,blast cell"], r"'c\.png' is more than one file of .*write more of the path"),
     ],
 )

@@ -20,6 +20,7 @@ from wbcsr.benchmark.results import TIMES, frame, measured, numbers, reasons, se
 from wbcsr.benchmark.workers import Run, take_turns, timed
 from wbcsr.evaluate.table import Table
 from wbcsr.files import scratch_folder
+from wbcsr.text import counted
 
 OURS, TORCHVISION = "ours, packing", "torchvision, ImageFolder"
 ORIGINAL, ENLARGED = "original", f"{METHOD}_x{SCALE}"
@@ -116,11 +117,11 @@ def packing_table(data: pd.DataFrame, machine: Machine) -> Table:
     )
     first = data.iloc[0]
     count = data["images"].max()
-    sizes = f"{first['threads']} threads, to {first['input_size']}×{first['input_size']}"
+    sizes = f"{counted(first['threads'], 'thread')}, to {first['input_size']}×{first['input_size']}"
     return Table(
         name="packing",
         title="Packing",
-        caption=f"{machine.sentence()} {count} images, {sizes}.",
+        caption=f"{machine.sentence()} {counted(count, 'image')}, {sizes}.",
         data=data,
         printed=printed,
         note=NOTE,

@@ -22,6 +22,7 @@ from wbcsr.dataset.labels import read_labels
 from wbcsr.errors import InputError
 from wbcsr.files import read_users_table, sha256, write_bytes, write_csv
 from wbcsr.progress import side_by_side
+from wbcsr.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -197,8 +198,8 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
             rejected[_printable(image)] = reason
     if missing:
         raise InputError(
-            f"{labels}: names {len(missing)} files (first: {missing[0]!r}) that {contents.path} does not have; correct "
-            f"or remove those rows (dataset.labels){contents.doubt}"
+            f"{labels}: names {counted(len(missing), 'file')} (first: {missing[0]!r}) that {contents.path} does not "
+            f"have; correct or remove those rows (dataset.labels){contents.doubt}"
         )
     _check_case(labels, found)
     return found, rejected, len(contents.entries) - len(found) - len(rejected)
@@ -222,8 +223,8 @@ def _listed(path: Path, there: set[str], contents: Archive, classes: list[str]) 
     strange = [image for image in images if image not in there]
     if strange:
         raise InputError(
-            f"{path}: lists {len(strange)} of {len(images)} images (first: {strange[0]}) that {contents.path} does not "
-            f"have in the configured partitions and classes; {remedy}"
+            f"{path}: lists {len(strange)} of {counted(len(images), 'image')} (first: {strange[0]}) that "
+            f"{contents.path} does not have in the configured partitions and classes; {remedy}"
         )
     missing = sorted(set(classes) - {_folder(image)[1] for image in images})
     if missing:
@@ -376,14 +377,16 @@ def _remove_others(originals: Path, images: set[str]) -> None:
 
 def _report(summary: dict[str, int], images: pd.DataFrame) -> None:
     log.info(
-        "%d images kept, %d files rejected, %d left out (dataset.images, limit_per_class), %d files elsewhere ignored",
-        *(summary[key] for key in ("kept", "rejected", "left_out", "ignored")),
+        "%s kept, %s rejected, %d left out (dataset.images, limit_per_class), %s elsewhere ignored",
+        counted(summary["kept"], "image"),
+        counted(summary["rejected"], "file"),
+        summary["left_out"],
+        counted(summary["ignored"], "file"),
     )
     if summary["copies"]:
         groups = images.groupby(["class", "sha256"])["partition"].nunique()
         log.warning(
-            "%d images are exact copies of another one of their class, and %d images lie in both partitions; "
-            "all are kept",
-            summary["copies"],
-            int((groups > 1).sum()),
+            "all kept: %s with the same bytes as another one of the class, %s in both partitions",
+            counted(summary["copies"], "image"),
+            counted(int((groups > 1).sum()), "image"),
         )

@@ -11,6 +11,7 @@ from wbcsr.config import Config, partitions_of
 from wbcsr.errors import InputError
 from wbcsr.files import read_users_table
 from wbcsr.names import warn_of_alike
+from wbcsr.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,8 @@ def read_labels(path: Path, dataset: Config, with_groups: bool = False) -> pd.Da
     wanted = table["label"].isin(dataset["classes"]) & table["partition"].isin(partitions_of(dataset).values())
     if not wanted.all():
         others = ", ".join(map(repr, table.loc[~wanted, "label"].unique()[:5]))
-        log.info("%s: %d of %d rows are of other classes or partitions (%s)", path, (~wanted).sum(), len(table), others)
+        left_out, there = (~wanted).sum(), counted(len(table), "row")
+        log.info("%s: left out %d of %s, of other classes or partitions (%s)", path, left_out, there, others)
     table = table[wanted]
     missing = sorted(set(dataset["classes"]) - set(table["label"]))
     if missing:

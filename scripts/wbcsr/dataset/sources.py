@@ -30,6 +30,7 @@ from wbcsr.errors import InputError
 from wbcsr.files import read_csv, read_users_table, write_csv
 from wbcsr.names import clean, clean_path, warn_of_alike
 from wbcsr.progress import side_by_side
+from wbcsr.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +249,8 @@ def find_sources(
     sources["source"] = _with_copies_joined(sources["source"], images["sha256"])
     write_csv(sources_csv, sources)
     named = sources.loc[sources["source"] != "", "source"]
-    log.info("%d of %d images have a source, of which there are %d", len(named), len(images), named.nunique())
+    found, there = counted(named.nunique(), "source"), counted(len(images), "image")
+    log.info("found %s, of %d of %s", found, len(named), there)
     return {"method": method, "images": len(images), "found": len(named), "sources": int(named.nunique())}
 
 
@@ -261,9 +263,9 @@ def _warn_of_names(sources: pd.Series, where: str) -> None:
     unknown = sources[sources.str.casefold().isin(_UNKNOWN)].value_counts()
     if len(unknown):
         log.warning(
-            "%s: %s each count as the name of one source; leave it empty where the source is not known",
+            "%s: taken for names, and each for one source: %s; leave it empty where the source is not known",
             where,
-            ", ".join(f"{name!r} ({number} images)" for name, number in unknown.items()),
+            ", ".join(f"{name!r} ({counted(number, 'image')})" for name, number in unknown.items()),
         )
 
 
@@ -279,7 +281,7 @@ def _with_copies_joined(sources: pd.Series, hashes: pd.Series) -> pd.Series:
     told = joined.map(sources[known].groupby(joined[known]).first()).fillna("")
     changed = int((told != sources).sum())
     if changed:
-        log.warning("%d images have the bytes of others, and so are of their source", changed)
+        log.warning("%s took the source of others with the same bytes", counted(changed, "image"))
     return told
 
 
@@ -312,7 +314,8 @@ def _by_photographs(
         "compare photographs",
     )
     field = fields(links, OVERLAP)
-    log.info("%d photographs show %d fields that do not overlap", len(names), len(set(field)))
+    shown = counted(len(set(field)), "field that does not overlap", "fields that do not overlap")
+    log.info("%s: %s", counted(len(names), "photograph"), shown)
 
     def row(image: tuple[Path, str]) -> Row:
         fits = index.fits(features(_read(*image), size))
@@ -365,8 +368,8 @@ def _by_table(images: pd.DataFrame, path: Path) -> list[Row]:
     missing = [image for image in images["image"] if image not in source_of]
     if missing:
         raise InputError(
-            f"{path}: lacks {len(missing)} of {len(images)} images (first: {missing[0]}); add a row for each, with an "
-            "empty source where it is not known (sources.table)"
+            f"{path}: lacks {len(missing)} of {counted(len(images), 'image')} (first: {missing[0]}); add a row "
+            "for each, with an empty source where it is not known (sources.table)"
         )
     return [(source_of[image], None, None) for image in images["image"]]
 

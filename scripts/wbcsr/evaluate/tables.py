@@ -11,7 +11,7 @@ import pandas as pd
 
 from wbcsr.config import parse_split
 from wbcsr.errors import InputError
-from wbcsr.evaluate import arm_label, class_labels, cost, study, variant_label
+from wbcsr.evaluate import arm_label, class_labels, cost, study, summary_label, variant_label
 from wbcsr.evaluate.differences import QUESTIONS, differences, recalls
 from wbcsr.evaluate.probabilities import Probabilities, calibration_table
 from wbcsr.evaluate.records import read_records
@@ -25,6 +25,7 @@ LEAKAGE = ["images", "sources", "unknown", "shared"]
 # Characters that the headings of a table's columns may have together.
 PRINTED_WIDTH = 80
 
+AVERAGES = ("Accuracy", "Macro average", "Weighted average")
 NO_ENHANCED = "Empty: the configuration names no variant besides original."
 
 
@@ -99,9 +100,9 @@ def counts_table(images: pd.DataFrame, plan: Plan) -> Table:
     known = not np.isnan(published).all()
     headings = dict(zip(counts, ["Train", "Test", "Total", "Train, study", "Test, study", "Total, study"], strict=True))
     shown = [name for name in counts if (known or not name.startswith("study_")) and (test or name.endswith("total"))]
-    printed = pd.DataFrame({"Class": [*class_labels(plan.classes), "Total"]})
+    printed = pd.DataFrame({"Class": [*class_labels(plan.classes), summary_label("Total", plan.classes)]})
     printed[[headings[name] for name in shown]] = counts[shown].apply(number_texts, form=",d")
-    counts.insert(0, "class", [*plan.classes, "total"])
+    counts.insert(0, "class", [*plan.classes, summary_label("total", plan.classes)])
     return Table(
         name="table2",
         title="Table 2",
@@ -125,16 +126,16 @@ def scores_table(name: str, arm: Arm | None, plan: Plan) -> Table:
     if arm:
         scores = arm.scores[0]
         rows = [[label, *row[ratios], row["support"]] for label, row in scores.by_class.iterrows()]
-        rows.append(["accuracy", None, None, scores.accuracy, arm.images])
-        rows.append(["macro average", *scores.macro, arm.images])
-        rows.append(["weighted average", *scores.weighted, arm.images])
+        rows.append([summary_label("accuracy", plan.classes), None, None, scores.accuracy, arm.images])
+        rows.append([summary_label("macro average", plan.classes), *scores.macro, arm.images])
+        rows.append([summary_label("weighted average", plan.classes), *scores.weighted, arm.images])
     data = pd.DataFrame(rows, columns=["class", *ratios, "support"]).astype(
         {**dict.fromkeys(ratios, float), "support": int}
     )
-    labels = [*class_labels(plan.classes), "Accuracy", "Macro average", "Weighted average"]
+    averages = [summary_label(name, plan.classes) for name in AVERAGES]
     printed = pd.DataFrame(
         {
-            "Class": labels if arm else [],
+            "Class": [*class_labels(plan.classes), *averages] if arm else [],
             "Precision": number_texts(data["precision"], ".2f"),
             "Recall": number_texts(data["recall"], ".2f"),
             "F1 score": number_texts(data["f1"], ".2f"),

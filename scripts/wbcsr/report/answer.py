@@ -167,10 +167,10 @@ def _paper(comparison: pd.DataFrame, enhanced: str | None, plan: Plan) -> str | 
         return None
     told = f"{percent(original.accuracy)} on original images"
     told = f"{percent(asked.accuracy)} on enlarged and {told}" if asked else told
-    scored = f"Scored as in the study, on {original.images:,} validation images of its split, it was {told}"
+    scored = f"Scored as in the study, on {counted(original.images, 'validation image')} of its split, it was {told}"
     if math.isnan(original.sources):
         return f"{scored}."
-    return f"{scored}; but these come of {int(original.sources):,} sources, and {shared(original)}."
+    return f"{scored}; but these come of {counted(int(original.sources), 'source')}, and {shared(original)}."
 
 
 def shared(result: Result) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from wbcsr.evaluate import SUBSETS, arm_label, class_labels, differences, study, variant_label
+from wbcsr.evaluate import SUBSETS, arm_label, class_labels, differences, study, summary_label, variant_label
 from wbcsr.evaluate.scores import Plan
 from wbcsr.evaluate.table import p_values
 from wbcsr.report import wording
@@ -45,7 +45,14 @@ def leakage_table(leakage: pd.DataFrame, comparison: pd.DataFrame, plan: Plan) -
                 behind(label, leakage.loc[split, subset, name], [""] * len(variants))
                 for label, name in zip(class_labels(plan.classes), plan.classes, strict=True)
             ]
-            rows.append(behind("All", leakage.loc[split, subset, ""], accuracies(split, subset), summary=True))
+            rows.append(
+                behind(
+                    summary_label("All", plan.classes),
+                    leakage.loc[split, subset, ""],
+                    accuracies(split, subset),
+                    summary=True,
+                )
+            )
             blocks.append({"title": f"{subset.capitalize()}, split {split}", "rows": rows})
     published = [study.accuracy("paper", name, name, "validation", plan.classes) for name in variants]
     if None not in published:

@@ -15,11 +15,12 @@ from typing import Any
 import pandas as pd
 
 from wbcsr.errors import InputError
-from wbcsr.evaluate import SUBSETS, class_labels, cost, differences, study, variant_label
+from wbcsr.evaluate import SUBSETS, class_labels, cost, differences, study, summary_label, variant_label
 from wbcsr.evaluate.scores import Plan, score
 from wbcsr.evaluate.table import read_table
-from wbcsr.evaluate.tables import read_leakage
+from wbcsr.evaluate.tables import AVERAGES, read_leakage
 from wbcsr.report import wording
+from wbcsr.text import counted
 
 Table = dict[str, Any]
 
@@ -50,7 +51,6 @@ TEXTS = {
     "cost": len(cost.TEXTS),
 }
 MEASURES = {"precision": "Precision", "recall": "Recall", "f1": "F1 score", "support": "Support"}
-AVERAGES = ["Accuracy", "Macro average", "Weighted average"]
 NO_ENLARGED = "Nothing to show: the configuration names no enlarged variant."
 
 
@@ -108,7 +108,7 @@ def comparison_table(comparison: pd.DataFrame, plan: Plan) -> Table:
 
 def f1_table(comparison: pd.DataFrame, plan: Plan) -> Table:
     """The mean F1 scores of the comparison: macro, and of each class."""
-    headings = ["Tested on", "Macro", *class_labels(plan.classes)]
+    headings = ["Tested on", summary_label("Macro", plan.classes), *class_labels(plan.classes)]
     measures = ["macro_f1", *(f"f1_{name}" for name in plan.classes)]
     return {
         "id": "f1-table",
@@ -142,11 +142,11 @@ def _blocks(comparison: pd.DataFrame, plan: Plan, cells: Callable[[pd.Series], l
 
 def _behind(arm: pd.Series) -> str:
     """How many images an accuracy is of, how many sources, and how many copies of them were seen in training."""
-    told = f"{arm['images']:,} images"
+    told = counted(arm["images"], "image")
     if pd.isna(arm["sources"]):
         return f"{told}, sources not known"
     share = wording.percent(arm["shared"] / arm["images"])
-    return f"{told} of {int(arm['sources']):,} sources, {share} with a copy in training"
+    return f"{told} of {counted(int(arm['sources']), 'source')}, {share} with a copy in training"
 
 
 def cost_table(data: pd.DataFrame, plan: Plan) -> Table:
@@ -186,7 +186,7 @@ def counts_table(counts: pd.DataFrame, plan: Plan) -> Table:
     published = [f"study_{name}" for name in headings if counts[f"study_{name}"].notna().any()]
     columns = [table_column(heading) for heading in headings.values()]
     columns += [table_column(headings[name.removeprefix("study_")], study=True) for name in published]
-    labels = [*class_labels(plan.classes), "Total"]
+    labels = [*class_labels(plan.classes), summary_label("Total", plan.classes)]
     rows = [
         table_row(label, [whole(row[name]) for name in [*headings, *published]], summary=number == len(plan.classes))
         for number, (label, (_, row)) in enumerate(zip(labels, counts.iterrows(), strict=True))
@@ -211,9 +211,8 @@ def scores_table(name: str, scores: pd.DataFrame, variant: str | None, plan: Pla
     matrix = _published_matrix(variant, plan)
     published = None if matrix is None else _published_scores(matrix)
     rows = []
-    for number, (label, (_, row)) in enumerate(
-        zip([*class_labels(plan.classes), *AVERAGES], scores.iterrows(), strict=True)
-    ):
+    labels = [*class_labels(plan.classes), *(summary_label(name, plan.classes) for name in AVERAGES)]
+    for number, (label, (_, row)) in enumerate(zip(labels, scores.iterrows(), strict=True)):
         cells = []
         for measure in MEASURES:
             show = whole if measure == "support" else _ratio
