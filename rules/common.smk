@@ -24,7 +24,18 @@ from wbcsr.dataset.archive import folder_state
 from wbcsr.errors import InputError
 from wbcsr.study.labels import figure_names
 from wbcsr.explain import DRAWN, changes_figure
+from wbcsr.strict import check_yaml
 from wbcsr.weights.releases import model_for_scale, shrunk_from
+
+DEFAULTS = f"{workflow.basedir}/config/config.yaml"
+try:
+    check_yaml([DEFAULTS, *workflow.configfiles])
+except InputError as error:
+    sys.exit(f"error: {error}")
+
+
+configfile: DEFAULTS
+
 
 try:
     config = complete(config, Path(workflow.basedir) / "config" / "schema.yaml")

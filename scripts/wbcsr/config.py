@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from wbcsr.errors import InputError
+from wbcsr.names import clean
 
 Config = dict[str, Any]
 
@@ -36,6 +37,10 @@ def complete(config: Config, schema_path: str | Path) -> Config:
     for key, value in _leaves(completed):
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"configuration: {key} must be a number, not {value}")
+    dataset = completed["dataset"]
+    dataset["classes"] = [clean(name) for name in dataset["classes"]]
+    if dataset["partitions"]:
+        dataset["partitions"] = {part: clean(name) for part, name in dataset["partitions"].items()}
     _check_combinations(completed)
     return completed
 
@@ -231,7 +236,7 @@ def _known_keys(schema: dict[str, Any], prefix: str = "") -> Iterator[str]:
 def _explain(problem: ValidationError, schema: dict[str, Any]) -> str:
     place = ".".join(str(part) for part in problem.absolute_path)
     if problem.validator == "additionalProperties":
-        unknown = sorted(set(problem.instance) - set(problem.schema["properties"]))[0]
+        unknown = min(set(problem.instance) - set(problem.schema["properties"]), key=str)
         full = f"{place}.{unknown}" if place else str(unknown)
         siblings = list(problem.schema["properties"])
         nearest = difflib.get_close_matches(str(unknown), siblings, n=1, cutoff=0.5)
@@ -245,11 +250,13 @@ def _explain(problem: ValidationError, schema: dict[str, Any]) -> str:
         return f"unknown key '{full}'; the nearest known key is '{near}'"
     message = problem.message.splitlines()[0]
     if problem.validator == "type":
-        wanted = problem.validator_value
-        message = f"must be {' or '.join(wanted) if isinstance(wanted, list) else wanted}, not {problem.instance!r}"
-        message += (
-            "; put it in quotes" if wanted == "string" and isinstance(problem.instance, bool | int | float) else ""
-        )
+        wanted, found = problem.validator_value, problem.instance
+        message = f"must be {' or '.join(wanted) if isinstance(wanted, list) else wanted}, not "
+        message += "empty" if found is None else repr(found)
+        if isinstance(found, bool):
+            message += " (as YAML reads yes, no, on and off, too)"
+        if "string" in wanted and isinstance(found, bool | int | float):
+            message += "; put it in quotes"
     elif problem.validator == "anyOf":
         message = f"{problem.instance!r} is not allowed here"
     elif problem.validator == "not":
@@ -274,7 +281,7 @@ def _check_combinations(config: Config) -> None:
         raise InputError("configuration: inference.overlap must be less than half of inference.tile")
     folded = [name.casefold() for name in config["dataset"]["classes"]]
     if len(set(folded)) < len(folded):
-        raise InputError("configuration: dataset.classes has two names that differ in case only")
+        raise InputError("configuration: dataset.classes has two names that differ in case or blanks only")
     for key, path in (("dataset.images", config["dataset"]["images"]), ("given", config["given"])):
         if Path(path or "").parts[:1] == ("results",):
             raise InputError(

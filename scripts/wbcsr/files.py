@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
+import io
 import json
 import os
 import re
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,11 @@ import pandas as pd
 
 from wbcsr.claim import require_claim
 from wbcsr.errors import InputError, first_line, make_again
+from wbcsr.names import clean, clean_path
+from wbcsr.text import counted
 
 _SECONDS_OF_A_DAY = 86_400
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
 @contextmanager
@@ -123,26 +128,25 @@ def write_csv(path: str | Path, table: pd.DataFrame) -> None:
         table.to_csv(beside, index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
 
 
-def read_csv(path: str | Path, columns: list[str], remedy: str | None = None) -> pd.DataFrame:
-    """Read a CSV file that must have at least `columns`.
+def read_csv(path: str | Path, columns: list[str]) -> pd.DataFrame:
+    """Read a CSV file that one of our jobs wrote and that must have at least `columns`; see `read_users_table`.
 
     Empty cells and the words NA and null stay text, since they may be names of classes.
-    InputError where the file is empty, cannot be parsed, or lacks a column; it ends with `remedy`, or with how to make
-    a result again.
+    InputError where the file is empty, cannot be parsed, or lacks a column; it ends with how to make it again.
     """
-    remedy = remedy or make_again(path)
     texts = {
         "image": str,
         "source": str,
-        "group": str,
         "file": str,
-        "label": str,
         "class": str,
+        "actual": str,
+        "of": str,
         "partition": str,
         "subset": str,
         "predicted": str,
         "sha256": str,
     }
+    remedy = make_again(path)
     try:
         table = pd.read_csv(path, dtype=texts, keep_default_na=False)
     except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
@@ -153,6 +157,95 @@ def read_csv(path: str | Path, columns: list[str], remedy: str | None = None) ->
     if missing:
         raise InputError(f"{path}: lacks the column(s) {', '.join(missing)}; {remedy}")
     return table
+
+
+def read_users_table(path: str | Path, columns: list[str], remedy: str, optional: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a table that a user wrote, by hand or with a spreadsheet; see `parse_users_table`.
+
+    The columns `image` and `file` are paths, and become such with forward slashes and without ./ before them.
+    InputError also where a row has none.
+    """
+    table = parse_users_table(Path(path).read_bytes(), str(path), columns, remedy, optional)
+    for column in table.columns.intersection(["image", "file"]):
+        table[column] = [_forward(name) for name in table[column]]
+        for line in table.index[table[column] == ""]:
+            raise InputError(f"{path}, line {line}: names no {column}; {remedy}")
+    return table
+
+
+def _forward(path: str) -> str:
+    return "/".join(name for name in clean_path(path.replace("\\", "/")).split("/") if name not in ("", "."))
+
+
+def parse_users_table(
+    content: bytes, name: str, columns: list[str], remedy: str, optional: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The `columns` of a table that a user wrote, and those of `optional` that it has; its index are the lines.
+
+    `content` is CSV, separated by commas, semicolons or tabs (whichever gives the first line the columns), in UTF-8 or
+    in UTF-16 with its mark, as spreadsheets save it. Case and blanks do not count in the names of columns, and rows
+    without content are left out. All cells are text, cleaned (`names.clean`).
+
+    InputError, which begins with `name` and ends with `remedy`, where the text cannot be read, a column is missing or
+    there twice, or a row has not as many fields as the first line.
+    """
+    text = _decode(content, name, remedy)
+    first = next((line for line in text.splitlines() if clean(line)), "")
+    headers = {
+        delimiter: [clean(cell).casefold() for cell in next(csv.reader([first], delimiter=delimiter), [])]
+        for delimiter in _DELIMITERS
+    }
+    delimiter = next((each for each, header in headers.items() if {*columns} <= {*header}), None)
+    if delimiter is None:
+        found = max(headers.values(), key=len)
+        missing = " and the column ".join(column for column in columns if column not in found)
+        has = f"it has {', '.join(map(repr, found[:10]))}" if found else "it is empty"
+        raise InputError(f"{name}: lacks the column {missing} ({has}); {remedy}")
+    header = headers[delimiter]
+    while not header[-1]:
+        header.pop()
+    wanted = list(dict.fromkeys([*columns, *(column for column in optional if column in header)]))
+    for column in wanted:
+        if header.count(column) > 1:
+            raise InputError(f"{name}: has the column {column} twice; {remedy}")
+    places = [header.index(column) for column in wanted]
+    lines, rows = [], []
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        for fields in reader:
+            cells = [clean(field) for field in fields]
+            if not any(cells):
+                continue
+            if len(cells) < len(header) or any(cells[len(header) :]):
+                raise InputError(
+                    f"{name}, line {reader.line_num}: has {counted(len(cells), 'field')}, and the first line has "
+                    f"{len(header)} (a {_DELIMITERS[delimiter]} inside a field needs quotes around it); {remedy}"
+                )
+            lines.append(reader.line_num)
+            rows.append([cells[place] for place in places])
+    except csv.Error as error:
+        raise InputError(f"{name}, line {reader.line_num}: cannot be read as CSV ({error}); {remedy}") from error
+    table = pd.DataFrame(rows[1:], columns=wanted, index=pd.Index(lines[1:], name="line"), dtype=object)
+    for column in wanted:
+        broken = table.index[table[column].str.contains(r"[\r\n]")]
+        if len(broken):
+            raise InputError(
+                f"{name}, line {broken[0]}: its {column} holds a line break, as after a quotation mark that is not "
+                f"closed; {remedy}"
+            )
+    return table
+
+
+def _decode(content: bytes, name: str, remedy: str) -> str:
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{name}, line {line}: is not text in UTF-8; save it as CSV UTF-8, or {remedy}") from error
+    if "\0" in text:
+        raise InputError(f"{name}: is not text in UTF-8; save it as CSV UTF-8, or {remedy}")
+    return text
 
 
 def sha256(path: str | Path) -> str:

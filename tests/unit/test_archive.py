@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import unicodedata
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from bad_zips import BAD_ZIPS, GOOD, in_headers, misnamed, zipped
 from defaults import LIMITS
 from wbcsr.dataset.archive import folder_state, open_archive
+from wbcsr.dataset.ingest import ingest
 from wbcsr.errors import InputError
 
 
@@ -65,6 +68,74 @@ def test_lists_and_reads_the_same_from_zip_and_folder(tmp_path: Path, make: Call
     with open_archive(make(tmp_path / "archive", GOOD), LIMITS) as archive:
         assert archive.entries == {name: len(content) for name, content in GOOD.items()}
         assert {name: archive.read(name) for name in archive.entries} == GOOD
+
+
+class Named(zipfile.ZipInfo):
+    """An entry whose name is in an encoding that the zip does not tell."""
+
+    encoding = "utf-8"
+
+    def _encodeFilenameFlags(self) -> tuple[bytes, int]:
+        return self.filename.encode(self.encoding), self.flag_bits
+
+
+def named(path: Path, names: list[str], encoding: str) -> Path:
+    with zipfile.ZipFile(path, "w") as packed:
+        for name in names:
+            entry = Named(name)
+            entry.encoding = encoding
+            packed.writestr(entry, name)
+    return path
+
+
+@pytest.mark.parametrize(("encoding", "form"), [("utf-8", "NFC"), ("utf-8", "NFD"), ("cp437", "NFC")])
+def test_names_are_read_as_they_were_meant(tmp_path: Path, encoding: str, form: str) -> None:
+    """macOS packs UTF-8 with letters and marks apart and does not say so; cp437 is what the format says."""
+    name = unicodedata.normalize(form, "Größe/ä.png")
+    with open_archive(named(tmp_path / "a.zip", [name], encoding), LIMITS) as archive:
+        assert list(archive.entries) == ["Größe/ä.png"]
+        assert archive.read("Größe/ä.png").decode() == name
+
+
+@pytest.mark.parametrize(
+    ("encoding", "classes"), [("cp1252", ["Größe", "A"]), ("gbk", ["红细胞", "A"]), ("cp932", ["好酸球", "A"])]
+)
+def test_a_class_whose_name_is_in_an_unknown_encoding_is_said(
+    tmp_path: Path, encoding: str, classes: list[str]
+) -> None:
+    path = named(tmp_path / "a.zip", [f"{name}/1.png" for name in classes], encoding)
+    with pytest.raises(InputError) as caught:
+        ingest(
+            path,
+            {"classes": classes, "partitions": None, "limits": LIMITS, "limit_per_class": None},
+            tmp_path / "images.csv",
+            tmp_path / "rejected.csv",
+            tmp_path / "original",
+            {},
+        )
+    assert f"has no folder {classes[0]!r}" in str(caught.value)
+    assert "they are not in UTF-8" in str(caught.value)
+
+
+def test_a_letter_that_holds_a_backslash_in_its_encoding_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has a backslash .* they are not in UTF-8"):
+        open_archive(named(tmp_path / "a.zip", ["表/1.png"], "cp932"), LIMITS)
+
+
+def test_blanks_around_the_names_of_folders_do_not_count(tmp_path: Path) -> None:
+    files = {"TRAIN /A\u00a0/1.png": b"one", "TRAIN/B/ 2.png": b"two"}
+    for make in (zipped, unpacked):
+        with open_archive(make(tmp_path / make.__name__, files), LIMITS) as archive:
+            assert {name: archive.read(name) for name in archive.entries} == {
+                "TRAIN/A/1.png": b"one",
+                "TRAIN/B/2.png": b"two",
+            }
+
+
+@pytest.mark.parametrize(("make", "says"), [(zipped, "comes twice"), (unpacked, "differs from another file by blanks")])
+def test_names_that_differ_by_a_blank_only_are_refused(tmp_path: Path, make: Callable[..., Path], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        open_archive(make(tmp_path / "archive", {"A/1.png": b"one", "A /1.png": b"two"}), LIMITS)
 
 
 def test_folder_entries_of_a_zip_are_not_listed(tmp_path: Path) -> None:

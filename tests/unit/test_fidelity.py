@@ -23,7 +23,7 @@ from wbcsr.fidelity.measure import COLUMNS, enlarge_twice, measure_fidelity, rea
 from wbcsr.fidelity.metrics import halve, measure, niqe, psnr, ssim_map
 from wbcsr.fidelity.photographs import choose, read
 from wbcsr.fidelity.regions import box_of, find_regions
-from wbcsr.fidelity.table import compare_methods, fidelity_table, paired, read_measurements, write_fidelity_table
+from wbcsr.fidelity.table import ALL, compare_methods, fidelity_table, paired, read_measurements, write_fidelity_table
 from wbcsr.imaging import encode_png
 from wbcsr.present.style import house_style
 from wbcsr.report import fidelity as words
@@ -170,9 +170,9 @@ def test_photographs_of_one_class_are_chosen(tmp_path: Path) -> None:
     [
         (LABELS, 0, "has no photographs in photographs/JPEGImages"),
         (None, 1, "lacks photographs/labels.csv"),
-        ("Number,Class\n0,NEUTROPHIL\n", 1, "labels.csv lacks the column 'Image'"),
-        (b"\xff\xfe\x00", 1, "labels.csv cannot be read"),
-        (",Image,Category\n,one,NEUTROPHIL\n", 1, "labels.csv cannot be read"),
+        ("Number,Class\n0,NEUTROPHIL\n", 1, "labels.csv: lacks the column image"),
+        (b"\xff\xfe\x00", 1, "labels.csv, line 1: is not text"),
+        (",Image,Category\n,one,NEUTROPHIL\n", 1, "labels.csv, line 2: 'one' is no number"),
         (",Image,Category\n,0,BASOPHIL\n", 1, "names no photograph of EOSINOPHIL, NEUTROPHIL"),
     ],
 )
@@ -267,12 +267,21 @@ def measurements_of(bicubic: float, network: float, photographs: int = 8) -> pd.
 )
 def test_words_follow_from_the_numbers(bicubic: float, network: float, best: str, how: str) -> None:
     table = compare_methods(measurements_of(bicubic, network), CLASSES)
-    told = words.sentences(table[table["class"] == "all"])
+    told = words.sentences(table[table["class"] == ALL])
     assert best in told[0]
     assert "eight photographs" in told[0]
     assert any(how in sentence for sentence in told)
     assert any("1.0 darker and 0.5 redder" in sentence for sentence in told)
     assert any("little to win back" in sentence for sentence in told) == (bicubic == 40)
+
+
+def test_a_class_may_be_called_all(tmp_path: Path) -> None:
+    """Its rows are not taken for those of all classes together."""
+    data = measurements_of(40, 35)
+    data.loc[data["image"] == "0", "class"] = "all"
+    data.to_csv(tmp_path / "measurements.csv", index=False)
+    write_fidelity_table(tmp_path / "measurements.csv", ["all", "NEUTROPHIL"], tmp_path)
+    assert words.read_methods(tmp_path / "fidelity.csv")["photographs"].tolist() == [8] * 2 * len(REGIONS)
 
 
 def test_identical_images_are_said_to_be() -> None:

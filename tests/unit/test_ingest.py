@@ -205,7 +205,7 @@ def test_copies_within_a_class_are_kept_and_counted(study: Study, caplog: pytest
     summary = study.ingest(images() | copies)
     assert study.copied() == images() | copies
     assert summary["copies"] == 2
-    assert "2 images are exact copies of another one of their class, and 1 images lie in both partitions" in caplog.text
+    assert "2 images with the same bytes as another one of the class, 1 image in both partitions" in caplog.text
 
 
 def test_limit_takes_the_first_names_as_text(study: Study, caplog: pytest.LogCaptureFixture) -> None:

@@ -88,9 +88,22 @@ def test_labels_by_csv(study: Study, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     images = study.ingest("\n".join(rows))
     assert images == ["ALL/blast cell/p1_a.png", "ALL/-ä/b.png", "ALL/-ä/p2_a.png"]
-    assert "labels.csv: 1 of 4 rows are of other classes or partitions ('other')" in caplog.text
+    assert "labels.csv: left out 1 of 4 rows, of other classes or partitions ('other')" in caplog.text
     assert study.sources("groups") == ["p1", "p1", "NA"]
     assert study.sources("each") == images
+
+
+def test_labels_that_differ_from_a_class_by_case_only_are_warned_of(
+    study: Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Blanks and the form of letters do not count; case does, and the rows are left out."""
+    study.pack("1.png", "2.png", "3.png")
+    assert study.ingest("Label;File\n blast cell ;.\\1.png\n-a\u0308;2.png\nBlast Cell;3.png\n") == [
+        "ALL/blast cell/1.png",
+        "ALL/-ä/2.png",
+    ]
+    assert "'Blast Cell', 'blast cell'" in caplog.text
+    assert "dataset.classes" in caplog.text
 
 
 def test_labels_with_partitions(study: Study) -> None:
@@ -103,16 +116,19 @@ def test_labels_with_partitions(study: Study) -> None:
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        (["file,class"], r"labels\.csv: lacks the column\(s\) label; correct it \(dataset\.labels\)"),
+        (
+            ["file,class"],
+            r"labels\.csv: lacks the column label \(it has 'file', 'class'\); correct it \(dataset\.labels\)",
+        ),
         (["file,label", "a.png,-ä"], r"has no row of label 'blast cell'; correct it .* take it from dataset\.classes"),
-        (["file,label", "../a.png,-ä"], r"row 2 names the file '\.\./a\.png', which is no path inside the archive"),
-        (["file,label", ",-ä"], r"row 2 names the file '', which is no path"),
+        (["file,label", "../a.png,-ä"], r"line 2: names the file '\.\./a\.png', which is no path inside the archive"),
+        (["file,label", ",-ä"], r"line 2: names no file; correct it"),
         (["file,label", "a.png,-ä", "a.png,blast cell"], r"has 'a\.png' twice; leave one row"),
         (
             ["file,label", "p/a.png,-ä", "p_a.png,-ä", "b.png,blast cell"],
             r"'p/a\.png' and 'p_a\.png' would be one image, ALL/-ä/p_a\.png; rename",
         ),
-        (["file,label", "a.png,-ä", "b.png,blast cell"], r"names 1 files \(first: 'b\.png'\) that .* does not have"),
+        (["file,label", "a.png,-ä", "b.png,blast cell"], r"names 1 file \(first: 'b\.png'\) that .* does not have"),
         (["file,label", "a.png,-ä", "c.png,blast cell"], r"'c\.png' is more than one file of .*write more of the path"),
     ],
 )
@@ -127,7 +143,7 @@ def test_labels_that_are_wrong_are_one_line(study: Study, rows: list[str], says:
 def test_labels_without_groups_have_no_groups(study: Study) -> None:
     study.pack("a.png", "b.png")
     study.ingest("file,label\na.png,-ä\nb.png,blast cell")
-    with pytest.raises(InputError, match=r"labels\.csv: lacks the column\(s\) group; correct it"):
+    with pytest.raises(InputError, match=r"labels\.csv: lacks the column group .*; correct it"):
         study.sources("groups")
 
 
@@ -148,7 +164,7 @@ def test_a_given_split_is_taken_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (GIVEN.replace("subset", "part"), r"mine\.csv: lacks the column\(s\) subset; correct it \(given\)"),
+        (GIVEN.replace("subset", "part"), r"mine\.csv: lacks the column subset .*; correct it \(given\)"),
         (GIVEN + "ALL/A/0.png,test\n", r"has ALL/A/0\.png twice"),
         (GIVEN.replace("validation", "dev"), r"has the subset 'dev', which is none of train, validation, test"),
         (GIVEN.replace("ALL/A/1.png", "ALL/A/9.png"), r"lacks 1 of 8 images \(first: ALL/A/1\.png\); add a row"),

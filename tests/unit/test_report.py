@@ -22,6 +22,7 @@ from defaults import config_of
 from wbcsr import config as configuration
 from wbcsr.dataset.split import leakage
 from wbcsr.errors import InputError
+from wbcsr.present.table import Table
 from wbcsr.present.tables.write import write_tables
 from wbcsr.report import engines, method, wording
 from wbcsr.report.page import Inputs, context, write_page
@@ -753,6 +754,42 @@ def test_foreign_text_is_escaped(grow: Callable[..., Tree]) -> None:
     # Other classes than the study's: nothing of the study stands beside ours.
     assert "The study reported" not in checker.text
     assert "This run" not in checker.text
+
+
+def tables_in(shown: Any) -> list[Table]:
+    """Every table of what the page shows."""
+    if isinstance(shown, Table):
+        return [shown]
+    inner = shown.values() if isinstance(shown, dict) else shown if isinstance(shown, list) else []
+    return [table for part in inner for table in tables_in(part)]
+
+
+def test_a_class_may_have_the_name_of_a_row_of_all_classes(grow: Callable[..., Tree]) -> None:
+    classes = ["total", "all", "accuracy", "Macro"]
+    tree = grow(dataset={"classes": classes}, variants=["original", "bicubic_x4"], dual=False)
+    of_classes = [
+        table
+        for table in tables_in(context(tree.inputs, tree.config))
+        if "class" in {column.key for column in table.columns}
+    ]
+    assert {table.name for table in of_classes} >= {"table2", "table3", "leakage"}
+    for table in of_classes:
+        for _, rows in table.bodies:
+            heads = [text.casefold() for row in rows for column, text in row.cells if column.key == "class"]
+            assert len(set(heads)) == len(heads), table.name
+
+
+def test_one_of_anything_is_no_plural(grow: Callable[..., Tree]) -> None:
+    tree = grow(
+        dataset={"classes": ["cat", "dog"]}, variants=["original", "bicubic_x4"], dual=False, train={"epochs": 1}
+    )
+    path = next(path for path in tree.inputs.tables if path.name == "comparison.csv")
+    comparison = pd.read_csv(path)
+    comparison.assign(sources=1).to_csv(path, index=False)
+    text = Checker(tree.page()).text
+    assert f"{comparison['images'].iloc[0]} images of 1 source," in text
+    assert "1 epoch," in text
+    assert not re.search(r"\b1 (images|sources|epochs|labels|cells|files)\b", text)
 
 
 def test_interpolation_alone_needs_no_engine(grow: Callable[..., Tree]) -> None:

@@ -249,9 +249,12 @@ def test_images_of_the_same_bytes_are_of_one_source(tmp_path: Path) -> None:
         ({"method": "pattern", "pattern": "patient(.)"}, "", "'patient(.)' is found in no file's name"),
         ({"method": "table"}, "image,source\nTRAIN/X/1.png,a\n", "lacks 12 of 12 images (first: TRAIN/EOSINOPHIL/_0_0"),
         ({"method": "table"}, "image,source\na,1\na,2\n", "has a twice; leave one row"),
-        ({"method": "table"}, "image,source\nTRAIN/X/1.png,a,\n", "its rows have more fields than its header"),
-        ({"method": "table"}, "image,photograph\n", "lacks the column(s) source; correct it (sources.table)"),
-        ({"method": "table"}, "", "cannot be read as CSV"),
+        (
+            {"method": "table"},
+            "image,photograph\n",
+            "lacks the column source (it has 'image', 'photograph'); correct it",
+        ),
+        ({"method": "table"}, "", "(it is empty); correct it (sources.table)"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(pair: Study, settings: dict[str, Any], table: str, says: str) -> None:

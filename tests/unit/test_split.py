@@ -99,7 +99,7 @@ def test_every_image_has_one_subset_whatever_the_order(
     ("images", "fraction", "words"),
     [
         (numbered(4), 0.2, "of its 4 images in 'TRAIN' leaves 4 to train and 0 to validate"),
-        (numbered(1), 0.9, "of its 1 images in 'TRAIN' leaves 1 to train and 0 to validate"),
+        (numbered(1), 0.9, "of its 1 image in 'TRAIN' leaves 1 to train and 0 to validate"),
         (numbered(0, test=3), 0.2, "of its 0 images in 'TRAIN' leaves 0 to train and 0 to validate"),
         (numbered(3), 1.0, "of its 3 images in 'TRAIN' leaves 0 to train and 3 to validate"),
         (numbered(10) + numbered(3, name="rare"), 0.2, "class 'rare': validation_fraction 0.2 of its 3 images"),

@@ -235,6 +235,18 @@ def test_table2_without_partitions_counts_all_images(tmp_path: Path) -> None:
     assert table.note == ""
 
 
+def test_a_class_may_have_the_name_of_a_row_of_all_classes(tmp_path: Path) -> None:
+    classes = ["total", "Accuracy", "macro average", "actual", "of"]
+    tables = written(tmp_path, classes, ["original", "realesrgan_x4"])
+    for name, column in (("table2", "class"), ("table3", "class"), ("table4", "class"), ("table5", "actual")):
+        found = read_csv(tables / f"{name}.csv", [column])[column].tolist()
+        assert found[: len(classes)] == classes
+        labels = [row[0] for row in rows(tables / f"{name}.md")]
+        for names in (found, labels):
+            assert len({each.casefold() for each in names}) == len(names), name
+    assert rows(tables / "table2.md")[-1][0] == "Total (all classes)"
+
+
 def test_tables_3_to_6_show_the_first_seed_of_the_first_split(tmp_path: Path) -> None:
     tables = written(
         tmp_path, ["A", "B"], ["original", "realesrgan_x4"], splits=("by_source", "paper"), seeds=(4, 9), per_class=6

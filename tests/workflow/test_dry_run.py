@@ -129,3 +129,31 @@ def test_a_configuration_mistake_is_one_line_and_writes_nothing(tmp_path: Path) 
     assert errors == ["error: configuration: unknown key 'inferense'; the nearest known key is 'inference'"]
     assert "Traceback" not in result.stdout
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (
+            b"train: {epochs: 3}\nseeds: [1]\ntrain: {batch_size: 8}\n",
+            "line 3: has the key train again, which is in line 1",
+        ),
+        (b"train:\n\tepochs: 3\n", "line 2: "),
+        (b"# Gr\xf6\xdfe\n", "line 1: is not text in UTF-8"),
+        (b'given: "my\\quotes.csv"\n', "line 1: "),
+        (b"", "line 1: has no keys"),
+    ],
+)
+@pytest.mark.parametrize("name", ["config.yaml", "profile.yaml"])
+def test_a_file_that_yaml_misreads_is_one_line_that_names_it(
+    tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
+    """Snakemake reads a configuration file before the Snakefile, and ends in a traceback or says no line."""
+    write_config(tmp_path, SMALL)
+    (tmp_path / name).write_bytes(content)
+    result = run(tmp_path, "-n", *(["--profile", str(tmp_path / name)] if name == "profile.yaml" else []))
+    assert result.returncode == 1
+    errors = [line for line in result.stdout.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert errors[0].startswith(f"error: {tmp_path / name}, {says}")
+    assert "Traceback" not in result.stdout

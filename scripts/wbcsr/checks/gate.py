@@ -9,6 +9,7 @@ from typing import Any
 
 from wbcsr.errors import InputError
 from wbcsr.files import read_json, write_json
+from wbcsr.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def hold(program: Path, found: Mapping[str, Any], gate: Mapping[str, Any]) -> No
     elif largest is not None and largest > gate["max_difference"]:
         missed = f"a pixel is {largest} of 255 off the fp32 network's, above max_difference"
     elif changed is not None and changed > gate["changed_labels"]:
-        missed = f"{changed:.1%} of {found['images']} labels are not those in fp32, above changed_labels"
+        missed = f"{changed:.1%} of {counted(found['images'], 'label')} are not those in fp32, above changed_labels"
     if missed:
         key = missed.rsplit(" ", 1)[1]
         raise InputError(
@@ -62,6 +63,8 @@ def _in_words(quality: Mapping[str, Any]) -> str:
     if quality["reference"]:
         return "the engine is the fp32 network itself"
     if quality["changed_labels"] is not None:
-        return f"{quality['changed_labels']:.2%} of {quality['images']} labels are not those in fp32"
+        return f"{quality['changed_labels']:.2%} of {counted(quality['images'], 'label')} are not those in fp32"
     psnr = "identical" if quality["psnr_db"] is None else f"PSNR {quality['psnr_db']:.1f} dB"
-    return f"{psnr} to fp32, largest difference {quality['max_difference']} of 255, {quality['images']} cells"
+    return (
+        f"{psnr} to fp32, largest difference {quality['max_difference']} of 255, {counted(quality['images'], 'cell')}"
+    )

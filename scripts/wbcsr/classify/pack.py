@@ -17,6 +17,7 @@ from wbcsr import imaging
 from wbcsr.errors import InputError, make_again
 from wbcsr.files import read_csv, replacing, write_csv
 from wbcsr.progress import image_progress
+from wbcsr.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def pack(
                 progress.update()
     write_csv(index_path, index)
     speed = len(index) / (time.perf_counter() - started)
-    log.info("packed %d images at %d×%d, %.1f images/s", len(index), input_size, input_size, speed)
+    log.info("packed %s at %d×%d, %.1f images/s", counted(len(index), "image"), input_size, input_size, speed)
     return PackSummary(images=len(index), images_per_second=speed)
 
 
@@ -135,7 +136,7 @@ def select(
     for number, (array, array_path, index_path) in enumerate(zip(opened, arrays, indexes, strict=True)):
         index = read_csv(index_path, ["image", "partition", "class", "sha256"])
         if array.shape[0] != len(index):
-            counts = f"{array.shape[0]} images, but {index_path} names {len(index)}"
+            counts = f"{counted(array.shape[0], 'image')}, but {index_path} names {len(index)}"
             raise InputError(f"{array_path}: holds {counts}; {_PACK_AGAIN}")
         if array.shape[1:] != opened[0].shape[1:]:
             raise InputError(f"{array_path}: holds images of another size than {arrays[0]}; {_PACK_AGAIN}")

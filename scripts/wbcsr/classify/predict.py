@@ -17,6 +17,7 @@ from wbcsr.classify.pack import select
 from wbcsr.engines.engine import load
 from wbcsr.errors import InputError
 from wbcsr.files import write_csv
+from wbcsr.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -71,5 +72,5 @@ def predict(
     predicted = names[probabilities.argmax(axis=1)]
     table = pd.DataFrame({"image": images.names, "class": names[images.labels], "predicted": predicted})
     write_csv(output, table.join(pd.DataFrame(probabilities, columns=list(classes))))
-    log.info("classified %d images by %s, %.1f images/s", len(images), engine.identity, speed)
+    log.info("classified %s by %s, %.1f images/s", counted(len(images), "image"), engine.identity, speed)
     return PredictSummary(str(engine.device), engine.precision, engine.backend, len(images), round(speed, 2))

@@ -27,6 +27,7 @@ from wbcsr.engines.source import Source, Workload
 from wbcsr.errors import InputError, first_line
 from wbcsr.files import read_csv, write_bytes
 from wbcsr.pixels import to_network
+from wbcsr.text import counted
 from wbcsr.vision import models
 
 log = logging.getLogger(__name__)
@@ -173,11 +174,11 @@ def engine_logits(engine: Engine, batches: Iterable[Tensor]) -> Tensor:
                 except torch.OutOfMemoryError as error:
                     if engine.profile or len(pixels) == 1:
                         raise InputError(
-                            f"{engine.device}: has not the memory for {len(pixels)} images at once; leave the GPU to "
-                            "this job alone"
+                            f"{engine.device}: has not the memory for {counted(len(pixels), 'image')} at once; leave "
+                            "the GPU to this job alone"
                         ) from error
                 largest = len(pixels) // 2
-                log.warning("out of memory; going on with %d images at once", largest)
+                log.warning("out of memory; going on with %s at once", counted(largest, "image"))
     return torch.cat(parts).cpu()
 
 

@@ -34,6 +34,7 @@ from wbcsr.errors import InputError, first_line
 from wbcsr.files import remove_leftovers, sha256, write_bytes, write_csv
 from wbcsr.progress import image_progress
 from wbcsr.provenance import processor
+from wbcsr.text import counted
 from wbcsr.vision import torchvision
 
 log = logging.getLogger(__name__)
@@ -162,9 +163,10 @@ def begin(job: TrainJob, ranks: Ranks) -> Training:
     compiled = choose_compile(settings["compile"], ranks)
     model = resnet.build(len(job.classes), job.seed, job.init).to(device=device, memory_format=torch.channels_last)
     log.info(
-        "ResNet-50 with %.1f million parameters on %s, %s, %s; %d training and %d validation images, %d threads",
+        "ResNet-50 with %.1f million parameters on %s, %s, %s; %d training and %s, %s",
         _parameters(model) / 1e6, f"{ranks.count} × {device.type}" if ranks.count > 1 else device, precision,
-        "compiled" if compiled else "not compiled", len(images), len(validation), threads,
+        "compiled" if compiled else "not compiled", len(images),
+        counted(len(validation), "validation image"), counted(threads, "thread"),
     )  # fmt: skip
     placed, placed_validation = place([images, validation], device)
     input_size = int(images.arrays[0].shape[1])

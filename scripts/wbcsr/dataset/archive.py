@@ -18,19 +18,25 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wbcsr.errors import InputError, first_line
+from wbcsr.names import clean_path
 
 _MB, _GB = 1_000_000, 1_000_000_000
 # Below, what shrinks much, such as an empty image, harms nobody.
 RATIO_APPLIES_ABOVE_BYTES = 1_000_000
 
-_ENCRYPTED = 0x1 | 0x40 | 0x2000  # bits 0, 6 and 13 of the general purpose flag, APPNOTE.TXT 4.4.4
+# Of the general purpose flag, APPNOTE.TXT 4.4.4: bits 0, 6 and 13, and bit 11.
+_ENCRYPTED = 0x1 | 0x40 | 0x2000
+_UTF8 = 0x800
 
 
 class Archive(ABC):
     """The files of an archive; made by `open_archive`, closed by leaving its `with` block.
 
-    `entries` maps each file's path inside the archive, with forward slashes, to its size in bytes.
+    `entries` maps each file's path inside the archive, with forward slashes and cleaned (`names.clean_path`), to its
+    size in bytes. `doubt` is what to add where one of them is not found: it may be there with wrong letters.
     """
+
+    doubt = ""
 
     def __init__(self, path: Path, limits: Mapping[str, int]) -> None:
         self.path = path
@@ -124,7 +130,7 @@ class _Zip(Archive):
         if beyond := self._beyond(len(infos), "files"):
             raise InputError(f"{self.path}: has {len(infos):,} entries, {beyond}")
         for info in infos:
-            name = self._safe_name(info.orig_filename)
+            name = self._safe_name(self._decoded(info))
             self._check(info)
             if info.is_dir():
                 continue
@@ -136,6 +142,19 @@ class _Zip(Archive):
         if beyond := self._beyond(total, "total_gb", _GB):
             raise InputError(f"{self.path}: unpacks to {total:,} bytes, {beyond}")
 
+    def _decoded(self, info: zipfile.ZipInfo) -> str:
+        """The name of an entry; many packers, that of macOS too, write UTF-8 and do not say so."""
+        if info.flag_bits & _UTF8 or info.orig_filename.isascii():
+            return info.orig_filename
+        try:
+            return info.orig_filename.encode("cp437").decode("utf-8")  # zipfile took it for cp437, as the format says
+        except UnicodeDecodeError:
+            self.doubt = (
+                f"; names such as {info.orig_filename!r} may be read wrongly, since they are not in UTF-8: unpack the "
+                "archive where its names are right, and name that folder as dataset.archive"
+            )
+            return info.orig_filename
+
     def _safe_name(self, name: str) -> str:
         if "\0" in name:
             raise self._error(name, "has a zero byte in its name; pack the archive again")
@@ -146,8 +165,9 @@ class _Zip(Archive):
         if ".." in parts:
             raise self._error(name, "leads out of the archive; pack it again without '..'")
         if "\\" in name:
-            raise self._error(name, "has a backslash in its path; pack the archive again with forward slashes")
-        return "/".join(part for part in parts if part not in ("", "."))
+            remedy = f"pack the archive again with forward slashes{self.doubt}"
+            raise self._error(name, f"has a backslash in its path; {remedy}")
+        return clean_path("/".join(part for part in parts if part not in ("", ".")))
 
     def _check(self, info: zipfile.ZipInfo) -> None:
         name = info.orig_filename
@@ -187,6 +207,7 @@ class _Folder(Archive):
     def __init__(self, path: Path, limits: Mapping[str, int]) -> None:
         super().__init__(path, limits)
         self._root = path.resolve()
+        self._files: dict[str, Path] = {}
         for folder, subfolders, files in os.walk(self._root, onerror=self._unreadable):
             for name in subfolders:
                 if (Path(folder) / name).is_symlink():
@@ -207,14 +228,18 @@ class _Folder(Archive):
             raise self._error(name, "is a link out of the folder; put the file itself there")
         if not file.is_file():
             raise self._error(name, "is a broken link, a device or another special file; remove it")
-        self.entries[name] = file.stat().st_size
+        entry = clean_path(name)
+        if entry in self._files:
+            raise self._error(name, "differs from another file by blanks or by Unicode's form only; rename one")
+        self._files[entry] = file
+        self.entries[entry] = file.stat().st_size
 
     def read(self, entry: str) -> bytes:
         # A folder may hold large files that nobody asks for, so its sizes count here and not when it is listed.
         if beyond := self._beyond(self.entries[entry], "file_mb", _MB):
             raise self._error(entry, f"has {self.entries[entry]:,} bytes, {beyond}")
         try:
-            return (self._root / entry).read_bytes()
+            return self._files[entry].read_bytes()
         except OSError as error:
             raise self._error(entry, f"cannot be read ({error.strerror}); mend its permissions") from error
 

@@ -6,9 +6,8 @@ import difflib
 import hashlib
 import logging
 import re
-import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import astuple, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,8 +20,9 @@ from wbcsr.config import UNPUBLISHED, partitions_of
 from wbcsr.dataset.archive import Archive, open_archive
 from wbcsr.dataset.labels import read_labels
 from wbcsr.errors import InputError
-from wbcsr.files import read_csv, sha256, write_bytes, write_csv
+from wbcsr.files import read_users_table, sha256, write_bytes, write_csv
 from wbcsr.progress import side_by_side
+from wbcsr.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -139,9 +139,8 @@ def _find(contents: Archive, folders: list[Folder], published: bool) -> Found:
     rejected: dict[str, str] = {}
     present: set[Folder] = set()
     ignored = 0
-    by_name = {tuple(map(_composed, folder)): folder for folder in folders}
     for entry in contents.entries:
-        folder, below = _place(entry.split("/"), by_name, published)
+        folder, below = _place(entry.split("/"), folders, published)
         if folder is None:
             ignored += 1
             continue
@@ -162,21 +161,13 @@ def _find(contents: Archive, folders: list[Folder], published: bool) -> Found:
     return found, rejected, ignored
 
 
-def _composed(name: str) -> str:
-    """A name with its letters and their marks in one: macOS writes them apart (Unicode's NFD)."""
-    return unicodedata.normalize("NFC", name)
-
-
-def _place(
-    parts: list[str], folders: Mapping[tuple[str, ...], Folder], published: bool
-) -> tuple[Folder | None, list[str]]:
-    """The innermost of the `folders`, by their composed names, in a path, or None, and the path below it."""
+def _place(parts: list[str], folders: Collection[Folder], published: bool) -> tuple[Folder | None, list[str]]:
+    """The innermost of the `folders` in a path, or None, and the path below it."""
     depth = 2 if published else 1
     for at in range(len(parts) - depth - 1, -1, -1):
         name = (parts[at], parts[at + 1]) if published else (UNPUBLISHED, parts[at])
-        folder = folders.get(tuple(map(_composed, name)))
-        if folder:
-            return folder, parts[at + depth :]
+        if name in folders:
+            return name, parts[at + depth :]
     return None, []
 
 
@@ -207,8 +198,8 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
             rejected[_printable(image)] = reason
     if missing:
         raise InputError(
-            f"{labels}: names {len(missing)} files (first: {missing[0]!r}) that {contents.path} does not have; correct "
-            "or remove those rows (dataset.labels)"
+            f"{labels}: names {counted(len(missing), 'file')} (first: {missing[0]!r}) that {contents.path} does not "
+            f"have; correct or remove those rows (dataset.labels){contents.doubt}"
         )
     _check_case(labels, found)
     return found, rejected, len(contents.entries) - len(found) - len(rejected)
@@ -225,15 +216,15 @@ def _check_case(path: Path, found: dict[str, str]) -> None:
 def _listed(path: Path, there: set[str], contents: Archive, classes: list[str]) -> set[str]:
     """The images that the CSV file `path` names, all of which must be `there`."""
     remedy = "correct it (dataset.images)"
-    images = read_csv(path, ["image"], remedy)["image"]
+    images = read_users_table(path, ["image"], remedy)["image"]
     twice = images[images.duplicated()]
     if len(twice):
         raise InputError(f"{path}: lists {twice.iloc[0]} twice; {remedy}")
     strange = [image for image in images if image not in there]
     if strange:
         raise InputError(
-            f"{path}: lists {len(strange)} of {len(images)} images (first: {strange[0]}) that {contents.path} does not "
-            f"have in the configured partitions and classes; {remedy}"
+            f"{path}: lists {len(strange)} of {counted(len(images), 'image')} (first: {strange[0]}) that "
+            f"{contents.path} does not have in the configured partitions and classes; {remedy}"
         )
     missing = sorted(set(classes) - {_folder(image)[1] for image in images})
     if missing:
@@ -270,16 +261,17 @@ def _check_folders_present(contents: Archive, folders: list[Folder], present: se
         if not published:
             raise InputError(
                 f"{contents.path}: has no folder {name!r} with files (dataset.classes); {_known(name, names)}"
+                f"{contents.doubt}"
             )
         if partition not in names:
             raise InputError(
                 f"{contents.path}: has no folder {partition!r} with files (dataset.partitions); "
-                f"{_known(partition, names)}"
+                f"{_known(partition, names)}{contents.doubt}"
             )
         there = {below for above, below in nested if above == partition}
         raise InputError(
             f"{contents.path}: has no folder {name!r} with files in {partition!r} (dataset.classes); "
-            f"{_known(name, there)}"
+            f"{_known(name, there)}{contents.doubt}"
         )
 
 
@@ -385,14 +377,16 @@ def _remove_others(originals: Path, images: set[str]) -> None:
 
 def _report(summary: dict[str, int], images: pd.DataFrame) -> None:
     log.info(
-        "%d images kept, %d files rejected, %d left out (dataset.images, limit_per_class), %d files elsewhere ignored",
-        *(summary[key] for key in ("kept", "rejected", "left_out", "ignored")),
+        "%s kept, %s rejected, %d left out (dataset.images, limit_per_class), %s elsewhere ignored",
+        counted(summary["kept"], "image"),
+        counted(summary["rejected"], "file"),
+        summary["left_out"],
+        counted(summary["ignored"], "file"),
     )
     if summary["copies"]:
         groups = images.groupby(["class", "sha256"])["partition"].nunique()
         log.warning(
-            "%d images are exact copies of another one of their class, and %d images lie in both partitions; "
-            "all are kept",
-            summary["copies"],
-            int((groups > 1).sum()),
+            "all kept: %s with the same bytes as another one of the class, %s in both partitions",
+            counted(summary["copies"], "image"),
+            counted(int((groups > 1).sum()), "image"),
         )

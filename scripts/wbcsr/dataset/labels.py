@@ -9,18 +9,20 @@ import pandas as pd
 
 from wbcsr.config import Config, partitions_of
 from wbcsr.errors import InputError
-from wbcsr.files import read_csv
+from wbcsr.files import read_users_table
+from wbcsr.names import warn_of_alike
+from wbcsr.text import counted
 
 log = logging.getLogger(__name__)
 
 REMEDY = "correct it (dataset.labels)"
 
 
-def read_labels(path: Path, dataset: Config) -> pd.DataFrame:
+def read_labels(path: Path, dataset: Config, with_groups: bool = False) -> pd.DataFrame:
     """The rows of the CSV file `path` that `dataset` (the configuration's section) takes: image, file and group.
 
-    The file has the columns file (path in the archive, with forward slashes), label and, where they are known, group
-    (what an image comes from: its photograph, slide or patient) and partition. Rows of other labels are left out, of
+    The file has the columns file (path in the archive), label and, where they are known or `with_groups`, group (what
+    an image comes from: its photograph, slide or patient) and partition. Rows of other labels are left out, of
     other partitions too. `image` is <partition>/<label>/<name>, where the name is the whole of `file` with _ for /, so
     that equal names in two folders stay two images; `group` is empty where it is not known.
 
@@ -28,26 +30,30 @@ def read_labels(path: Path, dataset: Config) -> pd.DataFrame:
     row of a class.
     """
     partitions = dataset["partitions"]
-    columns = ["file", "label", *(["partition"] if partitions else [])]
-    table = read_csv(path, columns, REMEDY)
+    columns = ["file", "label", *(["partition"] if partitions else []), *(["group"] if with_groups else [])]
+    table = read_users_table(path, columns, REMEDY, optional=["group"])
     table = table.assign(
         group=table.get("group", ""),
         partition=table["partition"] if partitions else partitions_of(dataset)["train"],
     )
-    files = table["file"].str.strip("/")
-    for number, name in enumerate(files, start=2):
-        if not name or ".." in name.split("/") or "\\" in name:
+    files = table["file"]
+    for line, name in files.items():
+        if ".." in name.split("/"):
             raise InputError(
-                f"{path}: row {number} names the file {name!r}, which is no path inside the archive; {REMEDY}"
+                f"{path}, line {line}: names the file {name!r}, which is no path inside the archive; {REMEDY}"
             )
     twice = files[files.duplicated()]
     if len(twice):
         raise InputError(f"{path}: has {twice.iloc[0]!r} twice; leave one row of it (dataset.labels)")
-    table = table.assign(file=files, name=files.str.replace("/", "_"))
+    table = table.assign(name=files.str.replace("/", "_"))
+    for column, key in (("label", "classes"), ("partition", "partitions")):
+        configured = dataset["classes"] if key == "classes" else partitions_of(dataset).values()
+        warn_of_alike([*configured, *table[column]], f"{path}, {column}", f"write them as dataset.{key} does")
     wanted = table["label"].isin(dataset["classes"]) & table["partition"].isin(partitions_of(dataset).values())
     if not wanted.all():
         others = ", ".join(map(repr, table.loc[~wanted, "label"].unique()[:5]))
-        log.info("%s: %d of %d rows are of other classes or partitions (%s)", path, (~wanted).sum(), len(table), others)
+        left_out, there = (~wanted).sum(), counted(len(table), "row")
+        log.info("%s: left out %d of %s, of other classes or partitions (%s)", path, left_out, there, others)
     table = table[wanted]
     missing = sorted(set(dataset["classes"]) - set(table["label"]))
     if missing:

@@ -25,10 +25,12 @@ from scipy.sparse.csgraph import connected_components
 
 from wbcsr import imaging
 from wbcsr.dataset.archive import Archive, open_archive
-from wbcsr.dataset.labels import REMEDY, read_labels
+from wbcsr.dataset.labels import read_labels
 from wbcsr.errors import InputError
-from wbcsr.files import read_csv, write_csv
+from wbcsr.files import read_csv, read_users_table, write_csv
+from wbcsr.names import clean, clean_path, warn_of_alike
 from wbcsr.progress import side_by_side
+from wbcsr.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,10 @@ PLAUSIBLE = (0.8, 1.25)
 OVERLAP = 8
 # A source must have so many times the inliers of any other one.
 LEAD = 2
+
+# Methods by which users name the sources, and what many of them write for one that is not known.
+_NAMED_BY_USERS = ("pattern", "table", "groups")
+_UNKNOWN = {"na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nil", "unknown", "missing", "-", "--", "?", "."}
 
 Points = npt.NDArray[np.float32]
 Descriptors = npt.NDArray[np.float32]
@@ -231,14 +237,29 @@ def find_sources(
     }[method]()
     sources = pd.DataFrame(fitted, columns=SOURCE_COLUMNS[1:]).astype(dict.fromkeys(SOURCE_COLUMNS[2:], "Int64"))
     sources.insert(0, "image", images["image"])
+    if method in _NAMED_BY_USERS:
+        _warn_of_names(sources["source"], f"sources.method {method}")
     sources["source"] = _with_copies_joined(sources["source"], images["sha256"])
     write_csv(sources_csv, sources)
     named = sources.loc[sources["source"] != "", "source"]
-    log.info("%d of %d images have a source, of which there are %d", len(named), len(images), named.nunique())
+    found, there = counted(named.nunique(), "source"), counted(len(images), "image")
+    log.info("found %s, of %d of %s", found, len(named), there)
     return {"method": method, "images": len(images), "found": len(named), "sources": int(named.nunique())}
 
 
 Row = tuple[str, int | None, int | None]
+
+
+def _warn_of_names(sources: pd.Series, where: str) -> None:
+    """Warn of names that may be of one source, and of such as stand for an unknown one in many tables."""
+    warn_of_alike(sources, where, "write those alike that are one source")
+    unknown = sources[sources.str.casefold().isin(_UNKNOWN)].value_counts()
+    if len(unknown):
+        log.warning(
+            "%s: taken for names, and each for one source: %s; leave it empty where the source is not known",
+            where,
+            ", ".join(f"{name!r} ({counted(number, 'image')})" for name, number in unknown.items()),
+        )
 
 
 def _with_copies_joined(sources: pd.Series, hashes: pd.Series) -> pd.Series:
@@ -253,7 +274,7 @@ def _with_copies_joined(sources: pd.Series, hashes: pd.Series) -> pd.Series:
     told = joined.map(sources[known].groupby(joined[known]).first()).fillna("")
     changed = int((told != sources).sum())
     if changed:
-        log.warning("%d images have the bytes of others, and so are of their source", changed)
+        log.warning("%s took the source of others with the same bytes", counted(changed, "image"))
     return told
 
 
@@ -286,7 +307,8 @@ def _by_photographs(
         "compare photographs",
     )
     field = fields(links, OVERLAP)
-    log.info("%d photographs show %d fields that do not overlap", len(names), len(set(field)))
+    shown = counted(len(set(field)), "field that does not overlap", "fields that do not overlap")
+    log.info("%s: %s", counted(len(names), "photograph"), shown)
 
     def row(image: tuple[Path, str]) -> Row:
         fits = index.fits(features(_read(*image), size))
@@ -327,11 +349,11 @@ def _by_pattern(images: pd.DataFrame, pattern: str) -> list[Row]:
             f"configuration: sources.pattern {pattern!r} is found in no file's name (the first is "
             f"{images['image'][0].rpartition('/')[2]!r}); correct it"
         )
-    return [((match[1] or "") if match else "", None, None) for match in found]
+    return [(clean(match[1] or "") if match else "", None, None) for match in found]
 
 
 def _by_table(images: pd.DataFrame, path: Path) -> list[Row]:
-    table = read_csv(path, ["image", "source"], remedy="correct it (sources.table)")
+    table = read_users_table(path, ["image", "source"], "correct it (sources.table)")
     twice = table.loc[table["image"].duplicated(), "image"]
     if len(twice):
         raise InputError(f"{path}: has {twice.iloc[0]} twice; leave one row of it (sources.table)")
@@ -339,8 +361,8 @@ def _by_table(images: pd.DataFrame, path: Path) -> list[Row]:
     missing = [image for image in images["image"] if image not in source_of]
     if missing:
         raise InputError(
-            f"{path}: lacks {len(missing)} of {len(images)} images (first: {missing[0]}); add a row for each, with an "
-            "empty source where it is not known (sources.table)"
+            f"{path}: lacks {len(missing)} of {counted(len(images), 'image')} (first: {missing[0]}); add a row "
+            "for each, with an empty source where it is not known (sources.table)"
         )
     return [(source_of[image], None, None) for image in images["image"]]
 
@@ -348,8 +370,7 @@ def _by_table(images: pd.DataFrame, path: Path) -> list[Row]:
 def _by_groups(images: pd.DataFrame, labels: Path | None, dataset: dict[str, Any]) -> list[Row]:
     if labels is None:
         raise TypeError("groups are a column of the labels, and there are none")
-    read_csv(labels, ["group"], REMEDY)
-    table = read_labels(labels, dataset)
+    table = read_labels(labels, dataset, with_groups=True)
     group_of = dict(zip(table["image"], table["group"], strict=True))
     missing = [image for image in images["image"] if image not in group_of]
     if missing:
@@ -366,7 +387,7 @@ def _common_size(images: pd.DataFrame) -> tuple[int, int]:
 
 def _photographs(contents: Archive, folder: str) -> dict[str, str]:
     """Path of each photograph below `folder` → its entry, in sorted order."""
-    inside = f"/{folder.strip('/')}/"
+    inside = f"/{clean_path(folder.strip('/'))}/"
     found = {
         f"/{entry}".partition(inside)[2]: entry
         for entry in sorted(contents.entries)
@@ -375,7 +396,7 @@ def _photographs(contents: Archive, folder: str) -> dict[str, str]:
     if not found:
         raise InputError(
             f"{contents.path}: has no folder {folder!r} with images in it; correct dataset.photographs, or set "
-            "sources.method to none"
+            f"sources.method to none{contents.doubt}"
         )
     return found
 

@@ -8,7 +8,8 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from wbcsr.errors import InputError
-from wbcsr.files import read_csv
+from wbcsr.files import read_users_table
+from wbcsr.text import counted
 
 SUBSETS = ("train", "validation", "test")
 LEAKAGE_COLUMNS = ["split", "subset", "class", "images", "sources", "unknown", "shared"]
@@ -39,9 +40,9 @@ def paper_split(
         held_out = int(validation_fraction * len(training))
         if not 0 < held_out < len(training):
             raise InputError(
-                f"class {name!r}: validation_fraction {validation_fraction} of its {len(training)} images in "
-                f"{train_partition!r} leaves {len(training) - held_out} to train and {held_out} to validate; both need "
-                "one at least, so change validation_fraction or take more images (dataset.limit_per_class)"
+                f"class {name!r}: validation_fraction {validation_fraction} of its {counted(len(training), 'image')} "
+                f"in {train_partition!r} leaves {len(training) - held_out} to train and {held_out} to validate; both "
+                "need one at least, so change validation_fraction or take more images (dataset.limit_per_class)"
             )
         # Within a class only the file name differs, so this is the order of the file names.
         subsets[training.sort_values().index[:held_out]] = "validation"
@@ -69,7 +70,7 @@ def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fol
     for name, number in known.groupby("class")["source"].nunique().reindex(classes, fill_value=0).items():
         if number < parts:
             raise InputError(
-                f"class {name!r}: its images are of {number} known source{'s' if number != 1 else ''}, too few for "
+                f"class {name!r}: its images are of {counted(number, 'known source')}, too few for "
                 f"by_source.parts {parts}; {remedy}"
             )
     subset = pd.Series("", images["image"])
@@ -95,7 +96,7 @@ def given_split(images: pd.DataFrame, path: Path) -> pd.DataFrame:
     InputError where an image has no row or two, a subset is another word, or one is left without a class.
     """
     remedy = "correct it (given)"
-    table = read_csv(path, ["image", "subset"], remedy)
+    table = read_users_table(path, ["image", "subset"], remedy)
     twice = table.loc[table["image"].duplicated(), "image"]
     if len(twice):
         raise InputError(f"{path}: has {twice.iloc[0]} twice; leave one row of it (given)")
@@ -106,8 +107,8 @@ def given_split(images: pd.DataFrame, path: Path) -> pd.DataFrame:
     missing = images.loc[subset.isna(), "image"]
     if len(missing):
         raise InputError(
-            f"{path}: lacks {len(missing)} of {len(images)} images (first: {missing.iloc[0]}); add a row for each, "
-            "with an empty subset to leave it out (given)"
+            f"{path}: lacks {len(missing)} of {counted(len(images), 'image')} (first: {missing.iloc[0]}); add a row "
+            "for each, with an empty subset to leave it out (given)"
         )
     for part in SUBSETS:
         empty = sorted(set(images["class"]) - set(images.loc[subset == part, "class"]))

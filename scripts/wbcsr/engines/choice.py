@@ -20,6 +20,7 @@ from wbcsr.engines.capability import inference_precision
 from wbcsr.engines.profile import Profile
 from wbcsr.engines.source import Source, Workload, prepare
 from wbcsr.errors import InputError, first_line
+from wbcsr.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ def _eager_or_compiled(order: Order, measured: dict[str, Any]) -> dict[str, Any]
     limit = COMPILE_ABOVE_MINUTES[order.device.type] if limit == "auto" else limit
     if minutes <= limit:
         reason = (
-            f"{sum(images.values())} images take {minutes:.1f} minutes uncompiled, at most {limit:g}: "
+            f"{counted(sum(images.values()), 'image')} in {minutes:.1f} minutes uncompiled, at most {limit:g}: "
             "compiling would not pay"
         )
         return {"backend": "eager", "reason": reason, "measured": measured}

@@ -20,6 +20,7 @@ from wbcsr.fidelity.photographs import Photograph, choose, read
 from wbcsr.fidelity.regions import box_of, find_regions
 from wbcsr.files import write_bytes, write_csv
 from wbcsr.progress import image_progress
+from wbcsr.text import counted
 from wbcsr.upscale.interpolation import Interpolation
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def measure_fidelity(
     data = pd.DataFrame(rows, columns=COLUMNS)
     lost = data[(data["region"] == "cell") & (data["pixels"] == 0)]["image"].nunique()
     if lost:
-        log.warning("in %d of %d photographs no white cell was found by its stain", lost, len(chosen))
+        log.warning("no white cell was found by its stain in %d of %s", lost, counted(len(chosen), "photograph"))
     write_crops(crops, [(photograph, views) for _, photograph, views in shown.values()], list(methods))
     write_csv(table, data)
     return {"photographs": len(chosen), "photographs_without_cell": lost, "methods": list(methods)}

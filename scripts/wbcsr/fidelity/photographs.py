@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,9 @@ import numpy as np
 
 from wbcsr.dataset.archive import Archive
 from wbcsr.errors import InputError
+from wbcsr.files import parse_users_table
 from wbcsr.imaging import SUFFIXES, decode, to_rgb8
+from wbcsr.names import clean_path
 
 # Below this, too little is left of an image after halving to compare anything.
 LEAST_SIDE = 64
@@ -37,7 +37,7 @@ def choose(archive: Archive, folder: str, classes: Sequence[str], per_class: int
     photograph. InputError where the folder has no photograph, labels.csv is missing or unreadable, or they name none
     of the classes.
     """
-    folder = folder.strip("/")
+    folder = clean_path(folder.strip("/"))
     paths = sorted(path for path in archive.entries if _is_photograph(path, folder))
     if not paths:
         raise InputError(f"{archive.path}: has no photographs in {folder}; {INSTEAD}")
@@ -75,15 +75,11 @@ def _read_labels(archive: Archive, path: str) -> dict[int, str]:
     """The class of each number that has exactly one."""
     if path not in archive.entries:
         raise InputError(f"{archive.path}: lacks {path}, which names the photographs' classes; {INSTEAD}")
-    try:
-        table = csv.DictReader(io.StringIO(archive.read(path).decode("utf-8-sig"), newline=""), strict=True)
-        rows = [(row["Image"], row["Category"] or "") for row in table]
-        numbered = [(int(number), category.strip()) for number, category in rows if number and number.strip()]
-    except KeyError as error:
-        raise InputError(f"{archive.path}: {path} lacks the column {error}; {INSTEAD}") from error
-    except (UnicodeDecodeError, ValueError, csv.Error) as error:
-        raise InputError(f"{archive.path}: {path} cannot be read ({error}); {INSTEAD}") from error
+    table = parse_users_table(archive.read(path), f"{archive.path}: {path}", ["image", "category"], INSTEAD)
     found: dict[int, set[str]] = {}
-    for number, category in numbered:
-        found.setdefault(number, set()).add(category)
+    for line, number, category in table.itertuples():
+        if number and not number.isdecimal():
+            raise InputError(f"{archive.path}: {path}, line {line}: {number!r} is no number of a photograph; {INSTEAD}")
+        if number:
+            found.setdefault(int(number), set()).add(category)
     return {number: next(iter(names)) for number, names in found.items() if len(names) == 1}

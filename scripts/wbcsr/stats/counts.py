@@ -10,7 +10,7 @@ import pandas as pd
 from wbcsr.config import parse_split
 from wbcsr.files import read_csv
 from wbcsr.study import published
-from wbcsr.study.labels import SUBSETS
+from wbcsr.study.labels import SUBSETS, summary_label
 from wbcsr.study.plan import Plan
 
 # What leakage.csv counts of each split, subset and class.
@@ -30,7 +30,7 @@ def count_images(images: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     theirs = published.counts().reindex([name.upper() for name in plan.classes]).to_numpy()
     by_class = np.column_stack([ours, ours.sum(axis=1), theirs, theirs.sum(axis=1)])
     counts = pd.DataFrame(np.vstack([by_class, by_class.sum(axis=0)]), columns=COUNTS).astype("Int64")
-    counts.insert(0, "class", [*plan.classes, "total"])
+    counts.insert(0, "class", [*plan.classes, summary_label("total", plan.classes)])
     return counts
 
 
@@ -49,7 +49,7 @@ def count_sources(leakage: pd.DataFrame, comparison: pd.DataFrame, plan: Plan) -
     """A row for each split, subset and class, and for all classes, with `LEAKAGE` (of `read_leakage`) and accuracies.
 
     The row of all classes has an empty class and an `accuracy_<variant>` of `original` and of the enhanced variant, of
-    the rows of `comparison` that were trained and tested on it. The study's own row has the split `published`; it is
+    the rows of `comparison` that were trained and tested on it. The study's own row has the split `study`; it is
     there where the study has these classes and variants. `sources` and `shared` are NaN where no source is known.
     """
     variants = list(filter(None, ["original", plan.enhanced]))
@@ -68,7 +68,7 @@ def count_sources(leakage: pd.DataFrame, comparison: pd.DataFrame, plan: Plan) -
     if None not in theirs.values():
         rows.append(
             {
-                **{"split": "published", "subset": "validation", "class": "", "unknown": 0},
+                **{"split": "study", "subset": "validation", "class": "", "unknown": 0},
                 **{"images": published.VALIDATION_IMAGES, "sources": published.VALIDATION_SOURCES},
                 "shared": published.VALIDATION_SHARED,
                 **{f"accuracy_{name}": accuracy for name, accuracy in theirs.items()},

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from wbcsr.study.labels import summary_label
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -67,6 +69,7 @@ def score_rows(matrix: pd.DataFrame | None) -> pd.DataFrame:
     averages = {"accuracy": pd.Series({"f1": scores.accuracy}), "macro average": scores.macro}
     averages["weighted average"] = scores.weighted
     summary = pd.DataFrame(averages).T.assign(support=int(matrix.to_numpy().sum()))
+    summary.index = [summary_label(name, list(matrix.index)) for name in summary.index]
     return pd.concat([scores.by_class, summary]).rename_axis("class").reset_index()[["class", *RATIOS, "support"]]
 
 

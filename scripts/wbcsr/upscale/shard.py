@@ -31,6 +31,7 @@ from wbcsr.claim import require_claim
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, read_json, remove_leftovers, sha256, write_bytes, write_csv
 from wbcsr.progress import image_progress
+from wbcsr.text import counted
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -110,7 +111,7 @@ def enlarge_shard(
     batches = _batches(rows, enlarger.batch_size)
     waiting = [batch for batch in batches if any(row.image not in done for row in batch)]
     if done:
-        log.info("%d of %d images were finished before and are kept", len(done), len(rows))
+        log.info("%d of %s were finished before and are kept", len(done), counted(len(rows), "image"))
     started = time.perf_counter()
     progress = image_progress(len(rows), manifest.parent.name, len(done))
     with ledger, progress, ThreadPoolExecutor(max(2, threads)) as pool:
@@ -134,8 +135,8 @@ def enlarge_shard(
     if enlarged_images:
         rate = enlarged_images / seconds
         log.info(
-            "%d images in %.1f s, %.4g images/s; at this rate shards of five to ten minutes have %d to %d images",
-            enlarged_images, seconds, rate, math.ceil(300 * rate), math.ceil(600 * rate),
+            "%s in %.1f s, %.4g images/s; at this rate shards of five to ten minutes have %d to %d images",
+            counted(enlarged_images, "image"), seconds, rate, math.ceil(300 * rate), math.ceil(600 * rate),
         )  # fmt: skip
     table = pd.DataFrame([asdict(done[image]) for image in rows["image"]], columns=MANIFEST_COLUMNS)
     write_csv(manifest, table)

@@ -18,6 +18,7 @@ from wbcsr.engines.source import Source, Workload
 from wbcsr.errors import InputError, first_line
 from wbcsr.files import read_csv
 from wbcsr.pixels import to_network, to_pixels
+from wbcsr.text import counted
 from wbcsr.upscale.interpolation import to_size
 from wbcsr.upscale.tiling import Tile, plan
 from wbcsr.weights import store
@@ -187,13 +188,14 @@ class SuperResolution:
         reason = first_line(error)
         if self.engine.profile:
             raise InputError(
-                f"{self.engine.device}: out of memory ({reason}), and the engine takes {self.engine.batch} images at "
-                "once; set inference.batch_size to half of that, or leave the GPU to this job alone"
+                f"{self.engine.device}: out of memory ({reason}), and the engine takes "
+                f"{counted(self.engine.batch, 'image')} at once; set inference.batch_size to half of that, or "
+                "leave the GPU to this job alone"
             ) from error
         if self.batch_size == 1:
             raise InputError(f"{self.engine.device}: out of memory with one image ({reason}); lower inference.tile")
         self.batch_size //= 2
-        log.warning("out of memory (%s); going on with %d images at once", reason, self.batch_size)
+        log.warning("out of memory (%s); going on with %s at once", reason, counted(self.batch_size, "image"))
         if self._gpu:
             torch.cuda.empty_cache()
 

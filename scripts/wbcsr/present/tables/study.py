@@ -8,13 +8,14 @@ from wbcsr.present.table import Table, fixed, number
 from wbcsr.present.text import number_texts
 from wbcsr.stats.scores import RATIOS, score_rows
 from wbcsr.study import published
-from wbcsr.study.labels import NO_ENHANCED, class_labels, variant_label
+from wbcsr.study.labels import NO_ENHANCED, class_labels, summary_label, variant_label
 from wbcsr.study.plan import Plan
 
 # Characters that the headings of a table's columns may have together.
 PRINTED_WIDTH = 80
 HEADINGS = {"precision": "Precision", "recall": "Recall", "f1": "F1 score", "support": "Support"}
 HERE, THERE = "This run", "The study"
+AVERAGES = ("Accuracy", "Macro average", "Weighted average")
 
 
 def study_tables(data: dict[str, pd.DataFrame], plan: Plan) -> list[Table]:
@@ -35,7 +36,7 @@ def counts_table(data: pd.DataFrame, plan: Plan) -> Table:
     headings = {"train": "Train", "test": "Test", "total": "Total"} if test else {"total": "Total"}
     here = [number(key, heading, ",.0f", HERE if is_published else "") for key, heading in headings.items()]
     there = [number(f"study_{key}", heading, ",.0f", THERE, of_study=True) for key, heading in headings.items()]
-    labels = [*class_labels(plan.classes), "Total"]
+    labels = [*class_labels(plan.classes), summary_label("Total", plan.classes)]
     caption = f", as published in {plan.partitions['train']} (train) and {test} (test)" if test else ""
     return Table(
         "table2",
@@ -50,7 +51,7 @@ def counts_table(data: pd.DataFrame, plan: Plan) -> Table:
 
 def scores_table(name: str, data: pd.DataFrame, variant: str | None, plan: Plan) -> Table:
     """Tables 3 and 4: the scores of each class and their averages; `data` is of `wbcsr.stats.scores.score_rows`."""
-    labels = [*class_labels(plan.classes), "Accuracy", "Macro average", "Weighted average"]
+    labels = [*class_labels(plan.classes), *(summary_label(name, plan.classes) for name in AVERAGES)]
     matrix = _published_matrix(variant, plan)
     theirs = score_rows(matrix)
     columns = [fixed("class", "Class", labels[: len(data)], style="text")]
