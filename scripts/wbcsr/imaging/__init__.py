@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -24,13 +25,13 @@ MAX_PIXELS = 100_000_000
 Image.MAX_IMAGE_PIXELS = None
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
-# What libraries would print does not name the file, and what they cannot read is said here.
+# Libraries print warnings that do not name the file; what they cannot read is an InputError here.
 warnings.filterwarnings("ignore", module=r"PIL\b")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-# Beside TIFF. Pillow calls a JPEG with more pictures behind the first, as phones write it, MPO.
+# Formats beside TIFF. Pillow reports a JPEG that holds more pictures behind the first, as phones write it, as MPO.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
-# Other formats that files of images are mistaken for, by what stands where in them.
+# Formats that are not decoded but get a message of their own: offset, bytes at that offset, and name.
 _OTHER_FORMATS = (
     (4, b"ftyp", "a HEIC or AVIF image"),
     (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
@@ -42,7 +43,7 @@ _OTHER_FORMATS = (
 # A chunk, and the keywords of texts, in which a PNG may hold EXIF or XMP.
 _WHERE_PNG_SAYS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 
-_TRANSPOSITIONS = {
+_TRANSPOSITIONS: dict[object, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
     4: lambda a: a[::-1],
@@ -54,26 +55,25 @@ _TRANSPOSITIONS = {
 
 
 def decode(content: bytes, name: str, whole: bool = False) -> np.ndarray:
-    """Decode an image file's bytes, upright as its EXIF orientation (TIFF: the tag Orientation) says.
+    """Decode an image file's bytes, turned upright by its EXIF orientation (in a TIFF, the tag Orientation).
 
-    Returns (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16. JPEG, PNG, BMP, WebP and GIF are told by their
-    bytes, whatever the file's name; TIFF as `wbcsr.imaging.tiff.decode` says. Palettes and CMYK become RGB, grey with
-    alpha becomes RGBA; colour profiles and gamma are not applied. Of a JPEG that holds several pictures (MPO, or with a
-    gain map) the first is taken. `whole` says that the bytes' hash is known to be that of a file which was decoded
-    before, or that we wrote; looking for a PNG's truncated data, which costs most of the time, and for too many pixels
-    is then left out.
+    Returns (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16. The bytes decide about the format, not the file's
+    name: JPEG, PNG, BMP, WebP, GIF, or TIFF (see `wbcsr.imaging.tiff.decode`). Palettes and CMYK become RGB, and grey
+    with alpha becomes RGBA. Colour profiles and gamma are not applied. A JPEG that holds several pictures (MPO, or a
+    gain map) gives the first. `whole` says that the bytes' hash is known to be that of a file which was decoded
+    before, or that we wrote; the search for damaged data in a PNG, which costs most of the time, and the limit of
+    pixels are then left out.
     InputError where the bytes are no image, are truncated, hold an animation, or promise more than `MAX_PIXELS`.
     """
-    if content[:4] in tiff.MAGIC:
-        pixels, orientation = tiff.decode(content, name, MAX_PIXELS)
-    else:
-        pixels, orientation = _decode(content, name, whole)
-    # A value that is not known turns nothing, as with Pillow.
+    pixels, orientation = (
+        tiff.decode(content, name, MAX_PIXELS) if content[:4] in tiff.MAGIC else _decode(content, name, whole)
+    )
+    # An unknown value turns nothing, as in Pillow.
     return np.ascontiguousarray(_TRANSPOSITIONS.get(orientation, lambda a: a)(pixels))
 
 
 def _decode(content: bytes, name: str, whole: bool) -> tuple[np.ndarray, object]:
-    """Decode an image that is no TIFF, not turned: its pixels, and EXIF's value of its orientation."""
+    """Decode an image that is no TIFF; returns its pixels, not turned, and the value of its EXIF orientation."""
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             width, height = image.size
@@ -86,8 +86,8 @@ def _decode(content: bytes, name: str, whole: bool) -> tuple[np.ndarray, object]
             if image.format == "PNG":
                 content = _pixels_alone(content, name)
                 if not whole:
-                    image.load()  # finds damaged data, of which OpenCV would print lines of its own
-            # Of JPEGs OpenCV finds the end itself, in half of the time; for all that is rare, Pillow's way is the one.
+                    image.load()  # finds damaged data, about which OpenCV would print lines of its own
+            # OpenCV decodes the rest, JPEGs and PNGs: it is faster, and knows PNGs of 16 bits.
             elif image.format not in ("JPEG", "MPO") or image.mode not in ("L", "RGB"):
                 return _converted(image), orientation
     except UnidentifiedImageError as error:  # its message holds an address in memory
@@ -106,13 +106,13 @@ def _decode(content: bytes, name: str, whole: bool) -> tuple[np.ndarray, object]
 
 
 def _converted(image: Image.Image) -> np.ndarray:
-    """What Pillow decodes, as (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, uint8."""
+    """Pillow's image as (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, uint8."""
     mode = "L" if image.mode in ("1", "L") else "RGBA" if image.has_transparency_data else "RGB"
     return np.asarray(image if image.mode == mode else image.convert(mode))
 
 
 def _pixels_alone(content: bytes, name: str) -> bytes:
-    """A PNG without what its pixels do not depend on: of texts and profiles, OpenCV prints what is wrong with them.
+    """The chunks of a PNG that its pixels depend on: OpenCV prints lines of its own about faulty texts and profiles.
 
     InputError where it is not whole chunks to its last one: OpenCV takes the memory that a chunk promises.
     """
@@ -122,7 +122,7 @@ def _pixels_alone(content: bytes, name: str) -> bytes:
     while position < len(content):
         length, kind = int.from_bytes(content[position : position + 4]), content[position + 4 : position + 8]
         end = position + length + 12
-        # The first letter is a capital where a reader must know the chunk; the first chunk is the header.
+        # A capital as the first letter marks a chunk that a reader must know. The header is the first chunk.
         if (kind[:1].isupper() and kind not in kept | {b"PLTE"}) or (kind == b"IHDR") != (position == 8):
             raise InputError(f"{name}: not a readable image (a PNG with an unknown chunk {kind!r})")
         if kind in kept:

@@ -1,7 +1,7 @@
-"""TIFF files as arrays: tifffile decodes the samples, and here they become what they show.
+"""TIFF files as arrays: tifffile decodes the samples, and this module turns them into what they show.
 
-TIFF holds nearly anything, and readers differ in what they make of it. Taken is what is understood in one way alone;
-all else is refused with its reason. The numbers of tags and their values are those of TIFF 6.0 (Adobe, 1992) and of
+A TIFF can hold nearly anything, and readers differ in how they show it. Files that have one meaning are decoded, and
+all others are refused with a reason. The numbers of tags and their values are those of TIFF 6.0 (Adobe, 1992) and of
 its registered additions.
 """
 
@@ -17,147 +17,156 @@ from tifffile import TiffFile, TiffPage
 
 from wbcsr.errors import InputError
 
-# How a TIFF begins: either byte order, classic and BigTIFF.
+# The first bytes of a TIFF: both byte orders, classic and BigTIFF.
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 JPEG = 7
 COMPRESSIONS = {1: "none", 5: "LZW", JPEG: "JPEG", 8: "deflate", 32946: "deflate", 32773: "PackBits"}
 COMPRESSIONS |= {34926: "Zstandard", 50000: "Zstandard"}
-# A predictor means the same to all readers for these alone; some ignore it elsewhere.
-PREDICTED = {"LZW", "deflate", "Zstandard"}
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
 UNSPECIFIED, ASSOCIATED, UNASSOCIATED = 0, 1, 2
 PHOTOMETRIC, ORIENTATION, INK_SET = 262, 274, 332
 
-# It logs what it works around, without the file's name; what matters of it is checked here.
+# Its log does not name the file; this module checks what matters.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
-def decode(content: bytes, name: str, most_pixels: int) -> tuple[np.ndarray, object]:
-    """Decode a TIFF's bytes, not turned; returns an array as `wbcsr.imaging` has them, and the value of Orientation.
+def decode(content: bytes, name: str, most_pixels: int) -> tuple[np.ndarray, int]:
+    """Decode a TIFF's bytes; returns the pixels as they are stored, not turned, and the value of the tag Orientation.
 
-    - Samples of 1, 2 and 4 bits are scaled to 8; where white is zero, they are inverted.
-    - A palette gives RGB of 8 bits: the high bytes of its colours, or the low ones where no high byte is set.
-    - CMYK gives RGB by (1 - C)(1 - K) and so on, without a colour profile.
-    - Grey and alpha give RGBA. Where the alpha is associated, the colours were multiplied by it and are divided.
-    - A fourth sample of RGB whose meaning is not given is left out, as Pillow does.
+    The pixels are an array of the kinds that `wbcsr.imaging` describes:
 
-    InputError where it is refused or damaged, holds more than one image, or promises more than `most_pixels`.
+    - Samples of 1, 2 and 4 bits are scaled to 8 bits. Samples for which zero is white are inverted.
+    - A palette becomes 8-bit RGB: the high bytes of its colours, or the low bytes where all high bytes are zero.
+    - CMYK becomes RGB by the formula R = (1 - C)(1 - K), without a colour profile.
+    - Grey with alpha becomes RGBA. Colours that were multiplied by their alpha (associated) are divided by it.
+    - A fourth sample of RGB that the file does not explain is left out, as Pillow does.
+
+    InputError where the file is of another kind, is damaged, holds more than one image, or promises more than
+    `most_pixels` pixels.
     """
     try:
         with TiffFile(io.BytesIO(content), is_ome=False, is_lsm=False, is_ndpi=False, is_scanimage=False) as file:
             frames = len(file.pages)
             if frames > 1:
-                raise InputError(f"{name}: has {frames} frames; give a single image")
+                raise InputError(f"has {frames} frames; give a single image")
             page = file.pages.first
-            _check(page, name)
-            _check_segments(page, content, name, most_pixels)
-            # Some programs keep a stack in one frame, and say so in its description alone.
+            _check_samples(page)
+            _check_segments(page, content, most_pixels)
+            # ImageJ and others may write a stack as one frame, and name the other images in its description alone.
             images = file.series[0].size // page.size
             if images > 1:
-                raise InputError(f"{name}: is a stack of {images} images; give a single image")
+                raise InputError(f"is a stack of {images} images; give a single image")
             stored = page.asarray(squeeze=False, maxworkers=1)[:, 0]  # planes, height, width, samples of a plane
             pixels = np.moveaxis(stored, 0, 2).reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
-            return _shown(pixels, page, name), page.tags.valueof(ORIENTATION, 1)
-    except (InputError, MemoryError):
+            orientation = page.tags.valueof(ORIENTATION)
+            return _shown(pixels, page), orientation if isinstance(orientation, int) else 1
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    except MemoryError:
         raise
-    # tifffile checks little before it computes: damaged tags make it raise anything.
+    # Damaged tags make tifffile raise errors of nearly every type.
     except Exception as error:
         raise InputError(f"{name}: not a readable TIFF ({' '.join(str(error).split())[:120]})") from error
 
 
-def _check(page: TiffPage, name: str) -> None:
-    """InputError where the samples are not of a kind that `decode` describes."""
-    bits, samples, compression = page.bitspersample, page.samplesperpixel, COMPRESSIONS.get(page.compression)
+def _check_samples(page: TiffPage) -> None:
+    """InputError where the samples are of another kind than `decode` describes."""
+    bits, samples, photometric = page.bitspersample, page.samplesperpixel, page.photometric
     if page.sampleformat != 1 or bits not in (1, 2, 4, 8, 16):
-        kind = str(page.dtype) if page.sampleformat != 1 and page.dtype else f"{bits}-bit"
-        raise InputError(f"{name}: has {kind} samples; convert it to 8 or 16 bit")
+        raise InputError(f"has {page.dtype if page.sampleformat != 1 else f'{bits}-bit'} samples; give 8 or 16 bit")
+    compression = COMPRESSIONS.get(page.compression)
     if compression is None:
-        kind = getattr(page.compression, "name", page.compression)
-        raise InputError(f"{name}: is compressed as {kind}; save it uncompressed or with LZW")
-    if PHOTOMETRIC not in page.tags or page.photometric not in COLOURS or page.tags.valueof(INK_SET, 1) != 1:
-        kind = getattr(page.photometric, "name", page.photometric) if PHOTOMETRIC in page.tags else "nothing known"
-        raise InputError(f"{name}: its samples are {kind}; save it as RGB or grey")
-    if page.photometric == YCBCR and (compression != "JPEG" or page.planarconfig != 1):
-        raise InputError(f"{name}: its samples are YCbCr without JPEG; save it as RGB")
+        raise InputError(f"is compressed as {_name(page.compression)}; save it uncompressed or with LZW")
+    if PHOTOMETRIC not in page.tags:
+        raise InputError("does not say what its samples are (PhotometricInterpretation); save it as RGB or grey")
+    if photometric not in COLOURS or page.tags.valueof(INK_SET, 1) != 1:
+        raise InputError(f"has samples of the kind {_name(photometric)}; save it as RGB or grey")
+    # Some readers apply these predictors, and some ignore them.
     if page.predictor not in (1, 2) or (page.predictor == 2 and compression in ("none", "PackBits")):
-        raise InputError(f"{name}: has predictor {page.predictor} with compression {compression}; save it without")
-    deep = bits == 16 and (compression == "JPEG" or page.photometric == PALETTE)
-    flat = bits < 8 and (compression == "JPEG" or page.photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, PALETTE))
-    if deep or flat or (compression == "JPEG" and page.photometric == PALETTE):
-        kind = getattr(page.photometric, "name", page.photometric)
-        raise InputError(f"{name}: has {bits}-bit samples as {kind}, compressed as {compression}; save it as 8-bit RGB")
-    extra = samples - COLOURS[page.photometric]
-    if extra == 1 and bits >= 8 and page.photometric in (RGB, BLACK_IS_ZERO):
-        known = _extra(page) in ((ASSOCIATED, UNASSOCIATED, UNSPECIFIED) if page.photometric == RGB else (1, 2))
-    else:
-        known = extra == 0
-    if not known or page.imagedepth != 1:
-        kind = getattr(page.photometric, "name", page.photometric)
+        raise InputError(f"has predictor {page.predictor} with compression {compression}; save it without")
+    extra = samples - COLOURS[photometric]
+    alphas = {RGB: (UNSPECIFIED, ASSOCIATED, UNASSOCIATED), BLACK_IS_ZERO: (ASSOCIATED, UNASSOCIATED)}
+    if not (extra == 0 or (extra == 1 and _extra(page) in alphas.get(photometric, ()))):
         raise InputError(
-            f"{name}: has {samples} samples a pixel, as {kind} with {extra} more that are no alpha; save what is to be "
-            "seen as RGB or grey"
+            f"has {samples} channels ({_name(photometric)}), and how to show them is not known; save it as RGB or grey"
+        )
+    if page.imagedepth != 1:
+        raise InputError(f"is a stack of {page.imagedepth} images; give a single image")
+    deepest = 8 if photometric == PALETTE or compression == "JPEG" else 16
+    least = 1 if samples == 1 and compression != "JPEG" else 8
+    # JPEG has no form of these that all readers know.
+    odd = compression == "JPEG" and (photometric == PALETTE or samples == 2)
+    if (
+        not least <= bits <= deepest
+        or odd
+        or (photometric == YCBCR and (compression, page.planarconfig) != ("JPEG", 1))
+    ):
+        raise InputError(
+            f"has {samples} samples of {bits} bits ({_name(photometric)}) compressed as {compression}; save it as RGB"
         )
 
 
+def _name(value: object) -> object:
+    """The name of a tag's value, or the value of one that has none."""
+    return getattr(value, "name", value)
+
+
 def _extra(page: TiffPage) -> int:
-    """What the one sample more than the colours is."""
+    """The meaning of the one sample beside the colours."""
     return int(page.extrasamples[0]) if len(page.extrasamples) == 1 else UNSPECIFIED
 
 
-def _check_segments(page: TiffPage, content: bytes, name: str, most_pixels: int) -> None:
-    """InputError where strips or tiles promise too many pixels, are not all there, or are cut short."""
+def _check_segments(page: TiffPage, content: bytes, most_pixels: int) -> None:
+    """InputError where strips or tiles promise too many pixels, are missing, or are truncated."""
     height, width = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
     across = math.ceil(page.imagelength / height) * math.ceil(page.imagewidth / width)
     if max(across * height * width, page.imagelength * page.imagewidth) > most_pixels:
         raise InputError(
-            f"{name}: {page.imagewidth}×{page.imagelength} pixels, in {across} strips or tiles of {width}×{height}, are "
-            f"more than the limit of {most_pixels:,}"
+            f"{page.imagewidth}×{page.imagelength} pixels, in {across} strips or tiles of {width}×{height}, are more "
+            f"than the limit of {most_pixels:,}"
         )
     segments = across * (page.samplesperpixel if page.planarconfig == 2 else 1)
     if not len(page.dataoffsets) == len(page.databytecounts) == segments:
-        raise InputError(f"{name}: not a readable TIFF (lists other than its {segments} strips or tiles)")
+        raise InputError(f"not a readable TIFF (does not list its {segments} strips or tiles)")
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
         if not 0 < offset < offset + count <= len(content):
-            raise InputError(f"{name}: not a readable TIFF (lacks the data of a strip or tile)")
+            raise InputError("not a readable TIFF (lacks the data of a strip or tile)")
         if page.compression == JPEG:
-            _check_jpeg(content[offset : offset + count], name, height * width)
+            _check_jpeg(content[offset : offset + count], height * width)
 
 
-def _check_jpeg(segment: bytes, name: str, most_pixels: int) -> None:
-    """InputError where a strip or tile is cut short, for which the decoder would make up grey, or is too large."""
+def _check_jpeg(segment: bytes, most_pixels: int) -> None:
+    """InputError where a strip or tile is truncated, which the decoder would fill with grey, or is too large."""
     with Image.open(io.BytesIO(segment), formats=["JPEG"]) as header:
         if math.prod(header.size) > most_pixels or not segment.rstrip(b"\0").endswith(b"\xff\xd9"):
-            raise InputError(f"{name}: not a readable TIFF (damaged JPEG data)")
+            raise InputError("not a readable TIFF (damaged JPEG data)")
 
 
-def _shown(pixels: np.ndarray, page: TiffPage, name: str) -> np.ndarray:
+def _shown(stored: np.ndarray, page: TiffPage) -> np.ndarray:
     """Samples (H, W, S) as an array of the kinds of `wbcsr.imaging`."""
-    bits = page.bitspersample
+    bits, extra = page.bitspersample, page.samplesperpixel - COLOURS[page.photometric]
     if page.photometric == PALETTE:
         if page.colormap is None or page.colormap.shape != (3, 2**bits):
-            raise InputError(f"{name}: not a readable TIFF (its palette is not one of {2**bits} colours)")
-        colours = page.colormap >> 8 if page.colormap.max() > 255 else page.colormap
-        return np.ascontiguousarray(colours.astype(np.uint8).T[pixels[:, :, 0].astype(np.uint8)])
-    top = 65535 if bits == 16 else 255
-    # Not in the file's byte order.
-    pixels = pixels.astype(np.uint16 if bits == 16 else np.uint8) * (255 // (2**bits - 1) if bits < 8 else 1)
+            raise InputError(f"not a readable TIFF (its palette does not have {2**bits} colours)")
+        palette = page.colormap >> 8 if page.colormap.max() > 255 else page.colormap
+        return palette.T.astype(np.uint8)[stored[:, :, 0].astype(np.uint8)]
+    # tifffile may return the file's byte order.
+    pixels: np.ndarray = stored.astype(np.uint16 if bits == 16 else np.uint8)
+    top = int(np.iinfo(pixels.dtype).max)
+    pixels *= top // (2**bits - 1)
     if page.photometric == WHITE_IS_ZERO:
         pixels = top - pixels
     elif page.photometric == CMYK:
         ink, light = pixels[:, :, :3].astype(np.int64), top - pixels[:, :, 3:].astype(np.int64)
-        # As Pillow rounds.
-        return (light - (ink * light + top // 2) // top).clip(0).astype(pixels.dtype)
-    if pixels.shape[2] == 1:
-        return pixels[:, :, 0]
-    if page.photometric == RGB and (pixels.shape[2] == 3 or _extra(page) == UNSPECIFIED):
-        return pixels[:, :, :3]
-    if page.photometric == YCBCR:
-        return pixels  # RGB by now
+        # Rounded as Pillow rounds it.
+        return (light - (ink * light + top // 2) // top).astype(pixels.dtype)
+    if extra == 0 or _extra(page) == UNSPECIFIED:
+        return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels[:, :, :3]  # tifffile made RGB of YCbCr
     colours, alpha = pixels[:, :, :-1], pixels[:, :, -1:]
     if _extra(page) == ASSOCIATED:
-        divided = (colours.astype(np.int64) * top) // np.maximum(alpha, 1)
+        divided = colours.astype(np.int64) * top // np.maximum(alpha, 1)
         colours = np.where(alpha > 0, divided.clip(0, top), colours).astype(pixels.dtype)
-    return np.dstack([*(colours[:, :, min(band, colours.shape[2] - 1)] for band in range(3)), alpha])
+    return np.dstack([np.broadcast_to(colours, (*colours.shape[:2], 3)), alpha])
