@@ -70,6 +70,7 @@ class Study:
             "partitions": {"train": "TRAIN", "test": "TEST"},
             "classes": CLASSES,
             "limit_per_class": None,
+            "range": None,
             "limits": LIMITS,
         }
         return ingest(
@@ -462,7 +463,7 @@ def test_each_file_is_kept_as_it_is_or_accounted_for(
 def test_real_archive_in_small(tmp_path: Path, real_archive: Path) -> None:
     classes = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
     partitions = {"train": "TRAIN", "test": "TEST"}
-    dataset = {"partitions": partitions, "classes": classes, "limit_per_class": 2, "limits": LIMITS}
+    dataset = {"partitions": partitions, "classes": classes, "limit_per_class": 2, "range": None, "limits": LIMITS}
     summary = ingest(real_archive, dataset, tmp_path / "images.csv", tmp_path / "rejected.csv", tmp_path / "files", {})
     assert (summary["kept"], summary["left_out"]) == (16, 12444 - 16)
     assert set(read_csv(tmp_path / "images.csv", IMAGE_COLUMNS)["width"]) == {320}

@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 from PIL import Image
-from tifffile import TiffFile, TiffPage
+from tifffile import TiffFile, TiffPage, imwrite
 
 from wbcsr.errors import InputError
 
@@ -72,11 +72,26 @@ def decode(content: bytes, name: str, most_pixels: int) -> tuple[np.ndarray, int
         raise InputError(f"{name}: not a readable TIFF ({' '.join(str(error).split())[:120]})") from error
 
 
+def encode(pixels: np.ndarray) -> bytes:
+    """Encode an array of the kinds of `wbcsr.imaging` as a TIFF, compressed without loss."""
+    target = io.BytesIO()
+    imwrite(
+        target,
+        pixels,
+        photometric="minisblack" if pixels.ndim == 2 else "rgb",
+        extrasamples=["unassalpha"] if pixels.shape[2:] == (4,) else None,
+        compression="adobe_deflate",
+        metadata=None,
+    )
+    return target.getvalue()
+
+
 def _check_samples(page: TiffPage) -> None:
     """InputError where the samples are of another kind than `decode` describes."""
     bits, samples, photometric = page.bitspersample, page.samplesperpixel, page.photometric
     if page.sampleformat != 1 or bits not in (1, 2, 4, 8, 16):
-        raise InputError(f"has {page.dtype if page.sampleformat != 1 else f'{bits}-bit'} samples; give 8 or 16 bit")
+        kind = f"{bits}-bit" if page.sampleformat == 1 or page.dtype is None else page.dtype
+        raise InputError(f"has {kind} samples; convert it to 8 or 16 bit")
     compression = COMPRESSIONS.get(page.compression)
     if compression is None:
         raise InputError(f"is compressed as {_name(page.compression)}; save it uncompressed or with LZW")
