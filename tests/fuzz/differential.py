@@ -166,7 +166,7 @@ def refused_tiff(o: Options, bits: int, count: int) -> bool:
     photometric, extra, compression = o["photometric"], o["extra"], o["compression"]
     return (
         o["samples"] not in ("1-bit", "2-bit", "4-bit", "8-bit", "16-bit")
-        or (bits < 8 and (count > 1 or photometric in ("rgb", "separated", "ycbcr")))
+        or (bits < 8 and (count > 1 or compression == "lzw" or photometric in ("rgb", "separated", "ycbcr")))
         or (photometric == "palette" and bits > 8)
         or compression not in [*LOSSLESS, "jpeg"]
         or (compression == "jpeg" and (bits != 8 or photometric == "palette" or count == 2))
@@ -251,7 +251,7 @@ def write_pillow_tiff(o: Options, rng: np.random.Generator) -> Written:
         content = saved(image, "TIFF", tiffinfo={274: o["orientation"]}, **options)
     except (OSError, RuntimeError, ValueError) as error:
         raise NotWritableError(str(error)) from error
-    if o["compression"] == "group4" or (o["mode"], o["compression"]) == ("LA", "jpeg"):
+    if o["compression"] == "group4" or (o["mode"], o["compression"]) in (("LA", "jpeg"), ("1", "tiff_lzw")):
         return content, Refused()
     read = Image.open(io.BytesIO(content))
     if o["mode"] == "I;16":

@@ -17,7 +17,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from bad_images import BAD_IMAGES, PNG, RGB, encoded, tiff
+from bad_images import BAD_IMAGES, PNG, RGB, encoded, tiff, with_tags
 from wbcsr import imaging
 from wbcsr.errors import InputError
 
@@ -196,9 +196,31 @@ def test_a_small_tiff_that_expands_is_decoded_in_bounded_memory() -> None:
 
 
 def run(program: str, content: bytes) -> subprocess.CompletedProcess[bytes]:
-    environment = os.environ | {"PYTHONPATH": str(Path(imaging.__file__).parents[2])}
+    # glibc fills memory that is taken, so that a decoder which reads it before it was written does not get zeros.
+    environment = os.environ | {"PYTHONPATH": str(Path(imaging.__file__).parents[2]), "MALLOC_PERTURB_": "165"}
     command = [sys.executable, "-c", program]
     return subprocess.run(command, input=content, capture_output=True, check=True, env=environment)
+
+
+def test_damaged_lzw_data_are_refused() -> None:
+    """imagecodecs' own decoder crashes where the first code of a table is not in it: it reads what it never wrote."""
+    codes = [256, 300] + [258] * 10 + [257]
+    bits = "".join(f"{code:09b}" for code in codes)
+    data = bytes(int(bits[start : start + 8].ljust(8, "0"), 2) for start in range(0, len(bits), 8))
+    content = tiff(np.zeros((10, 10), np.uint8), compression="lzw")
+    content = with_tags(content, StripOffsets=len(content), StripByteCounts=len(data)) + data
+    program = (
+        "import sys\n"
+        "from wbcsr import imaging\n"
+        "from wbcsr.errors import InputError\n"
+        "try:\n"
+        "    imaging.decode(sys.stdin.buffer.read(), 'x')\n"
+        "except InputError as error:\n"
+        "    print(error)"
+    )
+    result = run(program, content)
+    assert result.stdout.startswith(b"x: not a readable TIFF")
+    assert result.stderr == b""
 
 
 @pytest.mark.parametrize("compression", [None, "lzw", "deflate", "packbits", "jpeg", "zstd"])

@@ -10,18 +10,20 @@ from __future__ import annotations
 import io
 import logging
 import math
+import struct
 
+import imagecodecs
 import numpy as np
 from PIL import Image
-from tifffile import TiffFile, TiffPage, imwrite
+from tifffile import TIFF, TiffFile, TiffPage, imwrite
 
 from wbcsr.errors import InputError
 
 # The first bytes of a TIFF: both byte orders, classic and BigTIFF.
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-JPEG = 7
-COMPRESSIONS = {1: "none", 5: "LZW", JPEG: "JPEG", 8: "deflate", 32946: "deflate", 32773: "PackBits"}
+LZW, JPEG = 5, 7
+COMPRESSIONS = {1: "none", LZW: "LZW", JPEG: "JPEG", 8: "deflate", 32946: "deflate", 32773: "PackBits"}
 COMPRESSIONS |= {34926: "Zstandard", 50000: "Zstandard"}
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
@@ -31,6 +33,18 @@ PHOTOMETRIC, ORIENTATION, INK_SET = 262, 274, 332
 
 # Its log does not name the file; this module checks what matters.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+
+
+def _unpack_lzw(data: bytes, out: int) -> bytes:
+    """The first `out` bytes of LZW-compressed `data`, which libtiff decodes as a TIFF of one strip of 8-bit samples."""
+    tags = {256: out, 257: 1, 258: 8, 259: LZW, PHOTOMETRIC: BLACK_IS_ZERO, 273: 122, 277: 1, 278: 1, 279: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    strip = struct.pack("<4sIH", MAGIC[0], 8, len(tags)) + entries + bytes(4) + data
+    return bytes(imagecodecs.tiff_decode(strip, index=0))
+
+
+# The decoder of LZW in imagecodecs 2026.3.6, which tifffile would take, can crash on damaged data.
+TIFF.DECOMPRESSORS = {compression: TIFF.DECOMPRESSORS[compression] for compression in COMPRESSIONS} | {LZW: _unpack_lzw}
 
 
 def decode(content: bytes, name: str, most_pixels: int) -> tuple[np.ndarray, int]:
@@ -111,7 +125,7 @@ def _check_samples(page: TiffPage) -> None:
     if page.imagedepth != 1:
         raise InputError(f"is a stack of {page.imagedepth} images; give a single image")
     deepest = 8 if photometric == PALETTE or compression == "JPEG" else 16
-    least = 1 if samples == 1 and compression != "JPEG" else 8
+    least = 1 if samples == 1 and compression not in ("LZW", "JPEG") else 8
     # JPEG has no form of these that all readers know.
     odd = compression == "JPEG" and (photometric == PALETTE or samples == 2)
     if (
