@@ -299,6 +299,7 @@ def test_no_library_prints_lines_of_its_own() -> None:
         with_chunk(b"gAMA", bytes(4)),
         with_chunk(b"eXIf", b"no EXIF"),
         PNG[:100] + b"damaged" + PNG[107:],
+        PNG[:-1] + b"?",
         encoded(Image.fromarray(RGB), "JPEG")[:-2] + b"more" * 9 + b"\xff\xd9",
         tiff(RGB, photometric="rgb", compression="jpeg")[:-40],
         tiff(np.moveaxis(KINDS["RGB16"], 2, 0), photometric="rgb", planarconfig="separate", compression="lzw"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,9 +89,9 @@ def _decode(content: bytes, name: str, whole: bool) -> tuple[np.ndarray, object]
             if image.format != "PNG" and not (jpeg and image.mode in ("L", "RGB")):
                 return _converted(image), orientation
             if image.format == "PNG":
-                content = _pixels_alone(content, name)
+                content = _pixels_alone(content, name, whole)
             if not whole:
-                image.load()  # finds damaged data, of which other decoders make grey or print lines of their own
+                image.load()  # finds damaged data, which other decoders fill with grey or print lines about
     except UnidentifiedImageError as error:  # its message holds an address in memory
         kinds = (kind for place, sign, kind in _OTHER_FORMATS if content[place:].startswith(sign))
         kind = next(kinds, None)
@@ -118,10 +119,11 @@ def _converted(image: Image.Image) -> np.ndarray:
     return np.asarray(image if image.mode == mode else image.convert(mode))
 
 
-def _pixels_alone(content: bytes, name: str) -> bytes:
+def _pixels_alone(content: bytes, name: str, whole: bool) -> bytes:
     """The chunks of a PNG that its pixels depend on: OpenCV prints lines of its own about faulty texts and profiles.
 
-    InputError where it is not whole chunks to its last one: OpenCV takes the memory that a chunk promises.
+    InputError where it is not whole chunks to its last one, for OpenCV takes the memory that a chunk promises, or where
+    a chunk's checksum is wrong; `whole` says that the latter was looked for before.
     """
     palette, alpha = content[25] == 3, content[25] >= 4  # the colour type
     kept = {b"IHDR", b"IDAT", b"IEND"} | ({b"PLTE"} if palette else set()) | (set() if alpha else {b"tRNS"})
@@ -134,6 +136,8 @@ def _pixels_alone(content: bytes, name: str) -> bytes:
             raise InputError(f"{name}: not a readable image (a PNG with an unknown chunk {kind!r})")
         if kind in kept:
             chunks.append(content[position:end])
+            if not whole and zlib.crc32(chunks[-1][4:-4]).to_bytes(4) != chunks[-1][-4:]:
+                raise InputError(f"{name}: not a readable image (a PNG that is damaged or ends before its last chunk)")
         if kind == b"IEND" and end <= len(content):
             return b"".join(chunks)
         position = end
