@@ -98,7 +98,7 @@ rule find_sources:
         runtime=growing(60),
     params:
         sources=config["sources"],
-        dataset={key: config["dataset"][key] for key in ("photographs", "classes", "partitions", "limits")},
+        dataset={key: config["dataset"][key] for key in ("photographs", "classes", "partitions", "limits", "range")},
     message:
         "Finding the photograph that each image was made from"
     script:

@@ -33,6 +33,7 @@ rule measure_fidelity:
         classes=CLASSES,
         photographs=config["dataset"]["photographs"],
         limits=config["dataset"]["limits"],
+        levels=config["dataset"]["range"],
         per_class=config["fidelity"]["per_class"],
     message:
         "Measuring how true enlargements are"

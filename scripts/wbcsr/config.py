@@ -277,6 +277,9 @@ def _check_combinations(config: Config) -> None:
     partitions = config["dataset"]["partitions"]
     if partitions and partitions["train"] == partitions["test"]:
         raise InputError("configuration: dataset.partitions.train and .test name the same folder")
+    levels = config["dataset"]["range"]
+    if levels and levels[0] >= levels[1]:
+        raise InputError(f"configuration: dataset.range {levels}: white, the second value, must be more than black")
     if 2 * config["inference"]["overlap"] >= config["inference"]["tile"]:
         raise InputError("configuration: inference.overlap must be less than half of inference.tile")
     folded = [name.casefold() for name in config["dataset"]["classes"]]

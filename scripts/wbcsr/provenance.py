@@ -26,6 +26,8 @@ PACKAGES = (
     "numpy",
     "opencv-python-headless",
     "pillow",
+    "tifffile",
+    "imagecodecs",
     "scikit-learn",
     "scikit-image",
     "scipy",

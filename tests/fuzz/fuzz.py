@@ -13,15 +13,17 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import atheris
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-with atheris.instrument_imports(include=["wbcsr", "zipfile"]):
+with atheris.instrument_imports(include=["wbcsr", "zipfile", "tifffile"]):
     import cv2
     import numpy as np
     import pandas as pd
+    import tifffile
     import yaml
 
     from wbcsr.config import complete
@@ -95,13 +97,21 @@ def _zip() -> bytes:
     return target.getvalue()
 
 
+def _tiff(compression: str | None, **options: Any) -> bytes:
+    target = io.BytesIO()
+    tifffile.imwrite(target, PIXELS, compression=compression, metadata=None, **options)
+    return target.getvalue()
+
+
 # Each parser with inputs that it takes, from which others are made.
 PARSERS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
     "archive": (archive, [_zip()]),
     "image": (
         image,
         [encode_png(PIXELS), encode_png(PIXELS[:, :, 0])]
-        + [cv2.imencode(f".{kind}", PIXELS)[1].tobytes() for kind in ("jpg", "bmp", "tif", "webp")],
+        + [cv2.imencode(f".{kind}", PIXELS)[1].tobytes() for kind in ("jpg", "bmp", "webp")]
+        + [_tiff(compression) for compression in (None, "lzw", "deflate", "packbits", "jpeg", "zstd")]
+        + [_tiff("lzw", tile=(16, 16), predictor=True), _tiff(None, byteorder=">", bigtiff=True, photometric="rgb")],
     ),
     "labels": (labels, [b"file,label,group\na/1.png,A,p1\nb.png,B,\n", b"partition,file,label\nTRAIN,a,A\nTEST,b,B\n"]),
     "split": (split, [b"image,subset\nALL/A/1.png,train\nALL/B/1.png,test\n"]),

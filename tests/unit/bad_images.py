@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import zlib
+from typing import Any
 
 import numpy as np
+import tifffile
 from PIL import Image
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -15,6 +17,22 @@ def encoded(image: Image.Image, form: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
     return buffer.getvalue()
+
+
+def tiff(pixels: np.ndarray, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, pixels, metadata=None, **options)
+    return buffer.getvalue()
+
+
+def with_tags(content: bytes, **values: int) -> bytes:
+    """A TIFF with other values of some tags."""
+    for name, value in values.items():
+        with tifffile.TiffFile(io.BytesIO(content)) as file:
+            tag = file.pages.first.tags[name]
+        size = {3: 2, 4: 4}[int(tag.dtype)]
+        content = content[: tag.valueoffset] + value.to_bytes(size, "little") + content[tag.valueoffset + size :]
+    return content
 
 
 def animated(mode: str, form: str) -> bytes:
@@ -30,6 +48,10 @@ def promising(side: int) -> bytes:
     return PNG[:12] + header + zlib.crc32(header).to_bytes(4) + PNG[33:]
 
 
+# As Apple's tools write PNGs for telephones, with pixels that other readers do not understand.
+CGBI = b"\0\0\0\4CgBI" + bytes(4) + zlib.crc32(b"CgBI" + bytes(4)).to_bytes(4)
+TIFF = tiff(RGB, photometric="rgb", compression="deflate")
+TILED = tiff(RGB, photometric="rgb", compression="deflate", tile=(16, 16))
 BAD_IMAGES: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "not a readable image"),
     "html": (b"<html>no image</html>", "not a readable image"),
@@ -39,6 +61,25 @@ BAD_IMAGES: dict[str, tuple[bytes, str]] = {
     "huge header": (promising(60_000), "60000×60000 pixels are more than the limit"),
     "animated GIF": (animated("L", "GIF"), "2 frames"),
     "animated WebP": (animated("RGB", "WEBP"), "2 frames"),
-    "float": (encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"), "float32"),
-    "not a number": (encoded(Image.fromarray(np.full((4, 4), np.nan, np.float32)), "TIFF"), "float32"),
+    "animated PNG": (animated("RGB", "PNG"), "2 frames"),
+    "HEIC": (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC"),
+    "PNG of another reader": (PNG[:33] + CGBI + PNG[33:], "CgBI"),
+    "float": (tiff(np.zeros((4, 4), np.float32)), "float32"),
+    "not a number": (tiff(np.full((4, 4), np.nan, np.float32)), "float32"),
+    "signed": (tiff(np.zeros((4, 4), np.int16)), "int16"),
+    "32 bits": (tiff(np.zeros((4, 4), np.uint32)), "32-bit"),
+    "12 bits": (tiff(np.zeros((4, 4), np.uint16), bitspersample=12), "12-bit"),
+    "two pages": (tiff(np.zeros((2, 4, 4), np.uint8), photometric="minisblack"), "2 frames"),
+    "stack in one page": (tiff(RGB, description="ImageJ=1.54f\nimages=3\nslices=3\n") + bytes(500), "3 images"),
+    "two channels": (tiff(RGB[:, :, :2], photometric="minisblack", planarconfig="contig"), "2 channels"),
+    "five channels": (tiff(np.zeros((5, 4, 4), np.uint16), planarconfig="separate"), "5 channels"),
+    "Lab": (tiff(RGB, photometric="cielab"), "CIELAB"),
+    "raw colours": (tiff(RGB[:, :, 0], photometric="cfa"), "CFA"),
+    "YCbCr": (encoded(Image.fromarray(RGB).convert("YCbCr"), "TIFF"), "YCBCR"),
+    "fax": (encoded(Image.fromarray(RGB).convert("1"), "TIFF", compression="group4"), "CCITT"),
+    "JPEG 2000": (tiff(RGB, photometric="rgb", compression="jpeg2000"), "JPEG2000"),
+    "predictor alone": (with_tags(tiff(RGB, photometric="rgb", predictor=2, compression="lzw"), Compression=1), "pred"),
+    "huge TIFF": (with_tags(TIFF, ImageWidth=60_000, ImageLength=60_000), "more than the limit"),
+    "huge tiles": (with_tags(TILED, TileWidth=65_520, TileLength=65_520), "more than the limit"),
+    "TIFF without its data": (with_tags(TIFF, StripOffsets=100_000), "lacks the data"),
 }

@@ -3,34 +3,44 @@
 from __future__ import annotations
 
 import io
+import os
+import pickle
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image
+import tifffile
+from PIL import Image, ImageOps
 
-from bad_images import BAD_IMAGES, RGB, encoded
+from bad_images import BAD_IMAGES, PNG, RGB, encoded, tiff, with_tags
 from wbcsr import imaging
 from wbcsr.errors import InputError
 
 RNG = np.random.default_rng(1)
+RGBA = np.dstack([RGB, RGB[:, :, 1]])
+KINDS = {
+    "RGB": RGB,
+    "grey": RGB[:, :, 0],
+    "RGBA": RGBA,
+    "grey16": RNG.integers(0, 65536, (5, 7), dtype=np.uint16),
+    "RGB16": RNG.integers(0, 65536, (5, 7, 3), dtype=np.uint16),
+    "RGBA16": RNG.integers(0, 65536, (5, 7, 4), dtype=np.uint16),
+}
 
 
-@pytest.mark.parametrize(
-    "pixels",
-    [
-        RGB,
-        RGB[:, :, 0],
-        np.dstack([RGB, RGB[:, :, 1]]),
-        RNG.integers(0, 65536, (5, 7), dtype=np.uint16),
-        RNG.integers(0, 65536, (5, 7, 3), dtype=np.uint16),
-        RNG.integers(0, 65536, (5, 7, 4), dtype=np.uint16),
-    ],
-    ids=["RGB", "grey", "RGBA", "grey16", "RGB16", "RGBA16"],
-)
-def test_png_round_trip_is_lossless(pixels: np.ndarray) -> None:
-    decoded = imaging.decode(imaging.encode_png(np.ascontiguousarray(pixels)), "x.png")
+@pytest.mark.parametrize("name", ["x.png", "x.tif", "x.TIFF", "x.jpg"])
+@pytest.mark.parametrize("pixels", KINDS.values(), ids=KINDS.keys())
+def test_what_we_encode_is_lossless(pixels: np.ndarray, name: str) -> None:
+    content = imaging.encode(np.ascontiguousarray(pixels), name)
+    decoded = imaging.decode(content, name)
     assert decoded.dtype == pixels.dtype
     np.testing.assert_array_equal(decoded, pixels)
+    assert Image.open(io.BytesIO(content)).format == ("TIFF" if ".t" in name.lower() else "PNG")
 
 
 @pytest.mark.parametrize("form", ["BMP", "TIFF", "PNG"])
@@ -43,36 +53,230 @@ def test_jpeg_and_webp_agree_with_pillow() -> None:
     for form in ("JPEG", "WEBP"):
         content = encoded(smooth, form)
         expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-        assert np.abs(imaging.decode(content, "x").astype(int) - expected).max() <= 1
+        np.testing.assert_array_equal(imaging.decode(content, "x"), expected)
+
+
+def exif(orientation: int) -> Image.Exif:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags
+
+
+def by_tifffile(pixels: np.ndarray, orientation: int) -> bytes:
+    photometric = "minisblack" if pixels.ndim == 2 else "rgb"
+    extra = {"extrasamples": ["unassalpha"]} if pixels.shape[2:] == (4,) else {}
+    return tiff(pixels, photometric=photometric, extratags=[(274, 3, 1, orientation, True)], **extra)
+
+
+def png16(pixels: np.ndarray, orientation: int) -> bytes:
+    """A PNG of 16 bits with EXIF behind its header, which Pillow and OpenCV do not write."""
+    content = imaging.encode_png(pixels)
+    chunk = b"eXIf" + exif(orientation).tobytes().removeprefix(b"Exif\0\0")
+    return content[:33] + (len(chunk) - 4).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) + content[33:]
+
+
+def by_pillow(form: str, **options: Any) -> Any:
+    return lambda pixels, orientation: encoded(Image.fromarray(pixels), form, exif=exif(orientation), **options)
+
+
+WITH_ORIENTATION = {
+    "JPEG": (by_pillow("JPEG", quality=100), "RGB"),
+    "grey JPEG": (by_pillow("JPEG", quality=100), "grey"),
+    "MPO": (by_pillow("MPO", save_all=True, append_images=[Image.new("RGB", (3, 3))]), "RGB"),
+    "PNG": (by_pillow("PNG"), "RGB"),
+    "grey PNG": (by_pillow("PNG"), "grey"),
+    "PNG with alpha": (by_pillow("PNG"), "RGBA"),
+    "grey PNG of 16 bits": (png16, "grey16"),
+    "PNG of 16 bits": (png16, "RGB16"),
+    "PNG of 16 bits with alpha": (png16, "RGBA16"),
+    "WebP": (by_pillow("WEBP", lossless=True), "RGB"),
+    "WebP with alpha": (by_pillow("WEBP", lossless=True, exact=True), "RGBA"),
+    "TIFF by Pillow": (by_pillow("TIFF", compression="tiff_lzw"), "RGB"),
+    **{f"TIFF, {kind}": (by_tifffile, kind) for kind in KINDS},
+}
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(orientation: int) -> None:
-    image = Image.fromarray(RGB)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    content = encoded(image, "PNG", exif=exif)
-    from PIL import ImageOps
+@pytest.mark.parametrize(("write", "kind"), WITH_ORIENTATION.values(), ids=WITH_ORIENTATION.keys())
+def test_an_image_is_turned_once_as_pillow_turns_it(write: Any, kind: str, orientation: int) -> None:
+    pixels = np.ascontiguousarray(KINDS[kind])
+    content = write(pixels, orientation)
+    if kind in ("RGB16", "RGBA16"):  # Pillow has no mode for these: it turns a picture of the pixels' numbers
+        numbers = Image.fromarray(
+            np.arange(pixels.shape[0] * pixels.shape[1], dtype=np.uint8).reshape(pixels.shape[:2])
+        )
+        numbers = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded(numbers, "PNG", exif=exif(orientation)))))
+        expected = pixels.reshape(-1, pixels.shape[2])[np.asarray(numbers)]
+    else:
+        expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))))
+    for whole in (False, True):
+        decoded = imaging.decode(content, "x", whole=whole)
+        assert decoded.dtype == expected.dtype
+        np.testing.assert_array_equal(decoded, expected)
 
-    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))))
-    np.testing.assert_array_equal(imaging.decode(content, "x.png"), expected)
-    np.testing.assert_array_equal(imaging.decode(behind_the_pixels(content), "x.png", whole=True), expected)
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_unknown_orientation_turns_nothing(orientation: int) -> None:
+    for content in (by_pillow("PNG")(RGB, orientation), by_tifffile(RGB, orientation)):
+        np.testing.assert_array_equal(imaging.decode(content, "x"), RGB)
 
 
-def behind_the_pixels(png: bytes) -> bytes:
-    """A PNG with its EXIF as the last chunk but one."""
+def test_exif_behind_the_pixels_is_found() -> None:
+    png = by_pillow("PNG")(RGB, 6)
     start = png.index(b"eXIf") - 4
     end = start + 12 + int.from_bytes(png[start : start + 4], "big")
     last = png.index(b"IEND") - 4
-    return png[:start] + png[end:last] + png[start:end] + png[last:]
+    behind = png[:start] + png[end:last] + png[start:end] + png[last:]
+    np.testing.assert_array_equal(imaging.decode(behind, "x.png", whole=True), np.rot90(RGB, -1))
 
 
-def test_palette_and_cmyk_become_rgb() -> None:
-    palette = Image.fromarray(RGB).quantize(8)
-    shown = imaging.to_rgb8(imaging.decode(encoded(palette, "PNG"), "x.png"))
-    np.testing.assert_array_equal(shown, np.asarray(palette.convert("RGB")))
-    cmyk = Image.fromarray(RGB).convert("CMYK")
-    assert imaging.decode(encoded(cmyk, "TIFF"), "x.tif").shape == (5, 7, 3)
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("layout", [{}, {"rowsperstrip": 2}, {"tile": (16, 16)}], ids=["one", "strips", "tiles"])
+@pytest.mark.parametrize("compression", [None, "lzw", "deflate", "packbits", "zstd"])
+@pytest.mark.parametrize("kind", ["RGB", "RGB16", "RGBA16"])
+def test_planes_and_layout_of_a_tiff_do_not_change_it(
+    kind: str, compression: str | None, layout: dict[str, Any], byteorder: str, planes: str
+) -> None:
+    pixels = KINDS[kind]
+    extra = {"extrasamples": ["unassalpha"]} if pixels.shape[2] == 4 else {}
+    stored = pixels if planes == "contig" else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    options = {"planarconfig": planes, "photometric": "rgb", "byteorder": byteorder, "compression": compression}
+    decoded = imaging.decode(tiff(stored, **options, **layout, **extra), "x.tif")
+    assert decoded.dtype == pixels.dtype
+    np.testing.assert_array_equal(decoded, pixels)
+
+
+def test_min_is_white_is_inverted() -> None:
+    for kind in ("grey", "grey16"):
+        decoded = imaging.decode(tiff(KINDS[kind], photometric="miniswhite"), "x.tif")
+        np.testing.assert_array_equal(decoded, np.iinfo(decoded.dtype).max - KINDS[kind])
+
+
+def test_a_palette_of_16_bits_becomes_rgb_of_8() -> None:
+    index = RGB[:, :, 0]
+    palette = RNG.integers(0, 65536, (3, 256), dtype=np.uint16)
+    decoded = imaging.decode(tiff(index, photometric="palette", colormap=palette), "x.tif")
+    np.testing.assert_array_equal(decoded, (palette // 256).astype(np.uint8).T[index])
+    low = palette // 256  # as old programs write it
+    np.testing.assert_array_equal(imaging.decode(tiff(index, photometric="palette", colormap=low), "x.tif"), decoded)
+
+
+def test_alpha_of_a_tiff() -> None:
+    two = np.dstack([RGB[:, :, 0], np.full((5, 7), 128, np.uint8)])
+    decoded = imaging.decode(tiff(two, photometric="minisblack", extrasamples=["unassalpha"]), "x.tif")
+    np.testing.assert_array_equal(decoded, two[:, :, [0, 0, 0, 1]])
+    multiplied = np.dstack([RGB // 2, two[:, :, 1]])
+    content = tiff(multiplied, photometric="rgb", extrasamples=["assocalpha"])
+    np.testing.assert_array_equal(imaging.decode(content, "x.tif"), np.asarray(Image.open(io.BytesIO(content))))
+    unexplained = tiff(RGBA, photometric="rgb", extrasamples=["unspecified"])
+    np.testing.assert_array_equal(imaging.decode(unexplained, "x.tif"), RGB)
+
+
+def test_a_pyramid_below_the_one_page_is_no_further_image() -> None:
+    target = io.BytesIO()
+    with tifffile.TiffWriter(target) as writer:
+        writer.write(RGB, photometric="rgb", subifds=1)
+        writer.write(RGB[::2, ::2], photometric="rgb", subfiletype=1)
+    np.testing.assert_array_equal(imaging.decode(target.getvalue(), "x.tif"), RGB)
+
+
+def test_a_small_tiff_that_expands_is_decoded_in_bounded_memory() -> None:
+    """100 million pixels in 100 kB are within the limit; the decoder must not take many times what they need."""
+    program = (
+        "import resource, sys\n"
+        "from wbcsr import imaging\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "assert imaging.decode(sys.stdin.buffer.read(), 'x.tif').shape == (10_000, 10_000)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    content = tiff(np.zeros((10_000, 10_000), np.uint8), compression="deflate", rowsperstrip=10_000)
+    assert len(content) < 200_000
+    assert int(run(program, content).stdout) < 600_000
+
+
+def run(program: str, content: bytes) -> subprocess.CompletedProcess[bytes]:
+    # glibc fills memory that is taken, so that a decoder which reads it before it was written does not get zeros.
+    environment = os.environ | {"PYTHONPATH": str(Path(imaging.__file__).parents[2]), "MALLOC_PERTURB_": "165"}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, input=content, capture_output=True, check=True, env=environment)
+
+
+def test_damaged_lzw_data_are_refused() -> None:
+    """imagecodecs' own decoder crashes where the first code of a table is not in it: it reads what it never wrote."""
+    codes = [256, 300] + [258] * 10 + [257]
+    bits = "".join(f"{code:09b}" for code in codes)
+    data = bytes(int(bits[start : start + 8].ljust(8, "0"), 2) for start in range(0, len(bits), 8))
+    content = tiff(np.zeros((10, 10), np.uint8), compression="lzw")
+    content = with_tags(content, StripOffsets=len(content), StripByteCounts=len(data)) + data
+    program = (
+        "import sys\n"
+        "from wbcsr import imaging\n"
+        "from wbcsr.errors import InputError\n"
+        "try:\n"
+        "    imaging.decode(sys.stdin.buffer.read(), 'x')\n"
+        "except InputError as error:\n"
+        "    print(error)"
+    )
+    result = run(program, content)
+    assert result.stdout.startswith(b"x: not a readable TIFF")
+    assert result.stderr == b""
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "deflate", "packbits", "jpeg", "zstd"])
+@pytest.mark.parametrize("layout", [{"rowsperstrip": 20}, {"tile": (16, 16)}], ids=["strips", "tiles"])
+def test_a_truncated_tiff_is_found(compression: str | None, layout: dict[str, Any]) -> None:
+    pixels = RNG.integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    content = tiff(pixels, photometric="rgb", compression=compression, **layout)
+    for length in range(0, len(content), 29):
+        with pytest.raises(InputError):
+            imaging.decode(content[:length], "x.tif")
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_truncated_jpeg_is_found(mode: str, options: dict[str, Any]) -> None:
+    content = encoded(Image.fromarray(RGB).resize((40, 30)).convert(mode), "JPEG", **options)
+    for length in range(len(content) - 3, 0, -3):
+        with pytest.raises(InputError):
+            imaging.decode(content[:length], "x.jpg")
+    assert imaging.decode(content + b"what a camera adds", "x.jpg").shape[:2] == (30, 40)
+
+
+def test_of_a_jpeg_with_more_pictures_the_first_is_taken() -> None:
+    first = Image.fromarray(RGB).resize((64, 48))
+    content = encoded(first, "MPO", save_all=True, append_images=[first.rotate(180), first.resize((16, 12))])
+    assert Image.open(io.BytesIO(content)).n_frames == 3
+    np.testing.assert_array_equal(imaging.decode(content, "x.jpg"), np.asarray(Image.open(io.BytesIO(content))))
+
+
+def test_cmyk_becomes_rgb_as_pillow_converts_it() -> None:
+    cmyk = Image.fromarray(RGBA, "CMYK")
+    for content in (encoded(cmyk, "TIFF"), encoded(cmyk, "JPEG")):
+        expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+        np.testing.assert_array_equal(imaging.decode(content, "x"), expected)
+    sixteen = imaging.decode(tiff(RGBA.astype(np.uint16) * 257, photometric="separated"), "x.tif")
+    np.testing.assert_allclose(sixteen / 257, np.asarray(cmyk.convert("RGB")), atol=0.5)
+
+
+def test_modes_of_png_and_bmp_are_what_pillow_shows() -> None:
+    picture = Image.fromarray(RGB)
+    grey, palette = picture.convert("L"), picture.quantize(8)
+    for form in ("PNG", "BMP"):
+        for image in (palette, grey, picture.convert("1"), picture):
+            shown = np.asarray(image.convert("RGB"))
+            np.testing.assert_array_equal(imaging.to_rgb8(imaging.decode(encoded(image, form), "x")), shown)
+    see_through = encoded(palette, "PNG", transparency=bytes([0, 128]))
+    expected = np.asarray(Image.open(io.BytesIO(see_through)).convert("RGBA"))
+    np.testing.assert_array_equal(imaging.decode(see_through, "x"), expected)
+    keyed = encoded(grey, "PNG", transparency=int(RGB[0, 0, 0]))
+    np.testing.assert_array_equal(imaging.decode(keyed, "x"), np.asarray(grey))
+    with_alpha = Image.fromarray(RGBA).convert("LA")
+    np.testing.assert_array_equal(
+        imaging.decode(encoded(with_alpha, "PNG"), "x"), np.asarray(with_alpha.convert("RGBA"))
+    )
+    two = np.dstack([KINDS["grey16"], KINDS["RGB16"][:, :, 0]])
+    np.testing.assert_array_equal(imaging.decode(imagecodecs.png_encode(two), "x"), two[:, :, [0, 0, 0, 1]])
 
 
 @pytest.mark.parametrize(("content", "says"), BAD_IMAGES.values(), ids=BAD_IMAGES.keys())
@@ -81,6 +285,45 @@ def test_what_is_no_image_is_one_line(content: bytes, says: str) -> None:
         imaging.decode(content, "TRAIN/A/x.png")
     assert str(error.value).startswith("TRAIN/A/x.png: ")
     assert "\n" not in str(error.value)
+
+
+def with_chunk(kind: bytes, data: bytes) -> bytes:
+    chunk = kind + data
+    return PNG[:33] + len(data).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) + PNG[33:]
+
+
+def test_no_library_prints_lines_of_its_own() -> None:
+    """On file descriptor 2, where libraries in C print, about files that are taken and about files that are not."""
+    odd = [
+        with_chunk(b"iCCP", b"x\0\0" + zlib.compress(b"no profile")),
+        with_chunk(b"gAMA", bytes(4)),
+        with_chunk(b"eXIf", b"no EXIF"),
+        PNG[:100] + b"damaged" + PNG[107:],
+        PNG[:-1] + b"?",
+        encoded(Image.fromarray(RGB), "JPEG")[:-2] + b"more" * 9 + b"\xff\xd9",
+        tiff(RGB, photometric="rgb", compression="jpeg")[:-40],
+        tiff(np.moveaxis(KINDS["RGB16"], 2, 0), photometric="rgb", planarconfig="separate", compression="lzw"),
+        tiff(RGB, photometric="rgb", extratags=[(305, 4, 1, 7, True), (33550, 2, 0, "", True)]),
+        *(content for content, _ in BAD_IMAGES.values()),
+    ]
+    program = (
+        "import pickle, sys, logging\n"
+        "from wbcsr import imaging\n"
+        "from wbcsr.errors import InputError\n"
+        "from wbcsr.job import configure_logging\n"
+        "configure_logging(None)\n"
+        "taken = 0\n"
+        "for content in pickle.load(sys.stdin.buffer):\n"
+        "    try:\n"
+        "        imaging.decode(content, 'x')\n"
+        "        taken += 1\n"
+        "    except InputError:\n"
+        "        pass\n"
+        "print(taken)"
+    )
+    result = run(program, pickle.dumps(odd))
+    assert result.stderr == b""
+    assert int(result.stdout) >= 5
 
 
 def test_what_was_enlarged_may_be_larger_than_what_is_taken_in() -> None:
@@ -95,3 +338,13 @@ def test_to_rgb8() -> None:
     sixteen = np.array([[0, 257, 65535]], np.uint16)
     np.testing.assert_array_equal(imaging.to_rgb8(sixteen)[:, :, 2], [[0, 1, 255]])
     assert imaging.to_rgb8(np.dstack([RGB, RGB[:, :, 0]])).shape == (5, 7, 3)
+
+
+def test_stretch() -> None:
+    values = np.array([[0, 100, 2000, 4095, 5000]], np.uint16)
+    np.testing.assert_array_equal(imaging.stretch(values, (0, 4095)), [[0, 1600, 32007, 65535, 65535]])
+    np.testing.assert_array_equal(imaging.stretch(values, (100, 2000)), [[0, 0, 65535, 65535, 65535]])
+    with_alpha = np.dstack([values] * 4)
+    np.testing.assert_array_equal(imaging.stretch(with_alpha, (0, 4095))[:, :, 3], values)
+    assert imaging.stretch(RGB, (0, 4095)) is RGB
+    assert imaging.stretch(values, None) is values

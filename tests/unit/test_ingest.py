@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from wbcsr.dataset import ingest as module
 from wbcsr.dataset.ingest import IMAGE_COLUMNS, MANIFEST_COLUMNS, ingest
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, sha256
-from wbcsr.imaging import encode_png
+from wbcsr.imaging import decode, encode, encode_png
 
 CLASSES = ["B", "A"]  # not in alphabetical order, as a user may have it
 FOLDERS = [(partition, name) for partition in ("TRAIN", "TEST") for name in CLASSES]
@@ -70,6 +71,7 @@ class Study:
             "partitions": {"train": "TRAIN", "test": "TEST"},
             "classes": CLASSES,
             "limit_per_class": None,
+            "range": None,
             "limits": LIMITS,
         }
         return ingest(
@@ -417,6 +419,89 @@ def test_rotated_image_has_the_size_it_is_seen_with(study: Study) -> None:
     assert study.copied()["TRAIN/A/9.jpg"] == content.getvalue()
 
 
+def deep(seed: int, top: int, least: int = 0) -> np.ndarray:
+    pixels = np.random.default_rng(seed).integers(least, top + 1, (6, 8, 3), dtype=np.uint16)
+    pixels[0, 0] = top
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("least", "top", "range_", "suggests"),
+    [
+        (0, 4095, None, "[0, 4095]"),
+        (0, 900, None, "[0, 1023]"),
+        (0, 16000, None, "[0, 16383]"),
+        (0, 200, None, "[0, 255]"),
+        (61440, 65535, None, "[61440, 65535]"),
+        (0, 60000, None, None),
+        (0, 30000, None, None),
+        (0, 4095, [0, 4095], None),
+        (0, 900, [0, 4095], "[0, 1023]"),
+    ],
+)
+def test_images_of_16_bits_that_look_black_are_a_warning(
+    study: Study, caplog: pytest.LogCaptureFixture, least: int, top: int, range_: list[int] | None, suggests: str | None
+) -> None:
+    files = {image: encode_png(deep(seed, top, least)) for seed, image in enumerate(images())}
+    files["TRAIN/A/0.png"] = png(0)  # one of 8 bits says nothing of a camera
+    summary = study.ingest(files, range=range_)
+    assert (summary["deep"], summary["greatest_level"], summary["cut_pixels"]) == (11, top, 0)
+    assert summary["least_level"] >= least
+    if suggests is None:
+        assert "dataset.range" not in caplog.text
+    elif least:
+        assert re.search(r"dataset\.range: \[6\d{4}, 65535\]", caplog.text)
+    else:
+        assert f"dataset.range: {suggests}" in caplog.text
+        assert f" to {top}" in caplog.text
+
+
+def test_one_image_of_16_bits_that_uses_them_is_enough(study: Study, caplog: pytest.LogCaptureFixture) -> None:
+    study.ingest(images() | {"TRAIN/A/8.png": encode_png(deep(8, 4095)), "TRAIN/A/9.png": encode_png(deep(9, 40_000))})
+    assert "dataset.range" not in caplog.text
+
+
+@pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "folder"])
+def test_range_stretches_the_images_of_16_bits_where_they_are_taken_in(
+    study: Study, caplog: pytest.LogCaptureFixture, as_zip: bool
+) -> None:
+    arrays = {"TRAIN/A/7.png": deep(7, 4095), "TRAIN/A/8.tif": deep(8, 4095), "TEST/B/9.png": deep(9, 5000)[:, :, 0]}
+    files = images() | {image: encode(pixels, image) for image, pixels in arrays.items()}
+    files["TRAIN/A/7 again.png"] = files["TRAIN/A/7.png"]
+    summary = study.ingest(files, as_zip=as_zip, range=[0, 4095])
+    written = study.copied()
+    for image, pixels in arrays.items():
+        stretched = (pixels.clip(0, 4095) * (65535 / 4095)).round().astype(np.uint16)
+        np.testing.assert_array_equal(decode(written[image], image), stretched)
+        assert (Image.open(io.BytesIO(written[image])).format == "TIFF") == image.endswith(".tif")
+    assert {image: written[image] for image in images()} == images()
+    for row in study.images.itertuples():
+        assert hashlib.sha256(written[row.image]).hexdigest() == row.sha256
+    for partition, name in FOLDERS:
+        rows = read_csv(study.manifest(partition, name), MANIFEST_COLUMNS)
+        digests = rows["image"].map(lambda image: hashlib.sha256(written[image]).hexdigest())
+        assert (rows["sha256"] == digests).all()
+        assert (rows["input_sha256"] == digests).all(), "what a later stage made of another range is not taken over"
+    assert summary["copies"] == 1
+    cut = int((arrays["TEST/B/9.png"] > 4095).sum())
+    assert summary["cut_pixels"] == cut
+    assert f"cuts off values of {cut} of {4 * 48} pixels, in 1 of 4 images" in caplog.text
+
+
+def test_another_range_and_the_same_again(study: Study) -> None:
+    files = images() | {"TRAIN/A/9.png": encode_png(deep(9, 4095))}
+    target = study.originals / "TRAIN/A/9.png"
+
+    def taken(range_: list[int] | None) -> tuple[bytes, int]:
+        study.ingest(files, range=range_)
+        return target.read_bytes(), target.stat().st_ino
+
+    first = taken([0, 4095])
+    assert taken([0, 4095]) == first
+    assert taken([0, 2047])[0] != first[0]
+    assert taken(None)[0] == files["TRAIN/A/9.png"]
+
+
 # What a file of an archive may be called and hold.
 PLACES = st.sampled_from(["TRAIN/A", "TRAIN/B", "TEST/A", "TEST/B", "TRAIN/C", "A", "TRAIN/A/more", "x/TEST/A"])
 LEAVES = st.sampled_from(["8.png", "8.PNG", "9.png", "9.jpeg", ".8.png", "é.png", "- 9.png", "a b.png", "notes.txt"])
@@ -462,7 +547,7 @@ def test_each_file_is_kept_as_it_is_or_accounted_for(
 def test_real_archive_in_small(tmp_path: Path, real_archive: Path) -> None:
     classes = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
     partitions = {"train": "TRAIN", "test": "TEST"}
-    dataset = {"partitions": partitions, "classes": classes, "limit_per_class": 2, "limits": LIMITS}
+    dataset = {"partitions": partitions, "classes": classes, "limit_per_class": 2, "range": None, "limits": LIMITS}
     summary = ingest(real_archive, dataset, tmp_path / "images.csv", tmp_path / "rejected.csv", tmp_path / "files", {})
     assert (summary["kept"], summary["left_out"]) == (16, 12444 - 16)
     assert set(read_csv(tmp_path / "images.csv", IMAGE_COLUMNS)["width"]) == {320}

@@ -8,11 +8,12 @@ import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from wbcsr import imaging
@@ -35,17 +36,30 @@ MANIFEST_COLUMNS = ["image", "file", "width", "height", "sha256", "input_sha256"
 # File systems hold 255 bytes; what is left is for the endings that later files of the same name get.
 MAX_NAME_BYTES = 200
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
+# Images of 16 bits that use less of their range than this come from a camera of fewer bits, and look black.
+_LEAST_CONTRAST = 1 / 4
 # Writing waits for the disk, not for a core: eight threads took a sixth of one thread's time.
 _WRITERS = 8
 
 
 @dataclass(frozen=True)
 class _Verified:
-    """A file that was decoded whole; the size is the upright image's, the hash the file's."""
+    """A file that was decoded whole: the upright image's size, and the hash of the file that is written for it."""
 
     width: int
     height: int
     sha256: str
+    levels: _Levels | None
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """The least and greatest value of a colour in an image of 16 bits, and how many pixels dataset.range cuts off."""
+
+    least: int
+    greatest: int
+    pixels: int
+    cut: int
 
 
 def ingest(
@@ -73,12 +87,15 @@ def ingest(
       of its archive (which holds no exact copies).
 
     Writes the images' bytes unchanged to `<originals>/<partition>/<class>/<file>`, where a file that is there with
-    the same SHA-256 stays as it is and an image that no longer belongs is removed; `images_csv` and `rejected_csv`
+    the same SHA-256 stays as it is and an image that no longer belongs is removed. With `range` (levels of black and
+    white), images of 16 bits are written anew with these levels as 0 and 65535, so that every later stage reads the
+    same pixels and knows nothing of it; all hashes are of the files as written. Writes `images_csv` and `rejected_csv`
     (`IMAGE_COLUMNS`, `REJECTED_COLUMNS`); and, last, the manifest of each (partition, class), whose `file` is
     relative to `<originals>/<partition>/<class>`. Sizes are in pixels, of the image turned upright. Rows are sorted
     by partition (train first), class as configured, and file name. Nothing is changed before all files are verified.
 
-    Returns the numbers of files kept, rejected, left_out, copies (in the same class) and ignored.
+    Returns the numbers of files kept, rejected, left_out, copies (in the same class) and ignored; and where images have
+    16 bits, their number as deep, their least_level and greatest_level, and the number of pixels that `range` cuts off.
     InputError where the archive is refused (see `open_archive`) or damaged, lacks a partition or class, holds an
     image twice or under names that differ in case only, or has no usable image of a class to train on; and where
     `listed` is empty, names an image twice or one that is not there, or none of a class; and where `labels` is wrong,
@@ -96,13 +113,13 @@ def ingest(
             wanted = _listed(listed, there | rejected.keys(), contents, dataset["classes"])
             found = {image: entry for image, entry in found.items() if image in wanted}
             rejected = {image: reason for image, reason in rejected.items() if image in wanted}
-        verified = _verify(contents, found, folders, dataset["limit_per_class"], rejected, threads)
+        verified = _verify(contents, found, folders, dataset, rejected, threads)
         _check_folders_filled(contents, verified, rejected, folders, partitions["train"])
         order = sorted(verified, key=lambda image: (folders.index(_folder(image)), image))
         images = pd.DataFrame(
-            [(image, *_folder(image), *astuple(verified[image])) for image in order], columns=IMAGE_COLUMNS
+            [(image, *_folder(image), *_columns(verified[image])) for image in order], columns=IMAGE_COLUMNS
         )
-        _copy(contents, found, images, originals)
+        _copy(contents, found, images, originals, dataset["range"])
     _remove_others(originals, set(images["image"]))
     write_csv(images_csv, images)
     write_csv(rejected_csv, pd.DataFrame(sorted(rejected.items()), columns=REJECTED_COLUMNS))
@@ -118,7 +135,11 @@ def ingest(
         "ignored": ignored,
     }
     _report(summary, images)
-    return summary
+    return summary | _report_levels([each.levels for each in verified.values() if each.levels], dataset["range"])
+
+
+def _columns(verified: _Verified) -> tuple[int, int, str]:
+    return verified.width, verified.height, verified.sha256
 
 
 def _name(image: str) -> str:
@@ -289,11 +310,12 @@ def _verify(
     contents: Archive,
     found: dict[str, str],
     folders: list[Folder],
-    limit: int | None,
+    dataset: dict[str, Any],
     rejected: dict[str, str],
     threads: int,
 ) -> dict[str, _Verified]:
     """Decode the images to be taken; those that fail, or whose label is not known, go to `rejected`."""
+    limit = dataset["limit_per_class"]
     waiting: dict[Folder, list[str]] = {folder: [] for folder in folders}
     for image in sorted(found):
         waiting[_folder(image)].append(image)
@@ -310,7 +332,7 @@ def _verify(
             return verified
 
         def check(image: str) -> _Verified | str:
-            return _decode(contents.read(found[image]), image)
+            return _decode(contents.read(found[image]), image, dataset["range"])
 
         for image, outcome in zip(batch, side_by_side(check, batch, threads, "verify"), strict=True):
             if isinstance(outcome, str):
@@ -326,13 +348,29 @@ def _verify(
                     rejected[image] = f"has the same bytes as {other}, which is of another class"
 
 
-def _decode(content: bytes, image: str) -> _Verified | str:
+def _decode(content: bytes, image: str, levels: tuple[int, int] | None) -> _Verified | str:
     """What there is to know of an image, or why it cannot be used."""
     try:
-        height, width = imaging.decode(content, image).shape[:2]
+        pixels = imaging.decode(content, image)
     except InputError as error:
         return str(error).removeprefix(f"{image}: ")
-    return _Verified(width, height, hashlib.sha256(content).hexdigest())
+    height, width = pixels.shape[:2]
+    digest = hashlib.sha256(_as_kept(content, pixels, image, levels)).hexdigest()
+    return _Verified(width, height, digest, _levels(pixels, levels) if pixels.dtype == np.uint16 else None)
+
+
+def _as_kept(content: bytes, pixels: np.ndarray, image: str, levels: tuple[int, int] | None) -> bytes:
+    """The bytes to write of an image: its own, or those of the stretched image where dataset.range applies to it."""
+    if levels is None or pixels.dtype == np.uint8:
+        return content
+    return imaging.encode(imaging.stretch(pixels, levels), image)
+
+
+def _levels(pixels: np.ndarray, levels: tuple[int, int] | None) -> _Levels:
+    colours = np.atleast_3d(pixels)[:, :, :3]
+    black, white = levels or (0, 65535)
+    cut = ((colours < black) | (colours > white)).any(axis=2)
+    return _Levels(int(colours.min()), int(colours.max()), cut.size, int(cut.sum()))
 
 
 def _check_folders_filled(
@@ -353,13 +391,21 @@ def _check_folders_filled(
         log.warning(problem)
 
 
-def _copy(contents: Archive, found: dict[str, str], images: pd.DataFrame, originals: Path) -> None:
+def _copy(
+    contents: Archive,
+    found: dict[str, str],
+    images: pd.DataFrame,
+    originals: Path,
+    levels: tuple[int, int] | None,
+) -> None:
     def copy(row: tuple[str, str]) -> None:
         image, expected = row
         target = originals / image
         if target.is_file() and sha256(target) == expected:
             return
         content = contents.read(found[image])
+        if levels:
+            content = _as_kept(content, imaging.decode(content, image), image, levels)
         if hashlib.sha256(content).hexdigest() != expected:
             raise InputError(f"{contents.path}: {found[image]!r} changed while it was read; run again")
         write_bytes(target, content)
@@ -390,3 +436,28 @@ def _report(summary: dict[str, int], images: pd.DataFrame) -> None:
             counted(summary["copies"], "image"),
             counted(int((groups > 1).sum()), "image"),
         )
+
+
+def _report_levels(deep: list[_Levels], levels: tuple[int, int] | None) -> dict[str, int]:
+    """Warn where all images of 16 bits look black, or where dataset.range cuts off values; return what is recorded."""
+    if not deep:
+        return {}
+    least, greatest = min(each.least for each in deep), max(each.greatest for each in deep)
+    black, white = levels or (0, 65535)
+    if greatest - least < _LEAST_CONTRAST * (white - black):
+        # Cameras have 8, 10, 12 or 14 bits. Where zero is white, the values of one end at 65535 instead.
+        bits = next(bits for bits in (8, 10, 12, 14, 16) if greatest < 2**bits)
+        remedy = [0, 2**bits - 1] if bits < 16 else [least, greatest]
+        log.warning(
+            "the %d images of 16 bits have only values from %d to %d%s, and show nearly no contrast; set "
+            "dataset.range: %s",
+            len(deep), least, greatest, f", as of a camera of {bits} bits" if bits < 16 else "", remedy,
+        )  # fmt: skip
+    cut = sum(each.cut for each in deep)
+    if cut:
+        log.warning(
+            "dataset.range %s cuts off values of %d of %d pixels, in %d of %d images of 16 bits, with values %d to %d",
+            list(levels or ()), cut, sum(each.pixels for each in deep), sum(each.cut > 0 for each in deep), len(deep),
+            least, greatest,
+        )  # fmt: skip
+    return {"deep": len(deep), "least_level": least, "greatest_level": greatest, "cut_pixels": cut}

@@ -292,7 +292,8 @@ def _by_photographs(
 
         def photograph(entry: str) -> Features | None:
             try:
-                return features(imaging.decode(contents.read(entry), entry), size)
+                pixels = imaging.decode(contents.read(entry), entry)
+                return features(imaging.stretch(pixels, dataset["range"]), size)
             except InputError as error:
                 log.warning("%s: %s; images of this photograph stay without a source", archive, error)
                 return None

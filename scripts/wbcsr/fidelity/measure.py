@@ -35,14 +35,14 @@ Enlarge = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 def measure_fidelity(
     archive: Path, limits: Mapping[str, int], folder: str | None, classes: Sequence[str], per_class: int,
-    networks: Mapping[int, Enlarge], table: Path, crops: Path,
+    networks: Mapping[int, Enlarge], table: Path, crops: Path, levels: tuple[int, int] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Compare every method on the photographs in `folder` of `archive`; returns what the provenance needs.
 
     `networks` are the super-resolution networks by their scale. `table` gets a row for each photograph, method and
     region (`COLUMNS`; `pixels` is the size of the region), and one for each photograph itself, which has only the
-    metric that needs no truth. `crops` gets one cell of each class; see `write_crops`. InputError where the archive
-    has no photograph that can be used.
+    metric that needs no truth. `crops` gets one cell of each class; see `write_crops`. `levels` are dataset.range.
+    InputError where the archive has no photograph that can be used.
     """
     if not (folder and per_class):
         raise InputError("configuration: no photographs to measure by; set dataset.photographs and fidelity.per_class")
@@ -56,7 +56,7 @@ def measure_fidelity(
             if all(name != of for _, of in chosen):
                 log.warning("no photograph is labelled %s alone, so nothing is known of its fidelity", name)
         with image_progress(len(chosen), "photographs", 0) as progress:
-            for photograph in read(opened, chosen):
+            for photograph in read(opened, chosen, levels):
                 truth, regions = photograph.pixels, find_regions(photograph.pixels)
                 small = halve(truth)
                 field = _field(truth, regions["cell"])

@@ -12,7 +12,7 @@ import numpy as np
 from wbcsr.dataset.archive import Archive
 from wbcsr.errors import InputError
 from wbcsr.files import parse_users_table
-from wbcsr.imaging import SUFFIXES, decode, to_rgb8
+from wbcsr.imaging import SUFFIXES, decode, stretch, to_rgb8
 from wbcsr.names import clean_path
 
 # Below this, too little is left of an image after halving to compare anything.
@@ -54,10 +54,15 @@ def choose(archive: Archive, folder: str, classes: Sequence[str], per_class: int
     return chosen
 
 
-def read(archive: Archive, chosen: Sequence[tuple[str, str]]) -> Iterator[Photograph]:
-    """Decode photographs one by one; an odd last row or column is left out. InputError where one cannot be used."""
+def read(
+    archive: Archive, chosen: Sequence[tuple[str, str]], levels: tuple[int, int] | None = None
+) -> Iterator[Photograph]:
+    """Decode photographs one by one; an odd last row or column is left out.
+
+    `levels` (dataset.range) stretch photographs of 16 bits. InputError where one cannot be used.
+    """
     for path, name in chosen:
-        pixels = to_rgb8(decode(archive.read(path), f"{archive.path}: {path}"))
+        pixels = to_rgb8(stretch(decode(archive.read(path), f"{archive.path}: {path}"), levels))
         height, width = (side - side % 2 for side in pixels.shape[:2])
         if min(height, width) < LEAST_SIDE:
             raise InputError(

@@ -1,0 +1,220 @@
+"""Images as arrays: decoding, encoding, and the one way from any image to 8-bit RGB.
+
+Arrays are (height, width) for grey, (height, width, 3) for RGB and (height, width, 4) for RGBA,
+dtype uint8 or uint16.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import imagecodecs
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from wbcsr.errors import InputError, make_again
+from wbcsr.imaging import tiff
+
+# A header may promise more pixels than any microscope gives: refuse before decoding.
+MAX_PIXELS = 100_000_000
+# Which takes the place of Pillow's own limit: what the workflow enlarges may be larger than that.
+Image.MAX_IMAGE_PIXELS = None
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+# Libraries print warnings that do not name the file; what they cannot read is an InputError here.
+warnings.filterwarnings("ignore", module=r"PIL\b")
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+# Formats beside TIFF. Pillow reports a JPEG that holds more pictures behind the first, as phones write it, as MPO.
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
+# Formats that are not decoded but get a message of their own: offset, bytes at that offset, and name.
+_OTHER_FORMATS = (
+    (4, b"ftyp", "a HEIC or AVIF image"),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
+    (0, b"8BPS", "a Photoshop document"),
+    (0, b"%PDF", "a PDF"),
+    (128, b"DICM", "a DICOM file"),
+)
+
+# A chunk, and the keywords of texts, in which a PNG may hold EXIF or XMP.
+_WHERE_PNG_SAYS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+
+_TRANSPOSITIONS: dict[object, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a[::-1].swapaxes(0, 1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: a[:, ::-1].swapaxes(0, 1),
+}
+
+
+def decode(content: bytes, name: str, whole: bool = False) -> np.ndarray:
+    """Decode an image file's bytes, turned upright by its EXIF orientation (in a TIFF, the tag Orientation).
+
+    Returns (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16. The bytes decide about the format, not the file's
+    name: JPEG, PNG, BMP, WebP, GIF, or TIFF (see `wbcsr.imaging.tiff.decode`). Palettes and CMYK become RGB, and grey
+    with alpha becomes RGBA. Colour profiles and gamma are not applied. A JPEG that holds several pictures (MPO, or a
+    gain map) gives the first. `whole` says that the bytes' hash is known to be that of a file which was decoded
+    before, or that we wrote; the search for damaged data, which costs much of the time, and the limit of pixels
+    are then left out.
+    InputError where the bytes are no image, are truncated, hold an animation, or promise more than `MAX_PIXELS`.
+    """
+    pixels, orientation = (
+        tiff.decode(content, name, MAX_PIXELS) if content[:4] in tiff.MAGIC else _decode(content, name, whole)
+    )
+    # An unknown value turns nothing, as in Pillow.
+    return np.ascontiguousarray(_TRANSPOSITIONS.get(orientation, lambda a: a)(pixels))
+
+
+def _decode(content: bytes, name: str, whole: bool) -> tuple[np.ndarray, object]:
+    """Decode an image that is no TIFF; returns its pixels, not turned, and the value of its EXIF orientation."""
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS and not whole:
+                raise InputError(f"{name}: {width}×{height} pixels are more than the limit of {MAX_PIXELS:,}")
+            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            if frames > 1:
+                raise InputError(f"{name}: has {frames} frames; give a single image")
+            orientation = _orientation(image, content)
+            jpeg = image.format in ("JPEG", "MPO")
+            if image.format != "PNG" and not (jpeg and image.mode in ("L", "RGB")):
+                return _converted(image), orientation
+            if image.format == "PNG":
+                content = _pixels_alone(content, name, whole)
+            if not whole:
+                image.load()  # finds damaged data, which other decoders fill with grey or print lines about
+    except UnidentifiedImageError as error:  # its message holds an address in memory
+        kinds = (kind for place, sign, kind in _OTHER_FORMATS if content[place:].startswith(sign))
+        kind = next(kinds, None)
+        reason = f"is {kind}; convert it to JPEG or PNG" if kind else "not a readable image (of no known format)"
+        raise InputError(f"{name}: {reason}") from error
+    except (OSError, ValueError, TypeError, SyntaxError) as error:
+        raise InputError(f"{name}: not a readable image ({' '.join(str(error).split())[:120]})") from error
+    if jpeg:
+        try:
+            return imagecodecs.jpeg8_decode(content), orientation  # by the library of Pillow, in half of the time
+        except imagecodecs.Jpeg8Error as error:
+            raise InputError(f"{name}: not a readable image (a damaged JPEG: {error})") from error
+    # Pillow has no mode for RGB of 16 bits.
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise InputError(f"{name}: not a readable image (a damaged PNG)")
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    return pixels, orientation
+
+
+def _converted(image: Image.Image) -> np.ndarray:
+    """Pillow's image as (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, uint8."""
+    mode = "L" if image.mode in ("1", "L") else "RGBA" if image.has_transparency_data else "RGB"
+    return np.asarray(image if image.mode == mode else image.convert(mode))
+
+
+def _pixels_alone(content: bytes, name: str, whole: bool) -> bytes:
+    """The chunks of a PNG that its pixels depend on: OpenCV prints lines of its own about faulty texts and profiles.
+
+    InputError where it is not whole chunks to its last one, for OpenCV takes the memory that a chunk promises, or where
+    a chunk's checksum is wrong; `whole` says that the latter was looked for before.
+    """
+    palette, alpha = content[25] == 3, content[25] >= 4  # the colour type
+    kept = {b"IHDR", b"IDAT", b"IEND"} | ({b"PLTE"} if palette else set()) | (set() if alpha else {b"tRNS"})
+    position, chunks = 8, [content[:8]]
+    while position < len(content):
+        length, kind = int.from_bytes(content[position : position + 4]), content[position + 4 : position + 8]
+        end = position + length + 12
+        # A capital as the first letter marks a chunk that a reader must know. The header is the first chunk.
+        if (kind[:1].isupper() and kind not in kept | {b"PLTE"}) or (kind == b"IHDR") != (position == 8):
+            raise InputError(f"{name}: not a readable image (a PNG with an unknown chunk {kind!r})")
+        if kind in kept:
+            chunks.append(content[position:end])
+            if not whole and zlib.crc32(chunks[-1][4:-4]).to_bytes(4) != chunks[-1][-4:]:
+                raise InputError(f"{name}: not a readable image (a PNG that is damaged or ends before its last chunk)")
+        if kind == b"IEND" and end <= len(content):
+            return b"".join(chunks)
+        position = end
+    raise InputError(f"{name}: not a readable image (a PNG that ends before its last chunk)")
+
+
+def _orientation(image: Image.Image, content: bytes) -> object:
+    """EXIF's value for how an image lies; 1 is upright."""
+    # A PNG may say so behind its pixels, all of which Pillow reads to get there: most of them do not say it anywhere.
+    if image.format == "PNG" and not any(name in content for name in _WHERE_PNG_SAYS):
+        return 1
+    return image.getexif().get(0x0112, 1)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read and decode an image file; see `decode`."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); run the rule that wrote it again") from error
+    return decode(content, str(path))
+
+
+def read_listed(file: Path, digest: str, manifest: Path) -> np.ndarray:
+    """Read and decode an image that `manifest` lists with its SHA-256 `digest`; see `decode`.
+
+    InputError where it is gone or is another file.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{file}: cannot be read ({error.strerror}), but {manifest} lists it; {make_again(manifest)}"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise InputError(f"{file}: is not the file that {manifest} describes (SHA-256); {make_again(manifest)}")
+    return decode(content, str(file), whole=True)
+
+
+def stretch(pixels: np.ndarray, levels: tuple[int, int] | None) -> np.ndarray:
+    """Stretch the colours of a uint16 array so that the `levels` (black, white) become 0 and 65535; see dataset.range.
+
+    Values beyond the levels are cut off, and alpha is unchanged. Without levels, or for a uint8 array, whose values are
+    made for a screen, returns the array itself.
+    """
+    if levels is None or pixels.dtype == np.uint8:
+        return pixels
+    black, white = levels
+    steps = (np.arange(65536) - black).clip(0, white - black)
+    stretched = np.rint(steps * (65535 / (white - black))).astype(np.uint16)[pixels]
+    if pixels.shape[2:] == (4,):
+        stretched[:, :, 3] = pixels[:, :, 3]
+    return stretched
+
+
+def encode(pixels: np.ndarray, name: str) -> bytes:
+    """Encode an array without loss: as a TIFF where the file's `name` says so, otherwise as a PNG."""
+    return tiff.encode(pixels) if name.lower().endswith((".tif", ".tiff")) else encode_png(pixels)
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """Encode an array (see the module) as a PNG, which is lossless and holds 8 and 16 bits."""
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
+    # Level 1 costs about a tenth more bytes than the default and a third of its time. One filter for all rows, and this
+    # one, costs no bytes, and half of the time of encoding and of decoding.
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG]
+    done, encoded = cv2.imencode(".png", pixels, options)
+    if not done:
+        raise RuntimeError(f"PNG encoding failed for an array of shape {pixels.shape} and dtype {pixels.dtype}")
+    return encoded.tobytes()
+
+
+def to_rgb8(pixels: np.ndarray) -> np.ndarray:
+    """Any array of the module's kinds as (H, W, 3) uint8: grey is repeated, alpha dropped, 16 bit scaled."""
+    if pixels.dtype == np.uint16:
+        pixels = np.round(pixels / 257.0).astype(np.uint8)
+    if pixels.ndim == 2:
+        return np.repeat(pixels[:, :, None], 3, axis=2)
+    return np.ascontiguousarray(pixels[:, :, :3])

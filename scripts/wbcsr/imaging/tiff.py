@@ -1,0 +1,201 @@
+"""TIFF files as arrays: tifffile decodes the samples, and this module turns them into what they show.
+
+A TIFF can hold nearly anything, and readers differ in how they show it. Files that have one meaning are decoded, and
+all others are refused with a reason. The numbers of tags and their values are those of TIFF 6.0 (Adobe, 1992) and of
+its registered additions.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import struct
+
+import imagecodecs
+import numpy as np
+from PIL import Image
+from tifffile import TIFF, TiffFile, TiffPage, imwrite
+
+from wbcsr.errors import InputError
+
+# The first bytes of a TIFF: both byte orders, classic and BigTIFF.
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+LZW, JPEG = 5, 7
+COMPRESSIONS = {1: "none", LZW: "LZW", JPEG: "JPEG", 8: "deflate", 32946: "deflate", 32773: "PackBits"}
+COMPRESSIONS |= {34926: "Zstandard", 50000: "Zstandard"}
+
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
+COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
+UNSPECIFIED, ASSOCIATED, UNASSOCIATED = 0, 1, 2
+PHOTOMETRIC, ORIENTATION, INK_SET = 262, 274, 332
+
+# Its log does not name the file; this module checks what matters.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+
+
+def _unpack_lzw(data: bytes, out: int) -> bytes:
+    """The first `out` bytes of LZW-compressed `data`, which libtiff decodes as a TIFF of one strip of 8-bit samples."""
+    tags = {256: out, 257: 1, 258: 8, 259: LZW, PHOTOMETRIC: BLACK_IS_ZERO, 273: 122, 277: 1, 278: 1, 279: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    strip = struct.pack("<4sIH", MAGIC[0], 8, len(tags)) + entries + bytes(4) + data
+    return bytes(imagecodecs.tiff_decode(strip, index=0))
+
+
+# The decoder of LZW in imagecodecs 2026.3.6, which tifffile would take, can crash on damaged data.
+TIFF.DECOMPRESSORS = {compression: TIFF.DECOMPRESSORS[compression] for compression in COMPRESSIONS} | {LZW: _unpack_lzw}
+
+
+def decode(content: bytes, name: str, most_pixels: int) -> tuple[np.ndarray, int]:
+    """Decode a TIFF's bytes; returns the pixels as they are stored, not turned, and the value of the tag Orientation.
+
+    The pixels are an array of the kinds that `wbcsr.imaging` describes:
+
+    - Samples of 1, 2 and 4 bits are scaled to 8 bits. Samples for which zero is white are inverted.
+    - A palette becomes 8-bit RGB: the high bytes of its colours, or the low bytes where all high bytes are zero.
+    - CMYK becomes RGB by the formula R = (1 - C)(1 - K), without a colour profile.
+    - Grey with alpha becomes RGBA. Colours that were multiplied by their alpha (associated) are divided by it.
+    - A fourth sample of RGB that the file does not explain is left out, as Pillow does.
+
+    InputError where the file is of another kind, is damaged, holds more than one image, or promises more than
+    `most_pixels` pixels.
+    """
+    try:
+        with TiffFile(io.BytesIO(content), is_ome=False, is_lsm=False, is_ndpi=False, is_scanimage=False) as file:
+            frames = len(file.pages)
+            if frames > 1:
+                raise InputError(f"has {frames} frames; give a single image")
+            page = file.pages.first
+            _check_samples(page)
+            _check_segments(page, content, most_pixels)
+            # ImageJ and others may write a stack as one frame, and name the other images in its description alone.
+            images = file.series[0].size // page.size
+            if images > 1:
+                raise InputError(f"is a stack of {images} images; give a single image")
+            stored = page.asarray(squeeze=False, maxworkers=1)[:, 0]  # planes, height, width, samples of a plane
+            pixels = np.moveaxis(stored, 0, 2).reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
+            orientation = page.tags.valueof(ORIENTATION)
+            return _shown(pixels, page), orientation if isinstance(orientation, int) else 1
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    except MemoryError:
+        raise
+    # Damaged tags make tifffile raise errors of nearly every type.
+    except Exception as error:
+        raise InputError(f"{name}: not a readable TIFF ({' '.join(str(error).split())[:120]})") from error
+
+
+def encode(pixels: np.ndarray) -> bytes:
+    """Encode an array of the kinds of `wbcsr.imaging` as a TIFF, compressed without loss."""
+    target = io.BytesIO()
+    imwrite(
+        target,
+        pixels,
+        photometric="minisblack" if pixels.ndim == 2 else "rgb",
+        extrasamples=["unassalpha"] if pixels.shape[2:] == (4,) else None,
+        compression="adobe_deflate",
+        metadata=None,
+    )
+    return target.getvalue()
+
+
+def _check_samples(page: TiffPage) -> None:
+    """InputError where the samples are of another kind than `decode` describes."""
+    bits, samples, photometric = page.bitspersample, page.samplesperpixel, page.photometric
+    if page.sampleformat != 1 or bits not in (1, 2, 4, 8, 16):
+        kind = f"{bits}-bit" if page.sampleformat == 1 or page.dtype is None else page.dtype
+        raise InputError(f"has {kind} samples; convert it to 8 or 16 bit")
+    compression = COMPRESSIONS.get(page.compression)
+    if compression is None:
+        raise InputError(f"is compressed as {_name(page.compression)}; save it uncompressed or with LZW")
+    if PHOTOMETRIC not in page.tags:
+        raise InputError("does not say what its samples are (PhotometricInterpretation); save it as RGB or grey")
+    if photometric not in COLOURS or page.tags.valueof(INK_SET, 1) != 1:
+        raise InputError(f"has samples of the kind {_name(photometric)}; save it as RGB or grey")
+    # Some readers apply these predictors, and some ignore them.
+    if page.predictor not in (1, 2) or (page.predictor == 2 and compression in ("none", "PackBits")):
+        raise InputError(f"has predictor {page.predictor} with compression {compression}; save it without")
+    extra = samples - COLOURS[photometric]
+    alphas = {RGB: (UNSPECIFIED, ASSOCIATED, UNASSOCIATED), BLACK_IS_ZERO: (ASSOCIATED, UNASSOCIATED)}
+    if not (extra == 0 or (extra == 1 and _extra(page) in alphas.get(photometric, ()))):
+        raise InputError(
+            f"has {samples} channels ({_name(photometric)}), and how to show them is not known; save it as RGB or grey"
+        )
+    if page.imagedepth != 1:
+        raise InputError(f"is a stack of {page.imagedepth} images; give a single image")
+    deepest = 8 if photometric == PALETTE or compression == "JPEG" else 16
+    least = 1 if samples == 1 and compression not in ("LZW", "JPEG") else 8
+    # JPEG has no form of these that all readers know.
+    odd = compression == "JPEG" and (photometric == PALETTE or samples == 2)
+    if (
+        not least <= bits <= deepest
+        or odd
+        or (photometric == YCBCR and (compression, page.planarconfig) != ("JPEG", 1))
+    ):
+        raise InputError(
+            f"has {samples} samples of {bits} bits ({_name(photometric)}) compressed as {compression}; save it as RGB"
+        )
+
+
+def _name(value: object) -> object:
+    """The name of a tag's value, or the value of one that has none."""
+    return getattr(value, "name", value)
+
+
+def _extra(page: TiffPage) -> int:
+    """The meaning of the one sample beside the colours."""
+    return int(page.extrasamples[0]) if len(page.extrasamples) == 1 else UNSPECIFIED
+
+
+def _check_segments(page: TiffPage, content: bytes, most_pixels: int) -> None:
+    """InputError where strips or tiles promise too many pixels, are missing, or are truncated."""
+    height, width = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+    across = math.ceil(page.imagelength / height) * math.ceil(page.imagewidth / width)
+    if max(across * height * width, page.imagelength * page.imagewidth) > most_pixels:
+        raise InputError(
+            f"{page.imagewidth}×{page.imagelength} pixels, in {across} strips or tiles of {width}×{height}, are more "
+            f"than the limit of {most_pixels:,}"
+        )
+    segments = across * (page.samplesperpixel if page.planarconfig == 2 else 1)
+    if not len(page.dataoffsets) == len(page.databytecounts) == segments:
+        raise InputError(f"not a readable TIFF (does not list its {segments} strips or tiles)")
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        if not 0 < offset < offset + count <= len(content):
+            raise InputError("not a readable TIFF (lacks the data of a strip or tile)")
+        if page.compression == JPEG:
+            _check_jpeg(content[offset : offset + count], height * width)
+
+
+def _check_jpeg(segment: bytes, most_pixels: int) -> None:
+    """InputError where a strip or tile is truncated, which the decoder would fill with grey, or is too large."""
+    with Image.open(io.BytesIO(segment), formats=["JPEG"]) as header:
+        if math.prod(header.size) > most_pixels or not segment.rstrip(b"\0").endswith(b"\xff\xd9"):
+            raise InputError("not a readable TIFF (damaged JPEG data)")
+
+
+def _shown(stored: np.ndarray, page: TiffPage) -> np.ndarray:
+    """Samples (H, W, S) as an array of the kinds of `wbcsr.imaging`."""
+    bits, extra = page.bitspersample, page.samplesperpixel - COLOURS[page.photometric]
+    if page.photometric == PALETTE:
+        if page.colormap is None or page.colormap.shape != (3, 2**bits):
+            raise InputError(f"not a readable TIFF (its palette does not have {2**bits} colours)")
+        palette = page.colormap >> 8 if page.colormap.max() > 255 else page.colormap
+        return palette.T.astype(np.uint8)[stored[:, :, 0].astype(np.uint8)]
+    # tifffile may return the file's byte order.
+    pixels: np.ndarray = stored.astype(np.uint16 if bits == 16 else np.uint8)
+    top = int(np.iinfo(pixels.dtype).max)
+    pixels *= top // (2**bits - 1)
+    if page.photometric == WHITE_IS_ZERO:
+        pixels = top - pixels
+    elif page.photometric == CMYK:
+        ink, light = pixels[:, :, :3].astype(np.int64), top - pixels[:, :, 3:].astype(np.int64)
+        # Rounded as Pillow rounds it.
+        return (light - (ink * light + top // 2) // top).astype(pixels.dtype)
+    if extra == 0 or _extra(page) == UNSPECIFIED:
+        return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels[:, :, :3]  # tifffile made RGB of YCbCr
+    colours, alpha = pixels[:, :, :-1], pixels[:, :, -1:]
+    if _extra(page) == ASSOCIATED:
+        divided = colours.astype(np.int64) * top // np.maximum(alpha, 1)
+        colours = np.where(alpha > 0, divided.clip(0, top), colours).astype(pixels.dtype)
+    return np.dstack([np.broadcast_to(colours, (*colours.shape[:2], 3)), alpha])
