@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,17 @@ def test_photographs_of_one_class_are_chosen(tmp_path: Path) -> None:
             ("BloodImage_00000", "NEUTROPHIL"),
         ]
         assert [photograph.pixels.shape for photograph in read(archive, chosen)] == [(160, 200, 3)] * 2
+
+
+def test_photographs_of_12_bits_are_stretched_as_the_images_are(tmp_path: Path) -> None:
+    plain = smear()[:128, :128]
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as packed:
+        packed.writestr("twelve.png", encode_png((plain * (4095 / 255)).round().astype(np.uint16)))
+    with open_archive(tmp_path / "archive.zip", LIMITS) as archive:
+        (dark,) = read(archive, [("twelve.png", "A")])
+        (stretched,) = read(archive, [("twelve.png", "A")], (0, 4095))
+    assert dark.pixels.max() <= 16
+    np.testing.assert_array_equal(stretched.pixels, plain)
 
 
 @pytest.mark.parametrize(

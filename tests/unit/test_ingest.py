@@ -488,6 +488,12 @@ def test_range_stretches_the_images_of_16_bits_where_they_are_taken_in(
     assert f"cuts off values of {cut} of {4 * 48} pixels, in 1 of 4 images" in caplog.text
 
 
+def test_a_range_without_images_of_16_bits_is_a_warning(study: Study, caplog: pytest.LogCaptureFixture) -> None:
+    study.ingest(images(), range=[0, 4095])
+    assert study.copied() == images()
+    assert "dataset.range is set, but" in caplog.text
+
+
 def test_another_range_and_the_same_again(study: Study) -> None:
     files = images() | {"TRAIN/A/9.png": encode_png(deep(9, 4095))}
     target = study.originals / "TRAIN/A/9.png"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
+import zipfile
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -153,6 +155,27 @@ def test_points_on_one_line_give_no_fit() -> None:
     some = features(photograph(0), SIZE)
     flat = some._replace(points=np.column_stack([np.arange(len(some.points)), np.zeros(len(some.points))]).astype("f4"))
     assert Index([flat]).fits(flat) == []
+
+
+def test_photographs_of_12_bits_are_stretched_as_the_images_are(tmp_path: Path) -> None:
+    archive, originals = tmp_path / "archive.zip", tmp_path / "originals"
+    twelve = [(photograph(seed) * (4095 / 255)).round().astype(np.uint16) for seed in range(3)]
+    small = cv2.resize(twelve[1], SIZE, interpolation=cv2.INTER_AREA)
+    with zipfile.ZipFile(archive, "w") as packed:
+        for seed, pixels in enumerate(twelve):
+            packed.writestr(f"photographs/{seed}.png", imaging.encode_png(pixels))
+    content = imaging.encode_png(imaging.stretch(small, (0, 4095)))
+    originals.mkdir()
+    (originals / "1.png").write_bytes(content)
+    (tmp_path / "images.csv").write_text(
+        f"image,width,height,sha256\nTRAIN/A/1.png,{SIZE[0]},{SIZE[1]},{hashlib.sha256(content).hexdigest()}\n"
+    )
+    (originals / "manifest.csv").write_text("image,file\nTRAIN/A/1.png,1.png\n")
+    settings = {"method": "photographs", "min_inliers": 10}
+    for levels, known in (([0, 4095], 1), (None, 0)):
+        dataset = {"photographs": "photographs", "limits": LIMITS, "range": levels}
+        arguments = (tmp_path / "images.csv", [originals / "manifest.csv"], archive, settings, dataset)
+        assert find_sources(*arguments, tmp_path / "sources.csv")["found"] == known
 
 
 def test_an_image_of_no_photograph_has_no_source() -> None:

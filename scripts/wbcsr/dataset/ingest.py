@@ -441,6 +441,8 @@ def _report(summary: dict[str, int], images: pd.DataFrame) -> None:
 def _report_levels(deep: list[_Levels], levels: tuple[int, int] | None) -> dict[str, int]:
     """Warn where all images of 16 bits look black, or where dataset.range cuts off values; return what is recorded."""
     if not deep:
+        if levels:
+            log.warning("dataset.range is set, but no image has 16 bits, so it changes nothing")
         return {}
     least, greatest = min(each.least for each in deep), max(each.greatest for each in deep)
     black, white = levels or (0, 65535)
