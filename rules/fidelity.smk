@@ -8,7 +8,7 @@ localrules:
 
 rule measure_fidelity:
     input:
-        archive=config["dataset"]["archive"],
+        archive=ARCHIVE,
         weights=expand(f"{WEIGHTS}.safetensors", model=NETWORK_MODELS),
         engines=expand(f"{ENGINE}/engine.json", model=NETWORK_MODELS),
         # As for upscale: another threshold is to be passed, and changes no image.
@@ -33,6 +33,8 @@ rule measure_fidelity:
         classes=CLASSES,
         photographs=config["dataset"]["photographs"],
         limits=config["dataset"]["limits"],
+        links=config["dataset"]["links"],
+        state=state_of_archive,
         per_class=config["fidelity"]["per_class"],
     message:
         "Measuring how true enlargements are"

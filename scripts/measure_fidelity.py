@@ -29,4 +29,5 @@ with job(snakemake) as facts:
         networks,
         Path(snakemake.output.table),
         Path(snakemake.output.crops),
+        params.links,
     )

@@ -20,6 +20,9 @@ import pandas as pd
 from wbcsr.claim import require_claim
 from wbcsr.errors import InputError, first_line, make_again
 
+# The endings of images' names; here and not in `imaging`, since a dry run needs them and has no decoders.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
 _SECONDS_OF_A_DAY = 86_400
 
 

@@ -20,7 +20,6 @@ from wbcsr.errors import InputError, make_again
 MAX_PIXELS = 100_000_000
 # Which takes the place of Pillow's own limit: what the workflow enlarges may be larger than that.
 Image.MAX_IMAGE_PIXELS = None
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 # A chunk, and the keywords of texts, in which a PNG may hold EXIF or XMP.
 _WHERE_PNG_SAYS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")

@@ -44,6 +44,7 @@ class Study:
             "classes": classes,
             "limit_per_class": None,
             "limits": LIMITS,
+            "links": None,
         }
         ingest(archive, dataset, self.images, root / "rejected.csv", root / "original", self.manifests)
 
@@ -53,7 +54,7 @@ class Study:
             list(self.manifests.values()),
             self.archive,
             {**SETTINGS, **settings},
-            {"photographs": settings.get("photographs", smear.PHOTOGRAPHS), "limits": LIMITS},
+            {"photographs": settings.get("photographs", smear.PHOTOGRAPHS), "limits": LIMITS, "links": None},
             self.root / to,
             threads,
         )
@@ -106,7 +107,9 @@ def test_every_source_is_right_and_nearly_all_are_found(study: Study, found: dic
 
 def test_auto_takes_photographs_where_their_folder_is_named(pair: Study) -> None:
     arguments = (pair.images, list(pair.manifests.values()), pair.archive, {**SETTINGS, "method": "auto"})
-    taken = find_sources(*arguments, {"photographs": smear.PHOTOGRAPHS, "limits": LIMITS}, pair.root / "sources.csv")
+    taken = find_sources(
+        *arguments, {"photographs": smear.PHOTOGRAPHS, "limits": LIMITS, "links": None}, pair.root / "sources.csv"
+    )
     assert (taken["method"], taken["images"]) == ("photographs", 12)
     taken = find_sources(*arguments, {"photographs": None}, pair.root / "sources.csv")
     assert taken == {"method": "none", "images": 12, "found": 0, "sources": 0}

@@ -26,8 +26,9 @@ _AGAIN = "delete its predictions and run again"
 class Plan:
     """What the configuration asks for, each list in the order of the configuration.
 
-    `splits` are without folds; `partitions` maps `train` and `test` to the names of the folders the images were
-    published in, or `train` alone to the name that stands for all; `trainings` is of `wbcsr.config.training_variants`.
+    `splits` are without folds; `partitions` maps `train`, `validation` where there is one, and `test` to the names of
+    the folders the images were published in, or `train` alone to the name that stands for all; `trainings` is of
+    `wbcsr.config.training_variants`.
     """
 
     classes: list[str]

@@ -82,31 +82,38 @@ def main_arm(arms: list[Arm], plan: Plan, variant: str | None) -> Arm | None:
 
 
 def counts_table(images: pd.DataFrame, plan: Plan) -> Table:
-    """Table 2: images of each class by published partition where there are two, the study's counts beside ours.
+    """Table 2: images of each class by published partition where there are any, the study's counts beside ours.
 
     `images` has a row for each image and the columns partition and class. The study's columns are empty
     for a class that it does not have, and so is their total unless it has all of them.
     """
-    train, test = plan.partitions["train"], plan.partitions.get("test")
+    divided = "test" in plan.partitions
+    uses = list(plan.partitions) if divided else ["train", "test"]
     counted = pd.crosstab(images["class"], images["partition"])
-    ours = counted.reindex(index=plan.classes, columns=[train, test], fill_value=0).to_numpy()
+    ours = counted.reindex(index=plan.classes, columns=map(plan.partitions.get, uses), fill_value=0).to_numpy()
     published = study.counts().reindex([name.upper() for name in plan.classes]).to_numpy()
     by_class = np.column_stack([ours, ours.sum(axis=1), published, published.sum(axis=1)])
     counts = pd.DataFrame(
         np.vstack([by_class, by_class.sum(axis=0)]),
-        columns=["train", "test", "total", "study_train", "study_test", "study_total"],
+        columns=[*uses, "total", "study_train", "study_test", "study_total"],
     ).astype("Int64")
     known = not np.isnan(published).all()
-    headings = dict(zip(counts, ["Train", "Test", "Total", "Train, study", "Test, study", "Total, study"], strict=True))
-    shown = [name for name in counts if (known or not name.startswith("study_")) and (test or name.endswith("total"))]
+    headings = {
+        name: name.removeprefix("study_").capitalize() + (", study" if name.startswith("study_") else "")
+        for name in counts
+    }
+    shown = [
+        name for name in counts if (known or not name.startswith("study_")) and (divided or name.endswith("total"))
+    ]
     printed = pd.DataFrame({"Class": [*class_labels(plan.classes), "Total"]})
     printed[[headings[name] for name in shown]] = counts[shown].apply(number_texts, form=",d")
     counts.insert(0, "class", [*plan.classes, "total"])
+    *others, last = [f"{name} ({use})" for use, name in plan.partitions.items()]
     return Table(
         name="table2",
         title="Table 2",
-        caption=f"Images of each class, as published in {train} (train) and {test} (test)."
-        if test
+        caption=f"Images of each class, as published in {', '.join(others)} and {last}."
+        if divided
         else "Images of each class.",
         data=counts,
         printed=printed,
@@ -403,6 +410,7 @@ def _title(name: str) -> str:
 
 
 def _one_training(arm: Arm) -> str:
-    once = "one training, as in the study" if arm.split == "paper" else "one training for each fold"
+    trainings = {"paper": "one training, as in the study", "by_source": "one training for each fold"}
+    once = trainings.get(arm.split, "one training")
     of = f"{arm.subset} images of the split {arm.split}; {once} (seed {arm.first[0]})."
     return f"Trained and tested on {variant_label(arm.trained_on)} images; {of}"

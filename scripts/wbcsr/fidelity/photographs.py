@@ -13,7 +13,8 @@ import numpy as np
 
 from wbcsr.dataset.archive import Archive
 from wbcsr.errors import InputError
-from wbcsr.imaging import SUFFIXES, decode, to_rgb8
+from wbcsr.files import IMAGE_SUFFIXES
+from wbcsr.imaging import decode, to_rgb8
 
 # Below this, too little is left of an image after halving to compare anything.
 LEAST_SIDE = 64
@@ -68,7 +69,7 @@ def read(archive: Archive, chosen: Sequence[tuple[str, str]]) -> Iterator[Photog
 
 def _is_photograph(path: str, folder: str) -> bool:
     pure = PurePosixPath(path)
-    return pure.parent.as_posix() == folder and pure.suffix.lower() in SUFFIXES and not pure.name.startswith(".")
+    return pure.parent.as_posix() == folder and pure.suffix.lower() in IMAGE_SUFFIXES and not pure.name.startswith(".")
 
 
 def _read_labels(archive: Archive, path: str) -> dict[int, str]:

@@ -180,10 +180,11 @@ def study_tables(tables: dict[str, pd.DataFrame], plan: Plan) -> list[Table]:
 
 
 def counts_table(counts: pd.DataFrame, plan: Plan) -> Table:
-    """Table 2: images of each class by published partition where there are two."""
+    """Table 2: images of each class by published partition where there are any."""
     divided = "test" in plan.partitions
     headings = {**(plan.partitions if divided else {}), "total": "Total"}
-    published = [f"study_{name}" for name in headings if counts[f"study_{name}"].notna().any()]
+    told = [name for name in headings if f"study_{name}" in counts]
+    published = [f"study_{name}" for name in told if counts[f"study_{name}"].notna().any()]
     columns = [table_column(heading) for heading in headings.values()]
     columns += [table_column(headings[name.removeprefix("study_")], study=True) for name in published]
     labels = [*class_labels(plan.classes), "Total"]
@@ -264,7 +265,8 @@ def _of(variant: str | None) -> str:
 
 
 def _first_training(plan: Plan) -> str:
-    once = "one training, as in the study" if plan.splits[0] == "paper" else "one training for each fold"
+    trainings = {"paper": "one training, as in the study", "by_source": "one training for each fold"}
+    once = trainings.get(plan.splits[0], "one training")
     return f"Validation images of the split {plan.splits[0]}, {once} (seed {plan.seeds[0]})."
 
 
