@@ -203,6 +203,7 @@ def test_published_partitions_in_the_working_folder(tmp_path: Path) -> None:
     settings = {
         **SMALL,
         "dataset": {"archive": ".", "classes": classes, "partitions": partitions, "links": "../store"},
+        "sources": {"method": "none"},
         "splits": ["published"],
         "variants": ["original", "bicubic_x2"],
         "dual": False,
@@ -250,7 +251,8 @@ def test_a_file_that_an_older_one_takes_the_place_of_is_seen(tmp_path: Path, key
     lines = [f"ALL/{row[0]}/{row.replace('/', '_')},{subsets[row[2]]}\n" for row in rows]
     (tmp_path / "given.csv").write_text("image,subset\n" + "".join(lines))
     dataset = {"archive": "cells.zip", "labels": "labels.csv", "classes": ["A", "B"], "partitions": None}
-    write_config(tmp_path, {**SMALL, "dataset": dataset, "splits": ["given"], "given": "given.csv"})
+    study = {"dataset": dataset, "sources": {"method": "each"}, "splits": ["given"], "given": "given.csv"}
+    write_config(tmp_path, {**SMALL, **study})
     target = ["--", "results/splits/leakage.csv"]
     assert run(tmp_path, *target).returncode == 0
     assert "Nothing to be done" in run(tmp_path, *target).stdout
