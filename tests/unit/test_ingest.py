@@ -204,7 +204,7 @@ def test_the_same_file_in_two_classes_is_rejected_everywhere(study: Study, other
 def test_files_elsewhere_are_counted_by_the_outermost_folder_without_an_image(
     study: Study, caplog: pytest.LogCaptureFixture
 ) -> None:
-    masks = {f"masks/{name}": b"" for name in images()}
+    masks = {f"masks/{fold}/{number}.png": b"" for fold in "01" for number in range(6)}
     others = {"README.md": b"", "TRAIN/notes.txt": b"", "TRAIN/C/1.png": b"", "a\nb/1.txt": b""}
     with caplog.at_level("INFO"):
         summary = study.ingest(images() | masks | others, prefix="set/")
