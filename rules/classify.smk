@@ -51,6 +51,7 @@ rule train_classifier:
     params:
         classes=CLASSES,
         train=lambda wildcards: training_settings(wildcards.training),
+        init=lambda wildcards: content_of(OWN_INIT),
     message:
         "Training on {wildcards.training}, split {wildcards.split}, seed {wildcards.seed}"
     script:

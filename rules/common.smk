@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
@@ -20,7 +21,6 @@ from wbcsr.config import (
     tested_variants,
     training_variants,
 )
-from wbcsr.dataset.archive import folder_state
 from wbcsr.errors import InputError
 from wbcsr.study.labels import figure_names
 from wbcsr.explain import DRAWN, changes_figure
@@ -37,9 +37,11 @@ except InputError as error:
 configfile: DEFAULTS
 
 
+# Archives that rules make.
+MADE = {"data/archive.zip", "data/drawn.zip"}
 try:
     config = complete(config, Path(workflow.basedir) / "config" / "schema.yaml")
-    check_files(config, made={"data/archive.zip", "data/drawn.zip"})
+    check_files(config, MADE)
 except InputError as error:
     sys.exit(f"error: {error}")
 
@@ -72,11 +74,43 @@ try:
 except InputError as error:
     sys.exit(f"error: {error}")
 
+
+def by_content(path):
+    """A file or folder of the user's as an input: not its time counts, but its content, which is a parameter."""
+    return ancient(path) if path else []
+
+
+@cache
+def content_of(path):
+    """The SHA-256 of a file of the user's, None where none is given: a parameter, by which other content is seen."""
+    if path is None:
+        return None
+    from wbcsr.files import sha256  # here, since it brings pandas along, and most jobs have no such file
+
+    return sha256(path)
+
+
+def state_of_archive(wildcards):
+    """The same of the archive, which may be a folder."""
+    from wbcsr.dataset.state import archive_state  # here, for the same reason
+
+    dataset = config["dataset"]
+    try:
+        return archive_state(dataset["archive"], dataset["links"], dataset["limits"]["files"], RECORD)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
 CLASSES = config["dataset"]["classes"]
 PARTITIONS = list(partitions_of(config["dataset"]).values())
 SPLIT_NAMES = split_names(config)
 TRAINING = training_variants(config)
 TESTED = tested_variants(config)
+# What a rule makes in this run must be newer than what follows from it.
+ARCHIVE = (
+    config["dataset"]["archive"] if config["dataset"]["archive"] in MADE else by_content(config["dataset"]["archive"])
+)
+RECORD = "results/dataset/archive.csv"
 ORIGINAL_MANIFEST = "results/images/original/{partition}/{class_name}/manifest.csv"
 SHARD = "results/images/{variant}/{partition}/{class_name}/manifest_{shard}of{shards}"
 WEIGHTS = "results/weights/{model}"
@@ -158,10 +192,13 @@ def training_settings(training):
 def split_settings(split):
     """What a split follows from beside images and sources: settings of one rule split by no other one again."""
     if split == "given":
-        return {}
+        return {"sha256": content_of(config["given"])}
     if parse_split(split)[0] == "by_source":
         return {"parts": config["by_source"]["parts"]}
-    return {"partitions": config["dataset"]["partitions"], "validation_fraction": config["validation_fraction"]}
+    partitions = {"partitions": partitions_of(config["dataset"])}
+    if split == "published":
+        return partitions
+    return {**partitions, "validation_fraction": config["validation_fraction"]}
 
 
 def enhanced_by(training):
@@ -169,10 +206,14 @@ def enhanced_by(training):
     return next((variant for variant in TRAINING[training] if variant in MODELS), None)
 
 
+# The user's own file that training starts from, if it starts from one.
+OWN_INIT = None if config["train"]["init"] in ("random", "imagenet") else config["train"]["init"]
+
+
 def initial_weights():
     """The file that training starts from, if it starts from one."""
-    init = config["train"]["init"]
-    return {"random": [], "imagenet": "results/weights/resnet50_imagenet.safetensors"}.get(init, init)
+    made = {"imagenet": "results/weights/resnet50_imagenet.safetensors"}
+    return made.get(config["train"]["init"], by_content(OWN_INIT))
 
 
 def provenance_beside(paths):

@@ -47,12 +47,14 @@ rule draw_archive:
 
 rule ingest_dataset:
     input:
-        archive=config["dataset"]["archive"],
-        listed=config["dataset"]["images"] or [],
-        labels=config["dataset"]["labels"] or [],
+        archive=ARCHIVE,
+        listed=by_content(config["dataset"]["images"]),
+        labels=by_content(config["dataset"]["labels"]),
     output:
         images="results/dataset/images.csv",
         rejected="results/dataset/rejected.csv",
+        # What was noted the last time is read.
+        record=update(RECORD),
         manifests=expand(ORIGINAL_MANIFEST, partition=PARTITIONS, class_name=CLASSES),
         provenance="results/dataset/provenance.json",
     log:
@@ -67,8 +69,8 @@ rule ingest_dataset:
         runtime=growing(30),
     params:
         dataset=config["dataset"],
-        # Of a folder Snakemake sees the folder's own time alone.
-        state=lambda wildcards: folder_state(config["dataset"]["archive"]),
+        state=state_of_archive,
+        contents=lambda wildcards: [content_of(config["dataset"][key]) for key in ("images", "labels")],
     message:
         "Ingesting {input.archive}"
     script:
@@ -79,9 +81,9 @@ rule find_sources:
     input:
         images=rules.ingest_dataset.output.images,
         manifests=manifests_of("original"),
-        archive=config["dataset"]["archive"],
-        table=config["sources"]["table"] or [],
-        labels=config["dataset"]["labels"] or [],
+        archive=ARCHIVE,
+        table=by_content(config["sources"]["table"]),
+        labels=by_content(config["dataset"]["labels"]),
     output:
         sources="results/dataset/sources.csv",
         provenance="results/dataset/sources.provenance.json",
@@ -98,7 +100,10 @@ rule find_sources:
         runtime=growing(60),
     params:
         sources=config["sources"],
-        dataset={key: config["dataset"][key] for key in ("photographs", "classes", "partitions", "limits", "range")},
+        dataset={
+            key: config["dataset"][key] for key in ("photographs", "classes", "partitions", "limits", "links", "range")
+        },
+        contents=lambda wildcards: [content_of(config["sources"]["table"]), content_of(config["dataset"]["labels"])],
     message:
         "Finding the photograph that each image was made from"
     script:
@@ -111,7 +116,7 @@ rule split_dataset:
         sources=lambda wildcards: (
             rules.find_sources.output.sources if parse_split(wildcards.split)[0] == "by_source" else []
         ),
-        given=lambda wildcards: config["given"] if wildcards.split == "given" else [],
+        given=lambda wildcards: by_content(config["given"]) if wildcards.split == "given" else [],
     output:
         split="results/splits/{split}.csv",
         provenance="results/splits/{split}.provenance.json",

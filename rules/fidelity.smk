@@ -8,7 +8,7 @@ localrules:
 
 rule measure_fidelity:
     input:
-        archive=config["dataset"]["archive"],
+        archive=ARCHIVE,
         weights=expand(f"{WEIGHTS}.safetensors", model=NETWORK_MODELS),
         engines=expand(f"{ENGINE}/engine.json", model=NETWORK_MODELS),
         # As for upscale: another threshold is to be passed, and changes no image.
@@ -34,6 +34,8 @@ rule measure_fidelity:
         photographs=config["dataset"]["photographs"],
         limits=config["dataset"]["limits"],
         levels=config["dataset"]["range"],
+        links=config["dataset"]["links"],
+        state=state_of_archive,
         per_class=config["fidelity"]["per_class"],
     message:
         "Measuring how true enlargements are"

@@ -8,8 +8,12 @@ from wbcsr.job import job
 with job(snakemake) as facts:
     from wbcsr.config import partitions_of
     from wbcsr.dataset.ingest import ingest
+    from wbcsr.dataset.state import note, write_record
 
     dataset = snakemake.params.dataset
+    record = Path(snakemake.output.record)
+    # Before any file is taken in, so that what changes meanwhile is seen at the next run.
+    noted = note(Path(snakemake.input.archive), dataset["links"], dataset["limits"]["files"], record, snakemake.threads)
     partitions = partitions_of(dataset).values()
     manifests = [Path(path) for path in snakemake.output.manifests]
     facts["files"] = ingest(
@@ -22,3 +26,4 @@ with job(snakemake) as facts:
         snakemake.threads,
         *(Path(snakemake.input[key]) if snakemake.input.get(key) else None for key in ("listed", "labels")),
     )
+    write_record(record, noted)

@@ -30,4 +30,5 @@ with job(snakemake) as facts:
         Path(snakemake.output.table),
         Path(snakemake.output.crops),
         params.levels,
+        params.links,
     )

@@ -21,6 +21,8 @@ Config = dict[str, Any]
 
 # The partition of images that were published in none.
 UNPUBLISHED = "ALL"
+# What the workflow writes into its working folder.
+OWN_FOLDERS = ("results", "logs", "benchmarks")
 
 
 def complete(config: Config, schema_path: str | Path) -> Config:
@@ -40,15 +42,19 @@ def complete(config: Config, schema_path: str | Path) -> Config:
     dataset = completed["dataset"]
     dataset["classes"] = [clean(name) for name in dataset["classes"]]
     if dataset["partitions"]:
-        dataset["partitions"] = {part: clean(name) for part, name in dataset["partitions"].items()}
+        dataset["partitions"] = {part: clean(name) if name else name for part, name in dataset["partitions"].items()}
     _check_combinations(completed)
     return completed
 
 
 def partitions_of(dataset: Config) -> dict[str, str]:
-    """The names of the partitions by what they are for, train and test; without published ones, of all images alone."""
-    published: dict[str, str] | None = dataset["partitions"]
-    return published or {"train": UNPUBLISHED}
+    """The names of the partitions by what they are for: train, validation where there is one, and test.
+
+    Without published ones, train alone, which stands for all images.
+    """
+    published: dict[str, str | None] = dataset["partitions"] or {"train": UNPUBLISHED}
+    named = {use: published.get(use) for use in ("train", "validation", "test")}
+    return {use: name for use, name in named.items() if name}
 
 
 def enhanced_variant(config: Config) -> str | None:
@@ -104,12 +110,12 @@ def input_size_of(training: str, config: Config) -> int:
 
 
 def split_names(config: Config) -> list[str]:
-    """Name of each split's file: `paper`, `given`, `by_source`, and `by_source_fold2`, … where there are more folds."""
-    folds = {"paper": 1, "given": 1, "by_source": config["by_source"]["folds"]}
+    """Name of each split's file: its own, as `paper`, and `by_source_fold2`, … where by_source has more folds."""
+    folds = {"by_source": config["by_source"]["folds"]}
     return [
         split if fold == 1 else f"{split}_fold{fold}"
         for split in config["splits"]
-        for fold in range(1, folds[split] + 1)
+        for fold in range(1, folds.get(split, 1) + 1)
     ]
 
 
@@ -137,7 +143,8 @@ def parse_variant(variant: str) -> tuple[str, int]:
 def check_files(config: Config, made: set[str]) -> None:
     """InputError where a file that the configuration names is neither there nor one of those that rules make (`made`).
 
-    Without this, Snakemake would take older results of a rule whose input is gone for up to date.
+    Without this, Snakemake would take older results of a rule whose input is gone for up to date. InputError, too,
+    where data lie in a folder that the workflow writes (`OWN_FOLDERS`).
     """
     named = {"dataset.archive": config["dataset"]["archive"]}
     if config["train"]["init"] not in ("imagenet", "random"):
@@ -146,12 +153,18 @@ def check_files(config: Config, made: set[str]) -> None:
         named["weights.path"] = config["weights"]["path"]
     if config["sources"]["method"] == "table":
         named["sources.table"] = config["sources"]["table"]
-    for key in ("images", "labels"):
+    for key in ("images", "labels", "links"):
         if config["dataset"][key]:
             named[f"dataset.{key}"] = config["dataset"][key]
     if config["given"]:
         named["given"] = config["given"]
     for key, path in named.items():
+        own = next((name for name in OWN_FOLDERS if Path(path).resolve().is_relative_to(Path(name).resolve())), None)
+        if own and not key.startswith(("train", "weights")):
+            raise InputError(
+                f"configuration: {key} {path} lies in {own}, which the workflow writes; copy it to another folder, as "
+                "data"
+            )
         if path not in made and not Path(path).exists():
             raise InputError(
                 f"configuration: {key}: {Path(path).absolute()} is not there; put it there or correct the key"
@@ -274,9 +287,11 @@ def _check_combinations(config: Config) -> None:
         raise InputError("configuration: weights.source is path, so weights.path and weights.sha256 must be given")
     if config["dual"] and enhanced_variant(config) is None:
         raise InputError("configuration: dual needs a realesrgan variant in 'variants'; add one or set dual: false")
-    partitions = config["dataset"]["partitions"]
-    if partitions and partitions["train"] == partitions["test"]:
-        raise InputError("configuration: dataset.partitions.train and .test name the same folder")
+    uses: dict[str, str] = {}
+    for use, name in partitions_of(config["dataset"]).items():
+        if name in uses:
+            raise InputError(f"configuration: dataset.partitions.{uses[name]} and .{use} name the same folder {name!r}")
+        uses[name] = use
     levels = config["dataset"]["range"]
     if levels and levels[0] >= levels[1]:
         raise InputError(f"configuration: dataset.range {levels}: white, the second value, must be more than black")
@@ -285,12 +300,6 @@ def _check_combinations(config: Config) -> None:
     folded = [name.casefold() for name in config["dataset"]["classes"]]
     if len(set(folded)) < len(folded):
         raise InputError("configuration: dataset.classes has two names that differ in case or blanks only")
-    for key, path in (("dataset.images", config["dataset"]["images"]), ("given", config["given"])):
-        if Path(path or "").parts[:1] == ("results",):
-            raise InputError(
-                f"configuration: {key} {path} lies in results, which are made from the images that it lists; copy it "
-                "to another folder, as data"
-            )
     train = config["train"]
     if train["input_size"] in train["more_input_sizes"]:
         raise InputError(
@@ -306,10 +315,22 @@ def _check_splits(config: Config) -> None:
         raise InputError(
             f"configuration: by_source.folds {folds} is more than by_source.parts {parts}; each part is tested once"
         )
-    if "paper" in config["splits"] and not config["dataset"]["partitions"]:
+    partitions = partitions_of(config["dataset"])
+    if "paper" in config["splits"] and "test" not in partitions:
         raise InputError(
             "configuration: splits has paper, which needs the partitions that images were published in, and "
             "dataset.partitions is null; take by_source or given"
+        )
+    if "paper" in config["splits"] and "validation" in partitions:
+        raise InputError(
+            "configuration: splits has paper, which takes its validation images from dataset.partitions.train, so the "
+            f"images of .validation ({partitions['validation']}) would take no part; take published, by_source or "
+            "given, or set dataset.partitions.validation to null"
+        )
+    if "published" in config["splits"] and "validation" not in partitions:
+        raise InputError(
+            "configuration: splits has published, which takes the images of train, validation and test as they were "
+            "published, and dataset.partitions.validation names no folder; give it, or take another split"
         )
     if ("given" in config["splits"]) != bool(config["given"]):
         raise InputError(

@@ -24,6 +24,9 @@ from wbcsr.errors import InputError, first_line, make_again
 from wbcsr.names import clean, clean_path
 from wbcsr.text import counted
 
+# The endings of images' names; here and not in `imaging`, since a dry run needs them and has no decoders.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
 _SECONDS_OF_A_DAY = 86_400
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 

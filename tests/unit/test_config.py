@@ -103,11 +103,14 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
         ({"dataset": {"archive": "a<b>.zip"}}, "key 'dataset.archive'"),
         ({"dataset": {"partitions": {"train": "..", "test": "X"}}}, "key 'dataset.partitions.train'"),
         ({"dataset": {"partitions": {"train": "X", "test": "X"}}}, "name the same folder"),
+        ({"dataset": {"partitions": {"train": "X", "test": "Y", "validation": "Y"}}}, ".validation and .test name the"),
+        ({"dataset": {"partitions": {"validation": "VAL"}}}, "the images of .validation (VAL) would take no part"),
+        ({"splits": ["published"]}, "dataset.partitions.validation names no folder"),
+        ({"splits": ["published"], "dataset": {"partitions": None}}, "dataset.partitions.validation names no folder"),
         ({"dataset": {"partitions": None}}, "splits has paper, which needs the partitions"),
         ({"sources": {"method": "groups"}}, "sources.method is groups, which are a column of dataset.labels"),
         ({"splits": ["given"]}, "splits has given, so the key given must name its CSV file"),
         ({"given": "mine.csv"}, "the key given names a split, but splits lacks given"),
-        ({"splits": ["given"], "given": "results/splits/paper.csv"}, "given results/splits/paper.csv lies in results"),
         ({"sources": {"method": "photographs"}}, "dataset.photographs must name their folder"),
         ({"sources": {"method": "pattern"}}, "sources.pattern must be given"),
         ({"sources": {"method": "table"}}, "sources.table must be given"),
@@ -126,7 +129,6 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
         ({"by_source": {"parts": 3, "folds": 4}}, "by_source.folds 4 is more than by_source.parts 3"),
         ({"train": {"more_input_sizes": [448, 224]}}, "train.more_input_sizes holds train.input_size 224 itself"),
         ({"train": {"more_input_sizes": [448, 448]}}, "key 'train.more_input_sizes'"),
-        ({"dataset": {"images": "results/dataset/chosen.csv"}}, "that it lists; copy it to another folder"),
         ({"dataset": {"range": [4095, 0]}}, "dataset.range"),
         ({"dataset": {"range": [100, 100]}}, "dataset.range"),
         ({"dataset": {"range": [0, 65536]}}, "key 'dataset.range.1'"),
@@ -244,6 +246,7 @@ def test_text_from_the_command_line_gets_its_type() -> None:
         ({"train": {"init": "imagnet"}}, "train.init"),
         ({"sources": {"method": "table", "table": "gone.csv"}}, "sources.table"),
         ({"dataset": {"images": "gone.csv"}}, "dataset.images"),
+        ({"dataset": {"links": "gone"}}, "dataset.links"),
         ({"weights": {"source": "path", "path": "gone.pth", "sha256": "0" * 64}}, "weights.path"),
     ],
 )
@@ -252,6 +255,28 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, change: dict[str, Any
     check_files(complete({}, SCHEMA), made)
     with pytest.raises(InputError, match=f"{key}: .* is not there; put it there or correct the key"):
         check_files(complete(change, SCHEMA), made)
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "folder"),
+    [
+        ({"dataset": {"archive": "results/images/original"}}, "dataset.archive", "results"),
+        ({"dataset": {"archive": "../study/logs"}}, "dataset.archive", "logs"),
+        ({"dataset": {"archive": "link"}}, "dataset.archive", "results"),
+        ({"dataset": {"images": "results/dataset/chosen.csv"}}, "dataset.images", "results"),
+        ({"dataset": {"labels": "./results/labels.csv"}}, "dataset.labels", "results"),
+        ({"splits": ["given"], "given": "results/splits/paper.csv"}, "given", "results"),
+        ({"sources": {"method": "table", "table": "results/dataset/sources.csv"}}, "sources.table", "results"),
+    ],
+)
+def test_data_may_not_lie_in_what_the_workflow_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], key: str, folder: str
+) -> None:
+    (tmp_path / "study" / "results").mkdir(parents=True)
+    (tmp_path / "study" / "link").symlink_to("results")
+    monkeypatch.chdir(tmp_path / "study")
+    with pytest.raises(InputError, match=rf"{key} \S+ lies in {folder}, which the workflow writes; copy it"):
+        check_files(complete(change, SCHEMA), {"data/archive.zip"})
 
 
 @pytest.mark.parametrize(

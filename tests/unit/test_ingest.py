@@ -73,6 +73,7 @@ class Study:
             "limit_per_class": None,
             "range": None,
             "limits": LIMITS,
+            "links": None,
         }
         return ingest(
             archive,
@@ -113,7 +114,7 @@ def test_finds_the_images_at_any_depth(study: Study, prefix: str, as_zip: bool) 
     files = images()
     summary = study.ingest(files, prefix, as_zip)
     assert study.copied() == files
-    assert summary == {"kept": 12, "rejected": 0, "left_out": 0, "copies": 0, "ignored": 0}
+    assert summary == {"kept": 12, "rejected": 0, "left_out": 0, "copies": 0, "ignored": 0, "elsewhere": {}}
 
 
 def test_tables_describe_the_images_in_the_configured_order(study: Study) -> None:
@@ -202,12 +203,36 @@ def test_the_same_file_in_two_classes_is_rejected_everywhere(study: Study, other
     }
 
 
+def test_files_elsewhere_are_counted_by_the_outermost_folder_without_an_image(
+    study: Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    masks = {f"masks/{fold}/{number}.png": b"" for fold in "01" for number in range(6)}
+    others = {"README.md": b"", "TRAIN/notes.txt": b"", "TRAIN/C/1.png": b"", "a\nb/1.txt": b""}
+    with caplog.at_level("INFO"):
+        summary = study.ingest(images() | masks | others, prefix="set/")
+    places = {"set/masks/": 12, "set/README.md": 1, "set/TRAIN/notes.txt": 1, "set/TRAIN/C/": 1, "set/a\\nb/": 1}
+    assert (summary["ignored"], summary["elsewhere"]) == (16, places)
+    assert "ignored: set/masks/ (12), set/README.md, " in caplog.text
+    many = {f"{number}.txt": b"" for number in range(12)}
+    with caplog.at_level("INFO"):
+        assert len(study.ingest(images() | many)["elsewhere"]) == 10
+    assert "9.txt and 2 more places" in caplog.text
+
+
+def test_three_partitions_are_taken_in_the_order_of_their_use(study: Study) -> None:
+    files = images() | {f"VAL/{name}/0.png": png(seed) for seed, name in enumerate(CLASSES, start=50)}
+    summary = study.ingest(files, partitions={"train": "TRAIN", "test": "TEST", "validation": "VAL"})
+    assert summary["kept"] == 14
+    assert study.copied() == files
+    assert list(study.images["partition"].unique()) == ["TRAIN", "VAL", "TEST"]
+
+
 def test_copies_within_a_class_are_kept_and_counted(study: Study, caplog: pytest.LogCaptureFixture) -> None:
     copies = {"TRAIN/A/7.png": png(90), "TRAIN/A/8.png": png(90), "TEST/A/9.png": png(91), "TRAIN/A/9.png": png(91)}
     summary = study.ingest(images() | copies)
     assert study.copied() == images() | copies
     assert summary["copies"] == 2
-    assert "2 images with the same bytes as another one of the class, 1 image in both partitions" in caplog.text
+    assert "2 images with the same bytes as another one of the class, 1 image in more than one partition" in caplog.text
 
 
 def test_limit_takes_the_first_names_as_text(study: Study, caplog: pytest.LogCaptureFixture) -> None:
@@ -290,7 +315,10 @@ def test_labelled_files_that_are_no_images_are_rejected_with_a_reason(study: Stu
         "TRAIN/A/p_c\\td.png": "has a control character, a backslash or an invalid character in its name",
         "TRAIN/A/p_e.png": "not a readable image (of no known format)",
     }
-    assert summary == {"kept": 4, "rejected": 3, "left_out": 0, "copies": 0, "ignored": 1}
+    assert summary == {
+        **{"kept": 4, "rejected": 3, "left_out": 0, "copies": 0, "ignored": 1},
+        "elsewhere": {"readme.txt": 1},
+    }
 
 
 @pytest.mark.parametrize(
@@ -553,7 +581,8 @@ def test_each_file_is_kept_as_it_is_or_accounted_for(
 def test_real_archive_in_small(tmp_path: Path, real_archive: Path) -> None:
     classes = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
     partitions = {"train": "TRAIN", "test": "TEST"}
-    dataset = {"partitions": partitions, "classes": classes, "limit_per_class": 2, "range": None, "limits": LIMITS}
+    dataset = {"partitions": partitions, "classes": classes, "limit_per_class": 2}
+    dataset |= {"limits": LIMITS, "links": None, "range": None}
     summary = ingest(real_archive, dataset, tmp_path / "images.csv", tmp_path / "rejected.csv", tmp_path / "files", {})
     assert (summary["kept"], summary["left_out"]) == (16, 12444 - 16)
     assert set(read_csv(tmp_path / "images.csv", IMAGE_COLUMNS)["width"]) == {320}

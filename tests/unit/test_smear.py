@@ -121,7 +121,7 @@ def test_an_image_does_not_depend_on_how_many_there_are(small: Path, tmp_path: P
 
 
 def test_other_names_take_the_four_kinds_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names, partitions, kinds = ["a", "MONOCYTE", "Zelle ä", "d", "e"], ("fit", "check"), []
+    names, partitions, kinds = ["a", "MONOCYTE", "Zelle ä", "d", "e"], ("fit", "look", "check"), []
     draw = smear.draw_photograph
     monkeypatch.setattr(smear, "draw_photograph", lambda size, kind, rng: kinds.append(kind) or draw(size, kind, rng))
     smear.draw_archive(
@@ -129,7 +129,7 @@ def test_other_names_take_the_four_kinds_in_turn(tmp_path: Path, monkeypatch: py
     )
     found = {(m["partition"], m["name"]) for path in contents(tmp_path / "a.zip") if (m := IMAGE.fullmatch(path))}
     assert found == {(partition, name) for partition in partitions for name in names}
-    assert kinds == 2 * ["NEUTROPHIL", "MONOCYTE", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
+    assert kinds == 3 * ["NEUTROPHIL", "MONOCYTE", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
 
 
 @pytest.mark.parametrize("size", [(48, 48), (48, 200), (200, 48), (101, 53), (320, 240)])

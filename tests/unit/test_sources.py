@@ -47,6 +47,7 @@ class Study:
             "limit_per_class": None,
             "range": None,
             "limits": LIMITS,
+            "links": None,
         }
         ingest(archive, dataset, self.images, root / "rejected.csv", root / "original", self.manifests)
 
@@ -56,7 +57,12 @@ class Study:
             list(self.manifests.values()),
             self.archive,
             {**SETTINGS, **settings},
-            {"photographs": settings.get("photographs", smear.PHOTOGRAPHS), "limits": LIMITS, "range": None},
+            {
+                "photographs": settings.get("photographs", smear.PHOTOGRAPHS),
+                "limits": LIMITS,
+                "links": None,
+                "range": None,
+            },
             self.root / to,
             threads,
         )
@@ -110,7 +116,9 @@ def test_every_source_is_right_and_nearly_all_are_found(study: Study, found: dic
 def test_auto_takes_photographs_where_their_folder_is_named(pair: Study) -> None:
     arguments = (pair.images, list(pair.manifests.values()), pair.archive, {**SETTINGS, "method": "auto"})
     taken = find_sources(
-        *arguments, {"photographs": smear.PHOTOGRAPHS, "limits": LIMITS, "range": None}, pair.root / "sources.csv"
+        *arguments,
+        {"photographs": smear.PHOTOGRAPHS, "limits": LIMITS, "links": None, "range": None},
+        pair.root / "sources.csv",
     )
     assert (taken["method"], taken["images"]) == ("photographs", 12)
     taken = find_sources(*arguments, {"photographs": None}, pair.root / "sources.csv")
@@ -173,7 +181,7 @@ def test_photographs_of_12_bits_are_stretched_as_the_images_are(tmp_path: Path) 
     (originals / "manifest.csv").write_text("image,file\nTRAIN/A/1.png,1.png\n")
     settings = {"method": "photographs", "min_inliers": 10}
     for levels, known in (([0, 4095], 1), (None, 0)):
-        dataset = {"photographs": "photographs", "limits": LIMITS, "range": levels}
+        dataset = {"photographs": "photographs", "limits": LIMITS, "links": None, "range": levels}
         arguments = (tmp_path / "images.csv", [originals / "manifest.csv"], archive, settings, dataset)
         assert find_sources(*arguments, tmp_path / "sources.csv")["found"] == known
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from defaults import LIMITS
 from wbcsr.dataset.archive import open_archive
-from wbcsr.dataset.split import LEAKAGE_COLUMNS, by_source_split, leakage, paper_split
+from wbcsr.dataset.split import LEAKAGE_COLUMNS, by_source_split, leakage, paper_split, published_split
 from wbcsr.errors import InputError
 
 
@@ -114,6 +114,35 @@ def test_a_class_needs_images_to_train_and_to_validate(images: list[str], fracti
 def test_strange_partition() -> None:
     with pytest.raises(InputError, match=r"has the partition 'OTHER'.*; run `snakemake --forcerun ingest_dataset`"):
         paper_split(table("TRAIN/A/1", "OTHER/A/1"), "TRAIN", "TEST", 0.5)
+
+
+PUBLISHED = {"train": "fit", "validation": "val", "test": "held out"}
+
+
+def test_published_partitions_are_the_subsets() -> None:
+    images = table("held out/A/1", "fit/A/1", "val/A/1", "fit/A/2")
+    split = published_split(images, PUBLISHED)
+    assert split["image"].tolist() == images["image"].tolist()
+    assert split["subset"].tolist() == ["test", "train", "validation", "train"]
+    sources = pd.DataFrame({"image": images["image"], "source": ["s", "s", "t", ""]})
+    together = leakage("published", images, sources, split).query("`class` == ''").set_index("subset")
+    assert together["shared"].to_dict() == {"validation": 0, "test": 1}
+    unknown = leakage("published", images, sources.assign(source=""), split)
+    assert (unknown["unknown"] == unknown["images"]).all()
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (["fit/A/1", "val/A/1"], "class 'A': has no image in the partition 'held out', and the test subset"),
+        (["fit/A/1", "val/A/1", "held out/A/1", "fit/B/1", "held out/B/1"], "class 'B': has no image in the partition"),
+        (["fit/A/1", "val/A/1", "held out/A/1", "more/A/1"], "has the partition 'more'"),
+    ],
+)
+def test_each_published_partition_has_each_class(images: list[str], words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        published_split(table(*images), PUBLISHED)
+    assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("index", [pd.Index([0] * 12), pd.Index(range(12, 0, -1), name="image")])

@@ -247,6 +247,17 @@ def test_a_class_may_have_the_name_of_a_row_of_all_classes(tmp_path: Path) -> No
     assert rows(tables / "table2.md")[-1][0] == "Total (all classes)"
 
 
+def test_table2_counts_a_validation_partition(tmp_path: Path) -> None:
+    partitions = {"train": "fit", "validation": "val", "test": "check"}
+    plan = replace(write_results(tmp_path, ["B", "A"], ["original"]).plan, partitions=partitions)
+    images = pd.DataFrame({"class": ["A", "B", "A", "A"], "partition": ["fit", "fit", "val", "check"]})
+    table = counts_table(count_images(images, plan), plan)
+    assert all(f"{name} ({use})" in table.caption for use, name in partitions.items())
+    counts = table.data.set_index("class")[["train", "validation", "test", "total"]]
+    assert counts.to_numpy().tolist() == [[1, 0, 0, 1], [1, 1, 1, 3], [2, 1, 1, 4]]
+    assert [column.heading for column in table.shown] == ["Class", "Train", "Validation", "Test", "Total"]
+
+
 def test_tables_3_to_6_show_the_first_seed_of_the_first_split(tmp_path: Path) -> None:
     tables = written(
         tmp_path, ["A", "B"], ["original", "realesrgan_x4"], splits=("by_source", "paper"), seeds=(4, 9), per_class=6

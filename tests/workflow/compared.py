@@ -27,6 +27,8 @@ def content(path: Path) -> Any:
         return None
     if path.name == "history.csv":
         return pd.read_csv(path).drop(columns="seconds").to_csv()
+    if path.name == "archive.csv":
+        return pd.read_csv(path).drop(columns=["time", "label"]).to_csv()
     if path.suffix == ".json":
         # Engines are kept apart by the GPU model; a local run has none.
         text = path.read_text().replace("/any/", "/h100/")

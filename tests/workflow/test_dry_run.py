@@ -27,16 +27,15 @@ def tree(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if ".snakemake" not in path.parts}
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "quick.yaml", "demo.yaml", "answer.yaml"])
-def test_dry_run_without_data_weights_or_torch(tmp_path: Path, name: str) -> None:
-    (tmp_path / "blocked").mkdir()
-    (tmp_path / "blocked" / "sitecustomize.py").write_text(BLOCKED)
-    study = tmp_path / "study"
-    study.mkdir()
+def dry_run_with_snakemake_alone(study: Path, configuration: Path) -> None:
+    blocked = study.with_name("blocked")
+    blocked.mkdir()
+    (blocked / "sitecustomize.py").write_text(BLOCKED)
     arguments = ["-n", "--cores", "1", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(study)]
+    before = tree(study)
     result = subprocess.run(
-        [sys.executable, "-m", "snakemake", *arguments, "--configfile", str(REPOSITORY / "config" / name)],
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "blocked")},
+        [sys.executable, "-m", "snakemake", *arguments, "--configfile", str(configuration)],
+        env={**os.environ, "PYTHONPATH": str(blocked)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -44,7 +43,33 @@ def test_dry_run_without_data_weights_or_torch(tmp_path: Path, name: str) -> Non
     )
     assert result.returncode == 0, result.stdout
     assert "make_report" in result.stdout
-    assert tree(study) == set()
+    assert tree(study) == before
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "quick.yaml", "demo.yaml", "answer.yaml"])
+def test_dry_run_without_data_weights_or_torch(tmp_path: Path, name: str) -> None:
+    study = tmp_path / "study"
+    study.mkdir()
+    dry_run_with_snakemake_alone(study, REPOSITORY / "config" / name)
+
+
+def test_dry_run_of_a_folder_without_torch(tmp_path: Path) -> None:
+    """Which looks at the folder's files."""
+    study = tmp_path / "study"
+    (study / "cells" / "A").mkdir(parents=True)
+    (study / "cells" / "A" / "1.png").write_bytes(b"")
+    write_config(study, {**SMALL, "dataset": {"archive": "cells", "classes": ["A", "B"]}})
+    dry_run_with_snakemake_alone(study, study / "config.yaml")
+
+
+def test_three_partitions_have_jobs_of_their_own(tmp_path: Path) -> None:
+    """Drawn, too."""
+    partitions = {"train": "train", "validation": "val", "test": "test"}
+    write_config(
+        tmp_path, {**SMALL, "dataset": {**SMALL["dataset"], "partitions": partitions}, "splits": ["published"]}
+    )
+    counts = planned(tmp_path, "--", "enhanced", "results/splits/published.csv")
+    assert (counts["draw_archive"], counts["interpolate"], counts["upscale"]) == ("1", "6", "6")
 
 
 def planned(folder: Path, *targets: str) -> dict[str, str]:

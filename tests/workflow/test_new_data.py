@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import re
 import unicodedata
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,6 +182,90 @@ def test_a_mistake_in_the_labels_is_read_at_the_end_of_the_run(tmp_path: Path, l
     assert says in "\n".join(result.stdout.splitlines()[-20:])
     assert "Traceback" not in result.stdout
     assert not (tmp_path / "results" / "dataset" / "images.csv").exists()
+
+
+def test_published_partitions_in_the_working_folder(tmp_path: Path) -> None:
+    """`archive: .`, train, val and test as they were published, one class by a link into a store, to the report.
+
+    Asked for again, nothing is made: neither after the folder was copied or touched, nor for what is no image.
+    """
+    study, store = tmp_path / "study", tmp_path / "store"
+    classes, partitions = ["A", "B"], {"train": "train", "validation": "val", "test": "test"}
+    for partition, number in (("train", 4), ("val", 2), ("test", 2)):
+        for name, colour in zip(classes, (0.2, 0.7), strict=True):
+            folder = store / partition if name == "B" else study / partition / name
+            folder.mkdir(parents=True)
+            for copy in range(number):
+                pixels = cell(100 * len(partition) + copy, colour, (24, 24))
+                (folder / f"{copy}.png").write_bytes(KINDS["png"](Image.fromarray(pixels)))
+            if name == "B":
+                (study / partition / name).symlink_to(folder)
+    settings = {
+        **SMALL,
+        "dataset": {"archive": ".", "classes": classes, "partitions": partitions, "links": "../store"},
+        "sources": {"method": "none"},
+        "splits": ["published"],
+        "variants": ["original", "bicubic_x2"],
+        "dual": False,
+    }
+    write_config(study, settings)
+    result = run(study, *BY_ITSELF)
+    assert result.returncode == 0, result.stdout
+    results = study / "results"
+    split = pd.read_csv(results / "splits" / "published.csv")
+    assert split.groupby("subset").size().to_dict() == {"train": 8, "validation": 4, "test": 4}
+    assert (split["image"].str.split("/").str[0].map({"train": "train", "val": "validation", "test": "test"})
+            == split["subset"]).all()  # fmt: skip
+    leakage = pd.read_csv(results / "splits" / "leakage.csv", keep_default_na=False)
+    assert (leakage["unknown"] == leakage["images"]).all()
+    counts = pd.read_csv(results / "tables" / "table2.csv").set_index("class")
+    assert counts.loc["total", ["train", "validation", "test", "total"]].tolist() == [8, 4, 4, 16]
+    page = (results / "report" / "index.html").read_text()
+    assert "as they were published, each partition one subset" in page
+    assert set(pd.read_csv(results / "tables" / "comparison.csv")["split"]) == {"published"}
+
+    assert "Nothing to be done" in run(study, *BY_ITSELF).stdout
+    for path in [*study.rglob("*.png"), *store.rglob("*.png"), *study.glob("*")]:
+        if results not in path.parents:
+            os.utime(path)
+    (study / "notes.txt").write_text("no image")
+    assert "Nothing to be done" in run(study, *BY_ITSELF).stdout
+    (store / "test" / "0.png").write_bytes(KINDS["png"](Image.fromarray(cell(9, 0.7, (24, 24)))))
+    assert "ingest_dataset" in run(study, "--dry-run").stdout
+    (store / "test" / "0.png").unlink()
+    (store / "test" / "0.png").symlink_to(tmp_path / "config.yaml")
+    said = run(study).stdout
+    assert "error: .: entry 'test/B/0.png' is a link to" in said
+    assert (results / "dataset" / "images.csv").is_file()
+
+
+@pytest.mark.parametrize("key", ["given", "dataset.labels", "dataset.archive"])
+def test_a_file_that_an_older_one_takes_the_place_of_is_seen(tmp_path: Path, key: str) -> None:
+    """As mv and rsync do it: other content, and a time before the results'. A touched one is not."""
+    rows = [f"{name}/{number}.png" for name in "AB" for number in range(3)]
+    with zipfile.ZipFile(tmp_path / "cells.zip", "w") as packed:
+        for number, row in enumerate(rows):
+            packed.writestr(row, KINDS["png"](Image.fromarray(cell(number, 0.2, (24, 24)))))
+    (tmp_path / "labels.csv").write_text("file,label\n" + "".join(f"{row},{row[0]}\n" for row in rows))
+    subsets = dict(zip("012", ("train", "validation", "test"), strict=True))
+    lines = [f"ALL/{row[0]}/{row.replace('/', '_')},{subsets[row[2]]}\n" for row in rows]
+    (tmp_path / "given.csv").write_text("image,subset\n" + "".join(lines))
+    dataset = {"archive": "cells.zip", "labels": "labels.csv", "classes": ["A", "B"], "partitions": None}
+    study = {"dataset": dataset, "sources": {"method": "each"}, "splits": ["given"], "given": "given.csv"}
+    write_config(tmp_path, {**SMALL, **study})
+    target = ["--", "results/splits/leakage.csv"]
+    assert run(tmp_path, *target).returncode == 0
+    assert "Nothing to be done" in run(tmp_path, *target).stdout
+    path, rule = {
+        "given": (tmp_path / "given.csv", "split_dataset"),
+        "dataset.labels": (tmp_path / "labels.csv", "ingest_dataset"),
+        "dataset.archive": (tmp_path / "cells.zip", "ingest_dataset"),
+    }[key]
+    os.utime(path)
+    assert "Nothing to be done" in run(tmp_path, *target).stdout
+    path.write_bytes(path.read_bytes() + b"\n")
+    os.utime(path, (1e9, 1e9))
+    assert re.search(rf"^{rule} +1$", run(tmp_path, "--dry-run", *target).stdout, re.MULTILINE)
 
 
 def test_a_folder_that_changes_is_taken_in_again(tmp_path: Path) -> None:

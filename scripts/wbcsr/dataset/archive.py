@@ -6,7 +6,6 @@ where they write them. What could harm or mislead is refused before a single fil
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
@@ -17,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
+from wbcsr.dataset.folder import Folder
 from wbcsr.errors import InputError, first_line
 from wbcsr.names import clean_path
 
@@ -72,38 +72,22 @@ class Archive(ABC):
         return f"more than the limit of {most:,}; if that is as it should be, raise dataset.limits.{limit}"
 
 
-def open_archive(path: str | Path, limits: Mapping[str, int]) -> Archive:
+def open_archive(path: str | Path, limits: Mapping[str, int], links: str | Path | None = None) -> Archive:
     """Open the zip file or folder at `path`, which may hold as much as `limits` say.
 
     These are the configuration's `dataset.limits`: `files`, `file_mb` (each), `total_gb` and `ratio` (how many times
-    a file of a zip may grow when it is unpacked).
+    a file of a zip may grow when it is unpacked); `links` is its `dataset.links`, the folder below which symbolic
+    links of a folder may lead, beside the folder itself.
     InputError where it is missing, is no zip or a damaged one, or has an entry that is refused: an absolute path
-    or one that leads out of the archive, a link (in a folder: one that leads out of it) or device, an encrypted
+    or one that leads out of the archive, a link (in a folder: see `Folder`) or device, an encrypted
     entry, a name that comes twice, a method of compression other than deflate, or more than the limits.
     """
     path = Path(path)
     if path.is_dir():
-        return _Folder(path, limits)
+        return _Folder(path, limits, links)
     if path.is_file():
         return _Zip(path, limits)
     raise InputError(f"{path}: there is no such zip file or folder; put it there or correct dataset.archive")
-
-
-def folder_state(archive: str | Path) -> str | None:
-    """A hash of the names, sizes and times of all files of a folder, by which a change is seen; None of a zip file."""
-    if not os.path.isdir(archive):
-        return None
-    told = hashlib.sha256()
-    for folder, subfolders, files in os.walk(archive):
-        subfolders.sort()
-        for name in sorted(files):
-            found = os.stat(os.path.join(folder, name), follow_symlinks=False)
-            told.update(
-                f"{os.path.relpath(folder, archive)}/{name}\0{found.st_size} {found.st_mtime_ns}\n".encode(
-                    "utf-8", "surrogateescape"
-                )
-            )
-    return told.hexdigest()
 
 
 class _Zip(Archive):
@@ -204,42 +188,27 @@ class _Zip(Archive):
 
 
 class _Folder(Archive):
-    def __init__(self, path: Path, limits: Mapping[str, int]) -> None:
+    def __init__(self, path: Path, limits: Mapping[str, int], links: str | Path | None) -> None:
         super().__init__(path, limits)
-        self._root = path.resolve()
-        self._files: dict[str, Path] = {}
-        for folder, subfolders, files in os.walk(self._root, onerror=self._unreadable):
-            for name in subfolders:
-                if (Path(folder) / name).is_symlink():
-                    raise self._error(self._name(folder, name), "is a link to a folder; put the folder itself there")
-            for name in files:
-                self._add(self._name(folder, name), Path(folder) / name)
-            if beyond := self._beyond(len(self.entries), "files"):
-                raise InputError(f"{path}: has {len(self.entries):,} files, {beyond}, or name a folder further in")
-
-    def _name(self, folder: str, name: str) -> str:
-        return (Path(folder) / name).relative_to(self._root).as_posix()
-
-    def _unreadable(self, error: OSError) -> None:
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); mend its permissions") from error
-
-    def _add(self, name: str, file: Path) -> None:
-        if file.is_symlink() and not file.resolve().is_relative_to(self._root):
-            raise self._error(name, "is a link out of the folder; put the file itself there")
-        if not file.is_file():
-            raise self._error(name, "is a broken link, a device or another special file; remove it")
-        entry = clean_path(name)
-        if entry in self._files:
-            raise self._error(name, "differs from another file by blanks or by Unicode's form only; rename one")
-        self._files[entry] = file
-        self.entries[entry] = file.stat().st_size
+        self._folder = Folder(path, links)
+        self._names: dict[str, str] = {}
+        for name, found in self._folder.files(limits["files"]):
+            entry = clean_path(name)
+            if entry in self._names:
+                raise self._error(name, "differs from another file by blanks or by Unicode's form only; rename one")
+            self._names[entry] = name
+            self.entries[entry] = found.st_size
 
     def read(self, entry: str) -> bytes:
-        # A folder may hold large files that nobody asks for, so its sizes count here and not when it is listed.
-        if beyond := self._beyond(self.entries[entry], "file_mb", _MB):
-            raise self._error(entry, f"has {self.entries[entry]:,} bytes, {beyond}")
+        # Looked at now: since the folder was listed, links may have come to lead elsewhere, and files may have grown.
+        target = self._folder.target(self._names[entry])
         try:
-            return self._files[entry].read_bytes()
+            with open(target, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                # A folder may hold large files that nobody asks for, so sizes count here and not when it is listed.
+                if beyond := self._beyond(size, "file_mb", _MB):
+                    raise self._error(entry, f"has {size:,} bytes, {beyond}")
+                return file.read()
         except OSError as error:
             raise self._error(entry, f"cannot be read ({error.strerror}); mend its permissions") from error
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import logging
-import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ import pandas as pd
 from wbcsr import imaging
 from wbcsr.config import UNPUBLISHED, partitions_of
 from wbcsr.dataset.archive import Archive, open_archive
+from wbcsr.dataset.folder import UNPRINTABLE, printable
 from wbcsr.dataset.labels import read_labels
 from wbcsr.errors import InputError
-from wbcsr.files import read_users_table, sha256, write_bytes, write_csv
+from wbcsr.files import IMAGE_SUFFIXES, read_users_table, sha256, write_bytes, write_csv
 from wbcsr.progress import side_by_side
 from wbcsr.text import counted
 
@@ -35,11 +35,12 @@ MANIFEST_COLUMNS = ["image", "file", "width", "height", "sha256", "input_sha256"
 
 # File systems hold 255 bytes; what is left is for the endings that later files of the same name get.
 MAX_NAME_BYTES = 200
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 # Images of 16 bits that use less of their range than this come from a camera of fewer bits, and look black.
 _LEAST_CONTRAST = 1 / 4
 # Writing waits for the disk, not for a core: eight threads took a sixth of one thread's time.
 _WRITERS = 8
+# Of folders that hold no image of a class, so many are named.
+PLACES_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def ingest(
     threads: int = 2,
     listed: Path | None = None,
     labels: Path | None = None,
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """Copy the images of `dataset` (the configuration's section) out of `archive` and describe them.
 
     Images are the files `<anything>/<partition>/<class>/<file>`, at any depth, of the configured partitions and
@@ -94,8 +95,10 @@ def ingest(
     relative to `<originals>/<partition>/<class>`. Sizes are in pixels, of the image turned upright. Rows are sorted
     by partition (train first), class as configured, and file name. Nothing is changed before all files are verified.
 
-    Returns the numbers of files kept, rejected, left_out, copies (in the same class) and ignored; and where images have
-    16 bits, their number as deep, their least_level and greatest_level, and the number of pixels that `range` cuts off.
+    Returns the numbers of files kept, rejected, left_out, copies (in the same class) and ignored; and elsewhere: how
+    many of those ignored are in which outermost folder that holds no other ones, or the name of the file; at most
+    `PLACES_NAMED` of them, the largest first. Where images have 16 bits, their number as deep, their least_level and
+    greatest_level, and the number of pixels that `range` cuts off.
     InputError where the archive is refused (see `open_archive`) or damaged, lacks a partition or class, holds an
     image twice or under names that differ in case only, or has no usable image of a class to train on; and where
     `listed` is empty, names an image twice or one that is not there, or none of a class; and where `labels` is wrong,
@@ -103,12 +106,13 @@ def ingest(
     """
     partitions = partitions_of(dataset)
     folders: list[Folder] = [(partition, name) for partition in partitions.values() for name in dataset["classes"]]
-    with open_archive(archive, dataset["limits"]) as contents:
+    with open_archive(archive, dataset["limits"], dataset["links"]) as contents:
         if labels is None:
-            found, rejected, ignored = _find(contents, folders, published=dataset["partitions"] is not None)
+            found, rejected, used = _find(contents, folders, published=dataset["partitions"] is not None)
         else:
-            found, rejected, ignored = _find_labelled(contents, labels, dataset)
+            found, rejected, used = _find_labelled(contents, labels, dataset)
         there = set(found)
+        elsewhere = _elsewhere(contents.entries, used)
         if listed is not None:
             wanted = _listed(listed, there | rejected.keys(), contents, dataset["classes"])
             found = {image: entry for image, entry in found.items() if image in wanted}
@@ -132,14 +136,28 @@ def ingest(
         "rejected": len(rejected),
         "left_out": len(there - set(verified) - set(rejected)),
         "copies": int(images.duplicated(["class", "sha256"]).sum()),
-        "ignored": ignored,
+        "ignored": elsewhere.total(),
+        "elsewhere": dict(elsewhere.most_common(PLACES_NAMED)),
     }
-    _report(summary, images)
+    _report(summary, len(elsewhere), images)
     return summary | _report_levels([each.levels for each in verified.values() if each.levels], dataset["range"])
 
 
 def _columns(verified: _Verified) -> tuple[int, int, str]:
     return verified.width, verified.height, verified.sha256
+
+
+def _elsewhere(entries: Iterable[str], used: set[str]) -> Counter[str]:
+    """How many entries were not used, by the outermost folder (`masks/`) without a used one, or by their own names."""
+    ours = {"/".join(parts[:depth]) for parts in (entry.split("/") for entry in used) for depth in range(1, len(parts))}
+    places: Counter[str] = Counter()
+    for entry in entries:
+        if entry not in used:
+            parts = entry.split("/")
+            folders = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
+            outermost = next((f"{folder}/" for folder in folders if folder not in ours), entry)
+            places[printable(outermost)] += 1
+    return places
 
 
 def _name(image: str) -> str:
@@ -151,25 +169,25 @@ def _folder(image: str) -> Folder:
     return partition, name
 
 
-Found = tuple[dict[str, str], dict[str, str], int]
+Found = tuple[dict[str, str], dict[str, str], set[str]]
 
 
 def _find(contents: Archive, folders: list[Folder], published: bool) -> Found:
-    """Image → entry, rejected file → reason, and how many entries lie elsewhere."""
+    """Image → entry, rejected file → reason, and the entries of both."""
     found: dict[str, str] = {}
     rejected: dict[str, str] = {}
     present: set[Folder] = set()
-    ignored = 0
+    used: set[str] = set()
     for entry in contents.entries:
         folder, below = _place(entry.split("/"), folders, published)
         if folder is None:
-            ignored += 1
             continue
+        used.add(entry)
         present.add(folder)
         image = "/".join([*folder, *below])
         reason = _reason_to_reject(below)
         if reason is not None:
-            rejected[_printable(image)] = reason
+            rejected[printable(image)] = reason
         elif image in found:
             raise InputError(
                 f"{contents.path}: {image} is there twice, as {found[image]!r} and {entry!r}; "
@@ -179,7 +197,7 @@ def _find(contents: Archive, folders: list[Folder], published: bool) -> Found:
             found[image] = entry
     _check_folders_present(contents, folders, present, published)
     _check_case(contents.path, found)
-    return found, rejected, ignored
+    return found, rejected, used
 
 
 def _place(parts: list[str], folders: Collection[Folder], published: bool) -> tuple[Folder | None, list[str]]:
@@ -199,6 +217,7 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
         ends[entry.rpartition("/")[2]].append(entry)
     found: dict[str, str] = {}
     rejected: dict[str, str] = {}
+    used: set[str] = set()
     missing = []
     for image, file, _ in read_labels(labels, dataset).itertuples(index=False):
         alike = [entry for entry in ends[file.rpartition("/")[2]] if f"/{entry}".endswith(f"/{file}")]
@@ -212,18 +231,19 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
         if not entries:
             missing.append(file)
             continue
+        used.add(entries[0])
         reason = _reason_to_reject([_name(image)])
         if reason is None:
             found[image] = entries[0]
         else:
-            rejected[_printable(image)] = reason
+            rejected[printable(image)] = reason
     if missing:
         raise InputError(
             f"{labels}: names {counted(len(missing), 'file')} (first: {missing[0]!r}) that {contents.path} does not "
             f"have; correct or remove those rows (dataset.labels){contents.doubt}"
         )
     _check_case(labels, found)
-    return found, rejected, len(contents.entries) - len(found) - len(rejected)
+    return found, rejected, used
 
 
 def _check_case(path: Path, found: dict[str, str]) -> None:
@@ -257,19 +277,15 @@ def _reason_to_reject(below: list[str]) -> str | None:
     """Why a file at this path below its class's folder cannot be an image of the data set."""
     name = below[-1]
     # A leading dot marks hidden files, among them the ._<name>.jpeg that macOS adds to zips.
-    if name.startswith(".") or not name.lower().endswith(imaging.SUFFIXES):
+    if name.startswith(".") or not name.lower().endswith(IMAGE_SUFFIXES):
         return "not an image"
     if len(below) > 1:
         return "lies in a folder below its class's folder; move it up"
-    if _UNPRINTABLE.search(name):
+    if UNPRINTABLE.search(name):
         return "has a control character, a backslash or an invalid character in its name; rename it"
     if len(name.encode()) > MAX_NAME_BYTES:
         return f"has a name of more than {MAX_NAME_BYTES} bytes; rename it"
     return None
-
-
-def _printable(text: str) -> str:
-    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def _check_folders_present(contents: Archive, folders: list[Folder], present: set[Folder], published: bool) -> None:
@@ -417,11 +433,13 @@ def _copy(
 
 def _remove_others(originals: Path, images: set[str]) -> None:
     for file in originals.glob("*/*/*"):
-        if file.suffix.lower() in imaging.SUFFIXES and file.relative_to(originals).as_posix() not in images:
+        if file.suffix.lower() in IMAGE_SUFFIXES and file.relative_to(originals).as_posix() not in images:
             file.unlink()
 
 
-def _report(summary: dict[str, int], images: pd.DataFrame) -> None:
+def _report(summary: dict[str, Any], places: int, images: pd.DataFrame) -> None:
+    named = [f"{place} ({number})" if place.endswith("/") else place for place, number in summary["elsewhere"].items()]
+    more = f" and {places - len(named)} more places" if places > len(named) else ""
     log.info(
         "%s kept, %s rejected, %d left out (dataset.images, limit_per_class), %s elsewhere ignored",
         counted(summary["kept"], "image"),
@@ -429,10 +447,12 @@ def _report(summary: dict[str, int], images: pd.DataFrame) -> None:
         summary["left_out"],
         counted(summary["ignored"], "file"),
     )
+    if named:
+        log.info("ignored: %s%s", ", ".join(named), more)
     if summary["copies"]:
         groups = images.groupby(["class", "sha256"])["partition"].nunique()
         log.warning(
-            "all kept: %s with the same bytes as another one of the class, %s in both partitions",
+            "all kept: %s with the same bytes as another one of the class, %s in more than one partition",
             counted(summary["copies"], "image"),
             counted(int((groups > 1).sum()), "image"),
         )

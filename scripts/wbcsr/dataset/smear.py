@@ -513,13 +513,14 @@ def draw_archive(
     train_per_class: int = 24,
     test_per_class: int = 8,
     copies_per_source: int = 4,
-    partitions: tuple[str, str] = ("TRAIN", "TEST"),
+    partitions: Sequence[str] = ("TRAIN", "TEST"),
     seed: int = 0,
 ) -> None:
     """Draw a data set and write it to the zip file `path` in the layout of the study's archive.
 
     `image_size` is (width, height) in pixels; photographs have twice that. A class named as one of `KINDS` looks
-    so, any other takes the kind of its position, round and round. Each partition has photographs of its own; an
+    so, any other takes the kind of its position, round and round. The first of the `partitions` has `train_per_class`
+    images of each class, the others `test_per_class`. Each has photographs of its own; an
     image `_<n>_<m>.jpeg` is copy n of the photograph m, so that copies of one photograph come to stand on both
     sides of the paper split, as the study's do. One seed gives one file, byte for byte, and what an image shows
     does not depend on how many others there are.
@@ -527,7 +528,8 @@ def draw_archive(
     size = (2 * image_size[0], 2 * image_size[1])
     labels: list[str] = []
     with replacing(path) as beside, zipfile.ZipFile(beside, "w") as archive:
-        for partition, images in zip(partitions, (train_per_class, test_per_class), strict=True):
+        for place, partition in enumerate(partitions):
+            images = train_per_class if place == 0 else test_per_class
             sources = -(-images // copies_per_source)
             for position, name in enumerate(classes):
                 kind = name if name in KINDS else list(KINDS)[position % len(KINDS)]

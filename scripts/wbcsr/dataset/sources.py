@@ -27,7 +27,7 @@ from wbcsr import imaging
 from wbcsr.dataset.archive import Archive, open_archive
 from wbcsr.dataset.labels import read_labels
 from wbcsr.errors import InputError
-from wbcsr.files import read_csv, read_users_table, write_csv
+from wbcsr.files import IMAGE_SUFFIXES, read_csv, read_users_table, write_csv
 from wbcsr.names import clean, clean_path, warn_of_alike
 from wbcsr.progress import side_by_side
 from wbcsr.text import counted
@@ -287,7 +287,7 @@ def _by_photographs(
     threads: int,
 ) -> list[Row]:
     size, files = _common_size(images), _files(images, manifests)
-    with open_archive(archive, dataset["limits"]) as contents:
+    with open_archive(archive, dataset["limits"], dataset["links"]) as contents:
         entries = _photographs(contents, str(dataset["photographs"]))
 
         def photograph(entry: str) -> Features | None:
@@ -392,7 +392,7 @@ def _photographs(contents: Archive, folder: str) -> dict[str, str]:
     found = {
         f"/{entry}".partition(inside)[2]: entry
         for entry in sorted(contents.entries)
-        if inside in f"/{entry}" and entry.lower().endswith(imaging.SUFFIXES) and "/." not in f"/{entry}"
+        if inside in f"/{entry}" and entry.lower().endswith(IMAGE_SUFFIXES) and "/." not in f"/{entry}"
     }
     if not found:
         raise InputError(

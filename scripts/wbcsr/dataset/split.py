@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -28,13 +29,7 @@ def paper_split(
     InputError where a class is left without a training or a validation image, or an image is in neither partition.
     """
     images = images.reset_index(drop=True)
-    strange = sorted(set(images["partition"]) - {train_partition, test_partition})
-    if strange:
-        raise InputError(
-            f"images.csv: has the partition {strange[0]!r}, which dataset.partitions does not name; "
-            "run `snakemake --forcerun ingest_dataset`"
-        )
-    subsets = images["partition"].map({train_partition: "train", test_partition: "test"})
+    subsets = _by_partition(images, {"train": train_partition, "test": test_partition})
     for name in images["class"].unique():
         training = images.loc[(images["partition"] == train_partition) & (images["class"] == name), "image"]
         held_out = int(validation_fraction * len(training))
@@ -46,6 +41,23 @@ def paper_split(
             )
         # Within a class only the file name differs, so this is the order of the file names.
         subsets[training.sort_values().index[:held_out]] = "validation"
+    return pd.DataFrame({"image": images["image"], "subset": subsets})
+
+
+def published_split(images: pd.DataFrame, partitions: Mapping[str, str]) -> pd.DataFrame:
+    """The split that the images were published in: each partition is the subset that it is for.
+
+    `images` has the columns image, partition, class; `partitions` maps train, validation and test to the partitions'
+    names; the result has image, subset, in the order of `images`.
+
+    InputError where a subset is left without a class, or an image is in none of the partitions.
+    """
+    subsets = _by_partition(images, partitions)
+    for part, name in _empty(images, subsets):
+        raise InputError(
+            f"class {name!r}: has no image in the partition {partitions[part]!r}, and the {part} subset of the split "
+            "published needs one; take it from dataset.classes, or take another split"
+        )
     return pd.DataFrame({"image": images["image"], "subset": subsets})
 
 
@@ -77,13 +89,10 @@ def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fol
     dealt = StratifiedGroupKFold(parts).split(known, known["class"], known["source"])
     for number, (_, rows) in enumerate(dealt, start=1):
         subset[known["image"].iloc[rows]] = {fold: "test", fold % parts + 1: "validation"}.get(number, "train")
-    for part in SUBSETS:
-        there = set(images.loc[images["image"].map(subset) == part, "class"])
-        missing = [name for name in classes if name not in there]
-        if missing:
-            raise InputError(
-                f"class {missing[0]!r}: no source of it fell to the {part} subset of fold {fold} of {parts}; {remedy}"
-            )
+    for part, name in _empty(images, images["image"].map(subset)):
+        raise InputError(
+            f"class {name!r}: no source of it fell to the {part} subset of fold {fold} of {parts}; {remedy}"
+        )
     return subset.rename_axis("image").reset_index(name="subset")
 
 
@@ -110,11 +119,27 @@ def given_split(images: pd.DataFrame, path: Path) -> pd.DataFrame:
             f"{path}: lacks {len(missing)} of {counted(len(images), 'image')} (first: {missing.iloc[0]}); add a row "
             "for each, with an empty subset to leave it out (given)"
         )
-    for part in SUBSETS:
-        empty = sorted(set(images["class"]) - set(images.loc[subset == part, "class"]))
-        if empty:
-            raise InputError(f"{path}: has no {part} image of class {empty[0]!r}; each subset needs one (given)")
+    for part, name in _empty(images, subset):
+        raise InputError(f"{path}: has no {part} image of class {name!r}; each subset needs one (given)")
     return pd.DataFrame({"image": images["image"], "subset": subset})
+
+
+def _by_partition(images: pd.DataFrame, partitions: Mapping[str, str]) -> pd.Series:
+    """The subset of each row of `images`, by its partition."""
+    strange = sorted(set(images["partition"]) - set(partitions.values()))
+    if strange:
+        raise InputError(
+            f"images.csv: has the partition {strange[0]!r}, which dataset.partitions does not name; "
+            "run `snakemake --forcerun ingest_dataset`"
+        )
+    return images["partition"].map({name: use for use, name in partitions.items()})
+
+
+def _empty(images: pd.DataFrame, subset: pd.Series) -> Iterator[tuple[str, str]]:
+    """Each subset, and each class of which it has no image; `subset` is that of each row of `images`."""
+    for part in SUBSETS:
+        there = set(images.loc[subset == part, "class"])
+        yield from ((part, name) for name in images["class"].unique() if name not in there)
 
 
 def leakage(name: str, images: pd.DataFrame, sources: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:

@@ -36,6 +36,7 @@ Enlarge = Callable[[list[np.ndarray]], list[np.ndarray]]
 def measure_fidelity(
     archive: Path, limits: Mapping[str, int], folder: str | None, classes: Sequence[str], per_class: int,
     networks: Mapping[int, Enlarge], table: Path, crops: Path, levels: tuple[int, int] | None = None,
+    links: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Compare every method on the photographs in `folder` of `archive`; returns what the provenance needs.
 
@@ -50,7 +51,7 @@ def measure_fidelity(
     methods |= {network_method(scale): enlarge for scale, enlarge in networks.items()}
     rows: list[dict[str, Any]] = []
     shown: dict[str, tuple[bool, Photograph, np.ndarray]] = {}
-    with open_archive(archive, limits) as opened:
+    with open_archive(archive, limits, links) as opened:
         chosen = choose(opened, folder, classes, per_class)
         for name in classes:
             if all(name != of for _, of in chosen):

@@ -11,8 +11,8 @@ import numpy as np
 
 from wbcsr.dataset.archive import Archive
 from wbcsr.errors import InputError
-from wbcsr.files import parse_users_table
-from wbcsr.imaging import SUFFIXES, decode, stretch, to_rgb8
+from wbcsr.files import IMAGE_SUFFIXES, parse_users_table
+from wbcsr.imaging import decode, stretch, to_rgb8
 from wbcsr.names import clean_path
 
 # Below this, too little is left of an image after halving to compare anything.
@@ -73,7 +73,7 @@ def read(
 
 def _is_photograph(path: str, folder: str) -> bool:
     pure = PurePosixPath(path)
-    return pure.parent.as_posix() == folder and pure.suffix.lower() in SUFFIXES and not pure.name.startswith(".")
+    return pure.parent.as_posix() == folder and pure.suffix.lower() in IMAGE_SUFFIXES and not pure.name.startswith(".")
 
 
 def _read_labels(archive: Archive, path: str) -> dict[int, str]:

@@ -25,7 +25,6 @@ from wbcsr.imaging import tiff
 MAX_PIXELS = 100_000_000
 # Which takes the place of Pillow's own limit: what the workflow enlarges may be larger than that.
 Image.MAX_IMAGE_PIXELS = None
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 # Libraries print warnings that do not name the file; what they cannot read is an InputError here.
 warnings.filterwarnings("ignore", module=r"PIL\b")

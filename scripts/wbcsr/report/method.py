@@ -22,6 +22,7 @@ SPLIT_RULES = {
     "paper": "as in the study: of each class of the training partition the first {validation_fraction:.0%} of the "
     "files in sorted order, rounded down, are the validation images and the others the training images; the test "
     "partition is the test subset",
+    "published": "as they were published, each partition one subset",
     "given": "as the file {given} says",
     "by_source": "all images of one source are in one subset, so no validation or test image has a copy in training; "
     "of {by_source[parts]} parts of the sources, balanced by class, one is tested, the next validates and the others "

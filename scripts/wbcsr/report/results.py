@@ -19,7 +19,7 @@ from wbcsr.stats.scores import RATIOS
 
 # The columns that the page needs of each table, and how many of the first hold words.
 COLUMNS = {
-    "table2": (["class", *COUNTS], 1),
+    "table2": (["class", "train", "test", *COUNTS], 1),
     **dict.fromkeys(("table3", "table4"), (["class", *RATIOS, "support"], 1)),
     **dict.fromkeys(("table5", "table6"), (["actual"], 1)),
     "comparison": ([*comparison.TEXTS, *comparison.NUMBERS], len(comparison.TEXTS)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from wbcsr.present.table import Table, fixed, number
-from wbcsr.present.text import number_texts
+from wbcsr.present.text import listed, number_texts
 from wbcsr.stats.scores import RATIOS, score_rows
 from wbcsr.study import published
 from wbcsr.study.labels import NO_ENHANCED, class_labels, summary_label, variant_label
@@ -31,13 +31,18 @@ def study_tables(data: dict[str, pd.DataFrame], plan: Plan) -> list[Table]:
 
 def counts_table(data: pd.DataFrame, plan: Plan) -> Table:
     """Table 2: images of each class by published partition; `data` is of `wbcsr.stats.counts.count_images`."""
-    test = plan.partitions.get("test")
+    divided = "test" in plan.partitions
     is_published = bool(data["study_total"].notna().any())
-    headings = {"train": "Train", "test": "Test", "total": "Total"} if test else {"total": "Total"}
+    headings = {use: use.capitalize() for use in (*(plan.partitions if divided else ()), "total")}
     here = [number(key, heading, ",.0f", HERE if is_published else "") for key, heading in headings.items()]
-    there = [number(f"study_{key}", heading, ",.0f", THERE, of_study=True) for key, heading in headings.items()]
+    there = [
+        number(f"study_{key}", heading, ",.0f", THERE, of_study=True)
+        for key, heading in headings.items()
+        if f"study_{key}" in data
+    ]
     labels = [*class_labels(plan.classes), summary_label("Total", plan.classes)]
-    caption = f", as published in {plan.partitions['train']} (train) and {test} (test)" if test else ""
+    folders = listed([f"{name} ({use})" for use, name in plan.partitions.items()])
+    caption = f", as published in {folders}" if divided else ""
     return Table(
         "table2",
         "Table 2",
@@ -100,10 +105,10 @@ def _caption(what: str, data: pd.DataFrame, variant: str | None, plan: Plan) -> 
     if variant is None or data.empty:
         return NO_ENHANCED
     split = plan.splits[0]
-    once = "one training, as in the study" if split == "paper" else "one training for each fold"
+    trainings = {"paper": "one training, as in the study", "by_source": "one training for each fold"}
     return (
         f"{what}. Trained and tested on {variant_label(variant)} images; validation images of the split {split}; "
-        f"{once} (seed {plan.seeds[0]})."
+        f"{trainings.get(split, 'one training')} (seed {plan.seeds[0]})."
     )
 
 

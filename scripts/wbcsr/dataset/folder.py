@@ -1,0 +1,136 @@
+"""Which files a folder holds for us: links are followed where they may lead, and our own results are left out."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from wbcsr.config import OWN_FOLDERS
+from wbcsr.errors import InputError
+from wbcsr.files import IMAGE_SUFFIXES
+
+# By this, another study's working folder is known.
+_MARK = os.path.join("results", "dataset", "images.csv")
+_FETCH = "fetch it (`git annex get` or `dvc pull`)"
+
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
+
+
+def printable(name: str) -> str:
+    """A name with what cannot be printed, or written as UTF-8, in Python's notation; no two names become one."""
+    return UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), name)
+
+
+def is_read(name: str) -> bool:
+    """Whether a file of this name may be read: an image that is not hidden, or the photographs' table labels.csv."""
+    leaf = name.rpartition("/")[2]
+    return leaf == "labels.csv" or (leaf.lower().endswith(IMAGE_SUFFIXES) and not leaf.startswith("."))
+
+
+class Folder:
+    """The files below the folder `path`, whose symbolic links may lead anywhere below it and below `links`.
+
+    Hidden folders are left out, and so is what this workflow has written (`OWN_FOLDERS`), into the working
+    folder or into that of another study.
+    """
+
+    def __init__(self, path: Path, links: str | Path | None) -> None:
+        self.path = path
+        self.links = links
+        self.root = os.path.realpath(path)
+        self._allowed = [self.root, *([os.path.realpath(links)] if links else [])]
+        self._working = os.path.realpath(os.curdir)
+
+    def files(self, most: int) -> Iterator[tuple[str, os.stat_result]]:
+        """The path of each file inside the folder, with forward slashes, and its stat: of a link, the target's.
+
+        InputError where a folder cannot be read, more than `most` files and folders are found, or a link is refused:
+        one that leads elsewhere, round in a circle, or to what is not there. Links of files that nobody reads
+        (`is_read`) are not followed.
+        """
+        # Folders still to be looked into: the path inside, the real path, and the real paths of all folders above.
+        waiting = [("", self.root, frozenset([self.root]))]
+        number = 0
+        while waiting:
+            inside, real, above = waiting.pop()
+            below = []
+            for entry in self._listed(inside, real):
+                number += 1
+                if number > most:
+                    raise InputError(
+                        f"{self.path}: has more than {most:,} files and folders; if that is as it should be, raise "
+                        "dataset.limits.files, or name a folder further in"
+                    )
+                name = f"{inside}{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    target = entry.path
+                elif entry.is_symlink() and os.path.isdir(entry.path):
+                    target = self.target(name)
+                    if target in above:
+                        raise self._error(name, f"is a link to {target!r}, in which it lies itself; remove it")
+                else:
+                    yield name, self._stat(name, entry)
+                    continue
+                below.append((f"{name}/", target, above | {target}))
+            waiting += reversed(below)
+
+    def target(self, name: str) -> str:
+        """The real path of a file or folder that links may have led to; InputError where they may not lead there."""
+        path = os.path.join(self.root, name)
+        try:
+            real = os.path.realpath(path, strict=True)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise self._error(name, "is a link that leads round in a circle; remove it") from error
+            if error.errno == errno.ENOENT and os.path.islink(path):
+                raise self._error(
+                    name, f"is a link to {os.readlink(path)!r}, whose content is not here; {_FETCH}, or remove the link"
+                ) from error
+            raise _unreadable(path, error) from error
+        if not any(Path(real).is_relative_to(allowed) for allowed in self._allowed):
+            outside = f"this folder and {self.links} (dataset.links)" if self.links else "this folder"
+            raise self._error(
+                name,
+                f"is a link to {real!r}, outside {outside}; put the file or folder itself there, or name the folder "
+                "that links may lead to as dataset.links",
+            )
+        return real
+
+    def _listed(self, inside: str, real: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(real) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            raise _unreadable(os.path.join(self.path, inside), error) from error
+        ours = OWN_FOLDERS if real == self._working or os.path.isfile(os.path.join(real, _MARK)) else ()
+        return [entry for entry in listed if entry.name not in ours and not _is_hidden_folder(entry)]
+
+    def _stat(self, name: str, entry: os.DirEntry[str]) -> os.stat_result:
+        link = entry.is_symlink()
+        # A link that leads nowhere may stand for the folder of a class, unless its name has an ending.
+        follow = is_read(name) or ("." not in entry.name and not os.path.exists(entry.path))
+        try:
+            found = os.stat(self.target(name)) if link and follow else entry.stat(follow_symlinks=False)
+        except OSError as error:
+            raise _unreadable(entry.path, error) from error
+        if is_read(name) and not stat.S_ISREG(found.st_mode):
+            raise self._error(name, "is a device or another special file; remove it")
+        return found
+
+    def _error(self, name: str, problem: str) -> InputError:
+        # A name from outside may hold anything; repr keeps the message on one line.
+        return InputError(f"{self.path}: entry {name!r} {problem}")
+
+
+def _is_hidden_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.name.startswith(".") and os.path.isdir(entry.path)
+
+
+def _unreadable(path: str, error: OSError) -> InputError:
+    return InputError(
+        f"{path}: cannot be read ({error.strerror}); mend its permissions, or run again if it changes now"
+    )
