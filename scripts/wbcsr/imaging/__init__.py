@@ -87,10 +87,10 @@ def _decode(content: bytes, name: str, whole: bool) -> tuple[np.ndarray, object]
             jpeg = image.format in ("JPEG", "MPO")
             if image.format != "PNG" and not (jpeg and image.mode in ("L", "RGB")):
                 return _converted(image), orientation
-            if image.format == "PNG":
+            if not jpeg:
                 content = _pixels_alone(content, name, whole)
-            if not whole:
-                image.load()  # finds damaged data, which other decoders fill with grey or print lines about
+            elif not whole:
+                image.load()  # finds truncated data, which the faster decoder fills with grey
     except UnidentifiedImageError as error:  # its message holds an address in memory
         kinds = (kind for place, sign, kind in _OTHER_FORMATS if content[place:].startswith(sign))
         kind = next(kinds, None)
@@ -122,7 +122,7 @@ def _pixels_alone(content: bytes, name: str, whole: bool) -> bytes:
     """The chunks of a PNG that its pixels depend on: OpenCV prints lines of its own about faulty texts and profiles.
 
     InputError where it is not whole chunks to its last one, for OpenCV takes the memory that a chunk promises, or where
-    a chunk's checksum is wrong; `whole` says that the latter was looked for before.
+    a chunk's checksum is wrong, which is not looked for in a file that is `whole`.
     """
     palette, alpha = content[25] == 3, content[25] >= 4  # the colour type
     kept = {b"IHDR", b"IDAT", b"IEND"} | ({b"PLTE"} if palette else set()) | (set() if alpha else {b"tRNS"})
