@@ -159,7 +159,7 @@ def _check_segments(page: TiffPage, content: bytes, most_pixels: int) -> None:
     across = math.ceil(page.imagelength / height) * math.ceil(page.imagewidth / width)
     if max(across * height * width, page.imagelength * page.imagewidth) > most_pixels:
         raise InputError(
-            f"{page.imagewidth}×{page.imagelength} pixels, stored in strips or tiles of {width}×{height}, are more than "
+            f"{page.imagewidth}×{page.imagelength} pixels, in strips or tiles of {width}×{height}, are more than "
             f"the limit of {most_pixels:,}"
         )
     segments = across * (page.samplesperpixel if page.planarconfig == 2 else 1)
