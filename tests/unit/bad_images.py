@@ -35,6 +35,14 @@ def with_tags(content: bytes, **values: int) -> bytes:
     return content
 
 
+def with_type(content: bytes, name: str, kind: int, value: bytes) -> bytes:
+    """A TIFF with a tag of another type and four bytes as its value."""
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        start = file.pages.first.tags[name].offset
+    entry = content[start : start + 2] + kind.to_bytes(2, "little") + len(value).to_bytes(4, "little") + value
+    return content[:start] + entry + content[start + 12 :]
+
+
 def animated(mode: str, form: str) -> bytes:
     return encoded(Image.new(mode, (4, 4)), form, save_all=True, append_images=[Image.new(mode, (4, 4), 9)])
 
@@ -81,5 +89,6 @@ BAD_IMAGES: dict[str, tuple[bytes, str]] = {
     "predictor alone": (with_tags(tiff(RGB, photometric="rgb", predictor=2, compression="lzw"), Compression=1), "pred"),
     "huge TIFF": (with_tags(TIFF, ImageWidth=60_000, ImageLength=60_000), "more than the limit"),
     "huge tiles": (with_tags(TILED, TileWidth=65_520, TileLength=65_520), "more than the limit"),
+    "text for a number": (with_type(TIFF, "Compression", 2, b"\n\x01x\0"), "not a readable TIFF|compressed as x"),
     "TIFF without its data": (with_tags(TIFF, StripOffsets=100_000), "lacks the data"),
 }

@@ -78,12 +78,17 @@ def decode(content: bytes, name: str, most_pixels: int) -> tuple[np.ndarray, int
             orientation = page.tags.valueof(ORIENTATION)
             return _shown(pixels, page), orientation if isinstance(orientation, int) else 1
     except InputError as error:
-        raise InputError(f"{name}: {error}") from error
+        raise InputError(f"{name}: {_line(error)}") from error
     except MemoryError:
         raise
     # Damaged tags make tifffile raise errors of nearly every type.
     except Exception as error:
-        raise InputError(f"{name}: not a readable TIFF ({' '.join(str(error).split())[:120]})") from error
+        raise InputError(f"{name}: not a readable TIFF ({_line(error)})") from error
+
+
+def _line(error: Exception) -> str:
+    """An error's message as one printable line: damaged tags hold anything, and messages name their values."""
+    return "".join(filter(str.isprintable, " ".join(str(error).split())))[:200]
 
 
 def encode(pixels: np.ndarray) -> bytes:
@@ -154,8 +159,8 @@ def _check_segments(page: TiffPage, content: bytes, most_pixels: int) -> None:
     across = math.ceil(page.imagelength / height) * math.ceil(page.imagewidth / width)
     if max(across * height * width, page.imagelength * page.imagewidth) > most_pixels:
         raise InputError(
-            f"{page.imagewidth}×{page.imagelength} pixels, in {across} strips or tiles of {width}×{height}, are more "
-            f"than the limit of {most_pixels:,}"
+            f"{page.imagewidth}×{page.imagelength} pixels, in strips or tiles of {width}×{height}, are more than "
+            f"the limit of {most_pixels:,}"
         )
     segments = across * (page.samplesperpixel if page.planarconfig == 2 else 1)
     if not len(page.dataoffsets) == len(page.databytecounts) == segments:
