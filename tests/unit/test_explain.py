@@ -378,7 +378,7 @@ SR = "realesrgan_x4"
             "Real-ESRGAN ×4 images",
         ),
         ((4, 6, 2), "2 went from one wrong class to another. Two more were lost than gained."),
-        ((6, 5, 0), "6 gained (wrong on original, right on enhanced), 5 lost"),
+        ((6, 5, 0), "6 gained (wrong on original, right on Real-ESRGAN ×4), 5 lost"),
         ((6, 5, 0), "One more was gained than lost."),
         ((5, 5, 1), "As many were gained as lost."),
         ((0, 0, 0), "Of 100 test images of the split paper, none got another label"),

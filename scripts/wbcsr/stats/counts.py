@@ -15,22 +15,21 @@ from wbcsr.study.plan import Plan
 
 # What leakage.csv counts of each split, subset and class.
 LEAKAGE = ["images", "sources", "unknown", "shared"]
-COUNTS = ["total", "study_train", "study_test", "study_total"]
+TOTALS = ["total", "study_train", "study_test", "study_total"]
 
 
 def count_images(images: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """Images of each class by published partition, and in the last row their total.
+    """Images of each class, and in the last row their total: class, each use of `Plan.partitions`, and `TOTALS`.
 
-    `images` has a row for each image and the columns partition and class. The result has the columns class, train,
-    validation where there is such a partition, test, and `COUNTS`. The study's columns are empty for a class that it
-    does not have, and so is their total unless it has all of them.
+    `images` has a row for each image and the columns partition and class. The study's columns are empty for a class
+    that it does not have, and so is their total unless it has all of them.
     """
     uses = list(plan.partitions) if "test" in plan.partitions else ["train", "test"]
     counted = pd.crosstab(images["class"], images["partition"])
     ours = counted.reindex(index=plan.classes, columns=map(plan.partitions.get, uses), fill_value=0).to_numpy()
     theirs = published.counts().reindex([name.upper() for name in plan.classes]).to_numpy()
     by_class = np.column_stack([ours, ours.sum(axis=1), theirs, theirs.sum(axis=1)])
-    counts = pd.DataFrame(np.vstack([by_class, by_class.sum(axis=0)]), columns=[*uses, *COUNTS]).astype("Int64")
+    counts = pd.DataFrame(np.vstack([by_class, by_class.sum(axis=0)]), columns=[*uses, *TOTALS]).astype("Int64")
     counts.insert(0, "class", [*plan.classes, summary_label("total", plan.classes)])
     return counts
 

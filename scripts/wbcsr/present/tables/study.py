@@ -6,7 +6,7 @@ import pandas as pd
 
 from wbcsr.present.table import Table, fixed, number
 from wbcsr.present.text import listed, number_texts
-from wbcsr.stats.scores import RATIOS, score_rows
+from wbcsr.stats.scores import AVERAGES, RATIOS, score_rows
 from wbcsr.study import published
 from wbcsr.study.labels import NO_ENHANCED, class_labels, summary_label, variant_label
 from wbcsr.study.plan import Plan
@@ -15,7 +15,6 @@ from wbcsr.study.plan import Plan
 PRINTED_WIDTH = 80
 HEADINGS = {"precision": "Precision", "recall": "Recall", "f1": "F1 score", "support": "Support"}
 HERE, THERE = "This run", "The study"
-AVERAGES = ("Accuracy", "Macro average", "Weighted average")
 
 
 def study_tables(data: dict[str, pd.DataFrame], plan: Plan) -> list[Table]:
@@ -31,18 +30,17 @@ def study_tables(data: dict[str, pd.DataFrame], plan: Plan) -> list[Table]:
 
 def counts_table(data: pd.DataFrame, plan: Plan) -> Table:
     """Table 2: images of each class by published partition; `data` is of `wbcsr.stats.counts.count_images`."""
-    divided = "test" in plan.partitions
     is_published = bool(data["study_total"].notna().any())
-    headings = {use: use.capitalize() for use in (*(plan.partitions if divided else ()), "total")}
-    here = [number(key, heading, ",.0f", HERE if is_published else "") for key, heading in headings.items()]
+    uses = list(plan.partitions) if "test" in plan.partitions else []
+    here = [number(use, use.capitalize(), ",.0f", HERE if is_published else "") for use in (*uses, "total")]
     there = [
-        number(f"study_{key}", heading, ",.0f", THERE, of_study=True)
-        for key, heading in headings.items()
-        if f"study_{key}" in data
+        number(f"study_{use}", use.capitalize(), ",.0f", THERE, of_study=True)
+        for use in (*uses, "total")
+        if f"study_{use}" in data
     ]
     labels = [*class_labels(plan.classes), summary_label("Total", plan.classes)]
-    folders = listed([f"{name} ({use})" for use, name in plan.partitions.items()])
-    caption = f", as published in {folders}" if divided else ""
+    where = listed([f"{name} ({use})" for use, name in plan.partitions.items()])
+    caption = f", as published in {where}" if uses else ""
     return Table(
         "table2",
         "Table 2",
@@ -56,7 +54,8 @@ def counts_table(data: pd.DataFrame, plan: Plan) -> Table:
 
 def scores_table(name: str, data: pd.DataFrame, variant: str | None, plan: Plan) -> Table:
     """Tables 3 and 4: the scores of each class and their averages; `data` is of `wbcsr.stats.scores.score_rows`."""
-    labels = [*class_labels(plan.classes), *(summary_label(name, plan.classes) for name in AVERAGES)]
+    averages = [summary_label(name.capitalize(), plan.classes) for name in AVERAGES]
+    labels = [*class_labels(plan.classes), *averages]
     matrix = _published_matrix(variant, plan)
     theirs = score_rows(matrix)
     columns = [fixed("class", "Class", labels[: len(data)], style="text")]
