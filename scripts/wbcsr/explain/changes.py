@@ -12,6 +12,7 @@ import pandas as pd
 from wbcsr.errors import InputError, make_again
 from wbcsr.explain import KINDS
 from wbcsr.files import read_csv
+from wbcsr.text import counted
 
 # With fewer test images than this, validation images are looked at as well.
 FEW = 500
@@ -45,7 +46,8 @@ def read_predictions(path: Path, images: pd.DataFrame, classes: Sequence[str]) -
     missing = images.loc[~images["image"].isin(table["image"]), "image"]
     if len(missing):
         raise InputError(
-            f"{path}: lacks {len(missing)} of {len(images)} images (first: {missing.iloc[0]}); {make_again(path)}"
+            f"{path}: lacks {len(missing)} of {counted(len(images), 'image')} (first: {missing.iloc[0]}); "
+            f"{make_again(path)}"
         )
     # Not merged: a class may be called as a column of `images` is.
     found = table.set_index("image").loc[images["image"]].reset_index()

@@ -21,6 +21,7 @@ from wbcsr.explain.figures import View, draw_changes
 from wbcsr.explain.grad_cam import enlarge, grad_cam
 from wbcsr.files import read_csv, write_csv
 from wbcsr.present.style import house_style, save_figure
+from wbcsr.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -108,10 +109,10 @@ def explain_changes(
     write_csv(counts_csv, counts)
     kinds = {kind: int((changes["kind"] == kind).sum()) for kind in KINDS}
     told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    log.info("%d of %d images changed their label: %s", len(changes), len(compared), told)
+    log.info("changed labels: %d of %s: %s", len(changes), counted(len(compared), "image"), told)
     others = sum(view.fp32_label != view.label for seen in views for view in seen.values())
     if others:
-        log.warning("%d drawn labels are others in fp32, whose gradients are drawn, than in the engine", others)
+        log.warning("drawn labels that are others in fp32, whose gradients are drawn, than in the engine: %d", others)
     return ChangesSummary(len(compared), len(changes), kinds, len(shown), others)
 
 
