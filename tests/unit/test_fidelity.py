@@ -23,10 +23,9 @@ from wbcsr.fidelity.measure import COLUMNS, enlarge_twice, measure_fidelity, rea
 from wbcsr.fidelity.metrics import halve, measure, niqe, psnr, ssim_map
 from wbcsr.fidelity.photographs import choose, read
 from wbcsr.fidelity.regions import box_of, find_regions
-from wbcsr.fidelity.table import ALL, compare_methods, fidelity_table, paired, read_measurements, write_fidelity_table
+from wbcsr.fidelity.table import compare_methods, fidelity_table, paired, read_measurements, write_fidelity_table
 from wbcsr.imaging import encode_png
 from wbcsr.present.style import house_style
-from wbcsr.present.table import write_table
 from wbcsr.report import fidelity as words
 
 VIOLET, PINK, BACKGROUND = (110, 60, 170), (200, 150, 150), (225, 220, 215)
@@ -268,23 +267,12 @@ def measurements_of(bicubic: float, network: float, photographs: int = 8) -> pd.
 )
 def test_words_follow_from_the_numbers(bicubic: float, network: float, best: str, how: str) -> None:
     table = compare_methods(measurements_of(bicubic, network), CLASSES)
-    told = words.sentences(table[table["class"] == ALL])
+    told = words.sentences(table[table["class"] == "all"])
     assert best in told[0]
     assert "eight photographs" in told[0]
     assert any(how in sentence for sentence in told)
     assert any("1.0 darker and 0.5 redder" in sentence for sentence in told)
     assert any("little to win back" in sentence for sentence in told) == (bicubic == 40)
-
-
-def test_a_class_may_be_called_all(tmp_path: Path) -> None:
-    """Its rows are not taken for those of all classes together."""
-    measured = measurements_of(40, 35)
-    measured.loc[measured["image"] == "0", "class"] = "all"
-    data = compare_methods(measured, ["all", "NEUTROPHIL"])
-    assert not data.duplicated(["class", "region", "method"]).any()
-    assert fidelity_table(data).cells["photographs"].tolist() == ["8"] * 2 * len(REGIONS)
-    write_table(fidelity_table(data), tmp_path, data)
-    assert words.read_methods(tmp_path / "fidelity.csv")["photographs"].tolist() == [8] * 2 * len(REGIONS)
 
 
 def test_identical_images_are_said_to_be() -> None:

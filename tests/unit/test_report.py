@@ -755,29 +755,6 @@ def test_foreign_text_is_escaped(grow: Callable[..., Tree]) -> None:
     assert "This run" not in checker.text
 
 
-def test_a_class_may_have_the_name_of_a_row_of_all_classes(grow: Callable[..., Tree]) -> None:
-    classes = ["total", "all", "accuracy", "Macro"]
-    tree = grow(dataset={"classes": classes}, variants=["original", "bicubic_x4"], dual=False)
-    shown = context(tree.inputs, tree.config)
-    for table in (shown["tables"][0], shown["tables"][1], shown["leakage"]):
-        for _, rows in table.bodies:
-            heads = [row.cells[0][1].casefold() for row in rows]
-            assert len(set(heads)) == len(heads), table.name
-
-
-def test_one_of_anything_is_no_plural(grow: Callable[..., Tree]) -> None:
-    tree = grow(
-        dataset={"classes": ["cat", "dog"]}, variants=["original", "bicubic_x4"], dual=False, train={"epochs": 1}
-    )
-    path = next(path for path in tree.inputs.tables if path.name == "comparison.csv")
-    comparison = pd.read_csv(path)
-    comparison.assign(sources=1).to_csv(path, index=False)
-    text = Checker(tree.page()).text
-    assert f"{comparison['images'].iloc[0]} images of 1 source," in text
-    assert "1 epoch," in text
-    assert not re.search(r"\b1 (images|sources|epochs|labels|cells|files)\b", text)
-
-
 def test_interpolation_alone_needs_no_engine(grow: Callable[..., Tree]) -> None:
     tree = grow(dataset={"classes": ["cat", "dog"]}, variants=["original", "bicubic_x4"], dual=False)
     page = tree.page()

@@ -235,29 +235,6 @@ def test_table2_without_partitions_counts_all_images(tmp_path: Path) -> None:
     assert table.note == ""
 
 
-def test_table2_counts_a_validation_partition(tmp_path: Path) -> None:
-    partitions = {"train": "fit", "validation": "val", "test": "check"}
-    plan = replace(write_results(tmp_path, ["B", "A"], ["original"]).plan, partitions=partitions)
-    images = pd.DataFrame({"class": ["A", "B", "A", "A"], "partition": ["fit", "fit", "val", "check"]})
-    table = counts_table(count_images(images, plan), plan)
-    assert all(f"{name} ({use})" in table.caption for use, name in partitions.items())
-    counts = table.data.set_index("class")[["train", "validation", "test", "total"]]
-    assert counts.to_numpy().tolist() == [[1, 0, 0, 1], [1, 1, 1, 3], [2, 1, 1, 4]]
-    assert list(table.cells) == ["class", "train", "validation", "test", "total"]
-
-
-def test_a_class_may_have_the_name_of_a_row_of_all_classes(tmp_path: Path) -> None:
-    classes = ["total", "Accuracy", "macro average", "actual", "of"]
-    tables = written(tmp_path, classes, ["original", "realesrgan_x4"])
-    for name, column in (("table2", "class"), ("table3", "class"), ("table4", "class"), ("table5", "actual")):
-        found = read_csv(tables / f"{name}.csv", [column])[column].tolist()
-        assert found[: len(classes)] == classes
-        labels = [row[0] for row in rows(tables / f"{name}.md")]
-        for names in (found, labels):
-            assert len({each.casefold() for each in names}) == len(names), name
-    assert rows(tables / "table2.md")[-1][0] == "Total (all classes)"
-
-
 def test_tables_3_to_6_show_the_first_seed_of_the_first_split(tmp_path: Path) -> None:
     tables = written(
         tmp_path, ["A", "B"], ["original", "realesrgan_x4"], splits=("by_source", "paper"), seeds=(4, 9), per_class=6

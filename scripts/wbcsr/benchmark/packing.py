@@ -20,7 +20,6 @@ from wbcsr.benchmark.results import REASON, TIMES, frame, measured, measured_num
 from wbcsr.benchmark.workers import Run, take_turns, timed
 from wbcsr.files import scratch_folder
 from wbcsr.present.table import Table, text
-from wbcsr.text import counted
 
 OURS, TORCHVISION = "ours, packing", "torchvision, ImageFolder"
 ORIGINAL, ENLARGED = "original", f"{METHOD}_x{SCALE}"
@@ -108,11 +107,11 @@ def packing_table(data: pd.DataFrame, machine: Machine) -> Table:
     """The table of the benchmark; `data` has `COLUMNS`."""
     first = data.iloc[0]
     count = data["images"].max()
-    sizes = f"{counted(first['threads'], 'thread')}, to {first['input_size']}×{first['input_size']}"
+    sizes = f"{first['threads']} threads, to {first['input_size']}×{first['input_size']}"
     return Table(
         name="packing",
         title="Packing",
-        caption=f"{machine.sentence()} {counted(count, 'image')}, {sizes}.",
+        caption=f"{machine.sentence()} {count} images, {sizes}.",
         data=data,
         columns=[
             text("system", "System"),

@@ -31,7 +31,6 @@ from wbcsr.errors import InputError
 from wbcsr.files import scratch_folder, write_csv
 from wbcsr.present.table import Table, number, text
 from wbcsr.present.text import number_texts
-from wbcsr.text import counted
 
 OURS, USUAL, NETWORK = "ours", "the usual script", "ours, network alone"
 # Steps of the optimizer in one run, by device, where there are images enough.
@@ -223,7 +222,7 @@ def training_table(data: pd.DataFrame, machine: Machine) -> Table:
     """The table of the benchmark; `data` has `COLUMNS`."""
     first = data.iloc[0]
     count, side = data["images"].min(), first["input_size"]
-    what = f"ResNet-50, batches of {first['batch_size']} at {side}×{side}, {counted(count, 'image')} an epoch."
+    what = f"ResNet-50, batches of {first['batch_size']} at {side}×{side}, {count} images an epoch."
     return Table(
         name="training",
         title="Training",

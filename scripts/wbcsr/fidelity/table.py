@@ -20,8 +20,7 @@ from wbcsr.present.text import number_text
 # What other methods are compared with: the enlargement that invents nothing.
 REFERENCE = "bicubic"
 COMPARED = ("psnr", "ssim", "ciede2000", "drift", "niqe")
-# The class of rows over all classes: empty, as in leakage.csv, since a class may have any name.
-ALL = ""
+ALL = "all"
 HEADINGS = {
     "psnr": ("PSNR, dB", ".2f"),
     "ssim": ("SSIM", ".3f"),
@@ -62,7 +61,7 @@ def read_measurements(path: Path) -> pd.DataFrame:
 
 
 def compare_methods(measurements: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """A row for each class, region and method; those of all classes together come first, their class is empty.
+    """A row for each class (`all` first), region and method.
 
     `photographs` is how many have the region; each metric has a column with its mean and one, `<metric>_sd`, with the
     sample standard deviation over them. `<metric>_difference` is the mean of the paired differences to bicubic,

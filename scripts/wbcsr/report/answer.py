@@ -169,11 +169,10 @@ def _paper(comparison: pd.DataFrame, enhanced: str | None, plan: Plan) -> str | 
         return None
     told = f"{percent(original.accuracy)} on original images"
     told = f"{percent(asked.accuracy)} on {variant_label(asked.tested_on)} and {told}" if asked else told
-    images = counted(original.images, "validation image")
-    scored = f"Evaluated as in the study, on {images} of its split, accuracy was {told}"
+    scored = f"Evaluated as in the study, on {original.images:,} validation images of its split, accuracy was {told}"
     if math.isnan(original.sources):
         return f"{scored}."
-    return f"{scored}; but these come from {counted(int(original.sources), 'source')}, and {shared(original)}."
+    return f"{scored}; but these come from {int(original.sources):,} sources, and {shared(original)}."
 
 
 def shared(result: Result) -> str:

@@ -16,7 +16,6 @@ from wbcsr.files import read_csv
 from wbcsr.present.table import Table, number, text
 from wbcsr.stats.records import read_records
 from wbcsr.study.labels import SUBSETS, variant_label
-from wbcsr.text import counted
 
 SPLIT_RULES = {
     "paper": "as in the study: of each class of the training partition the first {validation_fraction:.0%} of the "
@@ -66,7 +65,7 @@ def settings(config: Config, records: list[dict[str, Any]]) -> list[tuple[str, s
             "Classifier",
             f"ResNet-50 from {INITIAL_WEIGHTS.get(train['init'], train['init'])}, "
             f"{', '.join(f'{size} × {size}' for size in [train['input_size'], *train['more_input_sizes']])} pixels, "
-            f"{counted(train['epochs'], 'epoch')}, "
+            f"{train['epochs']} epochs, "
             f"batches of {train['batch_size']}, "
             f"highest learning rate {train['learning_rate']:g}",
         ),

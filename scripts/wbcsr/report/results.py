@@ -13,13 +13,13 @@ from wbcsr.errors import InputError
 from wbcsr.present.table import read_table
 from wbcsr.present.tables.differences import why_none
 from wbcsr.stats import comparison, cost, differences
-from wbcsr.stats.counts import TOTALS, read_leakage
+from wbcsr.stats.counts import COUNTS, read_leakage
 from wbcsr.stats.intervals import CONFIDENCE, Reason
 from wbcsr.stats.scores import RATIOS
 
 # The columns that the page needs of each table, and how many of the first hold words.
 COLUMNS = {
-    "table2": (["class", *TOTALS], 1),
+    "table2": (["class", *COUNTS], 1),
     **dict.fromkeys(("table3", "table4"), (["class", *RATIOS, "support"], 1)),
     **dict.fromkeys(("table5", "table6"), (["actual"], 1)),
     "comparison": ([*comparison.TEXTS, *comparison.NUMBERS], len(comparison.TEXTS)),

@@ -17,7 +17,6 @@ from wbcsr.stats.cost import estimated, used_devices
 from wbcsr.study import published
 from wbcsr.study.labels import variant_label
 from wbcsr.study.plan import Plan
-from wbcsr.text import noun
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -48,7 +47,7 @@ def gap(value: float) -> str:
 def counted(number: int, one: str, many: str | None = None) -> str:
     """`1 image`, `1,989 images`; up to ten as a word."""
     word = NUMBERS[number] if number < len(NUMBERS) else f"{number:,}"
-    return f"{word} {noun(number, one, many)}"
+    return f"{word} {one if number == 1 else many or one + 's'}"
 
 
 def first_fold(split: str, config: Config) -> str:

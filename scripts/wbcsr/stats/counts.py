@@ -10,27 +10,27 @@ import pandas as pd
 from wbcsr.config import parse_split
 from wbcsr.files import read_csv
 from wbcsr.study import published
-from wbcsr.study.labels import SUBSETS, summary_label
+from wbcsr.study.labels import SUBSETS
 from wbcsr.study.plan import Plan
 
 # What leakage.csv counts of each split, subset and class.
 LEAKAGE = ["images", "sources", "unknown", "shared"]
-TOTALS = ["total", "study_train", "study_test", "study_total"]
+COUNTS = ["train", "test", "total", "study_train", "study_test", "study_total"]
 
 
 def count_images(images: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """Images of each class, and in the last row their total: class, each use of `Plan.partitions`, and `TOTALS`.
+    """Images of each class by published partition, and in the last row their total: class and `COUNTS`.
 
     `images` has a row for each image and the columns partition and class. The study's columns are empty for a class
     that it does not have, and so is their total unless it has all of them.
     """
-    uses = list(plan.partitions) if "test" in plan.partitions else ["train", "test"]
+    partitions = [plan.partitions["train"], plan.partitions.get("test")]
     counted = pd.crosstab(images["class"], images["partition"])
-    ours = counted.reindex(index=plan.classes, columns=map(plan.partitions.get, uses), fill_value=0).to_numpy()
+    ours = counted.reindex(index=plan.classes, columns=partitions, fill_value=0).to_numpy()
     theirs = published.counts().reindex([name.upper() for name in plan.classes]).to_numpy()
     by_class = np.column_stack([ours, ours.sum(axis=1), theirs, theirs.sum(axis=1)])
-    counts = pd.DataFrame(np.vstack([by_class, by_class.sum(axis=0)]), columns=[*uses, *TOTALS]).astype("Int64")
-    counts.insert(0, "class", [*plan.classes, summary_label("total", plan.classes)])
+    counts = pd.DataFrame(np.vstack([by_class, by_class.sum(axis=0)]), columns=COUNTS).astype("Int64")
+    counts.insert(0, "class", [*plan.classes, "total"])
     return counts
 
 

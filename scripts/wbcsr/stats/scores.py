@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from wbcsr.study.labels import summary_label
-
 
 @dataclass(frozen=True)
 class Scores:
@@ -55,21 +53,20 @@ def score(matrix: pd.DataFrame) -> Scores:
 
 
 RATIOS = ["precision", "recall", "f1"]
-# The rows below those of the classes.
-AVERAGES = ("accuracy", "macro average", "weighted average")
 
 
 def score_rows(matrix: pd.DataFrame | None) -> pd.DataFrame:
     """The scores of a confusion matrix as rows: class, `RATIOS` and support; without a matrix, no row.
 
-    After the classes, of which each has a row, come `AVERAGES`; the accuracy is in the column f1.
+    After the classes, of which each has a row, come `accuracy` (in the column f1), `macro average` and `weighted
+    average`.
     """
     if matrix is None:
         return pd.DataFrame(columns=["class", *RATIOS, "support"]).astype({**dict.fromkeys(RATIOS, float)})
     scores = score(matrix)
-    names = [summary_label(name, list(matrix.index)) for name in AVERAGES]
-    summary = pd.DataFrame([{"f1": scores.accuracy}, scores.macro, scores.weighted], index=names)
-    summary["support"] = int(matrix.to_numpy().sum())
+    averages = {"accuracy": pd.Series({"f1": scores.accuracy}), "macro average": scores.macro}
+    averages["weighted average"] = scores.weighted
+    summary = pd.DataFrame(averages).T.assign(support=int(matrix.to_numpy().sum()))
     return pd.concat([scores.by_class, summary]).rename_axis("class").reset_index()[["class", *RATIOS, "support"]]
 
 

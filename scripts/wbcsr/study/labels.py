@@ -65,8 +65,3 @@ def class_labels(classes: list[str]) -> list[str]:
     """The classes as a reader sees them: where all are in capitals, words but no abbreviations in sentence case."""
     words = all(name.isupper() for name in classes)
     return [name.capitalize() if words and len(name) > LONGEST_ABBREVIATION else name for name in classes]
-
-
-def summary_label(name: str, classes: list[str]) -> str:
-    """The name of a row or column of all classes together: `name`, and a word more where a class is called so."""
-    return f"{name} (all classes)" if name.casefold() in map(str.casefold, classes) else name

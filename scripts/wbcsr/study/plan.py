@@ -13,9 +13,8 @@ from wbcsr.config import Config, compared_variant, judged_split, partitions_of, 
 class Plan:
     """What the configuration asks for, each list in the order of the configuration.
 
-    `splits` are without folds; `partitions` maps `train`, `validation` where there is one, and `test` to the names of
-    the folders the images were published in, or `train` alone to the name that stands for all; `trainings` is of
-    `wbcsr.config.training_variants`.
+    `splits` are without folds; `partitions` maps `train` and `test` to the names of the folders the images were
+    published in, or `train` alone to the name that stands for all; `trainings` is of `wbcsr.config.training_variants`.
     """
 
     classes: list[str]

@@ -7,9 +7,8 @@ import pandas as pd
 from wbcsr.present.table import Column, Table, interval, number, percent, text
 from wbcsr.present.text import NONE, number_text, number_texts
 from wbcsr.study import published
-from wbcsr.study.labels import class_labels, summary_label, variant_label
+from wbcsr.study.labels import class_labels, variant_label
 from wbcsr.study.plan import Plan
-from wbcsr.text import counted
 
 ARM = [
     text("split", "Split"),
@@ -75,11 +74,11 @@ def _to_original(rows: pd.DataFrame) -> list[str]:
 
 def _counted(row: pd.Series) -> str:
     """How many images and sources an accuracy is of, and how many of the images have a copy in training."""
-    images = counted(int(row["images"]), "image")
+    images = f"{row['images']:,.0f} images"
     if pd.isna(row["sources"]):
         return f"{images}, sources not known"
     share = 100 * row["shared"] / row["images"]
-    return f"{images} of {counted(int(row['sources']), 'source')}, {share:.1f}\u00a0% with a copy in training"
+    return f"{images} of {row['sources']:,.0f} sources, {share:.1f}\u00a0% with a copy in training"
 
 
 def f1_table(data: pd.DataFrame, plan: Plan) -> Table:
@@ -124,7 +123,7 @@ def cross_table(comparison: pd.DataFrame, plan: Plan) -> Table:
 
 def leakage_table(data: pd.DataFrame, plan: Plan) -> Table:
     """How many independent sources each accuracy is of; `data` is of `wbcsr.stats.counts.count_sources`."""
-    labels = dict(zip(plan.classes, class_labels(plan.classes), strict=True)) | {"": summary_label("All", plan.classes)}
+    labels = dict(zip(plan.classes, class_labels(plan.classes), strict=True)) | {"": "All"}
     variants = [name.removeprefix("accuracy_") for name in data if name.startswith("accuracy_")]
     is_published = bool((data["split"] == "published").any())
 

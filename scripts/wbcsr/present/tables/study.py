@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from wbcsr.present.table import Table, fixed, number
-from wbcsr.present.text import listed, number_texts
-from wbcsr.stats.scores import AVERAGES, RATIOS, score_rows
+from wbcsr.present.text import number_texts
+from wbcsr.stats.scores import RATIOS, score_rows
 from wbcsr.study import published
-from wbcsr.study.labels import NO_ENHANCED, class_labels, summary_label, variant_label
+from wbcsr.study.labels import NO_ENHANCED, class_labels, variant_label
 from wbcsr.study.plan import Plan
 
 # Characters that the headings of a table's columns may have together.
@@ -30,17 +30,13 @@ def study_tables(data: dict[str, pd.DataFrame], plan: Plan) -> list[Table]:
 
 def counts_table(data: pd.DataFrame, plan: Plan) -> Table:
     """Table 2: images of each class by published partition; `data` is of `wbcsr.stats.counts.count_images`."""
+    test = plan.partitions.get("test")
     is_published = bool(data["study_total"].notna().any())
-    uses = list(plan.partitions) if "test" in plan.partitions else []
-    here = [number(use, use.capitalize(), ",.0f", HERE if is_published else "") for use in (*uses, "total")]
-    there = [
-        number(f"study_{use}", use.capitalize(), ",.0f", THERE, of_study=True)
-        for use in (*uses, "total")
-        if f"study_{use}" in data
-    ]
-    labels = [*class_labels(plan.classes), summary_label("Total", plan.classes)]
-    where = listed([f"{name} ({use})" for use, name in plan.partitions.items()])
-    caption = f", as published in {where}" if uses else ""
+    headings = {"train": "Train", "test": "Test", "total": "Total"} if test else {"total": "Total"}
+    here = [number(key, heading, ",.0f", HERE if is_published else "") for key, heading in headings.items()]
+    there = [number(f"study_{key}", heading, ",.0f", THERE, of_study=True) for key, heading in headings.items()]
+    labels = [*class_labels(plan.classes), "Total"]
+    caption = f", as published in {plan.partitions['train']} (train) and {test} (test)" if test else ""
     return Table(
         "table2",
         "Table 2",
@@ -54,8 +50,7 @@ def counts_table(data: pd.DataFrame, plan: Plan) -> Table:
 
 def scores_table(name: str, data: pd.DataFrame, variant: str | None, plan: Plan) -> Table:
     """Tables 3 and 4: the scores of each class and their averages; `data` is of `wbcsr.stats.scores.score_rows`."""
-    averages = [summary_label(name.capitalize(), plan.classes) for name in AVERAGES]
-    labels = [*class_labels(plan.classes), *averages]
+    labels = [*class_labels(plan.classes), "Accuracy", "Macro average", "Weighted average"]
     matrix = _published_matrix(variant, plan)
     theirs = score_rows(matrix)
     columns = [fixed("class", "Class", labels[: len(data)], style="text")]
@@ -104,10 +99,10 @@ def _caption(what: str, data: pd.DataFrame, variant: str | None, plan: Plan) -> 
     if variant is None or data.empty:
         return NO_ENHANCED
     split = plan.splits[0]
-    trainings = {"paper": "one training, as in the study", "by_source": "one training for each fold"}
+    once = "one training, as in the study" if split == "paper" else "one training for each fold"
     return (
         f"{what}. Trained and tested on {variant_label(variant)} images; validation images of the split {split}; "
-        f"{trainings.get(split, 'one training')} (seed {plan.seeds[0]})."
+        f"{once} (seed {plan.seeds[0]})."
     )
 
 
