@@ -4,6 +4,8 @@ import re
 import sys
 from pathlib import Path
 
+from snakemake.logging import logger
+
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from wbcsr.config import (
@@ -24,6 +26,7 @@ from wbcsr.dataset.archive import folder_state
 from wbcsr.errors import InputError
 from wbcsr.evaluate import figure_names
 from wbcsr.explain import DRAWN, changes_figure
+from wbcsr.failures import Failures
 from wbcsr.weights.releases import model_for_scale, shrunk_from
 
 try:
@@ -31,6 +34,15 @@ try:
     check_files(config, made={"data/archive.zip", "data/drawn.zip"})
 except InputError as error:
     sys.exit(f"error: {error}")
+
+
+# Snakemake says more after this, and what the user needs is to come last.
+FAILURES = Failures()
+logger.addHandler(FAILURES)
+
+
+onerror:
+    FAILURES.say_last(workflow.scheduler.failed)
 
 
 def growing(amount):

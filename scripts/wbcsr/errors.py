@@ -29,7 +29,7 @@ class InputError(Exception):
 
 
 def one_line(text: str) -> str:
-    """A text as one line that a terminal shows as it is: without escape sequences, and signs that have no shape named."""
+    """A text as one line that a terminal shows as it is: without escape sequences, control characters named."""
     lines = (line.strip() for line in _ESCAPES.sub("", text).splitlines())
     joined = " ".join(line for line in lines if line)
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in joined)
