@@ -133,9 +133,8 @@ def parse_variant(variant: str) -> tuple[str, int]:
 def check_files(config: Config, made: set[str]) -> None:
     """InputError where a file that the configuration names is neither there nor one of those that rules make (`made`).
 
-    So it is where weights are a file whose hash is not given; the message has the line to add.
-
-    Without this, Snakemake would take older results of a rule whose input is gone for up to date.
+    Without this, Snakemake would take older results of a rule whose input is gone for up to date. InputError, too,
+    where the hash of the file of weights is not given; it has the line to add.
     """
     named = {"dataset.archive": config["dataset"]["archive"]}
     if config["train"]["init"] not in ("imagenet", "random"):
@@ -155,7 +154,7 @@ def check_files(config: Config, made: set[str]) -> None:
                 f"configuration: {key}: {Path(path).absolute()} is not there; put it there or correct the key"
             )
     weights = config["weights"]
-    if weights["source"] == "path" and not weights["sha256"]:
+    if weights["source"] == "path" and not weights["sha256"] and Path(weights["path"]).is_file():
         raise InputError(
             f"configuration: weights.sha256 is missing, by which a changed file is noticed; write in the section "
             f"weights: 'sha256: {sha256(weights['path'])}'"

@@ -25,6 +25,15 @@ KEYS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.", "model.")
 SAVE = 'torch.save(model.state_dict(), "weights.pth")'
 AGAIN = "copy or download it again"
+_UNREADABLE = (
+    SafetensorError,
+    pickle.UnpicklingError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    zipfile.BadZipFile,
+)
 
 
 def read_tensors(path: Path) -> Tensors:
@@ -88,15 +97,12 @@ def _content(path: Path) -> object:
             _check_zip(path)
         with open(path, "rb") as file:  # of a name, torch.load would heed the ending
             return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        if found is None:
-            raise InputError(f"{path}: damaged, or not written by torch.save; {AGAIN}") from error
-        raise InputError(
-            f"{path}: holds Python objects ({found[1]}), as a whole pickled model does, and loading those could run "
-            f"code inside the file; where you trust it, load it yourself and save its tensors by {SAVE}"
-        ) from error
-    except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
+        if found := re.search(r"GLOBAL (\S{1,80})", str(error)):
+            raise InputError(
+                f"{path}: holds Python objects ({found[1]}), as a whole pickled model does, and loading those could "
+                f"run code inside the file; where you trust it, load it yourself and save its tensors by {SAVE}"
+            ) from error
         raise InputError(
             f"{path}: damaged or only a part of a file of weights ({first_line(error)}); {AGAIN}"
         ) from error
