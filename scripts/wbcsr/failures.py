@@ -55,13 +55,12 @@ class Failures(logging.Handler):
             last = next((line for line in trace.splitlines() if not line.startswith(" ")), "")
             return f"rule {rule} failed by a defect of the program, not of yours: {one_line(last)} (traceback: {log})"
         said = self._said.get(job.jobid)
-        if said:
-            why = textwrap.shorten(one_line(said), 300, placeholder=" …")
-        elif said is None or not text:
-            why = "what Snakemake prints above says why"
-        else:
-            why = "killed? out of memory? disk full?"
-        return f"rule {rule} {'ended without a message' if text else 'did not begin'}: {why} ({log})"
+        end = "ended without a message" if text else "did not begin"
+        if text and said is not None:
+            end += " (killed? out of memory? disk full?)"
+        # An executor's details are indented.
+        why = one_line((said or "").partition("\n    ")[0]) or "Snakemake's lines above say more"
+        return f"rule {rule} {end}: {textwrap.shorten(why, 300, placeholder=' …')} ({log})"
 
 
 def _read(logs: Iterable[str]) -> str:

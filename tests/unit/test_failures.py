@@ -84,14 +84,18 @@ TRACE = 'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\
         (f"{HEADER}10:00:01 error: w.pth: is empty\n", CANCELLED, "w.pth: is empty"),
         (f"{HEADER}10:00:01 upscale failed\n{TRACE}ZeroDivisionError: by zero\n", None, "defect .*ZeroDivisionError"),
         (f"{HEADER}10:00:01 upscale failed\n{TRACE}ValueError: a\n more\nTrailer\n", None, "defect .*ValueError: a"),
-        (f"{HEADER}10:00:01 look for error: in it\n", None, "upscale ended without a message: killed?"),
-        (HEADER, CANCELLED, "upscale ended without a message: SLURM-job '7' .*CANCELLED"),
+        (
+            f"{HEADER}10:00:01 look for error: in it\n",
+            None,
+            r"upscale ended without a message \(killed\? .*\): Snakemake",
+        ),
+        (HEADER, CANCELLED, r"upscale ended without a message \(killed\? .*\): SLURM-job '7' .*CANCELLED"),
         (
             None,
             "sbatch failed: 'invalid partition\nnope'\n    call: x",
-            "upscale did not begin: .*'invalid partition nope'",
+            r"upscale did not begin: sbatch failed: 'invalid partition nope' \(",
         ),
-        (None, None, "upscale did not begin: what Snakemake prints"),
+        (None, None, "upscale did not begin: Snakemake"),
     ],
 )
 def test_what_is_said_of_a_job(run: Run, written: str | None, said: str | None, error: str) -> None:
@@ -118,4 +122,4 @@ def test_a_job_whose_files_did_not_come_is_not_called_killed(run: Run) -> None:
     """Snakemake says so, and logs no failure of the job."""
     run.event("job_info")
     run.log.write_text(HEADER)
-    assert "what Snakemake prints above says why" in run.error
+    assert "ended without a message: Snakemake's lines above" in run.error

@@ -243,7 +243,7 @@ PAGE = "error: mine.zip: is no zip file"
             "wbcsr.dataset.ingest",
             KILL,
             0,
-            ["error: rule ingest_dataset ended without a message: killed?"],
+            ["error: rule ingest_dataset ended without a message (killed?"],
         ),
         (
             archive(pack),
@@ -260,7 +260,7 @@ PAGE = "error: mine.zip: is no zip file"
             "wbcsr.dataset.ingest",
             f"{FIRST}0 if first else {KILL}",
             1,
-            ["error: rule ingest_dataset ended without a message: killed?"],
+            ["error: rule ingest_dataset ended without a message (killed?"],
         ),
     ],
     ids=["killed", "killed at once", "a defect", "killed once", "wrong each time", "wrong, then killed"],

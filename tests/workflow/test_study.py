@@ -117,7 +117,7 @@ PICTURE = re.compile(r"results/images/.*\.(png|jpeg)")
 
 
 def test_every_file_that_is_deleted_is_made_again(small_study: Path, tmp_path: Path) -> None:
-    """Pictures apart, which a manifest lists and whoever reads them next misses. No table has anything trained again."""
+    """But pictures, which a manifest lists: the job that reads them next says so. No table trains anything again."""
     copy_study(small_study, tmp_path)
     results = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
     last = [path for path in results if path.parent.name in ("tables", "figures", "changes", "report")]
