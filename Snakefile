@@ -22,22 +22,17 @@ include: "rules/doctor.smk"
 report: "rules/captions/workflow.rst"
 
 
-rule all:
-    default_target: True
-    input:
-        rules.make_report.output.page,
-
-
 rule dataset:
     input:
-        rules.ingest_dataset.output.images,
-        rules.find_sources.output.sources,
-        rules.audit_leakage.output.leakage,
+        rules.ingest_dataset.output,
+        rules.find_sources.output,
+        expand(rules.split_dataset.output, split=SPLIT_NAMES),
+        rules.audit_leakage.output,
 
 
 rule engines:
     input:
-        expand(rules.check_upscaler.output, model=sorted(set(MODELS.values()))),
+        expand(rules.check_upscaler.output, model=NETWORK_MODELS),
 
 
 rule enhanced:
@@ -47,14 +42,33 @@ rule enhanced:
 
 rule models:
     input:
-        expand(rules.train_classifier.output.model, split=SPLIT_NAMES, training=TRAINING, seed=config["seeds"]),
+        expand(rules.train_classifier.output, training=TRAINING, **RUNS),
 
 
 rule tables:
     input:
         rules.make_tables.output,
+        rules.make_fidelity_table.output if MEASURES_FIDELITY else [],
+
+
+rule figures:
+    input:
+        rules.make_figures.output,
+        rules.make_fidelity_figure.output if MEASURES_FIDELITY else [],
+        rules.explain_changes.output if ENHANCED else [],
 
 
 rule report:
     input:
-        rules.make_report.output.page,
+        rules.make_report.output,
+
+
+# Every file of a study, so that one that was deleted is made again.
+rule all:
+    default_target: True
+    input:
+        *[
+            target.input
+            for target in (rules.dataset, rules.enhanced, rules.models, rules.tables, rules.figures, rules.report)
+        ],
+        INTERMEDIATE,

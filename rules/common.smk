@@ -5,6 +5,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from snakemake.logging import logger
+
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from wbcsr.config import (
@@ -24,6 +26,7 @@ from wbcsr.config import (
 from wbcsr.errors import InputError
 from wbcsr.study.labels import figure_names
 from wbcsr.explain import DRAWN, changes_figure
+from wbcsr.failures import Failures
 from wbcsr.strict import check_yaml
 from wbcsr.weights.releases import model_for_scale, shrunk_from
 
@@ -44,6 +47,15 @@ try:
     check_files(config, MADE)
 except InputError as error:
     sys.exit(f"error: {error}")
+
+
+# Snakemake says more after this, and what the user needs is to come last.
+FAILURES = Failures()
+logger.addHandler(FAILURES)
+
+
+onerror:
+    FAILURES.say_last(workflow.scheduler.failed)
 
 
 def growing(amount):

@@ -29,14 +29,29 @@ ENGINES = [
     *expand(rules.compile_upscaler.output.engine, model=sorted(set(MODELS.values()))),
     *expand(rules.compile_classifier.output.engine, training=TRAINING, **RUNS),
 ]
+PACKED_IMAGES = sorted(
+    {file for name, variants in TESTED.items() for variant in variants for file in packed(variant, name).values()}
+)
 QUALITIES = [path.replace("engine.json", "quality.json") for path in ENGINES]
 MANIFESTS = [*manifests_of("original"), *ENLARGED]
 PROVENANCES = [
     rules.ingest_dataset.output.provenance,
     *provenance_beside([*SPLITS, *ENLARGED, *PREDICTIONS]),
-    *provenance_beside(sorted({packed(variant, name)["array"] for name in TESTED for variant in TESTED[name]})),
+    *provenance_beside(file for file in PACKED_IMAGES if file.endswith(".npy")),
     *expand(rules.train_classifier.output.provenance, training=TRAINING, **RUNS),
     *[path.replace("engine.json", "provenance.json") for path in ENGINES],
+]
+# What stands between the data set and the tables, beside the targets by name.
+INTERMEDIATE = [
+    *expand(rules.fetch_weights.output, model=NETWORK_MODELS),
+    initial_weights(),
+    *(rules.measure_fidelity.output if MEASURES_FIDELITY else []),
+    *PACKED_IMAGES,
+    *ENGINES,
+    *QUALITIES,
+    *PREDICTIONS,
+    *PROVENANCES,
+    *provenance_beside(QUALITIES),
 ]
 # What the page shows of speed, if it is to.
 BENCHMARKS = [

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from wbcsr.errors import InputError
+from wbcsr.files import sha256
 from wbcsr.names import clean
 
 Config = dict[str, Any]
@@ -144,7 +145,8 @@ def check_files(config: Config, made: set[str]) -> None:
     """InputError where a file that the configuration names is neither there nor one of those that rules make (`made`).
 
     Without this, Snakemake would take older results of a rule whose input is gone for up to date. InputError, too,
-    where data lie in a folder that the workflow writes (`OWN_FOLDERS`).
+    where data lie in a folder that the workflow writes (`OWN_FOLDERS`), or where the hash of the file of weights is not
+    given; that error has the line to add.
     """
     named = {"dataset.archive": config["dataset"]["archive"]}
     if config["train"]["init"] not in ("imagenet", "random"):
@@ -169,6 +171,12 @@ def check_files(config: Config, made: set[str]) -> None:
             raise InputError(
                 f"configuration: {key}: {Path(path).absolute()} is not there; put it there or correct the key"
             )
+    weights = config["weights"]
+    if weights["source"] == "path" and not weights["sha256"] and Path(weights["path"]).is_file():
+        raise InputError(
+            f"configuration: weights.sha256 is missing, by which a changed file is noticed; write in the section "
+            f"weights: 'sha256: {sha256(weights['path'])}'"
+        )
 
 
 def one_gpu_model(given: Mapping[str, Any]) -> str:
@@ -282,8 +290,7 @@ def _explain(problem: ValidationError, schema: dict[str, Any]) -> str:
 
 def _check_combinations(config: Config) -> None:
     """What no single key can say."""
-    weights = config["weights"]
-    if weights["source"] == "path" and not (weights["path"] and weights["sha256"]):
+    if config["weights"]["source"] == "path" and not config["weights"]["path"]:
         raise InputError("configuration: weights.source is path, so weights.path and weights.sha256 must be given")
     if config["dual"] and enhanced_variant(config) is None:
         raise InputError("configuration: dual needs a realesrgan variant in 'variants'; add one or set dual: false")

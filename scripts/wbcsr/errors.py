@@ -1,6 +1,7 @@
 """Errors that a user can mend."""
 
 import errno
+import re
 import shlex
 import tempfile
 from pathlib import Path
@@ -12,14 +13,26 @@ _REMEDIES = {
     errno.EROFS: "use a --directory that can be written",
     errno.EACCES: "ask its owner for permission or use a --directory that you may write",
 }
+# What sets a terminal's colours and moves its cursor (ECMA-48).
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
 class InputError(Exception):
     """Something that was given is wrong.
 
-    The message is one line: it names the file or key, says what is wrong with it and what to do.
-    It reaches the user without a traceback.
+    The message is one printable line, whatever it was made from: it names the file or key, says what is wrong with it
+    and what to do. It reaches the user without a traceback.
     """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
+
+
+def one_line(text: str) -> str:
+    """A text as one line that a terminal shows as it is: without escape sequences, control characters named."""
+    lines = (line.strip() for line in _ESCAPES.sub("", text).splitlines())
+    joined = " ".join(line for line in lines if line)
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in joined)
 
 
 def mistake(error: BaseException) -> str | None:
@@ -32,7 +45,7 @@ def mistake(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         where = error.filename or f"the working folder or {tempfile.gettempdir()}"
         reason = str(error.strerror).lower()
-        return f"{where}: {reason}; {_REMEDIES[error.errno]} and run again: what is finished is kept"
+        return one_line(f"{where}: {reason}; {_REMEDIES[error.errno]} and run again: what is finished is kept")
     return None
 
 

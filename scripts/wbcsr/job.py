@@ -33,18 +33,20 @@ class _LogFile(logging.FileHandler):
 
 
 def configure_logging(log_file: str | None) -> None:
-    """Send the log to stderr and, where a rule names one, to its log file.
+    """Send the log to stderr and, where a rule names one, to its log file, which alone gets details (`log.debug`).
 
     Packages' own chatter below a warning is left out.
     """
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    screen = logging.StreamHandler(sys.stderr)
+    screen.setLevel(logging.INFO)
+    handlers: list[logging.Handler] = [screen]
     if log_file:
         Path(log_file).parent.mkdir(parents=True, exist_ok=True)
         handlers.append(_LogFile(log_file, mode="a", encoding="utf-8"))
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers, force=True
     )
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.DEBUG)
     logging.captureWarnings(True)
 
 
@@ -130,4 +132,4 @@ def _log_where(snakemake: Any, gpus: list[str]) -> None:
         log.info("GPUs: %s=%s (%s)", VISIBLE, os.environ.get(VISIBLE, "not set"), names or "nvidia-smi names none")
     else:
         log.info("GPUs: none asked for, none to be seen")
-    log.info("versions: %s", ", ".join(f"{name} {version}" for name, version in provenance.versions().items()))
+    log.debug("versions: %s", ", ".join(f"{name} {version}" for name, version in provenance.versions().items()))

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster import wait_for
+from cluster import Cluster, wait_for
 from compared import differences
 from runs import PROFILE, RULES, RUN, RUN_TARGET, SHARD, SHARD_TARGET, Study, requested
+from studies import SMALL, write_config
 
 GOES_ON = {
     SHARD_TARGET: r"[1-4] of 5 images were finished before and are kept",
@@ -65,6 +66,46 @@ def test_a_job_over_its_memory_gets_more_at_the_next_attempt(study: Study, whole
     assert [requested(record)["memory"] for record in records[:2]] == ["400M", "1600M"]
     said = (study.slurm.folder / "log" / "slurmd.log").read_text()
     assert re.search(rf"\b{records[0]['JobId']}\b.* exceeded memory limit", said)
+
+
+# Kills a job where it begins with its work.
+KILLED = """
+import os, sys
+class Killer:
+    def find_spec(self, name, path=None, target=None):
+        if name == "wbcsr.dataset.ingest" and "SLURM_JOB_ID" in os.environ:
+            os.kill(os.getpid(), 9)
+sys.meta_path.insert(0, Killer())
+"""
+
+
+@pytest.mark.parametrize(
+    ("partition", "hook", "says"),
+    [
+        ("cpu", "", r"data\.zip: is no zip file"),
+        ("cpu", KILLED, r"rule ingest_dataset ended without a message \(killed\? .*\): SLURM-job '\d+' failed"),
+        ("nowhere", "", r"rule ingest_dataset did not begin: SLURM sbatch failed.* nowhere "),
+    ],
+    ids=["its own error", "killed", "not taken"],
+)
+def test_a_job_that_fails_at_every_attempt_is_the_last_line(
+    slurm: Cluster, tmp_path: Path, partition: str, hook: str, says: str
+) -> None:
+    """Its error is read from its log, wherever it ran; of what wrote none, SLURM's word is given."""
+    content = yaml.safe_load((PROFILE / "profile.yaml").read_text())
+    content["default-resources"]["slurm_partition"] = partition
+    for name in ("profile", "hook"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "profile" / "profile.yaml").write_text(yaml.safe_dump({**content, "retries": 1}))
+    (tmp_path / "hook" / "sitecustomize.py").write_text(hook)
+    write_config(tmp_path, {**SMALL, "dataset": {**SMALL["dataset"], "archive": "data.zip"}})
+    (tmp_path / "data.zip").write_text("<html>Sign in</html>")
+    failing = Study(tmp_path, slurm, environment={"PYTHONPATH": str(tmp_path / "hook")})
+    assert failing.start("--", "results/dataset/images.csv", profile=tmp_path / "profile").finish() == 1
+    *above, last = failing.output().splitlines()
+    assert re.match(f"error: {says}", last), failing.output()
+    assert not any(line.startswith("error: ") for line in above)
+    assert len(failing.jobs()) == (0 if partition == "nowhere" else 2)
 
 
 def test_a_job_survives_the_nodes_daemon(study: Study, whole_study: Study) -> None:
@@ -167,6 +208,7 @@ def test_a_full_disk_is_one_line_and_after_it_was_cleared_the_job_goes_on(
         assert len(errors) == 1
         pattern = r"results/.*: no space left on device; free some space and run again: what is finished is kept"
         assert re.fullmatch(pattern, errors.pop())
+        assert re.fullmatch(rf"error: {pattern} \(logs/.*\)", study.output().splitlines()[-1])
         subprocess.run(["mount", "-o", "remount,size=1g", str(study.folder / folder)], check=True)
         assert study.start("--", target).finish() == 0, study.output()
         engines = [path for path in (whole_study.folder / folder / "engine").rglob("*") if path.is_file()]

@@ -23,6 +23,7 @@ from wbcsr.config import (
     training_variants,
 )
 from wbcsr.errors import InputError
+from wbcsr.files import sha256
 
 CONFIG = Path(__file__).parents[2] / "config"
 SCHEMA = CONFIG / "schema.yaml"
@@ -255,6 +256,16 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, change: dict[str, Any
     check_files(complete({}, SCHEMA), made)
     with pytest.raises(InputError, match=f"{key}: .* is not there; put it there or correct the key"):
         check_files(complete(change, SCHEMA), made)
+
+
+def test_a_file_of_weights_without_its_hash_gets_the_line_to_add(tmp_path: Path) -> None:
+    path = tmp_path / "mine.pth"
+    path.write_bytes(b"weights")
+    weights = {"source": "path", "path": str(path)}
+    with pytest.raises(InputError, match=rf"weights\.sha256 .*'sha256: {sha256(path)}'"):
+        check_files(complete({"weights": weights}, SCHEMA), {"data/archive.zip"})
+    for written in (sha256(path), f" {sha256(path).upper()}\n", f"sha256:{sha256(path)}"):
+        check_files(complete({"weights": {**weights, "sha256": written}}, SCHEMA), {"data/archive.zip"})
 
 
 @pytest.mark.parametrize(

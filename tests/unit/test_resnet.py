@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torchvision.models import ResNet50_Weights, resnet50
+from torchvision.models import ResNet50_Weights, resnet18, resnet50
 
 from wbcsr.classify import resnet
 from wbcsr.errors import InputError
@@ -66,17 +67,24 @@ def write(tensors: dict[str, Any], path: Path) -> Path:
         ("w.pth", lambda state: state),
         ("w.safetensors", lambda state: state),
         ("w.pth", lambda state: {"model": state, "epoch": 90}),
-        ("w.pth", lambda state: {"state_dict": state}),
+        ("w.pth", lambda state: {"module." + k: v for k, v in state.items()}),
         ("w.pth", lambda state: {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}),
         ("w.pth", lambda state: {k: v for k, v in state.items() if not k.startswith("fc.")}),
     ],
-    ids=["pth", "safetensors", "training checkpoint", "state_dict", "older torch", "no head"],
+    ids=["pth", "safetensors", "training checkpoint", "DataParallel", "older torch", "no head"],
 )
 def test_initial_weights_come_from_a_file(
-    pretrained: dict[str, Tensor], tmp_path: Path, name: str, wrap: Callable[[Any], Any]
+    pretrained: dict[str, Tensor],
+    tmp_path: Path,
+    name: str,
+    wrap: Callable[[Any], Any],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    model = resnet.build(4, 0, write(wrap(pretrained), tmp_path / name))
-    state = model.state_dict()
+    caplog.set_level(logging.INFO)
+    given = wrap(pretrained)
+    state = resnet.build(4, 0, write(given, tmp_path / name)).state_dict()
+    has_head = "model" in given or any(name.endswith("fc.weight") for name in given)
+    assert any("its head of 1000 classes" in message for message in caplog.messages) == has_head
     assert state["fc.weight"].shape == (4, 2048)
     assert all(torch.equal(state[key], tensor) for key, tensor in pretrained.items() if not key.startswith("fc."))
 
@@ -103,10 +111,14 @@ def without(state: dict[str, Tensor], *names: str) -> dict[str, Tensor]:
             r"layer1\.0\.conv2\.weight has shape \(128, 128, 3, 3\), needed is \(64, 64, 3, 3\)",
         ),
         ("w.pth", lambda s: s | {"layer3.6.conv1.weight": torch.zeros(1)}, r"has tensor layer3\.6\.conv1\.weight"),
-        ("w.pth", lambda s: [1, 2], "holds no dictionary of tensors"),
-        ("w.pth", lambda s: {"network": resnet50}, "more than tensors or is damaged"),
+        ("w.pth", lambda s: resnet18().state_dict(), r"layer1\.0\.conv1\.weight has shape .*give a resnet50"),
+        (
+            "w.pth",
+            lambda s: s | {"layer2.0.bn1.bias": torch.full((128,), torch.nan)},
+            r"layer2\.0\.bn1\.bias: 128 of 128",
+        ),
     ],
-    ids=["missing", "other shape", "deeper network", "no dictionary", "pickled code"],
+    ids=["missing", "other shape", "deeper network", "ResNet-18", "NaN"],
 )
 def test_another_network_is_named_by_its_first_tensor(
     pretrained: dict[str, Tensor], tmp_path: Path, name: str, content: Callable[[Any], Any], message: str

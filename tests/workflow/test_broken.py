@@ -33,9 +33,9 @@ def error(result: subprocess.CompletedProcess[str]) -> str:
     """The one line that a run ends with that failed."""
     assert result.returncode == 1
     assert "Traceback" not in result.stdout
-    lines = {line.partition("error: ")[2] for line in result.stdout.splitlines()[-60:] if "error: " in line}
-    assert len(lines) == 1, result.stdout
-    return lines.pop()
+    lines = [line for line in result.stdout.splitlines() if line.startswith("error: ")]
+    assert lines == result.stdout.splitlines()[-1:], result.stdout
+    return lines[0].removeprefix("error: ")
 
 
 def replace(path: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Bad input as its user sees it: what was given, the line near the end of the run that names it, the exit status.
+"""Bad input as its user sees it: what was given, the last line of the run, which names it, the exit status.
 
 Each kind of archive that is refused is in tests/unit/bad_zips.py, each kind of file that is no image in bad_images.py;
 a backend that needs a GPU is in test_study.
@@ -7,6 +7,8 @@ a backend that needs a GPU is in test_study.
 from __future__ import annotations
 
 import pickle
+import shlex
+import subprocess
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from studies import CLASSES, SMALL, run, write_config
+from studies import CLASSES, SMALL, command, run, write_config
 
 from bad_images import BAD_IMAGES
 from bad_zips import BAD_ZIPS
@@ -60,14 +62,17 @@ class Injected:
         return Path("injected").touch, ()
 
 
-def weights(content: Any, cut: int = 0, digest: str | None = None) -> Callable[[Path], dict[str, Any]]:
-    """mine.pth, of which the last bytes may be cut off, and the configuration that asks for it."""
+def weights(content: Any, cut: int = 0, **keys: Any) -> Callable[[Path], dict[str, Any]]:
+    """mine.pth (bytes as they are), of which the last may be cut off, and the configuration that asks for it."""
 
     def make(folder: Path) -> dict[str, Any]:
         path = folder / "mine.pth"
-        torch.save(content, path, pickle_module=pickle)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            torch.save(content, path, pickle_module=pickle)
         path.write_bytes(path.read_bytes()[: -cut or None])
-        return {"weights": {"source": "path", "path": "mine.pth", "sha256": digest or sha256(path)}}
+        return {"weights": {"source": "path", "path": "mine.pth", "sha256": sha256(path), **keys}}
 
     return make
 
@@ -128,17 +133,30 @@ CASES: dict[str, Case] = {
         archive(pack, classes=[*CLASSES, "BASOPHIL"]), "mine.zip: has no folder 'BASOPHIL' with files in 'TRAIN'"
     ),
     "weights: code in them": Case(
-        weights({"params_ema": Injected()}), "error: mine.pth: not a file of weights, or not a safe one", WEIGHTS
+        weights({"params_ema": Injected()}), "error: mine.pth: holds Python objects (getattr)", WEIGHTS
+    ),
+    "weights: a whole model": Case(
+        weights(rrdbnet(scale=4, blocks=1)), "error: mine.pth: holds Python objects (basicsr.", WEIGHTS
     ),
     "weights: another hash": Case(
-        weights({"params": RRDBNET}, digest="0" * 64), "correct weights.sha256 or give the right file", WEIGHTS
+        weights({"params": RRDBNET}, sha256="0" * 64), "correct weights.sha256 or give the right file", WEIGHTS
     ),
-    "weights: cut off": Case(weights({"params": RRDBNET}, cut=1000), "error: mine.pth: not a file of weights", WEIGHTS),
+    "weights: no hash": Case(
+        weights({"params": RRDBNET}, sha256=None), "error: configuration: weights.sha256 is missing", WEIGHTS
+    ),
+    "weights: a Git LFS pointer": Case(
+        weights(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", sha256="0" * 64),
+        "error: mine.pth: is a Git LFS pointer",
+        WEIGHTS,
+    ),
+    "weights: cut off": Case(
+        weights({"params": RRDBNET}, cut=1000), "error: mine.pth: damaged or only a part", WEIGHTS
+    ),
     "weights: of another architecture": Case(
         weights({"params": {"layer1.0.conv1.weight": torch.zeros(1)}}), "neither RRDBNet nor SRVGGNetCompact", WEIGHTS
     ),
     "weights: beyond what fp16 holds": Case(
-        weights({"params": {**RRDBNET, "conv_hr.bias": torch.full((64,), 1e5).half()}}), "not finite", WEIGHTS
+        weights({"params": {**RRDBNET, "conv_hr.bias": torch.full((64,), 1e5).half()}}), "conv_hr.bias: 64", WEIGHTS
     ),
     "configuration: an unknown key": Case(
         configured(shard=2), "error: configuration: unknown key 'shard'; the nearest known key is 'shards'"
@@ -161,11 +179,15 @@ CASES: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_bad_input_is_one_of_the_last_lines(case: Case, tmp_path: Path) -> None:
+def test_bad_input_is_the_last_line(case: Case, tmp_path: Path) -> None:
     write_config(tmp_path, {**SMALL, **case.given(tmp_path)})
     result = run(tmp_path, "--", case.target)
     assert result.returncode == 1
-    assert any(case.says in line for line in result.stdout.splitlines()[-25:]), result.stdout
+    *above, last = result.stdout.splitlines()
+    assert last.startswith("error: "), result.stdout
+    assert case.says in last, result.stdout
+    assert not any(line.startswith("error: ") for line in above), result.stdout
+    assert "\x1b" not in result.stdout
     assert "Traceback" not in result.stdout
     assert not (tmp_path / case.target).exists()
     assert not list(tmp_path.rglob("injected"))
@@ -196,3 +218,91 @@ def test_a_path_is_no_command(tmp_path: Path) -> None:
     result = run(tmp_path, "--", IMAGES)
     assert result.returncode == 0, result.stdout
     assert not (tmp_path / "injected").exists()
+
+
+# Has a job do something when it is about to import a module: AT which, DO what (Python).
+HOOK = """
+import os, sys
+class Hook:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["AT"]:
+            exec(os.environ["DO"])
+sys.meta_path.insert(0, Hook())
+"""
+KILL = "os.kill(os.getpid(), 9)"
+# At the first attempt alone, or at all others.
+FIRST = "first = not os.path.exists('begun'); open('begun', 'w'); "
+PAGE = "error: mine.zip: is no zip file"
+
+
+@pytest.mark.parametrize(
+    ("given", "module", "action", "retries", "says"),
+    [
+        (
+            archive(pack),
+            "wbcsr.dataset.ingest",
+            KILL,
+            0,
+            ["error: rule ingest_dataset ended without a message (killed?"],
+        ),
+        (
+            archive(pack),
+            "wbcsr.job",
+            f"{KILL} if 'ingest' in sys.argv[0] else 0",
+            0,
+            ["rule ingest_dataset did not begin"],
+        ),
+        (archive(pack), "wbcsr.dataset.ingest", "1 / 0", 0, ["error: rule ingest_dataset failed by a defect"]),
+        (archive(pack), "wbcsr.dataset.ingest", f"{FIRST}{KILL} if first else 0", 1, []),
+        (CASES["archive: a page instead of it"].given, "wbcsr.dataset.ingest", "0", 2, [PAGE]),
+        (
+            CASES["archive: a page instead of it"].given,
+            "wbcsr.dataset.ingest",
+            f"{FIRST}0 if first else {KILL}",
+            1,
+            ["error: rule ingest_dataset ended without a message (killed?"],
+        ),
+    ],
+    ids=["killed", "killed at once", "a defect", "killed once", "wrong each time", "wrong, then killed"],
+)
+def test_a_failed_jobs_last_attempt_is_the_last_line(
+    given: Callable[[Path], dict[str, Any]],
+    module: str,
+    action: str,
+    retries: int,
+    says: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(HOOK)
+    for name, value in {"PYTHONPATH": str(tmp_path / "hook"), "AT": module, "DO": action}.items():
+        monkeypatch.setenv(name, value)
+    write_config(tmp_path, {**SMALL, **given(tmp_path)})
+    result = run(tmp_path, "--retries", str(retries), "--", IMAGES)
+    assert result.returncode == len(says)
+    lines = [line for line in result.stdout.splitlines() if line.startswith("error: ")]
+    assert len(lines) == len(says)
+    for line, words in zip(lines, says, strict=True):
+        assert words in line
+        assert "logs/ingest_dataset/ingest.log" in line
+        assert result.stdout.splitlines()[-1] == line
+    assert "versions: " not in result.stdout
+
+
+def test_each_of_several_jobs_that_fail_has_a_line_at_the_end(tmp_path: Path) -> None:
+    """On a terminal, too, where Snakemake's own lines are coloured."""
+    page = CASES["archive: a page instead of it"].given(tmp_path)
+    write_config(tmp_path, {**SMALL, **page, **weights(b"<html>404</html>")(tmp_path)})
+    terminal = shlex.join(command(tmp_path, "--", IMAGES, WEIGHTS))
+    result = subprocess.run(
+        ["script", "--quiet", "--return", "--command", terminal, "/dev/null"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "\x1b[31m" in result.stdout
+    *_, above, first, second = result.stdout.splitlines()
+    assert "At least one job did not complete" in above
+    says = ["error: mine.pth: is a web page and not the weights", PAGE]
+    for line, words in zip(sorted([first, second]), says, strict=True):
+        assert line.startswith(words)

@@ -113,6 +113,48 @@ def test_a_second_run_does_nothing(small_study: Path) -> None:
     assert "Nothing to be done" in run(small_study, "-n").stdout
 
 
+PICTURE = re.compile(r"results/images/.*\.(png|jpeg)")
+
+
+def test_every_file_that_is_deleted_is_made_again(small_study: Path, tmp_path: Path) -> None:
+    """But pictures, which a manifest lists: the job that reads them next says so. No table trains anything again."""
+    copy_study(small_study, tmp_path)
+    results = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
+    last = [path for path in results if path.parent.name in ("tables", "figures", "changes", "report")]
+    assert len(last) > 60
+    for path in last:
+        path.unlink()
+    said = run(tmp_path, "-n").stdout
+    rules = set(re.findall(r"^(\w+) +\d+$", said, re.MULTILINE))
+    made = {"make_tables", "make_figures", "make_report", "make_fidelity_table", "make_fidelity_figure"}
+    assert rules == {*made, "explain_changes", "all", "total"}
+    # What the rule `all` asks for is what is made where it is missing.
+    asked = re.search(r"^rule all:\n    input: (.*)$", said, re.MULTILINE)
+    assert asked is not None
+    names = {path.relative_to(tmp_path).as_posix() for path in results}
+    assert {name for name in names if not PICTURE.fullmatch(name)} == set(asked[1].split(", "))
+
+
+@pytest.mark.parametrize(
+    ("deleted", "rule"),
+    [
+        ("results/dataset/rejected.csv", "ingest_dataset"),
+        ("results/dataset/sources.csv", "find_sources"),
+        ("results/splits/leakage.csv", "audit_leakage"),
+        ("results/weights/RealESRGAN_x4plus.json", "fetch_weights"),
+        ("results/packed/original_32px.csv", "pack_images"),
+        ("results/runs/paper/dual/seed0/history.csv", "train_classifier"),
+        ("results/runs/paper/dual/seed0/engine/any/quality.json", "check_classifier"),
+        ("results/predictions/paper/dual/seed0/original.csv", "predict"),
+        ("results/fidelity/crops.npz", "measure_fidelity"),
+    ],
+)
+def test_one_file_that_is_deleted_is_made_again(small_study: Path, tmp_path: Path, deleted: str, rule: str) -> None:
+    copy_study(small_study, tmp_path)
+    (tmp_path / deleted).unlink()
+    assert re.search(rf"^{rule} +1$", run(tmp_path, "-n").stdout, re.MULTILINE)
+
+
 @pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="a GPU may be here: its refusals were not looked at")
 def test_tensorrt_without_a_gpu_is_one_clear_line(tmp_path: Path) -> None:
     write_config(tmp_path, {**SMALL, "inference": {"backend": "tensorrt"}})

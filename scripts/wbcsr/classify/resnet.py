@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import logging
-import pickle
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -29,6 +28,7 @@ from wbcsr.files import read_csv, write_bytes
 from wbcsr.pixels import to_network
 from wbcsr.text import counted
 from wbcsr.vision import models
+from wbcsr.weights.tensors import read_tensors
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Description:
 def build(classes: int, seed: int, init: Path | None) -> Classifier:
     """A classifier whose random tensors (all, or only the head where `init` is a file) follow from `seed`.
 
-    `init` is a .pth or .safetensors file of a ResNet-50 with any head, under torchvision's names.
+    `init` is a file of a ResNet-50 with any head, under torchvision's names; see `wbcsr.weights.tensors.read_tensors`.
     InputError where it is another network; the message names the first tensor that is missing or does not fit.
     """
     with torch.random.fork_rng(devices=[]):
@@ -235,8 +235,11 @@ def check_classes(path: Path, found: Sequence[str], configured: Sequence[str]) -
 
 
 def _load_initial(model: Classifier, path: Path) -> None:
-    given = _read_tensors(path)
+    given = read_tensors(path)
     state = model.state_dict()
+    if "fc.weight" in given:
+        head, classes = len(given["fc.weight"]), len(state["fc.weight"])
+        log.info("%s: its head of %d classes is replaced by a random one of %d", path, head, classes)
     advice = f"give a {ARCHITECTURE} with torchvision's names of tensors as train.init"
     for name, tensor in state.items():
         if name in _OWN:
@@ -253,23 +256,3 @@ def _load_initial(model: Classifier, path: Path) -> None:
     if surplus:
         raise InputError(f"{path}: has tensor {surplus[0]}, which a {ARCHITECTURE} has not; {advice}")
     model.load_state_dict(state)
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors or .pth file; training checkpoints may hold them under model or state_dict."""
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: holds more than tensors or is damaged; save the network's state_dict()") from error
-    except (OSError, SafetensorError, RuntimeError, EOFError, KeyError) as error:
-        raise InputError(
-            f"{path}: not a file of weights ({first_line(error)}); give a .pth or .safetensors file"
-        ) from error
-    if isinstance(content, dict):
-        content = next((content[key] for key in ("model", "state_dict") if isinstance(content.get(key), dict)), content)
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InputError(f"{path}: holds no dictionary of tensors; save the network's state_dict()")
-    return content

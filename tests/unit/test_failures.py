@@ -1,0 +1,125 @@
+"""Errors are one printable line, and of each job that failed the last attempt's is what the run ends with."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from wbcsr.errors import InputError, mistake
+from wbcsr.failures import Failures
+
+HEADER = "10:00:00 upscale on node n1, 2 threads\n"
+CANCELLED = "SLURM-job '7' failed, SLURM status is: 'CANCELLED'."
+
+
+@given(st.text())
+@example("mine.pth: \x1b[1mdo those steps only if you t\x1b[0m")
+@example("first\n\n  second\r\nthird\u2028fourth")
+@example("a\x07b\u202ec\udc80d\te")
+def test_an_error_is_one_printable_line(text: str) -> None:
+    said = mistake(InputError(text))
+    assert said is not None
+    assert said.isprintable()
+    assert said == text or not text.isprintable() or text != text.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a\n  b\n", "a b"),
+        ("\x1b[1;31mred\x1b[0m and plain", "red and plain"),
+        ("folder/näme 猫.png: ends too early", "folder/näme 猫.png: ends too early"),
+        ("tab\there", "tab\\there"),
+    ],
+)
+def test_what_cannot_be_printed_is_named_or_left_out(text: str, said: str) -> None:
+    assert str(InputError(text)) == said
+
+
+class Run:
+    """Snakemake's log of one job, `upscale`, whose log file is written by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "upscale.log"
+        self.failures = Failures()
+        self.job = SimpleNamespace(
+            rule=SimpleNamespace(name="upscale"), log=[str(self.log)], jobid=3, is_group=lambda: False
+        )
+
+    def event(self, event: str, **told: Any) -> None:
+        record = logging.makeLogRecord({"event": event, "jobid": 3, "log": [str(self.log)], "rule_msg": None, **told})
+        self.failures.handle(record)
+
+    def attempt(self, written: str | None, said: str | None = None) -> None:
+        """The job begins and fails: what it writes to its log (None: it does not begin), and the executor's word."""
+        self.event("job_info")
+        if written is not None:
+            self.log.write_text(written)
+        self.event("job_error", rule_msg=said)
+
+    @property
+    def error(self) -> str:
+        return self.failures.error(self.job)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+TRACE = 'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    1 / 0\n'
+
+
+@pytest.mark.parametrize(
+    ("written", "said", "error"),
+    [
+        (f"{HEADER}10:00:01 error: w.pth: is empty\n", None, "w.pth: is empty"),
+        (f"{HEADER}10:00:01 error: w.pth: is empty\n", CANCELLED, "w.pth: is empty"),
+        (f"{HEADER}10:00:01 upscale failed\n{TRACE}ZeroDivisionError: by zero\n", None, "defect .*ZeroDivisionError"),
+        (f"{HEADER}10:00:01 upscale failed\n{TRACE}ValueError: a\n more\nTrailer\n", None, "defect .*ValueError: a"),
+        (
+            f"{HEADER}10:00:01 look for error: in it\n",
+            None,
+            r"upscale ended without a message \(killed\? .*\): Snakemake",
+        ),
+        (HEADER, CANCELLED, r"upscale ended without a message \(killed\? .*\): SLURM-job '7' .*CANCELLED"),
+        (
+            None,
+            "sbatch failed: 'invalid partition\nnope'\n    call: x",
+            r"upscale did not begin: sbatch failed: 'invalid partition nope' \(",
+        ),
+        (None, None, "upscale did not begin: Snakemake"),
+    ],
+)
+def test_what_is_said_of_a_job(run: Run, written: str | None, said: str | None, error: str) -> None:
+    """Also where an earlier run has left a log, which holds another error."""
+    run.log.write_text(f"{HEADER}09:00:00 error: old\n")
+    run.attempt(written, said)
+    assert run.error.isprintable()
+    assert re.search(error, run.error)
+    assert "old" not in run.error
+    assert str(run.log) in run.error
+
+
+def test_the_last_attempts_error_is_said(run: Run) -> None:
+    run.attempt(f"{HEADER}10:00:01 error: first\n", CANCELLED)
+    run.attempt(f"{HEADER}10:00:09 error: second\n")
+    assert run.error.startswith("second")
+    run.attempt(HEADER)
+    assert "killed?" in run.error
+    run.attempt(None)
+    assert "did not begin" in run.error
+
+
+def test_a_job_whose_files_did_not_come_is_not_called_killed(run: Run) -> None:
+    """Snakemake says so, and logs no failure of the job."""
+    run.event("job_info")
+    run.log.write_text(HEADER)
+    assert "ended without a message: Snakemake's lines above" in run.error
