@@ -118,7 +118,9 @@ def test_wrong_tensors_are_named(tensors: networks.Tensors, says: str) -> None:
         networks.build(tensors, "own.pth")
 
 
-@pytest.mark.parametrize("written", [str, str.upper, " {}\n".format, "sha256:{}".format], ids=["bare", "capitals", "blanks", "prefix"])
+@pytest.mark.parametrize(
+    "written", [str, str.upper, " {}\n".format, "sha256:{}".format], ids=["bare", "capitals", "blanks", "prefix"]
+)
 def test_a_users_own_file(tmp_path: Path, written: Callable[[str], str]) -> None:
     path = tmp_path / "own.pth"
     torch.save({"params_ema": TENSORS}, path)
