@@ -30,12 +30,13 @@ def planned(result: subprocess.CompletedProcess[str]) -> set[str]:
 
 
 def error(result: subprocess.CompletedProcess[str]) -> str:
-    """The one line that a run ends with that failed."""
+    """The one error that a run ends with that failed, though several jobs may have met it."""
     assert result.returncode == 1
     assert "Traceback" not in result.stdout
     lines = [line for line in result.stdout.splitlines() if line.startswith("error: ")]
-    assert lines == result.stdout.splitlines()[-1:], result.stdout
-    return lines[0].removeprefix("error: ")
+    assert lines == result.stdout.splitlines()[-len(lines) :], result.stdout
+    (said,) = {re.sub(r" \(logs/[^ ]*\.log\)$", "", line) for line in lines}
+    return said.removeprefix("error: ")
 
 
 def replace(path: Path, content: bytes) -> None:
