@@ -104,6 +104,7 @@ rule find_sources:
             key: config["dataset"][key] for key in ("photographs", "classes", "partitions", "limits", "links", "range")
         },
         contents=lambda wildcards: [content_of(config["sources"]["table"]), content_of(config["dataset"]["labels"])],
+        state=lambda wildcards: state_of_archive(wildcards) if config["dataset"]["photographs"] else None,
     message:
         "Finding the photograph that each image was made from"
     script:

@@ -174,7 +174,7 @@ def check_files(config: Config, made: set[str]) -> None:
     weights = config["weights"]
     if weights["source"] == "path" and not weights["sha256"] and Path(weights["path"]).is_file():
         raise InputError(
-            f"configuration: weights.sha256 is missing, by which a changed file is noticed; write in the section "
+            f"configuration: weights.sha256 is missing; it is needed to notice a changed file; write in the section "
             f"weights: 'sha256: {sha256(weights['path'])}'"
         )
 

@@ -170,7 +170,7 @@ def read_users_table(path: str | Path, columns: list[str], remedy: str, optional
     """
     table = parse_users_table(Path(path).read_bytes(), str(path), columns, remedy, optional)
     for column in table.columns.intersection(["image", "file"]):
-        table[column] = [_forward(name) for name in table[column]]
+        table[column] = table[column].map(_forward)
         for line in table.index[table[column] == ""]:
             raise InputError(f"{path}, line {line}: names no {column}; {remedy}")
     return table
@@ -192,7 +192,8 @@ def parse_users_table(
     InputError, which begins with `name` and ends with `remedy`, where the text cannot be read, a column is missing or
     there twice, or a row has not as many fields as the first line.
     """
-    text = _decode(content, name, remedy)
+    # Excel writes the separator into a line of its own, and reads it there.
+    text = re.sub(r"\Asep=[,;\t](?=[\r\n])", "", _decode(content, name, remedy))
     first = next((line for line in text.splitlines() if clean(line)), "")
     headers = {
         delimiter: [clean(cell).casefold() for cell in next(csv.reader([first], delimiter=delimiter), [])]
@@ -220,9 +221,10 @@ def parse_users_table(
             if not any(cells):
                 continue
             if len(cells) < len(header) or any(cells[len(header) :]):
+                many = f" (a {_DELIMITERS[delimiter]} inside a field needs quotes around it)"
                 raise InputError(
                     f"{name}, line {reader.line_num}: has {counted(len(cells), 'field')}, and the first line has "
-                    f"{len(header)} (a {_DELIMITERS[delimiter]} inside a field needs quotes around it); {remedy}"
+                    f"{len(header)}{many if len(cells) > len(header) else ''}; {remedy}"
                 )
             lines.append(reader.line_num)
             rows.append([cells[place] for place in places])

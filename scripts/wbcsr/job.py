@@ -32,6 +32,15 @@ class _LogFile(logging.FileHandler):
             super().handleError(record)
 
 
+class _Formatter(logging.Formatter):
+    """Lines of which warnings say that they are some."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        if record.levelno == logging.WARNING:
+            record.message = f"warning: {record.message}"
+        return super().formatMessage(record)
+
+
 def configure_logging(log_file: str | None) -> None:
     """Send the log to stderr and, where a rule names one, to its log file, which alone gets details (`log.debug`).
 
@@ -43,9 +52,9 @@ def configure_logging(log_file: str | None) -> None:
     if log_file:
         Path(log_file).parent.mkdir(parents=True, exist_ok=True)
         handlers.append(_LogFile(log_file, mode="a", encoding="utf-8"))
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers, force=True
-    )
+    for handler in handlers:
+        handler.setFormatter(_Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)
     log.setLevel(logging.DEBUG)
     logging.captureWarnings(True)
 

@@ -484,9 +484,41 @@ def test_images_of_16_bits_that_look_black_are_a_warning(
         assert f" to {top}" in caplog.text
 
 
-def test_one_image_of_16_bits_that_uses_them_is_enough(study: Study, caplog: pytest.LogCaptureFixture) -> None:
-    study.ingest(images() | {"TRAIN/A/8.png": encode_png(deep(8, 4095)), "TRAIN/A/9.png": encode_png(deep(9, 40_000))})
-    assert "dataset.range" not in caplog.text
+@pytest.mark.parametrize("bright", [1, 11])
+def test_bright_pixels_of_one_image_hide_no_camera_of_12_bits(
+    study: Study, caplog: pytest.LogCaptureFixture, bright: int
+) -> None:
+    """One image in which a pixel is damaged, or all are; where most images use their bits, nothing is wrong."""
+    files = {image: deep(seed, 4095) for seed, image in enumerate(images())}
+    for pixels in [*files.values()][:bright]:
+        pixels[:] = pixels * 15
+    study.ingest({image: encode_png(pixels) for image, pixels in files.items()})
+    assert ("dataset.range: [0, 4095]" in caplog.text) == (bright == 1)
+
+
+@pytest.mark.parametrize("path", ["A/B/1.png", "0/A/x/B/1.png"])
+def test_a_file_in_the_folders_of_two_classes_is_refused(study: Study, path: str) -> None:
+    """A patient's folder may have the name of a class; no guess tells which of them is meant."""
+    files = {f"A/{seed}.png": png(seed) for seed in (1, 2)} | {f"B/{seed}.png": png(seed) for seed in (3, 4)}
+    with pytest.raises(InputError, match=rf"'{path}' lies in the folders of two classes, 'A' and 'B'.*dataset\.labels"):
+        study.ingest(files | {path: png(5)}, partitions=None)
+
+
+def test_range_that_makes_images_alike_is_not_taken_for_copies(study: Study, caplog: pytest.LogCaptureFixture) -> None:
+    files = {image: encode_png(deep(seed, 65_535, 40_000)) for seed, image in enumerate(images())}
+    assert study.ingest(files, range=[0, 4095])["rejected"] == 0
+    assert "dataset.range [0, 4095] cuts off values" in caplog.text
+
+
+def test_partitions_that_are_pooled_are_a_warning(study: Study, caplog: pytest.LogCaptureFixture) -> None:
+    files = {
+        f"{folder}/{name}/{folder}{seed}.png": png(seed)
+        for folder in ("fit", "val")
+        for name, seed in (("A", 1), ("B", 2))
+    }
+    study.ingest(files, partitions=None)
+    assert "2 folders (fit, val)" in caplog.text
+    assert "dataset.partitions" in caplog.text
 
 
 @pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "folder"])

@@ -35,5 +35,5 @@ def test_a_log_counts_one_source_as_one(tmp_path: Path, caplog: pytest.LogCaptur
     caplog.set_level(logging.INFO)
     settings = {"method": "pattern", "pattern": "^(.)_"}
     find_sources(tmp_path / "images.csv", [], tmp_path, settings, {"photographs": None}, tmp_path / "sources.csv")
-    assert "found 1 source, of 2 of 2 images" in caplog.text
+    assert "found 1 source for 2 of 2 images" in caplog.text
     assert not re.search(r"\b1 \w+s\b", caplog.text)

@@ -20,6 +20,11 @@ PLAIN = "image,source\nTRAIN/A/1.png,p1\nTRAIN/B/2.png,007\n"
 READ = [["TRAIN/A/1.png", "p1"], ["TRAIN/B/2.png", "007"]]
 
 
+def test_a_table_without_rows_is_a_table_of_text(tmp_path: Path) -> None:
+    table = read(tmp_path, "image,source\n")
+    assert table["image"].str.len().tolist() == []
+
+
 def read(folder: Path, content: str | bytes) -> pd.DataFrame:
     path = folder / "mine.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -29,6 +34,7 @@ def read(folder: Path, content: str | bytes) -> pd.DataFrame:
 SAME = {
     "plain": PLAIN,
     "semicolons": PLAIN.replace(",", ";"),
+    "semicolons, named in a line before": "sep=;\r\n" + PLAIN.replace(",", ";").replace("\n", "\r\n"),
     "tabs": PLAIN.replace(",", "\t"),
     "tabs in UTF-16, little end first": b"\xff\xfe" + PLAIN.replace(",", "\t").encode("utf-16-le"),
     "tabs in UTF-16, big end first": b"\xfe\xff" + PLAIN.replace(",", "\t").encode("utf-16-be"),

@@ -12,6 +12,8 @@ from wbcsr.files import sha256
 
 # What says when, where, how fast or in how many attempts something came to be.
 TOLD = {"started", "seconds", "cost", "machine", "measured", "images_per_second", "images_kept", "resumed_epochs"}
+# By what an archive is known: its size and time.
+TOLD |= {"state"}
 
 
 def differences(one: Path, other: Path, part: str = "results") -> list[str]:

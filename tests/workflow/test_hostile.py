@@ -118,8 +118,7 @@ CASES: dict[str, Case] = {
     ),
     "archive: more files than its limit": Case(
         archive(pack, limits={"files": 7}),
-        "error: mine.zip: has 8 entries, more than the limit of 7; if that is as it should be, raise "
-        "dataset.limits.files",
+        "error: mine.zip: has 8 entries, more than the limit of 7; if this is intended, raise dataset.limits.files",
     ),
     "archive: names that differ in case only": Case(
         archive(lambda folder: pack(folder, **{f"TRAIN/{CLASSES[0]}/X.png": b"", f"TRAIN/{CLASSES[0]}/x.png": b""})),

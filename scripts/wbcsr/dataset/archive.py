@@ -69,7 +69,7 @@ class Archive(ABC):
         most = self.limits[limit] * unit
         if number <= most:
             return None
-        return f"more than the limit of {most:,}; if that is as it should be, raise dataset.limits.{limit}"
+        return f"more than the limit of {most:,}; if this is intended, raise dataset.limits.{limit}"
 
 
 def open_archive(path: str | Path, limits: Mapping[str, int], links: str | Path | None = None) -> Archive:

@@ -62,7 +62,7 @@ class Folder:
                 number += 1
                 if number > most:
                     raise InputError(
-                        f"{self.path}: has more than {most:,} files and folders; if that is as it should be, raise "
+                        f"{self.path}: has more than {most:,} files and folders; if this is intended, raise "
                         "dataset.limits.files, or name a folder further in"
                     )
                 name = f"{inside}{entry.name}"
@@ -71,7 +71,7 @@ class Folder:
                 elif entry.is_symlink() and os.path.isdir(entry.path):
                     target = self.target(name)
                     if target in above:
-                        raise self._error(name, f"is a link to {target!r}, in which it lies itself; remove it")
+                        raise self._error(name, f"is a link to {target!r}, which contains it; remove it")
                 else:
                     yield name, self._stat(name, entry)
                     continue

@@ -45,20 +45,26 @@ PLACES_NAMED = 10
 
 @dataclass(frozen=True)
 class _Verified:
-    """A file that was decoded whole: the upright image's size, and the hash of the file that is written for it."""
+    """A file that was decoded whole: the upright image's size, the hash of the file written for it, and of itself."""
 
     width: int
     height: int
     sha256: str
+    own_sha256: str
     levels: _Levels | None
 
 
 @dataclass(frozen=True)
 class _Levels:
-    """The least and greatest value of a colour in an image of 16 bits, and how many pixels dataset.range cuts off."""
+    """Values of the colours in an image of 16 bits, and how many pixels dataset.range cuts off.
+
+    `low` and `high` are the values that all but 0.1 % of the colours lie between: single bright pixels do not count.
+    """
 
     least: int
     greatest: int
+    low: int
+    high: int
     pixels: int
     cut: int
 
@@ -178,10 +184,14 @@ def _find(contents: Archive, folders: list[Folder], published: bool) -> Found:
     rejected: dict[str, str] = {}
     present: set[Folder] = set()
     used: set[str] = set()
+    parents: set[str] = set()
     for entry in contents.entries:
-        folder, below = _place(entry.split("/"), folders, published)
+        folder, depth = _place(contents, entry, folders, published)
         if folder is None:
             continue
+        parts = entry.split("/")
+        below = parts[depth:]
+        parents.add("/".join(parts[: depth - 1]) or ".")
         used.add(entry)
         present.add(folder)
         image = "/".join([*folder, *below])
@@ -197,17 +207,32 @@ def _find(contents: Archive, folders: list[Folder], published: bool) -> Found:
             found[image] = entry
     _check_folders_present(contents, folders, present, published)
     _check_case(contents.path, found)
+    if len(parents) > 1 and not published:
+        log.warning(
+            "%s: the classes are taken from %s (%s); if these are partitions, name them in dataset.partitions",
+            contents.path,
+            counted(len(parents), "folder"),
+            ", ".join([*map(printable, sorted(parents)[:5]), *["…"][: len(parents) > 5]]),
+        )
     return found, rejected, used
 
 
-def _place(parts: list[str], folders: Collection[Folder], published: bool) -> tuple[Folder | None, list[str]]:
-    """The innermost of the `folders` in a path, or None, and the path below it."""
+def _place(contents: Archive, entry: str, folders: Collection[Folder], published: bool) -> tuple[Folder | None, int]:
+    """The innermost of the `folders` that a file lies in, or None, and how many names of its path lead there.
+
+    InputError where it lies in folders of two classes without partitions: one of them may be a patient's.
+    """
+    parts = entry.split("/")
     depth = 2 if published else 1
-    for at in range(len(parts) - depth - 1, -1, -1):
-        name = (parts[at], parts[at + 1]) if published else (UNPUBLISHED, parts[at])
-        if name in folders:
-            return name, parts[at + depth :]
-    return None, []
+    names = [(parts[at], parts[at + 1]) if published else (UNPUBLISHED, parts[at]) for at in range(len(parts) - depth)]
+    places = {name: at + depth for at, name in enumerate(names) if name in folders}
+    if len(places) > 1 and not published:
+        (_, one), (_, other), *_ = places
+        raise InputError(
+            f"{contents.path}: {entry!r} lies in the folders of two classes, {one!r} and {other!r}; name the folder "
+            "with the classes as dataset.archive, or say each file's class in a table (dataset.labels)"
+        )
+    return next(reversed(places.items()), (None, 0))
 
 
 def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> Found:
@@ -231,6 +256,8 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
         if not entries:
             missing.append(file)
             continue
+        if entries[0] in used:
+            raise InputError(f"{labels}: names {entries[0]!r} in two rows; leave one of them (dataset.labels)")
         used.add(entries[0])
         reason = _reason_to_reject([_name(image)])
         if reason is None:
@@ -355,7 +382,7 @@ def _verify(
                 rejected[image] = outcome
             else:
                 verified[image] = outcome
-                copies[outcome.sha256].append(image)
+                copies[outcome.own_sha256].append(image)
         for alike in copies.values():
             for image in alike:
                 other = next((other for other in alike if _folder(other)[1] != _folder(image)[1]), None)
@@ -371,8 +398,8 @@ def _decode(content: bytes, image: str, levels: tuple[int, int] | None) -> _Veri
     except InputError as error:
         return str(error).removeprefix(f"{image}: ")
     height, width = pixels.shape[:2]
-    digest = hashlib.sha256(_as_kept(content, pixels, image, levels)).hexdigest()
-    return _Verified(width, height, digest, _levels(pixels, levels) if pixels.dtype == np.uint16 else None)
+    kept, own = (hashlib.sha256(each).hexdigest() for each in (_as_kept(content, pixels, image, levels), content))
+    return _Verified(width, height, kept, own, _levels(pixels, levels) if pixels.dtype == np.uint16 else None)
 
 
 def _as_kept(content: bytes, pixels: np.ndarray, image: str, levels: tuple[int, int] | None) -> bytes:
@@ -386,7 +413,8 @@ def _levels(pixels: np.ndarray, levels: tuple[int, int] | None) -> _Levels:
     colours = np.atleast_3d(pixels)[:, :, :3]
     black, white = levels or (0, 65535)
     cut = ((colours < black) | (colours > white)).any(axis=2)
-    return _Levels(int(colours.min()), int(colours.max()), cut.size, int(cut.sum()))
+    low, high = np.percentile(colours, (0.05, 99.95), method="nearest")
+    return _Levels(int(colours.min()), int(colours.max()), int(low), int(high), cut.size, int(cut.sum()))
 
 
 def _check_folders_filled(
@@ -402,7 +430,7 @@ def _check_folders_filled(
         problem = f"{contents.path}: no file in {partition}/{name} can be used, the first one ({image}): {reason}"
         if partition == train:
             raise InputError(
-                f"{problem}; a class without images cannot be trained, mend it or take it from dataset.classes"
+                f"{problem}; a class without images cannot be trained: repair it, or remove it from dataset.classes"
             )
         log.warning(problem)
 
@@ -441,7 +469,7 @@ def _report(summary: dict[str, Any], places: int, images: pd.DataFrame) -> None:
     named = [f"{place} ({number})" if place.endswith("/") else place for place, number in summary["elsewhere"].items()]
     more = f" and {places - len(named)} more places" if places > len(named) else ""
     log.info(
-        "%s kept, %s rejected, %d left out (dataset.images, limit_per_class), %s elsewhere ignored",
+        "%s kept, %s rejected, %d left out (dataset.images, limit_per_class), %s outside the classes' folders ignored",
         counted(summary["kept"], "image"),
         counted(summary["rejected"], "file"),
         summary["left_out"],
@@ -466,14 +494,17 @@ def _report_levels(deep: list[_Levels], levels: tuple[int, int] | None) -> dict[
         return {}
     least, greatest = min(each.least for each in deep), max(each.greatest for each in deep)
     black, white = levels or (0, 65535)
-    if greatest - least < _LEAST_CONTRAST * (white - black):
+    # Of most images, since one among them may be damaged.
+    if np.median([each.high - each.low for each in deep]) < _LEAST_CONTRAST * (white - black):
+        low = int(np.percentile([each.low for each in deep], 5, method="nearest"))
+        high = int(np.percentile([each.high for each in deep], 95, method="nearest"))
         # Cameras have 8, 10, 12 or 14 bits. Where zero is white, the values of one end at 65535 instead.
-        bits = next(bits for bits in (8, 10, 12, 14, 16) if greatest < 2**bits)
-        remedy = [0, 2**bits - 1] if bits < 16 else [least, greatest]
+        bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
+        remedy = [0, 2**bits - 1] if bits < 16 else [low, high]
         log.warning(
-            "the %d images of 16 bits have only values from %d to %d%s, and show nearly no contrast; set "
+            "the %d images of 16 bits have nearly all their values from %d to %d%s, and show nearly no contrast; set "
             "dataset.range: %s",
-            len(deep), least, greatest, f", as of a camera of {bits} bits" if bits < 16 else "", remedy,
+            len(deep), low, high, f", as of a camera of {bits} bits" if bits < 16 else "", remedy,
         )  # fmt: skip
     cut = sum(each.cut for each in deep)
     if cut:

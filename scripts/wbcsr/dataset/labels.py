@@ -53,6 +53,11 @@ def read_labels(path: Path, dataset: Config, with_groups: bool = False) -> pd.Da
     if not wanted.all():
         others = ", ".join(map(repr, table.loc[~wanted, "label"].unique()[:5]))
         left_out, there = (~wanted).sum(), counted(len(table), "row")
+        empty = table.index[table["label"] == ""]
+        if len(empty):
+            log.warning(
+                "%s, line %d: has no label; %s without one are left out", path, empty[0], counted(len(empty), "row")
+            )
         log.info("%s: left out %d of %s, of other classes or partitions (%s)", path, left_out, there, others)
     table = table[wanted]
     missing = sorted(set(dataset["classes"]) - set(table["label"]))

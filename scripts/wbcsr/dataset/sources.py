@@ -243,7 +243,14 @@ def find_sources(
     write_csv(sources_csv, sources)
     named = sources.loc[sources["source"] != "", "source"]
     found, there = counted(named.nunique(), "source"), counted(len(images), "image")
-    log.info("found %s, of %d of %s", found, len(named), there)
+    log.info("found %s for %d of %s", found, len(named), there)
+    if 0 < len(named) < len(images):
+        first = sources.loc[sources["source"] == "", "image"].iloc[0]
+        log.warning(
+            "no source is known of %s (first: %s); the split by_source leaves them out",
+            counted(len(images) - len(named), "image"),
+            first,
+        )
     return {"method": method, "images": len(images), "found": len(named), "sources": int(named.nunique())}
 
 
@@ -274,8 +281,17 @@ def _with_copies_joined(sources: pd.Series, hashes: pd.Series) -> pd.Series:
     told = joined.map(sources[known].groupby(joined[known]).first()).fillna("")
     changed = int((told != sources).sum())
     if changed:
-        log.warning("%s took the source of others with the same bytes", counted(changed, "image"))
+        joined_names = "; ".join(_joined_names(sources, told))
+        log.warning("%s took another source, for equal bytes have one: %s", counted(changed, "image"), joined_names)
     return told
+
+
+def _joined_names(before: pd.Series, after: pd.Series) -> list[str]:
+    """The names of sources that became one, of the first three of them."""
+    changed = after[after != before].unique()
+    names = (before[(after == name) & (before != "")].unique() for name in changed)
+    shown = [" and ".join(map(repr, each[:5])) for each in names if len(each) > 1]
+    return shown[:3] + ["…"] * (len(shown) > 3)
 
 
 def _by_photographs(

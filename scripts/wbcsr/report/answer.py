@@ -352,7 +352,7 @@ def _thin_classes(leakage: pd.DataFrame, plan: Plan) -> list[str]:
                 else "no interval of a difference in it is given"
             )
             told.append(
-                f"{labels[name]} is tested by {counted(sources, 'source')}: were all of them right, its recall could "
-                f"still be as low as {least:.0f}\u00a0%, and {cannot}."
+                f"The class {labels[name]} is tested by {counted(sources, 'source')}: were all of them right, its "
+                f"recall could still be as low as {least:.0f}\u00a0%, and {cannot}."
             )
     return told
