@@ -256,7 +256,7 @@ def test_cautions_say_what_a_class_of_few_sources_can_show(thin: int, words: str
     assert len(told) == (4 if words else 0)
     assert all(words in caution for caution in told if words)
     if thin == 4:
-        assert told[2].startswith("Monocyte is tested by four sources")
+        assert told[2].startswith("The class Monocyte is tested by four sources")
         # Of the 2**4 ways to exchange the arms of four sources two are the most extreme.
         assert told[2].endswith("can give is 0.12.")
 
