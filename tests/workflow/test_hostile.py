@@ -125,7 +125,7 @@ CASES: dict[str, Case] = {
         f"mine.zip: TRAIN/{CLASSES[0]}/X.png and TRAIN/{CLASSES[0]}/x.png differ in case only; rename one of them",
     ),
     "archive: all images of a class torn": Case(
-        archive(torn), "a class without images cannot be trained, mend it or take it from dataset.classes"
+        archive(torn), "a class without images cannot be trained: repair it, or remove it from dataset.classes"
     ),
     "archive: not there": Case(lambda folder: dataset(), "mine.zip is not there; put it there or correct the key"),
     "archive: lacks a class": Case(
