@@ -23,12 +23,10 @@ from wbcsr.config import (
     tested_variants,
     training_variants,
 )
-from wbcsr.dataset.state import archive_state
 from wbcsr.errors import InputError
 from wbcsr.study.labels import figure_names
 from wbcsr.explain import DRAWN, changes_figure
 from wbcsr.failures import Failures
-from wbcsr.files import sha256
 from wbcsr.strict import check_yaml
 from wbcsr.weights.releases import model_for_scale, shrunk_from
 
@@ -97,11 +95,17 @@ def by_content(path):
 @cache
 def content_of(path):
     """The SHA-256 of a file of the user's, None where none is given: a parameter, by which other content is seen."""
-    return None if path is None else sha256(path)
+    if path is None:
+        return None
+    from wbcsr.files import sha256  # here, since it needs pandas, and most runs have no such file
+
+    return sha256(path)
 
 
 def state_of_archive(wildcards):
     """The same of the archive, which may be a folder."""
+    from wbcsr.dataset.state import archive_state  # here, for the same reason
+
     dataset = config["dataset"]
     try:
         return archive_state(dataset["archive"], dataset["links"], dataset["limits"]["files"], RECORD)

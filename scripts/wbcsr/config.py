@@ -15,7 +15,6 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from wbcsr.errors import InputError
-from wbcsr.files import sha256
 from wbcsr.names import clean
 
 Config = dict[str, Any]
@@ -173,6 +172,8 @@ def check_files(config: Config, made: set[str]) -> None:
             )
     weights = config["weights"]
     if weights["source"] == "path" and not weights["sha256"] and Path(weights["path"]).is_file():
+        from wbcsr.files import sha256  # here, since it needs pandas, and most runs have no such file
+
         raise InputError(
             f"configuration: weights.sha256 is missing; it is needed to notice a changed file; write in the section "
             f"weights: 'sha256: {sha256(weights['path'])}'"
