@@ -49,13 +49,12 @@ except InputError as error:
     sys.exit(f"error: {error}")
 
 
-# Snakemake says more after this, and what the user needs is to come last.
 FAILURES = Failures()
 logger.addHandler(FAILURES)
 
 
-onerror:
-    FAILURES.say_last(workflow.scheduler.failed)
+onstart:
+    FAILURES.say_last(workflow.scheduler)
 
 
 def growing(amount):

@@ -23,6 +23,7 @@ class Failures(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
+        self._folder = Path.cwd()  # as it is where jobs run; at its end Snakemake goes back
         self._before: dict[int, str] = {}  # what a job's log file held when its latest attempt was started
         self._said: dict[int, str] = {}  # what the executor says of that attempt's end, if it says anything
 
@@ -30,21 +31,27 @@ class Failures(logging.Handler):
         """Take note of the events that Snakemake logs when it starts a job, and when one has failed."""
         told = vars(record)
         if told.get("event") == "job_info":
-            self._before[told["jobid"]] = _read(told["log"])
+            self._before[told["jobid"]] = self._log_of(told["log"])
             self._said.pop(told["jobid"], None)
         elif told.get("event") == "job_error":
             self._said[told["jobid"]] = told["rule_msg"] or ""
 
-    def say_last(self, jobs: Iterable[Any]) -> None:
-        """Have the error of each of `jobs` (Snakemake's, or groups of them) printed when this process ends."""
-        single = [one for job in jobs for one in (job.jobs if job.is_group() else [job])]
-        if lines := [f"error: {self.error(job)}" for job in sorted(single, key=lambda job: job.jobid)]:
-            atexit.register(print, *lines, sep="\n", file=sys.stderr, flush=True)
+    def say_last(self, scheduler: Any) -> None:
+        """Have the error of each job that failed in the end, as Snakemake's `scheduler` knows, printed at exit.
+
+        Snakemake says more after its own hook for errors, and does not come to that where it breaks off itself.
+        """
+        atexit.register(self._say, scheduler)
+
+    def _say(self, scheduler: Any) -> None:
+        single = [one for job in scheduler.failed for one in (job.jobs if job.is_group() else [job])]
+        for job in sorted(single, key=lambda job: job.jobid):
+            print(f"error: {self.error(job)}", file=sys.stderr, flush=True)
 
     def error(self, job: Any) -> str:
         """The error of a job's latest attempt and the log file that has more, in one line."""
         rule, log = job.rule.name, ", ".join(job.log)
-        text = _read(job.log)
+        text = self._log_of(job.log)
         if text == self._before.get(job.jobid):
             text = ""
         ends = re.findall(rf"^\d\d:\d\d:\d\d (?:error: (.+)|{rule} failed)$", text, re.MULTILINE)
@@ -62,8 +69,7 @@ class Failures(logging.Handler):
         why = one_line((said or "").partition("\n    ")[0]) or "Snakemake's lines above say more"
         return f"rule {rule} {end}: {textwrap.shorten(why, 300, placeholder=' …')} ({log})"
 
-
-def _read(logs: Iterable[str]) -> str:
-    """What a job's log file holds; nothing where there is none yet."""
-    path = Path(next(iter(logs), ""))
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    def _log_of(self, logs: Iterable[str]) -> str:
+        """What a job's log file holds; nothing where there is none yet."""
+        path = self._folder / next(iter(logs), "")
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import re
 from pathlib import Path
@@ -50,11 +51,11 @@ class Run:
         self.log = folder / "upscale.log"
         self.failures = Failures()
         self.job = SimpleNamespace(
-            rule=SimpleNamespace(name="upscale"), log=[str(self.log)], jobid=3, is_group=lambda: False
+            rule=SimpleNamespace(name="upscale"), log=[self.log.name], jobid=3, is_group=lambda: False
         )
 
     def event(self, event: str, **told: Any) -> None:
-        record = logging.makeLogRecord({"event": event, "jobid": 3, "log": [str(self.log)], "rule_msg": None, **told})
+        record = logging.makeLogRecord({"event": event, "jobid": 3, "log": [self.log.name], "rule_msg": None, **told})
         self.failures.handle(record)
 
     def attempt(self, written: str | None, said: str | None = None) -> None:
@@ -70,7 +71,8 @@ class Run:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
     return Run(tmp_path)
 
 
@@ -105,7 +107,7 @@ def test_what_is_said_of_a_job(run: Run, written: str | None, said: str | None, 
     assert run.error.isprintable()
     assert re.search(error, run.error)
     assert "old" not in run.error
-    assert str(run.log) in run.error
+    assert "(upscale.log)" in run.error or "traceback: upscale.log" in run.error
 
 
 def test_the_last_attempts_error_is_said(run: Run) -> None:
@@ -116,6 +118,18 @@ def test_the_last_attempts_error_is_said(run: Run) -> None:
     assert "killed?" in run.error
     run.attempt(None)
     assert "did not begin" in run.error
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_each_job_that_failed_has_a_line_wherever_the_process_ends(
+    run: Run, grouped: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(atexit, "register", lambda function, *arguments: function(*arguments))
+    monkeypatch.chdir("/")
+    run.attempt(f"{HEADER}10:00:01 error: first\n")
+    job = SimpleNamespace(is_group=lambda: True, jobs=[run.job]) if grouped else run.job
+    run.failures.say_last(SimpleNamespace(failed=[job]))
+    assert capsys.readouterr().err == f"error: first ({run.log.name})\n"
 
 
 def test_a_job_whose_files_did_not_come_is_not_called_killed(run: Run) -> None:
