@@ -282,7 +282,11 @@ def _with_copies_joined(sources: pd.Series, hashes: pd.Series) -> pd.Series:
     changed = int((told != sources).sum())
     if changed:
         joined_names = "; ".join(_joined_names(sources, told))
-        log.warning("%s took another source, for equal bytes have one: %s", counted(changed, "image"), joined_names)
+        log.warning(
+            "sources with byte-identical images were merged into one, which renames that of %s: %s",
+            counted(changed, "image"),
+            joined_names,
+        )
     return told
 
 
