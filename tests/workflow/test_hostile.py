@@ -7,6 +7,7 @@ a backend that needs a GPU is in test_study.
 from __future__ import annotations
 
 import pickle
+import re
 import shlex
 import subprocess
 import zipfile
@@ -205,7 +206,7 @@ def test_what_is_no_image_is_listed_and_the_others_are_taken(tmp_path: Path) -> 
     rejected = pd.read_csv(tmp_path / "results" / "dataset" / "rejected.csv").set_index("image")["reason"]
     assert set(rejected.index) == set(bad)
     for name, (_, says) in BAD_IMAGES.items():
-        assert says in rejected[f"TRAIN/{CLASSES[0]}/{name}.png"]
+        assert re.search(says, rejected[f"TRAIN/{CLASSES[0]}/{name}.png"])
     images = pd.read_csv(tmp_path / IMAGES)
     assert len(images) == 9
     assert f"TRAIN/{CLASSES[0]}/a BMP.jpg" in set(images["image"])
