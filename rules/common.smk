@@ -178,6 +178,12 @@ def caption_of(figure):
     return kind if kind in ("confusion", "reliability", "curves") else figure
 
 
+def files_of(output, run):
+    """The file of a rule's output for a run as the tables name it."""
+    names = {"split": run["split"], "training": run["trained_on"], "seed": run["seed"]}
+    return expand(output, variant=run.get("tested_on", ""), **names)
+
+
 def only(variants):
     """A pattern that these variants match, and nothing else."""
     return "|".join(variants) or "(?!)"
