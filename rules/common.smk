@@ -18,6 +18,7 @@ from wbcsr.config import (
     one_gpu_model,
     parse_split,
     parse_variant,
+    is_synthetic,
     partitions_of,
     split_names,
     tested_variants,

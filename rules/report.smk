@@ -15,6 +15,7 @@ PLAN = {
     "seeds": config["seeds"],
     "partitions": partitions_of(config["dataset"]),
     "trainings": TRAINING,
+    "synthetic": is_synthetic(config),
 }
 SPLITS = expand(rules.split_dataset.output.split, split=SPLIT_NAMES)
 RUNS = {"split": SPLIT_NAMES, "seed": config["seeds"]}
@@ -157,8 +158,6 @@ rule make_report:
             *FIDELITY_PROVENANCES,
             *provenance_beside(QUALITIES),
         ],
-        engines=ENGINES,
-        qualities=QUALITIES,
         weights=expand(rules.fetch_weights.output.description, model=sorted(set(MODELS.values()))),
         rejected=rules.ingest_dataset.output.rejected,
         leakage=rules.audit_leakage.output.leakage,

@@ -7,7 +7,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -45,6 +45,11 @@ def complete(config: Config, schema_path: str | Path) -> Config:
         dataset["partitions"] = {part: clean(name) if name else name for part, name in dataset["partitions"].items()}
     _check_combinations(completed)
     return completed
+
+
+def is_synthetic(config: Config) -> bool:
+    """Whether the images are the project's own drawings, which say nothing about real cells."""
+    return PurePosixPath(config["dataset"]["archive"]).name == "drawn.zip"
 
 
 def partitions_of(dataset: Config) -> dict[str, str]:

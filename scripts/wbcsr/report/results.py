@@ -120,11 +120,9 @@ class Difference:
         return {"above": "higher", "below": "lower", "around": "unclear"}[self.side]
 
 
-def find_result(
-    comparison: pd.DataFrame, split: str, trained_on: str, tested_on: str, subset: str = "validation"
-) -> Result | None:
-    """The row of comparison.csv with these four names, or None."""
-    rows = _rows(comparison, split=split, trained_on=trained_on, tested_on=tested_on, subset=subset)
+def find_result(comparison: pd.DataFrame, split: str, subset: str, variant: str) -> Result | None:
+    """The row of comparison.csv of the arm that was trained and tested on `variant`, or None."""
+    rows = _rows(comparison, split=split, subset=subset, trained_on=variant, tested_on=variant)
     return None if rows.empty else Result(**rows.iloc[0][[field.name for field in fields(Result)]])
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from wbcsr.config import Config, compared_variant, judged_split, partitions_of, training_variants
+from wbcsr.config import Config, compared_variant, is_synthetic, judged_split, partitions_of, training_variants
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Plan:
 
     `splits` are without folds; `partitions` maps `train`, `validation` where there is one, and `test` to the names of
     the folders that the images were published in, or `train` alone to the name of all images; `trainings` is of
-    `wbcsr.config.training_variants`.
+    `wbcsr.config.training_variants`. Results on `synthetic` images are not shown next to published ones.
     """
 
     classes: list[str]
@@ -24,6 +24,7 @@ class Plan:
     seeds: list[int]
     partitions: dict[str, str]
     trainings: dict[str, list[str]]
+    synthetic: bool = False
 
     @classmethod
     def of(cls, config: Config) -> Plan:
@@ -36,7 +37,13 @@ class Plan:
             seeds=config["seeds"],
             partitions=partitions_of(dataset),
             trainings=training_variants(config),
+            synthetic=is_synthetic(config),
         )
+
+    @property
+    def published_classes(self) -> list[str]:
+        """The classes for which published values are shown: none on synthetic images."""
+        return [] if self.synthetic else self.classes
 
     @property
     def enhanced(self) -> str | None:
