@@ -6,7 +6,7 @@ ENHANCED = compared_variant(config["variants"])
 
 if ENHANCED:
     # Of folds, the first.
-    FIRST = {"split": judged_split(config["splits"]), "seed": config["seeds"][0]}
+    FIRST = {"split": reported_split(config["splits"]), "seed": config["seeds"][0]}
     EXPLAINED = ["original", ENHANCED]
 
     rule explain_changes:

@@ -35,7 +35,7 @@ def one_line(text: str) -> str:
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in joined)
 
 
-def mistake(error: BaseException) -> str | None:
+def user_message(error: BaseException) -> str | None:
     """The one line that says of an error what a user can mend, or None where it is a defect of the program.
 
     Besides `InputError` these are disks that are full or must not be written.
@@ -49,13 +49,13 @@ def mistake(error: BaseException) -> str | None:
     return None
 
 
-def make_again(path: str | Path) -> str:
+def how_to_regenerate(path: str | Path) -> str:
     """What mends a result that is damaged.
 
     Deleted, it would take all that follows from it along; made again by force, what follows stays where it comes out
     as it was.
     """
-    return f"run once with --force -- {shlex.quote(str(path))} to make it again, then as before"
+    return f"run once with --force -- {shlex.quote(str(path))} to regenerate it, then rerun your command"
 
 
 def first_line(error: BaseException) -> str:

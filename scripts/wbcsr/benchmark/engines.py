@@ -276,7 +276,7 @@ def _classifier(classes: Sequence[str], side: int, path: Path) -> Network:
 
 def _upscaler(weights: Path, images: Images, inference: Mapping[str, Any]) -> tuple[Network, Architecture]:
     _, architecture = upscaler.source(weights)
-    shape = Profile.covering(1, {images.size: 1}, architecture.multiple, inference["tile"], True).best
+    shape = Profile.covering(1, {images.size: 1}, architecture.multiple, inference["tile"], True).opt
     batch = upscaler.batches(inference)
     network = Network(weights.stem, lambda: upscaler.source(weights)[0], shape, architecture.scale, batch)
     return network, architecture

@@ -152,9 +152,9 @@ class SuperResolution:
     def _cut_plan(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int], list[Tile]]:
         """The size that an image is padded to, the shape of its pieces, and where they lie."""
         profile = self.engine.profile
-        least, most = (profile.least, profile.most) if profile else ((0, 0), (self.tile, self.tile))
-        size = (max(self._divisible(height), least[0]), max(self._divisible(width), least[1]))
-        shape = (min(size[0], most[0]), min(size[1], most[1]))
+        low, high = (profile.min, profile.max) if profile else ((0, 0), (self.tile, self.tile))
+        size = (max(self._divisible(height), low[0]), max(self._divisible(width), low[1]))
+        shape = (min(size[0], high[0]), min(size[1], high[1]))
         overlap = self.overlap
         tiled = [shape[axis] for axis in (0, 1) if size[axis] > shape[axis]]
         if tiled and 2 * overlap >= min(tiled):
