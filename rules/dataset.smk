@@ -40,7 +40,7 @@ rule make_synthetic_archive:
         classes=CLASSES,
         partitions=PARTITIONS if config["dataset"]["partitions"] else ["train", "test"],
     message:
-        "Drawing blood smears"
+        "Drawing synthetic blood smears"
     script:
         "../scripts/make_synthetic_archive.py"
 
@@ -180,6 +180,6 @@ rule subsample_images:
     params:
         per_class=config["subsample"]["per_class"],
     message:
-        "Choosing {params.per_class} images of each class for a small study"
+        "Subsampling {params.per_class} images of each class for a small study"
     script:
         "../scripts/subsample_images.py"

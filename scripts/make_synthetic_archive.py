@@ -1,4 +1,4 @@
-"""Draw the archive of the demo and the tests."""
+"""Draw the synthetic archive of the demo and the tests."""
 
 from pathlib import Path
 

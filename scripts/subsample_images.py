@@ -1,4 +1,4 @@
-"""Choose images of as many sources as can be, for a small study."""
+"""Subsample images of as many sources as possible, for a small study."""
 
 from wbcsr.job import job
 
