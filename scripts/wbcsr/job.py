@@ -79,8 +79,8 @@ def job(snakemake: Any) -> Iterator[dict[str, Any]]:
     The job sees as many GPUs as its rule requests, and its log begins with machine and versions. It holds the claim to
     its outputs (`wbcsr.claim`). The hashes of its inputs are compared with those that the writing jobs recorded, so
     that a damaged file is not used.
-    What a user can correct (see `errors.user_message`) becomes one line and exit status 1; any other exception is logged
-    with its traceback.
+    What a user can correct (see `errors.user_message`) becomes one line and exit status 1; any other exception is
+    logged with its traceback.
     When the body has ended without an error, the rule's `provenance` output (if it declares one) is written: rule,
     wildcards, parameters, hashes of inputs and outputs, versions, machine, time, cost, and the facts that the body set.
     """
