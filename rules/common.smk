@@ -151,7 +151,7 @@ wildcard_constraints:
 
 
 def manifests_of(variant):
-    """The manifests of a variant: one for each partition and class, and for each shard of an enlarged one."""
+    """The manifests of a variant: one for each partition and class, and for each shard of an upscaled one."""
     if variant == "original":
         return expand(ORIGINAL_MANIFEST, partition=PARTITIONS, class_name=CLASSES)
     shards = config["shards"]
@@ -217,7 +217,7 @@ def split_settings(split):
     return {**partitions, "validation_fraction": config["validation_fraction"]}
 
 
-def enhanced_by(training):
+def super_resolved_by(training):
     """The first variant of a training variant that a network makes, or None."""
     return next((variant for variant in TRAINING[training] if variant in MODELS), None)
 

@@ -32,7 +32,7 @@ from wbcsr.engines.source import Source, Workload
 from wbcsr.errors import InputError
 from wbcsr.files import sha256, write_csv
 from wbcsr.upscale import upscaler
-from wbcsr.upscale.shard import MANIFEST_COLUMNS, enlarge_shard
+from wbcsr.upscale.shard import MANIFEST_COLUMNS, upscale_shard
 from wbcsr.upscale.upscaler import SuperResolution
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
@@ -301,7 +301,7 @@ def test_files_enlarged_on_the_gpu_are_those_of_the_cpu(name: str, tmp_path: Pat
     )
     for engine in (on_gpu, on_cpu):
         folder = tmp_path / engine.device.type
-        found = enlarge_shard(originals, folder / "manifest.csv", 1, 1, made.super_resolution(engine), 2)["upscaling"]
+        found = upscale_shard(originals, folder / "manifest.csv", 1, 1, made.super_resolution(engine), 2)["upscaling"]
         assert (found["images"], found["images_kept"]) == (sum(SIZES.values()), 0)
     thresholds = made.inference["tolerances"]
     for number in range(sum(SIZES.values())):

@@ -418,7 +418,7 @@ def test_each_step_that_a_script_names_is_a_function() -> None:
 
 def test_a_mistake_in_a_fresh_process_is_one_line_here(tmp_path: Path) -> None:
     files = {"engine": str(tmp_path / "engine.json"), "weights": str(tmp_path / "gone.safetensors")}
-    with pytest.raises(InputError, match=r"gone\.json: is gone"):
+    with pytest.raises(InputError, match=r"gone\.json: is missing"):
         fresh.run("wbcsr.upscale.upscaler:try_engine", files)
 
 

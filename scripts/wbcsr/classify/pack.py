@@ -76,7 +76,7 @@ def pack(
 def to_square(pixels: np.ndarray, side: int) -> np.ndarray:
     """Resize (H, W, 3) uint8 to (side, side, 3) uint8, whatever the aspect ratio.
 
-    Bilinear and antialiased: the filter widens with the reduction, so that an enlarged variant is averaged and not
+    Bilinear and antialiased: the filter widens with the reduction, so that an upscaled variant is averaged and not
     sampled. Pillow's, whose fixed-point arithmetic gives the same bytes on every machine.
     """
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
