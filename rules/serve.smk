@@ -9,7 +9,9 @@ rule export_model_repository:
     input:
         images=rules.ingest_dataset.output.images,
         weights=lambda wildcards: f"{WEIGHTS}.safetensors".format(model=MODELS[super_resolved_by(wildcards.training)]),
-        upscaler_engine=lambda wildcards: f"{ENGINE}/engine.json".format(model=MODELS[super_resolved_by(wildcards.training)]),
+        upscaler_engine=lambda wildcards: f"{ENGINE}/engine.json".format(
+            model=MODELS[super_resolved_by(wildcards.training)]
+        ),
         upscaler_quality=lambda wildcards: f"{ENGINE}/quality.json".format(
             model=MODELS[super_resolved_by(wildcards.training)]
         ),
