@@ -82,7 +82,7 @@ sys.meta_path.insert(0, Killer())
 @pytest.mark.parametrize(
     ("partition", "hook", "says"),
     [
-        ("cpu", "", r"data\.zip: is no zip file"),
+        ("cpu", "", r"data\.zip: is not a zip file"),
         ("cpu", KILLED, r"rule ingest_dataset ended without a message \(killed\? .*\): SLURM-job '\d+' failed"),
         ("nowhere", "", r"rule ingest_dataset did not begin: SLURM sbatch failed.* nowhere "),
     ],

@@ -324,7 +324,7 @@ def test_labelled_files_that_are_no_images_are_rejected_with_a_reason(study: Stu
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (["p/c.png,TRAIN,A", "p/d.png,TRAIN,A"], "names 2 files (first: 'p/c.png')"),
+        (["p/c.png,TRAIN,A", "p/d.png,TRAIN,A"], "lists 2 files (first: 'p/c.png')"),
         (["e.png,TRAIN,A"], "'e.png' matches more than one file of"),
         (["e.png,TRAIN,A"], "'x/e.png' and 'y/e.png'; give a longer part of the path"),
         (["P/A.png,TRAIN,A"], "TRAIN/A/P_A.png and TRAIN/A/p_a.png differ in case only"),

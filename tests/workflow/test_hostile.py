@@ -232,7 +232,7 @@ sys.meta_path.insert(0, Hook())
 KILL = "os.kill(os.getpid(), 9)"
 # At the first attempt alone, or at all others.
 FIRST = "first = not os.path.exists('begun'); open('begun', 'w'); "
-PAGE = "error: mine.zip: is no zip file"
+PAGE = "error: mine.zip: is not a zip file"
 
 
 @pytest.mark.parametrize(
