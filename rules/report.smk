@@ -29,7 +29,7 @@ TRAINED = [
 TESTED_ON = [run | {"tested_on": variant} for run in TRAINED for variant in TESTED[run["trained_on"]]]
 HISTORIES = [file for run in TRAINED for file in files_of(rules.train_classifier.output.history, run)]
 PREDICTIONS = [file for run in TESTED_ON for file in files_of(rules.predict.output.predictions, run)]
-ENLARGED = [path for variant in config["variants"] if variant != "original" for path in manifests_of(variant)]
+UPSCALED = [path for variant in config["variants"] if variant != "original" for path in manifests_of(variant)]
 ENGINES = [
     *expand(rules.compile_upscaler.output.engine, model=sorted(set(MODELS.values()))),
     *expand(rules.compile_classifier.output.engine, training=TRAINING, **RUNS),
@@ -38,10 +38,10 @@ PACKED_IMAGES = sorted(
     {file for name, variants in TESTED.items() for variant in variants for file in packed(variant, name).values()}
 )
 QUALITIES = [path.replace("engine.json", "quality.json") for path in ENGINES]
-MANIFESTS = [*manifests_of("original"), *ENLARGED]
+MANIFESTS = [*manifests_of("original"), *UPSCALED]
 PROVENANCES = [
     rules.ingest_dataset.output.provenance,
-    *provenance_beside([*SPLITS, *ENLARGED, *PREDICTIONS]),
+    *provenance_beside([*SPLITS, *UPSCALED, *PREDICTIONS]),
     *provenance_beside(file for file in PACKED_IMAGES if file.endswith(".npy")),
     *expand(rules.train_classifier.output.provenance, training=TRAINING, **RUNS),
     *[path.replace("engine.json", "provenance.json") for path in ENGINES],

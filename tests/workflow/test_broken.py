@@ -75,7 +75,7 @@ def test_a_damaged_image_is_found_by_its_hash_and_made_again_alone(
     said = error(run(study, "--", target))
     listed = (folder / manifest).relative_to(study)
     assert said.startswith(str(image.relative_to(study)))
-    assert f"run once with --force -- {listed} to make it again" in said
+    assert f"run once with --force -- {listed} to regenerate it" in said
 
     result = run(study, "--force", "--", str(listed))
     assert result.returncode == 0, result.stdout
@@ -142,7 +142,7 @@ def test_the_same_run_started_twice(small_study: Path, study: Path) -> None:
     said, _ = first.communicate()
     assert 0 in (first.returncode, beside.returncode)
     for status, text in ((first.returncode, said), (beside.returncode, beside.stdout)):
-        assert status == 0 or "a job that started later makes these files now" in text, text
+        assert status == 0 or "a newer job has taken over these files" in text, text
     assert differences(study, small_study, f"results/images/realesrgan_x4/TRAIN/{CLASSES[0]}") == []
 
 

@@ -87,11 +87,11 @@ def ingest(
     that it names (see `read_labels`). All other files of the archive are ignored. A file in a class's folder is kept,
     rejected with a reason, or left out: by the CSV file `listed`, where one is given, whose column image names those to
     be taken, then by `limit_per_class` (the first files in sorted order are taken, and as many more as were rejected).
-    Only files that were taken are compared for copies:
+    Only files that were taken are compared for byte-identical duplicates:
 
-    - A file whose bytes also lie in another class is rejected with all its copies, for its label is not known.
-    - Copies within a class are kept, but counted in the log: their label is known, and the study took every file
-      of its archive (which holds no exact copies).
+    - A file whose bytes also lie in another class is rejected with all its duplicates, because its label is not known.
+    - Duplicates within a class are kept, but counted in the log: their label is known, and the study took every file
+      of its archive (which has no byte-identical duplicates).
 
     Writes the images' bytes unchanged to `<originals>/<partition>/<class>/<file>`, where a file that is there with
     the same SHA-256 stays as it is and an image that no longer belongs is removed. With `range` (levels of black and
@@ -101,10 +101,10 @@ def ingest(
     relative to `<originals>/<partition>/<class>`. Sizes are in pixels, of the image turned upright. Rows are sorted
     by partition (train first), class as configured, and file name. Nothing is changed before all files are verified.
 
-    Returns the numbers of files kept, rejected, left_out, copies (in the same class) and ignored; and elsewhere: how
-    many of those ignored are in which outermost folder that holds no other ones, or the name of the file; at most
-    `PLACES_NAMED` of them, the largest first. Where images have 16 bits, their number as deep, their least_level and
-    greatest_level, and the number of pixels that `range` cuts off.
+    Returns the numbers of files kept, rejected, left_out, copies (byte-identical, in the same class) and ignored; and
+    elsewhere: how many of those ignored are in which outermost folder that holds no other ones, or the name of the
+    file; at most `PLACES_NAMED` of them, the largest first. Where images have 16 bits, their number as deep, their
+    least_level and greatest_level, and the number of pixels that `range` cuts off.
     InputError where the archive is refused (see `open_archive`) or damaged, lacks a partition or class, holds an
     image twice or under names that differ in case only, or has no usable image of a class to train on; and where
     `listed` is empty, names an image twice or one that is not there, or none of a class; and where `labels` is wrong,
@@ -200,7 +200,7 @@ def _find(contents: Archive, folders: list[Folder], published: bool) -> Found:
             rejected[printable(image)] = reason
         elif image in found:
             raise InputError(
-                f"{contents.path}: {image} is there twice, as {found[image]!r} and {entry!r}; "
+                f"{contents.path}: {image} occurs twice, as {found[image]!r} and {entry!r}; "
                 "unpack the archive and name the one folder that is meant as dataset.archive"
             )
         else:
@@ -250,8 +250,8 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
         entries = [file] if file in alike else alike
         if len(entries) > 1:
             raise InputError(
-                f"{labels}: {file!r} is more than one file of {contents.path}, {entries[0]!r} and {entries[1]!r}; "
-                "write more of the path (dataset.labels)"
+                f"{labels}: {file!r} matches more than one file of {contents.path}: {entries[0]!r} and "
+                f"{entries[1]!r}; give a longer part of the path (dataset.labels)"
             )
         if not entries:
             missing.append(file)
@@ -266,8 +266,8 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
             rejected[printable(image)] = reason
     if missing:
         raise InputError(
-            f"{labels}: names {counted(len(missing), 'file')} (first: {missing[0]!r}) that {contents.path} does not "
-            f"have; correct or remove those rows (dataset.labels){contents.doubt}"
+            f"{labels}: lists {counted(len(missing), 'file')} (first: {missing[0]!r}) not in "
+            f"{contents.path}; correct or remove those rows (dataset.labels){contents.doubt}"
         )
     _check_case(labels, found)
     return found, rejected, used
@@ -502,7 +502,7 @@ def _report_levels(deep: list[_Levels], levels: tuple[int, int] | None) -> dict[
         bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
         remedy = [0, 2**bits - 1] if bits < 16 else [low, high]
         log.warning(
-            "the %d images of 16 bits have nearly all their values from %d to %d%s, and show nearly no contrast; set "
+            "the %d 16-bit images contain almost only values from %d to %d%s and have almost no contrast; set "
             "dataset.range: %s",
             len(deep), low, high, f", as of a camera of {bits} bits" if bits < 16 else "", remedy,
         )  # fmt: skip

@@ -67,7 +67,7 @@ def choose(order: Order) -> dict[str, Any]:
             if order.precision == "fp32":
                 return {"backend": "eager", "reasons": [*rejected, reason(Code.NOT_FASTER, backend="inductor")]}
         else:
-            height, width = (min(side, TRIAL_SIDE) for side in order.profile.best)
+            height, width = (min(side, TRIAL_SIDE) for side in order.profile.opt)
             choice = _faster(replace(order, profile=Profile.fixed(1, height, width)), winograd, {}, [])
             if choice["backend"] == "winograd" or order.precision == "fp32":
                 return choice

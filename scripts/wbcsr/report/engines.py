@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from wbcsr.engines.reasons import in_words
-from wbcsr.errors import InputError, make_again
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.present.table import Table, text
 from wbcsr.present.text import NONE
 from wbcsr.report.method import images_per_second, median_speed
@@ -143,7 +143,7 @@ def _part(path: Path, record: dict[str, Any], name: str, keys: Sequence[str]) ->
     part: dict[str, Any] = record.get(name) or {}
     for key in keys:
         if key not in part:
-            raise InputError(f"{path}: lacks '{name}.{key}'; {make_again(path)}")
+            raise InputError(f"{path}: lacks '{name}.{key}'; {how_to_regenerate(path)}")
     return part
 
 
@@ -205,7 +205,7 @@ def _sizes(profile: dict[str, Any] | None) -> str:
     if profile is None:
         return "any"
     least, best, most = (
-        f"{width}\u00a0×\u00a0{height}" for height, width in (profile[key] for key in ("least", "best", "most"))
+        f"{width}\u00a0×\u00a0{height}" for height, width in (profile[key] for key in ("min", "opt", "max"))
     )
     if least == most:
         return best

@@ -22,7 +22,7 @@ def resolution(enhanced: str | None, width: int, height: int, config: Config) ->
     """Whether the classifier can see the resolution that upscaling adds; `width` and `height` are of the originals."""
     if enhanced is None:
         return ""
-    scale, sides = parse_variant(enhanced)[1], [config["train"]["input_size"], *config["train"]["more_input_sizes"]]
+    scale, sides = parse_variant(enhanced)[1], [config["train"]["input_size"], *config["train"]["extra_input_sizes"]]
     large = f"{scale * width}\u00a0×\u00a0{scale * height}"
     shrunk = (
         f"An upscaled image has {large} pixels ({variant_label(enhanced)}) and is shrunk to "

@@ -130,7 +130,7 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "f1_scores": f1_table(plan.own(comparison), plan),
         "differences": differences_table(plan.judged_rows(results["differences"])),
         "recalls": recalls_table(plan.judged_rows(results["recalls"]), plan),
-        "cross": cross_table(comparison, plan) if config["cross"] else None,
+        "cross": cross_table(comparison, plan) if config["cross_evaluate"] else None,
         "calibration": calibration_table(plan.own(plan.judged_rows(results["calibration"]))),
         "reliability": figures.picture(f"reliability_{plan.judged[0]}", RELIABILITY_CAPTION),
         "curves": figures.picture(f"curves_{plan.judged[0]}", CURVES_CAPTION),

@@ -102,18 +102,10 @@ def draw_differences(data: pd.DataFrame) -> Figure:
         axis.plot((100 * row["low"], 100 * row["high"]), (place, place), color=BLUE, linewidth=1.1)
         axis.plot(100 * row["difference"], place, "o", color=BLUE, markersize=4)
     for place, title in titles:
-        # At the left edge, above the block's names.
+        # Over the whole width, above the names of its block.
         white = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
-        axis.annotate(
-            title,
-            (0, place),
-            (4, 0),
-            ("axes fraction", "data"),
-            "offset points",
-            va="center",
-            weight="bold",
-            bbox=white,
-        )
+        note = axis.annotate(title, (0.02, place), xycoords=("figure fraction", "data"), va="center", weight="bold")
+        note.set(bbox=white, in_layout=False)
     axis.set_yticks(heights, labels)
     axis.set_ylim(height - 0.5, -0.6)
     axis.tick_params(axis="y", length=0)
