@@ -98,6 +98,7 @@ def draw_differences(data: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(SINGLE_COLUMN, 0.5 + 0.16 * height))
     axis = figure.subplots()
     axis.axvline(0, color=GREY, linewidth=0.8)
+    axis.spines["left"].set_visible(False)
     for place, (_, row) in zip(heights, data.iterrows(), strict=True):
         axis.plot((100 * row["low"], 100 * row["high"]), (place, place), color=BLUE, linewidth=1.1)
         axis.plot(100 * row["difference"], place, "o", color=BLUE, markersize=4)
