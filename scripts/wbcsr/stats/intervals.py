@@ -103,7 +103,7 @@ class _Design:
     @property
     def sizes(self) -> Floats:
         """The weight of each source: how many images it has, where every image counts the same."""
-        return np.bincount(self.source_of, self.weight_of)
+        return np.bincount(self.source_of, self.weight_of).astype(float)
 
     @property
     def effective_sources(self) -> float:
@@ -158,6 +158,13 @@ def accuracy_interval(
     """
     design = _design(correct, sources, classes, weights)
     return _share(correct.mean(axis=0), design, random_seed)
+
+
+def mean_interval(
+    values: Floats, sources: Names, classes: Names, random_seed: int = 0, weights: Floats | None = None
+) -> Estimate:
+    """The mean of values (images,), a score from 0 to 1, with its interval; otherwise as in `accuracy_interval`."""
+    return _share(values, _design(np.ones((1, len(values)), bool), sources, classes, weights), random_seed)
 
 
 def compare(
@@ -267,16 +274,16 @@ def _share(values: Floats, design: _Design, random_seed: int) -> Estimate:
     if reason := _too_few(design):
         return Estimate(mean, np.nan, np.nan, *counts, reason=reason)
     variance = _variance(values, design, random_seed)
-    worth = min(mean * (1 - mean) / variance, len(values)) if variance > 0 else design.effective_sources
+    # What rounding leaves is no variance.
+    varies = variance > 1e-12
+    worth = min(mean * (1 - mean) / variance, len(values)) if varies else design.effective_sources
     # The normal quantile at this confidence is Student's at the one wanted.
     confidence = float(2 * norm.cdf(_quantile(values, design)) - 1)
     low, high = wilson_interval(mean, worth, confidence)
     return Estimate(mean, low, high, *counts)
 
 
-def _difference(
-    values: Floats, differing: int, design: _Design, random_seed: int, noise: Noise = NO_NOISE
-) -> Estimate:
+def _difference(values: Floats, differing: int, design: _Design, random_seed: int, noise: Noise = NO_NOISE) -> Estimate:
     """The mean of differences (images,) from −1 to 1."""
     mean = float(np.average(values, weights=design.weight_of))
     counts = (len(values), len(design.sizes), design.effective_sources, float(differing))
@@ -287,9 +294,9 @@ def _difference(
         return Estimate(mean, np.nan, np.nan, *counts, reason)
     of_sources = _variance(values, design, random_seed)
     variance = of_sources + noise.variance
-    # Where the noise cannot be known it is not in the interval, and takes nothing from the degrees of freedom.
-    unsure = noise.total**2 / noise.freedom if noise.freedom else 0.0
-    freedom = variance**2 / (of_sources**2 / _freedom(values, design) + unsure)
+    freedom = _freedom(values, design)
+    if noise.variance:
+        freedom = variance**2 / (of_sources**2 / freedom + noise.total**2 / noise.freedom)
     half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * variance**0.5
     low, high = max(-1.0, mean - half), min(1.0, mean + half)
     return Estimate(mean, low, high, *counts, error=variance**0.5, freedom=freedom)
@@ -361,7 +368,8 @@ def _component_variance(values: Floats, design: _Design) -> float:
     by_class = np.bincount(design.class_of, sizes**2) / np.bincount(design.class_of, sizes)
     size = (images - by_class.sum()) / (len(sizes) - classes)
     of_sources = max(between - within, 0) / size
-    return float(of_sources / design.effective_sources + within * (design.weight_of**2).sum() / design.weight_of.sum() ** 2)
+    of_images = (design.weight_of**2).sum() / design.weight_of.sum() ** 2
+    return float(of_sources / design.effective_sources + within * of_images)
 
 
 def _sign_flip(differences: Floats, random_seed: int) -> float:

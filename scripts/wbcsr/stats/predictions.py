@@ -52,9 +52,9 @@ def run_of(path: str | Path) -> Run:
 class Arm:
     """Trained on one variant, tested on another, for one split and subset: each seed's predictions of the same images.
 
-    `rows` has the columns image, class, fold (from 1) and source (empty where none is known). `predicted` is the class that each
-    seed's run gave to each of them, (images,), `probabilities` those of all `classes`, (images, classes). Of a split
-    in folds all images of the subset are here, each once.
+    `rows` has the columns image, class, fold (from 1) and source (empty where none is known). `predicted` is the class
+    that each seed's run gave to each of them, (images,), `probabilities` those of all `classes`, (images, classes). Of
+    a split in folds all images of the subset are here, each once.
     """
 
     split: str
