@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 from results import Results, arms_of, write_results
 from wbcsr.stats.differences import COLUMNS, RECALL_COLUMNS, differences, pairs, recalls
@@ -141,6 +142,21 @@ def test_equal_arms_are_equivalent_only_if_many_sources_were_equal(tmp_path: Pat
         row = table[table["subset"] == "test"].squeeze()
         assert (row["metric_reason"], row["verdict"]) == ("alike", verdict)
         assert row["largest_differing"] == pytest.approx(1 - 0.05 ** (1 / (2 * per_class)))
+
+
+def test_what_could_be_detected_stands_beside_few_differences(tmp_path: Path) -> None:
+    """Of 80 sources three differ: by the formula 6 points, and more, since Student's t has few degrees of freedom."""
+    results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], seeds=(0, 1, 2), per_class=40)
+    for seed in range(3):
+        err(results, f"realesrgan_x4/seed{seed}/realesrgan_x4.csv", ["TEST/A/10.png", "TEST/A/11.png"], "B")
+        err(results, f"realesrgan_x4/seed{seed}/realesrgan_x4.csv", ["TEST/B/10.png"], "A")
+    table = differences(arms_of(results), results.plan)
+    row = table[table["subset"] == "test"].squeeze()
+    assert (row["metric_reason"], row["verdict"]) == ("alike", "no_detectable_difference")
+    assert np.isnan([row["metric_low"], row["p_tost"]]).all()
+    assert row["largest_differing"] == pytest.approx(proportion_confint(3, 80, 0.1, method="beta")[1])
+    assert 1 < row["detectable"] / (7.85 * (3 / 80) / 80) ** 0.5 < 1.6
+    assert row["sources_3"] == pytest.approx(7.85 * (3 / 80) / 0.03**2, rel=0.1)
 
 
 def test_the_noise_of_the_trainings_is_in_the_interval(tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ class Estimate:
 
     `low` and `high` are NaN where an interval would be dishonest, for `reason`. `sources` are worth
     `effective_sources` equally large ones; `differing` is on how many of them two arms differ, NaN for a share.
-    `error` is the standard error of a difference, of `freedom` degrees of freedom, NaN for a share.
+    `error` is the standard error of a difference, NaN where it has no interval, of `freedom` degrees of freedom; both
+    are NaN for a share.
     """
 
     value: float
@@ -290,11 +291,11 @@ def _difference(values: Floats, differing: int, design: _Design, random_seed: in
     reason = _too_few(design)
     if not reason and differing < LEAST_DIFFERING:
         reason = Reason.ALIKE if differing <= ALIKE_SHARE * len(design.sizes) else Reason.FEW_DIFFERING
+    freedom = _freedom(values, design)
     if reason:
-        return Estimate(mean, np.nan, np.nan, *counts, reason)
+        return Estimate(mean, np.nan, np.nan, *counts, reason, freedom=freedom)
     of_sources = _variance(values, design, random_seed)
     variance = of_sources + noise.variance
-    freedom = _freedom(values, design)
     if noise.variance:
         freedom = variance**2 / (of_sources**2 / freedom + noise.total**2 / noise.freedom)
     half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * variance**0.5
