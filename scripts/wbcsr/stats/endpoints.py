@@ -1,8 +1,8 @@
 """Macro recall, macro F1 and the recall of each class, with intervals over sources.
 
-A source, which is a photograph in the study, is the unit: every source of a class counts the same, however many copies
-of it there are. In the study's archive a monocyte photograph has ten times as many copies as one of a neutrophil, so
-that 18 photographs make a quarter of the accuracy over images.
+A source, which is a photograph in the study, is the unit: every source of a class counts the same, however many
+duplicates it has. In the study's archive a monocyte photograph has ten times as many duplicates as one of a neutrophil,
+so 18 photographs make a quarter of the accuracy over images.
 """
 
 from __future__ import annotations

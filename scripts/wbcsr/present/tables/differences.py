@@ -51,8 +51,8 @@ def _judged(data: pd.DataFrame) -> list[Column]:
         return lambda rows: interval_texts(100 * rows[low], 100 * rows[high], "+.1f")
 
     def needed(rows: pd.DataFrame) -> list[str]:
-        texts = rows[["sources_1", "sources_2", "sources_3"]].apply(number_texts, form=",.0f")
-        return [" / ".join(row).replace("inf", "∞") if all(row) else "" for row in texts.to_numpy()]
+        texts = (number_texts(rows[name], ",.0f") for name in ("sources_1", "sources_2", "sources_3"))
+        return [" / ".join(row).replace("inf", "∞") if all(row) else "" for row in zip(*texts, strict=True)]
 
     return [
         number("metric_difference", "Difference, points", "+.1f", metric, scale=100),
