@@ -74,11 +74,7 @@ def _noise(shift: float, total: float, freedom_of_fold: float, weights: Floats, 
 
 def _over_seeds(values: Floats, weights: Floats, sources: Indices, folds: Indices) -> Floats:
     """The variance of the shift of one training, and the variance over the seeds that it is a part of."""
-    of_fold = np.bincount(folds, weights)
-    _, cells = np.unique(np.stack([folds, sources]), axis=1, return_inverse=True)
-    sums = np.array([np.bincount(cells.ravel(), weights * row / of_fold[folds]) for row in values])
-    fold_of = np.zeros(sums.shape[1], int)
-    fold_of[cells.ravel()] = folds
+    sums, fold_of = _by_source(values, weights, sources, folds)
     means = np.array([np.bincount(fold_of, row) for row in sums])
     total = means.var(axis=0, ddof=1).mean()
     flips = np.bincount(fold_of, sums.var(axis=0, ddof=1)).mean()
@@ -88,12 +84,16 @@ def _over_seeds(values: Floats, weights: Floats, sources: Indices, folds: Indice
 def _over_folds(values: Floats, weights: Floats, sources: Indices, classes: Indices, folds: Indices) -> Floats:
     """The same of the differences (images,) of two arms of one seed, from how far the folds lie apart."""
     centred = values - (np.bincount(classes, weights * values) / np.bincount(classes, weights))[classes]
-    of_fold = np.bincount(folds, weights)
-    _, cells = np.unique(np.stack([folds, sources]), axis=1, return_inverse=True)
-    sums = np.bincount(cells.ravel(), weights * centred / of_fold[folds])
-    fold_of = np.zeros(len(sums), int)
-    fold_of[cells.ravel()] = folds
+    (sums,), fold_of = _by_source(centred[None], weights, sources, folds)
     # The mean over the folds was taken off, and with it one part of so many.
-    scale = len(of_fold) / (len(of_fold) - 1)
-    total = scale * (np.bincount(fold_of, sums) ** 2).mean()
-    return np.array([total - scale * np.bincount(fold_of, sums**2).mean(), total])
+    scale = (folds.max() + 1) / folds.max()
+    total = (np.bincount(fold_of, sums) ** 2).mean()
+    of_sources = np.bincount(fold_of, sums**2).mean()
+    return scale * np.array([total - of_sources, total])
+
+
+def _by_source(values: Floats, weights: Floats, sources: Indices, folds: Indices) -> tuple[Floats, Indices]:
+    """What each source adds to its fold's mean, (seeds, sources of folds), and the fold of each of these."""
+    pairs, cells = np.unique(np.stack([folds, sources]), axis=1, return_inverse=True)
+    shares = weights / np.bincount(folds, weights)[folds]
+    return np.array([np.bincount(cells.ravel(), shares * row) for row in values]), pairs[0]
