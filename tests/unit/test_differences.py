@@ -146,10 +146,9 @@ def test_equal_arms_are_equivalent_only_if_many_sources_were_equal(tmp_path: Pat
 
 def test_what_could_be_detected_stands_beside_few_differences(tmp_path: Path) -> None:
     """Of 80 sources three differ: by the formula 6 points, and more, since Student's t has few degrees of freedom."""
-    results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], seeds=(0, 1, 2), per_class=40)
-    for seed in range(3):
-        err(results, f"realesrgan_x4/seed{seed}/realesrgan_x4.csv", ["TEST/A/10.png", "TEST/A/11.png"], "B")
-        err(results, f"realesrgan_x4/seed{seed}/realesrgan_x4.csv", ["TEST/B/10.png"], "A")
+    results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], per_class=40)
+    err(results, "realesrgan_x4/seed0/realesrgan_x4.csv", ["TEST/A/10.png", "TEST/A/11.png"], "B")
+    err(results, "realesrgan_x4/seed0/realesrgan_x4.csv", ["TEST/B/10.png"], "A")
     table = differences(arms_of(results), results.plan)
     row = table[table["subset"] == "test"].squeeze()
     assert (row["metric_reason"], row["verdict"]) == ("alike", "no_detectable_difference")
