@@ -63,7 +63,11 @@ def power(
         errors[number] = (drawn.var(ddof=1) / len(effects) + noise.variance) ** 0.5
         missed[number] = drawn.mean() + noise.variance**0.5 * random.standard_normal()
     reach = t.ppf((1 + CONFIDENCE) / 2, freedom) * errors
-    detectable = float(np.quantile([reach - missed, reach + missed], POWER))
-    allowed = (np.array(asked) / (norm.ppf((1 + CONFIDENCE) / 2) + norm.ppf(POWER))) ** 2 - noise.variance
-    needed = [effects.var(ddof=1) / one if one > 0 else np.inf for one in allowed]
+    simulated = float(np.quantile([reach - missed, reach + missed], POWER))
+    both = float(norm.ppf((1 + CONFIDENCE) / 2) + norm.ppf(POWER))
+    of_one = float(effects.var(ddof=1))
+    # Where few sources differ, samples have none of them, and look surer than they are: never below the formula.
+    detectable = max(simulated, both * (of_one / len(effects) + noise.variance) ** 0.5)
+    allowed = (np.array(asked) / both) ** 2 - noise.variance
+    needed = [of_one / one if one > 0 else np.inf for one in allowed]
     return Power(detectable, tuple(float(np.ceil(one)) for one in needed))
