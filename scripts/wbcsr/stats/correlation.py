@@ -20,10 +20,11 @@ def correlations(arms: list[Arm]) -> pd.DataFrame:
     """A row for each arm, with `COLUMNS`.
 
     `within_sources` is the intraclass correlation of right and wrong between images of one source, `design_effect` what
-    it does to the variance of an accuracy, and `worth_images` how many independent images are left. `images_per_source`
-    is that of an image's own source on average, Σ images²/Σ images. `with_original` is the correlation of right and
-    wrong on the same image with the arm of `original`, by which a paired comparison gains. All are means over the
-    seeds; NaN where it cannot be known: no source has two images, or a classifier is right on all or none.
+    it does to the variance of an accuracy (a negative correlation is taken for chance, and does nothing), and
+    `worth_images` how many independent images are left. `images_per_source` is that of an image's own source on
+    average, Σ images²/Σ images. `with_original` is the correlation of right and wrong on the same image with the arm of
+    `original`, by which a paired comparison gains. All are means over the seeds; NaN where it cannot be known: no
+    source has two images, or a classifier is right on all or none.
     """
     own = {(arm.split, arm.subset): arm for arm in arms if arm.trained_on == arm.tested_on == "original"}
     rows = []
@@ -32,7 +33,7 @@ def correlations(arms: list[Arm]) -> pd.DataFrame:
         sizes = np.bincount(sources)
         size = float((sizes**2).sum() / sizes.sum())
         within = np.mean([intraclass(correct, sources) for correct in arm.correct])
-        effect = design_effect(size, float(within))
+        effect = design_effect(size, float(np.maximum(within, 0)))
         original = own[arm.split, arm.subset]
         between = np.nan if arm is original else np.mean([*map(_same, arm.correct, original.correct)])
         names = (arm.split, arm.subset, arm.trained_on, arm.tested_on)
