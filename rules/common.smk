@@ -1,5 +1,6 @@
 """The configuration, checked, and the lists of jobs that follow from it alone."""
 
+import os
 import re
 import sys
 from functools import cache
@@ -7,7 +8,11 @@ from pathlib import Path
 
 from snakemake.logging import logger
 
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+# This checkout's library, also where none is installed (a Snakemake of another environment, a job's conda environment)
+# or another checkout's is: first for these files, then for jobs and the processes that they start.
+SCRIPTS = str(Path(workflow.basedir) / "scripts")
+sys.path.insert(0, SCRIPTS)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SCRIPTS, os.environ.get("PYTHONPATH")]))
 
 from wbcsr.config import (
     check_files,
