@@ -10,9 +10,11 @@ from snakemake.logging import logger
 
 # This checkout's library, also where none is installed (a Snakemake of another environment, a job's conda environment)
 # or another checkout's is: first for these files, then for jobs and the processes that they start.
-SCRIPTS = str(Path(workflow.basedir) / "scripts")
-sys.path.insert(0, SCRIPTS)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SCRIPTS, os.environ.get("PYTHONPATH")]))
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+
+from wbcsr import python_path
+
+os.environ.update(PYTHONPATH=python_path())
 
 from wbcsr.config import (
     check_files,
