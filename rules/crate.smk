@@ -12,7 +12,7 @@ rule crate:
         rules.make_figures.output,
         rules.make_fidelity_table.output if MEASURES_FIDELITY else [],
         rules.make_fidelity_figure.output if MEASURES_FIDELITY else [],
-        rules.explain_changes.output if ENHANCED else [],
+        rules.explain_changes.output if COMPARED else [],
         rules.ingest_dataset.output.rejected,
         rules.find_sources.output,
         SPLITS,

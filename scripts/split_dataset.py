@@ -8,6 +8,6 @@ with job(snakemake) as facts:
 
     inputs, split = snakemake.input, snakemake.wildcards.split
     images = read_csv(inputs.images, ["image", "partition", "class"])
-    table = split_images(images, split, snakemake.params.settings, inputs.sources, inputs.given)
+    table = split_images(images, split, snakemake.params.settings, inputs.sources, inputs.custom)
     write_csv(snakemake.output.split, table)
     facts |= count_subsets(images, table)
