@@ -64,8 +64,9 @@ def test_dry_run_of_a_folder_without_torch(tmp_path: Path) -> None:
 
 # Stands in for an environment that another checkout's library is installed in, and not this one's.
 OTHERS = """
-import sys
-sys.path[:] = [*(path for path in sys.path if not path.endswith("/scripts")), {other!r}]
+import os, sys
+asked_for = os.environ["PYTHONPATH"].split(os.pathsep)
+sys.path[:] = [*(path for path in sys.path if path in asked_for or not path.endswith("/scripts")), {other!r}]
 """
 
 
