@@ -223,7 +223,8 @@ def _ensemble_config(batch: int, image: Tensor, probabilities: Tensor) -> schema
 
 def _message(kind: Callable[..., Message], tensor: Tensor) -> Message:
     """An input or output as a configuration describes it."""
-    return kind(**asdict(tensor) | {"data_type": f"TYPE_{tensor.data_type}"})
+    given = {name: value for name, value in asdict(tensor).items() if value is not None}
+    return kind(**given | {"data_type": f"TYPE_{tensor.data_type}"})
 
 
 def _write_config(folder: Path, config: schema.ModelConfig) -> None:
