@@ -18,6 +18,7 @@ import pandas as pd
 from scipy.stats import norm, permutation_test, t
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 from wbcsr.stats.training import Noise
 
@@ -118,11 +119,7 @@ def wilson_interval(proportion: float, images: float, confidence: float = 0.95) 
     The proportion may be a mean over several runs, so it need not be a whole number of images; nor need `images`,
     which may be how many independent ones they are worth.
     """
-    z = float(norm.ppf((1 + confidence) / 2))
-    centre = proportion + z**2 / (2 * images)
-    half = z * (proportion * (1 - proportion) / images + z**2 / (4 * images**2)) ** 0.5
-    scale = 1 + z**2 / images
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    return proportion_confint(proportion * images, images, 1 - confidence, method="wilson")
 
 
 def macro_weights(sources: Names, classes: Names) -> Floats:
