@@ -22,7 +22,8 @@ from wbcsr.benchmark.folders import copy_images, list_images
 from wbcsr.benchmark.measurements import Machine, describe_machine
 from wbcsr.benchmark.results import REASON, TIMES, frame, measured, measured_number, memory, seconds, write_results
 from wbcsr.benchmark.workers import Run, take_turns, timed
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
+from wbcsr.classify.networks import NETWORKS
 from wbcsr.classify.pack import pack
 from wbcsr.classify.ranks import Ranks
 from wbcsr.classify.train import Training, TrainJob, begin
@@ -83,7 +84,7 @@ def benchmark_training(
         copied = copy_images([Path(path) for path in manifests], wanted, aside / "original")
         task = _prepare(copied, train, threads, aside)
         images = len(pd.read_csv(task.split))
-        precision = resnet.choose_precision(train["precision"], device)
+        precision = classifiers.choose_precision(train["precision"], device)
         systems: dict[str, tuple[Callable[[Task], Callable[[], Run]], str, int]] = {
             OURS: (make_ours, precision, images - 1),
             USUAL: (make_usual, "fp32", images),
@@ -141,7 +142,7 @@ def make_network(task: Task) -> Callable[[], Run]:
 
     def run() -> None:
         for _ in range(steps):
-            with resnet.autocast(device, training.precision):
+            with classifiers.autocast(device, training.precision):
                 logits = training.usual_step(images)
             training.optimizer.zero_grad()
             loss = cross_entropy(logits.float(), labels)
@@ -174,7 +175,7 @@ def _begin(task: Task) -> Training:
 def make_usual(task: Task) -> Callable[[], Run]:
     """In a worker: a function that trains one epoch as a tutorial's script does."""
     from torch.utils.data import DataLoader
-    from torchvision import models, transforms
+    from torchvision import transforms
     from torchvision.datasets import ImageFolder
 
     device, side = pick_device(), task.settings["input_size"]
@@ -196,7 +197,7 @@ def make_usual(task: Task) -> Callable[[], Run]:
         pin_memory=device.type == "cuda",
     )
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    model = models.resnet50(weights=None, num_classes=len(task.classes)).to(device).train()
+    model = NETWORKS[task.settings["classifier"]].make(len(task.classes)).to(device).train()
     optimizer, criterion = torch.optim.Adam(model.parameters(), lr=1e-3), nn.CrossEntropyLoss()
 
     def run() -> None:

@@ -26,7 +26,7 @@ from torch import nn
 from wbcsr import provenance
 from wbcsr.checks.compare import psnr
 from wbcsr.checks.gate import FOUND, hold
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
 from wbcsr.dataset import smear
 from wbcsr.engines.capability import DTYPES
 from wbcsr.engines.engine import Engine, load
@@ -101,7 +101,7 @@ def export_repository(
     images are larger than `inference.tile`, nothing compiles here, or a program's results are off.
     """
     network, architecture = upscaler.source(weights)
-    trained, description = resnet.source(model)
+    trained, description = classifiers.source(model)
     if scale != architecture.scale:
         raise InputError(
             f"{weights}: enlarges by {architecture.scale} and not by {scale}, which takes a resize that is not served; "
@@ -122,7 +122,9 @@ def export_repository(
             CLASSIFIER,
             trained,
             classifier_engine,
-            lambda network, dtype: Classifier(network, dtype, enlarged, description.input_size),
+            lambda network, dtype: Classifier(
+                network, dtype, enlarged, description.input_size, *description.network.normalisation
+            ),
             Tensor(INPUT, "UINT8", (*enlarged, 3)),
             Tensor(OUTPUT, "FP32", (len(description.classes),), LABELS),
         ),
