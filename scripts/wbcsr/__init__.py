@@ -1,4 +1,4 @@
 """Library of the workflow: white-blood-cell super-resolution and classification.
 
-One module or package a stage; nothing in here knows Snakemake except `job`, the door that scripts use.
+One module or package per stage. Only `job`, which the scripts use, knows about Snakemake.
 """

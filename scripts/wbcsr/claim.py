@@ -1,9 +1,9 @@
-"""Who may write a job's outputs: the job that started last, and no other.
+"""Only the job that started last may write its outputs.
 
-A cluster's job outlives the Snakemake that sent it. When that was killed and another is started, the same job may run
-twice at once. The later one then holds the claim, and the earlier one stops at the next file that it would have put in
-place: an image, an epoch, a table. Between its last look and that moment a little time is left; else the files of a job
-are of one kind, and no GPU does the same work twice.
+A cluster's job outlives the Snakemake that submitted it. If that Snakemake was killed and another one is started, the
+same job may run twice at once. The later one then holds the claim. The earlier one stops at the next file that it would
+have renamed into place: an image, an epoch, a table. A short time remains between its check and the renaming. Otherwise
+all files come from one job, and no GPU does the same work twice.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pathlib import Path
 
 from wbcsr.errors import InputError
 
-# By the environment, so that the processes that a job starts are bound as it is.
+# In the environment, so that processes started by the job are bound by its claim, too.
 _HELD = "WBCSR_CLAIM"
 
 
 @contextmanager
 def claiming(output: str | Path) -> Iterator[None]:
-    """Hold the claim to a job's outputs, of which `output` is the first; a file beside it says who holds it."""
-    # Absolute, since a process that the job starts may work in another folder.
+    """Hold the claim to a job's outputs, of which `output` is the first; a hidden file next to it names the holder."""
+    # Absolute, since a process started by the job may work in another folder.
     first = Path(output).absolute()
     path = first.with_name(f".{first.name}.claim")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,14 +44,14 @@ def claiming(output: str | Path) -> Iterator[None]:
         yield
     finally:
         del os.environ[_HELD]
-        # One that cannot be removed, as on a disk that has become read-only, is simply taken by the next job.
+        # A claim that cannot be removed, as on a disk that became read-only, is simply taken over by the next job.
         with suppress(OSError):
             if _holder(path).startswith(token):
                 path.unlink()
 
 
 def require_claim() -> None:
-    """InputError where this process works for a job whose claim has gone to a later one; nothing without a claim."""
+    """InputError if a later job has taken the claim of this process's job. Does nothing without a claim."""
     token, _, path = os.environ.get(_HELD, "").partition(" ")
     if token and not (holder := _holder(Path(path))).startswith(token):
         later = holder.partition(" ")[2] or "it has ended by now"
@@ -65,7 +65,7 @@ def _holder(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        # A network's disk says ESTALE of a file that another node has replaced since it was opened.
+        # A network file system reports ESTALE for a file that another node has replaced since it was opened.
         if error.errno in (errno.ENOENT, errno.ESTALE):
             return ""
         raise

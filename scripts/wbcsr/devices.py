@@ -1,4 +1,4 @@
-"""The GPUs that a job may use: as many as its rule asks for, and no others."""
+"""The GPUs that a job may use: as many as its rule requests, and no others."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 
 @contextmanager
 def using_gpus(count: int) -> Iterator[list[str]]:
-    """Have this process and those that it starts see `count` GPUs, fewer where there are fewer; yields their names.
+    """Restrict this process and its children to `count` GPUs, or fewer if fewer exist; yields their names.
 
-    SLURM names the devices that it gave the job in CUDA_VISIBLE_DEVICES, and they stay. Elsewhere, or where it named
-    more than the job needs, the job takes ones that no other job of this workflow holds, whoever runs it, and waits for
-    them if it must: of those that a user has named there, or of all. Must come before torch is imported.
+    SLURM lists the devices that it allocated in CUDA_VISIBLE_DEVICES, and the job uses them. Without SLURM, or if it
+    lists more than the job needs, the job takes GPUs that no other job of this workflow holds (of any user), from those
+    in CUDA_VISIBLE_DEVICES or from all, and waits until they are free. Must be called before torch is imported.
     """
     named = os.environ.get(VISIBLE)
     seen = visible_gpus() if count else []
     with ExitStack() as held:
         given = seen
         if len(seen) < count and named is None and has_driver():
-            log.warning("nvidia-smi names %d of %d GPUs: this job is kept from none that others use", len(seen), count)
+            log.warning("nvidia-smi lists %d of %d GPUs: this job may share GPUs with others", len(seen), count)
         if named is None or len(seen) > count or "SLURM_JOB_ID" not in os.environ:
             given = _take(seen, min(count, len(seen)), held)
-        # Of none there may still be some that this could not see, as without nvidia-smi: then they are torch's to find.
+        # Without nvidia-smi the list is empty although there may be GPUs; then torch finds them.
         if count == 0 or given:
             os.environ[VISIBLE] = ",".join(given)
         try:
@@ -56,13 +56,13 @@ def visible_gpus() -> list[str]:
     named = os.environ.get(VISIBLE)
     if named is not None:
         return [name.strip() for name in named.split(",") if name.strip()]
-    # Where nvidia-smi finds none, or one that has failed, it may say so in place of a name.
+    # If nvidia-smi finds no GPU, or a failed one, it may print a message instead of a name.
     return [name for name in nvidia_smi("uuid") if name.startswith("GPU-")]
 
 
 def _take(devices: list[str], count: int, held: ExitStack) -> list[str]:
-    """`count` of `devices` that nobody holds, held until `held` is closed or this process ends, however it ends."""
-    # One GPU may be called by its number in one job and by its UUID in another.
+    """Hold `count` free `devices` until `held` is closed or this process ends, in whatever way."""
+    # One job may name a GPU by its number and another one by its UUID.
     lines = nvidia_smi("index,uuid") if any(map(str.isdecimal, devices)) else []
     uuids = {index: uuid for index, _, uuid in (line.partition(", ") for line in lines)}
     waiting = False
@@ -82,7 +82,7 @@ def _take(devices: list[str], count: int, held: ExitStack) -> list[str]:
 
 
 def _hold(device: str, stack: ExitStack) -> bool:
-    """Whether the device was free. The hold is a socket's name, which Linux keeps for one process on a machine."""
+    """Whether the device was free. It is held by a socket name, which Linux gives to one process of a machine only."""
     name = socket.socket(socket.AF_UNIX)
     try:
         name.bind(f"\0wbcsr-gpu-{device}")

@@ -1,4 +1,4 @@
-"""What a run that failed says last: one line for each job that failed in the end."""
+"""The last lines of a failed run: one error line for each job that failed in its last attempt."""
 
 from __future__ import annotations
 
@@ -15,31 +15,32 @@ from wbcsr.errors import one_line
 
 
 class Failures(logging.Handler):
-    """A handler of Snakemake's log that remembers of each job what its log held before, and how its last attempt ended.
+    """A handler of Snakemake's log that records how the last attempt of each job ended.
 
-    The error itself is read from the job's log file, which lies on the shared disk wherever the job ran. Snakemake
-    removes that file when a job begins, so the file of an earlier attempt or run is there only until then.
+    The error itself is read from the job's log file, which is on the shared disk wherever the job ran. Snakemake
+    removes that file when the job starts. If its content has not changed since the job was submitted, the job has not
+    started.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._folder = Path.cwd()  # as it is where jobs run; at its end Snakemake goes back
-        self._before: dict[int, str] = {}  # what a job's log file held when its latest attempt was started
-        self._said: dict[int, str] = {}  # what the executor says of that attempt's end, if it says anything
+        self._folder = Path.cwd()  # jobs run here; Snakemake changes back to the first folder at its end
+        self._before: dict[int, str] = {}  # content of a job's log file when its latest attempt was submitted
+        self._said: dict[int, str] = {}  # the executor's message about the end of that attempt, if any
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take note of the events that Snakemake logs when it starts a job, and when one has failed."""
-        told = vars(record)
-        if told.get("event") == "job_info":
-            self._before[told["jobid"]] = self._log_of(told["log"])
-            self._said.pop(told["jobid"], None)
-        elif told.get("event") == "job_error":
-            self._said[told["jobid"]] = told["rule_msg"] or ""
+        """Record the events that Snakemake logs when it starts a job and when a job has failed."""
+        event = vars(record)
+        if event.get("event") == "job_info":
+            self._before[event["jobid"]] = self._log_of(event["log"])
+            self._said.pop(event["jobid"], None)
+        elif event.get("event") == "job_error":
+            self._said[event["jobid"]] = event["rule_msg"] or ""
 
     def say_last(self, scheduler: Any) -> None:
-        """Have the error of each job that failed in the end, as Snakemake's `scheduler` knows, printed at exit.
+        """Print at exit the error of each job that Snakemake's `scheduler` lists as failed.
 
-        Snakemake says more after its own hook for errors, and does not come to that where it breaks off itself.
+        Snakemake's own `onerror` hook is too early for the last lines, and does not run if Snakemake itself aborts.
         """
         atexit.register(self._say, scheduler)
 
@@ -49,7 +50,7 @@ class Failures(logging.Handler):
             print(f"error: {self.error(job)}", file=sys.stderr, flush=True)
 
     def error(self, job: Any) -> str:
-        """The error of a job's latest attempt and the log file that has more, in one line."""
+        """The error of a job's latest attempt, and its log file, in one line."""
         rule, log = job.rule.name, ", ".join(job.log)
         text = self._log_of(job.log)
         if text == self._before.get(job.jobid):
@@ -60,7 +61,7 @@ class Failures(logging.Handler):
         if ends:
             trace = text.rpartition("Traceback (most recent call last):\n")[2]
             last = next((line for line in trace.splitlines() if not line.startswith(" ")), "")
-            return f"rule {rule} failed by a defect of the program, not of yours: {one_line(last)} (traceback: {log})"
+            return f"rule {rule} failed by a defect of the program, not your input: {one_line(last)} (traceback: {log})"
         said = self._said.get(job.jobid)
         end = "ended without a message" if text else "did not begin"
         if text and said is not None:
@@ -70,6 +71,6 @@ class Failures(logging.Handler):
         return f"rule {rule} {end}: {textwrap.shorten(why, 300, placeholder=' …')} ({log})"
 
     def _log_of(self, logs: Iterable[str]) -> str:
-        """What a job's log file holds; nothing where there is none yet."""
+        """The content of a job's log file, or an empty text if there is none yet."""
         path = self._folder / next(iter(logs), "")
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside, then renamed; and their hashes."""
+"""Files that are either complete or absent: they are written under another name, then renamed. Also their hashes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from wbcsr.claim import require_claim
-from wbcsr.errors import InputError, first_line, make_again
+from wbcsr.errors import InputError, first_line, how_to_regenerate
 from wbcsr.names import clean, clean_path
 from wbcsr.text import counted
 
@@ -33,11 +33,11 @@ _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; rename it to `path` once the block has ended well.
+    """Yield a temporary path in the folder of `path`; rename it to `path` when the block ends without an error.
 
-    The name beside carries host and process, so two writers of one output never share a file, and keeps the suffix,
-    by which image and array writers choose their format. Nothing is left behind on failure. InputError where the job
-    that this process works for no longer holds its outputs (see `wbcsr.claim`).
+    The temporary name contains host and process, so that two writers of one output never share a file. It keeps the
+    suffix, by which image and array writers choose their format. On failure nothing is left behind. InputError if a
+    later job now holds the outputs of this process's job (see `wbcsr.claim`).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,27 +49,27 @@ def replacing(path: str | Path) -> Iterator[Path]:
         require_claim()
         os.replace(beside, path)
     except OSError as error:
-        # A full disk does not say what it had no room for, and the name beside says nothing to a user. An error without
-        # a number is a package's own, and a file's name would take the place of what it says.
+        # The error of a full disk names no file, and the temporary name tells a user nothing. An error without a number
+        # comes from a package, and a file name would replace its message.
         if error.errno is not None and str(error.filename or beside) == str(beside):
             error.filename = str(path)
         raise
     finally:
-        # Looked for first: on a read-only disk, to remove what is not there is an error, too.
+        # On a read-only disk, unlinking a missing file is an error, too.
         if beside.exists():
             beside.unlink()
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed left half-written in `folder`.
+    """Remove the unfinished files that killed processes left in `folder`.
 
-    Of this host's it is known that they have ended; what another host left is taken for dead after a day.
+    For a process of this host it is known whether it has ended. A file of another host is removed after a day.
     """
     for path in folder.glob(".*@*.part*"):
         name = re.fullmatch(r".*\.(?P<process>\d+)@(?P<host>.*)\.part.*", path.name)
         if name is None:
             continue
-        # Another job may put it in place or remove it meanwhile.
+        # Another job may rename or remove it meanwhile.
         with suppress(FileNotFoundError):
             if name["host"] == socket.gethostname():
                 dead = not _is_alive(int(name["process"]))
@@ -90,7 +90,7 @@ def _is_alive(process: int) -> bool:
 
 
 def scratch_folder() -> Path:
-    """This user's own folder for what may be lost, below TMPDIR or /tmp; InputError where it is somebody else's."""
+    """This user's own folder for temporary files, below TMPDIR or /tmp; InputError if it belongs to another user."""
     folder = Path(tempfile.gettempdir()) / f"wbcsr-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
@@ -99,34 +99,34 @@ def scratch_folder() -> Path:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, completely or not at all."""
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
 def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
-    """Write `content`, whole or not at all."""
+    """Write `content`, completely or not at all."""
     with replacing(path) as beside:
         beside.write_bytes(content)
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write `content` as indented JSON with a stable order of keys."""
+    """Write `content` as indented JSON with sorted keys."""
     write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file; InputError where it is not there or not JSON."""
+    """Read a JSON file; InputError if it is missing or not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"{path}: is gone; run the rule that makes it again") from error
+        raise InputError(f"{path}: is missing; run the rule that writes it") from error
     except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({first_line(error)}); {make_again(path)}") from error
+        raise InputError(f"{path}: not valid JSON ({first_line(error)}); {how_to_regenerate(path)}") from error
 
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
-    """Write `table` without its index; floats keep every digit that tells them apart."""
+    """Write `table` without its index; floats keep all significant digits."""
     with replacing(path) as beside:
         table.to_csv(beside, index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
 
@@ -135,7 +135,7 @@ def read_csv(path: str | Path, columns: list[str]) -> pd.DataFrame:
     """Read a CSV file that one of our jobs wrote and that must have at least `columns`; see `read_users_table`.
 
     Empty cells and the words NA and null stay text, since they may be names of classes.
-    InputError where the file is empty, cannot be parsed, or lacks a column; it ends with how to make it again.
+    InputError if the file is empty, cannot be parsed or lacks a column; the message ends with how to regenerate it.
     """
     texts = {
         "image": str,
@@ -149,7 +149,7 @@ def read_csv(path: str | Path, columns: list[str]) -> pd.DataFrame:
         "predicted": str,
         "sha256": str,
     }
-    remedy = make_again(path)
+    remedy = how_to_regenerate(path)
     try:
         table = pd.read_csv(path, dtype=texts, keep_default_na=False)
     except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
@@ -165,8 +165,8 @@ def read_csv(path: str | Path, columns: list[str]) -> pd.DataFrame:
 def read_users_table(path: str | Path, columns: list[str], remedy: str, optional: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table that a user wrote, by hand or with a spreadsheet; see `parse_users_table`.
 
-    The columns `image` and `file` are paths, and become such with forward slashes and without ./ before them.
-    InputError also where a row has none.
+    The columns `image` and `file` are paths. Backslashes become forward slashes, and a leading ./ is removed.
+    InputError also if such a cell is empty.
     """
     table = parse_users_table(Path(path).read_bytes(), str(path), columns, remedy, optional)
     for column in table.columns.intersection(["image", "file"]):
@@ -183,16 +183,16 @@ def _forward(path: str) -> str:
 def parse_users_table(
     content: bytes, name: str, columns: list[str], remedy: str, optional: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """The `columns` of a table that a user wrote, and those of `optional` that it has; its index are the lines.
+    """The `columns` of a table that a user wrote, and the `optional` ones that it has; the index holds line numbers.
 
-    `content` is CSV, separated by commas, semicolons or tabs (whichever gives the first line the columns), in UTF-8 or
-    in UTF-16 with its mark, as spreadsheets save it. Case and blanks do not count in the names of columns, and rows
-    without content are left out. All cells are text, cleaned (`names.clean`).
+    `content` is CSV, separated by commas, semicolons or tabs (the one that splits the first line into the columns), in
+    UTF-8, or in UTF-16 with a byte-order mark, as spreadsheets save it. Column names are matched without regard to case
+    and surrounding blanks. Empty rows are skipped. All cells are text, cleaned by `names.clean`.
 
-    InputError, which begins with `name` and ends with `remedy`, where the text cannot be read, a column is missing or
-    there twice, or a row has not as many fields as the first line.
+    InputError if the text cannot be read, a column is missing or occurs twice, or a row has more or fewer fields than
+    the first line. The message begins with `name` and ends with `remedy`.
     """
-    # Excel writes the separator into a line of its own, and reads it there.
+    # Excel writes the separator into a line of its own.
     text = re.sub(r"\Asep=[,;\t](?=[\r\n])", "", _decode(content, name, remedy))
     first = next((line for line in text.splitlines() if clean(line)), "")
     headers = {

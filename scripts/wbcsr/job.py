@@ -1,4 +1,4 @@
-"""The door between a Snakemake script and the library: log, threads, errors, provenance."""
+"""The interface between a Snakemake script and the library: log, threads, errors, provenance."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from typing import Any
 from wbcsr import provenance
 from wbcsr.claim import claiming
 from wbcsr.devices import VISIBLE, using_gpus
-from wbcsr.errors import mistake
+from wbcsr.errors import user_message
 from wbcsr.files import scratch_folder, write_json
 
 log = logging.getLogger("wbcsr")
 
 
 class _LogFile(logging.FileHandler):
-    """A log file that a full disk does not turn into a second error: stderr has the same lines."""
+    """A log file that raises no second error on a full disk; stderr has the same lines."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
-        if error is None or mistake(error) is None:
+        if error is None or user_message(error) is None:
             super().handleError(record)
 
 
 class _Formatter(logging.Formatter):
-    """Lines of which warnings say that they are some."""
+    """Log lines; a warning begins with the word."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         if record.levelno == logging.WARNING:
@@ -42,9 +42,9 @@ class _Formatter(logging.Formatter):
 
 
 def configure_logging(log_file: str | None) -> None:
-    """Send the log to stderr and, where a rule names one, to its log file, which alone gets details (`log.debug`).
+    """Send the log to stderr and to the rule's log file, if it has one; only the file gets details (`log.debug`).
 
-    Packages' own chatter below a warning is left out.
+    Messages of other packages below the level of a warning are left out.
     """
     screen = logging.StreamHandler(sys.stderr)
     screen.setLevel(logging.INFO)
@@ -60,10 +60,10 @@ def configure_logging(log_file: str | None) -> None:
 
 
 def keep_large_blocks() -> None:
-    """Have the C library keep large blocks of memory instead of giving each back to the system.
+    """Make the C library keep freed blocks of memory instead of returning each to the system.
 
-    A network on a CPU takes and frees hundreds of megabytes a layer, and faulting them in anew took a sixth of the time
-    (x4plus at 160×120 on two cores: 5.5 s, so 4.7 s). Does nothing where the C library is not glibc.
+    A network on a CPU allocates and frees hundreds of megabytes a layer. Page faults took a sixth of the time (x4plus
+    at 160×120 on two cores: 5.5 s, with this 4.7 s). Does nothing if the C library is not glibc.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "gnu_get_libc_version"):
@@ -74,29 +74,29 @@ def keep_large_blocks() -> None:
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[dict[str, Any]]:
-    """Run the body of a script; yields a dictionary for what it finds out (backend chosen, images/s …).
+    """Run the body of a script; yields a dictionary for facts to record (backend chosen, images/s …).
 
-    The job sees as many GPUs as its rule asks for, and its log begins with where it runs and by what. It holds the
-    claim to its outputs (`wbcsr.claim`). Inputs are compared with what the jobs that wrote them noted, so that a
-    damaged file is not used.
-    What a user can mend (see `errors.mistake`) becomes one line and exit status 1; any other exception is logged with
-    its traceback.
-    When the body has ended well, the rule's `provenance` output (if it declares one) is written: rule,
+    The job sees as many GPUs as its rule requests, and its log begins with machine and versions. It holds the claim to
+    its outputs (`wbcsr.claim`). The hashes of its inputs are compared with those that the writing jobs recorded, so
+    that a damaged file is not used.
+    What a user can correct (see `errors.user_message`) becomes one line and exit status 1; any other exception is
+    logged with its traceback.
+    When the body has ended without an error, the rule's `provenance` output (if it declares one) is written: rule,
     wildcards, parameters, hashes of inputs and outputs, versions, machine, time, cost, and the facts that the body set.
     """
-    # Numerical libraries read these once, when they are imported. Threads that wait for long must not spin: with the
-    # default, two jobs on shared cores took three times as long as one after the other; 1000 turns cost neither.
+    # Numerical libraries read these once, at import. Waiting threads must not spin for long: with the default, two jobs
+    # on shared cores took three times as long as one after the other; 1000 iterations slow down neither.
     os.environ["OMP_NUM_THREADS"] = str(snakemake.threads)
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     keep_large_blocks()
     facts: dict[str, Any] = {}
     try:
         configure_logging(snakemake.log[0] if snakemake.log else None)
-        # Compilers' caches by user and on the node's own disk: homes are often shared by network, and slow or full.
+        # Compiler caches per user on the node's own disk: home folders are often on a network, and slow or full.
         for variable, folder in (("TORCHINDUCTOR_CACHE_DIR", "inductor"), ("TRITON_CACHE_DIR", "triton")):
             os.environ.setdefault(variable, str(scratch_folder() / folder))
         with claiming(snakemake.output[0]), using_gpus(snakemake.resources.get("gpu", 0)) as gpus:
-            # Here, so that a GPU is not paid for while it is waited for.
+            # Started here: the time spent waiting for a GPU is not counted as GPU time.
             started, clock = datetime.now(UTC), time.perf_counter()
             _log_where(snakemake, gpus)
             inputs = provenance.hashes([str(path) for path in snakemake.input])
@@ -121,7 +121,7 @@ def job(snakemake: Any) -> Iterator[dict[str, Any]]:
                 }
                 write_json(target, record)
     except Exception as error:
-        if line := mistake(error):
+        if line := user_message(error):
             log.error("error: %s", line)
         else:
             log.exception("%s failed", snakemake.rule)
@@ -129,16 +129,16 @@ def job(snakemake: Any) -> Iterator[dict[str, Any]]:
 
 
 def _log_where(snakemake: Any, gpus: list[str]) -> None:
-    """Begin a job's log with what its readers ask first: which job, where, on which GPU, by which versions."""
+    """Begin a job's log with the job, the node, the GPUs and the versions."""
     wildcards = ", ".join(f"{name} {value}" for name, value in snakemake.wildcards.items())
     scheduler = os.environ.get("SLURM_JOB_ID")
     where = f"node {socket.gethostname()}" + (f", SLURM job {scheduler}" if scheduler else "")
     log.info("%s%s on %s, %d threads", snakemake.rule, f" ({wildcards})" if wildcards else "", where, snakemake.threads)
     if snakemake.resources.get("gpu", 0):
-        # nvidia-smi lists GPUs that the job must not use, too.
+        # nvidia-smi also lists GPUs that the job must not use.
         listed = [line.split(", ", 2) for line in provenance.nvidia_smi("index,uuid,name")]
         names = ", ".join(line[2] for line in listed if len(line) == 3 and set(line[:2]) & set(gpus))
         log.info("GPUs: %s=%s (%s)", VISIBLE, os.environ.get(VISIBLE, "not set"), names or "nvidia-smi names none")
     else:
-        log.info("GPUs: none asked for, none to be seen")
+        log.info("GPUs: none requested, none visible")
     log.debug("versions: %s", ", ".join(f"{name} {version}" for name, version in provenance.versions().items()))

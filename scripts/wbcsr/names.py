@@ -1,4 +1,4 @@
-"""Names that people type and spreadsheets save: of files, classes and groups."""
+"""Names of files, classes and groups as people type them and spreadsheets save them."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from collections.abc import Iterable
 
 log = logging.getLogger(__name__)
 
-# Characters without a width, which Unicode does not count as white space: soft hyphen, marks of direction, zero-width
-# spaces and joiners, byte-order mark.
+# Zero-width characters that Unicode does not count as white space: soft hyphen, direction marks, zero-width spaces and
+# joiners, byte-order mark.
 _INVISIBLE = "\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff"
 _BLANKS = re.compile(rf"[\s{_INVISIBLE}]+")
 _AROUND = re.compile(rf"\A[\s{_INVISIBLE}]+|[\s{_INVISIBLE}]+\Z")
 
 
 def clean(text: str) -> str:
-    """`text` without the blanks around it, and each letter and its marks in one character (Unicode's NFC).
+    """`text` without surrounding blanks and in Unicode's composed form (NFC).
 
-    Blanks are all white space of Unicode, such as the no-break space, and characters without a width. macOS writes
-    letters and their marks apart (NFD).
+    Blanks are all white space of Unicode, such as the no-break space, and zero-width characters. macOS stores file
+    names in decomposed form (NFD).
     """
     return _AROUND.sub("", unicodedata.normalize("NFC", text))
 
 
 def clean_path(path: str) -> str:
-    """A path with the name of each folder, and its own, cleaned; a name of blanks alone stays."""
+    """A path with each of its parts cleaned; a part that consists of blanks only is kept."""
     return "/".join(clean(name) or name for name in path.split("/"))
 
 
 def alike(names: Iterable[str]) -> list[list[str]]:
-    """Groups of different names that look as if they were one.
+    """Groups of different names that probably mean the same.
 
-    They differ by letter case, blanks, characters of another width, leading zeros (`p7`, `p007`) or as a whole number
-    and its decimal (`1`, `1.0`) only.
+    They differ only by letter case, blanks, full-width characters, leading zeros (`p7`, `p007`) or as an integer and
+    its decimal form (`1`, `1.0`).
     """
     groups: dict[str, list[str]] = {}
     for name in sorted(set(names)):
@@ -48,7 +48,7 @@ def _look(name: str) -> str:
 
 
 def warn_of_alike(names: Iterable[str], where: str, remedy: str) -> None:
-    """Warn once of the names found `where` that look as if they were one; each counts as a name of its own."""
+    """Warn once about the names in `where` that probably mean the same; each still counts as a separate name."""
     groups = alike(names)
     if groups:
         shown = "; ".join(", ".join(map(repr, group)) for group in groups[:3]) + ("; …" if len(groups) > 3 else "")

@@ -1,4 +1,4 @@
-"""How far a job is: a bar on a terminal, and lines in the log where nobody watches."""
+"""Progress of a job: a bar on a terminal, or lines in the log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LINE = "{desc}: {n_fmt} of {total_fmt} images, {rate_fmt}, {remaining} left"
 
 
 class _LogLines:
-    """A file, as tqdm wants one, whose lines go to the log."""
+    """A file object for tqdm that writes its lines to the log."""
 
     def write(self, text: str) -> None:
         if text.strip():
@@ -31,7 +31,7 @@ class _LogLines:
 
 
 def image_progress(total: int, description: str, done: int = 0) -> tqdm:
-    """Progress over `total` images of which `done` were finished before, with images/s and the time left."""
+    """Progress over `total` images of which `done` are finished already, with images/s and the remaining time."""
     if sys.stderr.isatty():
         return tqdm(total=total, initial=done, desc=description, unit="image", dynamic_ncols=True)
     return tqdm(

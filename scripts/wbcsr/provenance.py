@@ -1,4 +1,4 @@
-"""How a result came to be: versions, machine, hashes of what went in."""
+"""The origin of a result: versions, machine, hashes of its inputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from wbcsr.errors import InputError, make_again
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.files import read_json, sha256
 
 PACKAGES = (
@@ -39,7 +39,7 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that shape a result, where they are installed."""
+    """The versions of Python and of the installed packages that can change a result."""
     found = {package: version(package) for package in PACKAGES}
     return {"python": platform.python_version()} | {package: here for package, here in found.items() if here}
 
@@ -53,7 +53,7 @@ def version(package: str) -> str | None:
 
 
 def processor() -> str:
-    """The processor's model name as the system tells it."""
+    """The processor's model name as reported by the system."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -70,8 +70,8 @@ def cores() -> int:
 def gpu() -> dict[str, str] | None:
     """The GPU that torch uses: name, capability ("9.0"), driver and memory_gib ("79.1").
 
-    None where there is none, or where this process has not imported torch: it then computed on none, and importing
-    torch takes seconds.
+    None if there is none, or if this process has not imported torch: it then used no GPU, and importing torch takes
+    seconds.
     """
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
@@ -86,9 +86,9 @@ def gpu() -> dict[str, str] | None:
 
 
 def driver() -> str | None:
-    """The version of NVIDIA's driver, as "570.86.15", or None where there is none to be seen.
+    """The version of NVIDIA's driver, as "570.86.15", or None if none is found.
 
-    The loaded kernel module tells it, to every user; where /proc does not show it (WSL), nvidia-smi does.
+    Every user can read it from the loaded kernel module, or, if /proc does not show it (WSL), from nvidia-smi.
     """
     module = Path("/proc/driver/nvidia/version")
     if module.is_file():
@@ -99,9 +99,9 @@ def driver() -> str | None:
 
 
 def nvidia_smi(fields: str) -> list[str]:
-    """What nvidia-smi answers to a query for `fields` (their names, with commas between), one text a GPU.
+    """The answer of nvidia-smi to a query for `fields` (names separated by commas), one text per GPU.
 
-    Empty where nvidia-smi is missing, fails, or has not answered after a minute, as on a node whose GPU hangs.
+    Empty if nvidia-smi is missing, fails, or has not answered after a minute, as on a node whose GPU hangs.
     """
     query = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
     try:
@@ -112,17 +112,17 @@ def nvidia_smi(fields: str) -> list[str]:
 
 
 def machine() -> dict[str, Any]:
-    """The machine a job ran on, without names that identify a user or a host."""
+    """The machine on which a job ran, without names that identify a user or a host."""
     system = f"{platform.system()} {platform.machine()}"
     return {"processor": processor(), "cores": cores(), "system": system, "gpu": gpu()}
 
 
 def cost(seconds: float, device: str | None, gpus: int) -> dict[str, Any]:
-    """What this process and those that it waited for have used: wall, CPU and GPU seconds, and memory in MiB.
+    """Resources used by this process and its finished children: wall, CPU and GPU seconds, and memory in MiB.
 
-    `device` is what the job computed on ("cuda" or "cuda:0" counts `gpus`, or one where nobody could name any). Memory
-    is the largest resident set of one process; on the GPU it is what PyTorch's allocator held in this process, None
-    where that used none.
+    `device` is the device of the job ("cuda" or "cuda:0" counts `gpus`, or one if none is listed). Memory is the
+    largest resident set of one process. GPU memory is the peak of PyTorch's allocator in this process, None if it used
+    none.
     """
     own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     on_gpu = (device or "").startswith("cuda")
@@ -140,28 +140,28 @@ def cost(seconds: float, device: str | None, gpus: int) -> dict[str, Any]:
 def largest_resident_kib() -> int:
     """The largest resident set of this process so far.
 
-    Where Linux tells it, not ru_maxrss, which counts the process that started this one, too.
+    Read from /proc on Linux, since ru_maxrss also counts the process that started this one.
     """
     status = Path("/proc/self/status")
-    told = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE) if status.is_file() else None
-    return int(told[1]) if told else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE) if status.is_file() else None
+    return int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def check_inputs(found: dict[str, str]) -> None:
-    """Compare inputs with what the jobs that wrote them noted in a provenance beside.
+    """Compare inputs with the hashes in the provenance files of the jobs that wrote them.
 
-    `found` is the SHA-256 of each input by its path. InputError where one has changed since it was written.
+    `found` is the SHA-256 of each input by its path. InputError if an input has changed since it was written.
     """
     for path, digest in found.items():
         stem = Path(path).with_suffix("")
         for record in (stem.with_name(f"{stem.name}.provenance.json"), Path(path).with_name("provenance.json")):
             noted = read_json(record).get("outputs_sha256", {}) if record.is_file() else {}
             if noted.get(path, digest) != digest:
-                raise InputError(f"{path}: changed since it was written; {make_again(path)}")
+                raise InputError(f"{path}: changed since it was written; {how_to_regenerate(path)}")
 
 
 def without_folders(settings: Any) -> Any:
-    """Settings as they may be published: of a path out of the working folder, which may tell users' names, its end."""
+    """Settings for publication: a path outside the working folder, which may hold user names, keeps its last part."""
     if isinstance(settings, dict):
         return {key: without_folders(value) for key, value in settings.items()}
     if isinstance(settings, list):

@@ -1,6 +1,6 @@
-"""Configuration files as their authors mean them: what YAML loses, or takes for something else, is an error.
+"""A check of configuration files: what YAML would silently drop or misread is an error.
 
-Snakemake loads the files itself; this looks at them beside it.
+Snakemake loads the files itself; this module only checks them.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import yaml
 
 from wbcsr.errors import InputError
 
-# What YAML's parser says → what to do about it.
+# Message of YAML's parser → what to do.
 _REMEDIES = {
     r"character '\t'": "indent by spaces, not by tabs",
     "escape character": r"write \\ for a backslash between double quotes, or use single quotes",
     "mapping values are not allowed": "put a text that has a colon in quotes",
     "could not find expected ':'": "write a key, a colon, a blank and its value",
 }
-# Whole numbers that everybody reads alike.
+# Integers that YAML 1.1 and 1.2 read alike.
 _PLAIN = re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+|0b[01]+)")
 
 
 def check_yaml(paths: Iterable[str | Path]) -> None:
-    """InputError, with file and line, where one of the files is no configuration or does not mean what it says.
+    """InputError, with file and line, if one of the files is not a valid configuration or would be misread.
 
-    That is: it cannot be read; it is no YAML or JSON in UTF-8, or no mapping; it has a key twice, of which YAML takes
-    the last; or it has a value that YAML 1.1 takes for another number (010 for 8, 1:30 for 90) or for a date.
+    The causes are: the file cannot be read; it is not YAML or JSON in UTF-8, or not a mapping; it has a key twice, of
+    which YAML keeps the last; or it has a value that YAML 1.1 reads as another number (010 as 8, 1:30 as 90) or a date.
     """
     for path in paths:
         try:
@@ -59,7 +59,7 @@ def _check(content: bytes) -> None:
 
 
 def _wrong(line: int, said: str) -> yaml.MarkedYAMLError:
-    """An error as of YAML's parser, which counts lines from 0."""
+    """An error like those of YAML's parser, which counts lines from 0."""
     return yaml.MarkedYAMLError(problem=said, problem_mark=yaml.Mark(None, 0, line, 0, None, 0))
 
 
@@ -70,7 +70,7 @@ def _explain(error: yaml.MarkedYAMLError) -> str:
 
 
 def _without_tabs(text: str) -> str:
-    """JSON may have tabs between its words, which YAML's parser refuses; any other text as it is."""
+    """Replace tabs in JSON, which YAML's parser rejects; any other text is returned unchanged."""
     try:
         json.loads(text)
     except ValueError:
@@ -79,7 +79,7 @@ def _without_tabs(text: str) -> str:
 
 
 class _Loader(yaml.FullLoader):
-    """Snakemake's loader, which refuses what it would take for something else without a word."""
+    """Snakemake's loader, but with an error for what it would silently misread."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)

@@ -138,8 +138,8 @@ def test_the_log_begins_with_what_runs_where_and_its_file_with_the_versions(tmp_
 @pytest.mark.parametrize(
     ("gpu", "expected"),
     [
-        ("None", "GPUs: none asked for, none to be seen"),
-        ("0", "GPUs: none asked for, none to be seen"),
+        ("None", "GPUs: none requested, none visible"),
+        ("0", "GPUs: none requested, none visible"),
         ("1", "GPUs: CUDA_VISIBLE_DEVICES=not set (nvidia-smi names none)"),
     ],
 )

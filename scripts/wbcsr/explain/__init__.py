@@ -1,11 +1,11 @@
-"""Cells whose label changes between two variants, and where both networks looked.
+"""Cells whose predicted class changes between two variants, with Grad-CAM maps of both networks.
 
-This module holds names that rules need; it imports nothing heavy.
+This module holds names that rules need, and imports nothing heavy.
 """
 
-# What a change of label may be: from wrong to right, from right to wrong, from one wrong class to another.
+# Kinds of changed predictions: from wrong to right, from right to wrong, from one wrong class to another.
 KINDS = ("gained", "lost", "other")
-# Those that are drawn, a figure each.
+# The kinds that get a figure.
 DRAWN = ("gained", "lost")
 
 

@@ -1,4 +1,4 @@
-"""Which images get another label from another classifier, and which of them are shown."""
+"""The images to which two classifiers give different classes, and the selection that is shown."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from wbcsr.errors import InputError, make_again
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.explain import KINDS
 from wbcsr.files import read_csv
 from wbcsr.text import counted
 
-# With fewer test images than this, validation images are looked at as well.
+# With fewer test images than this, validation images are included.
 FEW = 500
 COUNTED = ["images", "changed", *KINDS]
 
@@ -36,29 +36,33 @@ def read_predictions(path: Path, images: pd.DataFrame, classes: Sequence[str]) -
     """The predictions for `images` (of `compared_images`), in their order.
 
     The columns are image, subset, class, predicted, `probability` (of the actual class) and `confidence` (the
-    probability of the predicted class). InputError where an image is missing or listed twice, or a class or
-    probability is none.
+    probability of the predicted class). InputError if an image is missing or listed twice, or a class or
+    probability is invalid.
     """
     table = read_csv(path, ["image", "class", "predicted", *classes])
     twice = table.loc[table["image"].duplicated(), "image"]
     if len(twice):
-        raise InputError(f"{path}: has {twice.iloc[0]} twice; {make_again(path)}")
+        raise InputError(f"{path}: has {twice.iloc[0]} twice; {how_to_regenerate(path)}")
     missing = images.loc[~images["image"].isin(table["image"]), "image"]
     if len(missing):
         raise InputError(
             f"{path}: lacks {len(missing)} of {counted(len(images), 'image')} (first: {missing.iloc[0]}); "
-            f"{make_again(path)}"
+            f"{how_to_regenerate(path)}"
         )
-    # Not merged: a class may be called as a column of `images` is.
+    # No merge: a class may have the name of a column of `images`.
     found = table.set_index("image").loc[images["image"]].reset_index()
     unknown = sorted((set(found["class"]) | set(found["predicted"])) - set(classes))
     if unknown:
-        raise InputError(f"{path}: has the class '{unknown[0]}', which dataset.classes lacks; {make_again(path)}")
+        raise InputError(
+            f"{path}: has the class '{unknown[0]}', which dataset.classes lacks; {how_to_regenerate(path)}"
+        )
     numbers = {name: number for number, name in enumerate(classes)}
     try:
         probabilities = found[list(classes)].to_numpy(np.float64)
     except ValueError as error:
-        raise InputError(f"{path}: has a probability that is not a number ({error}); {make_again(path)}") from error
+        raise InputError(
+            f"{path}: has a probability that is not a number ({error}); {how_to_regenerate(path)}"
+        ) from error
     rows = np.arange(len(found))
     return (
         images[["image", "subset"]]
@@ -76,7 +80,7 @@ def list_changes(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, st
 
     `first` and `second` are of `read_predictions`, for the same images. Columns: image, subset, class, then
     predicted_, probability_ and confidence_ with each of `names`, and kind, of `KINDS`.
-    InputError where the two do not agree on an image's actual class.
+    InputError if the two disagree on an image's actual class.
     """
     facts = ["predicted", "probability", "confidence"]
     both = first.merge(second, on=["image", "subset"], suffixes=tuple(f"_{name}" for name in names))
@@ -102,12 +106,12 @@ def count_changes(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, int]:
 def count_pairs(
     original: dict[int, pd.DataFrame], enhanced: dict[int, pd.DataFrame], names: tuple[str, str]
 ) -> pd.DataFrame:
-    """Counts of changed labels between variants, and, as the yardstick, between seeds of one variant.
+    """Counts of changed predictions between variants and, for comparison, between seeds of one variant.
 
     `original` and `enhanced` hold each seed's predictions, of `read_predictions`; `names` are the two variants. A row
     for each seed of the two variants, then one for each pair of seeds of one variant: the columns first_variant,
     first_seed, second_variant, second_seed, subsets (of the images), images, changed, gained, lost and other. Gained
-    is what the second of a pair has right and the first has not.
+    counts images that the second of a pair classifies correctly and the first does not.
     """
     pairs = [((names[0], seed), (names[1], seed)) for seed in original]
     pairs += [((name, one), (name, other)) for name in names for one, other in itertools.combinations(original, 2)]
@@ -125,10 +129,10 @@ def count_pairs(
 def choose(changes: pd.DataFrame, classes: Sequence[str], number: int) -> pd.DataFrame:
     """At most `number` rows of `changes` (of `list_changes`, of one kind, named original and enhanced, with `source`).
 
-    Of one source, copies of the same cell, the image that moved farthest is taken; images of unknown source all count.
-    In each class the images are ranked by how far the probability of the actual class moved, in whichever direction,
-    the farthest first; equal ones in order of name. All classes' first images are taken before any second one, and of
-    those that no longer all fit, the ones that moved farthest. The rows come in the order of `classes`, then of rank.
+    Of each source, whose images show the same cell, only the image with the largest change is taken; images of unknown
+    source are all kept. In each class the images are ranked by the absolute change in the probability of the actual
+    class, largest first; ties are ordered by name. The first image of every class is taken before any second one. Where
+    not all of one rank fit, those with the largest change are taken. The rows are ordered by `classes`, then by rank.
     """
     moved = (changes["probability_enhanced"] - changes["probability_original"]).abs()
     order = changes["class"].map({name: position for position, name in enumerate(classes)})

@@ -1,4 +1,4 @@
-"""The cells that change their label between two variants: a list, counts, and figures of where both networks looked."""
+"""Cells whose predicted class changes between two variants: a list, counts, and figures with Grad-CAM maps."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Trained:
-    """A classifier trained on one variant, with the files by which its labels are explained.
+    """A classifier trained on one variant, with the files that explain its predictions.
 
-    `model` is that of the first seed; `array` and `index` are the packed images of the variant; `predictions` has a
-    file for each seed.
+    `model` is the model of the first seed; `array` and `index` are the packed images of the variant; `predictions` has
+    a file for each seed.
     """
 
     variant: str
@@ -43,10 +43,10 @@ class Trained:
 
 @dataclass(frozen=True)
 class ChangesSummary:
-    """Images compared and changed, how many of each kind, how many were drawn, and where the gradients ran.
+    """Images compared and changed, the number of each kind and of drawn images, and the device of the gradients.
 
-    `other_labels_in_fp32` counts the drawn images to which the network in fp32, whose gradients are taken, gives
-    another label than the engine did that wrote the predictions.
+    `other_labels_in_fp32` counts the drawn images for which the fp32 network, whose gradients are shown, predicts
+    another class than the engine that wrote the predictions.
     """
 
     images: int
@@ -71,15 +71,15 @@ def explain_changes(
     folder: Path,
     threads: int,
 ) -> ChangesSummary:
-    """List the images whose label differs between two classifiers, and draw up to `number` gained and lost ones.
+    """List the images that two classifiers label differently, and draw up to `number` gained and lost ones.
 
-    `images` is images.csv, by whose widths and heights the square images of the classifier are shown as they were, and
-    `sources` is sources.csv. `changes_csv` is as `list_changes` says, with the columns source and `shown`: the row of
-    its figure, from 1 on, or empty. `counts_csv` is as `count_pairs` says, its first row that of the list. `folder`
+    `images` is images.csv, whose widths and heights restore the aspect ratio of the classifier's square images, and
+    `sources` is sources.csv. `changes_csv` has the columns of `list_changes`, source, and `shown`: the row in its
+    figure, from 1 on, or empty. `counts_csv` is the table of `count_pairs`; its first row belongs to the list. `folder`
     gets a figure for each of `DRAWN`.
-    The networks are the trained ones in fp32 and eager: an engine gives no gradients. They run on the CPU, which some
-    dozens of images keep busy for seconds.
-    InputError where the files do not fit each other.
+    The networks run in eager mode and fp32, since an engine gives no gradients. They run on the CPU, which takes
+    seconds for some dozens of images.
+    InputError if the files do not fit together.
     """
     torch.set_num_threads(threads)
     compared = compared_images(split)
@@ -108,11 +108,14 @@ def explain_changes(
     write_csv(changes_csv, changes.assign(shown=[str(places.get(image, "")) for image in changes["image"]]))
     write_csv(counts_csv, counts)
     kinds = {kind: int((changes["kind"] == kind).sum()) for kind in KINDS}
-    told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    log.info("changed labels: %d of %s: %s", len(changes), counted(len(compared), "image"), told)
+    by_kind = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    log.info("changed labels: %d of %s: %s", len(changes), counted(len(compared), "image"), by_kind)
     others = sum(view.fp32_label != view.label for seen in views for view in seen.values())
     if others:
-        log.warning("drawn labels that are others in fp32, whose gradients are drawn, than in the engine: %d", others)
+        log.warning(
+            "drawn images whose label in fp32, which the maps explain, differs from the engine's: %d",
+            others,
+        )
     return ChangesSummary(len(compared), len(changes), kinds, len(shown), others)
 
 
@@ -123,17 +126,17 @@ def look(
     split: Path,
     classes: Sequence[str],
 ) -> dict[str, View]:
-    """What the classifier saw of each named image, and where it looked for the class of that name in `labels`.
+    """The classifier's input for each named image, and its Grad-CAM map for the image's class in `labels`.
 
-    The last convolutions are asked, as Grad-CAM's authors do. InputError where the model or the packed images
-    do not fit, or an image is not among them.
+    The map is of the last convolutions, as Grad-CAM's authors propose. InputError if the model and the packed images do
+    not fit together, or an image is missing.
     """
     if len(names) == 0:
         return {}
     network, description = classifiers.load(trained.model)
     classifiers.check_classes(trained.model, description.classes, classes)
     layers = [network.get_submodule(name) for name in description.network.last]
-    # No gradient reaches further back, so that no memory holds the layers before.
+    # Earlier layers need no gradient, and therefore no memory for their activations.
     network.requires_grad_(False)
     for layer in layers:
         layer.requires_grad_(True)

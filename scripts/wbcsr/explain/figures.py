@@ -1,4 +1,4 @@
-"""The figures of cells that changed their label: each image as a classifier saw it, and where it looked."""
+"""Figures of cells whose predicted class changed: the classifier's input and its Grad-CAM map."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NOTHING = {
     "gained": "No label became right on {enhanced} images.",
     "lost": "No label became wrong on {enhanced} images.",
 }
-# Inches: a picture's box, the words beside a pair of pictures, the actual class before them, and the space between.
+# Inches: a picture's box, the text right of a pair of pictures, the actual class left of them, and the gap.
 PICTURE_WIDTH, PICTURE_HEIGHT = 1.18, 0.885
 WORDS, CLASS, GAP = 0.82, 0.74, 0.04
-# How bright a place is that the network did not look at; the rest is as bright as its share of the map.
+# Brightness where the map is 0; elsewhere it grows with the map.
 DARKEST = 0.3
 HALF = 0.5
 
@@ -31,7 +31,7 @@ HALF = 0.5
 class View:
     """An image as a classifier takes it, (side, side, 3) uint8, and its map, (side, side) in 0 to 1, for `label`.
 
-    `fp32_label` is the class that the network gives it whose gradients made the map.
+    `fp32_label` is the class that the network predicts whose gradients made the map.
     """
 
     pixels: np.ndarray
@@ -41,7 +41,7 @@ class View:
 
 
 def overlay(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8, dark where the map (H, W, 0 to 1) is low: brightness is seen in grey and by every eye."""
+    """(H, W, 3) uint8, dark where the map (H, W, 0 to 1) is low: brightness needs no colour vision."""
     brightness = DARKEST + (1 - DARKEST) * heat[:, :, None]
     return np.round(pixels * brightness).astype(np.uint8)
 
@@ -58,7 +58,7 @@ def draw_changes(
     """A row for each image of `rows` (of `choose`): its class, then of both variants image, map and prediction.
 
     `original` and `enhanced` hold the views of each image; `sizes` (width, height, by image) the shape in which the
-    square images are drawn; `variant` is the enhanced one. Where `rows` is empty, a notice says so.
+    square images are drawn; `variant` is the enhanced one. If `rows` is empty, a notice says so.
     """
     if rows.empty:
         return draw_notice(NOTHING[kind].format(enhanced=variant_label(variant)))
@@ -67,7 +67,7 @@ def draw_changes(
     step = PICTURE_HEIGHT + GAP
     height = heading + step * len(rows)
     figure = Figure(figsize=(DOUBLE_COLUMN, height))
-    figure.set_layout_engine("none")  # everything has its place in inches
+    figure.set_layout_engine("none")  # all positions are in inches
     pair = 2 * PICTURE_WIDTH + GAP + WORDS
     for start, name in ((CLASS, "original"), (CLASS + pair, variant)):
         title, places = variant_label(name), (start, start + PICTURE_WIDTH + GAP)
@@ -105,7 +105,7 @@ def _outline(axis: Axes, heat: np.ndarray, width: int, height: int) -> None:
 
 
 def _prediction(row: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> str:
-    """The predicted class, whether it is right, and how probable it was; where it is wrong, the actual class too."""
+    """The predicted class, whether it is right, and its probability; if it is wrong, also the actual class."""
     predicted = row[f"predicted_{name}"]
     right = predicted == row["class"]
     lines = [wrapped(labels[predicted], 13), f"{_percent(row[f'confidence_{name}'])}, {'right' if right else 'wrong'}"]

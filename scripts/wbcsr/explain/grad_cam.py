@@ -1,4 +1,4 @@
-"""Where a classifier looked: Grad-CAM."""
+"""Grad-CAM: the regions of an image that support a predicted class."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ def grad_cam(network: nn.Module, layer: nn.Module, images: Tensor, targets: Tens
     """Grad-CAM (Selvaraju et al., ICCV 2017) of each image for one class, by captum.
 
     `images` (n, ...) go through `network`, which gives logits (n, classes) in a number format that has gradients;
-    `targets`, (n,) int64, are the classes that are asked about, and `layer` gives (n, channels, h, w). The result is
+    `targets`, (n,) int64, are the classes to explain, and `layer` gives (n, channels, h, w). The result is
     (n, h, w) float32 in 0 to 1: the channels summed, each weighted by the mean gradient of the class's logit,
     negative values left out, and each image's map divided by its largest value. A map without a positive value stays
-    zero: nothing there spoke for the class.
+    zero: no region supports the class.
     """
     with torch.enable_grad():
         maps = LayerGradCam(network, layer).attribute(images, targets, relu_attributions=True)
@@ -24,5 +24,5 @@ def grad_cam(network: nn.Module, layer: nn.Module, images: Tensor, targets: Tens
 
 
 def enlarge(maps: Tensor, side: int) -> Tensor:
-    """(n, h, w) → (n, side, side): bilinear, so that a map lies over the image that it was made of."""
+    """(n, h, w) → (n, side, side): bilinear, so that a map covers its image."""
     return LayerAttribution.interpolate(maps[:, None], (side, side), "bilinear")[:, 0]

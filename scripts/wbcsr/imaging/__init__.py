@@ -1,4 +1,4 @@
-"""Images as arrays: decoding, encoding, and the one way from any image to 8-bit RGB.
+"""Images as arrays: decoding, encoding, and conversion to 8-bit RGB.
 
 Arrays are (height, width) for grey, (height, width, 3) for RGB and (height, width, 4) for RGBA,
 dtype uint8 or uint16.
@@ -18,19 +18,19 @@ import imagecodecs
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from wbcsr.errors import InputError, make_again
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.imaging import tiff
 
-# A header may promise more pixels than any microscope gives: refuse before decoding.
+# A header may claim more pixels than any microscope gives: reject before decoding.
 MAX_PIXELS = 100_000_000
-# Which takes the place of Pillow's own limit: what the workflow enlarges may be larger than that.
+# This replaces Pillow's own limit, which an upscaled image may exceed.
 Image.MAX_IMAGE_PIXELS = None
 
-# Libraries print warnings that do not name the file; what they cannot read is an InputError here.
+# Libraries print warnings that do not name the file; here an unreadable file is an InputError.
 warnings.filterwarnings("ignore", module=r"PIL\b")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-# Formats beside TIFF. Pillow reports a JPEG that holds more pictures behind the first, as phones write it, as MPO.
+# Formats other than TIFF. Pillow reports a JPEG with further pictures after the first, as phones write it, as MPO.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
 # Formats that are not decoded but get a message of their own: offset, bytes at that offset, and name.
 _OTHER_FORMATS = (
@@ -41,8 +41,8 @@ _OTHER_FORMATS = (
     (128, b"DICM", "a DICOM file"),
 )
 
-# A chunk, and the keywords of texts, in which a PNG may hold EXIF or XMP.
-_WHERE_PNG_SAYS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+# The chunk and the text keywords in which a PNG may hold EXIF or XMP.
+_PNG_METADATA = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 
 _TRANSPOSITIONS: dict[object, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda a: a[:, ::-1],
@@ -58,23 +58,22 @@ _TRANSPOSITIONS: dict[object, Callable[[np.ndarray], np.ndarray]] = {
 def decode(content: bytes, name: str, whole: bool = False) -> np.ndarray:
     """Decode an image file's bytes, turned upright by its EXIF orientation (in a TIFF, the tag Orientation).
 
-    Returns (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16. The bytes decide about the format, not the file's
+    Returns (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16. The bytes decide the format, not the file's
     name: JPEG, PNG, BMP, WebP, GIF, or TIFF (see `wbcsr.imaging.tiff.decode`). Palettes and CMYK become RGB, and grey
     with alpha becomes RGBA. Colour profiles and gamma are not applied. A JPEG that holds several pictures (MPO, or a
-    gain map) gives the first. `whole` says that the bytes' hash is known to be that of a file which was decoded
-    before, or that we wrote; the search for damaged data, which costs much of the time, and the limit of pixels
-    are then left out.
-    InputError where the bytes are no image, are truncated, hold an animation, or promise more than `MAX_PIXELS`.
+    gain map) gives the first. `whole` means that a file with these bytes (by their hash) was decoded or written by
+    us before. The search for damaged data, which takes much of the time, and the limit of pixels are then skipped.
+    InputError if the bytes are not an image, are truncated, hold an animation, or claim more than `MAX_PIXELS`.
     """
     pixels, orientation = (
         tiff.decode(content, name, MAX_PIXELS) if content[:4] in tiff.MAGIC else _decode(content, name, whole)
     )
-    # An unknown value turns nothing, as in Pillow.
+    # An unknown value rotates nothing, as in Pillow.
     return np.ascontiguousarray(_TRANSPOSITIONS.get(orientation, lambda a: a)(pixels))
 
 
 def _decode(content: bytes, name: str, whole: bool) -> tuple[np.ndarray, object]:
-    """Decode an image that is no TIFF; returns its pixels, not turned, and the value of its EXIF orientation."""
+    """Decode an image that is not a TIFF; returns its pixels as stored and the value of its EXIF orientation."""
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             width, height = image.size
@@ -90,7 +89,7 @@ def _decode(content: bytes, name: str, whole: bool) -> tuple[np.ndarray, object]
             if not jpeg:
                 content = _pixels_alone(content, name, whole)
             elif not whole:
-                image.load()  # finds truncated data, which the faster decoder fills with grey
+                image.load()  # detects truncated data, which the faster decoder fills with grey
     except UnidentifiedImageError as error:  # its message holds an address in memory
         kinds = (kind for place, sign, kind in _OTHER_FORMATS if content[place:].startswith(sign))
         kind = next(kinds, None)
@@ -100,7 +99,7 @@ def _decode(content: bytes, name: str, whole: bool) -> tuple[np.ndarray, object]
         raise InputError(f"{name}: not a readable image ({' '.join(str(error).split())[:120]})") from error
     if jpeg:
         try:
-            return imagecodecs.jpeg8_decode(content), orientation  # by the library of Pillow, in half of the time
+            return imagecodecs.jpeg8_decode(content), orientation  # the library that Pillow uses, in half of the time
         except imagecodecs.Jpeg8Error as error:
             raise InputError(f"{name}: not a readable image (a damaged JPEG: {error})") from error
     # Pillow has no mode for RGB of 16 bits.
@@ -119,10 +118,10 @@ def _converted(image: Image.Image) -> np.ndarray:
 
 
 def _pixels_alone(content: bytes, name: str, whole: bool) -> bytes:
-    """The chunks of a PNG that its pixels depend on: OpenCV prints lines of its own about faulty texts and profiles.
+    """The chunks of a PNG that its pixels depend on: OpenCV prints its own lines about faulty texts and profiles.
 
-    InputError where it is not whole chunks to its last one, for OpenCV takes the memory that a chunk promises, or where
-    a chunk's checksum is wrong, which is not looked for in a file that is `whole`.
+    InputError if the chunks are incomplete, since OpenCV allocates the memory that a chunk claims, or if a checksum is
+    wrong; checksums are not checked in a file that is `whole`.
     """
     palette, alpha = content[25] == 3, content[25] >= 4  # the colour type
     kept = {b"IHDR", b"IDAT", b"IEND"} | ({b"PLTE"} if palette else set()) | (set() if alpha else {b"tRNS"})
@@ -144,9 +143,9 @@ def _pixels_alone(content: bytes, name: str, whole: bool) -> bytes:
 
 
 def _orientation(image: Image.Image, content: bytes) -> object:
-    """EXIF's value for how an image lies; 1 is upright."""
-    # A PNG may say so behind its pixels, all of which Pillow reads to get there: most of them do not say it anywhere.
-    if image.format == "PNG" and not any(name in content for name in _WHERE_PNG_SAYS):
+    """The value of EXIF's orientation; 1 is upright."""
+    # A PNG may store it after its pixels, which Pillow must read first. Most PNGs do not store it.
+    if image.format == "PNG" and not any(name in content for name in _PNG_METADATA):
         return 1
     return image.getexif().get(0x0112, 1)
 
@@ -156,31 +155,31 @@ def read_image(path: str | Path) -> np.ndarray:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); run the rule that wrote it again") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); run the rule that writes it") from error
     return decode(content, str(path))
 
 
 def read_listed(file: Path, digest: str, manifest: Path) -> np.ndarray:
     """Read and decode an image that `manifest` lists with its SHA-256 `digest`; see `decode`.
 
-    InputError where it is gone or is another file.
+    InputError if it is missing or has other content.
     """
     try:
         content = file.read_bytes()
     except OSError as error:
         raise InputError(
-            f"{file}: cannot be read ({error.strerror}), but {manifest} lists it; {make_again(manifest)}"
+            f"{file}: cannot be read ({error.strerror}), but {manifest} lists it; {how_to_regenerate(manifest)}"
         ) from error
     if hashlib.sha256(content).hexdigest() != digest:
-        raise InputError(f"{file}: is not the file that {manifest} describes (SHA-256); {make_again(manifest)}")
+        raise InputError(f"{file}: is not the file that {manifest} describes (SHA-256); {how_to_regenerate(manifest)}")
     return decode(content, str(file), whole=True)
 
 
 def stretch(pixels: np.ndarray, levels: tuple[int, int] | None) -> np.ndarray:
     """Stretch the colours of a uint16 array so that the `levels` (black, white) become 0 and 65535; see dataset.range.
 
-    Values beyond the levels are cut off, and alpha is unchanged. Without levels, or for a uint8 array, whose values are
-    made for a screen, returns the array itself.
+    Values beyond the levels are clipped, and alpha is unchanged. Without levels, or for a uint8 array, whose values are
+    meant for a screen, returns the array itself.
     """
     if levels is None or pixels.dtype == np.uint8:
         return pixels
@@ -201,8 +200,8 @@ def encode_png(pixels: np.ndarray) -> bytes:
     """Encode an array (see the module) as a PNG, which is lossless and holds 8 and 16 bits."""
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
-    # Level 1 costs about a tenth more bytes than the default and a third of its time. One filter for all rows, and this
-    # one, costs no bytes, and half of the time of encoding and of decoding.
+    # Level 1 takes about a tenth more bytes than the default and a third of its time. This one filter for all rows
+    # takes no more bytes, and halves the time of encoding and decoding.
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG]
     done, encoded = cv2.imencode(".png", pixels, options)
     if not done:
@@ -211,7 +210,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def to_rgb8(pixels: np.ndarray) -> np.ndarray:
-    """Any array of the module's kinds as (H, W, 3) uint8: grey is repeated, alpha dropped, 16 bit scaled."""
+    """Any array that this module describes as (H, W, 3) uint8: grey is repeated, alpha dropped, 16 bit scaled."""
     if pixels.dtype == np.uint16:
         pixels = np.round(pixels / 257.0).astype(np.uint8)
     if pixels.ndim == 2:

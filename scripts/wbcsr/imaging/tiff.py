@@ -1,7 +1,7 @@
-"""TIFF files as arrays: tifffile decodes the samples, and this module turns them into what they show.
+"""TIFF files as arrays: tifffile decodes the samples, and this module converts them to displayed colours.
 
-A TIFF can hold nearly anything, and readers differ in how they show it. Files that have one meaning are decoded, and
-all others are refused with a reason. The numbers of tags and their values are those of TIFF 6.0 (Adobe, 1992) and of
+A TIFF can hold nearly anything, and readers interpret it differently. Files with one meaning are decoded; all others
+are rejected with a reason. The numbers of tags and their values are those of TIFF 6.0 (Adobe, 1992) and of
 its registered additions.
 """
 
@@ -48,17 +48,17 @@ TIFF.DECOMPRESSORS = {compression: TIFF.DECOMPRESSORS[compression] for compressi
 
 
 def decode(content: bytes, name: str, most_pixels: int) -> tuple[np.ndarray, int]:
-    """Decode a TIFF's bytes; returns the pixels as they are stored, not turned, and the value of the tag Orientation.
+    """Decode a TIFF's bytes; returns the pixels as stored, not rotated, and the value of the tag Orientation.
 
-    The pixels are an array of the kinds that `wbcsr.imaging` describes:
+    The pixels are an array as `wbcsr.imaging` describes:
 
     - Samples of 1, 2 and 4 bits are scaled to 8 bits. Samples for which zero is white are inverted.
     - A palette becomes 8-bit RGB: the high bytes of its colours, or the low bytes where all high bytes are zero.
     - CMYK becomes RGB by the formula R = (1 - C)(1 - K), without a colour profile.
     - Grey with alpha becomes RGBA. Colours that were multiplied by their alpha (associated) are divided by it.
-    - A fourth sample of RGB that the file does not explain is left out, as Pillow does.
+    - A fourth sample of RGB without a declared meaning is left out, as Pillow does.
 
-    InputError where the file is of another kind, is damaged, holds more than one image, or promises more than
+    InputError if the file is of another kind, is damaged, holds more than one image, or claims more than
     `most_pixels` pixels.
     """
     try:
@@ -92,7 +92,7 @@ def _line(error: Exception) -> str:
 
 
 def encode(pixels: np.ndarray) -> bytes:
-    """Encode an array of the kinds of `wbcsr.imaging` as a TIFF, compressed without loss."""
+    """Encode an array as `wbcsr.imaging` describes it as a TIFF with lossless compression."""
     target = io.BytesIO()
     imwrite(
         target,
@@ -106,7 +106,7 @@ def encode(pixels: np.ndarray) -> bytes:
 
 
 def _check_samples(page: TiffPage) -> None:
-    """InputError where the samples are of another kind than `decode` describes."""
+    """InputError if the samples are of another kind than `decode` describes."""
     bits, samples, photometric = page.bitspersample, page.samplesperpixel, page.photometric
     if page.sampleformat != 1 or bits not in (1, 2, 4, 8, 16):
         kind = f"{bits}-bit" if page.sampleformat == 1 or page.dtype is None else page.dtype
@@ -144,17 +144,17 @@ def _check_samples(page: TiffPage) -> None:
 
 
 def _name(value: object) -> object:
-    """The name of a tag's value, or the value of one that has none."""
+    """The name of a tag's value, or the value itself if it has none."""
     return getattr(value, "name", value)
 
 
 def _extra(page: TiffPage) -> int:
-    """The meaning of the one sample beside the colours."""
+    """The meaning of the one sample in addition to the colours."""
     return int(page.extrasamples[0]) if len(page.extrasamples) == 1 else UNSPECIFIED
 
 
 def _check_segments(page: TiffPage, content: bytes, most_pixels: int) -> None:
-    """InputError where strips or tiles promise too many pixels, are missing, or are truncated."""
+    """InputError if strips or tiles claim too many pixels, are missing, or are truncated."""
     height, width = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
     across = math.ceil(page.imagelength / height) * math.ceil(page.imagewidth / width)
     if max(across * height * width, page.imagelength * page.imagewidth) > most_pixels:
@@ -173,14 +173,14 @@ def _check_segments(page: TiffPage, content: bytes, most_pixels: int) -> None:
 
 
 def _check_jpeg(segment: bytes, most_pixels: int) -> None:
-    """InputError where a strip or tile is truncated, which the decoder would fill with grey, or is too large."""
+    """InputError if a strip or tile is truncated, which the decoder would fill with grey, or is too large."""
     with Image.open(io.BytesIO(segment), formats=["JPEG"]) as header:
         if math.prod(header.size) > most_pixels or not segment.rstrip(b"\0").endswith(b"\xff\xd9"):
             raise InputError("not a readable TIFF (damaged JPEG data)")
 
 
 def _shown(stored: np.ndarray, page: TiffPage) -> np.ndarray:
-    """Samples (H, W, S) as an array of the kinds of `wbcsr.imaging`."""
+    """Samples (H, W, S) as an array as `wbcsr.imaging` describes it."""
     bits, extra = page.bitspersample, page.samplesperpixel - COLOURS[page.photometric]
     if page.photometric == PALETTE:
         if page.colormap is None or page.colormap.shape != (3, 2**bits):

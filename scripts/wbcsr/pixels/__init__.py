@@ -1,7 +1,7 @@
-"""Pixels on their way into a network and out of it, on the device where they lie.
+"""Conversion of pixels for a network's input and from its output, on the device of the tensor.
 
-Each function runs as a Triton kernel of ours on CUDA tensors and through torch on CPU tensors, as the tensor's device
-says and nothing else; both give the same bytes. A kernel never waits for the GPU and always gives a new, contiguous
+Each function runs as one of our Triton kernels on CUDA tensors and through torch on CPU tensors; only the tensor's
+device decides. Both give the same bytes. A kernel never waits for the GPU and always gives a new, contiguous
 tensor. Call it once before a CUDA graph is captured, with the arguments of the capture: the first call compiles, and
 `to_square` then copies its table of weights to the GPU.
 """
@@ -30,11 +30,11 @@ def to_network(
 ) -> Tensor:
     """(n, h, w, 3) uint8 RGB with any strides → (n, 3, H, W) of `dtype`, each value (pixel - offset) / scale.
 
-    `size` is (H, W). What an image lacks of it is reflected below and to the right as by numpy's pad mode "reflect",
-    so again and again where the margin is larger than the image; a side of one pixel repeats it.
+    `size` is (H, W). A smaller image is padded below and to the right as by numpy's pad mode "reflect", repeatedly
+    where the margin is larger than the image. A side of one pixel is repeated.
     `offset` and `scale`, one for each channel, are rounded to float32 first; difference and quotient are rounded as
     IEEE 754 says in float32, then to `dtype` (float32, float16 or bfloat16), to nearest with ties to even.
-    ValueError where a shape, type or size is not as said here, or a scale is zero.
+    ValueError if a shape, type or size differs from this description, or a scale is zero.
     """
     _check_images(images)
     _check_least(size, images.shape[1:3])
@@ -51,8 +51,8 @@ def to_pixels(output: Tensor, size: tuple[int, int]) -> Tensor:
     """(n, 3, H, W) float32, float16 or bfloat16 with any strides → (n, h, w, 3) uint8 RGB, the top-left `size` (h, w).
 
     Values go to float32, are clamped to 0..1, multiplied by 255 and rounded to nearest with ties to even.
-    NaN becomes 0: a byte has no NaN, so whoever must know looks at `output`.
-    ValueError where a shape, type or size is not as said here.
+    NaN becomes 0, since a byte has no NaN; a caller that must detect NaN checks `output`.
+    ValueError if a shape, type or size differs from this description.
     """
     if output.ndim != 4 or output.shape[1] != 3 or output.dtype not in _FLOATS:
         raise ValueError(f"output is {tuple(output.shape)} {output.dtype} and not (n, 3, H, W) of a float type")
@@ -64,9 +64,9 @@ def to_square(images: Tensor, side: int) -> Tensor:
     """(n, h, w, 3) uint8 with any strides → (n, side, side, 3) uint8, whatever the aspect ratio.
 
     Bilinear and antialiased, byte for byte Pillow's `Image.resize((side, side), Resampling.BILINEAR)`: one pass along
-    the rows and one along the columns, each rounded to uint8 and left out where it would keep the length.
+    the rows and one along the columns, each rounded to uint8, and skipped if the length stays the same.
     `wbcsr.pixels.bilinear` has the weights and the order, which is that of Pillow 13.
-    ValueError where a shape, type or size is not as said here.
+    ValueError if a shape, type or size differs from this description.
     """
     _check_images(images)
     _check_least((side, side), (1, 1))
@@ -85,7 +85,7 @@ def _check_least(size: tuple[int, ...], least: tuple[int, ...]) -> None:
 
 
 def _path(tensor: Tensor) -> ModuleType:
-    """The module whose functions work where `tensor` lies."""
+    """The module with the functions for the device of `tensor`."""
     if tensor.device.type == "cpu":
         return reference
     if tensor.device.type != "cuda":

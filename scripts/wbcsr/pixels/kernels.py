@@ -1,4 +1,4 @@
-"""What `wbcsr.pixels` promises, as Triton kernels: the path of CUDA tensors.
+"""The functions of `wbcsr.pixels` as Triton kernels, for CUDA tensors.
 
 Every kernel works on tiles of ROWS × COLUMNS elements of one image. Where the result's channels lie side by side, a
 row is counted in elements, 3 * width of them, so that neighbouring lanes write neighbouring addresses whatever the
@@ -18,13 +18,13 @@ from torch import Tensor
 
 from wbcsr.pixels.bilinear import PRECISION_BITS, passes, weights
 
-# Widths of 224 or 320 waste few lanes, and a small image still gives many tiles.
+# With widths of 224 or 320 few lanes are idle, and a small image still gives many tiles.
 COLUMNS = 128
-# Four neighbouring elements a thread are stored at once, in 4 to 16 bytes.
+# Each thread stores four neighbouring elements at once, 4 to 16 bytes.
 ROWS = 4
-# One element a thread: with more, a gathered pixel would go through shared memory at every tap to reach its sum.
+# One element per thread: with more, each tap would pass a gathered pixel through shared memory.
 RESAMPLE_ROWS = 1
-# Without fusion: a product fused with the sum after it would not be rounded between them, as torch rounds it.
+# No fused multiply-add: torch rounds the product before it adds.
 LAUNCH = {"num_warps": 4, "enable_fp_fusion": False}
 
 # 1.5 * 2**23: from 2**23 to 2**24 float32 has no fractions, so adding it rounds to nearest with ties to even.
@@ -152,7 +152,7 @@ def resample_kernel(
     # One half, so that the shift rounds.
     total = tl.full((ROWS, COLUMNS), _HALF, tl.int32)
     for tap in range(taps):
-        # Beyond the line the weight is 0, so any pixel will do.
+        # Beyond the line the weight is 0, so the pixel does not matter.
         at = tl.minimum(start + tap, last).to(tl.int64)
         pixel = tl.load(source + at * step, mask=exists, other=0).to(tl.int32)
         total += pixel * tl.load(weight, mask=inside, other=0)

@@ -1,4 +1,4 @@
-"""What `wbcsr.pixels` promises, through torch: the path of CPU tensors, and what the kernels are compared with."""
+"""The functions of `wbcsr.pixels` in torch: for CPU tensors, and as the reference of the kernels."""
 
 from __future__ import annotations
 
