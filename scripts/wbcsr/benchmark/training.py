@@ -32,13 +32,14 @@ from wbcsr.errors import InputError
 from wbcsr.files import scratch_folder, write_csv
 from wbcsr.present.table import Table, number, text
 from wbcsr.present.text import number_texts
+from wbcsr.study.labels import CLASSIFIERS
 from wbcsr.text import counted
 
 OURS, USUAL, NETWORK = "ours", "the usual script", "ours, network alone"
 # Steps of the optimizer in one run, by device, where there are images enough.
 STEPS = {"cpu": 4, "cuda": 32}
 COLUMNS = [
-    *("machine", "system", "device", "precision", "batch_size", "input_size", "threads", "images"),
+    *("machine", "system", "classifier", "device", "precision", "batch_size", "input_size", "threads", "images"),
     *TIMES,
     *("images_per_second", "share_of_network", "peak_memory_mib", "note"),
 ]
@@ -93,7 +94,13 @@ def benchmark_training(
         makes = {name: (make, task) for name, (make, _, _) in systems.items()}
         outcomes = take_turns(makes, settings["seconds"], settings["repeats"])
     rows: list[dict[str, Any]] = [
-        {"machine": machine.hardware, "system": name, "device": device.type, "precision": systems[name][1]}
+        {
+            "machine": machine.hardware,
+            "system": name,
+            "classifier": train["classifier"],
+            "device": device.type,
+            "precision": systems[name][1],
+        }
         | {"batch_size": task.settings["batch_size"], "input_size": train["input_size"], "threads": threads}
         | measured(outcome, systems[name][2])
         for name, outcome in outcomes.items()
@@ -224,7 +231,8 @@ def training_table(data: pd.DataFrame, machine: Machine) -> Table:
     """The table of the benchmark; `data` has `COLUMNS`."""
     first = data.iloc[0]
     count, side = data["images"].min(), first["input_size"]
-    what = f"ResNet-50, batches of {first['batch_size']} at {side}×{side}, {counted(count, 'image')} an epoch."
+    name = CLASSIFIERS[first["classifier"]]
+    what = f"{name}, batches of {first['batch_size']} at {side}×{side}, {counted(count, 'image')} an epoch."
     return Table(
         name="training",
         title="Training",
