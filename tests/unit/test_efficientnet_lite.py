@@ -13,9 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from small_networks import inference
 from wbcsr.classify import classifiers
 from wbcsr.classify.networks import NETWORKS
+from wbcsr.engines import engine as engines
+from wbcsr.engines.source import Workload
 from wbcsr.errors import InputError
+from wbcsr.explain.grad_cam import grad_cam
 from wbcsr.weights.wheels import Wheel
 
 LITE0 = "efficientnet_lite0"
@@ -66,6 +70,40 @@ def test_a_classifier_takes_pixels_and_is_read_again_as_what_it_is(tmp_path: Pat
     with torch.inference_mode():
         wanted = source.network((pixels.permute(0, 3, 1, 2).float() - 127) / 128)
         torch.testing.assert_close(model(pixels), wanted)
+
+
+def test_its_engine_gives_the_logits_of_the_classifier(tmp_path: Path) -> None:
+    model = classifiers.build(2, 0, None, LITE0).eval()
+    classifiers.save(model.state_dict(), classifiers.Description(("A", "B"), 64, LITE0), tmp_path / "m.safetensors")
+    source, description = classifiers.source(tmp_path / "m.safetensors")
+    workload = Workload({(64, 64): 3}, classifiers.ENGINE_BATCH)
+    engines.build(source, tmp_path / "engine.json", workload, inference(backend="eager", precision="fp32"))
+    engine = engines.load(source, tmp_path / "engine.json")
+    pixels = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = classifiers.engine_logits(engine, description.network, [pixels])
+    with torch.inference_mode():
+        torch.testing.assert_close(found, model(pixels), rtol=1e-3, atol=1e-4)
+
+
+def test_it_can_be_exported_for_any_batch() -> None:
+    network = NETWORKS[LITE0].make(2).eval()
+    images = torch.rand(3, 3, 65, 64)
+    exported = torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("n", min=1, max=8)},))
+    more = torch.cat([images, images])
+    torch.testing.assert_close(exported.module()(more), network(more))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_grad_cam_is_of_the_last_convolutions(name: str) -> None:
+    """A field of the map is 32 pixels of the input, and changes of the head change the map."""
+    model = classifiers.build(2, 0, None, name).eval().requires_grad_(False)
+    layers = [model.get_submodule(layer) for layer in NETWORKS[name].last]
+    for layer in layers:
+        layer.requires_grad_(True)
+    pixels = torch.randint(0, 256, (1, 96, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    maps = [grad_cam(model, layers[-1], pixels, torch.tensor([target])) for target in (0, 1)]
+    assert maps[0].shape == (1, 3, 2)
+    assert not torch.equal(*maps)
 
 
 @pytest.fixture
