@@ -235,7 +235,7 @@ OWN_INIT = None if config["train"]["init"] in ("random", "imagenet") else config
 
 def initial_weights():
     """The file that training starts from, if it starts from one."""
-    made = {"imagenet": "results/weights/resnet50_imagenet.safetensors"}
+    made = {"imagenet": f"results/weights/{config['train']['classifier']}_imagenet.safetensors"}
     return made.get(config["train"]["init"], by_content(OWN_INIT))
 
 

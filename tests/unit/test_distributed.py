@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from two_colours import CLASSES, CPU, Bench, Small, build_small, make_bench
-from wbcsr.classify import distributed, resnet
+from wbcsr.classify import classifiers, distributed
 from wbcsr.classify.ranks import Ranks
 from wbcsr.classify.train import TrainJob, TrainSummary, train
 from wbcsr.errors import InputError
@@ -78,7 +78,7 @@ def test_the_parts_make_the_batch(images: int, count: int) -> None:
 
 def test_two_processes_do_what_one_does(bench: Bench, together: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
     """Order, augmentation, gradients, scores: all but the last digits, since sums are made in another order."""
-    monkeypatch.setattr(resnet, "build", build_small)
+    monkeypatch.setattr(classifiers, "build", build_small)
     alone = bench.job("alone", **SHARED)
     train(alone, Ranks(CPU))
     expected, found = load_file(alone.model), load_file(together.model)
@@ -202,7 +202,7 @@ def test_a_defect_is_shown_whole(
 def test_the_real_network_in_two_processes(bench: Bench, tmp_path: Path) -> None:
     job = bench.job("real", gpus=2, epochs=1)
     summary = distributed.run(job, str(tmp_path / "job.log"), device_type="cpu")
-    model, description = resnet.load(job.model)
+    model, description = classifiers.load(job.model)
     assert description.classes == tuple(CLASSES)
     assert summary.model_parameters == sum(parameter.numel() for parameter in model.parameters())
     assert (tmp_path / "job.log").read_text().count("epoch 1 of 1") == 1
@@ -233,5 +233,5 @@ class Mistaken(Small):
 
 if __name__ == "__main__":
     network = Mistaken if "WBCSR_TEST_MISTAKE" in os.environ else Small
-    resnet.build = partial(build_small, network=network)  # type: ignore[assignment]
+    classifiers.build = partial(build_small, network=network)  # type: ignore[assignment]
     distributed.main()

@@ -81,6 +81,14 @@ def test_jobs_use_the_library_next_to_the_snakefile(tmp_path: Path, monkeypatch:
     assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.parametrize("classifier", ["resnet50", "efficientnet_lite0"])
+def test_imagenet_weights_are_those_of_the_classifier(tmp_path: Path, classifier: str) -> None:
+    write_config(tmp_path, {**SMALL, "train": {**SMALL["train"], "classifier": classifier, "init": "imagenet"}})
+    result = run(tmp_path, "-n", "--", "models")
+    assert result.returncode == 0, result.stdout
+    assert f"Downloading the ImageNet weights of {classifier}" in result.stdout
+
+
 def test_three_partitions_have_jobs_of_their_own(tmp_path: Path) -> None:
     """Drawn, too."""
     partitions = {"train": "train", "validation": "val", "test": "test"}

@@ -11,7 +11,7 @@ import torch
 
 from wbcsr import imaging
 from wbcsr.checks import psnr
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
 from wbcsr.classify.pack import select
 from wbcsr.engines.engine import Engine, load
 from wbcsr.engines.profile import Profile, Size
@@ -66,19 +66,20 @@ def compare_classifier(
     Gives how many `images`, the share of `changed_labels`, and `max_probability_difference` over images and classes.
     InputError where the engine's output is not finite.
     """
-    source, _ = resnet.source(model)
+    source, description = classifiers.source(model)
     ready = load(source, engine)
     images = select([array], [index], split, classes, {"validation"})
     chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), most)).astype(int))
     pixels = torch.from_numpy(images.gather(chosen)[0])
-    ours = resnet.engine_logits(ready, pixels.split(ready.batch))
+    ours = classifiers.engine_logits(ready, description.network, pixels.split(ready.batch))
     _require_finite(engine, ours)
     exact = _exact_network(source, ready.device)
     size = (pixels.shape[1], pixels.shape[2])
     parts = []
     with torch.inference_mode():
-        for part in pixels.split(resnet.EVALUATION_BATCH):
-            batch = reference.to_network(part, size, *resnet.NORMALISATION, torch.float32, torch.contiguous_format)
+        for part in pixels.split(classifiers.EVALUATION_BATCH):
+            normalisation = description.network.normalisation
+            batch = reference.to_network(part, size, *normalisation, torch.float32, torch.contiguous_format)
             parts.append(exact(batch.to(ready.device)).cpu())
     theirs = torch.cat(parts)
     probabilities = (ours.double().softmax(1) - theirs.double().softmax(1)).abs().max().item()

@@ -300,27 +300,24 @@ def _joined_names(before: pd.Series, after: pd.Series) -> list[str]:
     return shown[:3] + ["…"] * (len(shown) > 3)
 
 
-def _by_photographs(
-    images: pd.DataFrame,
-    manifests: Sequence[Path],
-    archive: Path,
-    dataset: dict[str, Any],
-    settings: dict[str, Any],
-    threads: int,
-) -> list[Row]:
-    size, files = _common_size(images), _files(images, manifests)
-    with open_archive(archive, dataset["limits"], dataset["links"]) as contents:
-        entries = _photographs(contents, str(dataset["photographs"]))
+def photograph_fields(
+    contents: Archive, dataset: dict[str, Any], size: tuple[int, int], threads: int
+) -> tuple[list[str], Index, list[int]]:
+    """The archive's photographs: their names in sorted order, the index of their features, and the field of each.
 
-        def photograph(entry: str) -> Features | None:
-            try:
-                pixels = imaging.decode(contents.read(entry), entry)
-                return features(imaging.stretch(pixels, dataset["range"]), size)
-            except InputError as error:
-                log.warning("%s: %s; images of this photograph stay without a source", archive, error)
-                return None
+    They are shrunk to `size` (width, height). One that cannot be read is left out, with a warning.
+    """
+    entries = _photographs(contents, str(dataset["photographs"]))
 
-        read = list(side_by_side(photograph, list(entries.values()), threads, "photographs"))
+    def photograph(entry: str) -> Features | None:
+        try:
+            pixels = imaging.decode(contents.read(entry), entry)
+            return features(imaging.stretch(pixels, dataset["range"]), size)
+        except InputError as error:
+            log.warning("%s: %s; images of this photograph stay without a source", contents.path, error)
+            return None
+
+    read = list(side_by_side(photograph, list(entries.values()), threads, "photographs"))
     names = [name for name, each in zip(entries, read, strict=True) if each is not None]
     index = Index([each for each in read if each is not None])
     links = side_by_side(
@@ -329,7 +326,20 @@ def _by_photographs(
         threads,
         "compare photographs",
     )
-    field = fields(links, OVERLAP)
+    return names, index, fields(links, OVERLAP)
+
+
+def _by_photographs(
+    images: pd.DataFrame,
+    manifests: Sequence[Path],
+    archive: Path,
+    dataset: dict[str, Any],
+    settings: dict[str, Any],
+    threads: int,
+) -> list[Row]:
+    size, files = common_size(images), _files(images, manifests)
+    with open_archive(archive, dataset["limits"], dataset["links"]) as contents:
+        names, index, field = photograph_fields(contents, dataset, size, threads)
     shown = counted(len(set(field)), "field that does not overlap", "fields that do not overlap")
     log.info("%s: %s", counted(len(names), "photograph"), shown)
 
@@ -342,7 +352,7 @@ def _by_photographs(
 
 
 def _by_images(images: pd.DataFrame, manifests: Sequence[Path], settings: dict[str, Any], threads: int) -> list[Row]:
-    size, files = _common_size(images), _files(images, manifests)
+    size, files = common_size(images), _files(images, manifests)
     index = Index(
         list(side_by_side(lambda image: features(imaging.read_listed(*image), size), files, threads, "find features"))
     )
@@ -405,7 +415,8 @@ def _by_groups(images: pd.DataFrame, labels: Path | None, dataset: dict[str, Any
     return [(group_of[image], None, None) for image in images["image"]]
 
 
-def _common_size(images: pd.DataFrame) -> tuple[int, int]:
+def common_size(images: pd.DataFrame) -> tuple[int, int]:
+    """The (width, height) that most of the images have."""
     width, height = images.value_counts(["width", "height"], sort=True).index[0]
     return int(width), int(height)
 

@@ -29,7 +29,7 @@ from tritonclient.grpc import model_config_pb2 as schema
 from wbcsr import provenance
 from wbcsr.checks import psnr
 from wbcsr.checks.gate import FOUND, hold
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
 from wbcsr.dataset.synthetic.cells import KINDS
 from wbcsr.dataset.synthetic.photograph import draw_photograph
 from wbcsr.engines.capability import DTYPES
@@ -98,7 +98,7 @@ def export_repository(
     images are larger than `inference.tile`, nothing compiles here, or a program's results are off.
     """
     network, architecture = upscaler.source(weights)
-    trained, description = resnet.source(model)
+    trained, description = classifiers.source(model)
     if scale != architecture.scale:
         raise InputError(
             f"{weights}: enlarges by {architecture.scale} and not by {scale}, which takes a resize that is not served; "
@@ -119,7 +119,9 @@ def export_repository(
             CLASSIFIER,
             trained,
             classifier_engine,
-            lambda network, dtype: Classifier(network, dtype, enlarged, description.input_size),
+            lambda network, dtype: Classifier(
+                network, dtype, enlarged, description.input_size, *description.network.normalisation
+            ),
             Tensor(INPUT, "UINT8", (*enlarged, 3)),
             Tensor(OUTPUT, "FP32", (len(description.classes),), LABELS),
         ),
