@@ -51,11 +51,11 @@ rule ingest_dataset:
         listed=by_content(config["dataset"]["images"]),
         labels=by_content(config["dataset"]["labels"]),
     output:
-        images="results/dataset/images.csv",
-        rejected="results/dataset/rejected.csv",
+        images=f"{WHOLE}/images.csv",
+        rejected=f"{WHOLE}/rejected.csv",
         # What was noted the last time is read.
         record=update(RECORD),
-        manifests=expand(ORIGINAL_MANIFEST, partition=PARTITIONS, class_name=CLASSES),
+        manifests=expand(WHOLE_MANIFEST, partition=PARTITIONS, class_name=CLASSES),
         provenance="results/dataset/provenance.json",
     log:
         "logs/ingest_dataset/ingest.log",
@@ -80,13 +80,13 @@ rule ingest_dataset:
 rule find_sources:
     input:
         images=rules.ingest_dataset.output.images,
-        manifests=manifests_of("original"),
+        manifests=rules.ingest_dataset.output.manifests,
         archive=ARCHIVE,
         table=by_content(config["sources"]["table"]),
         labels=by_content(config["dataset"]["labels"]),
     output:
-        sources="results/dataset/sources.csv",
-        provenance="results/dataset/sources.provenance.json",
+        sources=f"{WHOLE}/sources.csv",
+        provenance=f"{WHOLE}/sources.provenance.json",
     log:
         "logs/find_sources/sources.log",
     benchmark:
@@ -113,10 +113,8 @@ rule find_sources:
 
 rule split_dataset:
     input:
-        images=rules.ingest_dataset.output.images,
-        sources=lambda wildcards: (
-            rules.find_sources.output.sources if parse_split(wildcards.split)[0] == "by_source" else []
-        ),
+        images=IMAGES,
+        sources=lambda wildcards: (SOURCES if parse_split(wildcards.split)[0] == "by_source" else []),
         given=lambda wildcards: by_content(config["given"]) if wildcards.split == "given" else [],
     output:
         split="results/splits/{split}.csv",
@@ -140,8 +138,8 @@ rule split_dataset:
 
 rule audit_leakage:
     input:
-        images=rules.ingest_dataset.output.images,
-        sources=rules.find_sources.output.sources,
+        images=IMAGES,
+        sources=SOURCES,
         splits=expand(rules.split_dataset.output.split, split=SPLIT_NAMES),
     output:
         leakage="results/splits/leakage.csv",
@@ -163,8 +161,8 @@ rule audit_leakage:
 
 rule choose_images:
     input:
-        images=rules.ingest_dataset.output.images,
-        sources=rules.find_sources.output.sources,
+        images=IMAGES,
+        sources=SOURCES,
     output:
         chosen="results/dataset/chosen.csv",
         provenance="results/dataset/chosen.provenance.json",

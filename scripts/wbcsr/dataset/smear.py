@@ -467,6 +467,11 @@ def camera(light: Array, frame: Frame, conditions: Conditions, rng: Random) -> P
 
 def draw_photograph(size: tuple[int, int], kind: str, rng: Random) -> Pixels:
     """A photograph of `size` (width, height), (height, width, 3) RGB, with one white cell of a kind of `KINDS`."""
+    return draw_cell(size, kind, rng)[0]
+
+
+def draw_cell(size: tuple[int, int], kind: str, rng: Random) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+    """The same photograph, and where its white cell is, (height, width)."""
     frame, morphology, conditions = Frame(*size), KINDS[kind], Conditions.drawn(rng)
     light = background(frame, rng)
     thin, thick = morphology.diameter[1], morphology.diameter[0]
@@ -482,7 +487,9 @@ def draw_photograph(size: tuple[int, int], kind: str, rng: Random) -> Pixels:
     density = platelets(frame, cells, rng)
     density[plane.window] += white
     density += (conditions.eosin * haemoglobin)[..., None] * HAEMOGLOBIN
-    return camera(np.asarray(light * 10.0**-density, np.float32), frame, conditions, rng)
+    cell = np.zeros(haemoglobin.shape, bool)
+    cell[plane.window] = covered > 0.5
+    return camera(np.asarray(light * 10.0**-density, np.float32), frame, conditions, rng), cell
 
 
 def augmented_copy(photograph: Pixels, rng: Random) -> Pixels:
