@@ -201,7 +201,7 @@ def engine(network: torch.nn.Module, batch: int, profile: Profile | None) -> Eng
     """What `load` makes of a network for the eager backend on a CPU; with a profile, it takes whole batches only."""
 
     def run(images: torch.Tensor) -> torch.Tensor:
-        assert profile is None or images.shape == (batch, 3, *profile.best)
+        assert profile is None or images.shape == (batch, 3, *profile.opt)
         return network(images)
 
     return Engine(run, "eager", "fp32", batch, profile, CPU, torch.float32, torch.contiguous_format, "test")

@@ -19,7 +19,9 @@ from wbcsr import imaging
 from wbcsr.cells.cut import CELL_COLUMNS, NOT_FOUND, SEVERAL, cut, cut_cells, lone_cell
 from wbcsr.cells.finder import WhiteCell, find_cell
 from wbcsr.dataset.ingest import IMAGE_COLUMNS, MANIFEST_COLUMNS
-from wbcsr.dataset.smear import KINDS, augmented_copy, draw_cell
+from wbcsr.dataset.synthetic.archive import augmented_duplicate
+from wbcsr.dataset.synthetic.cells import KINDS
+from wbcsr.dataset.synthetic.photograph import draw_cell
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, sha256, write_csv
 from wbcsr.present.figures.cuts import LOWEST, draw_cuts, write_cuts_figure
@@ -102,14 +104,14 @@ def holds(centre: tuple[int, int], side: int, box: Box) -> bool:
     return left <= x and top <= y and left + side >= x + width and top + side >= y + height
 
 
-def test_the_cut_holds_the_cell_in_98_of_100_drawn_images() -> None:
+def test_the_cut_holds_the_cell_in_98_of_100_synthetic_images() -> None:
     """Augmented duplicates, too; a cell that the augmentation moved out of the image has nothing to be found."""
     held = []
     for kind in KINDS:
         for number in range(13):
             photograph, cell = draw_cell((320, 240), kind, np.random.default_rng([9, number]))
             white = np.repeat(255 * cell.astype(np.uint8)[..., None], 3, axis=2)
-            image, where = (augmented_copy(each, np.random.default_rng([number])) for each in (photograph, white))
+            image, where = (augmented_duplicate(each, np.random.default_rng([number])) for each in (photograph, white))
             for pixels, mask in ((photograph, cell), (image, where[..., 0] > 127)):
                 found = lone_cell(pixels)
                 assert mask.sum() > 100

@@ -39,7 +39,7 @@ from wbcsr.errors import InputError, first_line
 from wbcsr.files import scratch_folder
 from wbcsr.pixels import to_network, to_square
 from wbcsr.upscale import upscaler
-from wbcsr.upscale.shard import enlarge_shard
+from wbcsr.upscale.shard import upscale_shard
 from wbcsr.vision import models
 from wbcsr.weights.networks import Architecture
 
@@ -202,7 +202,7 @@ def _measure_upscaler(
         engine, architecture, architecture.scale, inference["tile"], inference["overlap"]
     )
     manifest = bench.folder / "enlarged" / "manifest.csv"
-    enlarge = partial(enlarge_shard, bench.images.manifest, manifest, 1, 1, enlarger, bench.threads)
+    enlarge = partial(upscale_shard, bench.images.manifest, manifest, 1, 1, enlarger, bench.threads)
     yield _measure(bench, row, FILES, memory, len(files), clock, enlarge)
 
     if any(side < length for side, length in zip(network.shape, bench.images.size, strict=True)):
@@ -276,7 +276,7 @@ def _classifier(classes: Sequence[str], side: int, path: Path) -> Network:
 
 def _upscaler(weights: Path, images: Images, inference: Mapping[str, Any]) -> tuple[Network, Architecture]:
     _, architecture = upscaler.source(weights)
-    shape = Profile.covering(1, {images.size: 1}, architecture.multiple, inference["tile"], True).best
+    shape = Profile.covering(1, {images.size: 1}, architecture.multiple, inference["tile"], True).opt
     batch = upscaler.batches(inference)
     network = Network(weights.stem, lambda: upscaler.source(weights)[0], shape, architecture.scale, batch)
     return network, architecture

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import wbcsr
-from wbcsr.errors import InputError, mistake
+from wbcsr.errors import InputError, user_message
 from wbcsr.files import read_json, write_json
 from wbcsr.job import configure_logging, keep_large_blocks
 
@@ -66,7 +66,7 @@ def main(task_file: str, answer_file: str) -> int:
     try:
         result = pkgutil.resolve_name(task["step"])(**task["arguments"])
     except Exception as error:
-        if line := mistake(error):
+        if line := user_message(error):
             Path(answer_file).write_text(json.dumps({"mistake": line}), encoding="utf-8")
         else:
             log.exception("%s failed", task["step"])

@@ -14,7 +14,7 @@ import pandas as pd
 
 from wbcsr.cells.cut import cut, lone_cell
 from wbcsr.dataset.archive import open_archive
-from wbcsr.errors import InputError, make_again
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.fidelity import INTERPOLATIONS, TRUTH, network_method
 from wbcsr.fidelity.metrics import METRICS, halve, measure, niqe, resize
 from wbcsr.fidelity.photographs import Photograph, choose, read
@@ -131,7 +131,7 @@ def read_crops(path: Path) -> dict[str, dict[str, np.ndarray]]:
                 for number, name in enumerate(file["classes"])
             }
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read ({error}); {make_again(path)}") from error
+        raise InputError(f"{path}: cannot be read ({error}); {how_to_regenerate(path)}") from error
 
 
 def _row(

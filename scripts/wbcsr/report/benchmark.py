@@ -11,7 +11,7 @@ import pandas as pd
 from wbcsr.benchmark import packing, scaling, training, upscaling, workflow
 from wbcsr.benchmark.measurements import Machine
 from wbcsr.benchmark.results import frame
-from wbcsr.errors import InputError, make_again
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.files import read_csv, read_json
 from wbcsr.present.table import Table
 from wbcsr.report.pictures import Figures
@@ -40,8 +40,8 @@ def _table(path: Path, describe: Callable[[pd.DataFrame, Machine], Table], colum
     provenance = path.with_suffix(".provenance.json")
     measured_on = read_json(provenance).get("measured_on")
     if not measured_on:
-        raise InputError(f"{provenance}: names no machine; {make_again(path)}")
+        raise InputError(f"{provenance}: names no machine; {how_to_regenerate(path)}")
     try:
         return describe(frame(found.to_dict("records"), columns), Machine(**measured_on))
     except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: has words for numbers ({error}); {make_again(path)}") from error
+        raise InputError(f"{path}: has words for numbers ({error}); {how_to_regenerate(path)}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from wbcsr.dataset.choose import choose_images
+from wbcsr.dataset.subsample import subsample_images
 from wbcsr.errors import InputError
 
 
@@ -16,9 +16,11 @@ def study(*sourced: tuple[str, str, int]) -> tuple[pd.DataFrame, pd.DataFrame]:
     return images[["image", "class"]], images[["image", "source"]]
 
 
-def chosen_sources(images: pd.DataFrame, sources: pd.DataFrame, per_class: int) -> dict[str, dict[str, int]]:
+def chosen_sources(
+    images: pd.DataFrame, sources: pd.DataFrame, per_class: int | None, per_source: int | None = None
+) -> dict[str, dict[str, int]]:
     """How many images of each source were chosen, by class."""
-    chosen = choose_images(images, sources, per_class)
+    chosen = subsample_images(images, sources, per_class, per_source)
     assert list(chosen.columns) == ["image"]
     both = chosen.merge(sources, on="image").merge(images, on="image")
     return {name: part["source"].value_counts().to_dict() for name, part in both.groupby("class")}
@@ -41,6 +43,29 @@ def test_every_source_gives_one_image_before_any_gives_a_second(per_class: int, 
     assert found["B"] == {"p4": 1}
 
 
+@pytest.mark.parametrize(
+    ("per_class", "per_source", "chosen"),
+    [
+        (100, 3, {"A": [3, 2, 1], "B": [3, 3]}),
+        (100, None, {"A": [50, 2, 1], "B": [4, 3]}),
+        (4, 3, {"A": [2, 1, 1], "B": [2, 2]}),
+        (None, 3, {"A": [3, 2, 1], "B": [3, 3]}),
+        (None, 2, {"A": [2, 1, 1], "B": [2, 2]}),
+        (None, None, {"A": [4, 2, 1], "B": [4, 3]}),
+    ],
+)
+def test_images_of_a_source_are_limited_and_classes_balanced(
+    per_class: int | None, per_source: int | None, chosen: dict[str, list[int]], caplog: pytest.LogCaptureFixture
+) -> None:
+    images, sources = study(("A", "p1", 50), ("A", "p2", 2), ("A", "p3", 1), ("B", "p4", 4), ("B", "p5", 3))
+    with caplog.at_level("INFO"):
+        found = chosen_sources(images, sources, per_class, per_source)
+    assert {name: sorted(numbers.values(), reverse=True) for name, numbers in found.items()} == chosen
+    for name, numbers in chosen.items():
+        told = f"{name}: {sum(numbers)} images of {len(numbers)} sources chosen, at most {numbers[0]} of a source"
+        assert told in caplog.messages
+
+
 def test_a_source_of_several_classes_is_given_to_the_one_that_has_fewest() -> None:
     images, sources = study(("A", "a1", 3), ("A", "a2", 3), ("A", "both", 3), ("B", "both", 3), ("B", "b1", 3))
     assert chosen_sources(images, sources, 9) == {"A": {"a1": 3, "a2": 3}, "B": {"both": 3, "b1": 3}}
@@ -53,8 +78,8 @@ def test_images_without_a_source_are_never_chosen() -> None:
 
 def test_the_choice_is_the_same_whatever_the_order() -> None:
     images, sources = study(*[(name, f"{name}{n}", 4) for name in "AB" for n in range(9)])
-    once = choose_images(images, sources, 5)
-    again = choose_images(images.sample(frac=1, random_state=1), sources.sample(frac=1, random_state=2), 5)
+    once = subsample_images(images, sources, 5)
+    again = subsample_images(images.sample(frac=1, random_state=1), sources.sample(frac=1, random_state=2), 5)
     assert list(once["image"]) == [image for image in images["image"] if image in set(once["image"])]
     assert set(again["image"]) == set(once["image"])
 
@@ -62,4 +87,4 @@ def test_the_choice_is_the_same_whatever_the_order() -> None:
 def test_a_class_without_a_source_of_its_own_is_an_error() -> None:
     images, sources = study(("A", "p1", 2), ("B", "", 2))
     with pytest.raises(InputError, match="class 'B': no image has a known source of its own"):
-        choose_images(images, sources, 2)
+        subsample_images(images, sources, 2)
