@@ -41,6 +41,7 @@ if AROUND_CELL:
     rule make_cells_figure:
         input:
             cells=rules.cut_cells.output.cells,
+            sources=rules.cut_cells.output.sources,
             cuts=rules.cut_cells.output.cuts,
         output:
             png=report(

@@ -8,5 +8,9 @@ with job(snakemake):
     from wbcsr.present.figures.cuts import write_cuts_figure
 
     write_cuts_figure(
-        Path(snakemake.input.cells), snakemake.input.cuts, snakemake.params.classes, Path(snakemake.output.png).parent
+        Path(snakemake.input.cells),
+        Path(snakemake.input.sources),
+        snakemake.input.cuts,
+        snakemake.params.classes,
+        Path(snakemake.output.png).parent,
     )

@@ -20,31 +20,37 @@ COLUMNS = 10
 LOWEST = "Lowest score"
 
 
-def write_cuts_figure(cells: Path, manifests: Iterable[str | Path], classes: Sequence[str], folder: Path) -> None:
+def write_cuts_figure(
+    cells: Path, sources: Path, manifests: Iterable[str | Path], classes: Sequence[str], folder: Path
+) -> None:
     """Write cells.png and cells.svg into `folder`; see `draw_cuts`.
 
-    `cells` is the CSV file that `cut_cells` writes, `manifests` are those of the cuts.
+    `cells` and `sources` are the CSV files that `cut_cells` writes, `manifests` are those of the cuts.
     """
     found = read_csv(cells, ["image", "score", "touches_border", "reason"]).query("reason == ''")
     found = found.assign(
         score=found["score"].astype(float), touches_border=found["touches_border"].astype(str) == "True"
     )
+    cuts = read_manifests(manifests).merge(found, on="image").merge(read_csv(sources, ["image", "source"]), on="image")
     with house_style():
-        save_figure(draw_cuts(read_manifests(manifests).merge(found, on="image"), classes), folder, "cells")
+        save_figure(draw_cuts(cuts, classes), folder, "cells")
 
 
 def draw_cuts(cuts: pd.DataFrame, classes: Sequence[str]) -> Figure:
     """A row of ten cuts for each class, evenly spaced in the order of their names, and the ten with the lowest score.
 
-    `cuts` has the columns image, class, path, score and touches_border. Each title is the score, with a star if the
-    cell touches the border of its image.
+    The last row shows at most one cut of a source, since augmented duplicates have nearly the same score. `cuts` has
+    the columns image, class, path, score, touches_border and source. Each title is the score, with a star if the cell
+    touches the border of its image.
     """
+    origin = cuts["source"].where(cuts["source"] != "", cuts["image"])
+    by_score = cuts.assign(origin=origin).sort_values(["score", "image"]).drop_duplicates("origin")
     rows = {
         **{
             label: cuts[cuts["class"] == name].sort_values("image").pipe(_spread)
             for name, label in zip(classes, class_labels(list(classes)), strict=True)
         },
-        LOWEST: cuts.sort_values(["score", "image"]).head(COLUMNS),
+        LOWEST: by_score.head(COLUMNS),
     }
     side = DOUBLE_COLUMN / COLUMNS
     figure = Figure(figsize=(DOUBLE_COLUMN, len(rows) * (side + LINE)), layout="compressed")
