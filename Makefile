@@ -62,7 +62,7 @@ profile:
 demo: setup
 	$(SNAKEMAKE) --configfile config/demo.yaml --directory studies/demo
 	@cat studies/demo/results/tables/comparison.md
-	@echo "These cells are drawn: the accuracies show that the workflow works; they say nothing about blood."
+	@echo "These cells are synthetic: the accuracies show that the workflow runs; they say nothing about real cells."
 	@echo "The answer, with tables and figures: studies/demo/results/report/index.html"
 
 # Two processes for two cores, and a third one because the tests of SLURM mostly wait.
@@ -89,7 +89,7 @@ mutation: setup
 doctor: $(NODE)/installed
 	$(NODE)/bin/snakemake --profile profiles/local --force doctor
 
-# For the web site of the documentation, and for Snakemake, which draws its rules there.
+# For the web site of the documentation, and for Snakemake, which draws the graph of the rules there.
 .venv-docs/installed: envs/pins.txt envs/docs.txt
 	$(call environment,$(@D))
 	$(@D)/bin/python -m pip install --quiet --constraint envs/pins.txt --requirement envs/docs.txt
@@ -99,7 +99,7 @@ doctor: $(NODE)/installed
 docs: .venv-docs/installed
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
-# The README's picture: drawn cells, upscaled.
+# The README's picture: synthetic cells, upscaled.
 pictures: setup
 	PYTHONPATH=scripts $(BIN)/python docs/pictures/cells.py
 

@@ -201,12 +201,12 @@ def check_files(config: Config, made: set[str]) -> None:
         own = next((name for name in OWN_FOLDERS if Path(path).resolve().is_relative_to(Path(name).resolve())), None)
         if own and not key.startswith(("train", "weights")):
             raise InputError(
-                f"configuration: {key} {path} lies in {own}, which the workflow writes; copy it to another folder, as "
-                "data"
+                f"configuration: {key} {path} is in {own}, where the workflow writes its results; copy it to another "
+                "folder, such as data"
             )
         if path not in made and not Path(path).exists():
             raise InputError(
-                f"configuration: {key}: {Path(path).absolute()} is not there; put it there or correct the key"
+                f"configuration: {key}: {Path(path).absolute()} does not exist; create it or correct the key"
             )
     weights = config["weights"]
     if weights["source"] == "path" and not weights["sha256"] and Path(weights["path"]).is_file():
@@ -364,8 +364,7 @@ def _check_splits(config: Config) -> None:
     partitions = partitions_of(config["dataset"])
     if "paper" in config["splits"] and "test" not in partitions:
         raise InputError(
-            "configuration: splits has paper, which needs the partitions that images were published in, and "
-            "dataset.partitions is null; take by_source or custom"
+            "configuration: the split paper needs dataset.partitions, which is null; choose by_source or custom"
         )
     if "paper" in config["splits"] and "validation" in partitions:
         raise InputError(
@@ -397,7 +396,7 @@ def _check_sources(sources: Config, dataset: Config) -> None:
     method = sources["method"]
     if method == "groups" and not dataset["labels"]:
         raise InputError(
-            "configuration: sources.method is groups, which are a column of dataset.labels; give that file, or take "
+            "configuration: sources.method groups needs dataset.labels with the column group; set it, or choose "
             "another method"
         )
     if method == "photographs" and not dataset["photographs"]:

@@ -248,9 +248,9 @@ def _decode(content: bytes, name: str, remedy: str) -> str:
         text = content.decode("utf-16" if marked else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{name}, line {line}: is not text in UTF-8; save it as CSV UTF-8, or {remedy}") from error
+        raise InputError(f"{name}, line {line}: is not UTF-8 text; save it as CSV UTF-8, or {remedy}") from error
     if "\0" in text:
-        raise InputError(f"{name}: is not text in UTF-8; save it as CSV UTF-8, or {remedy}")
+        raise InputError(f"{name}: is not UTF-8 text; save it as CSV UTF-8, or {remedy}")
     return text
 
 

@@ -156,7 +156,7 @@ def test_the_later_job_stops_the_earlier_at_its_next_file(job: str | None, tmp_p
     assert later.says() == "wrote"
     earlier.tell(output)
     line = earlier.says()
-    assert line.startswith(f"{tmp_path}: a job that started later makes these files now (")
+    assert line.startswith(f"{tmp_path}: a newer job has taken over these files (")
     assert (f"(SLURM job {job} on " if job else f"(process {later.process.pid} on ") in line
     assert earlier.end() == 1
     assert (output.read_text(), kept.read_text()) == ("later", "earlier")
@@ -182,7 +182,7 @@ def test_a_process_that_a_job_starts_is_bound_too(elsewhere: str, tmp_path: Path
         earlier.tell("go")
         answer = earlier.says()
     assert answer.startswith("1 wbcsr.errors.InputError: ")
-    assert f"a job that started later makes these files now (process {os.getpid()} on " in answer
+    assert f"a newer job has taken over these files (process {os.getpid()} on " in answer
     assert file.read_text() == "later"
 
 
@@ -262,7 +262,7 @@ def test_a_shard_stops_at_its_next_image_and_the_later_one_goes_on(tmp_path: Pat
     assert len(finished) == 6
     with claiming(manifest):
         earlier.tell("go on")
-        assert f"a job that started later makes these files now (process {os.getpid()} on " in earlier.says()
+        assert f"a newer job has taken over these files (process {os.getpid()} on " in earlier.says()
         assert earlier.end() == 1
         assert {path.name for path in manifest.parent.glob("_*.png")} == finished.keys()
         summary = upscale_shard(source, manifest, 1, 1, Interpolation("bicubic", 4, 2), 2)["upscaling"]

@@ -113,8 +113,8 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
         ({"dataset": {"partitions": {"validation": "VAL"}}}, "the images of .validation (VAL) would take no part"),
         ({"splits": ["published"]}, "dataset.partitions.validation names no folder"),
         ({"splits": ["published"], "dataset": {"partitions": None}}, "dataset.partitions.validation names no folder"),
-        ({"dataset": {"partitions": None}}, "splits has paper, which needs the partitions"),
-        ({"sources": {"method": "groups"}}, "sources.method is groups, which are a column of dataset.labels"),
+        ({"dataset": {"partitions": None}}, "the split paper needs dataset.partitions"),
+        ({"sources": {"method": "groups"}}, "sources.method groups needs dataset.labels"),
         ({"splits": ["custom"]}, "splits has custom, so the key custom must name its CSV file"),
         ({"custom": "mine.csv"}, "the key custom names a split, but splits lacks custom"),
         ({"sources": {"method": "photographs"}}, "dataset.photographs must name their folder"),
@@ -322,7 +322,7 @@ def test_text_from_the_command_line_gets_its_type() -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, change: dict[str, Any], key: str) -> None:
     made = {"data/archive.zip"}
     check_files(complete({}, SCHEMA), made)
-    with pytest.raises(InputError, match=f"{key}: .* is not there; put it there or correct the key"):
+    with pytest.raises(InputError, match=f"{key}: .* does not exist; create it or correct the key"):
         check_files(complete(change, SCHEMA), made)
 
 
@@ -354,7 +354,7 @@ def test_data_may_not_lie_in_what_the_workflow_writes(
     (tmp_path / "study" / "results").mkdir(parents=True)
     (tmp_path / "study" / "link").symlink_to("results")
     monkeypatch.chdir(tmp_path / "study")
-    with pytest.raises(InputError, match=rf"{key} \S+ lies in {folder}, which the workflow writes; copy it"):
+    with pytest.raises(InputError, match=rf"{key} \S+ is in {folder}, where the workflow writes its results; copy it"):
         check_files(complete(change, SCHEMA), {"data/archive.zip"})
 
 

@@ -177,11 +177,11 @@ def test_auto_that_another_job_has_displaced_leaves_that_jobs_program(
 
     def displaced(*_: Any) -> None:
         program.write_bytes(b"the later job's")
-        raise InputError("a job that started later makes these files now")
+        raise InputError("a newer job has taken over these files")
 
     monkeypatch.setattr(Inductor, "compile", displaced)
     monkeypatch.setattr(choice, "_seconds", lambda run, example: 5.0)
-    with pytest.raises(InputError, match="a job that started later"):
+    with pytest.raises(InputError, match="a newer job has taken over"):
         make(10_000, precision="bf16")
     assert program.read_bytes() == b"the later job's"
 

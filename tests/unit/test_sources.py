@@ -283,8 +283,12 @@ def test_images_of_the_same_bytes_are_of_one_source(tmp_path: Path) -> None:
     ("settings", "table", "says"),
     [
         ({"photographs": "JPEGImage"}, "", "has no folder 'JPEGImage' with images in it; correct dataset.photographs"),
-        ({"method": "pattern", "pattern": "patient(.)"}, "", "'patient(.)' is found in no file's name"),
-        ({"method": "table"}, "image,source\nTRAIN/X/1.png,a\n", "lacks 12 of 12 images (first: TRAIN/EOSINOPHIL/_0_0"),
+        ({"method": "pattern", "pattern": "patient(.)"}, "", "'patient(.)' matches no file name"),
+        (
+            {"method": "table"},
+            "image,source\nTRAIN/X/1.png,a\n",
+            "12 of 12 images have no row (first: TRAIN/EOSINOPHIL/_0_0",
+        ),
         ({"method": "table"}, "image,source\na,1\na,2\n", "has a twice; leave one row"),
         (
             {"method": "table"},

@@ -98,10 +98,10 @@ def test_every_image_has_one_subset_whatever_the_order(
 @pytest.mark.parametrize(
     ("images", "fraction", "words"),
     [
-        (numbered(4), 0.2, "of its 4 images in 'TRAIN' leaves 4 to train and 0 to validate"),
-        (numbered(1), 0.9, "of its 1 image in 'TRAIN' leaves 1 to train and 0 to validate"),
-        (numbered(0, test=3), 0.2, "of its 0 images in 'TRAIN' leaves 0 to train and 0 to validate"),
-        (numbered(3), 1.0, "of its 3 images in 'TRAIN' leaves 0 to train and 3 to validate"),
+        (numbered(4), 0.2, "of its 4 images in 'TRAIN' leaves 4 for training and 0 for validation"),
+        (numbered(1), 0.9, "of its 1 image in 'TRAIN' leaves 1 for training and 0 for validation"),
+        (numbered(0, test=3), 0.2, "of its 0 images in 'TRAIN' leaves 0 for training and 0 for validation"),
+        (numbered(3), 1.0, "of its 3 images in 'TRAIN' leaves 0 for training and 3 for validation"),
         (numbered(10) + numbered(3, name="rare"), 0.2, "class 'rare': validation_fraction 0.2 of its 3 images"),
     ],
 )
@@ -246,8 +246,8 @@ def test_images_without_a_known_source_take_no_part() -> None:
 @pytest.mark.parametrize(
     ("sources", "unknown", "words"),
     [
-        ({"A": 5, "rare": 4}, "", "class 'rare': its images are of 4 known sources, too few for by_source.parts 5"),
-        ({"A": 5, "rare": 5}, "rare", "class 'rare': its images are of 0 known sources"),
+        ({"A": 5, "rare": 4}, "", "class 'rare': its images come from 4 known sources, too few for by_source.parts 5"),
+        ({"A": 5, "rare": 5}, "rare", "class 'rare': its images come from 0 known sources"),
     ],
 )
 def test_a_class_needs_as_many_sources_as_parts(sources: dict[str, int], unknown: str, words: str) -> None:

@@ -174,10 +174,10 @@ def test_a_configuration_mistake_is_one_line_and_writes_nothing(tmp_path: Path) 
     [
         (
             b"train: {epochs: 3}\nseeds: [1]\ntrain: {batch_size: 8}\n",
-            "line 3: has the key train again, which is in line 1",
+            "line 3: duplicate key train, first set in line 1",
         ),
         (b"train:\n\tepochs: 3\n", "line 2: "),
-        (b"# Gr\xf6\xdfe\n", "line 1: is not text in UTF-8"),
+        (b"# Gr\xf6\xdfe\n", "line 1: is not UTF-8 text"),
         (b'custom: "my\\quotes.csv"\n', "line 1: "),
         (b"", "line 1: has no keys"),
     ],

@@ -124,9 +124,9 @@ def _exact_network(source: Source, device: torch.device) -> torch.nn.Module:
 
 def _require_finite(engine: Path, output: torch.Tensor) -> None:
     if not torch.isfinite(output).all():
-        raise InputError(f"{engine}: gives values that are not finite; take inference.precision bf16 or fp32")
+        raise InputError(f"{engine}: produces NaN or infinite values; choose inference.precision bf16 or fp32")
 
 
 def _require_light(engine: Path, ours: torch.Tensor, theirs: torch.Tensor) -> None:
     if ours.double().mean() < BLACK <= theirs.double().mean():
-        raise InputError(f"{engine}: gives black images; take another inference.precision or backend")
+        raise InputError(f"{engine}: produces black images; choose another inference.precision or backend")

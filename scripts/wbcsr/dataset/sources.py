@@ -369,7 +369,7 @@ def _by_pattern(images: pd.DataFrame, pattern: str) -> list[Row]:
     found = [re.search(pattern, image.rpartition("/")[2]) for image in images["image"]]
     if not any(found):
         raise InputError(
-            f"configuration: sources.pattern {pattern!r} is found in no file's name (the first is "
+            f"configuration: sources.pattern {pattern!r} matches no file name (the first is "
             f"{images['image'][0].rpartition('/')[2]!r}); correct it"
         )
     return [(clean(match[1] or "") if match else "", None, None) for match in found]
@@ -384,7 +384,7 @@ def _by_table(images: pd.DataFrame, path: Path) -> list[Row]:
     missing = [image for image in images["image"] if image not in source_of]
     if missing:
         raise InputError(
-            f"{path}: lacks {len(missing)} of {counted(len(images), 'image')} (first: {missing[0]}); add a row "
+            f"{path}: {len(missing)} of {counted(len(images), 'image')} have no row (first: {missing[0]}); add a row "
             "for each, with an empty source where it is not known (sources.table)"
         )
     return [(source_of[image], None, None) for image in images["image"]]

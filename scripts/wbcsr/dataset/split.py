@@ -36,8 +36,9 @@ def paper_split(
         if not 0 < held_out < len(training):
             raise InputError(
                 f"class {name!r}: validation_fraction {validation_fraction} of its {counted(len(training), 'image')} "
-                f"in {train_partition!r} leaves {len(training) - held_out} to train and {held_out} to validate; both "
-                "need one at least, so change validation_fraction or take more images (dataset.limit_per_class)"
+                f"in {train_partition!r} leaves {len(training) - held_out} for training and {held_out} for "
+                "validation; each needs at least one, so change validation_fraction or take more "
+                "images (dataset.limit_per_class)"
             )
         # Within a class only the file name differs, so this is the order of the file names.
         subsets[training.sort_values().index[:held_out]] = "validation"
@@ -82,7 +83,7 @@ def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fol
     for name, number in known.groupby("class")["source"].nunique().reindex(classes, fill_value=0).items():
         if number < parts:
             raise InputError(
-                f"class {name!r}: its images are of {counted(number, 'known source')}, too few for "
+                f"class {name!r}: its images come from {counted(number, 'known source')}, too few for "
                 f"by_source.parts {parts}; {remedy}"
             )
     subset = pd.Series("", images["image"])
@@ -116,8 +117,8 @@ def custom_split(images: pd.DataFrame, path: Path) -> pd.DataFrame:
     missing = images.loc[subset.isna(), "image"]
     if len(missing):
         raise InputError(
-            f"{path}: lacks {len(missing)} of {counted(len(images), 'image')} (first: {missing.iloc[0]}); add a row "
-            "for each, with an empty subset to leave it out (custom)"
+            f"{path}: {len(missing)} of {counted(len(images), 'image')} have no row (first: {missing.iloc[0]}); add "
+            "a row for each, with an empty subset to leave it out (custom)"
         )
     for part, name in _empty(images, subset):
         raise InputError(f"{path}: has no {part} image of class {name!r}; each subset needs one (custom)")

@@ -264,7 +264,7 @@ def _check(model: Model, program: Path, kind: Format, batch: int, gate: Mapping[
         if largest > PROBABILITY_TOLERANCE:
             raise InputError(
                 f"{program}: a probability is {largest:.3f} off that of the network in fp32, more than "
-                f"{PROBABILITY_TOLERANCE}; take another inference.precision"
+                f"{PROBABILITY_TOLERANCE}; choose another inference.precision"
             )
         return {"images": batch, "max_probability_difference": largest}
     found = {"images": batch, "psnr_db": psnr(off.square().mean().item()), "max_difference": int(largest)}
