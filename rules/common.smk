@@ -134,7 +134,13 @@ ARCHIVE = (
     config["dataset"]["archive"] if config["dataset"]["archive"] in MADE else by_content(config["dataset"]["archive"])
 )
 RECORD = "results/dataset/archive.csv"
+# The study's images: their list, the source of each one, and what was left out.
+IMAGES, SOURCES, REJECTED = (f"results/dataset/{name}.csv" for name in ("images", "sources", "rejected"))
 ORIGINAL_MANIFEST = "results/images/original/{partition}/{class_name}/manifest.csv"
+# If a square around the cell is cut out of each image, the same files of the whole images are apart.
+AROUND_CELL = config["view"]["around"] == "cell"
+WHOLE = "results/dataset/whole" if AROUND_CELL else "results/dataset"
+WHOLE_MANIFEST = ORIGINAL_MANIFEST.replace("original", "whole") if AROUND_CELL else ORIGINAL_MANIFEST
 SHARD = "results/images/{variant}/{partition}/{class_name}/manifest_{shard}of{shards}"
 WEIGHTS = "results/weights/{model}"
 ENGINE = f"results/engines/{GPU_MODEL}/{{model}}"

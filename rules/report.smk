@@ -68,9 +68,9 @@ BENCHMARKS = [
 
 rule make_tables:
     input:
-        images=rules.ingest_dataset.output.images,
+        images=IMAGES,
         splits=SPLITS,
-        sources=rules.find_sources.output.sources,
+        sources=SOURCES,
         leakage=rules.audit_leakage.output.leakage,
         predictions=PREDICTIONS,
         # Another threshold of the gate is to be passed, and changes no result.
@@ -107,7 +107,7 @@ rule make_tables:
 rule make_figures:
     input:
         splits=SPLITS,
-        sources=rules.find_sources.output.sources,
+        sources=SOURCES,
         predictions=PREDICTIONS,
         differences="results/tables/differences.csv",
         histories=HISTORIES,
@@ -157,7 +157,7 @@ rule make_report:
         engines=ENGINES,
         qualities=QUALITIES,
         weights=expand(rules.fetch_weights.output.description, model=sorted(set(MODELS.values()))),
-        rejected=rules.ingest_dataset.output.rejected,
+        rejected=REJECTED,
         leakage=rules.audit_leakage.output.leakage,
         manifests=MANIFESTS,
     output:

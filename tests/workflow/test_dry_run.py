@@ -164,6 +164,19 @@ def test_splits_leakage_and_a_choice_are_targets(tmp_path: Path, target: str, ru
     assert planned(tmp_path, target).keys() - {"job", "total"} == {"make_synthetic_archive", "ingest_dataset", *rules}
 
 
+def test_cells_are_cut_only_where_the_view_asks_for_it(tmp_path: Path) -> None:
+    """The other jobs are the same."""
+    write_config(tmp_path, SMALL)
+    image = planned(tmp_path)
+    write_config(tmp_path, {**SMALL, "view": {"around": "cell", "side": 32}})
+    cell = planned(tmp_path)
+    assert {rule: number for rule, number in cell.items() if image.get(rule) != number} == {
+        "cut_cells": "1",
+        "make_cells_figure": "1",
+        "total": str(int(image["total"]) + 2),
+    }
+
+
 def test_without_an_enhanced_variant_no_labels_are_compared(tmp_path: Path) -> None:
     write_config(tmp_path, {**SMALL, "variants": ["original"], "dual": False})
     result = run(tmp_path, "-n")
