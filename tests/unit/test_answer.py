@@ -13,6 +13,7 @@ import pytest
 from defaults import config_of
 from wbcsr.report import answer, limits
 from wbcsr.stats import differences as differences_module
+from wbcsr.stats.verdicts import Verdict, judged
 from wbcsr.study import published
 
 
@@ -21,18 +22,18 @@ def results_of(
     images: int = 2487,
     sources: float = 67,
     shared: float = 0,
-    runs: int = 1,
+    runs: int = 3,
     differences: dict[tuple[str, str, str, str], tuple[float, float]] | None = None,
     p_value: float = 0.01,
-    reason: str = "alike",
+    reason: str = "few_differing",
     split: str = "paper",
     subset: str = "test",
     thin: int = 40,
 ) -> dict[str, pd.DataFrame]:
     """The tables that the words are made of, in memory: (trained on, tested on, accuracy) of each arm.
 
-    `differences` has the interval of each comparison, by both arms; others have none. Of each class `thin` sources are
-    tested.
+    `differences` has the interval of each comparison, by both arms; others have none, for `reason`. Of each
+    class `thin` sources are tested.
     """
     comparison, compared = [], []
     for trained_on, tested_on, accuracy in arms:
@@ -48,14 +49,18 @@ def results_of(
     accuracies = {(trained_on, tested_on): accuracy for trained_on, tested_on, accuracy in arms}
     for one, other in itertools.permutations(accuracies, 2):
         low, high = (differences or {}).get((*one, *other), (float("nan"),) * 2)
+        finding = Verdict.UNKNOWN if reason == "few_sources" else Verdict.NOT_DETECTABLE
+        if p_value < 0.05 and low * high > 0:
+            finding = Verdict.HIGHER if low > 0 else Verdict.LOWER
         compared.append(
             {
                 **{"split": split, "subset": subset, "trained_on": one[0], "tested_on": one[1]},
                 **{"against_trained_on": other[0], "against_tested_on": other[1], "question": "enlargement"},
                 **{"reason": reason if math.isnan(low) else "", "images": images, "sources": sources},
                 **{"effective_sources": 8.0, "differing": 3.0},
-                **{"difference": accuracies[one] - accuracies[other], "low": low, "high": high},
-                **{"p_sources": p_value, "p_holm": min(1, 3 * p_value), "p_mcnemar": p_value},
+                **{"metric_difference": accuracies[one] - accuracies[other], "metric_low": low, "metric_high": high},
+                **{"metric": "macro_recall", "metric_reason": reason if math.isnan(low) else "", "margin": 0.03},
+                **{"p_metric": p_value, "finding": finding, "verdict": judged(finding, runs), "seeds": runs},
             }
         )
     names = [*published.CLASSES, ""]
@@ -86,9 +91,9 @@ def answer_of(
     sections = {name: more.pop(name) for name in ("dataset", "dual") if name in more}
     arms = ((*OWN, original), (*ENHANCED, enlarged))
     differences = {MAIN: interval} if interval else {}
-    judged = results_of(*arms, differences=differences, **more)
+    tested = results_of(*arms, differences=differences, **more)
     validation = results_of(*arms, images=1989, sources=251, shared=1989, subset="validation")
-    return answer.answer(together(judged, validation), config_of(**sections))
+    return answer.answer(together(tested, validation), config_of(**sections))
 
 
 def prose(told: dict[str, Any]) -> str:
@@ -101,19 +106,19 @@ def prose(told: dict[str, Any]) -> str:
     [
         ((-0.06, -0.01), {}, "lower"),
         ((0.01, 0.06), {}, "higher"),
-        ((-0.03, 0.06), {}, "unclear"),
-        # Interval and test must agree.
-        ((0.01, 0.09), {"p_value": 0.07}, "unclear"),
-        (None, {}, "alike"),
+        ((-0.03, 0.06), {}, "no_detectable_difference"),
+        ((0.01, 0.06), {"runs": 1}, "provisional"),
+        (None, {}, "no_detectable_difference"),
         (None, {"reason": "few_sources"}, "unknown"),
     ],
 )
-def test_the_verdict_follows_from_the_interval(
+def test_the_verdict_is_that_of_the_table(
     interval: tuple[float, float] | None, more: dict[str, Any], verdict: str
 ) -> None:
     told = answer_of(0.9, 0.9 + (np.mean(interval) if interval else 0.02), interval, **more)
     assert told["verdict"] == verdict
     assert 2 <= 1 + len(told["sentences"]) <= 4
+    assert ("macro recall" in told["lead"]) == (verdict != "unknown")
     for end in interval or ():
         assert f"{100 * end:+.1f}".replace("-", "−") in told["lead"]
 
@@ -149,6 +154,7 @@ def test_interpolation_alone_says_nothing_of_super_resolution() -> None:
         ({}, ["89.2\u00a0%", "91.8\u00a0%", "2,487", "67"], ["in training"]),
         ({"sources": float("nan"), "shared": float("nan")}, ["2,487"], ["independent"]),
         ({"shared": 228}, ["9.2\u00a0%"], []),
+        ({"runs": 1}, ["2,487"], ["mean of"]),
         ({"runs": 3}, ["three trainings"], []),
         # Of few images the number of correct ones is given, too.
         ({"images": 32}, ["(28.5 of 32)", "(29.4 of 32)"], []),
@@ -165,9 +171,9 @@ def test_the_first_sentence_has_both_accuracies_and_their_images(
 def test_the_answer_is_of_by_source_where_there_is_such_a_split() -> None:
     arms = ((*OWN, 0.7), (*ENHANCED, 0.75))
     paper = results_of((*OWN, 0.9), (*ENHANCED, 0.8), differences={MAIN: (-0.2, -0.1)})
-    judged = results_of(*arms, differences={MAIN: (0.01, 0.09)}, split="by_source")
+    by_source = results_of(*arms, differences={MAIN: (0.01, 0.09)}, split="by_source")
     config = config_of(splits=["paper", "by_source"], dataset={"photographs": "photographs"})
-    told = answer.answer(together(paper, judged), config)
+    told = answer.answer(together(paper, by_source), config)
     assert told["verdict"] == "higher"
     assert "75.0\u00a0%" in told["sentences"][0]
 

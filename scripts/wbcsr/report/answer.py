@@ -15,25 +15,29 @@ from wbcsr.present.text import listed
 from wbcsr.report.numbers import chance, counted, gap, percent, points, share_of
 from wbcsr.report.results import Difference, Result, find_difference, find_result
 from wbcsr.stats.intervals import CONFIDENCE, LEAST_SOURCES
+from wbcsr.stats.verdicts import LEAST_SEEDS
 from wbcsr.study import published
 from wbcsr.study.labels import class_labels, variant_label
 from wbcsr.study.plan import Plan
 
 # Where half of the 95 % interval of the difference is wider than this, the page says what cannot be detected.
 WIDE = 0.03
-COMPARED = {
-    "higher": "accuracy was higher than",
-    "lower": "accuracy was lower than",
-    "unclear": "there is no detectable difference from",
-    "alike": "nearly all predictions agree with those of",
-    "unknown": "there are too few sources for a comparison with",
+# What was found of X compared with Y, for each finding of `wbcsr.stats.verdicts`.
+FOUND = {
+    "higher": "{metric} was higher with {x} than with {y}",
+    "lower": "{metric} was lower with {x} than with {y}",
+    "equivalent": "{x} and {y} are equivalent within ±{margin:g} points of {metric}",
+    "non_inferior": "with {x}, {metric} is lower by at most {margin:g} points than with {y}, and not detectably higher",
+    "no_detectable_difference": "no detectable difference between {x} and {y} in {metric}",
+    "unknown": "too few independent sources to compare {x} with {y}",
 }
+OPENING = {"higher": "Yes, in this study: ", "lower": "No: ", "equivalent": "No: ", "unknown": "No answer: "}
 
 
 def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
     """The answer in words: `verdict`, `lead`, `sentences` after it, `published` (the study's own result), `cautions`.
 
-    A verdict is higher, lower, unclear, alike, nothing learned, unknown (too few sources), or not asked. `results` are
+    A verdict is one of `wbcsr.stats.verdicts`, or nothing learned, or not asked. `results` are
     the tables of `wbcsr.report.results.read_tables`. The answer is from the images that `Plan.judged` names.
     """
     plan = Plan.of(config)
@@ -59,7 +63,7 @@ def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
     verdict = found.verdict if learned else "nothing learned"
     controls = [name for name in plan.variants if name.startswith(("bicubic", "lanczos")) and name != enhanced]
     compared = {name: _between(results, plan, enhanced, name) for name in controls}
-    beaten = all(one is not None and one.verdict == "higher" for one in compared.values())
+    beaten = all(one is not None and one.finding == "higher" for one in compared.values())
     sentences = [
         f"Accuracy was {_accuracy(asked)} with {variant_label(enhanced)} and {_accuracy(original)} with the original "
         f"images: {_tested(asked, plan)}.",
@@ -69,7 +73,7 @@ def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
         sentences.append(_controls(enhanced, {name: one for name, one in compared.items() if one}))
     return {
         "verdict": verdict,
-        "lead": _lead(verdict, enhanced, found, original, beaten, config),
+        "lead": _lead(verdict, enhanced, found, beaten, config),
         "sentences": sentences,
         "published": _published(found, comparison, plan),
         "cautions": cautions,
@@ -84,31 +88,31 @@ def _accuracy(result: Result) -> str:
     return share_of(result.accuracy, result.images)
 
 
-def _lead(verdict: str, enhanced: str, found: Difference, original: Result, beaten: bool, config: Config) -> str:
+def _lead(verdict: str, enhanced: str, found: Difference, beaten: bool, config: Config) -> str:
     """The verdict in a sentence; a gain that plain interpolation has as well is not super-resolution's."""
     if is_synthetic(config):
         return "A demonstration: these cells are drawn, and the accuracies mean nothing for haematology."
-    label = variant_label(enhanced)
-    lead = {
-        "alike": f"No detectable difference between the original images and {label}: {found.why.split(';')[0]}",
-        "higher": f"Yes, in this study: accuracy was higher with {label}",
-        "lower": f"No: accuracy was lower with {label}",
-        "unclear": f"No detectable difference between the original images and {label}",
-        "nothing learned": "No answer: the classifier is not clearly better than guessing with either variant",
-        "unknown": f"No answer: too few independent sources to compare the original images with {label}",
-    }[verdict]
-    once = ", one training" if original.runs == 1 and verdict in ("higher", "lower") else ""
-    lead += f" ({_with_interval(found)}{once})"
-    if verdict == "higher" and enhanced.startswith("realesrgan") and not beaten:
+    if verdict == "nothing learned":
+        return f"No answer: the classifier is not detectably better than guessing{_with_interval(found)}."
+    opening = "Provisional: " if verdict == "provisional" else OPENING.get(verdict, "")
+    lead = opening + _found(found, enhanced, "original") + _with_interval(found)
+    if found.finding == "higher" and enhanced.startswith("realesrgan") and not beaten:
         lead += ", but not detectably higher than with plain interpolation"
+    if verdict == "provisional":
+        lead += f"; a verdict needs {LEAST_SEEDS} trainings with different seeds, and this is of {found.seeds}"
     if not enhanced.startswith("realesrgan"):
         lead += "; this says nothing about super-resolution, because the configuration has no such variant"
-    return f"{lead}."
+    return f"{lead[0].upper()}{lead[1:]}."
+
+
+def _found(found: Difference, variant: str, against: str) -> str:
+    labels = {key: variant_label(name) + " images" for key, name in (("x", variant), ("y", against))}
+    return FOUND[found.finding].format(metric=found.metric.lower(), margin=100 * found.margin, **labels)
 
 
 def _with_interval(found: Difference) -> str:
     ends = "" if math.isnan(found.low) else f", 95\u00a0% interval {points(found.low)} to {points(found.high)}"
-    return f"{points(found.difference)} points{ends}"
+    return f" ({points(found.difference)} points{ends})"
 
 
 def _tested(result: Result, plan: Plan) -> str:
@@ -126,25 +130,19 @@ def _trainings(result: Result, plan: Plan) -> str:
 
 
 def _certainty(found: Difference) -> str:
-    """The p-value in words, and what the interval allows."""
-    if found.side == "nowhere":
+    """The p-value in words."""
+    if math.isnan(found.low):
         return f"There is no interval of the difference: {found.why}."
-    where = {"above": "above zero", "below": "below zero", "around": "on both sides of zero"}[found.side]
-    unconfirmed = found.side != "around" and found.verdict == "unclear"
     return (
-        f"If both were equally accurate, chance alone would give a difference at least this large "
-        f"{chance(found.p_sources)}; the 95\u00a0% interval lies {where}"
-        f"{', but the test does not confirm it' if unconfirmed else ''}."
+        f"If {found.metric.lower()} were the same with both, chance alone would give a difference at least this large "
+        f"{chance(found.p_value)}."
     )
 
 
 def _controls(enhanced: str, compared: dict[str, Difference]) -> str:
     """Super-resolution against plain interpolation."""
-    parts = [
-        f"{COMPARED[found.corrected]} {variant_label(name)} ({_with_interval(found)})"
-        for name, found in compared.items()
-    ]
-    return f"Compared with plain interpolation, {listed(parts)}: this is {variant_label(enhanced)} minus the other."
+    parts = [_found(found, enhanced, name) + _with_interval(found) for name, found in compared.items()]
+    return f"Compared with plain interpolation: {listed(parts)}."
 
 
 def _published(found: Difference, comparison: pd.DataFrame, plan: Plan) -> str:
@@ -154,10 +152,7 @@ def _published(found: Difference, comparison: pd.DataFrame, plan: Plan) -> str:
     if math.isnan(asked - original):
         return ""
     images, shared_images = published.VALIDATION_IMAGES, published.VALIDATION_SHARED
-    agrees = {
-        "higher": asked > original,
-        "lower": asked < original,
-    }.get(found.verdict)
+    agrees = {"higher": asked > original, "lower": asked < original}.get(found.verdict)
     words = {None: "neither confirms nor contradicts", True: "agrees with", False: "contradicts"}[agrees]
     return (
         f"The study reported an accuracy of {percent(asked)} with super-resolution and {percent(original)} on original "
@@ -179,7 +174,7 @@ def _cautions(
             spread += f" on original and {100 * asked.accuracy_sd:.1f} on {variant_label(asked.tested_on)} images"
         noise = (
             f"Each accuracy is the mean of {_trainings(original, plan)} with different seeds; the standard deviation "
-            f"is {spread}."
+            f"is {spread}. Intervals of differences include how much trainings differ; those of accuracies do not."
         )
     half = (found.high - found.low) / 2 if found else math.nan
     wide = f"The interval of the difference is ±{100 * half:.0f} points; a smaller difference cannot be detected."

@@ -24,7 +24,7 @@ CAPTIONS = {
     "gained": "Gained: wrong on original, correct on {label} images.",
     "lost": "Lost: correct on original, wrong on {label} images.",
 }
-# Pixels of the input, in each direction, for one field of the map of ResNet-50's last block.
+# Pixels of the input, in each direction, for one field of the map of a classifier's last convolutions.
 FIELD = 32
 
 

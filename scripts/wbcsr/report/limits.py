@@ -57,7 +57,7 @@ def limitations(enhanced: str | None, config: Config) -> list[str]:
         )
     if train["init"] == "random":
         found.append(
-            "ResNet-50 started from random weights. With few images, accuracy is usually higher with ImageNet’s."
+            "The classifier started from random weights; with few images, accuracy is usually higher with ImageNet’s."
         )
     if dataset["images"]:
         found.append(f"Only the images that {dataset['images']} lists were used.")

@@ -21,6 +21,7 @@ from wbcsr.present.tables.accuracies import comparison_table, cross_table, f1_ta
 from wbcsr.present.tables.calibration import calibration_table
 from wbcsr.present.tables.cost import cost_table
 from wbcsr.present.tables.differences import differences_table, recalls_table
+from wbcsr.present.tables.endpoints import correlation_table, endpoints_table
 from wbcsr.present.tables.study import study_tables
 from wbcsr.provenance import without_folders
 from wbcsr.report import answer, changes, checklist, engines, fidelity, limits, method, pictures
@@ -122,11 +123,13 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "sections": [id for id in SECTIONS if optional.get(id, True)],
         "checklist": checklist.checklist(config, optional),
         "guidelines": checklist.GUIDELINES,
-        "summary": summary_table(plan.own(plan.judged_rows(comparison))),
-        "forest": figures.picture("differences", "Differences in accuracy with their 95\u00a0% intervals."),
+        "summary": summary_table(*(plan.own(plan.judged_rows(results[name])) for name in ("comparison", "endpoints"))),
+        "forest": figures.picture("differences", "Differences with their 95\u00a0% intervals."),
         "comparison": comparison_table(plan.own(comparison)),
         "accuracy": figures.picture("accuracy", "Accuracy of every training variant with its 95\u00a0% interval."),
         "leakage": leakage_table(count_sources(results["leakage"], comparison, plan), plan),
+        "endpoints": endpoints_table(plan.own(plan.judged_rows(results["endpoints"])), plan),
+        "correlation": correlation_table(plan.own(plan.judged_rows(results["correlation"]))),
         "f1_scores": f1_table(plan.own(comparison), plan),
         "differences": differences_table(plan.judged_rows(results["differences"])),
         "recalls": recalls_table(plan.judged_rows(results["recalls"]), plan),

@@ -13,7 +13,7 @@ from wbcsr.study.plan import Plan
 TEXTS = ["split", "trained_on", "tested_on", "subset", "reason"]
 NUMBERS = [
     *("images", "unknown", "sources", "effective_sources", "shared", "runs"),
-    *("accuracy", "accuracy_sd", "accuracy_low", "accuracy_high", "macro_recall", "macro_f1", "study_accuracy"),
+    *("accuracy", "accuracy_sd", "accuracy_low", "accuracy_high", "macro_f1", "study_accuracy"),
     "difference_to_original",
 ]
 
@@ -21,7 +21,7 @@ NUMBERS = [
 def compare_arms(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """A row for each arm, with `TEXTS` and `NUMBERS`, and the mean F1 score of each class as `f1_<class>`.
 
-    `accuracy`, `macro_recall` and `macro_f1` are means over the runs (one for each seed), `accuracy_sd` is the sample
+    `accuracy` and `macro_f1` are means over the runs (one for each seed), `accuracy_sd` is the sample
     standard deviation over them, `accuracy_low` and `accuracy_high` are the 95 % interval of the mean accuracy over
     sources (`wbcsr.stats.intervals.accuracy_interval`), empty where there can be none, for `reason`. Where some
     sources are known, `images` and accuracies are of the images of known source, and `unknown` is how many others there
@@ -56,7 +56,6 @@ def compare_arms(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> pd.DataF
                 "accuracy_sd": pd.Series(arm.accuracies).std(),
                 "accuracy_low": arm.estimate.low,
                 "accuracy_high": arm.estimate.high,
-                "macro_recall": np.mean([scores.macro["recall"] for scores in arm.scores]),
                 "macro_f1": f1.mean(),
                 "study_accuracy": published.accuracy(*names, plan.published_classes),
                 "difference_to_original": arm.accuracy - on_original[arm.split, arm.subset],

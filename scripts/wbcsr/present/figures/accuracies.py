@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from wbcsr.present.style import BLUE, DOUBLE_COLUMN, GREY, SINGLE_COLUMN, VERMILLION, draw_notice, wrapped
+from wbcsr.present.tables.accuracies import METRICS
 from wbcsr.stats.predictions import Arm
 from wbcsr.study import published
 from wbcsr.study.labels import NO_ENHANCED, QUESTIONS, arm_label
@@ -74,13 +75,13 @@ def _draw_arm(panel: Axes, arm: Arm, row: int, plan: Plan) -> None:
 
 
 def draw_differences(data: pd.DataFrame) -> Figure:
-    """Differences in accuracy, of `wbcsr.stats.differences.differences`, with their 95 % intervals over sources.
+    """Differences in the metric of verdicts with their 95 % intervals, of `wbcsr.stats.differences.differences`.
 
     A block for each question; what has no interval is not drawn.
     """
     if data.empty:
         return draw_notice(NO_ENHANCED)
-    data = data[data["low"].notna()]
+    data = data[data["metric_low"].notna()]
     if data.empty:
         return draw_notice("No difference has an interval: too few sources.")
     labels: list[str] = []
@@ -100,8 +101,8 @@ def draw_differences(data: pd.DataFrame) -> Figure:
     axis.axvline(0, color=GREY, linewidth=0.8)
     axis.spines["left"].set_visible(False)
     for place, (_, row) in zip(heights, data.iterrows(), strict=True):
-        axis.plot((100 * row["low"], 100 * row["high"]), (place, place), color=BLUE, linewidth=1.1)
-        axis.plot(100 * row["difference"], place, "o", color=BLUE, markersize=4)
+        axis.plot((100 * row["metric_low"], 100 * row["metric_high"]), (place, place), color=BLUE, linewidth=1.1)
+        axis.plot(100 * row["metric_difference"], place, "o", color=BLUE, markersize=4)
     for place, title in titles:
         # Over the whole width, above the names of its block.
         white = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
@@ -112,7 +113,7 @@ def draw_differences(data: pd.DataFrame) -> Figure:
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x", linewidth=0.4, color="#DDDDDD")
     axis.set_axisbelow(True)
-    axis.set_xlabel("Difference in accuracy, percentage points")
+    axis.set_xlabel(f"Difference in {METRICS[data['metric'].iloc[0]].lower()}, points")
     return figure
 
 

@@ -19,6 +19,8 @@ def arm(trained_on: str = "trained_on", tested_on: str = "tested_on", heading: s
 
 ARM = [text("split", "Split"), text("subset", "Subset"), arm()]
 SOURCE = "results/tables/comparison.csv"
+# What verdicts may be about.
+METRICS = {"macro_recall": "Macro recall", "accuracy": "Accuracy"}
 # Of fewer images, counts are given beside percentages.
 FEW_IMAGES = 100
 
@@ -28,8 +30,13 @@ def subset_title(row: pd.Series) -> str:
     return f"{row['subset'].capitalize()} images, split {row['split']}"
 
 
-def summary_table(data: pd.DataFrame) -> Table:
-    """The answer's table: accuracy and macro recall of each variant; `data` as in `comparison_table`, of one subset."""
+def summary_table(comparison: pd.DataFrame, endpoints: pd.DataFrame) -> Table:
+    """The answer's table: accuracy and macro recall of each variant; of one subset.
+
+    `comparison` as in `comparison_table`, and `endpoints` of `wbcsr.stats.endpoints.endpoints`.
+    """
+    recall = endpoints[endpoints["measure"] == "macro recall"]
+    data = comparison.merge(recall[["trained_on", "tested_on", "value", "low", "high"]], on=["trained_on", "tested_on"])
     few = data["images"].max() < FEW_IMAGES
     return Table(
         "summary",
@@ -40,11 +47,12 @@ def summary_table(data: pd.DataFrame) -> Table:
             arm(heading="Variant"),
             percent("accuracy", "Accuracy"),
             interval("accuracy_low", "accuracy_high", ".1f"),
+            percent("value", "Macro recall"),
+            interval("low", "high", ".1f"),
             *([Column("correct", "Correct", _correct)] if few else []),
-            percent("macro_recall", "Macro recall"),
-            Column("difference_to_original", "Difference to original, points", _to_original),
         ],
-        note="Macro recall: mean of the recalls of the classes. 95 % CI: of the accuracy.",
+        note="Macro recall: mean of the recalls of the classes, in which every source counts the same. Each interval "
+        "is of the number to its left.",
         source=SOURCE,
     )
 
@@ -59,7 +67,7 @@ def comparison_table(data: pd.DataFrame) -> Table:
     """The accuracies; `data` is of `wbcsr.stats.comparison.compare_arms`, or some rows of it."""
     has_sources, has_study = data["sources"].notna().any(), data["study_accuracy"].notna().any()
     note = (
-        "Accuracy, macro recall and macro F1: mean over the runs (one for each seed), ± standard deviation. "
+        "Accuracy and macro F1: mean over the runs (one for each seed), ± standard deviation. "
         "Difference: accuracy minus that of training and testing on original. "
     )
     note += (
@@ -79,7 +87,6 @@ def comparison_table(data: pd.DataFrame) -> Table:
             *ARM,
             percent("accuracy", "Accuracy", spread="accuracy_sd"),
             interval("accuracy_low", "accuracy_high", ".1f"),
-            percent("macro_recall", "Macro recall"),
             number("macro_f1", "Macro F1", ".3f"),
             Column("difference_to_original", "Difference, points", _to_original),
             percent("study_accuracy", "Study", of_study=True),
