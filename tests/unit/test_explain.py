@@ -415,7 +415,7 @@ def test_the_section_has_counts_pictures_and_the_caveat(tmp_path: Path) -> None:
     assert "2 of 3 gained" in found["sentences"][2]
     assert found["table"].cells["pair"].tolist()[0] == "original, seed 0 → Real-ESRGAN ×4, seed 0"
     assert [picture["alt"][:9] for picture in found["pictures"]] == ["two cells", "A notice "]
-    assert "7 × 7 fields" in found["caveat"]  # 224 pixels
+    assert "7\u00a0×\u00a07 fields" in found["caveat"]  # 224 pixels
 
 
 def test_counts_of_other_changes_are_one_line(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from wbcsr.config import Config, is_synthetic
 from wbcsr.report.limits import is_published
+from wbcsr.text import counted
 
 GUIDELINES = ("CLAIM 2024", "REFORMS", "TRIPOD+AI")
 
@@ -41,7 +42,7 @@ def checklist(config: Config, learned: dict[str, Any]) -> list[Item]:
     changed = "changes" if learned["changes"] else "figures"
     return [
         Item("Intended use", "Research on image preprocessing. Not for diagnosis.", "limits"),
-        Item("Data source", "Archive, size and hash of each file.", "method"),
+        Item("Data source", "The archive; results/dataset/archive.csv has the hash of each file.", "method"),
         Item("Dates of collection", unknown),
         Item("Demographics of patients", unknown),
         Item(
@@ -58,15 +59,13 @@ def checklist(config: Config, learned: dict[str, Any]) -> list[Item]:
         Item("Leakage", leak if by_source else leak.replace("are kept", "would be kept"), "table-leakage"),
         Item("Preprocessing", "Resampling of each variant, and the input size of the classifier.", "reading"),
         Item(
-            "Model and training", f"Settings, initial weights and {seeds} seed(s); the whole configuration.", "method"
+            "Model and training",
+            f"Settings, initial weights, {counted(seeds, 'seed')}, the whole configuration.",
+            "method",
         ),
         Item("Metrics with uncertainty", "Accuracy, macro recall and differences with 95 % intervals.", "accuracies"),
         Item("Multiple comparisons", "Holm’s correction; the main comparison is fixed in advance.", "differences"),
-        Item(
-            "Sample size",
-            "Not planned: all images were used; the width of the intervals shows what can be detected.",
-            "reading",
-        ),
+        Item("Sample size", "All images were used. Smallest detectable difference, sources needed.", "differences"),
         Item("Calibration", "Expected calibration error and reliability diagram.", "probabilities"),
         Item("Failure analysis", "Confusion matrices and cells whose predicted class changed.", changed),
         Item("External test", "Not done: all images come from one data set."),
