@@ -425,7 +425,8 @@ def test_the_page_loads_nothing(page: str) -> None:
 def test_the_sections_and_tables_come_in_order(page: str) -> None:
     found = [attributes["id"] for _, attributes in Checker(page).tags if "id" in attributes]
     assert found == [
-        *("table-summary", "reading", "accuracies", "table-comparison", "table-leakage", "table-f1"),
+        *("table-summary", "reading", "accuracies", "table-comparison", "table-endpoints"),
+        *("table-leakage", "table-correlation", "table-f1"),
         *("differences", "table-differences", "table-recalls", "table-cross"),
         *("probabilities", "table-calibration", "cost", "table-cost"),
         *("tables", *(f"table-table{number}" for number in range(2, 7)), "figures", "cells"),

@@ -105,7 +105,8 @@ def _shown(first: pd.Series, shown: dict[str, int]) -> str:
 def _caveat(fields: int) -> str:
     return (
         "Grad-CAM shows which region of an image raised the score of the predicted class, not why. The map has "
-        f"{fields}\u00a0×\u00a0{fields} fields, so it names a region and not a granule; each map is scaled to its own maximum."
+        f"{fields}\u00a0×\u00a0{fields} fields, so it names a region and not a granule; each map is scaled to its own "
+        "maximum."
     )
 
 
