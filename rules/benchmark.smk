@@ -29,6 +29,7 @@ rule benchmark_engines:
         gpu=1,
     params:
         classes=CLASSES,
+        classifier=config["train"]["classifier"],
         input_size=config["train"]["input_size"],
         inference=config["inference"],
         settings=MEASURING,

@@ -1,5 +1,6 @@
 """The configuration, checked, and the lists of jobs that follow from it alone."""
 
+import os
 import re
 import sys
 from functools import cache
@@ -7,7 +8,13 @@ from pathlib import Path
 
 from snakemake.logging import logger
 
+# This checkout's library, also where none is installed (a Snakemake of another environment, a job's conda environment)
+# or another checkout's is: first for these files, then for jobs and the processes that they start.
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+
+from wbcsr import python_path
+
+os.environ.update(PYTHONPATH=python_path())
 
 from wbcsr.config import (
     check_files,
@@ -234,7 +241,7 @@ OWN_INIT = None if config["train"]["init"] in ("random", "imagenet") else config
 
 def initial_weights():
     """The file that training starts from, if it starts from one."""
-    made = {"imagenet": "results/weights/resnet50_imagenet.safetensors"}
+    made = {"imagenet": f"results/weights/{config['train']['classifier']}_imagenet.safetensors"}
     return made.get(config["train"]["init"], by_content(OWN_INIT))
 
 

@@ -77,6 +77,17 @@ rule ingest_dataset:
         "../scripts/ingest_dataset.py"
 
 
+# What finding and checking sources need of the section.
+PHOTOGRAPHED = {
+    key: config["dataset"][key] for key in ("photographs", "classes", "partitions", "limits", "links", "range")
+}
+
+
+def state_of_photographs(wildcards):
+    """The archive's state where it has photographs."""
+    return state_of_archive(wildcards) if config["dataset"]["photographs"] else None
+
+
 rule find_sources:
     input:
         images=rules.ingest_dataset.output.images,
@@ -100,15 +111,40 @@ rule find_sources:
         runtime=growing(60),
     params:
         sources=config["sources"],
-        dataset={
-            key: config["dataset"][key] for key in ("photographs", "classes", "partitions", "limits", "links", "range")
-        },
+        dataset=PHOTOGRAPHED,
         contents=lambda wildcards: [content_of(config["sources"]["table"]), content_of(config["dataset"]["labels"])],
-        state=lambda wildcards: state_of_archive(wildcards) if config["dataset"]["photographs"] else None,
+        state=state_of_photographs,
     message:
         "Finding the photograph that each image was made from"
     script:
         "../scripts/find_sources.py"
+
+
+rule check_making:
+    input:
+        images=rules.ingest_dataset.output.images,
+        sources=rules.find_sources.output.sources,
+        archive=ARCHIVE,
+    output:
+        making="results/dataset/making.csv",
+        provenance="results/dataset/making.provenance.json",
+    log:
+        "logs/check_making/making.log",
+    benchmark:
+        "benchmarks/check_making/making.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    threads: 4
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        dataset=PHOTOGRAPHED,
+        state=state_of_photographs,
+    message:
+        "Holding the sources against the rule by which the images were made"
+    script:
+        "../scripts/check_making.py"
 
 
 rule split_dataset:

@@ -7,7 +7,10 @@ localrules:
     make_report,
 
 
-TABLES = ["comparison", "differences", "recalls", "calibration", "cost", *(f"table{number}" for number in range(2, 7))]
+TABLES = [
+    *("comparison", "differences", "recalls", "endpoints", "correlation", "calibration", "cost"),
+    *(f"table{number}" for number in range(2, 7)),
+]
 PLAN = {
     "classes": CLASSES,
     "variants": config["variants"],
@@ -15,6 +18,7 @@ PLAN = {
     "seeds": config["seeds"],
     "partitions": partitions_of(config["dataset"]),
     "trainings": TRAINING,
+    "evaluation": config["evaluation"],
 }
 SPLITS = expand(rules.split_dataset.output.split, split=SPLIT_NAMES)
 RUNS = {"split": SPLIT_NAMES, "seed": config["seeds"]}

@@ -15,6 +15,7 @@ with job(snakemake) as facts:
             [Path(path) for path in snakemake.input.weights],
             [Path(path) for path in snakemake.input.manifests],
             snakemake.params.classes,
+            snakemake.params.classifier,
             snakemake.params.input_size,
             snakemake.params.inference,
             snakemake.params.settings,

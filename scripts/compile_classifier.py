@@ -7,7 +7,7 @@ with job(snakemake) as facts:
 
     files = {"engine": snakemake.output.engine, "model": snakemake.input.model}
     settings = {"index": snakemake.input.index, "inference": snakemake.params.inference}
-    engine = run("wbcsr.classify.resnet:build_engine", files | settings, snakemake.log[0])
+    engine = run("wbcsr.classify.classifiers:build_engine", files | settings, snakemake.log[0])
     if engine["profile"]:
-        run("wbcsr.classify.resnet:try_engine", files, snakemake.log[0])
+        run("wbcsr.classify.classifiers:try_engine", files, snakemake.log[0])
     facts.update(engine=engine, device=engine["device"], precision=engine["precision"])

@@ -66,6 +66,7 @@ def test_every_backend_is_measured(tmp_path: Path) -> None:
         [write_weights(tmp_path / "sr.safetensors")],
         [tmp_path / "manifest.csv"],
         CLASSES,
+        "resnet50",
         64,
         inference(batch_size=2, optimization_level=0),
         {"backends": list(BACKENDS), "seconds": 0.1, "images": "auto", "crop": "auto"},

@@ -19,7 +19,8 @@ from wbcsr.benchmark.engines import benchmark_engines, precisions
 from wbcsr.benchmark.labels import label_files
 from wbcsr.benchmark.measurements import Machine, Measurement, write_markdown, write_measurements
 from wbcsr.benchmark.timing import MOST_REPEATS, measure
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
+from wbcsr.classify.networks import NETWORKS
 from wbcsr.engines.backends import BACKENDS
 from wbcsr.engines.engine import Engine
 from wbcsr.engines.profile import Profile
@@ -30,6 +31,8 @@ from wbcsr.weights.networks import describe
 CPU = torch.device("cpu")
 CLASSES = ["a", "b", "c"]
 SIDE = 32
+RESNET50 = NETWORKS["resnet50"]
+TAKEN = ("resnet50", SIDE)
 INFERENCE = inference(batch_size=2, tile=64, overlap=8)
 LEAST = 3
 SETTINGS = {"seconds": 0.01, "repeats": LEAST, "precisions": ["fp32", "fp16", "bf16"], "images": 3, "crop": "auto"}
@@ -79,7 +82,7 @@ def benchmark(folder: Path, scale: int, sizes: list[tuple[int, int]], **settings
     """The CSV file of a benchmark of small networks; the Markdown lies beside it."""
     manifests = [write_originals(folder / class_name, sizes) for class_name in CLASSES]
     weights, csv, markdown = write_weights(folder / "sr.safetensors", scale), folder / "out.csv", folder / "out.md"
-    benchmark_engines([weights], manifests, CLASSES, SIDE, INFERENCE, {**SETTINGS, **settings}, 1, csv, markdown)
+    benchmark_engines([weights], manifests, CLASSES, *TAKEN, INFERENCE, {**SETTINGS, **settings}, 1, csv, markdown)
     return pd.read_csv(csv)
 
 
@@ -123,7 +126,7 @@ def test_every_network_backend_and_precision_has_its_rows(measured: pd.DataFrame
     assert list(upscaling["images"]) == [2, 3, 3]  # a batch, then the files
     assert set(upscaling[["batch", "height", "width", "scale"]].itertuples(index=False, name=None)) == {(2, 64, 40, 4)}
     classifier = ran[ran["network"] == "resnet50"].iloc[0]
-    assert (classifier["height"], classifier["batch"]) == (32, resnet.ENGINE_BATCH["cpu"])
+    assert (classifier["height"], classifier["batch"]) == (32, classifiers.ENGINE_BATCH["cpu"])
     assert np.isnan(classifier["scale"])
 
 
@@ -193,7 +196,9 @@ def test_images_larger_than_a_tile_are_measured_in_tiles(troubled: pd.DataFrame)
 def test_no_images_is_an_error(tmp_path: Path) -> None:
     manifest = write_originals(tmp_path / "a", [])
     with pytest.raises(InputError, match=r"manifest\.csv: names no image .* dataset\.archive"):
-        benchmark_engines([], [manifest], CLASSES, SIDE, INFERENCE, SETTINGS, 1, tmp_path / "x.csv", tmp_path / "x.md")
+        benchmark_engines(
+            [], [manifest], CLASSES, *TAKEN, INFERENCE, SETTINGS, 1, tmp_path / "x.csv", tmp_path / "x.md"
+        )
     assert not (tmp_path / "x.csv").exists()
 
 
@@ -210,9 +215,9 @@ def engine(network: torch.nn.Module, batch: int, profile: Profile | None) -> Eng
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> torch.nn.Module:
     path = tmp_path_factory.mktemp("classifier") / "model.safetensors"
-    model = resnet.build(len(CLASSES), 0, None)
-    resnet.save(model.state_dict(), resnet.Description(tuple(CLASSES), SIDE), path)
-    return resnet.source(path)[0].network
+    model = classifiers.build(len(CLASSES), 0, None)
+    classifiers.save(model.state_dict(), classifiers.Description(tuple(CLASSES), SIDE), path)
+    return classifiers.source(path)[0].network
 
 
 @pytest.mark.parametrize(("scale", "whole"), [(4, False), (4, True), (2, True)])
@@ -234,10 +239,13 @@ def test_labels_are_those_of_enlarging_packing_and_predicting(
     predicting = engine(classifier, 5, Profile.fixed(5, SIDE, SIDE) if whole else None)
     batches = torch.from_numpy(np.stack(squares)).split(5)
     with torch.no_grad():
-        classifier.fc.bias -= resnet.engine_logits(predicting, batches).mean(0)  # for labels that differ
-    wanted = resnet.engine_logits(predicting, batches).argmax(1)
+        classifier.fc.bias -= classifiers.engine_logits(predicting, RESNET50, batches).mean(0)  # for labels that differ
+    wanted = classifiers.engine_logits(predicting, RESNET50, batches).argmax(1)
     assert len(set(wanted.tolist())) > 1
-    assert label_files(files, enlarging, shape, scale, predicting, SIDE, 2).tolist() == wanted.tolist()
+    assert (
+        label_files(files, enlarging, shape, scale, predicting, SIDE, RESNET50.normalisation, 2).tolist()
+        == wanted.tolist()
+    )
 
 
 def test_nothing_measured_is_an_empty_cell(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import torch
 
 from small_networks import inference, rrdbnet, without_gpu, workload, write_cells, write_weights
 from wbcsr.checks import compare
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
+from wbcsr.classify.networks import NETWORKS
 from wbcsr.engines import choice, fresh
 from wbcsr.engines import engine as engines
 from wbcsr.engines.backends import BACKENDS, get_backend
@@ -433,8 +434,8 @@ def test_a_failure_in_a_fresh_process_is_logged_and_ends_the_job(tmp_path: Path)
 
 @pytest.fixture
 def classifier(tmp_path: Path) -> Path:
-    model = resnet.build(2, 0, None)
-    resnet.save(model.state_dict(), resnet.Description(("a", "b"), 96), tmp_path / "model.safetensors")
+    model = classifiers.build(2, 0, None)
+    classifiers.save(model.state_dict(), classifiers.Description(("a", "b"), 96), tmp_path / "model.safetensors")
     return tmp_path / "model.safetensors"
 
 
@@ -451,7 +452,7 @@ def test_a_classifiers_engine_is_never_for_tiles(
 
     monkeypatch.setattr(Inductor, "compile", compile_)
     monkeypatch.setattr(Inductor, "load", Eager.load)
-    source, _ = resnet.source(classifier)
+    source, _ = classifiers.source(classifier)
     settings = inference(backend="inductor", precision="fp32", tile=64, overlap=8)
     engines.build(source, tmp_path / "engine.json", workload(12, (96, 96)), settings)
     assert profiles == ["1 of 96x96"]
@@ -473,10 +474,11 @@ def test_a_batch_of_the_classifier_that_does_not_fit_is_halved(caplog: pytest.Lo
         memory_format=torch.contiguous_format, **given,
     )  # fmt: skip
     pixels = torch.randint(0, 256, (9, 4, 4, 3), dtype=torch.uint8)
-    logits = resnet.engine_logits(engine, pixels.split(8))
+    logits = classifiers.engine_logits(engine, NETWORKS["resnet50"], pixels.split(8))
     assert sizes == [8, 4, 2, 2, 2, 2, 1]
     assert "going on with 2 images" in caplog.text
-    wanted = ((pixels.permute(0, 3, 1, 2) - resnet.MEAN.view(1, 3, 1, 1)) / resnet.STD.view(1, 3, 1, 1)).mean((2, 3))
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in NETWORKS["resnet50"].normalisation)
+    wanted = ((pixels.permute(0, 3, 1, 2) - mean) / std).mean((2, 3))
     torch.testing.assert_close(logits, wanted)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from legible import assert_legible
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
 from wbcsr.config import compared_variant, complete
 from wbcsr.errors import InputError
 from wbcsr.explain.changes import (
@@ -284,8 +284,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels = np.random.default_rng(number).integers(0, 256, (len(names), SIDE, SIDE, 3), np.uint8)
         np.save(folder / f"{variant}.npy", pixels)
         images.to_csv(folder / f"{variant}.csv", index=False)
-        state = resnet.build(len(CLASSES), number, None).state_dict()
-        resnet.save(state, resnet.Description(tuple(CLASSES), SIDE), folder / f"{variant}.safetensors")
+        state = classifiers.build(len(CLASSES), number, None).state_dict()
+        classifiers.save(state, classifiers.Description(tuple(CLASSES), SIDE), folder / f"{variant}.safetensors")
         predictions(folder, f"{variant}_0.csv", [(row[0], row[1], *row[2 + number]) for row in HAND_MADE])
         predictions(folder, f"{variant}_1.csv", [(row[0], row[1], *row[2]) for row in HAND_MADE])
     return folder

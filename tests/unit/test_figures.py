@@ -283,7 +283,7 @@ def test_differences_are_legible_and_name_both_arms(tmp_path: Path, per_class: i
     assert_legible(figure)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels[0] == "bicubic ×4 − original"
-    assert len(labels) == len(data) == 3 + 2 + 2 + 6 + 5
+    assert len(labels) == len(data) == 3 + 2 + 2 + 1 + 6 + 5
     intervals = [line for line in figure.axes[0].lines if len(set(line.get_xdata())) == 2]
     assert bool(intervals) == (per_class == 20)
 

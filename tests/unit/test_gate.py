@@ -16,7 +16,7 @@ import torch
 from small_networks import inference, without_gpu, workload, write_cells, write_weights
 from wbcsr.checks.compare import compare_classifier, compare_upscaler
 from wbcsr.checks.gate import pass_gate
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
 from wbcsr.engines import engine as engines
 from wbcsr.engines.profile import Profile
 from wbcsr.engines.pytorch import Eager
@@ -117,11 +117,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     index = pd.DataFrame({"image": names, "partition": "TRAIN", "class": ["a", "b"] * 6, "sha256": ""})
     index.to_csv(folder / "a.csv", index=False)
     pd.DataFrame({"image": names, "subset": "validation"}).to_csv(folder / "split.csv", index=False)
-    model = resnet.build(2, 0, None)
+    model = classifiers.build(2, 0, None)
     with torch.no_grad():
         model.fc.weight *= 20
-    resnet.save(model.state_dict(), resnet.Description(("a", "b"), 32), folder / "model.safetensors")
-    source, _ = resnet.source(folder / "model.safetensors")
+    classifiers.save(model.state_dict(), classifiers.Description(("a", "b"), 32), folder / "model.safetensors")
+    source, _ = classifiers.source(folder / "model.safetensors")
     settings = inference(backend="eager", precision="bf16")
     engines.build(source, folder / "engine.json", workload(12, (32, 32)), settings)
     return folder

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from small_networks import inference, rrdbnet, workload, write_weights
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
 from wbcsr.engines import engine as engines
 from wbcsr.engines.profile import Profile
 from wbcsr.engines.winograd import backend
@@ -212,8 +212,10 @@ def test_another_precision_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_classifier_runs_as_it_is_where_the_upscaler_is_winograds(tmp_path: Path) -> None:
-    resnet.save(resnet.build(2, 0, None).state_dict(), resnet.Description(("A", "B"), 32), tmp_path / "r.safetensors")
-    source = resnet.source(tmp_path / "r.safetensors")[0]
+    classifiers.save(
+        classifiers.build(2, 0, None).state_dict(), classifiers.Description(("A", "B"), 32), tmp_path / "r.safetensors"
+    )
+    source = classifiers.source(tmp_path / "r.safetensors")[0]
     description = engines.build(
         source, tmp_path / "engine.json", workload(size=(32, 32)), inference(backend="winograd")
     )

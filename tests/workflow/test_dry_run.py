@@ -62,6 +62,33 @@ def test_dry_run_of_a_folder_without_torch(tmp_path: Path) -> None:
     dry_run_with_snakemake_alone(study, study / "config.yaml")
 
 
+# Stands in for an environment that another checkout's library is installed in, and not this one's.
+OTHERS = """
+import os, sys
+asked_for = os.environ["PYTHONPATH"].split(os.pathsep)
+sys.path[:] = [*(path for path in sys.path if path in asked_for or not path.endswith("/scripts")), {other!r}]
+"""
+
+
+def test_jobs_use_the_library_next_to_the_snakefile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other" / "scripts"
+    (other / "wbcsr").mkdir(parents=True)
+    (other / "wbcsr" / "__init__.py").write_text("raise ImportError('of another checkout')")
+    (other.parent / "sitecustomize.py").write_text(OTHERS.format(other=str(other)))
+    monkeypatch.setenv("PYTHONPATH", str(other.parent))
+    write_config(tmp_path / "study", SMALL)
+    result = run(tmp_path / "study", "--", "data/drawn.zip")
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("classifier", ["resnet50", "efficientnet_lite0"])
+def test_imagenet_weights_are_those_of_the_classifier(tmp_path: Path, classifier: str) -> None:
+    write_config(tmp_path, {**SMALL, "train": {**SMALL["train"], "classifier": classifier, "init": "imagenet"}})
+    result = run(tmp_path, "-n", "--", "models")
+    assert result.returncode == 0, result.stdout
+    assert f"Downloading the ImageNet weights of {classifier}" in result.stdout
+
+
 def test_three_partitions_have_jobs_of_their_own(tmp_path: Path) -> None:
     """Drawn, too."""
     partitions = {"train": "train", "validation": "val", "test": "test"}

@@ -29,7 +29,8 @@ from wbcsr.benchmark.measurements import (
 )
 from wbcsr.benchmark.memory import PeakMemory
 from wbcsr.benchmark.timing import Clock, WallClock, device_clock, measure
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
+from wbcsr.classify.networks import NETWORKS
 from wbcsr.engines.backends import BACKENDS
 from wbcsr.engines.capability import has_fast_bf16, pick_device
 from wbcsr.engines.engine import Engine, build, load
@@ -40,7 +41,6 @@ from wbcsr.files import scratch_folder
 from wbcsr.pixels import to_network, to_square
 from wbcsr.upscale import upscaler
 from wbcsr.upscale.shard import upscale_shard
-from wbcsr.vision import models
 from wbcsr.weights.networks import Architecture
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,8 @@ log = logging.getLogger(__name__)
 REMARKS = (
     f"Time and memory are those of the network alone, on images that are on the device already. “{FILES}” decodes, "
     f"enlarges, encodes as PNG and writes to a temporary folder; “{LABELS}” decodes, enlarges and classifies by "
-    "ResNet-50 of the same backend and precision without leaving the device. Medians; an empty cell was not measured."
+    "the classifier of the same backend and precision without leaving the device. Medians; an empty cell was not "
+    "measured."
 )
 
 
@@ -82,6 +83,7 @@ def benchmark_engines(
     weights: Sequence[Path],
     manifests: Sequence[Path],
     classes: Sequence[str],
+    classifier: str,
     input_size: int,
     inference: Mapping[str, Any],
     settings: Mapping[str, Any],
@@ -89,11 +91,12 @@ def benchmark_engines(
     csv: Path,
     markdown: Path,
 ) -> dict[str, Any]:
-    """Measure Real-ESRGAN of each of `weights` and ResNet-50 by each backend and precision, and write the tables.
+    """Measure Real-ESRGAN of each of `weights` and a classifier by each backend and precision, and write the tables.
 
-    Images are those of the `manifests` that have the most common size. `inference` and `settings` are the
-    configuration's sections inference and benchmark; backend and precision of the former are replaced. Engines are
-    built, loaded and used as the workflow does. What cannot run here, or fails, has a row that says why.
+    `classifier` is one of `NETWORKS`. Images are those of the `manifests` that have the most common size. `inference`
+    and `settings` are the configuration's sections inference and benchmark; backend and precision of the former are
+    replaced. Engines are built, loaded and used as the workflow does. What cannot run here, or fails, has a row that
+    says why.
     Returns the machine and the number of measurements. InputError where there are no images.
     """
     device = pick_device()
@@ -103,14 +106,14 @@ def benchmark_engines(
         images = gather(manifests, count_of(settings, device.type), crop_of(settings, device.type), folder / "images")
         seconds, repeats, asked = (settings[key] for key in ("seconds", "repeats", "precisions"))
         bench = Bench(machine.hardware, device, images, inference, seconds, repeats, asked, threads, folder)
-        classifier = _classifier(classes, input_size, folder / "classifier.safetensors")
+        network = _classifier(classifier, classes, input_size, folder / "classifier.safetensors")
         # First, since its engines are used again on the way from files to labels.
-        measured = list(_measure_all(bench, classifier, settings["backends"], _measure_classifier))
+        measured = list(_measure_all(bench, network, settings["backends"], _measure_classifier))
         upscaling: list[Measurement] = []
         for path in weights:
-            network, architecture = _upscaler(path, images, inference)
-            way = partial(_measure_upscaler, architecture, classifier)
-            upscaling += _measure_all(bench, network, settings["backends"], way)
+            enlarging, architecture = _upscaler(path, images, inference)
+            way = partial(_measure_upscaler, architecture, network)
+            upscaling += _measure_all(bench, enlarging, settings["backends"], way)
         measured = [*upscaling, *measured]
     write_measurements(measured, csv)
     write_markdown(measured, machine, REMARKS, markdown)
@@ -175,7 +178,9 @@ def _measure_classifier(
     memory = PeakMemory(bench.device)
     engine = _load(bench, network, inference)
     squares = to_square(_first_images(bench, engine), network.shape[0])
-    batch = to_network(squares, network.shape, *resnet.NORMALISATION, engine.dtype, engine.memory_format)
+    batch = to_network(
+        squares, network.shape, *NETWORKS[network.name].normalisation, engine.dtype, engine.memory_format
+    )
     del squares
     yield _measure(bench, row, NETWORK, memory, len(batch), device_clock(bench.device), partial(engine.run, batch))
 
@@ -219,6 +224,7 @@ def _measure_upscaler(
             architecture.scale,
             _load(bench, classifier, inference),
             classifier.shape[0],
+            NETWORKS[classifier.name].normalisation,
             bench.threads,
         )
         yield _measure(bench, row, LABELS, memory, len(files), clock, label)
@@ -263,15 +269,15 @@ def _explain(error: Exception, bench: Bench) -> str:
     return f"failed: {type(error).__name__}: {message}"
 
 
-def _classifier(classes: Sequence[str], side: int, path: Path) -> Network:
-    """ResNet-50 with random weights, written to `path`."""
-    model = resnet.build(len(classes), 0, None)
+def _classifier(architecture: str, classes: Sequence[str], side: int, path: Path) -> Network:
+    """A classifier with random weights, written to `path`."""
+    model = classifiers.build(len(classes), 0, None, architecture)
     for module in model.modules():
-        if isinstance(module, models.resnet.Bottleneck):
-            # A new block ends in zeros, which would cost a GPU less power than those of a trained one.
-            nn.init.ones_(module.bn3.weight)
-    resnet.save(model.state_dict(), resnet.Description(tuple(classes), side), path)
-    return Network(resnet.ARCHITECTURE, lambda: resnet.source(path)[0], (side, side), None, resnet.ENGINE_BATCH)
+        if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
+            # A new block of ResNet-50 ends in zeros, which would cost a GPU less power than a trained one.
+            nn.init.ones_(module.weight)
+    classifiers.save(model.state_dict(), classifiers.Description(tuple(classes), side, architecture), path)
+    return Network(architecture, lambda: classifiers.source(path)[0], (side, side), None, classifiers.ENGINE_BATCH)
 
 
 def _upscaler(weights: Path, images: Images, inference: Mapping[str, Any]) -> tuple[Network, Architecture]:

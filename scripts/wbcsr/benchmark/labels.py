@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from wbcsr import imaging
-from wbcsr.classify.resnet import NORMALISATION, to_device
+from wbcsr.classify.classifiers import to_device
+from wbcsr.classify.networks import RGB
 from wbcsr.engines.engine import Engine
 from wbcsr.engines.profile import Size
 from wbcsr.pixels import to_network, to_pixels, to_square
@@ -20,12 +21,20 @@ from wbcsr.upscale.upscaler import RANGE
 
 
 def label_files(
-    files: Sequence[Path], upscaler: Engine, shape: Size, scale: int, classifier: Engine, side: int, threads: int
+    files: Sequence[Path],
+    upscaler: Engine,
+    shape: Size,
+    scale: int,
+    classifier: Engine,
+    side: int,
+    normalisation: tuple[RGB, RGB],
+    threads: int,
 ) -> Tensor:
     """The class of each image after super-resolution, by number; (files,) int64 on the CPU.
 
     The images have one size, at most `shape` (height, width), which is what `upscaler` takes and to which they are
-    reflected; `scale` is its network's and `side` what `classifier` takes. `threads` decode ahead. Between the upload
+    reflected; `scale` is its network's and `side` what `classifier` takes,
+    after `normalisation`. `threads` decode ahead. Between the upload
     of an image and the labels of all of them nothing waits for a GPU.
     """
     squares, labels = [], []
@@ -38,7 +47,7 @@ def label_files(
             squares.append(to_square(to_pixels(upscaler.run(batch)[: len(images)], enlarged), side))
         for part in torch.cat(squares).split(classifier.batch):
             pixels = classifier.fill(part)
-            batch = to_network(pixels, (side, side), *NORMALISATION, classifier.dtype, classifier.memory_format)
+            batch = to_network(pixels, (side, side), *normalisation, classifier.dtype, classifier.memory_format)
             labels.append(classifier.run(batch)[: len(part)].argmax(1))
     return torch.cat(labels).cpu()
 

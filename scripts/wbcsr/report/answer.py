@@ -42,7 +42,7 @@ def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
         return {
             "verdict": "not asked",
             "lead": "Not asked: the configuration names no variant besides original.",
-            "headline": f"On original images, ResNet-50 reached an accuracy of {percent(original.accuracy)} on "
+            "headline": f"On original images, the classifier reached an accuracy of {percent(original.accuracy)} on "
             f"{_tested_images(original, asked_of, plan)}.",
             "details": list(filter(None, [_paper(comparison, None, plan)])),
             "cautions": _cautions(original, None, None, results, plan, config),
@@ -135,7 +135,7 @@ def _of_sources(result: Result) -> str:
 
 def _headline(asked: Result, original: Result, asked_of: tuple[str, str], plan: Plan) -> str:
     return (
-        f"Trained and tested on {variant_label(asked.tested_on)} images, ResNet-50 reached an accuracy of "
+        f"Trained and tested on {variant_label(asked.tested_on)} images, the classifier reached an accuracy of "
         f"{percent(asked.accuracy)} on {_tested_images(asked, asked_of, plan)}; with original images it reached "
         f"{percent(original.accuracy)}: {gap(asked.accuracy - original.accuracy)}."
     )
@@ -295,7 +295,8 @@ def _cautions(
             which += f" on original and {100 * asked.accuracy_sd:.1f} on {variant_label(asked.tested_on)} images"
         cautions.append(
             f"Each accuracy is the mean of {_trainings(original, plan)} that differ in their seed; their "
-            f"standard deviation is {which}. The intervals do not include how much further trainings would differ."
+            f"standard deviation is {which}. The intervals of differences include how much trainings differ; those of "
+            "single accuracies do not."
         )
     cautions.append(
         "Each training kept the epoch that did best on the validation images, so accuracies on these are too "

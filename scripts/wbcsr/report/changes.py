@@ -21,7 +21,7 @@ from wbcsr.report.wording import counted, first_fold, percent
 from wbcsr.study.labels import variant_label
 
 CAPTIONS = {"gained": "Gained: wrong on original, right on {label} images.", "lost": "Lost: the other way round."}
-# Pixels of the input, in each direction, for one field of the map of ResNet-50's last block.
+# Pixels of the input, in each direction, for one field of the map of a classifier's last convolutions.
 FIELD = 32
 
 

@@ -15,7 +15,7 @@ from wbcsr.config import Config
 from wbcsr.files import read_csv
 from wbcsr.present.table import Table, number, text
 from wbcsr.stats.records import read_records
-from wbcsr.study.labels import SUBSETS, variant_label
+from wbcsr.study.labels import CLASSIFIERS, SUBSETS, variant_label
 from wbcsr.text import counted
 
 SPLIT_RULES = {
@@ -68,7 +68,7 @@ def settings(config: Config, records: list[dict[str, Any]]) -> list[tuple[str, s
         ("Seeds", ", ".join(map(str, config["seeds"]))),
         (
             "Classifier",
-            f"ResNet-50 from {INITIAL_WEIGHTS.get(train['init'], train['init'])}, "
+            f"{CLASSIFIERS[train['classifier']]} from {INITIAL_WEIGHTS.get(train['init'], train['init'])}, "
             f"{', '.join(f'{size} × {size}' for size in [train['input_size'], *train['extra_input_sizes']])} pixels, "
             f"{counted(train['epochs'], 'epoch')}, "
             f"batches of {train['batch_size']}, "

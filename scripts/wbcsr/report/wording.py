@@ -134,7 +134,8 @@ def limitations(enhanced: str | None, config: Config) -> list[str]:
         )
     if train["init"] == "random":
         found.append(
-            "ResNet-50 started from random weights. With few images, it usually gets further from ImageNet’s weights."
+            "The classifier started from random weights. With few images, it usually gets further from ImageNet’s "
+            "weights."
         )
     if dataset["images"]:
         found.append(f"Only the images that {dataset['images']} lists were used.")
