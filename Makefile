@@ -17,17 +17,24 @@ define environment
 	$(PYTHON) -m venv $(1)
 endef
 
+# The library in scripts/wbcsr, from where it is, so that a change holds at once. Built by the setuptools installed before.
+define package
+	$(1)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+endef
+
 # pip refuses a file whose hash is not in the list.
 .venv/installed: envs/hashes.txt
 	$(call environment,$(@D))
 	$(@D)/bin/python -m pip install --quiet --require-hashes --no-deps --requirement envs/hashes.txt
+	$(call package,$(@D))
 	touch $@
 
 # For a machine with a GPU: TensorRT, and what tests/gpu needs; not torch-tensorrt-rtx, whose module has the same name.
 .venv-gpu/installed: envs/pins.txt envs/workflow.txt envs/gpu.txt envs/without-dependencies.txt
 	$(call environment,$(@D))
-	$(@D)/bin/python -m pip install --quiet --constraint envs/pins.txt --requirement envs/workflow.txt --requirement envs/gpu.txt pytest hypothesis 'tritonclient[grpc]'
+	$(@D)/bin/python -m pip install --quiet --constraint envs/pins.txt --requirement envs/workflow.txt --requirement envs/gpu.txt pytest hypothesis
 	$(@D)/bin/python -m pip install --quiet --no-deps --constraint envs/pins.txt --requirement envs/without-dependencies.txt
+	$(call package,$(@D))
 	touch $@
 
 # Other programs that the benchmark measures, in the environment that runs it.
@@ -41,7 +48,7 @@ hashes:
 	$(call environment,.venv-hashes)
 	.venv-hashes/bin/python -m pip install --quiet --constraint envs/pins.txt uv
 	echo '# Written by `make hashes`: the packages of workflow.txt, tests.txt and without-dependencies.txt in the versions of pins.txt.' > envs/hashes.part
-	$(UV) --no-emit-package setuptools envs/workflow.txt envs/tests.txt >> envs/hashes.part
+	$(UV) envs/workflow.txt envs/tests.txt >> envs/hashes.part
 	$(UV) --no-deps envs/without-dependencies.txt >> envs/hashes.part
 	mv envs/hashes.part envs/hashes.txt
 
@@ -101,7 +108,7 @@ docs: .venv-docs/installed
 
 # The README's picture: synthetic cells, upscaled.
 pictures: setup
-	PYTHONPATH=scripts $(BIN)/python docs/pictures/cells.py
+	$(BIN)/python docs/pictures/cells.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """The configuration, checked, and the lists of jobs that follow from it alone."""
 
+import os
 import re
 import sys
 from functools import cache
@@ -7,7 +8,13 @@ from pathlib import Path
 
 from snakemake.logging import logger
 
+# This checkout's library, also where none is installed (a Snakemake of another environment, a job's conda environment)
+# or another checkout's is: first for these files, then for jobs and the processes that they start.
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+
+from wbcsr import python_path
+
+os.environ.update(PYTHONPATH=python_path())
 
 from wbcsr.config import (
     check_files,
@@ -127,7 +134,13 @@ ARCHIVE = (
     config["dataset"]["archive"] if config["dataset"]["archive"] in MADE else by_content(config["dataset"]["archive"])
 )
 RECORD = "results/dataset/archive.csv"
+# The study's images: their list, the source of each one, and what was left out.
+IMAGES, SOURCES, REJECTED = (f"results/dataset/{name}.csv" for name in ("images", "sources", "rejected"))
 ORIGINAL_MANIFEST = "results/images/original/{partition}/{class_name}/manifest.csv"
+# If a square around the cell is cut out of each image, the same files of the whole images are apart.
+AROUND_CELL = config["view"]["around"] == "cell"
+WHOLE = "results/dataset/whole" if AROUND_CELL else "results/dataset"
+WHOLE_MANIFEST = ORIGINAL_MANIFEST.replace("original", "whole") if AROUND_CELL else ORIGINAL_MANIFEST
 SHARD = "results/images/{variant}/{partition}/{class_name}/manifest_{shard}of{shards}"
 WEIGHTS = "results/weights/{model}"
 ENGINE = f"results/engines/{GPU_MODEL}/{{model}}"

@@ -51,11 +51,11 @@ rule ingest_dataset:
         listed=by_content(config["dataset"]["images"]),
         labels=by_content(config["dataset"]["labels"]),
     output:
-        images="results/dataset/images.csv",
-        rejected="results/dataset/rejected.csv",
+        images=f"{WHOLE}/images.csv",
+        rejected=f"{WHOLE}/rejected.csv",
         # What was noted the last time is read.
         record=update(RECORD),
-        manifests=expand(ORIGINAL_MANIFEST, partition=PARTITIONS, class_name=CLASSES),
+        manifests=expand(WHOLE_MANIFEST, partition=PARTITIONS, class_name=CLASSES),
         provenance="results/dataset/provenance.json",
     log:
         "logs/ingest_dataset/ingest.log",
@@ -91,13 +91,13 @@ def state_of_photographs(wildcards):
 rule find_sources:
     input:
         images=rules.ingest_dataset.output.images,
-        manifests=manifests_of("original"),
+        manifests=rules.ingest_dataset.output.manifests,
         archive=ARCHIVE,
         table=by_content(config["sources"]["table"]),
         labels=by_content(config["dataset"]["labels"]),
     output:
-        sources="results/dataset/sources.csv",
-        provenance="results/dataset/sources.provenance.json",
+        sources=f"{WHOLE}/sources.csv",
+        provenance=f"{WHOLE}/sources.provenance.json",
     log:
         "logs/find_sources/sources.log",
     benchmark:
@@ -149,10 +149,8 @@ rule check_making:
 
 rule split_dataset:
     input:
-        images=rules.ingest_dataset.output.images,
-        sources=lambda wildcards: (
-            rules.find_sources.output.sources if parse_split(wildcards.split)[0] == "by_source" else []
-        ),
+        images=IMAGES,
+        sources=lambda wildcards: SOURCES if parse_split(wildcards.split)[0] == "by_source" else [],
         custom=lambda wildcards: by_content(config["custom"]) if wildcards.split == "custom" else [],
     output:
         split="results/splits/{split}.csv",
@@ -176,8 +174,8 @@ rule split_dataset:
 
 rule audit_leakage:
     input:
-        images=rules.ingest_dataset.output.images,
-        sources=rules.find_sources.output.sources,
+        images=IMAGES,
+        sources=SOURCES,
         splits=expand(rules.split_dataset.output.split, split=SPLIT_NAMES),
     output:
         leakage="results/splits/leakage.csv",
@@ -199,8 +197,8 @@ rule audit_leakage:
 
 rule subsample_images:
     input:
-        images=rules.ingest_dataset.output.images,
-        sources=rules.find_sources.output.sources,
+        images=IMAGES,
+        sources=SOURCES,
     output:
         chosen="results/dataset/chosen.csv",
         provenance="results/dataset/chosen.provenance.json",
@@ -214,8 +212,8 @@ rule subsample_images:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        per_class=config["subsample"]["per_class"],
+        **config["subsample"],
     message:
-        "Subsampling {params.per_class} images of each class for a small study"
+        "Subsampling the images for a small study"
     script:
         "../scripts/subsample_images.py"

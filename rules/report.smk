@@ -7,7 +7,10 @@ localrules:
     make_report,
 
 
-TABLES = ["comparison", "differences", "recalls", "calibration", "cost", *(f"table{number}" for number in range(2, 7))]
+TABLES = [
+    *("comparison", "differences", "recalls", "endpoints", "correlation", "calibration", "cost"),
+    *(f"table{number}" for number in range(2, 7)),
+]
 PLAN = {
     "classes": CLASSES,
     "variants": config["variants"],
@@ -15,6 +18,7 @@ PLAN = {
     "seeds": config["seeds"],
     "partitions": partitions_of(config["dataset"]),
     "trainings": TRAINING,
+    "evaluation": config["evaluation"],
 }
 SPLITS = expand(rules.split_dataset.output.split, split=SPLIT_NAMES)
 RUNS = {"split": SPLIT_NAMES, "seed": config["seeds"]}
@@ -64,9 +68,9 @@ BENCHMARKS = [
 
 rule make_tables:
     input:
-        images=rules.ingest_dataset.output.images,
+        images=IMAGES,
         splits=SPLITS,
-        sources=rules.find_sources.output.sources,
+        sources=SOURCES,
         leakage=rules.audit_leakage.output.leakage,
         predictions=PREDICTIONS,
         # Another threshold of the gate is to be passed, and changes no result.
@@ -103,7 +107,7 @@ rule make_tables:
 rule make_figures:
     input:
         splits=SPLITS,
-        sources=rules.find_sources.output.sources,
+        sources=SOURCES,
         predictions=PREDICTIONS,
         differences="results/tables/differences.csv",
         histories=HISTORIES,
@@ -153,7 +157,7 @@ rule make_report:
         engines=ENGINES,
         qualities=QUALITIES,
         weights=expand(rules.fetch_weights.output.description, model=sorted(set(MODELS.values()))),
-        rejected=rules.ingest_dataset.output.rejected,
+        rejected=REJECTED,
         leakage=rules.audit_leakage.output.leakage,
         manifests=MANIFESTS,
     output:

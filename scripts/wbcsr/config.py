@@ -82,6 +82,7 @@ def complete(config: Config, schema_path: str | Path) -> Config:
     if dataset["partitions"]:
         dataset["partitions"] = {part: clean(name) if name else name for part, name in dataset["partitions"].items()}
     _check_combinations(completed)
+    completed["evaluation"]["primary"] |= primary_comparison(completed)
     return completed
 
 
@@ -168,6 +169,19 @@ def parse_split(name: str) -> tuple[str, int]:
 def reported_split(splits: list[str]) -> str:
     """The split that the answer is taken from: by_source, which shares no source, if there is one; else the first."""
     return "by_source" if "by_source" in splits else splits[0]
+
+
+def primary_comparison(config: Config) -> dict[str, str | None]:
+    """Split, variant and what it is compared against in the primary comparison; what is null follows from the others.
+
+    By default that is what `compared_variant` names against `original`, in the split of `reported_split`.
+    """
+    primary = config["evaluation"]["primary"]
+    return {
+        "split": primary["split"] or reported_split(config["splits"]),
+        "variant": primary["variant"] or compared_variant(config["variants"]),
+        "against": primary["against"] or "original",
+    }
 
 
 def parse_variant(variant: str) -> tuple[str, int]:
@@ -353,6 +367,21 @@ def _check_combinations(config: Config) -> None:
         )
     _check_sources(config["sources"], config["dataset"])
     _check_splits(config)
+    _check_primary(config)
+
+
+def _check_primary(config: Config) -> None:
+    primary = primary_comparison(config)
+    for key, known in (("split", "splits"), ("variant", "variants"), ("against", "variants")):
+        if primary[key] and primary[key] not in config[known]:
+            raise InputError(
+                f"configuration: evaluation.primary.{key} is {primary[key]}, which {known} lacks; add it there, or "
+                "name another"
+            )
+    if primary["variant"] == primary["against"]:
+        raise InputError(
+            f"configuration: evaluation.primary compares {primary['variant']} with itself; name another variant"
+        )
 
 
 def _check_splits(config: Config) -> None:

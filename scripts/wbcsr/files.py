@@ -12,9 +12,10 @@ import re
 import socket
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
@@ -251,6 +252,17 @@ def _decode(content: bytes, name: str, remedy: str) -> str:
     if "\0" in text:
         raise InputError(f"{name}: is not UTF-8 text; save it as CSV UTF-8, or {remedy}")
     return text
+
+
+def png_names(files: pd.Series) -> pd.Series:
+    """The names of the PNG files that are made from the images `files` of one folder.
+
+    The new name is the old one's stem with .png, or, where two images of the folder share a stem or one's stem is the
+    other's name, the whole old name with .png.
+    """
+    stems = files.map(lambda file: PurePosixPath(file).stem)
+    shared = (stems.map(Counter(stems)) > 1) | stems.isin(files)
+    return stems.where(~shared, files) + ".png"
 
 
 def sha256(path: str | Path) -> str:

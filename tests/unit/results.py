@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,11 @@ def write_results(
         "train": {"extra_input_sizes": sizes},
     }
     trainings = configuration.training_variants(config)
-    plan = Plan(classes, variants, list(splits), list(seeds), {"train": "TRAIN", "test": "TEST"}, trainings)
+    evaluation = {"margin": 0.03, "primary": {"metric": "macro_recall"}}
+    given = {"variants": variants, "splits": list(splits), "evaluation": {"primary": defaultdict(lambda: None)}}
+    evaluation["primary"] |= configuration.primary_comparison(given)
+    partitions = {"train": "TRAIN", "test": "TEST"}
+    plan = Plan(classes, variants, list(splits), list(seeds), partitions, trainings, evaluation)
     rows = [
         {"image": f"{partition}/{name}/{number}.png", "partition": partition, "class": name, "number": number}
         for partition in ("TRAIN", "TEST")

@@ -14,8 +14,7 @@ from typing import IO
 
 import pytest
 
-from test_shard import originals
-from wbcsr import claim
+from originals import originals
 from wbcsr.claim import claiming, require_claim
 from wbcsr.errors import InputError
 from wbcsr.files import write_bytes, write_text
@@ -24,7 +23,6 @@ from wbcsr.upscale.interpolation import Interpolation
 from wbcsr.upscale.shard import upscale_shard
 
 SECONDS = 120.0
-SCRIPTS = str(Path(claim.__file__).parents[1])
 
 # Holds the claim to its output and writes its name to each file that it is told on stdin; "end" ends it.
 JOB = """
@@ -93,7 +91,7 @@ class Process:
         self, program: str, *arguments: str | Path, folder: Path | None = None, job: str | None = None
     ) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in ("WBCSR_CLAIM", "SLURM_JOB_ID")}
-        environment |= {"PYTHONPATH": SCRIPTS} | ({"SLURM_JOB_ID": job} if job else {})
+        environment |= {"SLURM_JOB_ID": job} if job else {}
         self.process = subprocess.Popen(
             [sys.executable, "-c", program, *map(str, arguments)],
             env=environment, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

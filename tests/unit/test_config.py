@@ -139,6 +139,13 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
         ({"dataset": {"range": [100, 100]}}, "dataset.range"),
         ({"dataset": {"range": [0, 65536]}}, "key 'dataset.range.1'"),
         ({"dataset": {"range": [4095]}}, "key 'dataset.range'"),
+        ({"evaluation": {"margin": 0}}, "key 'evaluation.margin'"),
+        ({"evaluation": {"margin": 3}}, "key 'evaluation.margin'"),
+        ({"evaluation": {"primary": {"metric": "f1"}}}, "key 'evaluation.primary.metric'"),
+        ({"evaluation": {"primary": {"split": "by_source"}}}, "evaluation.primary.split is by_source, which splits"),
+        ({"evaluation": {"primary": {"variant": "bicubic_x2"}}}, "evaluation.primary.variant is bicubic_x2, which"),
+        ({"evaluation": {"primary": {"against": "lanczos_x4"}}}, "evaluation.primary.against is lanczos_x4, which"),
+        ({"evaluation": {"primary": {"against": "realesrgan_x4"}}}, "compares realesrgan_x4 with itself"),
         ({"subsample": {"per_class": 0}}, "key 'subsample.per_class'"),
         ({"train": {"learning_rate": float("nan")}}, "train.learning_rate must be a number"),
         ({"nonsense": 1, "train": {"epochs": 0}}, "unknown key 'nonsense'"),
@@ -149,6 +156,27 @@ def test_a_mistake_is_one_line_that_names_the_key(change: dict[str, Any], says: 
         complete(change, SCHEMA)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "primary"),
+    [
+        ({}, ("paper", "realesrgan_x4", "original")),
+        ({"variants": ["original", "bicubic_x2", "bicubic_x4"], "dual": False}, ("paper", "bicubic_x4", "original")),
+        ({"variants": ["original"], "dual": False}, ("paper", None, "original")),
+        (
+            {"splits": ["paper", "by_source"], "sources": {"method": "each"}},
+            ("by_source", "realesrgan_x4", "original"),
+        ),
+        ({"evaluation": {"primary": {"against": "bicubic_x4"}}}, ("paper", "realesrgan_x4", "bicubic_x4")),
+    ],
+)
+def test_the_primary_comparison_is_recorded(change: dict[str, Any], primary: tuple[str | None, ...]) -> None:
+    found = complete(change, SCHEMA)
+    recorded = found["evaluation"]["primary"]
+    assert (recorded["split"], recorded["variant"], recorded["against"]) == primary
+    assert (recorded["metric"], found["evaluation"]["margin"]) == ("macro_recall", 0.03)
+    assert complete(found, SCHEMA) == found
 
 
 RENAMED = {

@@ -42,7 +42,7 @@ def run_small(job: TrainJob) -> TrainSummary:
     """`distributed.run` of the small network."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distributed, "PROGRAM", [__file__])
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), os.pathsep)
         return distributed.run(job, device_type="cpu")
 
 
@@ -107,13 +107,12 @@ def is_running(process: int) -> bool:
 
 def start(bench: Bench, name: str) -> subprocess.Popen:
     code = (
-        f"import sys; sys.path[:0] = {sys.path[:]!r}\n"
         "from pathlib import Path; from test_distributed import SHARED, run_small; from two_colours import Bench\n"
         f"bench = Bench(Path({str(bench.folder)!r}), [Path({str(bench.arrays[0])!r})], "
         f"[Path({str(bench.indexes[0])!r})])\n"
         f"run_small(bench.job({name!r}, **SHARED))"
     )
-    return subprocess.Popen([sys.executable, "-c", code])
+    return subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent)
 
 
 def stop_when(condition: Callable[[], bool]) -> None:

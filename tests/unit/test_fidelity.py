@@ -21,7 +21,7 @@ from wbcsr.errors import InputError
 from wbcsr.fidelity import REGIONS
 from wbcsr.fidelity.figure import draw_fidelity
 from wbcsr.fidelity.measure import COLUMNS, enlarge_twice, measure_fidelity, read_crops
-from wbcsr.fidelity.metrics import halve, measure, niqe, psnr, ssim_map
+from wbcsr.fidelity.metrics import halve, measure, niqe, psnr_of, ssim_map
 from wbcsr.fidelity.photographs import choose, read
 from wbcsr.fidelity.regions import box_of, find_regions
 from wbcsr.fidelity.table import ALL, compare_methods, fidelity_table, paired, read_measurements, write_fidelity_table
@@ -68,11 +68,11 @@ def test_psnr_by_hand_and_as_skimage() -> None:
     off[:80] = truth[:80] - 4
     top = np.zeros(truth.shape[:2], bool)
     top[:80] = True
-    assert psnr(off, truth, top) == pytest.approx(10 * math.log10(255**2 / 16))
-    assert psnr(off, truth) == pytest.approx(10 * math.log10(255**2 / 8))
-    assert psnr(off, truth, ~top) == math.inf
-    assert math.isnan(psnr(off, truth, np.zeros_like(top)))
-    assert psnr(noisy(truth), truth) == pytest.approx(peak_signal_noise_ratio(truth, noisy(truth)))
+    assert psnr_of(off, truth, top) == pytest.approx(10 * math.log10(255**2 / 16))
+    assert psnr_of(off, truth) == pytest.approx(10 * math.log10(255**2 / 8))
+    assert psnr_of(off, truth, ~top) == math.inf
+    assert math.isnan(psnr_of(off, truth, np.zeros_like(top)))
+    assert psnr_of(noisy(truth), truth) == pytest.approx(peak_signal_noise_ratio(truth, noisy(truth)))
 
 
 def test_ssim_is_skimages() -> None:

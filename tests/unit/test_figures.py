@@ -15,7 +15,7 @@ from results import Results, arms_of, write_results
 from wbcsr.errors import InputError
 from wbcsr.files import write_csv
 from wbcsr.imaging import encode_png
-from wbcsr.present.cells import choose_cells, find_cell, read_manifests
+from wbcsr.present.cells import choose_cells, read_manifests
 from wbcsr.present.figures.accuracies import draw_accuracies, draw_differences
 from wbcsr.present.figures.confusion import draw_confusion
 from wbcsr.present.figures.photographs import draw_enlargements, draw_examples
@@ -134,17 +134,6 @@ def test_png_has_300_dots_an_inch_and_svg_no_date(tmp_path: Path) -> None:
         assert image.width == 1050
         assert round(image.info["dpi"][0]) == 300
     assert "<dc:date>" not in (tmp_path / "empty.svg").read_text()
-
-
-@pytest.mark.parametrize("centre", [(50, 30), (20, 40), (70, 45)])
-def test_find_cell_finds_the_violet_disc(centre: tuple[int, int]) -> None:
-    x, y, width, height = find_cell(smear(centre)) or (0, 0, 0, 0)
-    assert (x + width / 2, y + height / 2) == pytest.approx(centre, abs=1.5)
-    assert (width, height) == pytest.approx((19, 19), abs=2)
-
-
-def test_find_cell_finds_nothing_without_violet() -> None:
-    assert find_cell(np.full((40, 60, 3), PINK, np.uint8)) is None
 
 
 def test_cells_at_the_edge_are_passed_over(tmp_path: Path) -> None:
@@ -294,7 +283,7 @@ def test_differences_are_legible_and_name_both_arms(tmp_path: Path, per_class: i
     assert_legible(figure)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels[0] == "bicubic ×4 − original"
-    assert len(labels) == len(data) == 3 + 2 + 2 + 6 + 5
+    assert len(labels) == len(data) == 3 + 2 + 2 + 1 + 6 + 5
     intervals = [line for line in figure.axes[0].lines if len(set(line.get_xdata())) == 2]
     assert bool(intervals) == (per_class == 20)
 

@@ -339,7 +339,7 @@ def test_a_plan_has_names_types_and_shapes_of_its_configuration(
         output=given,
         engine=SimpleNamespace(device=torch.device("cuda")),
     )
-    config = text_format.Parse(repository._model_config(described, programs.PLAN, batch), schema.ModelConfig())
+    config = repository._model_config(described, programs.PLAN, batch)
     assert (config.backend, config.platform) == ("tensorrt", "tensorrt_plan")
     assert config.instance_group[0].kind == schema.ModelInstanceGroup.KIND_GPU
     network, types = builder.interpreter.ctx.net, {trt.uint8: "TYPE_UINT8", trt.float32: "TYPE_FP32"}

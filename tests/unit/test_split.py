@@ -11,8 +11,17 @@ from hypothesis import strategies as st
 
 from defaults import LIMITS
 from wbcsr.dataset.archive import open_archive
-from wbcsr.dataset.split import LEAKAGE_COLUMNS, by_source_split, leakage, paper_split, published_split
+from wbcsr.dataset.split import (
+    LEAKAGE_COLUMNS,
+    by_source_split,
+    count_subsets,
+    leakage,
+    paper_split,
+    published_split,
+    split_images,
+)
 from wbcsr.errors import InputError
+from wbcsr.files import write_csv
 
 
 def table(*images: str) -> pd.DataFrame:
@@ -22,6 +31,12 @@ def table(*images: str) -> pd.DataFrame:
 
 def numbered(train: int, test: int = 0, name: str = "A") -> list[str]:
     return [f"{part}/{name}/{n}.png" for part, count in (("TRAIN", train), ("TEST", test)) for n in range(count)]
+
+
+PARTITIONS = {"train": "TRAIN", "validation": "VAL", "test": "TEST"}
+IMAGES = table(*numbered(4, test=6))
+THREE = table("TRAIN/A/1", "VAL/A/1", "TEST/A/1")
+SOURCES = IMAGES[["image"]].assign(source=[str(number // 2) for number in range(10)])
 
 
 def subsets(split: pd.DataFrame) -> dict[str, list[str]]:
@@ -53,6 +68,29 @@ def test_the_first_names_as_text_are_held_out() -> None:
     split = paper_split(table(*numbered(12, test=2)), "TRAIN", "TEST", 0.25)
     assert subsets(split)["validation"] == ["TRAIN/A/0.png", "TRAIN/A/1.png", "TRAIN/A/10.png"]
     assert subsets(split)["test"] == ["TEST/A/0.png", "TEST/A/1.png"]
+
+
+@pytest.mark.parametrize(
+    ("split", "images", "expected"),
+    [
+        ("paper", IMAGES, paper_split(IMAGES, "TRAIN", "TEST", 0.5)),
+        ("published", THREE, published_split(THREE, PARTITIONS)),
+        ("by_source_fold2", IMAGES, by_source_split(IMAGES, SOURCES, 3, 2)),
+        ("custom", IMAGES, IMAGES[["image"]].assign(subset=["test", "validation", *["train"] * 7, ""])),
+    ],
+)
+def test_a_split_is_found_by_its_name(split: str, images: pd.DataFrame, expected: pd.DataFrame, tmp_path: Path) -> None:
+    files = [tmp_path / "sources.csv", tmp_path / "custom.csv"]
+    for file, written in zip(files, [SOURCES, expected], strict=True):
+        write_csv(file, written)
+    settings = {"partitions": PARTITIONS, "validation_fraction": 0.5, "parts": 3}
+    pd.testing.assert_frame_equal(split_images(images, split, settings, *files), expected, check_dtype=False)
+
+
+def test_subsets_are_counted_by_class() -> None:
+    images = table("TRAIN/A/1", "TRAIN/A/2", "TRAIN/B/1", "TEST/B/2")
+    counts = count_subsets(images, images[["image"]].assign(subset=["train", "train", "", "test"]))
+    assert counts == {"images": {"test": {"B": 1}, "train": {"A": 2}}, "left_out": 1}
 
 
 def test_partitions_have_the_names_of_the_configuration() -> None:

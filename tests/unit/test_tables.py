@@ -35,6 +35,8 @@ NAMES = [
     "comparison",
     "differences",
     "recalls",
+    "endpoints",
+    "correlation",
     "calibration",
     "cost",
 ]
@@ -91,7 +93,15 @@ def study_results(tmp_path: Path) -> Results:
 
 def test_words_stand_to_the_left_and_sums_are_set_off(study_results: Results, tmp_path: Path) -> None:
     write_all(study_results, tmp_path / "tables")
-    texts = {"comparison": 4, "differences": 5, "recalls": 4, "calibration": 4, "cost": 2}
+    texts = {
+        "comparison": 4,
+        "differences": 6,
+        "endpoints": 6,
+        "correlation": 4,
+        "recalls": 4,
+        "calibration": 4,
+        "cost": 2,
+    }
     for name in NAMES:
         lines = (tmp_path / "tables" / f"{name}.md").read_text(encoding="utf-8").splitlines()
         right = [cell.endswith(":") for cell in lines[3].strip("|").split("|")]
@@ -157,7 +167,7 @@ def test_the_differences_as_they_are_printed(study_results: Results) -> None:
     table = differences_table(differences(arms_of(study_results), study_results.plan))
     cells, row = cells_and_data(table, **ENHANCED, subset="test", question="enlargement")
     ends = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}".replace("-", "−")
-    assert cells[COMPARED].tolist() == ["192", "96", "−6.2", ends, "0.008", "0.023", "<0.001"]
+    assert cells[COMPARED].tolist() == ["192", "96", "−6.2", ends, "0.008", "0.008", "<0.001"]
     assert (row["differing"], row["effective_sources"]) == (8, 96)
 
 

@@ -112,12 +112,11 @@ def test_best_epoch(accuracies: list[float], losses: list[float], best: int) -> 
 def test_killed_and_resumed_gives_the_same_bytes(colours: Bench, trained: TrainSummary) -> None:
     """A second process is killed after its first epochs; going on equals the training that was left alone."""
     code = (
-        f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(classifiers.__file__).parents[2])!r}]\n"
         "from pathlib import Path; from two_colours import Bench\n"
         f"Bench(Path({str(colours.folder)!r}), [Path({str(colours.arrays[0])!r})], "
         f"[Path({str(colours.indexes[0])!r})]).train('killed')"
     )
-    with subprocess.Popen([sys.executable, "-c", code]) as process:
+    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent) as process:
         while not colours.checkpoint("killed").exists():
             assert process.poll() is None, "ended before it wrote a checkpoint"
             time.sleep(0.005)

@@ -43,7 +43,7 @@ from wbcsr.benchmark.systems import (
     make_files,
 )
 from wbcsr.benchmark.workers import Outcome, Worker, explain, take_turns
-from wbcsr.checks.compare import psnr
+from wbcsr.checks import psnr
 from wbcsr.engines.capability import pick_device
 from wbcsr.errors import InputError
 from wbcsr.files import scratch_folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from wbcsr import imaging
+from wbcsr.checks import psnr
 from wbcsr.classify import classifiers
 from wbcsr.classify.pack import select
 from wbcsr.engines.engine import Engine, load
@@ -85,11 +85,6 @@ def compare_classifier(
     probabilities = (ours.double().softmax(1) - theirs.double().softmax(1)).abs().max().item()
     changed = (ours.argmax(1) != theirs.argmax(1)).double().mean().item()
     return {"images": len(chosen), "changed_labels": changed, "max_probability_difference": probabilities}
-
-
-def psnr(mean_square: float) -> float | None:
-    """Peak signal-to-noise ratio in dB for 8-bit values; None where there is no noise."""
-    return 10 * math.log10(255**2 / mean_square) if mean_square else None
 
 
 def _cells(manifests: Sequence[Path], count: int) -> list[np.ndarray]:

@@ -130,7 +130,7 @@ def ingest(
             [(image, *_folder(image), *_columns(verified[image])) for image in order], columns=IMAGE_COLUMNS
         )
         _copy(contents, found, images, originals, dataset["range"])
-    _remove_others(originals, set(images["image"]))
+    remove_others(originals, {originals / image for image in images["image"]})
     write_csv(images_csv, images)
     write_csv(rejected_csv, pd.DataFrame(sorted(rejected.items()), columns=REJECTED_COLUMNS))
     for (partition, name), path in manifests.items():
@@ -459,9 +459,10 @@ def _copy(
         pass
 
 
-def _remove_others(originals: Path, images: set[str]) -> None:
+def remove_others(originals: Path, files: set[Path]) -> None:
+    """Remove the images `<originals>/<partition>/<class>/<file>` that are not among `files`."""
     for file in originals.glob("*/*/*"):
-        if file.suffix.lower() in IMAGE_SUFFIXES and file.relative_to(originals).as_posix() not in images:
+        if file.suffix.lower() in IMAGE_SUFFIXES and file not in files:
             file.unlink()
 
 

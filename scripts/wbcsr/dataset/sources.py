@@ -10,7 +10,6 @@ descriptors.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Iterable, Sequence
@@ -62,6 +61,7 @@ _UNKNOWN = {"na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nil", "unknown"
 
 Points = npt.NDArray[np.float32]
 Descriptors = npt.NDArray[np.float32]
+Listed = tuple[Path, str, Path]
 
 
 class Features(NamedTuple):
@@ -343,8 +343,8 @@ def _by_photographs(
     shown = counted(len(set(field)), "field that does not overlap", "fields that do not overlap")
     log.info("%s: %s", counted(len(names), "photograph"), shown)
 
-    def row(image: tuple[Path, str]) -> Row:
-        fits = index.fits(features(_read(*image), size))
+    def row(image: Listed) -> Row:
+        fits = index.fits(features(imaging.read_listed(*image), size))
         best, inliers, next_inliers = best_field(fits, field, settings["min_inliers"])
         return "" if best is None else names[best], inliers, next_inliers
 
@@ -353,7 +353,9 @@ def _by_photographs(
 
 def _by_images(images: pd.DataFrame, manifests: Sequence[Path], settings: dict[str, Any], threads: int) -> list[Row]:
     size, files = common_size(images), _files(images, manifests)
-    index = Index(list(side_by_side(lambda image: features(_read(*image), size), files, threads, "find features")))
+    index = Index(
+        list(side_by_side(lambda image: features(imaging.read_listed(*image), size), files, threads, "find features"))
+    )
     links = list(
         side_by_side(
             lambda number: index.fits(index.features[number], apart_from=number),
@@ -435,26 +437,17 @@ def _photographs(contents: Archive, folder: str) -> dict[str, str]:
     return found
 
 
-def _files(images: pd.DataFrame, manifests: Sequence[Path]) -> list[tuple[Path, str]]:
-    """File and SHA-256 of each image."""
-    listed: dict[str, Path] = {}
+def _files(images: pd.DataFrame, manifests: Sequence[Path]) -> list[Listed]:
+    """File, SHA-256 and manifest of each image."""
+    listed: dict[str, tuple[Path, Path]] = {}
     for manifest in manifests:
         table = read_csv(manifest, ["image", "file"])
-        files = [manifest.parent / str(file) for file in table["file"]]
+        files = [(manifest.parent / str(file), manifest) for file in table["file"]]
         listed |= dict(zip(table["image"], files, strict=True))
     missing = [image for image in images["image"] if image not in listed]
     if missing:
         raise InputError(f"{missing[0]}: is in no manifest; run `snakemake --forcerun ingest_dataset`")
-    return [(listed[image], digest) for image, digest in zip(images["image"], images["sha256"], strict=True)]
-
-
-def _read(file: Path, digest: str) -> np.ndarray:
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{file}: cannot be read ({error.strerror}); run `snakemake --forcerun ingest_dataset`"
-        ) from error
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise InputError(f"{file}: changed since it was taken in; run `snakemake --forcerun ingest_dataset`")
-    return imaging.decode(content, str(file), whole=True)
+    return [
+        (listed[image][0], digest, listed[image][1])
+        for image, digest in zip(images["image"], images["sha256"], strict=True)
+    ]

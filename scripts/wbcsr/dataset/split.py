@@ -4,16 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
+from wbcsr.config import parse_split
 from wbcsr.errors import InputError
-from wbcsr.files import read_users_table
+from wbcsr.files import read_csv, read_users_table
 from wbcsr.text import counted
 
 SUBSETS = ("train", "validation", "test")
 LEAKAGE_COLUMNS = ["split", "subset", "class", "images", "sources", "unknown", "shared"]
+
+
+def split_images(
+    images: pd.DataFrame, split: str, settings: Mapping[str, Any], sources: str | Path, custom: str | Path
+) -> pd.DataFrame:
+    """The split of this name (see `config.parse_split`): image, subset, in the order of `images`.
+
+    `images` has the columns image, partition, class. A split by source reads the file `sources` and takes `parts` of
+    the settings; the user's own split reads the file `custom`; the others take `partitions`, and the study's one also
+    `validation_fraction`. InputError as the functions below.
+    """
+    rule, fold = parse_split(split)
+    if rule == "by_source":
+        return by_source_split(images, read_csv(sources, ["image", "source"]), settings["parts"], fold)
+    if rule == "custom":
+        return custom_split(images, Path(custom))
+    partitions = settings["partitions"]
+    if rule == "published":
+        return published_split(images, partitions)
+    return paper_split(images, partitions["train"], partitions["test"], settings["validation_fraction"])
+
+
+def count_subsets(images: pd.DataFrame, split: pd.DataFrame) -> dict[str, Any]:
+    """How many `images` of each subset and class a split has, and how many are `left_out`.
+
+    `images` has the column class, `split` the column subset, in the same order.
+    """
+    counts = split.assign(name=images["class"]).groupby(["subset", "name"], sort=False).size()
+    by_subset = {
+        subset: {name: int(n) for name, n in part.droplevel(0).items()}
+        for subset, part in counts.groupby(level=0)
+        if subset
+    }
+    return {"images": by_subset, "left_out": int((split["subset"] == "").sum())}
 
 
 def paper_split(

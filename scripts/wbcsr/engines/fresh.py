@@ -18,17 +18,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import wbcsr
+from wbcsr import python_path
 from wbcsr.errors import InputError, user_message
 from wbcsr.files import read_json, write_json
 from wbcsr.job import configure_logging, keep_large_blocks
 
 log = logging.getLogger(__name__)
-
-
-def python_path() -> str:
-    """PYTHONPATH with which another process finds this library."""
-    return os.pathsep.join(filter(None, [str(Path(wbcsr.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
 
 
 def end_with_parent() -> None:

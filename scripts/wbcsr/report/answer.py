@@ -295,7 +295,8 @@ def _cautions(
             which += f" on original and {100 * asked.accuracy_sd:.1f} on {variant_label(asked.tested_on)} images"
         cautions.append(
             f"Each accuracy is the mean of {_trainings(original, plan)} that differ in their seed; their "
-            f"standard deviation is {which}. The intervals do not include how much further trainings would differ."
+            f"standard deviation is {which}. The intervals of differences include how much trainings differ; those of "
+            "single accuracies do not."
         )
     cautions.append(
         "Each training kept the epoch that did best on the validation images, so accuracies on these are too "

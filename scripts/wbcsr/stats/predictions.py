@@ -52,9 +52,9 @@ def run_of(path: str | Path) -> Run:
 class Arm:
     """Trained on one variant, tested on another, for one split and subset: each seed's predictions of the same images.
 
-    `rows` has the columns image, class and source (empty where none is known). `predicted` is the class that each
-    seed's run gave to each of them, (images,), `probabilities` those of all `classes`, (images, classes). Of a split
-    in folds all images of the subset are here, each once.
+    `rows` has the columns image, class, fold (from 1) and source (empty where none is known). `predicted` is the class
+    that each seed's run gave to each of them, (images,), `probabilities` those of all `classes`, (images, classes). Of
+    a split in folds all images of the subset are here, each once.
     """
 
     split: str
@@ -145,7 +145,7 @@ def read_arms(
         table = _read_run(run, plan)
         for subset in SUBSETS:
             key = (parse_split(run.split)[0], run.trained_on, run.tested_on, subset)
-            rows = _of_subset(table, subset_of[run.split], subset, run)
+            rows = _of_subset(table, subset_of[run.split], subset, run).assign(fold=parse_split(run.split)[1])
             found.setdefault(key, {}).setdefault(run.seed, []).append(rows)
     return [_arm(*key, plan, by_seed, source_of) for key, by_seed in found.items()]
 
@@ -178,7 +178,7 @@ def _arm(
     lost = first.index.difference(source_of.index)
     if len(lost):
         raise InputError(f"{arm}: sources.csv lacks the image {lost[0]}; delete it and run again")
-    rows = first[["class"]].assign(source=source_of.loc[first.index]).reset_index()
+    rows = first[["class", "fold"]].assign(source=source_of.loc[first.index]).reset_index()
     predicted = {seed: table["predicted"].to_numpy() for seed, table in tables.items()}
     probabilities = {seed: table[plan.classes].to_numpy() for seed, table in tables.items()}
     return Arm(split, trained_on, tested_on, subset, plan.classes, rows, predicted, probabilities)

@@ -13,6 +13,7 @@ QUESTIONS = {
     "enlargement": "Upscaled versus original",
     "control": "Real-ESRGAN versus interpolation",
     "dual": "Trained on both versus one",
+    "one network": "One network, upscaled versus original images",
     "cross": "Cross-variant evaluation",
     "size": "At another input size",
 }

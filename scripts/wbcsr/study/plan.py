@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -15,7 +15,7 @@ class Plan:
 
     `splits` are without folds; `partitions` maps `train`, `validation` where there is one, and `test` to the names of
     the folders that the images were published in, or `train` alone to the name of all images; `trainings` is of
-    `wbcsr.config.training_variants`.
+    `wbcsr.config.training_variants`; `evaluation` is that section of the complete configuration.
     """
 
     classes: list[str]
@@ -24,6 +24,7 @@ class Plan:
     seeds: list[int]
     partitions: dict[str, str]
     trainings: dict[str, list[str]]
+    evaluation: Config = field(default_factory=dict)
 
     @classmethod
     def of(cls, config: Config) -> Plan:
@@ -36,6 +37,7 @@ class Plan:
             seeds=config["seeds"],
             partitions=partitions_of(dataset),
             trainings=training_variants(config),
+            evaluation=config["evaluation"],
         )
 
     @property
@@ -56,6 +58,12 @@ class Plan:
         """The rows of a table that are of the split and subset of `judged`."""
         split, subset = self.judged
         return table[(table["split"] == split) & (table["subset"] == subset)]
+
+    def is_primary(self, split: str, subset: str, arm: tuple[str, str], against: tuple[str, str]) -> bool:
+        """Whether this is the primary comparison: of test images, each variant with its own training."""
+        primary = self.evaluation["primary"]
+        wanted = (primary["split"], "test", (primary["variant"],) * 2, (primary["against"],) * 2)
+        return (split, subset, arm, against) == wanted
 
     @property
     def judged(self) -> tuple[str, str]:

@@ -11,12 +11,15 @@ from wbcsr.present.tables.accuracies import comparison_table
 from wbcsr.present.tables.calibration import calibration_table
 from wbcsr.present.tables.cost import cost_table
 from wbcsr.present.tables.differences import differences_table, recalls_table
+from wbcsr.present.tables.endpoints import correlation_table, endpoints_table
 from wbcsr.present.tables.study import study_tables
 from wbcsr.stats.calibration import Probabilities, calibrations
 from wbcsr.stats.comparison import compare_arms, main_arm
+from wbcsr.stats.correlation import correlations
 from wbcsr.stats.cost import costs
 from wbcsr.stats.counts import count_images, read_leakage
 from wbcsr.stats.differences import differences, recalls
+from wbcsr.stats.endpoints import endpoints
 from wbcsr.stats.predictions import read_arms
 from wbcsr.stats.records import read_records
 from wbcsr.stats.scores import confusion_rows, score_rows
@@ -58,6 +61,8 @@ def write_tables(
         comparison_table(comparison),
         differences_table(differences(arms, plan)),
         recalls_table(recalls(arms, plan), plan),
+        endpoints_table(endpoints(arms), plan),
+        correlation_table(correlations(arms)),
         calibration_table(calibrations(map(Probabilities.of, arms))),
         cost_table(costs(records, plan.own(comparison), plan.seeds)),
     ):
