@@ -25,6 +25,7 @@ from wbcsr.config import (
     one_gpu_model,
     parse_split,
     parse_variant,
+    is_synthetic,
     partitions_of,
     split_names,
     tested_variants,
@@ -199,6 +200,12 @@ def caption_of(figure):
     """The caption of a figure; those of one kind share one."""
     kind = figure.split("_")[0]
     return kind if kind in ("confusion", "reliability", "curves") else figure
+
+
+def files_of(output, run):
+    """The file of a rule's output for a run as the tables name it."""
+    names = {"split": run["split"], "training": run["trained_on"], "seed": run["seed"]}
+    return expand(output, variant=run.get("tested_on", ""), **names)
 
 
 def only(variants):

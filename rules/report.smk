@@ -18,16 +18,21 @@ PLAN = {
     "seeds": config["seeds"],
     "partitions": partitions_of(config["dataset"]),
     "trainings": TRAINING,
+    "synthetic": is_synthetic(config),
     "evaluation": config["evaluation"],
 }
 SPLITS = expand(rules.split_dataset.output.split, split=SPLIT_NAMES)
 RUNS = {"split": SPLIT_NAMES, "seed": config["seeds"]}
-HISTORIES = expand(rules.train_classifier.output.history, training=TRAINING, **RUNS)
-PREDICTIONS = [
-    path
-    for training, variants in TESTED.items()
-    for path in expand(rules.predict.output.predictions, training=training, variant=variants, **RUNS)
+# Which run each of the histories and predictions below is of; tables and figures do not read it out of paths.
+TRAINED = [
+    {"split": split, "trained_on": training, "seed": seed}
+    for training in TRAINING
+    for split in SPLIT_NAMES
+    for seed in config["seeds"]
 ]
+TESTED_ON = [run | {"tested_on": variant} for run in TRAINED for variant in TESTED[run["trained_on"]]]
+HISTORIES = [file for run in TRAINED for file in files_of(rules.train_classifier.output.history, run)]
+PREDICTIONS = [file for run in TESTED_ON for file in files_of(rules.predict.output.predictions, run)]
 UPSCALED = [path for variant in config["variants"] if variant != "original" for path in manifests_of(variant)]
 ENGINES = [
     *expand(rules.compile_upscaler.output.engine, model=sorted(set(MODELS.values()))),
@@ -98,7 +103,8 @@ rule make_tables:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        **PLAN,
+        plan=PLAN,
+        tested=TESTED_ON,
     message:
         "Making the tables"
     script:
@@ -135,7 +141,9 @@ rule make_figures:
         mem_mb=growing(4000),
         runtime=growing(30),
     params:
-        **PLAN,
+        plan=PLAN,
+        tested=TESTED_ON,
+        trained=TRAINED,
     message:
         "Drawing the figures"
     script:
@@ -155,8 +163,6 @@ rule make_report:
             *FIDELITY_PROVENANCES,
             *provenance_beside(QUALITIES),
         ],
-        engines=ENGINES,
-        qualities=QUALITIES,
         weights=expand(rules.fetch_weights.output.description, model=sorted(set(MODELS.values()))),
         rejected=REJECTED,
         leakage=rules.audit_leakage.output.leakage,

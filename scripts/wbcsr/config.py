@@ -7,7 +7,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -84,6 +84,11 @@ def complete(config: Config, schema_path: str | Path) -> Config:
     _check_combinations(completed)
     completed["evaluation"]["primary"] |= primary_comparison(completed)
     return completed
+
+
+def is_synthetic(config: Config) -> bool:
+    """Whether the images are the project's own drawings, which say nothing about real cells."""
+    return PurePosixPath(config["dataset"]["archive"]).name == "drawn.zip"
 
 
 def partitions_of(dataset: Config) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from wbcsr import config as configuration
 from wbcsr.dataset.split import leakage
-from wbcsr.stats.predictions import Arm, read_arms
+from wbcsr.stats.predictions import Arm, Run, read_arms
 from wbcsr.study.plan import Plan
 
 
@@ -24,7 +24,7 @@ class Results:
     sources: Path
     leakage: Path
     splits: list[Path]
-    predictions: list[Path]
+    predictions: list[Run]
 
 
 def write_results(
@@ -94,7 +94,7 @@ def write_results(
                     path = folder / "predictions" / split / trained_on / f"seed{seed}" / f"{tested_on}.csv"
                     path.parent.mkdir(parents=True, exist_ok=True)
                     table.to_csv(path, index=False)
-                    results.predictions.append(path)
+                    results.predictions.append(Run(split, trained_on, tested_on, seed, path))
     return results
 
 

@@ -21,7 +21,7 @@ VARIANTS = ["original", "bicubic_x4", "realesrgan_x4"]
 
 def err(results: Results, run: str, images: list[str], predicted: str) -> None:
     """Let one run take `images` for the class `predicted`."""
-    path = next(path for path in results.predictions if path.as_posix().endswith(run))
+    path = next(one.path for one in results.predictions if one.path.as_posix().endswith(run))
     table = pd.read_csv(path)
     assert table["image"].isin(images).sum() == len(images)
     table.loc[table["image"].isin(images), "predicted"] = predicted

@@ -233,7 +233,7 @@ def test_from_photographs_to_table_figure_and_words(tmp_path: Path) -> None:
     assert cell.loc["bicubic", "psnr"] == pytest.approx(by_hand.mean())
     assert cell.loc["bicubic", "psnr_sd"] == pytest.approx(by_hand.std())
     told = words.sentences(rows)
-    assert any("So few photographs cannot show a clear difference." in sentence for sentence in told)
+    assert "so few photographs" in told[-1]
     blocks = list(fidelity_table(rows).bodies)
     assert [title for title, _ in blocks] == list(REGIONS.values())
     assert [row.cells[0][1] for row in blocks[1][1]] == ["Bicubic", "Lanczos", "Real-ESRGAN ×4, shrunk to ×2"]
@@ -289,21 +289,17 @@ def measurements_of(bicubic: float, network: float, photographs: int = 8) -> pd.
 
 
 @pytest.mark.parametrize(
-    ("bicubic", "network", "best", "how"),
-    [
-        (40, 35, "bicubic comes nearest", "the PSNR is clearly different, 5.17 dB lower"),
-        (35, 40, "Real-ESRGAN ×4, shrunk to ×2 comes nearest", "the PSNR is clearly different, 5.17 dB higher"),
-        (35, 35, "bicubic comes nearest", "the PSNR is the same"),
-    ],
+    ("bicubic", "network", "best", "difference"),
+    [(40, 35, "bicubic", "−5.17 dB"), (35, 40, "Real-ESRGAN ×4", "+5.17 dB"), (35, 35, "bicubic", "0.00 dB")],
 )
-def test_words_follow_from_the_numbers(bicubic: float, network: float, best: str, how: str) -> None:
+def test_words_follow_from_the_numbers(bicubic: float, network: float, best: str, difference: str) -> None:
     table = compare_methods(measurements_of(bicubic, network), CLASSES)
     told = words.sentences(table[table["class"] == ALL])
     assert best in told[0]
     assert "eight photographs" in told[0]
-    assert any(how in sentence for sentence in told)
-    assert any("1.0 darker and 0.5 redder" in sentence for sentence in told)
-    assert any("little to win back" in sentence for sentence in told) == (bicubic == 40)
+    assert difference in told[1]
+    assert ("no detectable difference" in told[1]) == (bicubic == network)
+    assert any("loses hardly any detail" in sentence for sentence in told) == (bicubic == 40)
 
 
 def test_a_class_may_be_called_all(tmp_path: Path) -> None:
@@ -320,7 +316,7 @@ def test_identical_images_are_said_to_be() -> None:
     data.loc[data["method"] == "bicubic", "psnr"] = math.inf
     table = fidelity_table(compare_methods(data, CLASSES))
     assert table.cells["psnr"].tolist()[0] == "∞"
-    assert "bicubic comes nearest to the truth (identical to it" in words.sentences(table.data)[0]
+    assert "identical" in words.sentences(table.data)[0]
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def study_results(tmp_path: Path) -> Results:
         for number in range(3)
     }
     wrong["TRAIN/EOSINOPHIL/0.png"] = "NEUTROPHIL"
-    path = next(path for path in results.predictions if path.match("realesrgan_x4/seed0/realesrgan_x4.csv"))
+    path = next(run.path for run in results.predictions if run.trained_on == run.tested_on == "realesrgan_x4")
     table = pd.read_csv(path)
     table["predicted"] = table["image"].map(wrong).fillna(table["predicted"])
     for name in STUDY_CLASSES:
@@ -286,9 +286,9 @@ def test_tables_3_to_6_show_the_first_seed_of_the_first_split(tmp_path: Path) ->
 
 def test_confusion_table_has_actual_rows(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B", "C"], ["original"])
-    table = pd.read_csv(results.predictions[0])
+    table = pd.read_csv(results.predictions[0].path)
     table.loc[table["image"] == "TRAIN/A/0.png", "predicted"] = "C"
-    table.to_csv(results.predictions[0], index=False)
+    table.to_csv(results.predictions[0].path, index=False)
     write_all(results, tmp_path)
     assert rows(tmp_path / "table5.md") == [["A", "1", "0", "1"], ["B", "0", "2", "0"], ["C", "0", "0", "2"]]
     assert (tmp_path / "table5.csv").read_text() == "actual,A,B,C\nA,1,0,1\nB,0,2,0\nC,0,0,2\n"
@@ -354,7 +354,7 @@ def test_comparison_by_hand(tmp_path: Path) -> None:
 
 def test_comparison_is_to_original_of_the_same_split_and_subset(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original", "bicubic_x2"], splits=("paper", "by_source"))
-    worse = next(path for path in results.predictions if path.match("by_source/original/seed0/original.csv"))
+    worse = next(run.path for run in results.predictions if run.split == "by_source" and run.trained_on == "original")
     table = pd.read_csv(worse)
     table.loc[table["image"] == "TEST/A/0.png", "predicted"] = "B"
     table.to_csv(worse, index=False)

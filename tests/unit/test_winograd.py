@@ -190,7 +190,7 @@ def test_auto_takes_what_is_faster_on_a_cpu(tmp_path: Path) -> None:
     measured = description["measured"]
     seconds = {name: measured[f"{name}_seconds_per_batch"] for name in ("eager", "winograd")}
     assert description["backend"] == min(seconds, key=lambda name: seconds[name])
-    assert description["reason"].startswith("measured: eager ")
+    assert description["reasons"][0]["code"] == "measured"
     assert (tmp_path / "program.pt2").exists() == (description["backend"] == "winograd")
 
 
@@ -220,7 +220,9 @@ def test_a_classifier_runs_as_it_is_where_the_upscaler_is_winograds(tmp_path: Pa
         source, tmp_path / "engine.json", workload(size=(32, 32)), inference(backend="winograd")
     )
     assert (description["backend"], description["precision"]) == ("eager", "fp32")
-    assert description["reason"] == "winograd knows no convolution with kernel_size (7, 7)"
+    assert description["reasons"] == [
+        {"code": "unusable", "detail": "winograd knows no convolution with kernel_size (7, 7)"}
+    ]
 
 
 @BF16
@@ -230,7 +232,7 @@ def test_auto_takes_what_is_faster_in_bf16(tmp_path: Path) -> None:
     path = tmp_path / "engine.json"
     description = engines.build(source, path, workload(), inference(precision="bf16"))
     assert description["precision"] == "bf16"
-    faster = "winograd" if description["reason"].startswith("measured: ") else "eager"
+    faster = "winograd" if description["reasons"][0]["code"] == "measured" else "eager"
     assert description["backend"] == faster
     if faster == "winograd":
         assert "-DBF16" in description["fingerprint"]["settings"]
@@ -239,7 +241,7 @@ def test_auto_takes_what_is_faster_in_bf16(tmp_path: Path) -> None:
         batch = torch.rand(1, 3, 24, 32)
         assert 0 < (engine.run(batch) - source.network(batch)).abs().max() < 0.02
     else:
-        assert description["measured"]["not_taken"].startswith("measured: ")
+        assert [reason["code"] for reason in description["reasons"]] == ["few_images", "measured"]
 
 
 def test_auto_goes_on_where_programs_may_not_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +250,7 @@ def test_auto_goes_on_where_programs_may_not_lie(tmp_path: Path, monkeypatch: py
     source = upscaler.source(write_weights(tmp_path / "small.safetensors"))[0]
     description = engines.build(source, tmp_path / "engine.json", workload(), inference(precision="fp32"))
     assert description["backend"] == "eager"
-    assert description["reason"].startswith("winograd failed: ")
+    assert description["reasons"][0]["code"] == "failed"
     assert not (tmp_path / "program.pt2").exists()
 
 

@@ -107,7 +107,7 @@ def test_provenance_says_how_a_model_came_to_be(small_study: Path) -> None:
     }
     for folder, file in weights.items():
         engine, quality = (json.loads((folder / name).read_text()) for name in ("engine.json", "quality.json"))
-        assert engine["reason"]
+        assert engine["reasons"]
         assert engine["device"] == record["device"].split(":")[0]
         assert engine["fingerprint"]["weights"] == sha256(file)
         assert quality["passed"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from wbcsr.config import Config, compared_variant, partitions_of, reported_split, training_variants
+from wbcsr.config import Config, compared_variant, is_synthetic, partitions_of, reported_split, training_variants
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Plan:
 
     `splits` are without folds; `partitions` maps `train`, `validation` where there is one, and `test` to the names of
     the folders that the images were published in, or `train` alone to the name of all images; `trainings` is of
-    `wbcsr.config.training_variants`; `evaluation` is that section of the complete configuration.
+    `wbcsr.config.training_variants`; `evaluation` is that section of the complete configuration. Results on `synthetic`
+    images are not shown next to published ones.
     """
 
     classes: list[str]
@@ -25,6 +26,7 @@ class Plan:
     partitions: dict[str, str]
     trainings: dict[str, list[str]]
     evaluation: Config = field(default_factory=dict)
+    synthetic: bool = False
 
     @classmethod
     def of(cls, config: Config) -> Plan:
@@ -37,8 +39,14 @@ class Plan:
             seeds=config["seeds"],
             partitions=partitions_of(dataset),
             trainings=training_variants(config),
+            synthetic=is_synthetic(config),
             evaluation=config["evaluation"],
         )
+
+    @property
+    def published_classes(self) -> list[str]:
+        """The classes for which published values are shown: none on synthetic images."""
+        return [] if self.synthetic else self.classes
 
     @property
     def enhanced(self) -> str | None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pandas as pd
 
 from wbcsr.present.table import Column, Table, interval, number, percent, points, text
-from wbcsr.present.tables.accuracies import subset_title
+from wbcsr.present.tables.accuracies import METRICS, arm, subset_title
 from wbcsr.present.text import interval_texts, listed, number_text, number_texts, p_texts
 from wbcsr.stats.intervals import LEAST_DIFFERING, LEAST_SOURCES, Reason
 from wbcsr.stats.verdicts import LEAST_SEEDS, largest_share
 from wbcsr.study import published
-from wbcsr.study.labels import MEASURES, NO_ENHANCED, QUESTIONS, arm_label, class_labels, variant_label
+from wbcsr.study.labels import MEASURES, NO_ENHANCED, QUESTIONS, class_labels, variant_label
 from wbcsr.study.plan import Plan
 
 
@@ -22,15 +22,14 @@ def _p(key: str, heading: str) -> Column:
 
 SUBSET = [text("split", "Split"), text("subset", "Subset")]
 COMPARED = [
-    number("images", "Images", ",.0f"),
-    Column("sources", "Sources", lambda rows: [number_text(n, ",.0f") or "not known" for n in rows["sources"]]),
     points("difference", "Difference"),
     interval("low", "high", "+.1f"),
     _p("p_sources", "p"),
     _p("p_holm", "p, Holm"),
     _p("p_mcnemar", "p, McNemar"),
+    number("images", "Images", ",.0f"),
+    Column("sources", "Sources", lambda rows: [number_text(n, ",.0f") or "not known" for n in rows["sources"]]),
 ]
-METRICS = {"macro_recall": "Macro recall", "accuracy": "Accuracy"}
 VERDICTS = {
     "higher": "higher",
     "lower": "lower",
@@ -79,10 +78,11 @@ def differences_table(data: pd.DataFrame) -> Table:
         [
             *SUBSET,
             text("question", "Question", QUESTIONS.__getitem__),
-            _arm("trained_on", "tested_on", "Arm"),
-            _arm("against_trained_on", "against_tested_on", "Against"),
+            arm(),
+            arm("against_trained_on", "against_tested_on", "Against"),
+            *COMPARED[:2],
             text("verdict", "Verdict", VERDICTS.__getitem__),
-            *COMPARED,
+            *COMPARED[2:],
             *_judged(data),
         ],
         note=_note(data, "secondary comparisons") + _verdict_note(data),
@@ -108,9 +108,10 @@ def recalls_table(data: pd.DataFrame, plan: Plan) -> Table:
             *SUBSET,
             text("measure", "Measure", MEASURES.__getitem__),
             text("of", "Class", labels.__getitem__),
+            *COMPARED[:2],
             percent("share", variant_label(plan.enhanced or "original")),
             percent("against", "Original"),
-            *COMPARED,
+            *COMPARED[2:],
         ],
         note="Recall: share of a class's images that were classified correctly. Pair accuracy: the same of the images "
         "of both classes. Pairwise confusion: share of these images that were classified as the other of the two. "
@@ -139,13 +140,6 @@ def why_none(rows: pd.DataFrame) -> str:
         f"the arms differ on {only}{numbers} of {sources} sources (of all such sources, on at most {most:.1f}\u00a0%); "
         f"an interval needs {LEAST_DIFFERING}"
     )
-
-
-def _arm(trained_on: str, tested_on: str, heading: str) -> Column:
-    def show(rows: pd.DataFrame) -> Sequence[str]:
-        return [arm_label(*names) for names in zip(rows[trained_on], rows[tested_on], strict=True)]
-
-    return Column(trained_on, heading, show, style="text")
 
 
 def _where(data: pd.DataFrame) -> str:
