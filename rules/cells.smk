@@ -68,4 +68,8 @@ if AROUND_CELL:
         script:
             "../scripts/make_cells_figure.py"
 
-    CELLS = {"dataset": rules.cut_cells.output, "figure": rules.make_cells_figure.output}
+    CELLS = {
+        "dataset": rules.cut_cells.output,
+        "figure": rules.make_cells_figure.output,
+        "provenance": [rules.cut_cells.output.provenance],
+    }

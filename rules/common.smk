@@ -125,6 +125,11 @@ def state_of_archive(wildcards):
         sys.exit(f"error: {error}")
 
 
+def state_of_photographs(wildcards):
+    """The archive's state if it has photographs."""
+    return state_of_archive(wildcards) if config["dataset"]["photographs"] else None
+
+
 CLASSES = config["dataset"]["classes"]
 PARTITIONS = list(partitions_of(config["dataset"]).values())
 SPLIT_NAMES = split_names(config)

@@ -83,11 +83,6 @@ PHOTOGRAPHED = {
 }
 
 
-def state_of_photographs(wildcards):
-    """The archive's state where it has photographs."""
-    return state_of_archive(wildcards) if config["dataset"]["photographs"] else None
-
-
 rule find_sources:
     input:
         images=rules.ingest_dataset.output.images,

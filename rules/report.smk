@@ -45,6 +45,7 @@ QUALITIES = [path.replace("engine.json", "quality.json") for path in ENGINES]
 MANIFESTS = [*manifests_of("original"), *UPSCALED]
 PROVENANCES = [
     rules.ingest_dataset.output.provenance,
+    *CELLS.get("provenance", []),
     *provenance_beside([*SPLITS, *UPSCALED, *PREDICTIONS]),
     *provenance_beside(file for file in PACKED_IMAGES if file.endswith(".npy")),
     *expand(rules.train_classifier.output.provenance, training=TRAINING, **RUNS),

@@ -183,7 +183,7 @@ def test_photographs_of_12_bits_are_stretched_as_the_images_are(tmp_path: Path) 
         (LABELS, 0, "has no photographs in photographs/JPEGImages"),
         (None, 1, "lacks photographs/labels.csv"),
         ("Number,Class\n0,NEUTROPHIL\n", 1, "labels.csv: lacks the column image"),
-        (b"\xff\xfe\x00", 1, "labels.csv, line 1: is not text"),
+        (b"\xff\xfe\x00", 1, "labels.csv, line 1: is not UTF-8 text"),
         (",Image,Category\n,one,NEUTROPHIL\n", 1, "labels.csv, line 2: 'one' is no number"),
         (",Image,Category\n,0,BASOPHIL\n", 1, "names no photograph of EOSINOPHIL, NEUTROPHIL"),
     ],
@@ -237,6 +237,25 @@ def test_from_photographs_to_table_figure_and_words(tmp_path: Path) -> None:
     blocks = list(fidelity_table(rows).bodies)
     assert [title for title, _ in blocks] == list(REGIONS.values())
     assert [row.cells[0][1] for row in blocks[1][1]] == ["Bicubic", "Lanczos", "Real-ESRGAN ×4, shrunk to ×2"]
+
+
+def test_around_the_cell_squares_of_photographs_are_measured(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A photograph without a cell is left out and named; with no other one, nothing can be measured."""
+    archive = archive_in(tmp_path / "archive", ",Image,Category\n,0,EOSINOPHIL\n,1,EOSINOPHIL\n,2,NEUTROPHIL\n", 3)
+    empty = archive / FOLDER / "BloodImage_00001.png"
+    empty.write_bytes(encode_png(np.full((160, 200, 3), BACKGROUND, np.uint8)))
+    files = (tmp_path / "fidelity.csv", tmp_path / "crops.npz")
+    facts = measure_fidelity(archive, LIMITS, FOLDER, CLASSES, 2, {}, *files, side=40)
+    assert (facts["photographs"], facts["photographs_without_cell"]) == (2, 0)
+    assert "BloodImage_00001.png" in caplog.text
+    data = read_measurements(files[0])
+    assert set(data.loc[data["region"] == "whole", "pixels"]) == {80 * 80}
+    # The nucleus has a radius of 20 pixels, wherever the square is.
+    assert data.loc[data["region"] == "nucleus", "pixels"].between(0.8 * np.pi * 20**2, 1.2 * np.pi * 20**2).all()
+    for number in (0, 2):
+        (archive / FOLDER / f"BloodImage_{number:05d}.png").write_bytes(empty.read_bytes())
+    with pytest.raises(InputError, match="no photograph in photographs/JPEGImages has one white cell"):
+        measure_fidelity(archive, LIMITS, FOLDER, CLASSES, 2, {}, *files, side=40)
 
 
 def test_damaged_crops_are_one_line(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_study_of_cuts_around_the_cell(tmp_path: Path) -> None:
     fidelity = pd.read_csv(results / "fidelity" / "fidelity.csv")
     assert set(fidelity.loc[fidelity["region"] == "whole", "pixels"]) == {64 * 64}
     assert (results / "figures" / "cells.png").is_file()
-    assert (results / "report" / "index.html").is_file()
+    assert "32 × 32 pixels around the white cell" in (results / "report" / "index.html").read_text()
     # The whole image again: the same files as ever take the places of the cuts'.
     write_config(tmp_path, {**study, "view": {"around": "image"}})
     result = run(tmp_path, *BY_ITSELF, "--", "results/dataset/sources.csv")

@@ -17,7 +17,7 @@ CYTOPLASM = 1 / 20
 # Platelets have less stain than this.
 LEAST_STAIN = 1 / 200
 # A second cell has at least this share of the stain of the first one. In photographs with one white cell, platelets
-# and dirt reach 0.39; docs/methods.md has the measurement.
+# and dirt reach 0.39; docs/usage.md has the measurement.
 SECOND_CELL = 0.4
 
 

@@ -54,6 +54,9 @@ def settings(config: Config, records: list[dict[str, Any]]) -> list[tuple[str, s
             ", ".join(variant_label(name) for name in config["variants"]) + (", dual" if config["dual"] else ""),
         ),
     ]
+    if config["view"]["around"] == "cell":
+        side = config["view"]["side"]
+        pairs.append(("View", f"squares of {side} × {side} pixels around the white cell of each image"))
     for split in config["splits"]:
         rule = SPLIT_RULES[split].format(**config)
         counts = [f"{sum(sizes[split][subset].values()):,} {subset}" for subset in ("train", *SUBSETS)]
