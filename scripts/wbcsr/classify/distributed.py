@@ -21,9 +21,9 @@ from torch.distributed.run import run as torchrun
 
 from wbcsr.classify.ranks import Ranks
 from wbcsr.classify.train import TrainJob, TrainSummary, train
-from wbcsr.engines.fresh import end_with_parent, python_path
 from wbcsr.errors import InputError, mistake
 from wbcsr.files import write_bytes
+from wbcsr.isolated import end_with_parent, python_path
 from wbcsr.job import configure_logging
 
 log = logging.getLogger(__name__)
