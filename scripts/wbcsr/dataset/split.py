@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from wbcsr.errors import InputError
 from wbcsr.files import read_users_table
@@ -86,6 +85,8 @@ def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fol
                 f"by_source.parts {parts}; {remedy}"
             )
     subset = pd.Series("", images["image"])
+    from sklearn.model_selection import StratifiedGroupKFold  # here, since other splits do without scikit-learn
+
     dealt = StratifiedGroupKFold(parts).split(known, known["class"], known["source"])
     for number, (_, rows) in enumerate(dealt, start=1):
         subset[known["image"].iloc[rows]] = {fold: "test", fold % parts + 1: "validation"}.get(number, "train")
