@@ -55,7 +55,7 @@ rule figures:
     input:
         rules.make_figures.output,
         rules.make_fidelity_figure.output if MEASURES_FIDELITY else [],
-        rules.explain_changes.output if ENHANCED else [],
+        rules.explain_changes.output if COMPARED else [],
 
 
 rule report:

@@ -14,7 +14,7 @@ from wbcsr.config import (
     compared_variant,
     complete,
     input_size_of,
-    judged_split,
+    reported_split,
     one_gpu_model,
     parse_split,
     parse_variant,
@@ -22,6 +22,7 @@ from wbcsr.config import (
     split_names,
     tested_variants,
     training_variants,
+    with_new_names,
 )
 from wbcsr.errors import InputError
 from wbcsr.study.labels import figure_names
@@ -43,6 +44,10 @@ configfile: DEFAULTS
 # Archives that rules make.
 MADE = {"data/archive.zip", "data/drawn.zip"}
 try:
+    config, renamed_keys = with_new_names(config)
+    # Jobs read the configuration again.
+    if renamed_keys and workflow.is_main_process:
+        logger.warning(f"warning: {renamed_keys}")
     config = complete(config, Path(workflow.basedir) / "config" / "schema.yaml")
     check_files(config, MADE)
 except InputError as error:
@@ -146,7 +151,7 @@ wildcard_constraints:
 
 
 def manifests_of(variant):
-    """The manifests of a variant: one for each partition and class, and for each shard of an enlarged one."""
+    """The manifests of a variant: one for each partition and class, and for each shard of an upscaled one."""
     if variant == "original":
         return expand(ORIGINAL_MANIFEST, partition=PARTITIONS, class_name=CLASSES)
     shards = config["shards"]
@@ -196,14 +201,14 @@ def validation_of_run(wildcards):
 
 def training_settings(training):
     """The section `train` as one training variant needs it: a further input size trains no other one again."""
-    settings = {key: value for key, value in config["train"].items() if key != "more_input_sizes"}
+    settings = {key: value for key, value in config["train"].items() if key != "extra_input_sizes"}
     return {**settings, "input_size": input_size_of(training, config)}
 
 
 def split_settings(split):
     """What a split follows from beside images and sources: settings of one rule split by no other one again."""
-    if split == "given":
-        return {"sha256": content_of(config["given"])}
+    if split == "custom":
+        return {"sha256": content_of(config["custom"])}
     if parse_split(split)[0] == "by_source":
         return {"parts": config["by_source"]["parts"]}
     partitions = {"partitions": partitions_of(config["dataset"])}
@@ -212,7 +217,7 @@ def split_settings(split):
     return {**partitions, "validation_fraction": config["validation_fraction"]}
 
 
-def enhanced_by(training):
+def super_resolved_by(training):
     """The first variant of a training variant that a network makes, or None."""
     return next((variant for variant in TRAINING[training] if variant in MODELS), None)
 

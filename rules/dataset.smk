@@ -5,7 +5,7 @@ localrules:
     download_archive,
     split_dataset,
     audit_leakage,
-    choose_images,
+    subsample_images,
 
 
 rule download_archive:
@@ -23,26 +23,26 @@ rule download_archive:
         "../scripts/download_archive.py"
 
 
-rule draw_archive:
+rule make_synthetic_archive:
     output:
         "data/drawn.zip",
     log:
-        "logs/draw_archive/drawn.log",
+        "logs/make_synthetic_archive/drawn.log",
     benchmark:
-        "benchmarks/draw_archive/drawn.tsv"
+        "benchmarks/make_synthetic_archive/drawn.tsv"
     conda:
         "../envs/workflow.yaml"
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        drawing=config["drawing"],
+        synthetic=config["synthetic"],
         classes=CLASSES,
         partitions=PARTITIONS if config["dataset"]["partitions"] else ["train", "test"],
     message:
-        "Drawing blood smears"
+        "Drawing synthetic blood smears"
     script:
-        "../scripts/draw_archive.py"
+        "../scripts/make_synthetic_archive.py"
 
 
 rule ingest_dataset:
@@ -117,7 +117,7 @@ rule split_dataset:
         sources=lambda wildcards: (
             rules.find_sources.output.sources if parse_split(wildcards.split)[0] == "by_source" else []
         ),
-        given=lambda wildcards: by_content(config["given"]) if wildcards.split == "given" else [],
+        custom=lambda wildcards: by_content(config["custom"]) if wildcards.split == "custom" else [],
     output:
         split="results/splits/{split}.csv",
         provenance="results/splits/{split}.provenance.json",
@@ -161,7 +161,7 @@ rule audit_leakage:
         "../scripts/audit_leakage.py"
 
 
-rule choose_images:
+rule subsample_images:
     input:
         images=rules.ingest_dataset.output.images,
         sources=rules.find_sources.output.sources,
@@ -169,17 +169,17 @@ rule choose_images:
         chosen="results/dataset/chosen.csv",
         provenance="results/dataset/chosen.provenance.json",
     log:
-        "logs/choose_images/chosen.log",
+        "logs/subsample_images/chosen.log",
     benchmark:
-        "benchmarks/choose_images/chosen.tsv"
+        "benchmarks/subsample_images/chosen.tsv"
     conda:
         "../envs/workflow.yaml"
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        per_class=config["choose"]["per_class"],
+        per_class=config["subsample"]["per_class"],
     message:
-        "Choosing {params.per_class} images of each class for a small study"
+        "Subsampling {params.per_class} images of each class for a small study"
     script:
-        "../scripts/choose_images.py"
+        "../scripts/subsample_images.py"

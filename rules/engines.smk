@@ -1,7 +1,7 @@
 """Networks made ready for one device, precision and shape, and checked before anything relies on them."""
 
 # What engines are built by: a threshold of the gate builds nothing anew.
-BUILDING = {key: value for key, value in config["inference"].items() if key != "gate"}
+BUILDING = {key: value for key, value in config["inference"].items() if key != "tolerances"}
 
 
 rule compile_upscaler:
@@ -53,7 +53,7 @@ rule check_upscaler:
         runtime=growing(60),
         gpu=1,
     params:
-        gate=config["inference"]["gate"],
+        tolerances=config["inference"]["tolerances"],
     message:
         "Comparing {wildcards.model} with the network in fp32"
     script:
@@ -108,7 +108,7 @@ rule check_classifier:
         gpu=1,
     params:
         classes=CLASSES,
-        gate=config["inference"]["gate"],
+        tolerances=config["inference"]["tolerances"],
     message:
         "Comparing the classifier with its network in fp32: {wildcards.training}, split {wildcards.split}, seed {wildcards.seed}"
     script:

@@ -1,13 +1,13 @@
-"""The cells that change their label between the original and the enhanced images, and where both networks looked."""
+"""The cells that change their label between the original and the super-resolved images, and where both networks looked."""
 
-# Empty where the configuration has no enhanced variant: then there is no rule, and no section of the report.
+# Empty where the configuration has no upscaled variant: then there is no rule, and no section of the report.
 CHANGES = {}
-ENHANCED = compared_variant(config["variants"])
+COMPARED = compared_variant(config["variants"])
 
-if ENHANCED:
+if COMPARED:
     # Of folds, the first.
-    FIRST = {"split": judged_split(config["splits"]), "seed": config["seeds"][0]}
-    EXPLAINED = ["original", ENHANCED]
+    FIRST = {"split": reported_split(config["splits"]), "seed": config["seeds"][0]}
+    EXPLAINED = ["original", COMPARED]
 
     rule explain_changes:
         input:
@@ -27,8 +27,8 @@ if ENHANCED:
             ),
             enhanced=expand(
                 rules.predict.output.predictions,
-                training=ENHANCED,
-                variant=ENHANCED,
+                training=COMPARED,
+                variant=COMPARED,
                 split=FIRST["split"],
                 seed=config["seeds"],
             ),

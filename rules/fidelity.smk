@@ -1,4 +1,4 @@
-"""How true enlargements are, where the archive has photographs; without them, no job is."""
+"""How faithful upscaled photographs are, if the archive has photographs; otherwise there are no jobs."""
 
 
 localrules:
@@ -38,7 +38,7 @@ rule measure_fidelity:
         state=state_of_archive,
         per_class=config["fidelity"]["per_class"],
     message:
-        "Measuring how true enlargements are"
+        "Measuring how faithful upscaled photographs are"
     script:
         "../scripts/measure_fidelity.py"
 

@@ -24,7 +24,7 @@ PREDICTIONS = [
     for training, variants in TESTED.items()
     for path in expand(rules.predict.output.predictions, training=training, variant=variants, **RUNS)
 ]
-ENLARGED = [path for variant in config["variants"] if variant != "original" for path in manifests_of(variant)]
+UPSCALED = [path for variant in config["variants"] if variant != "original" for path in manifests_of(variant)]
 ENGINES = [
     *expand(rules.compile_upscaler.output.engine, model=sorted(set(MODELS.values()))),
     *expand(rules.compile_classifier.output.engine, training=TRAINING, **RUNS),
@@ -33,10 +33,10 @@ PACKED_IMAGES = sorted(
     {file for name, variants in TESTED.items() for variant in variants for file in packed(variant, name).values()}
 )
 QUALITIES = [path.replace("engine.json", "quality.json") for path in ENGINES]
-MANIFESTS = [*manifests_of("original"), *ENLARGED]
+MANIFESTS = [*manifests_of("original"), *UPSCALED]
 PROVENANCES = [
     rules.ingest_dataset.output.provenance,
-    *provenance_beside([*SPLITS, *ENLARGED, *PREDICTIONS]),
+    *provenance_beside([*SPLITS, *UPSCALED, *PREDICTIONS]),
     *provenance_beside(file for file in PACKED_IMAGES if file.endswith(".npy")),
     *expand(rules.train_classifier.output.provenance, training=TRAINING, **RUNS),
     *[path.replace("engine.json", "provenance.json") for path in ENGINES],

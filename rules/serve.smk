@@ -1,17 +1,19 @@
 """Both networks of a run as a model repository for NVIDIA Triton Inference Server."""
 
 # Training variants whose images a network makes: only their classifiers take what the server's upscaler gives.
-SERVED = [training for training in TRAINING if enhanced_by(training)]
+SERVED = [training for training in TRAINING if super_resolved_by(training)]
 SERVE = "results/serve/{split}/{training}/seed{seed}"
 
 
 rule export_model_repository:
     input:
         images=rules.ingest_dataset.output.images,
-        weights=lambda wildcards: f"{WEIGHTS}.safetensors".format(model=MODELS[enhanced_by(wildcards.training)]),
-        upscaler_engine=lambda wildcards: f"{ENGINE}/engine.json".format(model=MODELS[enhanced_by(wildcards.training)]),
+        weights=lambda wildcards: f"{WEIGHTS}.safetensors".format(model=MODELS[super_resolved_by(wildcards.training)]),
+        upscaler_engine=lambda wildcards: f"{ENGINE}/engine.json".format(
+            model=MODELS[super_resolved_by(wildcards.training)]
+        ),
         upscaler_quality=lambda wildcards: f"{ENGINE}/quality.json".format(
-            model=MODELS[enhanced_by(wildcards.training)]
+            model=MODELS[super_resolved_by(wildcards.training)]
         ),
         model=rules.train_classifier.output.model,
         classifier_engine=rules.compile_classifier.output.engine,
@@ -35,7 +37,7 @@ rule export_model_repository:
         gpu=1,
     params:
         inference=config["inference"],
-        scale=lambda wildcards: parse_variant(enhanced_by(wildcards.training))[1],
+        scale=lambda wildcards: parse_variant(super_resolved_by(wildcards.training))[1],
     message:
         "Exporting a model repository: {wildcards.training}, split {wildcards.split}, seed {wildcards.seed}"
     script:

@@ -1,4 +1,4 @@
-"""Enlarged images, a shard a job."""
+"""Upscaled images, one shard per job."""
 
 
 rule upscale:
@@ -62,7 +62,7 @@ rule interpolate:
 
 rule shrink:
     input:
-        enlarged=lambda wildcards: f"{SHARD}.csv".format(**{**wildcards, "variant": SHRUNK[wildcards.variant]}),
+        upscaled=lambda wildcards: f"{SHARD}.csv".format(**{**wildcards, "variant": SHRUNK[wildcards.variant]}),
     output:
         manifest=update(f"{SHARD}.csv"),
         provenance=update(f"{SHARD}.provenance.json"),

@@ -8,13 +8,13 @@ with job(snakemake) as facts:
     from wbcsr.checks.gate import pass_gate
     from wbcsr.files import read_json
 
-    inputs, gate = snakemake.input, snakemake.params.gate
+    inputs, tolerances = snakemake.input, snakemake.params.tolerances
 
     def compare():
         from wbcsr.checks.compare import compare_classifier
 
         files = (Path(inputs[name]) for name in ("engine", "model", "array", "index", "split"))
-        return compare_classifier(*files, snakemake.params.classes, gate["labels"])
+        return compare_classifier(*files, snakemake.params.classes, tolerances["labels"])
 
-    facts["quality"] = pass_gate(Path(inputs.engine), compare, gate, Path(snakemake.output.quality))
+    facts["quality"] = pass_gate(Path(inputs.engine), compare, tolerances, Path(snakemake.output.quality))
     facts["device"] = read_json(inputs.engine)["device"]

@@ -1,4 +1,4 @@
-"""Enlarge one shard of images by interpolation."""
+"""Upscale one shard of images by interpolation."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ from wbcsr.job import job
 
 with job(snakemake) as facts:
     from wbcsr.upscale.interpolation import Interpolation
-    from wbcsr.upscale.shard import enlarge_shard
+    from wbcsr.upscale.shard import upscale_shard
 
-    made = enlarge_shard(
+    made = upscale_shard(
         Path(snakemake.input.originals),
         Path(snakemake.output.manifest),
         int(snakemake.wildcards.shard),

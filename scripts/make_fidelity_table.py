@@ -1,4 +1,4 @@
-"""Write the table of how true enlargements are."""
+"""Write the table of how faithful upscaling is."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Measure how true enlargements are on photographs that were halved."""
+"""Measure how faithful upscaling is on photographs that were halved."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Make one shard of a smaller variant from the images that its network enlarged to its own scale."""
+"""Make one shard of a smaller variant from the images that its network upscaled to its own scale."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ from wbcsr.job import job
 with job(snakemake) as facts:
     from wbcsr.files import sha256
     from wbcsr.upscale.interpolation import Shrinking
-    from wbcsr.upscale.shard import enlarge_shard
+    from wbcsr.upscale.shard import upscale_shard
 
-    enlarged = Path(snakemake.input.enlarged)
-    made = enlarge_shard(
-        enlarged,
+    upscaled = Path(snakemake.input.upscaled)
+    made = upscale_shard(
+        upscaled,
         Path(snakemake.output.manifest),
         *(1, 1),  # of a shard, all
-        Shrinking(snakemake.params.factor, snakemake.params.scale, sha256(enlarged)),
+        Shrinking(snakemake.params.factor, snakemake.params.scale, sha256(upscaled)),
         snakemake.threads,
     )
     facts.update(made)

@@ -6,7 +6,7 @@ from wbcsr.job import job
 
 with job(snakemake) as facts:
     from wbcsr.config import parse_split
-    from wbcsr.dataset.split import by_source_split, given_split, paper_split, published_split
+    from wbcsr.dataset.split import by_source_split, custom_split, paper_split, published_split
     from wbcsr.files import read_csv, write_csv
 
     images = read_csv(snakemake.input.images, ["image", "partition", "class"])
@@ -15,8 +15,8 @@ with job(snakemake) as facts:
     if rule == "by_source":
         sources = read_csv(snakemake.input.sources, ["image", "source"])
         split = by_source_split(images, sources, settings["parts"], fold)
-    elif rule == "given":
-        split = given_split(images, Path(snakemake.input.given))
+    elif rule == "custom":
+        split = custom_split(images, Path(snakemake.input.custom))
     elif rule == "published":
         split = published_split(images, settings["partitions"])
     else:

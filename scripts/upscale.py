@@ -1,4 +1,4 @@
-"""Enlarge one shard of images by Real-ESRGAN."""
+"""Upscale one shard of images by Real-ESRGAN."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ with job(snakemake) as facts:
     import torch
 
     from wbcsr.engines.engine import load
-    from wbcsr.upscale.shard import enlarge_shard
+    from wbcsr.upscale.shard import upscale_shard
     from wbcsr.upscale.upscaler import SuperResolution, source
 
     torch.set_num_threads(snakemake.threads)
     network, architecture = source(Path(snakemake.input.weights))
     engine = load(network, Path(snakemake.input.engine))
     facts.update(device=str(engine.device), precision=engine.precision)
-    made = enlarge_shard(
+    made = upscale_shard(
         Path(snakemake.input.originals),
         Path(snakemake.output.manifest),
         int(snakemake.wildcards.shard),

@@ -1,6 +1,6 @@
 """Draw `cells.png`: drawn cells as they are, and upscaled ×4 by bicubic interpolation and by Real-ESRGAN.
 
-`make pictures` runs it. The cells come from `wbcsr.dataset.smear`, the weights from an installed package.
+`make pictures` runs it. The cells come from `wbcsr.dataset.synthetic`, the weights from an installed package.
 """
 
 import tempfile
@@ -11,14 +11,14 @@ import torch
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
-from wbcsr.dataset.smear import draw_photograph
+from wbcsr.dataset.synthetic.photograph import draw_photograph
 from wbcsr.files import replacing
 from wbcsr.pixels import to_network, to_pixels
 from wbcsr.upscale.interpolation import Interpolation
 from wbcsr.upscale.upscaler import RANGE
 from wbcsr.weights import store
 
-CELLS = {"NEUTROPHIL": 8, "EOSINOPHIL": 3}  # class and seed of the drawing
+CELLS = {"NEUTROPHIL": 8, "EOSINOPHIL": 3}  # class and random seed
 SCALE, SIDE, GAP, HEAD = 4, 76, 8, 34  # side of the cut in pixels of the original
 COLOURS = 128  # of the palette: the file stays below 200 kB
 

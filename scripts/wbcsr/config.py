@@ -23,6 +23,44 @@ Config = dict[str, Any]
 UNPUBLISHED = "ALL"
 # What the workflow writes into its working folder.
 OWN_FOLDERS = ("results", "logs", "benchmarks")
+# Renamed keys, old → new: this release accepts the old ones. A key in a renamed section comes after the section.
+RENAMED_KEYS = {
+    "given": "custom",
+    "choose": "subsample",
+    "drawing": "synthetic",
+    "synthetic.copies_per_source": "synthetic.duplicates_per_source",
+    "cross": "cross_evaluate",
+    "inference.gate": "inference.tolerances",
+    "train.more_input_sizes": "train.extra_input_sizes",
+}
+RENAMED_SPLITS = {"given": "custom"}
+
+
+def with_new_names(config: Config) -> tuple[Config, str | None]:
+    """Return `config` with its renamed keys and splits under their new names, and one line of warning if it has any.
+
+    InputError where a key is set under both names.
+    """
+    config, renamed = copy.deepcopy(config), {}
+    for old, new in RENAMED_KEYS.items():
+        *sections, old_name = old.split(".")
+        section: Any = config
+        for name in sections:
+            section = section.get(name) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or old_name not in section:
+            continue
+        new_name = new.rpartition(".")[2]
+        if new_name in section:
+            raise InputError(f"configuration: {old} is the old name of {new}, and both are set; remove {old}")
+        section[new_name] = section.pop(old_name)
+        renamed[f"the key {old}"] = new
+    if isinstance(config.get("splits"), list):
+        renamed |= {f"the split {name}": RENAMED_SPLITS[name] for name in config["splits"] if name in RENAMED_SPLITS}
+        config["splits"] = [RENAMED_SPLITS.get(name, name) for name in config["splits"]]
+    if not renamed:
+        return config, None
+    listed = ", ".join(f"{old} is now {new}" for old, new in renamed.items())
+    return config, f"configuration: {listed}; use the new names: the next release accepts no old ones"
 
 
 def complete(config: Config, schema_path: str | Path) -> Config:
@@ -71,7 +109,7 @@ def compared_variant(variants: list[str]) -> str | None:
 def training_variants(config: Config) -> dict[str, list[str]]:
     """Name of each training variant → the variants whose images it is trained on.
 
-    Every variant and `dual` at `train.input_size`, then, for each of `train.more_input_sizes`, `original`, what is
+    Every variant and `dual` at `train.input_size`, then, for each of `train.extra_input_sizes`, `original`, what is
     laid beside it (`compared_variant`) and `dual`, named as `original_448px`.
     """
     trained = {variant: [variant] for variant in config["variants"]}
@@ -79,18 +117,18 @@ def training_variants(config: Config) -> dict[str, list[str]]:
         trained["dual"] = ["original", str(enhanced_variant(config))]
     sized = [name for name in trained if name in ("original", compared_variant(config["variants"]), "dual")]
     return trained | {
-        f"{name}_{size}px": trained[name] for size in config["train"]["more_input_sizes"] for name in sized
+        f"{name}_{size}px": trained[name] for size in config["train"]["extra_input_sizes"] for name in sized
     }
 
 
 def tested_variants(config: Config) -> dict[str, list[str]]:
     """Name of each training variant → the variants that its classifier is tested on.
 
-    Its own ones first; with `cross`, at `train.input_size`, then all others in the order of the configuration.
+    Its own ones first; with `cross_evaluate`, at `train.input_size`, then all others in the order of the configuration.
     """
     return {
         training: list(dict.fromkeys([*own, *config["variants"]]))
-        if config["cross"] and parse_training(training)[1] is None
+        if config["cross_evaluate"] and parse_training(training)[1] is None
         else own
         for training, own in training_variants(config).items()
     }
@@ -127,8 +165,8 @@ def parse_split(name: str) -> tuple[str, int]:
     return match["split"], int(match["fold"] or 1)
 
 
-def judged_split(splits: list[str]) -> str:
-    """The split that the answer is read from: by_source, whose test images have no copy in training, or the first."""
+def reported_split(splits: list[str]) -> str:
+    """The split that the answer is taken from: by_source, which shares no source, if there is one; else the first."""
     return "by_source" if "by_source" in splits else splits[0]
 
 
@@ -157,8 +195,8 @@ def check_files(config: Config, made: set[str]) -> None:
     for key in ("images", "labels", "links"):
         if config["dataset"][key]:
             named[f"dataset.{key}"] = config["dataset"][key]
-    if config["given"]:
-        named["given"] = config["given"]
+    if config["custom"]:
+        named["custom"] = config["custom"]
     for key, path in named.items():
         own = next((name for name in OWN_FOLDERS if Path(path).resolve().is_relative_to(Path(name).resolve())), None)
         if own and not key.startswith(("train", "weights")):
@@ -309,9 +347,9 @@ def _check_combinations(config: Config) -> None:
     if len(set(folded)) < len(folded):
         raise InputError("configuration: dataset.classes has two names that differ in case or blanks only")
     train = config["train"]
-    if train["input_size"] in train["more_input_sizes"]:
+    if train["input_size"] in train["extra_input_sizes"]:
         raise InputError(
-            f"configuration: train.more_input_sizes holds train.input_size {train['input_size']} itself; take it out"
+            f"configuration: train.extra_input_sizes holds train.input_size {train['input_size']} itself; take it out"
         )
     _check_sources(config["sources"], config["dataset"])
     _check_splits(config)
@@ -327,24 +365,24 @@ def _check_splits(config: Config) -> None:
     if "paper" in config["splits"] and "test" not in partitions:
         raise InputError(
             "configuration: splits has paper, which needs the partitions that images were published in, and "
-            "dataset.partitions is null; take by_source or given"
+            "dataset.partitions is null; take by_source or custom"
         )
     if "paper" in config["splits"] and "validation" in partitions:
         raise InputError(
             "configuration: splits has paper, which takes its validation images from dataset.partitions.train, so the "
             f"images of .validation ({partitions['validation']}) would take no part; take published, by_source or "
-            "given, or set dataset.partitions.validation to null"
+            "custom, or set dataset.partitions.validation to null"
         )
     if "published" in config["splits"] and "validation" not in partitions:
         raise InputError(
             "configuration: splits has published, which takes the images of train, validation and test as they were "
             "published, and dataset.partitions.validation names no folder; give it, or take another split"
         )
-    if ("given" in config["splits"]) != bool(config["given"]):
+    if ("custom" in config["splits"]) != bool(config["custom"]):
         raise InputError(
-            "configuration: splits has given, so the key given must name its CSV file"
-            if "given" in config["splits"]
-            else "configuration: the key given names a split, but splits lacks given; add it, or leave the key out"
+            "configuration: splits has custom, so the key custom must name its CSV file"
+            if "custom" in config["splits"]
+            else "configuration: the key custom names a split, but splits lacks custom; add it, or leave the key out"
         )
     method, photographs = config["sources"]["method"], config["dataset"]["photographs"]
     if "by_source" in config["splits"] and (method == "none" or (method == "auto" and not photographs)):

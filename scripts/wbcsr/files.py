@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from wbcsr.claim import require_claim
-from wbcsr.errors import InputError, first_line, make_again
+from wbcsr.errors import InputError, first_line, how_to_regenerate
 from wbcsr.names import clean, clean_path
 from wbcsr.text import counted
 
@@ -122,7 +122,7 @@ def read_json(path: str | Path) -> Any:
     except FileNotFoundError as error:
         raise InputError(f"{path}: is missing; run the rule that writes it") from error
     except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({first_line(error)}); {make_again(path)}") from error
+        raise InputError(f"{path}: not valid JSON ({first_line(error)}); {how_to_regenerate(path)}") from error
 
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
@@ -149,7 +149,7 @@ def read_csv(path: str | Path, columns: list[str]) -> pd.DataFrame:
         "predicted": str,
         "sha256": str,
     }
-    remedy = make_again(path)
+    remedy = how_to_regenerate(path)
     try:
         table = pd.read_csv(path, dtype=texts, keep_default_na=False)
     except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:

@@ -17,7 +17,7 @@ from typing import Any
 from wbcsr import provenance
 from wbcsr.claim import claiming
 from wbcsr.devices import VISIBLE, using_gpus
-from wbcsr.errors import mistake
+from wbcsr.errors import user_message
 from wbcsr.files import scratch_folder, write_json
 
 log = logging.getLogger("wbcsr")
@@ -28,7 +28,7 @@ class _LogFile(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
-        if error is None or mistake(error) is None:
+        if error is None or user_message(error) is None:
             super().handleError(record)
 
 
@@ -79,8 +79,8 @@ def job(snakemake: Any) -> Iterator[dict[str, Any]]:
     The job sees as many GPUs as its rule requests, and its log begins with machine and versions. It holds the claim to
     its outputs (`wbcsr.claim`). The hashes of its inputs are compared with those that the writing jobs recorded, so
     that a damaged file is not used.
-    What a user can correct (see `errors.mistake`) becomes one line and exit status 1; any other exception is logged
-    with its traceback.
+    What a user can correct (see `errors.user_message`) becomes one line and exit status 1; any other exception is
+    logged with its traceback.
     When the body has ended without an error, the rule's `provenance` output (if it declares one) is written: rule,
     wildcards, parameters, hashes of inputs and outputs, versions, machine, time, cost, and the facts that the body set.
     """
@@ -121,7 +121,7 @@ def job(snakemake: Any) -> Iterator[dict[str, Any]]:
                 }
                 write_json(target, record)
     except Exception as error:
-        if line := mistake(error):
+        if line := user_message(error):
             log.error("error: %s", line)
         else:
             log.exception("%s failed", snakemake.rule)

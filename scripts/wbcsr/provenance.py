@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from wbcsr.errors import InputError, make_again
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.files import read_json, sha256
 
 PACKAGES = (
@@ -157,7 +157,7 @@ def check_inputs(found: dict[str, str]) -> None:
         for record in (stem.with_name(f"{stem.name}.provenance.json"), Path(path).with_name("provenance.json")):
             noted = read_json(record).get("outputs_sha256", {}) if record.is_file() else {}
             if noted.get(path, digest) != digest:
-                raise InputError(f"{path}: changed since it was written; {make_again(path)}")
+                raise InputError(f"{path}: changed since it was written; {how_to_regenerate(path)}")
 
 
 def without_folders(settings: Any) -> Any:

@@ -29,7 +29,7 @@ with atheris.instrument_imports(include=["wbcsr", "zipfile", "tifffile"]):
     from wbcsr.config import complete
     from wbcsr.dataset.archive import open_archive
     from wbcsr.dataset.labels import read_labels
-    from wbcsr.dataset.split import given_split
+    from wbcsr.dataset.split import custom_split
     from wbcsr.errors import InputError
     from wbcsr.files import read_csv, read_json
     from wbcsr.imaging import decode, encode_png
@@ -63,7 +63,7 @@ def labels(content: bytes) -> None:
 
 
 def split(content: bytes) -> None:
-    given_split(pd.DataFrame({"image": ["ALL/A/1.png", "ALL/B/1.png"], "class": ["A", "B"]}), written(content))
+    custom_split(pd.DataFrame({"image": ["ALL/A/1.png", "ALL/B/1.png"], "class": ["A", "B"]}), written(content))
 
 
 def manifest(content: bytes) -> None:

@@ -33,7 +33,7 @@ from wbcsr.files import sha256, write_csv
 from wbcsr.isolated import run_step
 from wbcsr.upscale import upscaler
 from wbcsr.upscale.compiling import load_engine
-from wbcsr.upscale.shard import MANIFEST_COLUMNS, enlarge_shard
+from wbcsr.upscale.shard import MANIFEST_COLUMNS, upscale_shard
 from wbcsr.upscale.upscaler import SuperResolution
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
@@ -144,7 +144,7 @@ def test_it_passes_the_gate(fixed: Study, tmp_path: Path) -> None:
     manifests = [write_cells(tmp_path, SIZES)]
     engine = fixed.folder / "engine.json"
     compare = partial(compare_upscaler, engine, fixed.folder / "sr.safetensors", manifests, 4)
-    quality = pass_gate(engine, compare, fixed.inference["gate"], tmp_path / "quality.json")
+    quality = pass_gate(engine, compare, fixed.inference["tolerances"], tmp_path / "quality.json")
     assert quality == json.loads((tmp_path / "quality.json").read_text())
     assert (quality["passed"], quality["reference"], quality["images"]) == (True, False, 4)
     assert quality["psnr_db"] >= 45
@@ -190,16 +190,16 @@ def test_an_engine_of_another_machine_is_refused(fixed: Study, tmp_path: Path, p
     assert "snakemake --forcerun compile_upscaler" in str(refused.value)
 
 
-@pytest.mark.gpu(verifies="that an engine for a range of sizes runs at its least, best and largest")
+@pytest.mark.gpu(verifies="that an engine for a range of sizes runs at its smallest, optimal and largest size")
 @pytest.mark.parametrize("scale", [2, 4])
 def test_a_range_of_sizes(backend: str, scale: int, tmp_path: Path) -> None:
     made = study(tmp_path, backend, scale, precision="fp16")
     made.build(SIZES)
     engine, exact = made.load(), made.exact()
     assert engine.profile is not None
-    assert engine.profile.best == SIZE
+    assert engine.profile.opt == SIZE
     assert not engine.profile.is_fixed
-    for size in (engine.profile.least, engine.profile.best, engine.profile.most, engine.profile.least):
+    for size in (engine.profile.min, engine.profile.opt, engine.profile.max, engine.profile.min):
         batch = batch_of(size, 0, engine)
         with torch.inference_mode():
             require_close(engine.run(batch), exact(batch.float().contiguous()))
@@ -301,9 +301,9 @@ def test_files_enlarged_on_the_gpu_are_those_of_the_cpu(name: str, tmp_path: Pat
     )
     for engine in (on_gpu, on_cpu):
         folder = tmp_path / engine.device.type
-        found = enlarge_shard(originals, folder / "manifest.csv", 1, 1, made.super_resolution(engine), 2)["upscaling"]
+        found = upscale_shard(originals, folder / "manifest.csv", 1, 1, made.super_resolution(engine), 2)["upscaling"]
         assert (found["images"], found["images_kept"]) == (sum(SIZES.values()), 0)
-    thresholds = made.inference["gate"]
+    thresholds = made.inference["tolerances"]
     for number in range(sum(SIZES.values())):
         ours, theirs = (
             imaging.decode((tmp_path / side / f"{number}.png").read_bytes(), side).astype(int)
@@ -379,5 +379,5 @@ def test_labels_by_an_engine_are_those_without(run: Run, backend: str) -> None:
     pd.testing.assert_frame_equal(predicted[["image", "class", "predicted"]], exact[["image", "class", "predicted"]])
     np.testing.assert_allclose(predicted[CLASSES], exact[CLASSES], atol=0.02)
     compare = partial(compare_classifier, path, *map(Path, run.files.values()), CLASSES, 512)
-    quality = pass_gate(path, compare, settings["gate"], path.with_name("quality.json"))
+    quality = pass_gate(path, compare, settings["tolerances"], path.with_name("quality.json"))
     assert (quality["passed"], quality["reference"], quality["changed_labels"]) == (True, False, 0)

@@ -23,7 +23,14 @@ NETWORK_RULES = {
     *("compile_upscaler", "check_upscaler", "upscale", "measure_fidelity", "train_classifier"),
     *("compile_classifier", "check_classifier", "predict"),
 }
-OTHER_RULES = {"draw_archive", "ingest_dataset", "find_sources", "interpolate", "pack_images", "explain_changes"}
+OTHER_RULES = {
+    "make_synthetic_archive",
+    "ingest_dataset",
+    "find_sources",
+    "interpolate",
+    "pack_images",
+    "explain_changes",
+}
 
 
 def test_the_whole_study_through_slurm_equals_a_local_one(
@@ -219,7 +226,7 @@ def test_the_page_about_slurm_says_what_jobs_request() -> None:
         for rule, cores, gigabytes, time, unit, gpu in re.findall(row, page, re.MULTILINE)
     }
     # The tests' study shrinks no variant.
-    assert told.keys() == (NETWORK_RULES | OTHER_RULES | {"shrink"}) - {"draw_archive"}
+    assert told.keys() == (NETWORK_RULES | OTHER_RULES | {"shrink"}) - {"make_synthetic_archive"}
     for rule, body in rules().items():
         if rule in told:
             numbers = {

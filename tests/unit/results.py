@@ -35,7 +35,7 @@ def write_results(
     seeds: tuple[int, ...] = (0,),
     per_class: int = 6,
     copies: int = 1,
-    cross: bool = False,
+    cross_evaluate: bool = False,
     sizes: tuple[int, ...] = (),
 ) -> Results:
     """Of each class, `per_class` images in each partition; every third of TRAIN is a validation image.
@@ -44,7 +44,12 @@ def write_results(
 
     Seed number k predicts the next class for the first k images of each class and subset, and is right for the others.
     """
-    config = {"variants": variants, "dual": dual, "cross": cross, "train": {"more_input_sizes": sizes}}
+    config = {
+        "variants": variants,
+        "dual": dual,
+        "cross_evaluate": cross_evaluate,
+        "train": {"extra_input_sizes": sizes},
+    }
     trainings = configuration.training_variants(config)
     plan = Plan(classes, variants, list(splits), list(seeds), {"train": "TRAIN", "test": "TEST"}, trainings)
     rows = [

@@ -329,7 +329,7 @@ def test_a_further_input_size_is_told() -> None:
         ("realesrgan_x4_448px", ENHANCED[0], 0.9),
     ]
     differences = {("realesrgan_x4_448px", ENHANCED[0], "original_448px", "original"): (0.05, 0.15)}
-    config = config_of(train={"more_input_sizes": [448]})
+    config = config_of(train={"extra_input_sizes": [448]})
     told = answer.answer(results_of(*arms, differences=differences), config)["details"][-1]
     assert "448 pixels" in told
     assert "Real-ESRGAN ×4 images is more accurate than" in told

@@ -21,7 +21,7 @@ from wbcsr.errors import InputError
 from wbcsr.files import write_bytes, write_text
 from wbcsr.upscale import shard
 from wbcsr.upscale.interpolation import Interpolation
-from wbcsr.upscale.shard import enlarge_shard
+from wbcsr.upscale.shard import upscale_shard
 
 SECONDS = 120.0
 SCRIPTS = str(Path(claim.__file__).parents[1])
@@ -65,7 +65,7 @@ from pathlib import Path
 from wbcsr.claim import claiming
 from wbcsr.errors import InputError
 from wbcsr.upscale.interpolation import Interpolation
-from wbcsr.upscale.shard import enlarge_shard
+from wbcsr.upscale.shard import upscale_shard
 
 class Waiting(Interpolation):
     calls = 0
@@ -79,7 +79,7 @@ class Waiting(Interpolation):
 source, manifest = map(Path, sys.argv[1:])
 try:
     with claiming(manifest):
-        enlarge_shard(source, manifest, 1, 1, Waiting("bicubic", 4, 2), 2)
+        upscale_shard(source, manifest, 1, 1, Waiting("bicubic", 4, 2), 2)
 except InputError as error:
     print(error, flush=True)
     sys.exit(1)
@@ -265,11 +265,11 @@ def test_a_shard_stops_at_its_next_image_and_the_later_one_goes_on(tmp_path: Pat
         assert f"a job that started later makes these files now (process {os.getpid()} on " in earlier.says()
         assert earlier.end() == 1
         assert {path.name for path in manifest.parent.glob("_*.png")} == finished.keys()
-        summary = enlarge_shard(source, manifest, 1, 1, Interpolation("bicubic", 4, 2), 2)["upscaling"]
+        summary = upscale_shard(source, manifest, 1, 1, Interpolation("bicubic", 4, 2), 2)["upscaling"]
     assert (summary["images"], summary["images_kept"]) == (16, 6)
     assert {name: manifest.with_name(name).stat().st_mtime_ns for name in finished} == finished
     undisturbed = tmp_path / "undisturbed" / "manifest_1of1.csv"
-    enlarge_shard(source, undisturbed, 1, 1, Interpolation("bicubic", 4, 2), 2)
+    upscale_shard(source, undisturbed, 1, 1, Interpolation("bicubic", 4, 2), 2)
     once, twice = ({path.name: path.read_bytes() for path in file.parent.iterdir()} for file in (undisturbed, manifest))
     assert once == twice
 
@@ -285,6 +285,6 @@ def test_the_ledger_gets_no_line_when_the_claim_went_after_the_image(
 
     monkeypatch.setattr(shard, "write_bytes", write_and_lose_the_claim)
     with pytest.raises(InputError, match=r"twice: .*\(SLURM job 4711 on node7\); this one stops"), claiming(manifest):
-        enlarge_shard(source, manifest, 1, 1, Interpolation("bicubic", 4, 2), 2)
+        upscale_shard(source, manifest, 1, 1, Interpolation("bicubic", 4, 2), 2)
     assert manifest.with_name(".manifest_1of1.ledger").read_text() == ""
     assert not manifest.exists()

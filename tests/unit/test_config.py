@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 import yaml
 
 from wbcsr.config import (
+    RENAMED_KEYS,
+    RENAMED_SPLITS,
     check_files,
     complete,
     enhanced_variant,
@@ -21,6 +25,7 @@ from wbcsr.config import (
     split_names,
     tested_variants,
     training_variants,
+    with_new_names,
 )
 from wbcsr.errors import InputError
 from wbcsr.files import sha256
@@ -110,8 +115,8 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
         ({"splits": ["published"], "dataset": {"partitions": None}}, "dataset.partitions.validation names no folder"),
         ({"dataset": {"partitions": None}}, "splits has paper, which needs the partitions"),
         ({"sources": {"method": "groups"}}, "sources.method is groups, which are a column of dataset.labels"),
-        ({"splits": ["given"]}, "splits has given, so the key given must name its CSV file"),
-        ({"given": "mine.csv"}, "the key given names a split, but splits lacks given"),
+        ({"splits": ["custom"]}, "splits has custom, so the key custom must name its CSV file"),
+        ({"custom": "mine.csv"}, "the key custom names a split, but splits lacks custom"),
         ({"sources": {"method": "photographs"}}, "dataset.photographs must name their folder"),
         ({"sources": {"method": "pattern"}}, "sources.pattern must be given"),
         ({"sources": {"method": "table"}}, "sources.table must be given"),
@@ -128,13 +133,13 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
         ({"splits": ["by_sauce"]}, "key 'splits.0'"),
         ({"by_source": {"parts": 2}}, "key 'by_source.parts'"),
         ({"by_source": {"parts": 3, "folds": 4}}, "by_source.folds 4 is more than by_source.parts 3"),
-        ({"train": {"more_input_sizes": [448, 224]}}, "train.more_input_sizes holds train.input_size 224 itself"),
-        ({"train": {"more_input_sizes": [448, 448]}}, "key 'train.more_input_sizes'"),
+        ({"train": {"extra_input_sizes": [448, 224]}}, "train.extra_input_sizes holds train.input_size 224 itself"),
+        ({"train": {"extra_input_sizes": [448, 448]}}, "key 'train.extra_input_sizes'"),
         ({"dataset": {"range": [4095, 0]}}, "dataset.range"),
         ({"dataset": {"range": [100, 100]}}, "dataset.range"),
         ({"dataset": {"range": [0, 65536]}}, "key 'dataset.range.1'"),
         ({"dataset": {"range": [4095]}}, "key 'dataset.range'"),
-        ({"choose": {"per_class": 0}}, "key 'choose.per_class'"),
+        ({"subsample": {"per_class": 0}}, "key 'subsample.per_class'"),
         ({"train": {"learning_rate": float("nan")}}, "train.learning_rate must be a number"),
         ({"nonsense": 1, "train": {"epochs": 0}}, "unknown key 'nonsense'"),
     ],
@@ -144,6 +149,69 @@ def test_a_mistake_is_one_line_that_names_the_key(change: dict[str, Any], says: 
         complete(change, SCHEMA)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+RENAMED = {
+    "a key": ({"given": "a.csv"}, {"custom": "a.csv"}, {"given": "custom"}),
+    "a split": ({"splits": ["paper", "given"]}, {"splits": ["paper", "custom"]}, {"given": "custom"}),
+    "choose": ({"choose": {"per_class": "7"}}, {"subsample": {"per_class": 7}}, {"choose": "subsample"}),
+    "a section": ({"drawing": {"seed": 7}}, {"synthetic": {"seed": 7}}, {"drawing": "synthetic"}),
+    "in a renamed section": (
+        {"drawing": {"copies_per_source": 7}},
+        {"synthetic": {"duplicates_per_source": 7}},
+        {"drawing": "synthetic", "synthetic.copies_per_source": "synthetic.duplicates_per_source"},
+    ),
+    "cross": ({"cross": False}, {"cross_evaluate": False}, {"cross": "cross_evaluate"}),
+    "gate": (
+        {"inference": {"gate": {"psnr_db": 40}, "tile": 256}},
+        {"inference": {"tolerances": {"psnr_db": 40}, "tile": 256}},
+        {"inference.gate": "inference.tolerances"},
+    ),
+    "input sizes": (
+        {"train": {"more_input_sizes": [96]}},
+        {"train": {"extra_input_sizes": [96]}},
+        {"train.more_input_sizes": "train.extra_input_sizes"},
+    ),
+}
+CUSTOM = {"splits": ["paper", "custom"], "custom": "a.csv"}
+
+
+@pytest.mark.parametrize(("old", "new", "names"), RENAMED.values(), ids=RENAMED)
+def test_an_old_name_does_what_the_new_one_does_and_gets_a_warning(
+    old: dict[str, Any], new: dict[str, Any], names: dict[str, str]
+) -> None:
+    untouched = copy.deepcopy(old)
+    renamed, warning = with_new_names({**CUSTOM, **old} if "given" not in old else {"splits": CUSTOM["splits"], **old})
+    assert complete(renamed, SCHEMA) == complete({**CUSTOM, **new}, SCHEMA)
+    assert warning is not None
+    assert dict(re.findall(r"(\S+) is now ([\w.]+)", warning)) == names
+    assert "\n" not in warning
+    assert old == untouched
+
+
+def test_every_renamed_key_is_tested_and_no_key_of_the_schema_is_called_old() -> None:
+    known = {key for key, _ in walk(yaml.safe_load(SCHEMA.read_text()))}
+    assert set(RENAMED_KEYS.values()) <= known
+    assert not set(RENAMED_KEYS) & known
+    assert {old for *_, names in RENAMED.values() for old in names} == RENAMED_KEYS.keys() | RENAMED_SPLITS.keys()
+
+
+@pytest.mark.parametrize("config", [{}, CUSTOM, {"inference": None, "splits": "given"}])
+def test_without_an_old_name_nothing_is_said_or_changed(config: dict[str, Any]) -> None:
+    assert with_new_names(config) == (config, None)
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"given": "a.csv", "custom": None}, "given"),
+        ({"drawing": {}, "synthetic": {}}, "drawing"),
+        ({"train": {"more_input_sizes": [], "extra_input_sizes": []}}, "train.more_input_sizes"),
+    ],
+)
+def test_a_key_under_both_names_is_refused(config: dict[str, Any], key: str) -> None:
+    with pytest.raises(InputError, match=rf"{key} is the old name of \S+, and both are set; remove {key}$"):
+        with_new_names(config)
 
 
 def test_variants() -> None:
@@ -157,7 +225,7 @@ def test_variants() -> None:
 def test_every_classifier_is_tested_on_its_own_variants_first_and_with_cross_on_all() -> None:
     change = {"variants": ["original", "bicubic_x4", "realesrgan_x4"]}
     own = {**{name: [name] for name in change["variants"]}, "dual": ["original", "realesrgan_x4"]}
-    assert tested_variants(complete({**change, "cross": False}, SCHEMA)) == own
+    assert tested_variants(complete({**change, "cross_evaluate": False}, SCHEMA)) == own
     assert tested_variants(complete(change, SCHEMA)) == {
         "original": ["original", "bicubic_x4", "realesrgan_x4"],
         "bicubic_x4": ["bicubic_x4", "original", "realesrgan_x4"],
@@ -184,7 +252,7 @@ def test_further_input_sizes_are_trained_and_tested_on_their_own_variants(
     change: dict[str, Any], sized: dict[str, list[str]]
 ) -> None:
     plain = complete(change, SCHEMA)
-    config = complete({**change, "train": {"more_input_sizes": [448, 96]}}, SCHEMA)
+    config = complete({**change, "train": {"extra_input_sizes": [448, 96]}}, SCHEMA)
     further = {f"{name}_{size}px": variants for size in (448, 96) for name, variants in sized.items()}
     assert training_variants(config) == {**training_variants(plain), **further}
     assert tested_variants(config) == {**tested_variants(plain), **further}
@@ -276,7 +344,7 @@ def test_a_file_of_weights_without_its_hash_gets_the_line_to_add(tmp_path: Path)
         ({"dataset": {"archive": "link"}}, "dataset.archive", "results"),
         ({"dataset": {"images": "results/dataset/chosen.csv"}}, "dataset.images", "results"),
         ({"dataset": {"labels": "./results/labels.csv"}}, "dataset.labels", "results"),
-        ({"splits": ["given"], "given": "results/splits/paper.csv"}, "given", "results"),
+        ({"splits": ["custom"], "custom": "results/splits/paper.csv"}, "custom", "results"),
         ({"sources": {"method": "table", "table": "results/dataset/sources.csv"}}, "sources.table", "results"),
     ],
 )
@@ -293,8 +361,8 @@ def test_data_may_not_lie_in_what_the_workflow_writes(
 @pytest.mark.parametrize(
     "config",
     [
-        {"inference": {"gate": {"psnr_db": math.nan}}},
-        {"inference": {"gate": {"changed_labels": math.nan}}},
+        {"inference": {"tolerances": {"psnr_db": math.nan}}},
+        {"inference": {"tolerances": {"changed_labels": math.nan}}},
         {"train": {"warmup": math.nan}},
         {"benchmark": {"seconds": math.nan}},
     ],

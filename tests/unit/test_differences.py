@@ -34,7 +34,7 @@ def names(results: Results) -> list[tuple[str, ...]]:
 
 
 def test_every_question_has_its_comparisons(tmp_path: Path) -> None:
-    results = write_results(tmp_path, ["A", "B"], VARIANTS, dual=True, cross=True)
+    results = write_results(tmp_path, ["A", "B"], VARIANTS, dual=True, cross_evaluate=True)
     own = ("original", "original")
     assert names(results) == [
         ("enlargement", "bicubic_x4", "bicubic_x4", *own),

@@ -68,8 +68,8 @@ def load(weights: Path, tmp_path: Path) -> Callable[..., engines.Engine]:
 def test_a_profile_covers_the_images(images: dict, multiple: int, tile: int, expected: str) -> None:
     profile = Profile.covering(8, images, multiple, tile, fix=False)
     assert str(profile) == expected
-    assert all(side % multiple == 0 for size in (profile.least, profile.best, profile.most) for side in size)
-    assert Profile.covering(8, images, multiple, tile, fix=True).best == profile.best
+    assert all(side % multiple == 0 for size in (profile.min, profile.opt, profile.max) for side in size)
+    assert Profile.covering(8, images, multiple, tile, fix=True).opt == profile.opt
     assert Profile.covering(8, images, multiple, tile, fix=True).is_fixed
 
 
@@ -326,6 +326,8 @@ def test_a_fingerprint_that_lacks_a_part_is_refused(make: Any, load: Any, tmp_pa
         {"precision": "fp8"},
         {"fingerprint": None},
         {"profile": {"batch": 1}},
+        # Of a version that had other names.
+        {"profile": {"batch": 1, "least": [2, 2], "best": [2, 2], "most": [2, 2], "multiple": 1}},
         {"batch_size": None},
     ],
 )

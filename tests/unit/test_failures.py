@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wbcsr.errors import InputError, mistake
+from wbcsr.errors import InputError, user_message
 from wbcsr.failures import Failures
 
 HEADER = "10:00:00 upscale on node n1, 2 threads\n"
@@ -25,7 +25,7 @@ CANCELLED = "SLURM-job '7' failed, SLURM status is: 'CANCELLED'."
 @example("first\n\n  second\r\nthird\u2028fourth")
 @example("a\x07b\u202ec\udc80d\te")
 def test_an_error_is_one_printable_line(text: str) -> None:
-    said = mistake(InputError(text))
+    said = user_message(InputError(text))
     assert said is not None
     assert said.isprintable()
     assert said == text or not text.isprintable() or text != text.strip()

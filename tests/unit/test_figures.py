@@ -108,7 +108,7 @@ def style() -> object:
 )
 def test_every_figure_of_the_configuration_is_written(tmp_path: Path, classes: list[str], variants: list[str]) -> None:
     folder = draw_all(tmp_path, classes, variants)
-    names = figure_names({"splits": ["paper"], "variants": variants, "dual": False, "train": {"more_input_sizes": []}})
+    names = figure_names({"splits": ["paper"], "variants": variants, "dual": False, "train": {"extra_input_sizes": []}})
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         f"{name}{suffix}" for name in names for suffix in (".png", ".svg")
     )
@@ -282,7 +282,9 @@ def test_confusion_matrix_shows_counts_and_shares_of_the_row(tmp_path: Path) -> 
 def test_differences_are_legible_and_name_both_arms(tmp_path: Path, per_class: int) -> None:
     """With too few sources there is no interval to draw."""
     variants = ["original", "bicubic_x4", "lanczos_x4", "realesrgan_x4"]
-    results = write_results(tmp_path, ["A", "B"], variants, dual=True, cross=True, per_class=per_class, sizes=(448,))
+    results = write_results(
+        tmp_path, ["A", "B"], variants, dual=True, cross_evaluate=True, per_class=per_class, sizes=(448,)
+    )
     worse = next(path for path in results.predictions if path.match("bicubic_x4/seed0/bicubic_x4.csv"))
     table = pd.read_csv(worse)
     table.loc[table.index % 3 == 0, "predicted"] = "A"

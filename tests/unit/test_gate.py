@@ -26,7 +26,7 @@ from wbcsr.upscale import upscaler
 
 
 def thresholds(**changes: Any) -> dict[str, Any]:
-    return inference(gate=changes)["gate"]
+    return inference(tolerances=changes)["tolerances"]
 
 
 def never() -> Mapping[str, Any]:
@@ -60,7 +60,7 @@ def compare(folder: Path, count: int = 1) -> Callable[[], dict[str, Any]]:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"psnr_db": 99}, r"PSNR of \d\d\.\d dB .* below psnr_db 99 of inference\.gate; take another"),
+        ({"psnr_db": 99}, r"PSNR of \d\d\.\d dB .* below psnr_db 99 of inference\.tolerances; take another"),
         ({"psnr_db": 10, "max_difference": 0}, r"a pixel is \d+ of 255 off .* above max_difference 0 "),
     ],
 )

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from wbcsr import job
-from wbcsr.errors import mistake
+from wbcsr.errors import user_message
 from wbcsr.files import write_text
 from wbcsr.isolated import run_step
 
@@ -222,7 +222,7 @@ def test_a_folder_without_permission_ends_in_one_line(tmp_path: Path) -> None:
 def test_a_full_disk_of_an_isolated_process_is_passed_on_as_one_line(disk: Path) -> None:
     with pytest.raises(OSError, match="No space left") as raised:
         run_step(write_text, str(disk / "a.json"), "x" * 200_000)
-    assert mistake(raised.value) == f"{disk}/a.json: {FULL}"
+    assert user_message(raised.value) == f"{disk}/a.json: {FULL}"
     assert list(disk.iterdir()) == []
 
 

@@ -13,7 +13,7 @@ import pytest
 from defaults import LIMITS
 from wbcsr.dataset.ingest import IMAGE_COLUMNS, ingest
 from wbcsr.dataset.sources import SOURCE_COLUMNS, find_sources
-from wbcsr.dataset.split import given_split
+from wbcsr.dataset.split import custom_split
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv
 from wbcsr.imaging import encode_png
@@ -152,26 +152,26 @@ SUBSETS = ["train", "validation", "test", ""] * 2
 GIVEN = "image,subset\n" + "".join(f"{row[0]},{row[1]}\n" for row in zip(IMAGES["image"], SUBSETS, strict=True))
 
 
-def test_a_given_split_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_custom_split_is_taken_as_it_is(tmp_path: Path) -> None:
     """Whatever the order, and whatever it says of images that are not in this study."""
     (tmp_path / "mine.csv").write_text(GIVEN + "ALL/C/0.png,train\n")
     shuffled = IMAGES.sample(frac=1, random_state=0, ignore_index=True)
-    split = given_split(shuffled, tmp_path / "mine.csv")
+    split = custom_split(shuffled, tmp_path / "mine.csv")
     assert list(split["image"]) == list(shuffled["image"])
     assert list(split.sort_values("image")["subset"]) == SUBSETS
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("written", "says"),
     [
-        (GIVEN.replace("subset", "part"), r"mine\.csv: lacks the column subset .*; correct it \(given\)"),
+        (GIVEN.replace("subset", "part"), r"mine\.csv: lacks the column subset .*; correct it \(custom\)"),
         (GIVEN + "ALL/A/0.png,test\n", r"has ALL/A/0\.png twice"),
         (GIVEN.replace("validation", "dev"), r"has the subset 'dev', which is none of train, validation, test"),
         (GIVEN.replace("ALL/A/1.png", "ALL/A/9.png"), r"lacks 1 of 8 images \(first: ALL/A/1\.png\); add a row"),
         (GIVEN.replace("ALL/B/2.png,test", "ALL/B/2.png,"), r"has no test image of class 'B'; each subset needs one"),
     ],
 )
-def test_a_given_split_that_is_wrong_is_one_line(tmp_path: Path, given: str, says: str) -> None:
-    (tmp_path / "mine.csv").write_text(given)
+def test_a_custom_split_that_is_wrong_is_one_line(tmp_path: Path, written: str, says: str) -> None:
+    (tmp_path / "mine.csv").write_text(written)
     with pytest.raises(InputError, match=says):
-        given_split(IMAGES, tmp_path / "mine.csv")
+        custom_split(IMAGES, tmp_path / "mine.csv")

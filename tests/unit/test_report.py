@@ -168,7 +168,7 @@ def write_engine(folder: Path, gpu: bool, quality: dict[str, Any] | None = None,
             **{"backend": "tensorrt", "precision": "fp16", "device": "cuda"},
             "machine": "GPU NVIDIA H100 80GB HBM3, compute capability 9.0, driver 570.86.15",
             **{"batch_size": batch, "batch_size_wanted": batch, "program_sha256": "b0" * 32},
-            "profile": {"batch": batch, "least": size, "best": size, "most": size, "multiple": 1},
+            "profile": {"batch": batch, "min": size, "opt": size, "max": size, "multiple": 1},
             "reason": "measured: eager 0.061 s, tensorrt 0.023 s a batch",
         }
         classified = {"images": 512, "changed_labels": 0.001953125, "max_probability_difference": 0.0123}
@@ -628,7 +628,7 @@ def test_runs_that_differ_in_measured_values_alone_share_a_row(tmp_path: Path) -
         ({"reference": True}, {}, "quality", "is the fp32 network itself"),
         (
             {},
-            {"profile": {"least": [240, 300], "best": [480, 300], "most": [480, 320], "multiple": 2}},
+            {"profile": {"min": [240, 300], "opt": [480, 300], "max": [480, 320], "multiple": 2}},
             "sizes",
             "300\u00a0×\u00a0240 to 320\u00a0×\u00a0480, multiples of 2, best 300\u00a0×\u00a0480",
         ),

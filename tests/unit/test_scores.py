@@ -289,7 +289,7 @@ def test_figure_names_follow_from_the_configuration() -> None:
             "splits": ["paper"],
             "variants": ["original", "realesrgan_x4"],
             "dual": True,
-            "train": {"more_input_sizes": []},
+            "train": {"extra_input_sizes": []},
         }
     )
     assert names[:8] == ["fig2", "fig3", "fig9", "fig10", "fig11", "fig12", "accuracy", "differences"]

@@ -263,7 +263,7 @@ def test_without_a_compiler_nothing_is_exported_and_the_old_stays(
 
 @pytest.mark.parametrize(
     ("model", "says"),
-    [(UPSCALER, "PSNR of .* below psnr_db 45 of inference.gate"), (CLASSIFIER, "a probability is .* off")],
+    [(UPSCALER, "PSNR of .* below psnr_db 45 of inference.tolerances"), (CLASSIFIER, "a probability is .* off")],
 )
 def test_a_program_that_is_not_the_network_is_refused(served: Path, made: Made, model: str, says: str) -> None:
     """Each package is checked as that of another network, as if the compiler had got it wrong."""
@@ -279,7 +279,7 @@ def test_a_program_that_is_not_the_network_is_refused(served: Path, made: Made, 
     on_cpu = SimpleNamespace(device=torch.device("cpu"))
     checked: Any = SimpleNamespace(name=model, exact=exact, engine=on_cpu, input=tensor)
     with pytest.raises(InputError, match=says):
-        repository._check(checked, served / model / "1" / "model.pt2", programs.PACKAGE, 2, inference()["gate"])
+        repository._check(checked, served / model / "1" / "model.pt2", programs.PACKAGE, 2, inference()["tolerances"])
 
 
 @pytest.fixture(scope="module")

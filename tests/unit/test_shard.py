@@ -19,7 +19,7 @@ from wbcsr import imaging
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, sha256, write_csv, write_json
 from wbcsr.upscale.interpolation import Interpolation
-from wbcsr.upscale.shard import MANIFEST_COLUMNS, enlarge_shard, shard_rows
+from wbcsr.upscale.shard import MANIFEST_COLUMNS, shard_rows, upscale_shard
 
 
 def originals(folder: Path, count: int = 6) -> Path:
@@ -55,7 +55,7 @@ def counting(batch_size: int = 2) -> Counting:
 def test_the_manifest_agrees_with_the_files(tmp_path: Path) -> None:
     source = originals(tmp_path / "original")
     manifest = tmp_path / "bicubic_x4" / "manifest_1of1.csv"
-    summary = enlarge_shard(source, manifest, 1, 1, counting(), 2)["upscaling"]
+    summary = upscale_shard(source, manifest, 1, 1, counting(), 2)["upscaling"]
     table = read_csv(manifest, MANIFEST_COLUMNS)
     assert list(table["image"]) == list(read_csv(source, ["image"])["image"])
     for row in table.itertuples():
@@ -80,7 +80,7 @@ def test_shards_share_the_images_out(tmp_path: Path) -> None:
 def test_an_empty_shard_has_an_empty_manifest(tmp_path: Path) -> None:
     source = originals(tmp_path / "original", 1)
     manifest = tmp_path / "x" / "manifest_1of2.csv"
-    enlarge_shard(source, manifest, 1, 2, counting(), 1)
+    upscale_shard(source, manifest, 1, 2, counting(), 1)
     assert len(read_csv(manifest, MANIFEST_COLUMNS)) == 0
 
 
@@ -97,7 +97,7 @@ def test_an_original_that_is_not_the_ingested_one(tmp_path: Path, damage: str) -
     with pytest.raises(
         InputError, match=r"_3_7\.png.*original/manifest\.csv.*; run once with --force -- .*manifest\.csv"
     ):
-        enlarge_shard(source, tmp_path / "x" / "manifest_1of1.csv", 1, 1, counting(), 1)
+        upscale_shard(source, tmp_path / "x" / "manifest_1of1.csv", 1, 1, counting(), 1)
     assert not (tmp_path / "x" / "manifest_1of1.csv").exists()
 
 
@@ -106,7 +106,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from wbcsr.upscale.interpolation import Interpolation
-from wbcsr.upscale.shard import enlarge_shard
+from wbcsr.upscale.shard import upscale_shard
 import time
 
 class Killed(Interpolation):
@@ -118,7 +118,7 @@ class Killed(Interpolation):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__call__(images)
 
-enlarge_shard(Path(sys.argv[1]), Path(sys.argv[2]), 1, 1, Killed("bicubic", 4, 2), 2)
+upscale_shard(Path(sys.argv[1]), Path(sys.argv[2]), 1, 1, Killed("bicubic", 4, 2), 2)
 """
 
 
@@ -147,13 +147,13 @@ def test_a_killed_shard_goes_on_and_equals_an_undisturbed_one(killed_run: tuple[
     finished = {path.name: path.stat().st_mtime_ns for path in manifest.parent.glob("_*.png")}
     assert 0 < len(finished) < 16
     enlarger = counting()
-    summary = enlarge_shard(source, manifest, 1, 1, enlarger, 2)["upscaling"]
+    summary = upscale_shard(source, manifest, 1, 1, enlarger, 2)["upscaling"]
     assert summary["images_kept"] > 0
     assert len(enlarger.seen) == 16 - summary["images_kept"]
     kept = [name for name, time in finished.items() if manifest.with_name(name).stat().st_mtime_ns == time]
     assert len(kept) >= summary["images_kept"]
     undisturbed = tmp_path / "undisturbed" / "manifest_1of1.csv"
-    enlarge_shard(source, undisturbed, 1, 1, counting(), 2)
+    upscale_shard(source, undisturbed, 1, 1, counting(), 2)
     assert undisturbed.read_bytes() == manifest.read_bytes()
     assert {path.name for path in manifest.parent.iterdir()} == {path.name for path in undisturbed.parent.iterdir()}
     for path in undisturbed.parent.glob("*.png"):
@@ -176,7 +176,7 @@ def test_what_does_not_hold_any_more_is_done_again(killed_run: tuple[Path, Path]
         ledger.write_bytes(ledger.read_bytes()[:-20])
     else:
         ledger.write_text('nonsense\n{"identity": 3}\n')
-    enlarge_shard(source, manifest, 1, 1, enlarger, 2)
+    upscale_shard(source, manifest, 1, 1, enlarger, 2)
     for row in read_csv(manifest, MANIFEST_COLUMNS).itertuples():
         image = imaging.read_image(source.with_name(Path(row.image).name))
         expected = Interpolation(enlarger.method, 4)([image])[0]
@@ -188,7 +188,7 @@ def test_what_does_not_hold_any_more_is_done_again(killed_run: tuple[Path, Path]
 def finished(tmp_path: Path) -> tuple[Path, Path]:
     """The originals' manifest, and that of a shard that came to its end, with its provenance as a job writes it."""
     source, manifest = originals(tmp_path / "original"), tmp_path / "x" / "manifest_1of1.csv"
-    made = enlarge_shard(source, manifest, 1, 1, counting(), 2)
+    made = upscale_shard(source, manifest, 1, 1, counting(), 2)
     noted = {"outputs_sha256": {"x/manifest_1of1.csv": sha256(manifest)}, "cost": {"wall_seconds": 7}, **made}
     write_json(manifest.with_suffix(".provenance.json"), noted)
     return source, manifest
@@ -199,7 +199,7 @@ def test_a_finished_shard_that_is_made_again_enlarges_nothing_and_keeps_what_it_
 ) -> None:
     source, manifest = finished
     before, enlarger = manifest.read_bytes(), counting()
-    made = enlarge_shard(source, manifest, 1, 1, enlarger, 2)
+    made = upscale_shard(source, manifest, 1, 1, enlarger, 2)
     assert enlarger.seen == []
     assert manifest.read_bytes() == before
     assert made["cost"] == {"wall_seconds": 7}
@@ -227,7 +227,7 @@ def test_of_a_finished_shard_only_what_does_not_hold_is_made_again(
         object.__setattr__(enlarger, "method", "lanczos")
     else:
         manifest.with_suffix(".provenance.json").write_text("[]")
-    made = enlarge_shard(source, manifest, 1, 1, enlarger, 2)
+    made = upscale_shard(source, manifest, 1, 1, enlarger, 2)
     assert len(enlarger.seen) == 6 - made["upscaling"]["images_kept"] == again
     if change != "other enlarger":
         assert victim.read_bytes() == whole

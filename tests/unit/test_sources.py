@@ -17,10 +17,11 @@ import pytest
 
 from defaults import LIMITS
 from wbcsr import imaging
-from wbcsr.dataset import smear
 from wbcsr.dataset.archive import open_archive
 from wbcsr.dataset.ingest import ingest
 from wbcsr.dataset.sources import OVERLAP, SOURCE_COLUMNS, Fit, Index, best_field, features, fields, find_sources
+from wbcsr.dataset.synthetic.archive import PHOTOGRAPHS, augmented_duplicate, make_synthetic_archive
+from wbcsr.dataset.synthetic.photograph import draw_photograph
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv
 
@@ -58,7 +59,7 @@ class Study:
             self.archive,
             {**SETTINGS, **settings},
             {
-                "photographs": settings.get("photographs", smear.PHOTOGRAPHS),
+                "photographs": settings.get("photographs", PHOTOGRAPHS),
                 "limits": LIMITS,
                 "links": None,
                 "range": None,
@@ -72,7 +73,7 @@ class Study:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     root = tmp_path_factory.mktemp("sources")
-    smear.draw_archive(root / "drawn.zip", CLASSES, train_per_class=12, test_per_class=4)
+    make_synthetic_archive(root / "drawn.zip", CLASSES, train_per_class=12, test_per_class=4)
     return Study(root, root / "drawn.zip")
 
 
@@ -85,7 +86,9 @@ def found(study: Study) -> dict[str, pd.DataFrame]:
 @pytest.fixture
 def pair(tmp_path: Path) -> Study:
     """The smallest study: its images are too small for features."""
-    smear.draw_archive(tmp_path / "drawn.zip", CLASSES[:2], image_size=(48, 48), train_per_class=5, test_per_class=1)
+    make_synthetic_archive(
+        tmp_path / "drawn.zip", CLASSES[:2], image_size=(48, 48), train_per_class=5, test_per_class=1
+    )
     return Study(tmp_path, tmp_path / "drawn.zip", CLASSES[:2])
 
 
@@ -96,11 +99,11 @@ def number(image: str) -> int:
 
 
 def photograph(seed: int) -> np.ndarray:
-    return smear.draw_photograph((320, 240), CLASSES[seed % 4], np.random.default_rng([9, seed]))
+    return draw_photograph((320, 240), CLASSES[seed % 4], np.random.default_rng([9, seed]))
 
 
 def copy(source: np.ndarray, seed: int = 0) -> np.ndarray:
-    return smear.augmented_copy(source, np.random.default_rng([7, seed]))
+    return augmented_duplicate(source, np.random.default_rng([7, seed]))
 
 
 def test_every_source_is_right_and_nearly_all_are_found(study: Study, found: dict[str, pd.DataFrame]) -> None:
@@ -117,7 +120,7 @@ def test_auto_takes_photographs_where_their_folder_is_named(pair: Study) -> None
     arguments = (pair.images, list(pair.manifests.values()), pair.archive, {**SETTINGS, "method": "auto"})
     taken = find_sources(
         *arguments,
-        {"photographs": smear.PHOTOGRAPHS, "limits": LIMITS, "links": None, "range": None},
+        {"photographs": PHOTOGRAPHS, "limits": LIMITS, "links": None, "range": None},
         pair.root / "sources.csv",
     )
     assert (taken["method"], taken["images"]) == ("photographs", 12)
@@ -203,7 +206,7 @@ def test_an_image_without_features_has_no_source(pixels: np.ndarray) -> None:
 
 
 def test_photographs_that_overlap_are_one_source() -> None:
-    wide = smear.draw_photograph((520, 240), "MONOCYTE", np.random.default_rng(3))
+    wide = draw_photograph((520, 240), "MONOCYTE", np.random.default_rng(3))
     read = [features(pixels, SIZE) for pixels in (photograph(0), wide[:, :320], photograph(1), wide[:, 200:])]
     index = Index(read)
     found = [index.fits(each, apart_from=n) for n, each in enumerate(read)]

@@ -33,7 +33,7 @@ WRONG = {
     "a control character": ("seeds: [1]\nlabels: a\x07b\n", 2, "does not allow"),
     "an open brace": ("seeds: [1]\ntrain: {epochs: 3\nshards: 1\n", 3, "expected ',' or '}'"),
     "no colon": ("seeds: [1]\nshards\n", 3, "could not find expected ':'"),
-    "a colon in a text": ("seeds: [1]\ngiven: C: my.csv\n", 2, "in quotes"),
+    "a colon in a text": ("seeds: [1]\ncustom: C: my.csv\n", 2, "in quotes"),
     "two documents": ("seeds: [1]\n---\nshards: 1\n", 2, "single document"),
     "an unknown alias": ("seeds: [1]\ntrain: *other\n", 2, "undefined alias 'other'"),
     "code": ("a: !!python/object/apply:os.system [ls]\n", 1, "python/object/apply"),

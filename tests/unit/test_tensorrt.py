@@ -192,10 +192,10 @@ def check_network(stand_in: StandIn, network: nn.Module, profile: Profile, dtype
     assert (definition.num_inputs, definition.num_outputs) == (1, 1)
     entry, result = definition.get_input(0), definition.get_output(0)
     assert (entry.dtype, result.dtype) == (wanted, wanted)
-    varying = [least != most for least, most in zip(profile.least, profile.most, strict=True)]
-    sides = [-1 if varies else side for varies, side in zip(varying, profile.best, strict=True)]
+    varying = [low != high for low, high in zip(profile.min, profile.max, strict=True)]
+    sides = [-1 if varies else side for varies, side in zip(varying, profile.opt, strict=True)]
     assert tuple(entry.shape) == (profile.batch, 3, *sides)
-    asked = [[profile.batch, 3, *size] for size in (profile.least, profile.best, profile.most)]
+    asked = [[profile.batch, 3, *size] for size in (profile.min, profile.opt, profile.max)]
     given = [
         [list(shape) for shape in optimization.get_shape(entry.name)]
         for optimization in stand_in.interpreter.optimization_profiles or []
@@ -247,7 +247,7 @@ def test_the_whole_network_is_one_engine_and_gives_what_it_gave_before(
         assert torch_tensorrt.runtime.get_cudagraphs_mode()
     finally:
         torch_tensorrt.runtime.set_cudagraphs_mode(False)
-    batch = torch.rand(profile.batch, 3, *profile.best)
+    batch = torch.rand(profile.batch, 3, *profile.opt)
     with torch.inference_mode():
         torch.testing.assert_close(run(batch), network(batch))
 
@@ -322,7 +322,7 @@ def test_a_program_takes_all_sizes_of_its_profile(scale: int, images: dict[tuple
     network = prepared(rrdbnet(scale), torch.float32)
     example = profile.example(torch.float32, torch.device("cpu"), torch.contiguous_format)
     exported = torch.export.export(network, (example,), dynamic_shapes=profile.dynamic_shapes()).module()
-    for size in (profile.least, profile.best, profile.most):
+    for size in (profile.min, profile.opt, profile.max):
         assert exported(torch.rand(1, 3, *size)).shape == (1, 3, size[0] * scale, size[1] * scale)
 
 

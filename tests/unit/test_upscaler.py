@@ -18,7 +18,7 @@ from wbcsr.engines.profile import Profile
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, sha256, write_csv
 from wbcsr.upscale.interpolation import Interpolation, Shrinking
-from wbcsr.upscale.shard import MANIFEST_COLUMNS, enlarge_shard
+from wbcsr.upscale.shard import MANIFEST_COLUMNS, upscale_shard
 from wbcsr.upscale.upscaler import SuperResolution
 from wbcsr.weights import store
 from wbcsr.weights.networks import describe
@@ -102,9 +102,9 @@ def test_images_shrunk_from_a_networks_own_are_those_that_it_makes_at_that_scale
     )
     write_csv(original, pd.DataFrame(rows, columns=MANIFEST_COLUMNS))
     network = rrdbnet(4)
-    enlarge_shard(original, own, 1, 1, enlarger(network, 4), 1)
-    enlarge_shard(original, direct, 1, 1, enlarger(network, scale), 1)
-    enlarge_shard(own, shrunk, 1, 1, Shrinking(4, scale, sha256(own)), 1)
+    upscale_shard(original, own, 1, 1, enlarger(network, 4), 1)
+    upscale_shard(original, direct, 1, 1, enlarger(network, scale), 1)
+    upscale_shard(own, shrunk, 1, 1, Shrinking(4, scale, sha256(own)), 1)
     # It lists the SHA-256 of each file and of each original.
     assert shrunk.read_text() == direct.read_text()
     for file in read_csv(shrunk, MANIFEST_COLUMNS)["file"]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wbcsr.dataset.sources import SOURCE_COLUMNS, find_sources
-from wbcsr.dataset.split import by_source_split, given_split, leakage
+from wbcsr.dataset.split import by_source_split, custom_split, leakage
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, read_users_table, write_csv
 from wbcsr.names import alike, clean, clean_path
@@ -158,7 +158,7 @@ def test_a_blank_parts_no_patient(tmp_path: Path, blank: str) -> None:
     split = by_source_split(study.images, sources, parts=3, fold=1)
     assert split.loc[sources["source"] == "p1", "subset"].nunique() == 1
     parted = split.assign(subset=["train"] * 2 + ["test"] * 2 + ["validation"] * 4)
-    leaks = leakage("given", study.images, sources, parted)
+    leaks = leakage("custom", study.images, sources, parted)
     assert leaks.query("subset == 'test' and `class` == ''")["shared"].tolist() == [2]
 
 
@@ -192,9 +192,9 @@ def test_patients_by_the_names_of_files_are_cleaned_and_warned_of(
     assert "'A', 'a'" in caplog.text
 
 
-def test_a_given_split_that_a_spreadsheet_saved(tmp_path: Path) -> None:
+def test_a_custom_split_that_a_spreadsheet_saved(tmp_path: Path) -> None:
     images = Study(tmp_path, [""] * 3).images
     subsets = ["train"] * 2 + ["validation"] * 2 + ["test"] * 2
     rows = [f"{image};{subset} \r\n" for image, subset in zip(images["image"], subsets, strict=True)]
     (tmp_path / "split.csv").write_text("\ufeffImage;Subset\r\n" + "".join(rows), encoding="utf-8")
-    assert list(given_split(images, tmp_path / "split.csv")["subset"]) == subsets
+    assert list(custom_split(images, tmp_path / "split.csv")["subset"]) == subsets

@@ -17,9 +17,9 @@ CLASSES = ["EOSINOPHIL", "NEUTROPHIL"]
 # The demo, made as small as it can be: two classes, tiny smears, one epoch.
 SMALL = {
     "dataset": {"archive": "data/drawn.zip", "classes": CLASSES},
-    "drawing": {"image_size": [48, 48], "train_per_class": 5, "test_per_class": 2, "copies_per_source": 2},
+    "synthetic": {"image_size": [48, 48], "train_per_class": 5, "test_per_class": 2, "duplicates_per_source": 2},
     "variants": ["original", "bicubic_x2", "realesrgan_x4"],
-    "cross": False,
+    "cross_evaluate": False,
     "seeds": [0],
     "shards": 1,
     # Nothing that is measured, and may turn out otherwise in a run that is compared with this one.

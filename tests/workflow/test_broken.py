@@ -75,7 +75,7 @@ def test_a_damaged_image_is_found_by_its_hash_and_made_again_alone(
     said = error(run(study, "--", target))
     listed = (folder / manifest).relative_to(study)
     assert said.startswith(str(image.relative_to(study)))
-    assert f"run once with --force -- {listed} to make it again" in said
+    assert f"run once with --force -- {listed} to regenerate it" in said
 
     result = run(study, "--force", "--", str(listed))
     assert result.returncode == 0, result.stdout

@@ -69,7 +69,7 @@ def test_three_partitions_have_jobs_of_their_own(tmp_path: Path) -> None:
         tmp_path, {**SMALL, "dataset": {**SMALL["dataset"], "partitions": partitions}, "splits": ["published"]}
     )
     counts = planned(tmp_path, "--", "enhanced", "results/splits/published.csv")
-    assert (counts["draw_archive"], counts["interpolate"], counts["upscale"]) == ("1", "6", "6")
+    assert (counts["make_synthetic_archive"], counts["interpolate"], counts["upscale"]) == ("1", "6", "6")
 
 
 def planned(folder: Path, *targets: str) -> dict[str, str]:
@@ -82,7 +82,7 @@ def planned(folder: Path, *targets: str) -> dict[str, str]:
 def test_the_number_of_jobs_follows_from_the_configuration(tmp_path: Path) -> None:
     study = {
         **SMALL,
-        "cross": True,
+        "cross_evaluate": True,
         "shards": 3,
         "seeds": [0, 1],
         "variants": ["original", "realesrgan_x4", "realesrgan_x2"],
@@ -93,18 +93,18 @@ def test_the_number_of_jobs_follows_from_the_configuration(tmp_path: Path) -> No
     assert counts["compile_upscaler"] == "1"  # x2 is x4, shrunk
     assert counts["train_classifier"] == str(4 * 2)  # three variants and dual, two seeds
     assert counts["predict"] == str(4 * 3 * 2)  # each is tested on all variants
-    write_config(tmp_path, {**study, "cross": False})
+    write_config(tmp_path, {**study, "cross_evaluate": False})
     assert planned(tmp_path)["predict"] == str(5 * 2)  # dual is tested on both of its own
 
 
 def test_folds_and_input_sizes_are_runs_of_their_own(tmp_path: Path) -> None:
     study = {
         **SMALL,
-        "cross": True,
+        "cross_evaluate": True,
         "splits": ["paper", "by_source"],
         "by_source": {"parts": 4, "folds": 3},
         "sources": {"method": "images"},
-        "train": {**SMALL["train"], "more_input_sizes": [48, 64]},
+        "train": {**SMALL["train"], "extra_input_sizes": [48, 64]},
     }
     write_config(tmp_path, study)
     counts = planned(tmp_path)
@@ -125,7 +125,7 @@ def test_folds_and_input_sizes_are_runs_of_their_own(tmp_path: Path) -> None:
         ("results/splits/by_source.csv", {"find_sources", "split_dataset"}),
         ("results/splits/by_source_fold2.csv", {"find_sources", "split_dataset"}),
         ("results/splits/leakage.csv", {"find_sources", "split_dataset", "audit_leakage"}),
-        ("results/dataset/chosen.csv", {"find_sources", "choose_images"}),
+        ("results/dataset/chosen.csv", {"find_sources", "subsample_images"}),
     ],
 )
 def test_splits_leakage_and_a_choice_are_targets(tmp_path: Path, target: str, rules: set[str]) -> None:
@@ -134,7 +134,7 @@ def test_splits_leakage_and_a_choice_are_targets(tmp_path: Path, target: str, ru
         tmp_path,
         {**SMALL, "splits": ["paper", "by_source"], "by_source": {"folds": 2}, "sources": {"method": "images"}},
     )
-    assert planned(tmp_path, target).keys() - {"job", "total"} == {"draw_archive", "ingest_dataset", *rules}
+    assert planned(tmp_path, target).keys() - {"job", "total"} == {"make_synthetic_archive", "ingest_dataset", *rules}
 
 
 def test_without_an_enhanced_variant_no_labels_are_compared(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_configuration_mistake_is_one_line_and_writes_nothing(tmp_path: Path) 
         ),
         (b"train:\n\tepochs: 3\n", "line 2: "),
         (b"# Gr\xf6\xdfe\n", "line 1: is not text in UTF-8"),
-        (b'given: "my\\quotes.csv"\n', "line 1: "),
+        (b'custom: "my\\quotes.csv"\n', "line 1: "),
         (b"", "line 1: has no keys"),
     ],
 )

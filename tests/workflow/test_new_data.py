@@ -82,7 +82,7 @@ def test_twelve_classes_of_mixed_sizes_and_formats(tmp_path: Path) -> None:
         "by_source": {"parts": 3},
         "variants": ["original", "bicubic_x2"],
         "dual": False,
-        "cross": True,
+        "cross_evaluate": True,
         "train": {**SMALL["train"], "epochs": 1, "batch_size": 16},
     }
     write_config(tmp_path, {**SMALL, **study})
@@ -131,8 +131,8 @@ def test_labels_and_groups_in_a_csv_file_and_a_split_of_ones_own(tmp_path: Path)
     study = {
         "dataset": {"archive": "clinic", "labels": "labels.csv", "classes": classes, "partitions": None},
         "sources": {"method": "groups"},
-        "splits": ["given"],
-        "given": "mine.csv",
+        "splits": ["custom"],
+        "custom": "mine.csv",
         "by_source": {"parts": 3},
         "variants": ["original", "bicubic_x2"],
         "dual": False,
@@ -140,20 +140,20 @@ def test_labels_and_groups_in_a_csv_file_and_a_split_of_ones_own(tmp_path: Path)
     }
     write_config(tmp_path, {**SMALL, **study})
     results = tmp_path / "results"
-    both = run(tmp_path, "--config", "splits=[given, by_source]", "--", "results/splits/leakage.csv")
+    both = run(tmp_path, "--config", "splits=[custom, by_source]", "--", "results/splits/leakage.csv")
     assert both.returncode == 0, both.stdout
     leakage = pd.read_csv(results / "splits" / "leakage.csv", keep_default_na=False)
     assert leakage[leakage["class"] == ""].set_index(["split", "subset"])["shared"].to_dict() == {
-        (name, subset): 0 for name in ("given", "by_source") for subset in ("validation", "test")
+        (name, subset): 0 for name in ("custom", "by_source") for subset in ("validation", "test")
     }
     sources = pd.read_csv(results / "dataset" / "sources.csv")
     assert set(sources["source"]) == {f"p{patient}" for patient in range(12)}
-    taken = pd.read_csv(results / "splits" / "given.csv")
+    taken = pd.read_csv(results / "splits" / "custom.csv")
     assert set(taken.itertuples(index=False, name=None)) == set(split)
 
     result = run(tmp_path, *BY_ITSELF)
     assert result.returncode == 0, result.stdout
-    assert set(pd.read_csv(results / "tables" / "comparison.csv")["split"]) == {"given"}
+    assert set(pd.read_csv(results / "tables" / "comparison.csv")["split"]) == {"custom"}
     page = (results / "report" / "index.html").read_text()
     assert "as the file mine.csv says" in page
 
@@ -161,7 +161,7 @@ def test_labels_and_groups_in_a_csv_file_and_a_split_of_ones_own(tmp_path: Path)
     (tmp_path / "mine.csv").unlink()
     result = run(tmp_path, "--dry-run")
     assert result.returncode == 1
-    assert "error: configuration: given: " in result.stdout
+    assert "error: configuration: custom: " in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_published_partitions_in_the_working_folder(tmp_path: Path) -> None:
     assert (results / "dataset" / "images.csv").is_file()
 
 
-@pytest.mark.parametrize("key", ["given", "dataset.labels", "dataset.archive"])
+@pytest.mark.parametrize("key", ["custom", "dataset.labels", "dataset.archive"])
 def test_a_file_that_an_older_one_takes_the_place_of_is_seen(tmp_path: Path, key: str) -> None:
     """As mv and rsync do it: other content, and a time before the results'. A touched one is not."""
     rows = [f"{name}/{number}.png" for name in "AB" for number in range(3)]
@@ -249,15 +249,15 @@ def test_a_file_that_an_older_one_takes_the_place_of_is_seen(tmp_path: Path, key
     (tmp_path / "labels.csv").write_text("file,label\n" + "".join(f"{row},{row[0]}\n" for row in rows))
     subsets = dict(zip("012", ("train", "validation", "test"), strict=True))
     lines = [f"ALL/{row[0]}/{row.replace('/', '_')},{subsets[row[2]]}\n" for row in rows]
-    (tmp_path / "given.csv").write_text("image,subset\n" + "".join(lines))
+    (tmp_path / "custom.csv").write_text("image,subset\n" + "".join(lines))
     dataset = {"archive": "cells.zip", "labels": "labels.csv", "classes": ["A", "B"], "partitions": None}
-    study = {"dataset": dataset, "sources": {"method": "each"}, "splits": ["given"], "given": "given.csv"}
+    study = {"dataset": dataset, "sources": {"method": "each"}, "splits": ["custom"], "custom": "custom.csv"}
     write_config(tmp_path, {**SMALL, **study})
     target = ["--", "results/splits/leakage.csv"]
     assert run(tmp_path, *target).returncode == 0
     assert "Nothing to be done" in run(tmp_path, *target).stdout
     path, rule = {
-        "given": (tmp_path / "given.csv", "split_dataset"),
+        "custom": (tmp_path / "custom.csv", "split_dataset"),
         "dataset.labels": (tmp_path / "labels.csv", "ingest_dataset"),
         "dataset.archive": (tmp_path / "cells.zip", "ingest_dataset"),
     }[key]

@@ -20,7 +20,7 @@ def test_a_few_real_cells_from_archive_to_report(real_archive: Path, tmp_path: P
             "dataset": {"archive": str(real_archive), "classes": CLASSES, "limit_per_class": 2},
             "variants": ["original", "realesrgan_x4"],
             "dual": False,
-            "cross": False,
+            "cross_evaluate": False,
             "validation_fraction": 0.5,
             "seeds": [0],
             "shards": 1,
@@ -28,7 +28,7 @@ def test_a_few_real_cells_from_archive_to_report(real_archive: Path, tmp_path: P
             "sources": {"method": "none"},
             "fidelity": {"per_class": 1},
             # The network in fp32, which the engine is compared with, takes half a minute an image.
-            "inference": {"gate": {"images": 1}},
+            "inference": {"tolerances": {"images": 1}},
             "train": {"init": "random", "input_size": 64, "epochs": 1, "batch_size": 2},
         },
     )
@@ -52,8 +52,10 @@ def test_a_few_real_cells_from_archive_to_report(real_archive: Path, tmp_path: P
 @pytest.mark.skipif("WBCSR_ARCHIVE" in os.environ, reason="the study of real cells, above, looks at what auto chooses")
 def test_what_auto_chooses_enlarges_a_study(tmp_path: Path) -> None:
     """The backend that was measured to be faster here, through the gate to the images."""
-    drawing = {**SMALL["drawing"], "train_per_class": 5, "test_per_class": 1}
-    write_config(tmp_path, {**SMALL, "drawing": drawing, "inference": {}, "variants": ["original", "realesrgan_x4"]})
+    synthetic = {**SMALL["synthetic"], "train_per_class": 5, "test_per_class": 1}
+    write_config(
+        tmp_path, {**SMALL, "synthetic": synthetic, "inference": {}, "variants": ["original", "realesrgan_x4"]}
+    )
     images = tmp_path / "results" / "images" / "realesrgan_x4" / "TRAIN" / CLASSES[0]
     result = run(tmp_path, *BY_ITSELF, "--", str((images / "manifest_1of1.csv").relative_to(tmp_path)))
     assert result.returncode == 0, result.stdout
@@ -69,11 +71,11 @@ def test_what_auto_chooses_enlarges_a_study(tmp_path: Path) -> None:
 def test_a_chosen_list_makes_a_small_study_whose_folds_are_one_answer(tmp_path: Path) -> None:
     study = {
         **SMALL,
-        "drawing": {**SMALL["drawing"], "train_per_class": 8, "test_per_class": 4},
+        "synthetic": {**SMALL["synthetic"], "train_per_class": 8, "test_per_class": 4},
         "sources": {"method": "pattern", "pattern": r"_\d+_(\d+)\.jpeg"},
         "splits": ["paper", "by_source"],
         "by_source": {"parts": 3, "folds": 2},
-        "choose": {"per_class": 5},
+        "subsample": {"per_class": 5},
         "variants": ["original"],
         "dual": False,
         "train": {**SMALL["train"], "epochs": 1},

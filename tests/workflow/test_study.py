@@ -189,7 +189,7 @@ def test_another_setting_of_the_engines_makes_all_again_that_comes_of_them(small
 
 
 def test_another_threshold_checks_again_and_makes_nothing_else_anew(small_study: Path) -> None:
-    result = run(small_study, "-n", "--config", "inference={gate: {psnr_db: 50}}")
+    result = run(small_study, "-n", "--config", "inference={tolerances: {psnr_db: 50}}")
     planned = {line.split()[0] for line in result.stdout.splitlines() if re.fullmatch(r"[a-z_]+ +[0-9]+", line)}
     assert planned == {"check_upscaler", "check_classifier", "make_report", "all", "total"}
 

@@ -10,7 +10,7 @@ import pandas as pd
 from wbcsr.benchmark.images import gather
 from wbcsr.files import read_csv, write_csv
 from wbcsr.upscale.interpolation import Interpolation
-from wbcsr.upscale.shard import MANIFEST_COLUMNS, enlarge_shard
+from wbcsr.upscale.shard import MANIFEST_COLUMNS, upscale_shard
 
 # Its files decode as those of a network do, and cost no hours.
 METHOD, SCALE = "lanczos", 4
@@ -30,7 +30,7 @@ def enlarge_images(manifests: Sequence[Path], folder: Path, threads: int) -> lis
     """The manifests of the same images, `SCALE` times as high and wide, as PNG."""
     enlarged = [folder / path.parent.name / path.name for path in manifests]
     for source, target in zip(manifests, enlarged, strict=True):
-        enlarge_shard(source, target, 1, 1, Interpolation(METHOD, SCALE), threads)
+        upscale_shard(source, target, 1, 1, Interpolation(METHOD, SCALE), threads)
     return enlarged
 
 

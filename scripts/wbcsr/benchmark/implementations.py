@@ -340,7 +340,7 @@ def make_files(implementation: Ours, case: Case, shard: int = 1, shards: int = 1
     A manifest of the images lies beside the files of the case.
     """
     from wbcsr.benchmark.clocks import device_clock
-    from wbcsr.upscale.shard import enlarge_shard
+    from wbcsr.upscale.shard import upscale_shard
 
     enlarger = implementation.load(case)
     engine, clock = enlarger.engine, device_clock(enlarger.engine.device)
@@ -360,7 +360,7 @@ def make_files(implementation: Ours, case: Case, shard: int = 1, shards: int = 1
 
     def run() -> Run:
         marks.clear()
-        done = timed(enlarge_shard, source, target, shard, shards, enlarger, case.threads)
+        done = timed(upscale_shard, source, target, shard, shards, enlarger, case.threads)
         return Run(done.seconds, Extra(None, sum(clock.seconds(*pair) for pair in marks), _gpu_mib(implementation)))
 
     return run

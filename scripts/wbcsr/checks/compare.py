@@ -27,16 +27,16 @@ BLACK = 1.0  # a mean below this is black (of 255)
 
 
 def compare_upscaler(engine: Path, weights: Path, manifests: Sequence[Path], count: int) -> dict[str, Any]:
-    """Enlarge `count` images of the manifests, the same at each call, by the engine and by the fp32 network.
+    """Upscale `count` images of the manifests, the same at each call, by the engine and by the fp32 network.
 
-    An engine for a range of sizes gets its best, smallest and largest in turn. Gives how many `images`, and of their
+    An engine for a range of sizes gets its optimal, smallest and largest size. Gives how many `images`, and of their
     8-bit values `psnr_db` (None where nothing differs) and `max_difference` (of 255). InputError where the engine's
     output is not finite, or black where the network's is not.
     """
     source, _ = upscaler.source(weights)
     ready = load(source, engine)
     profile = ready.profile or Profile.fixed(ready.batch, PIECE, PIECE)
-    sizes = list(dict.fromkeys([profile.best, profile.least, profile.most]))
+    sizes = list(dict.fromkeys([profile.opt, profile.min, profile.max]))
     exact = _exact_network(source, ready.device)
     squares, largest = [], 0
     for number, whole in enumerate(_cells(manifests, count)):

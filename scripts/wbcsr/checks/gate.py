@@ -18,39 +18,39 @@ FOUND = ("images", "psnr_db", "max_difference", "changed_labels", "max_probabili
 
 
 def pass_gate(
-    engine: Path, compare: Callable[[], Mapping[str, Any]], gate: Mapping[str, Any], quality_path: Path
+    engine: Path, compare: Callable[[], Mapping[str, Any]], tolerances: Mapping[str, Any], quality_path: Path
 ) -> dict[str, Any]:
     """Compare an engine (engine.json) with the fp32 network, hold it to the thresholds, and write what was found.
 
     `compare` gives what a function of `wbcsr.checks.compare` does; it is not called for an engine that is itself the
-    fp32 network, and the file says so. `gate` is the configuration's section inference.gate.
+    fp32 network, and the file says so. `tolerances` is the configuration's section inference.tolerances.
     InputError where a threshold is missed, or as `compare`; no file is written then.
     """
-    quality: dict[str, Any] = {"passed": True, "reference": True, "thresholds": dict(gate)}
+    quality: dict[str, Any] = {"passed": True, "reference": True, "thresholds": dict(tolerances)}
     if not _is_reference(read_json(engine)):
         found = {**dict.fromkeys(FOUND), **compare()}
-        hold(engine, found, gate)
+        hold(engine, found, tolerances)
         quality |= {"reference": False, **found}
     write_json(quality_path, quality)
     log.info("quality: %s", _in_words(quality))
     return quality
 
 
-def hold(program: Path, found: Mapping[str, Any], gate: Mapping[str, Any]) -> None:
-    """InputError that names the first threshold of `gate` which `found` (see `FOUND`) misses for `program`."""
+def hold(program: Path, found: Mapping[str, Any], tolerances: Mapping[str, Any]) -> None:
+    """InputError that names the first threshold of `tolerances` which `found` (see `FOUND`) misses for `program`."""
     psnr, largest, changed = (found[name] for name in ("psnr_db", "max_difference", "changed_labels"))
     missed = None
-    if psnr is not None and psnr < gate["psnr_db"]:
+    if psnr is not None and psnr < tolerances["psnr_db"]:
         missed = f"its images have a PSNR of {psnr:.1f} dB to those of the fp32 network, below psnr_db"
-    elif largest is not None and largest > gate["max_difference"]:
+    elif largest is not None and largest > tolerances["max_difference"]:
         missed = f"a pixel is {largest} of 255 off the fp32 network's, above max_difference"
-    elif changed is not None and changed > gate["changed_labels"]:
+    elif changed is not None and changed > tolerances["changed_labels"]:
         missed = f"{changed:.1%} of {counted(found['images'], 'label')} are not those in fp32, above changed_labels"
     if missed:
         key = missed.rsplit(" ", 1)[1]
         raise InputError(
-            f"{program}: {missed} {gate[key]:g} of inference.gate; take another inference.precision or backend, "
-            "or, if that quality will do, another threshold"
+            f"{program}: {missed} {tolerances[key]:g} of inference.tolerances; take another inference.precision or "
+            "backend, or, if that quality will do, another threshold"
         )
 
 

@@ -21,7 +21,7 @@ from torch.distributed.run import run as torchrun
 
 from wbcsr.classify.ranks import Ranks
 from wbcsr.classify.train import TrainJob, TrainSummary, train
-from wbcsr.errors import InputError, mistake
+from wbcsr.errors import InputError, user_message
 from wbcsr.files import write_bytes
 from wbcsr.isolated import end_with_parent, python_path
 from wbcsr.job import configure_logging
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 # What torchrun runs in each process; the folder is its argument.
 PROGRAM = ["-m", "wbcsr.classify.distributed"]
 # The files in that folder.
-_TASK, _SUMMARY, _MISTAKE = "task.pickle", "summary.pickle", "mistake.txt"
+_TASK, _SUMMARY, _ERROR = "task.pickle", "summary.pickle", "error.txt"
 
 
 def run(job: TrainJob, log_file: str | None = None, device_type: str = "cuda") -> TrainSummary:
@@ -69,7 +69,7 @@ def run(job: TrainJob, log_file: str | None = None, device_type: str = "cuda") -
         except SignalException as stopped:
             sys.exit(128 + stopped.sigval)
         except ChildFailedError as failed:
-            said = folder / _MISTAKE
+            said = folder / _ERROR
             if said.exists():
                 raise InputError(said.read_text(encoding="utf-8")) from None
             raise RuntimeError(_describe(failed)) from None
@@ -100,8 +100,8 @@ def main() -> None:
             write_bytes(folder / _SUMMARY, pickle.dumps(summary))
         dist.destroy_process_group()
     except Exception as error:
-        if line := mistake(error):
-            (folder / _MISTAKE).write_text(line, encoding="utf-8")
+        if line := user_message(error):
+            (folder / _ERROR).write_text(line, encoding="utf-8")
         else:
             # For torchrun, which hands it to `run`; printed here, the processes' tracebacks would mix.
             get_error_handler().record_exception(error)

@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from wbcsr import imaging
-from wbcsr.errors import InputError, make_again
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.files import read_csv, replacing, write_csv
 from wbcsr.progress import image_progress
 from wbcsr.text import counted
@@ -76,7 +76,7 @@ def pack(
 def to_square(pixels: np.ndarray, side: int) -> np.ndarray:
     """Resize (H, W, 3) uint8 to (side, side, 3) uint8, whatever the aspect ratio.
 
-    Bilinear and antialiased: the filter widens with the reduction, so that an enlarged variant is averaged and not
+    Bilinear and antialiased: the filter widens with the reduction, so that an upscaled variant is averaged and not
     sampled. Pillow's, whose fixed-point arithmetic gives the same bytes on every machine.
     """
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
@@ -183,14 +183,18 @@ def _match(manifests: Sequence[Path], images_csv: Path) -> tuple[pd.DataFrame, l
         table = read_csv(manifest, ["image", "file", "sha256", "input_sha256"]).astype(str)
         for image, file, digest, made in table[["image", "file", "sha256", "input_sha256"]].itertuples(index=False):
             if image not in made_from:
-                raise InputError(f"{manifest}: lists {image}, which is not in {images_csv}; {make_again(manifest)}")
+                raise InputError(
+                    f"{manifest}: lists {image}, which is not in {images_csv}; {how_to_regenerate(manifest)}"
+                )
             if image in listed:
                 raise InputError(
-                    f"{manifest}: lists {image}, which is in {listed[image].manifest} as well; {make_again(manifest)}"
+                    f"{manifest}: lists {image}, which is in {listed[image].manifest} as well; "
+                    f"{how_to_regenerate(manifest)}"
                 )
             if made != made_from[image]:
                 raise InputError(
-                    f"{manifest}: {image} was made from another file than that of {images_csv}; {make_again(manifest)}"
+                    f"{manifest}: {image} was made from another file than that of {images_csv}; "
+                    f"{how_to_regenerate(manifest)}"
                 )
             listed[image] = _Source(manifest, manifest.parent / file, digest)
     missing = [image for image in images["image"] if image not in listed]

@@ -87,11 +87,11 @@ def ingest(
     that it names (see `read_labels`). All other files of the archive are ignored. A file in a class's folder is kept,
     rejected with a reason, or left out: by the CSV file `listed`, where one is given, whose column image names those to
     be taken, then by `limit_per_class` (the first files in sorted order are taken, and as many more as were rejected).
-    Only files that were taken are compared for copies:
+    Only files that were taken are compared for byte-identical duplicates:
 
-    - A file whose bytes also lie in another class is rejected with all its copies, for its label is not known.
-    - Copies within a class are kept, but counted in the log: their label is known, and the study took every file
-      of its archive (which holds no exact copies).
+    - A file whose bytes also lie in another class is rejected with all its duplicates, because its label is not known.
+    - Duplicates within a class are kept, but counted in the log: their label is known, and the study took every file
+      of its archive (which has no byte-identical duplicates).
 
     Writes the images' bytes unchanged to `<originals>/<partition>/<class>/<file>`, where a file that is there with
     the same SHA-256 stays as it is and an image that no longer belongs is removed. With `range` (levels of black and
@@ -101,10 +101,10 @@ def ingest(
     relative to `<originals>/<partition>/<class>`. Sizes are in pixels, of the image turned upright. Rows are sorted
     by partition (train first), class as configured, and file name. Nothing is changed before all files are verified.
 
-    Returns the numbers of files kept, rejected, left_out, copies (in the same class) and ignored; and elsewhere: how
-    many of those ignored are in which outermost folder that holds no other ones, or the name of the file; at most
-    `PLACES_NAMED` of them, the largest first. Where images have 16 bits, their number as deep, their least_level and
-    greatest_level, and the number of pixels that `range` cuts off.
+    Returns the numbers of files kept, rejected, left_out, copies (byte-identical, in the same class) and ignored; and
+    elsewhere: how many of those ignored are in which outermost folder that holds no other ones, or the name of the
+    file; at most `PLACES_NAMED` of them, the largest first. Where images have 16 bits, their number as deep, their
+    least_level and greatest_level, and the number of pixels that `range` cuts off.
     InputError where the archive is refused (see `open_archive`) or damaged, lacks a partition or class, holds an
     image twice or under names that differ in case only, or has no usable image of a class to train on; and where
     `listed` is empty, names an image twice or one that is not there, or none of a class; and where `labels` is wrong,

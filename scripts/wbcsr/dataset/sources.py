@@ -4,7 +4,8 @@ Images of one photograph are no independent examples, so a split that is to be f
 one finds the parts of a panorama: SIFT features (Lowe, "Distinctive image features from scale-invariant keypoints",
 IJCV 60, 2004) are looked up in one approximate index over the features of all photographs (randomised k-d trees, Muja
 and Lowe, VISAPP 2009); the photographs with most neighbours are then fitted by an affine transform (RANSAC, Fischler
-and Bolles, CACM 24, 1981), and its inliers counted. Mirrored copies are found by mirroring the descriptors.
+and Bolles, CACM 24, 1981), and its inliers counted. Mirrored duplicates are found by mirroring the
+descriptors.
 """
 
 from __future__ import annotations
@@ -46,10 +47,11 @@ CANDIDATES = 4
 RATIO = 0.8
 # Pixels, of images that are a few hundred wide.
 TOLERANCE = 3.0
-# Singular values of a fit: a copy is turned, sheared and a little zoomed; chance fits collapse or blow up.
+# Singular values of a fit: an augmented duplicate is rotated, sheared and a little zoomed;
+# chance fits collapse or blow up.
 PLAUSIBLE = (0.8, 1.25)
 # Inliers that join two photographs. Of the study's, all pairs with 9 or more overlap, and chance fits have 5 at most;
-# a false join costs little, a missed one lets copies of one cell stand on both sides of a split.
+# a false join costs little, a missed one puts duplicates of one cell on both sides of a split.
 OVERLAP = 8
 # A source must have so many times the inliers of any other one.
 LEAD = 2

@@ -61,13 +61,13 @@ def published_split(images: pd.DataFrame, partitions: Mapping[str, str]) -> pd.D
 
 
 def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fold: int) -> pd.DataFrame:
-    """The images of one source in one subset, so that no image is tested whose copy was trained on.
+    """Each source's images in one subset: no image is tested of which an augmented duplicate was trained on.
 
     `images` has the columns image and class, of all partitions, `sources` image and source (empty where none is known);
     the result has image, subset, in the order of `images`, whose order changes no subset. The sources are dealt into
     `parts` parts in which the classes have nearly equal shares. Part number `fold` (from 1) is tested, the next one
     validates (after the last comes the first), the others train: over all folds each source is tested once and
-    validates once. Images without a known source get an empty subset: they might be copies of any.
+    validates once. Images without a known source get an empty subset: they might be augmented duplicates of any other.
     Source: scikit-learn's `StratifiedGroupKFold`, which deals out the sources one after the other, those with the most
     uneven classes first, each to the part where it leaves the classes most even.
 
@@ -97,7 +97,7 @@ def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fol
     return subset.rename_axis("image").reset_index(name="subset")
 
 
-def given_split(images: pd.DataFrame, path: Path) -> pd.DataFrame:
+def custom_split(images: pd.DataFrame, path: Path) -> pd.DataFrame:
     """The split that the CSV file `path` gives: its columns image and subset, in the order of `images`.
 
     `images` has the columns image and class. A subset is train, validation, test, or empty for an image that is left
@@ -105,11 +105,11 @@ def given_split(images: pd.DataFrame, path: Path) -> pd.DataFrame:
 
     InputError where an image has no row or two, a subset is another word, or one is left without a class.
     """
-    remedy = "correct it (given)"
+    remedy = "correct it (custom)"
     table = read_users_table(path, ["image", "subset"], remedy)
     twice = table.loc[table["image"].duplicated(), "image"]
     if len(twice):
-        raise InputError(f"{path}: has {twice.iloc[0]} twice; leave one row of it (given)")
+        raise InputError(f"{path}: has {twice.iloc[0]} twice; leave one row of it (custom)")
     strange = sorted(set(table["subset"]) - {"", *SUBSETS})
     if strange:
         raise InputError(f"{path}: has the subset {strange[0]!r}, which is none of {', '.join(SUBSETS)}; {remedy}")
@@ -118,10 +118,10 @@ def given_split(images: pd.DataFrame, path: Path) -> pd.DataFrame:
     if len(missing):
         raise InputError(
             f"{path}: lacks {len(missing)} of {counted(len(images), 'image')} (first: {missing.iloc[0]}); add a row "
-            "for each, with an empty subset to leave it out (given)"
+            "for each, with an empty subset to leave it out (custom)"
         )
     for part, name in _empty(images, subset):
-        raise InputError(f"{path}: has no {part} image of class {name!r}; each subset needs one (given)")
+        raise InputError(f"{path}: has no {part} image of class {name!r}; each subset needs one (custom)")
     return pd.DataFrame({"image": images["image"], "subset": subset})
 
 
@@ -144,7 +144,7 @@ def _empty(images: pd.DataFrame, subset: pd.Series) -> Iterator[tuple[str, str]]
 
 
 def leakage(name: str, images: pd.DataFrame, sources: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
-    """How many validation and test images have a copy among the training images: `LEAKAGE_COLUMNS`.
+    """How many validation and test images have an augmented duplicate in training: `LEAKAGE_COLUMNS`.
 
     `images` has the columns image and class, `sources` image and source, `split` image and subset; `name` is the split
     file's. A row for each subset and class, and one for each subset with all classes together, whose class is empty:

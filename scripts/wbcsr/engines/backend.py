@@ -61,6 +61,6 @@ def dtype_for(backend: Backend, precision: str) -> torch.dtype:
 
 
 def example_for(network: nn.Module, profile: Profile, backend: Backend) -> torch.Tensor:
-    """A batch of the profile's best size, as `backend` wants it for `network`."""
+    """A batch of the profile's size `opt`, as `backend` wants it for `network`."""
     parameter = next(network.parameters())
     return profile.example(parameter.dtype, parameter.device, backend.memory_format(parameter.device, parameter.dtype))

@@ -63,7 +63,7 @@ def choose(order: Order) -> dict[str, Any]:
         winograd = BACKENDS["winograd"]
         lacking = _lacking(winograd, order)
         if not lacking:
-            height, width = (min(side, TRIAL_SIDE) for side in order.profile.best)
+            height, width = (min(side, TRIAL_SIDE) for side in order.profile.opt)
             choice = _faster(replace(order, profile=Profile.fixed(1, height, width)), winograd, {})
             if choice["backend"] == "winograd" or order.precision == "fp32":
                 return choice

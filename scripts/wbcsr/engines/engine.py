@@ -18,7 +18,7 @@ from wbcsr.engines.capability import DTYPES, has_fast_bf16, pick_device
 from wbcsr.engines.choice import Order, choose, free_memory, precision_for
 from wbcsr.engines.profile import Profile
 from wbcsr.engines.source import Source, Workload, prepare
-from wbcsr.errors import InputError, first_line, make_again
+from wbcsr.errors import InputError, first_line, how_to_regenerate
 from wbcsr.files import read_json, sha256, write_json
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def load(source: Source, path: Path) -> Engine:
     description = read_json(path)
     missing = sorted(_NEEDED - description.keys())
     if missing:
-        raise InputError(f"{path}: lacks {', '.join(missing)}; {make_again(path)}")
+        raise InputError(f"{path}: lacks {', '.join(missing)}; {how_to_regenerate(path)}")
     device = pick_device()
     try:
         backend, precision = BACKENDS[description["backend"]], description["precision"]
@@ -119,7 +119,7 @@ def load(source: Source, path: Path) -> Engine:
         built = {**description["fingerprint"], "program": description["program_sha256"] or "none"}
         DTYPES[precision]
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: is damaged ({error!r}); {make_again(path)}") from error
+        raise InputError(f"{path}: is damaged or of an older version ({error!r}); {how_to_regenerate(path)}") from error
     program = path.with_name("program.pt2")
     found = _fingerprint(source, backend, precision, profile, description["inference"], device)
     found["program"] = sha256(program) if backend.compiles and program.is_file() else "none"

@@ -13,15 +13,16 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Profile:
-    """The input of an engine: (batch, 3, height, width), height and width from `least` to `most` (pixels).
+    """The input of an engine: (batch, 3, height, width), height and width from `min` to `max` (pixels).
 
-    `best` is the size that it is tuned for; `multiple` divides every height and width. The batch is always whole.
+    `opt` is the size that it is tuned for (names as in TensorRT's optimization profiles); `multiple` divides every
+    height and width. The batch is always whole.
     """
 
     batch: int
-    least: Size
-    best: Size
-    most: Size
+    min: Size
+    opt: Size
+    max: Size
     multiple: int = 1
 
     @classmethod
@@ -39,33 +40,33 @@ class Profile:
         for (height, width), count in images.items():
             size = (_side(height, multiple, tile), _side(width, multiple, tile))
             sizes[size] = sizes.get(size, 0) + count
-        best = max(sizes, key=lambda size: (sizes[size], size))
+        opt = max(sizes, key=lambda size: (sizes[size], size))
         if fix or len(sizes) == 1:
-            return cls(batch, best, best, best, multiple)
+            return cls(batch, opt, opt, opt, multiple)
         heights, widths = zip(*sizes, strict=True)
-        return cls(batch, (min(heights), min(widths)), best, (max(heights), max(widths)), multiple)
+        return cls(batch, (min(heights), min(widths)), opt, (max(heights), max(widths)), multiple)
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Profile:
         """What `dataclasses.asdict` gave, after a file of JSON has made its tuples lists."""
-        least, best, most = (tuple(written[name]) for name in ("least", "best", "most"))
-        return cls(written["batch"], least, best, most, written["multiple"])
+        smallest, optimal, largest = (tuple(written[name]) for name in ("min", "opt", "max"))
+        return cls(written["batch"], smallest, optimal, largest, written["multiple"])
 
     @property
     def is_fixed(self) -> bool:
-        return self.least == self.most
+        return self.min == self.max
 
     def require(self, batch: torch.Tensor) -> None:
         """ValueError where a batch is none that the engine takes; compiled programs do not look."""
         count, channels, height, width = batch.shape
-        sides = zip((height, width), self.least, self.most, strict=True)
-        inside = all(least <= side <= most and side % self.multiple == 0 for side, least, most in sides)
+        sides = zip((height, width), self.min, self.max, strict=True)
+        inside = all(low <= side <= high and side % self.multiple == 0 for side, low, high in sides)
         if (count, channels) != (self.batch, 3) or not inside:
             raise ValueError(f"the engine takes {self} and not {tuple(batch.shape)}")
 
     def example(self, dtype: torch.dtype, device: torch.device, memory_format: torch.memory_format) -> torch.Tensor:
-        """Random values 0 to 1 of the best size; the same at each call."""
-        batch = torch.rand((self.batch, 3, *self.best), generator=torch.Generator().manual_seed(0))
+        """Random values 0 to 1 of the size `opt`; the same at each call."""
+        batch = torch.rand((self.batch, 3, *self.opt), generator=torch.Generator().manual_seed(0))
         return batch.to(device=device, dtype=dtype, memory_format=memory_format)
 
     def dynamic_shapes(self) -> tuple[dict[int, object]] | None:
@@ -74,14 +75,14 @@ class Profile:
             return None
         sides: dict[int, object] = {}
         for axis, name in enumerate(("height", "width")):
-            least, most = self.least[axis] // self.multiple, self.most[axis] // self.multiple
-            if least < most:
-                side = torch.export.Dim(name, min=least, max=most)
+            low, high = self.min[axis] // self.multiple, self.max[axis] // self.multiple
+            if low < high:
+                side = torch.export.Dim(name, min=low, max=high)
                 sides[2 + axis] = self.multiple * side if self.multiple > 1 else side
         return (sides,)
 
     def __str__(self) -> str:
-        sizes = [self.best] if self.is_fixed else [self.least, self.best, self.most]
+        sizes = [self.opt] if self.is_fixed else [self.min, self.opt, self.max]
         return f"{self.batch} of " + ", ".join(f"{height}x{width}" for height, width in sizes)
 
 

@@ -147,7 +147,7 @@ def _input(example: torch.Tensor, profile: Profile) -> Any:
         return example
     import torch_tensorrt
 
-    shapes = [(profile.batch, 3, *size) for size in (profile.least, profile.best, profile.most)]
+    shapes = [(profile.batch, 3, *size) for size in (profile.min, profile.opt, profile.max)]
     return torch_tensorrt.Input(min_shape=shapes[0], opt_shape=shapes[1], max_shape=shapes[2], dtype=example.dtype)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from wbcsr.errors import InputError, make_again
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.explain import KINDS
 from wbcsr.files import read_csv
 from wbcsr.text import counted
@@ -42,23 +42,27 @@ def read_predictions(path: Path, images: pd.DataFrame, classes: Sequence[str]) -
     table = read_csv(path, ["image", "class", "predicted", *classes])
     twice = table.loc[table["image"].duplicated(), "image"]
     if len(twice):
-        raise InputError(f"{path}: has {twice.iloc[0]} twice; {make_again(path)}")
+        raise InputError(f"{path}: has {twice.iloc[0]} twice; {how_to_regenerate(path)}")
     missing = images.loc[~images["image"].isin(table["image"]), "image"]
     if len(missing):
         raise InputError(
             f"{path}: lacks {len(missing)} of {counted(len(images), 'image')} (first: {missing.iloc[0]}); "
-            f"{make_again(path)}"
+            f"{how_to_regenerate(path)}"
         )
     # No merge: a class may have the name of a column of `images`.
     found = table.set_index("image").loc[images["image"]].reset_index()
     unknown = sorted((set(found["class"]) | set(found["predicted"])) - set(classes))
     if unknown:
-        raise InputError(f"{path}: has the class '{unknown[0]}', which dataset.classes lacks; {make_again(path)}")
+        raise InputError(
+            f"{path}: has the class '{unknown[0]}', which dataset.classes lacks; {how_to_regenerate(path)}"
+        )
     numbers = {name: number for number, name in enumerate(classes)}
     try:
         probabilities = found[list(classes)].to_numpy(np.float64)
     except ValueError as error:
-        raise InputError(f"{path}: has a probability that is not a number ({error}); {make_again(path)}") from error
+        raise InputError(
+            f"{path}: has a probability that is not a number ({error}); {how_to_regenerate(path)}"
+        ) from error
     rows = np.arange(len(found))
     return (
         images[["image", "subset"]]

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from wbcsr.dataset.archive import open_archive
-from wbcsr.errors import InputError, make_again
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.fidelity import INTERPOLATIONS, METRICS, TRUTH, network_method
 from wbcsr.fidelity.metrics import halve, measure, niqe, resize
 from wbcsr.fidelity.photographs import Photograph, choose, read
@@ -116,7 +116,7 @@ def read_crops(path: Path) -> dict[str, dict[str, np.ndarray]]:
                 for number, name in enumerate(file["classes"])
             }
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read ({error}); {make_again(path)}") from error
+        raise InputError(f"{path}: cannot be read ({error}); {how_to_regenerate(path)}") from error
 
 
 def _row(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import wilcoxon
 
-from wbcsr.errors import InputError, make_again
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.fidelity import METRICS, REGIONS, TRUTH, method_heading
 from wbcsr.files import read_csv
 from wbcsr.present.table import Column, Table, number, text, write_table
@@ -56,7 +56,7 @@ def read_measurements(path: Path) -> pd.DataFrame:
     try:
         table[list(METRICS)] = table[list(METRICS)].replace("", None).apply(pd.to_numeric).astype(float)
     except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: has words for numbers ({error}); {make_again(path)}") from error
+        raise InputError(f"{path}: has words for numbers ({error}); {how_to_regenerate(path)}") from error
     return table
 
 

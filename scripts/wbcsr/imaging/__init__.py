@@ -18,7 +18,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from wbcsr.errors import InputError, make_again
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.imaging import tiff
 
 # A header may claim more pixels than any microscope gives: reject before decoding.
@@ -168,10 +168,10 @@ def read_listed(file: Path, digest: str, manifest: Path) -> np.ndarray:
         content = file.read_bytes()
     except OSError as error:
         raise InputError(
-            f"{file}: cannot be read ({error.strerror}), but {manifest} lists it; {make_again(manifest)}"
+            f"{file}: cannot be read ({error.strerror}), but {manifest} lists it; {how_to_regenerate(manifest)}"
         ) from error
     if hashlib.sha256(content).hexdigest() != digest:
-        raise InputError(f"{file}: is not the file that {manifest} describes (SHA-256); {make_again(manifest)}")
+        raise InputError(f"{file}: is not the file that {manifest} describes (SHA-256); {how_to_regenerate(manifest)}")
     return decode(content, str(file), whole=True)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from wbcsr.errors import InputError, make_again
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.files import read_csv, write_csv, write_text
 from wbcsr.present.text import interval_texts, number_texts
 
@@ -202,7 +202,7 @@ def read_table(path: str | Path, columns: list[str], texts: int) -> pd.DataFrame
     try:
         numbers = table.iloc[:, texts:].replace("", None).apply(pd.to_numeric)
     except ValueError as error:
-        raise InputError(f"{path}: has words for numbers ({error}); {make_again(path)}") from error
+        raise InputError(f"{path}: has words for numbers ({error}); {how_to_regenerate(path)}") from error
     return pd.concat([table.iloc[:, :texts], numbers], axis=1)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from wbcsr.benchmark import classifying, packing, scaling, training, upscaling, workflow
 from wbcsr.benchmark.machine import Machine
 from wbcsr.benchmark.suite import Suite
-from wbcsr.errors import InputError, make_again
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.files import read_csv, read_json
 from wbcsr.present.table import Table
 from wbcsr.report.pictures import Figures
@@ -39,8 +39,8 @@ def _table(path: Path, suite: Suite) -> Table:
     provenance = path.with_suffix(".provenance.json")
     measured_on = read_json(provenance).get("measured_on")
     if not measured_on:
-        raise InputError(f"{provenance}: names no machine; {make_again(path)}")
+        raise InputError(f"{provenance}: names no machine; {how_to_regenerate(path)}")
     try:
         return suite.table(suite.frame(found.to_dict("records")), Machine(**measured_on))
     except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: has words for numbers ({error}); {make_again(path)}") from error
+        raise InputError(f"{path}: has words for numbers ({error}); {how_to_regenerate(path)}") from error

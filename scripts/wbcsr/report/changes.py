@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from wbcsr.config import Config, judged_split
+from wbcsr.config import Config, reported_split
 from wbcsr.errors import InputError
 from wbcsr.explain import DRAWN, KINDS, changes_figure
 from wbcsr.explain.changes import COUNTED
@@ -45,7 +45,7 @@ def describe_changes(paths: Iterable[Path], figures: Figures, config: Config) ->
             f"{len(changes)}; delete both and run again"
         )
     label = variant_label(first["second_variant"])
-    split = first_fold(judged_split(config["splits"]), config)
+    split = first_fold(reported_split(config["splits"]), config)
     shown = {kind: int((changes.loc[changes["kind"] == kind, "shown"].astype(str) != "").sum()) for kind in DRAWN}
     return {
         "sentences": [_what_changed(first, split), _yardstick(counts), _shown(first, shown)],

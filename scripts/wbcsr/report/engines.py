@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from wbcsr.errors import InputError, make_again
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.present.table import Table, text
 from wbcsr.report.method import images_per_second, median_speed
 from wbcsr.stats.records import read_records
@@ -147,10 +147,10 @@ def _is_prediction(record: dict[str, Any], run: dict[str, str]) -> bool:
 def _read_engine(path: Path) -> dict[str, Any]:
     engine = read_records([path], ENGINE_KEYS)[0]
     profile, fingerprint = engine["profile"], engine["fingerprint"]
-    if profile is not None and not (isinstance(profile, dict) and {"least", "best", "most"} <= profile.keys()):
-        raise InputError(f"{path}: 'profile' gives no sizes; {make_again(path)}")
+    if profile is not None and not (isinstance(profile, dict) and {"min", "opt", "max"} <= profile.keys()):
+        raise InputError(f"{path}: 'profile' gives no sizes; {how_to_regenerate(path)}")
     if not isinstance(fingerprint, dict) or "weights" not in fingerprint:
-        raise InputError(f"{path}: 'fingerprint' lacks the weights; {make_again(path)}")
+        raise InputError(f"{path}: 'fingerprint' lacks the weights; {how_to_regenerate(path)}")
     return engine
 
 
@@ -159,7 +159,7 @@ def _read_quality(path: Path, qualities: Collection[Path], kind: Kind) -> dict[s
         raise InputError(f"{path}: is not among the inputs; run the rule {kind.rule}")
     quality = read_records([path], QUALITY_KEYS)[0]
     if quality["passed"] is not True:
-        raise InputError(f"{path}: does not say that the engine passed; {make_again(path)}")
+        raise InputError(f"{path}: does not say that the engine passed; {how_to_regenerate(path)}")
     if quality["reference"]:
         return quality
     values = [(key, quality.get(key, "")) for key in (*kind.measures, "images")]
@@ -168,7 +168,7 @@ def _read_quality(path: Path, qualities: Collection[Path], kind: Kind) -> dict[s
     for key, value in values:
         nothing_differs = key == "psnr_db" and value is None
         if not nothing_differs and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise InputError(f"{path}: '{key}' is not a number; {make_again(path)}")
+            raise InputError(f"{path}: '{key}' is not a number; {how_to_regenerate(path)}")
     return quality
 
 
@@ -256,7 +256,7 @@ def _sizes(profile: dict[str, Any] | None) -> str:
     if profile is None:
         return "any"
     least, best, most = (
-        f"{width}\u00a0×\u00a0{height}" for height, width in (profile[key] for key in ("least", "best", "most"))
+        f"{width}\u00a0×\u00a0{height}" for height, width in (profile[key] for key in ("min", "opt", "max"))
     )
     if least == most:
         return best

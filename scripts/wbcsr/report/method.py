@@ -23,7 +23,7 @@ SPLIT_RULES = {
     "files in sorted order, rounded down, are the validation images and the others the training images; the test "
     "partition is the test subset",
     "published": "as they were published, each partition one subset",
-    "given": "as the file {given} says",
+    "custom": "as the file {custom} says",
     "by_source": "all images of one source are in one subset, so no validation or test image has a copy in training; "
     "of {by_source[parts]} parts of the sources, balanced by class, one is tested, the next validates and the others "
     "train; parts tested in turn: {by_source[folds]}. Of the first fold",
@@ -58,7 +58,7 @@ def settings(config: Config, records: list[dict[str, Any]]) -> list[tuple[str, s
         rule = SPLIT_RULES[split].format(**config)
         counts = [f"{sum(sizes[split][subset].values()):,} {subset}" for subset in ("train", *SUBSETS)]
         if left_out.get(split):
-            why = ", as it says" if split == "given" else ", for their source is not known"
+            why = ", as it says" if split == "custom" else ", for their source is not known"
             counts.append(f"{left_out[split]:,} left out{why}")
         pairs.append((f"Split {split}", f"{rule}: {' · '.join(counts)}"))
     pairs += [
@@ -66,7 +66,7 @@ def settings(config: Config, records: list[dict[str, Any]]) -> list[tuple[str, s
         (
             "Classifier",
             f"ResNet-50 from {INITIAL_WEIGHTS.get(train['init'], train['init'])}, "
-            f"{', '.join(f'{size} × {size}' for size in [train['input_size'], *train['more_input_sizes']])} pixels, "
+            f"{', '.join(f'{size} × {size}' for size in [train['input_size'], *train['extra_input_sizes']])} pixels, "
             f"{counted(train['epochs'], 'epoch')}, "
             f"batches of {train['batch_size']}, "
             f"highest learning rate {train['learning_rate']:g}",

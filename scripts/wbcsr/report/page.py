@@ -98,7 +98,7 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "calibration": calibration_table(plan.own(plan.judged_rows(results["calibration"]))),
         "reliability": figures.picture(f"reliability_{plan.judged[0]}", RELIABILITY_CAPTION),
         "curves": figures.picture(f"curves_{plan.judged[0]}", CURVES_CAPTION),
-        "cross": cross_table(comparison, plan) if config["cross"] else None,
+        "cross": cross_table(comparison, plan) if config["cross_evaluate"] else None,
         "comparison": comparison_table(plan.own(comparison)),
         "f1_scores": f1_table(plan.own(comparison), plan),
         "accuracy": figures.picture("accuracy", "Accuracy of every training variant with its 95\u00a0% interval."),

@@ -114,7 +114,7 @@ def limitations(enhanced: str | None, config: Config) -> list[str]:
     """What limits every number of the page, beside the cautions of the answer."""
     dataset, train = config["dataset"], config["train"]
     side = train["input_size"]
-    also = "".join(f", in some arms to {size} × {size}" for size in train["more_input_sizes"])
+    also = "".join(f", in some arms to {size} × {size}" for size in train["extra_input_sizes"])
     found = []
     if is_drawn(config):
         found.append(

@@ -27,7 +27,8 @@ from wbcsr import provenance
 from wbcsr.checks.compare import psnr
 from wbcsr.checks.gate import FOUND, hold
 from wbcsr.classify import resnet
-from wbcsr.dataset import smear
+from wbcsr.dataset.synthetic.cells import KINDS
+from wbcsr.dataset.synthetic.photograph import draw_photograph
 from wbcsr.engines.capability import DTYPES
 from wbcsr.engines.engine import Engine, load
 from wbcsr.engines.profile import Size
@@ -95,7 +96,7 @@ def export_repository(
     TensorRT's, else packages of AOTInductor. They take 1 to max_batch_size images, (height, width, 3) uint8 RGB, of
     the most common size in `images_csv`: `upscaler` gives an image `scale` times as large, `classifier` takes that
     and gives a probability for each class, `enhance_and_classify` does both. Each program is loaded from its file and
-    its results are held against those of the network in fp32, by `inference.gate` for pixels.
+    its results are held against those of the network in fp32, by `inference.tolerances` for pixels.
     The folder `repository` is there whole or not at all; one that was there is replaced.
     InputError where an engine was built for something else or another machine, the network has another `scale`, the
     images are larger than `inference.tile`, nothing compiles here, or a program's results are off.
@@ -175,7 +176,7 @@ def _write_model(model: Model, repository: Path, batch: int, inference: Mapping[
     log.info("compiling %s as %s", model.name, kind.platform)
     size = (model.input.dims[0], model.input.dims[1])
     compile_program(model.network, size, batch, engine.precision, kind, inference, engine.device, program)
-    check = _check(model, program, kind, batch, inference["gate"])
+    check = _check(model, program, kind, batch, inference["tolerances"])
     write_text(repository / model.name / "config.pbtxt", _model_config(model, kind, batch))
     return {
         "platform": kind.platform,
@@ -273,8 +274,8 @@ def _check(model: Model, program: Path, kind: Format, batch: int, gate: Mapping[
 
 def _cells(count: int, size: Size) -> np.ndarray:
     """Drawn white cells of all kinds in turn, (count, *size, 3) uint8, the same at each call."""
-    rng, kinds = np.random.default_rng(0), list(smear.KINDS)
-    drawn = [smear.draw_photograph(_DRAWN, kinds[number % len(kinds)], rng) for number in range(count)]
+    rng, kinds = np.random.default_rng(0), list(KINDS)
+    drawn = [draw_photograph(_DRAWN, kinds[number % len(kinds)], rng) for number in range(count)]
     return np.stack([cv2.resize(cell, size[::-1]) for cell in drawn])
 
 

@@ -26,9 +26,9 @@ def compare_arms(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> pd.DataF
     (`wbcsr.stats.intervals.accuracy_interval`), empty where there can be none, for `reason`. Where some sources are
     known, `images` and accuracies are of the images of known source, and `unknown` is how many others there are; F1
     scores are of all. `sources` and `shared` are of `leakage` (`wbcsr.stats.counts.read_leakage`): how many sources the
-    images come of (empty where none is known), and how many images have a copy of theirs in training. `study_accuracy`
-    follows from the study's confusion matrices, and `difference_to_original` is to the arm trained and tested on
-    `original` of the same split and subset. InputError where `leakage` is of other images.
+    images come of (empty where none is known), and how many images have an augmented duplicate in training.
+    `study_accuracy` follows from the study's confusion matrices, and `difference_to_original` is to the arm trained and
+    tested on `original` of the same split and subset. InputError where `leakage` is of other images.
     """
     on_original = {
         (arm.split, arm.subset): arm.accuracy for arm in arms if arm.trained_on == arm.tested_on == "original"

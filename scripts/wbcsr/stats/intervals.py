@@ -1,4 +1,4 @@
-"""How sure accuracies and their differences are, where several images are copies of one source.
+"""How sure accuracies and their differences are, where several images are augmented duplicates of one source.
 
 Images of one source are right or wrong together, so sources are what is independent: intervals come from resampling
 sources, the test from exchanging the two arms source by source. Everything here is of images that were all classified,

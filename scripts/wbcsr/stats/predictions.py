@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from wbcsr.config import parse_split
-from wbcsr.errors import InputError, make_again
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.files import read_csv
 from wbcsr.stats.intervals import Estimate, accuracy_interval
 from wbcsr.stats.scores import Scores, confusion, score
@@ -194,7 +194,7 @@ def _read_run(run: Run, plan: Plan) -> pd.DataFrame:
         table[plan.classes] = table[plan.classes].astype(float)
         check_probabilities(table[plan.classes].to_numpy())
     except ValueError as error:
-        raise InputError(f"{run.path}: {error}; {make_again(run.path)}") from error
+        raise InputError(f"{run.path}: {error}; {how_to_regenerate(run.path)}") from error
     return table
 
 
@@ -219,8 +219,8 @@ def _of_subset(table: pd.DataFrame, subsets: pd.DataFrame, subset: str, run: Run
         raise InputError(f"split {run.split}: has no {subset} image; give the data set more images")
     rows = table[table["image"].isin(wanted)]
     if rows["image"].duplicated().any():
-        raise InputError(f"{run.path}: has an image twice; {make_again(run.path)}")
+        raise InputError(f"{run.path}: has an image twice; {how_to_regenerate(run.path)}")
     if len(rows) < len(wanted):
         missing = len(wanted) - len(rows)
-        raise InputError(f"{run.path}: lacks {missing} of {len(wanted)} {subset} images; {make_again(run.path)}")
+        raise InputError(f"{run.path}: lacks {missing} of {len(wanted)} {subset} images; {how_to_regenerate(run.path)}")
     return rows

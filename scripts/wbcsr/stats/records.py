@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wbcsr.errors import InputError, make_again
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.files import read_json
 
 
@@ -19,6 +19,6 @@ def read_records(paths: Iterable[Path], keys: Sequence[str]) -> list[dict[str, A
         record = read_json(path)
         missing = [key for key in keys if not isinstance(record, dict) or key not in record]
         if missing:
-            raise InputError(f"{path}: lacks '{missing[0]}'; {make_again(path)}")
+            raise InputError(f"{path}: lacks '{missing[0]}'; {how_to_regenerate(path)}")
         records.append(record)
     return records

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from wbcsr.config import Config, compared_variant, judged_split, partitions_of, training_variants
+from wbcsr.config import Config, compared_variant, partitions_of, reported_split, training_variants
 
 
 @dataclass(frozen=True)
@@ -60,4 +60,4 @@ class Plan:
     @property
     def judged(self) -> tuple[str, str]:
         """Split and subset that the answer is read from; by test images nothing was chosen."""
-        return judged_split(self.splits), "test"
+        return reported_split(self.splits), "test"

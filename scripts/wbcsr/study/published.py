@@ -40,7 +40,8 @@ MATRICES = {
 }
 
 # What stands behind the study's validation images, by this project's own audit of the whole archive (`snakemake --
-# dataset`, results/splits/leakage.csv): how many photographs, and how many images have a copy of theirs in training.
+# dataset`, results/splits/leakage.csv): how many photographs, and how many images have an augmented
+# duplicate in training.
 VALIDATION_IMAGES, VALIDATION_SOURCES, VALIDATION_SHARED = 1989, 251, 1989
 
 # Tables 3 and 4 as printed: precision, recall and F1 of each class, and the accuracy.

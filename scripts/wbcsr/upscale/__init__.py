@@ -1,1 +1,1 @@
-"""Enlarging images: by a network or by interpolation, in shards that can be interrupted."""
+"""Upscaling images: by a network or by interpolation, in shards that can be interrupted."""

@@ -1,4 +1,4 @@
-"""Resizing by a formula: the cheap enlargements that super-resolution must beat, and its own at another scale."""
+"""Resizing by a formula: the cheap upscaling that super-resolution must beat, and its own at another scale."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from PIL import Image
 
 
-def to_size(enlarged: np.ndarray, width: int, height: int) -> np.ndarray:
+def to_size(upscaled: np.ndarray, width: int, height: int) -> np.ndarray:
     """A network's output at a size that is not its own, by OpenCV's Lanczos as Real-ESRGAN's own tool resizes it."""
-    return cv2.resize(enlarged, (width, height), interpolation=cv2.INTER_LANCZOS4)
+    return cv2.resize(upscaled, (width, height), interpolation=cv2.INTER_LANCZOS4)
 
 
 class _OneByOne(ABC):
-    """An enlarger that has each image's result at once."""
+    """An upscaler that has each image's result at once."""
 
     def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
         return [self._resize(image) for image in images]
@@ -53,13 +53,13 @@ class Interpolation(_OneByOne):
             np.asarray(Image.fromarray(channel.astype(np.float32), "F").resize(size, kernel))
             for channel in np.atleast_3d(image).transpose(2, 0, 1)
         ]
-        enlarged = np.rint(np.stack(channels, axis=2)).clip(0, 65535).astype(np.uint16)
-        return enlarged[:, :, 0] if image.ndim == 2 else enlarged
+        upscaled = np.rint(np.stack(channels, axis=2)).clip(0, 65535).astype(np.uint16)
+        return upscaled[:, :, 0] if image.ndim == 2 else upscaled
 
 
 @dataclass(frozen=True)
 class Shrinking(_OneByOne):
-    """Images that a network enlarged by `factor`, brought to `scale` times their originals' size; see `to_size`.
+    """Images that a network upscaled by `factor`, brought to `scale` times their originals' size; see `to_size`.
 
     So they are what the network would give at that scale. `origin` tells the network's images from earlier ones: the
     SHA-256 of their manifest.

@@ -1,8 +1,8 @@
-"""Enlarge the images of one shard: decode, enlarge and encode side by side, and go on after an interruption.
+"""Upscale the images of one shard: decode, upscale and encode side by side, and go on after an interruption.
 
 A ledger beside the manifest gets one line for each image whose file is whole. A shard that starts again takes an image
 as done where the ledger, or the manifest of a run that came to its end, knows it for the same original and the same
-enlarger, and its file has the SHA-256 that is noted. Batches are cut from the shard's list before anything is skipped,
+upscaler, and its file has the SHA-256 that is noted. Batches are cut from the shard's list before anything is skipped,
 so that an image always goes through the network in the same company and its pixels do not depend on where a run was
 interrupted.
 """
@@ -41,7 +41,7 @@ MANIFEST_COLUMNS = ["image", "file", "width", "height", "sha256", "input_sha256"
 WAITING = 2
 
 
-class Enlarger(Protocol):
+class Upscaler(Protocol):
     """Takes images of one shape and dtype and gives as many of the same kind, `scale` times as high and wide.
 
     Images are (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16. `start` may return before the results are
@@ -63,7 +63,7 @@ class Enlarger(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """One enlarged image: a row of the manifest. `sha256` is the file's, `input_sha256` the original's."""
+    """One upscaled image: a row of the manifest. `sha256` is the file's, `input_sha256` the original's."""
 
     image: str
     file: str
@@ -74,7 +74,7 @@ class Entry:
 
 
 def shard_rows(originals: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame:
-    """The rows of a class's manifest that shard number `shard` (1 to `shards`) enlarges, with their new file names.
+    """The rows of a class's manifest that shard number `shard` (1 to `shards`) upscales, with their new file names.
 
     Shards are contiguous and differ by at most one image. The new name is the old one's stem with .png, or, where two
     images of the class share a stem or one's stem is the other's name, the whole old name with .png.
@@ -93,10 +93,10 @@ def spread(manifests: Sequence[Path]) -> pd.DataFrame:
     return rows.sort_values(["place", "image"], kind="stable").drop(columns="place")
 
 
-def enlarge_shard(
-    source: Path, manifest: Path, shard: int, shards: int, enlarger: Enlarger, threads: int
+def upscale_shard(
+    source: Path, manifest: Path, shard: int, shards: int, upscaler: Upscaler, threads: int
 ) -> dict[str, Any]:
-    """Enlarge one shard of the images in the manifest `source`; files and `manifest` lie in the manifest's folder.
+    """Upscale one shard of the images in the manifest `source`; files and `manifest` lie in the manifest's folder.
 
     Returns what the provenance needs, as `upscaling`: images, how many were taken over from an earlier run, images/s.
     Where an earlier run made all of them, what it noted of their cost is returned as well, for it still holds.
@@ -104,11 +104,11 @@ def enlarge_shard(
     """
     remove_leftovers(manifest.parent)
     rows = shard_rows(read_csv(source, MANIFEST_COLUMNS), shard, shards)
-    ledger = _Ledger(manifest, enlarger.identity)
-    earlier = _earlier_run(manifest, enlarger.identity)
+    ledger = _Ledger(manifest, upscaler.identity)
+    earlier = _earlier_run(manifest, upscaler.identity)
     listed = _entries(read_csv(manifest, MANIFEST_COLUMNS)) if earlier else []
     done = _that_hold([*listed, *ledger.entries()], rows, manifest.parent)
-    batches = _batches(rows, enlarger.batch_size)
+    batches = _batches(rows, upscaler.batch_size)
     waiting = [batch for batch in batches if any(row.image not in done for row in batch)]
     if done:
         log.info("%d of %s were finished before and are kept", len(done), counted(len(rows), "image"))
@@ -117,26 +117,26 @@ def enlarge_shard(
     with ledger, progress, ThreadPoolExecutor(max(2, threads)) as pool:
         # Each stage works on later batches while the next one is busy with earlier ones.
         decoding = ((batch, pool.submit(_decode, batch, source)) for batch in waiting)
-        running = ((batch, _start_by_kind(enlarger, images.result())) for batch, images in _ahead(decoding, WAITING))
+        running = ((batch, _start_by_kind(upscaler, images.result())) for batch, images in _ahead(decoding, WAITING))
         encoding = (
             [
                 pool.submit(_write, row, result, ledger, progress)
                 for row, result in zip(batch, finish(), strict=True)
                 if row.image not in done
             ]
-            for batch, finish in _ahead(running, enlarger.ahead)
+            for batch, finish in _ahead(running, upscaler.ahead)
         )
         for files in _ahead(encoding, WAITING):
             for file in files:
                 entry = file.result()
                 done[entry.image] = entry
     seconds = time.perf_counter() - started
-    enlarged_images = sum(map(len, waiting))
-    if enlarged_images:
-        rate = enlarged_images / seconds
+    upscaled_images = sum(map(len, waiting))
+    if upscaled_images:
+        rate = upscaled_images / seconds
         log.info(
             "%s in %.1f s, %.4g images/s; at this rate shards of five to ten minutes have %d to %d images",
-            counted(enlarged_images, "image"), seconds, rate, math.ceil(300 * rate), math.ceil(600 * rate),
+            counted(upscaled_images, "image"), seconds, rate, math.ceil(300 * rate), math.ceil(600 * rate),
         )  # fmt: skip
     table = pd.DataFrame([asdict(done[image]) for image in rows["image"]], columns=MANIFEST_COLUMNS)
     write_csv(manifest, table)
@@ -145,16 +145,16 @@ def enlarge_shard(
         return {key: earlier[key] for key in ("upscaling", "cost", "machine", "threads") if key in earlier}
     return {
         "upscaling": {
-            "enlarger": enlarger.identity,
+            "enlarger": upscaler.identity,
             "images": len(rows),
-            "images_kept": len(rows) - enlarged_images,
-            "images_per_second": round(enlarged_images / seconds, 4) if enlarged_images else None,
+            "images_kept": len(rows) - upscaled_images,
+            "images_per_second": round(upscaled_images / seconds, 4) if upscaled_images else None,
         }
     }
 
 
 def _earlier_run(manifest: Path, identity: str) -> dict[str, Any] | None:
-    """What the run that wrote `manifest` noted in the provenance beside it, where its enlarger was the same one."""
+    """What the run that wrote `manifest` noted in the provenance beside it, where its upscaler was the same one."""
     provenance = manifest.with_suffix(".provenance.json")
     if not (manifest.is_file() and provenance.is_file()):
         return None
@@ -206,12 +206,12 @@ def _ahead(items: Iterable[T], depth: int) -> Iterator[T]:
     yield from made
 
 
-def _start_by_kind(enlarger: Enlarger, images: list[np.ndarray]) -> Callable[[], list[np.ndarray]]:
-    """Start to enlarge images of one shape; grey, RGB, RGBA, 8 and 16 bit go apart."""
+def _start_by_kind(upscaler: Upscaler, images: list[np.ndarray]) -> Callable[[], list[np.ndarray]]:
+    """Start to upscale images of one shape; grey, RGB, RGBA, 8 and 16 bit go apart."""
     kinds: dict[tuple[Any, ...], list[int]] = {}
     for index, image in enumerate(images):
         kinds.setdefault((image.shape[2:], image.dtype.name), []).append(index)
-    started = [(indices, enlarger.start([images[index] for index in indices])) for indices in kinds.values()]
+    started = [(indices, upscaler.start([images[index] for index in indices])) for indices in kinds.values()]
 
     def finish() -> list[np.ndarray]:
         results = {index: result for indices, end in started for index, result in zip(indices, end(), strict=True)}
@@ -246,7 +246,7 @@ class _Ledger:
         self._lock = Lock()
 
     def entries(self) -> Iterator[Entry]:
-        """What earlier runs with the same enlarger have finished."""
+        """What earlier runs with the same upscaler have finished."""
         if not self.path.is_file():
             return
         for line in filter(None, self.path.read_text(encoding="utf-8").splitlines()):

@@ -1,4 +1,4 @@
-"""Enlarging images by a Real-ESRGAN engine."""
+"""Upscaling images by a Real-ESRGAN engine."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class SuperResolution:
         return self.start(images)()
 
     def start(self, images: Images) -> Callable[[], Images]:
-        """Begin to enlarge images of one shape and dtype; what is returned waits for the results.
+        """Begin to upscale images of one shape and dtype; what is returned waits for the results.
 
         On a GPU the work goes on meanwhile, and further images may be started. Out of memory halves the batch, says so
         and goes on; InputError where the engine takes only whole batches, or one image is too much.
@@ -89,8 +89,8 @@ class SuperResolution:
         if images[0].dtype == np.uint8 and images[0].shape[2:] == (3,):
             finish = self._start_rgb8(images)
         else:
-            enlarged = self._enlarge_planes(images)
-            finish = partial(list, enlarged)
+            upscaled = self._upscale_planes(images)
+            finish = partial(list, upscaled)
         return lambda: [self._to_scale(result, image) for result, image in zip(finish(), images, strict=True)]
 
     def _start_rgb8(self, images: Images) -> Callable[[], Images]:
@@ -106,17 +106,17 @@ class SuperResolution:
         outputs = self._in_batches(pieces, lambda chunk: self._launch(chunk, shape, crop))
 
         def finish() -> Images:
-            enlarged = [piece for output in outputs for piece in output()]
+            upscaled = [piece for output in outputs for piece in output()]
             if len(tiles) == 1:
-                return enlarged
+                return upscaled
             return [
-                self._assemble(enlarged[start : start + len(tiles)], tiles, images[0])
-                for start in range(0, len(enlarged), len(tiles))
+                self._assemble(upscaled[start : start + len(tiles)], tiles, images[0])
+                for start in range(0, len(upscaled), len(tiles))
             ]
 
         return finish
 
-    def _enlarge_planes(self, images: Images) -> Images:
+    def _upscale_planes(self, images: Images) -> Images:
         """Grey, alpha and 16 bits: float32 to the network and back, rounded here."""
         dtype = images[0].dtype
         planes = [plane for image in images for plane in _planes(image)]
@@ -125,23 +125,23 @@ class SuperResolution:
         padded = [_reflect(plane.pixels, size) for plane in planes]
         pieces = [_cut(pixels, tile, shape) for pixels in padded for tile in tiles]
         outputs = [piece for output in self._in_batches(pieces, self._run) for piece in output]
-        enlarged = []
+        upscaled = []
         for number, plane in enumerate(planes):
             rounded = [
                 _round(output, plane.grey, dtype) for output in outputs[number * len(tiles) : (number + 1) * len(tiles)]
             ]
             like = np.empty((height, width, *rounded[0].shape[2:]), dtype)
-            enlarged.append(self._assemble(rounded, tiles, like))
+            upscaled.append(self._assemble(rounded, tiles, like))
         if images[0].ndim == 3 and images[0].shape[2] == 4:
-            return [np.dstack(pair) for pair in zip(enlarged[::2], enlarged[1::2], strict=True)]
-        return enlarged
+            return [np.dstack(pair) for pair in zip(upscaled[::2], upscaled[1::2], strict=True)]
+        return upscaled
 
     def _cut_plan(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int], list[Tile]]:
         """The size that an image is padded to, the shape of its pieces, and where they lie."""
         profile = self.engine.profile
-        least, most = (profile.least, profile.most) if profile else ((0, 0), (self.tile, self.tile))
-        size = (max(self._divisible(height), least[0]), max(self._divisible(width), least[1]))
-        shape = (min(size[0], most[0]), min(size[1], most[1]))
+        low, high = (profile.min, profile.max) if profile else ((0, 0), (self.tile, self.tile))
+        size = (max(self._divisible(height), low[0]), max(self._divisible(width), low[1]))
+        shape = (min(size[0], high[0]), min(size[1], high[1]))
         overlap = self.overlap
         tiled = [shape[axis] for axis in (0, 1) if size[axis] > shape[axis]]
         if tiled and 2 * overlap >= min(tiled):
@@ -189,15 +189,15 @@ class SuperResolution:
     def _launch(self, pieces: Images, shape: tuple[int, int], crop: tuple[int, int]) -> Callable[[], np.ndarray]:
         """Start the engine on pieces (h, w, 3) uint8, padded to `shape`; gives (n, *crop, 3) uint8 when called."""
 
-        def enlarge(batch: torch.Tensor) -> torch.Tensor:
+        def upscale(batch: torch.Tensor) -> torch.Tensor:
             with torch.inference_mode():
                 prepared = to_network(batch, shape, *RANGE, self.engine.dtype, self.engine.memory_format)
                 return to_pixels(self.engine.run(prepared)[: len(pieces)], crop)
 
         batch = self.engine.fill(torch.from_numpy(np.stack(pieces)))
         if self._gpu:
-            return self._gpu.start(enlarge, batch)
-        output = enlarge(batch).numpy()
+            return self._gpu.start(upscale, batch)
+        output = upscale(batch).numpy()
         return lambda: output
 
     def _run(self, pieces: Images) -> np.ndarray:
@@ -211,7 +211,7 @@ class SuperResolution:
             return real.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
     def _assemble(self, pieces: Images, tiles: Sequence[Tile], image: np.ndarray) -> np.ndarray:
-        """Put the enlarged pieces of `image` together; what lies in the padding falls outside."""
+        """Put the upscaled pieces of `image` together; what lies in the padding falls outside."""
         height, width = image.shape[:2]
         result = np.empty((height * self.factor, width * self.factor, *image.shape[2:]), image.dtype)
         for piece, tile in zip(pieces, tiles, strict=True):

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from tenacity import before_sleep_log, retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 from torch import nn
 
-from wbcsr.errors import InputError, make_again
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.files import read_json, replacing, sha256, write_bytes, write_json
 from wbcsr.weights import ncnn, networks
 from wbcsr.weights.releases import RELEASES
@@ -72,7 +72,7 @@ def load(weights_path: Path) -> tuple[nn.Module, networks.Architecture]:
     InputError where the file is not the one that the description beside it was written for.
     """
     expected = read_json(weights_path.with_suffix(".json"))["sha256"]
-    _check_sha256(weights_path, expected, f"it is damaged: {make_again(weights_path)}")
+    _check_sha256(weights_path, expected, f"it is damaged: {how_to_regenerate(weights_path)}")
     return networks.build(read_tensors(weights_path), weights_path)
 
 

@@ -12,14 +12,18 @@ import cv2
 import numpy as np
 import pytest
 
-from wbcsr.dataset import smear
+from wbcsr.dataset.synthetic import archive as synthetic
+from wbcsr.dataset.synthetic.archive import augmented_duplicate, make_synthetic_archive
+from wbcsr.dataset.synthetic.photograph import draw_photograph
 from wbcsr.files import sha256
 from wbcsr.imaging import decode
 
 CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
-SMALL = {"image_size": (64, 48), "train_per_class": 5, "test_per_class": 2, "copies_per_source": 2}
-IMAGE = re.compile(rf"{smear.IMAGES}/(?P<partition>[^/]+)/(?P<name>[^/]+)/_(?P<copy>\d+)_(?P<photograph>\d+)\.jpeg")
-PHOTOGRAPH = re.compile(rf"{smear.PHOTOGRAPHS}/BloodImage_(?P<number>\d{{5}})\.jpg")
+SMALL = {"image_size": (64, 48), "train_per_class": 5, "test_per_class": 2, "duplicates_per_source": 2}
+IMAGE = re.compile(
+    rf"{synthetic.IMAGES}/(?P<partition>[^/]+)/(?P<name>[^/]+)/_(?P<duplicate>\d+)_(?P<photograph>\d+)\.jpeg"
+)
+PHOTOGRAPH = re.compile(rf"{synthetic.PHOTOGRAPHS}/BloodImage_(?P<number>\d{{5}})\.jpg")
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -29,7 +33,7 @@ def contents(path: Path) -> dict[str, bytes]:
 
 
 def labels(files: dict[str, bytes]) -> dict[int, str]:
-    rows = list(csv.reader(io.StringIO(files[smear.LABELS].decode(), newline="")))
+    rows = list(csv.reader(io.StringIO(files[synthetic.LABELS].decode(), newline="")))
     assert rows[0] == ["", "Image", "Category"]
     return {int(number): name for _, number, name in rows[1:]}
 
@@ -37,12 +41,12 @@ def labels(files: dict[str, bytes]) -> dict[int, str]:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("drawn") / "drawn.zip"
-    smear.draw_archive(path, CLASSES, **SMALL)
+    make_synthetic_archive(path, CLASSES, **SMALL)
     return path
 
 
 def photographs(kind: str, count: int = 8) -> list[np.ndarray]:
-    return [smear.draw_photograph((320, 240), kind, np.random.default_rng([5, n])) for n in range(count)]
+    return [draw_photograph((320, 240), kind, np.random.default_rng([5, n])) for n in range(count)]
 
 
 def nucleus(photograph: np.ndarray) -> np.ndarray:
@@ -77,7 +81,7 @@ def test_layout_and_counts(small: Path) -> None:
     assert drawn == set(labels(files)) == {int(match["photograph"]) for match in images}
 
 
-def test_copies_have_the_class_of_their_photograph_and_keep_to_one_partition(small: Path) -> None:
+def test_duplicates_have_the_class_of_their_photograph_and_keep_to_one_partition(small: Path) -> None:
     files = contents(small)
     category, partitions = labels(files), {}
     for name in files:
@@ -88,8 +92,13 @@ def test_copies_have_the_class_of_their_photograph_and_keep_to_one_partition(sma
 
 
 def test_siblings_stand_on_both_sides_of_the_first_fifth(tmp_path: Path) -> None:
-    smear.draw_archive(
-        tmp_path / "a.zip", ["A", "B"], image_size=(48, 48), train_per_class=10, test_per_class=1, copies_per_source=5
+    make_synthetic_archive(
+        tmp_path / "a.zip",
+        ["A", "B"],
+        image_size=(48, 48),
+        train_per_class=10,
+        test_per_class=1,
+        duplicates_per_source=5,
     )
     names = sorted(name for name in contents(tmp_path / "a.zip") if "/TRAIN/A/" in name)
     sources = [IMAGE.fullmatch(name)["photograph"] for name in names]
@@ -105,13 +114,13 @@ def test_every_file_is_an_image_and_photographs_are_twice_as_large(small: Path) 
 
 
 def test_one_seed_one_archive(small: Path, tmp_path: Path) -> None:
-    smear.draw_archive(tmp_path / "same.zip", CLASSES, **SMALL)
-    smear.draw_archive(tmp_path / "other.zip", CLASSES, **SMALL, seed=1)
+    make_synthetic_archive(tmp_path / "same.zip", CLASSES, **SMALL)
+    make_synthetic_archive(tmp_path / "other.zip", CLASSES, **SMALL, seed=1)
     assert sha256(tmp_path / "same.zip") == sha256(small) != sha256(tmp_path / "other.zip")
 
 
 def test_an_image_does_not_depend_on_how_many_there_are(small: Path, tmp_path: Path) -> None:
-    smear.draw_archive(tmp_path / "more.zip", CLASSES[:3], **{**SMALL, "train_per_class": 6, "test_per_class": 4})
+    make_synthetic_archive(tmp_path / "more.zip", CLASSES[:3], **{**SMALL, "train_per_class": 6, "test_per_class": 4})
     fewer, more = contents(small), contents(tmp_path / "more.zip")
     for name in CLASSES[:3]:
         of_fewer = {content for path, content in fewer.items() if f"/{name}/" in path}
@@ -122,9 +131,10 @@ def test_an_image_does_not_depend_on_how_many_there_are(small: Path, tmp_path: P
 
 def test_other_names_take_the_four_kinds_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names, partitions, kinds = ["a", "MONOCYTE", "Zelle ä", "d", "e"], ("fit", "look", "check"), []
-    draw = smear.draw_photograph
-    monkeypatch.setattr(smear, "draw_photograph", lambda size, kind, rng: kinds.append(kind) or draw(size, kind, rng))
-    smear.draw_archive(
+    monkeypatch.setattr(
+        synthetic, "draw_photograph", lambda size, kind, rng: kinds.append(kind) or draw_photograph(size, kind, rng)
+    )
+    make_synthetic_archive(
         tmp_path / "a.zip", names, image_size=(48, 48), train_per_class=1, test_per_class=1, partitions=partitions
     )
     found = {(m["partition"], m["name"]) for path in contents(tmp_path / "a.zip") if (m := IMAGE.fullmatch(path))}
@@ -135,20 +145,20 @@ def test_other_names_take_the_four_kinds_in_turn(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("size", [(48, 48), (48, 200), (200, 48), (101, 53), (320, 240)])
 def test_frames_of_any_shape(size: tuple[int, int]) -> None:
     width, height = size
-    photograph = smear.draw_photograph((2 * width, 2 * height), "MONOCYTE", np.random.default_rng(0))
+    photograph = draw_photograph((2 * width, 2 * height), "MONOCYTE", np.random.default_rng(0))
     assert photograph.shape == (2 * height, 2 * width, 3)
     assert nucleus(photograph).sum() > 100
-    assert smear.augmented_copy(photograph, np.random.default_rng(0)).shape == (height, width, 3)
+    assert augmented_duplicate(photograph, np.random.default_rng(0)).shape == (height, width, 3)
 
 
-def test_copies_are_turned_and_show_black_where_nothing_was_photographed() -> None:
+def test_duplicates_are_rotated_and_show_black_where_nothing_was_photographed() -> None:
     photograph = photographs("NEUTROPHIL", 1)[0]
-    copies = [smear.augmented_copy(photograph, np.random.default_rng(n)) for n in range(12)]
-    black = [float((copy.max(axis=2) == 0).mean()) for copy in copies]
+    duplicates = [augmented_duplicate(photograph, np.random.default_rng(n)) for n in range(12)]
+    black = [float((image.max(axis=2) == 0).mean()) for image in duplicates]
     assert photograph.max(axis=2).min() > 0
     assert 0.03 < np.mean(black) < 0.4
-    # The white cell is in every copy: a label without its cell would teach nothing.
-    assert all(nucleus(copy).sum() > 0.12 * nucleus(photograph).sum() for copy in copies)
+    # The white cell is in every duplicate: a label without its cell would teach nothing.
+    assert all(nucleus(image).sum() > 0.12 * nucleus(photograph).sum() for image in duplicates)
 
 
 def test_kinds_look_as_in_life() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from wbcsr.dataset.choose import choose_images
+from wbcsr.dataset.subsample import subsample_images
 from wbcsr.errors import InputError
 
 
@@ -18,7 +18,7 @@ def study(*sourced: tuple[str, str, int]) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def chosen_sources(images: pd.DataFrame, sources: pd.DataFrame, per_class: int) -> dict[str, dict[str, int]]:
     """How many images of each source were chosen, by class."""
-    chosen = choose_images(images, sources, per_class)
+    chosen = subsample_images(images, sources, per_class)
     assert list(chosen.columns) == ["image"]
     both = chosen.merge(sources, on="image").merge(images, on="image")
     return {name: part["source"].value_counts().to_dict() for name, part in both.groupby("class")}
@@ -53,8 +53,8 @@ def test_images_without_a_source_are_never_chosen() -> None:
 
 def test_the_choice_is_the_same_whatever_the_order() -> None:
     images, sources = study(*[(name, f"{name}{n}", 4) for name in "AB" for n in range(9)])
-    once = choose_images(images, sources, 5)
-    again = choose_images(images.sample(frac=1, random_state=1), sources.sample(frac=1, random_state=2), 5)
+    once = subsample_images(images, sources, 5)
+    again = subsample_images(images.sample(frac=1, random_state=1), sources.sample(frac=1, random_state=2), 5)
     assert list(once["image"]) == [image for image in images["image"] if image in set(once["image"])]
     assert set(again["image"]) == set(once["image"])
 
@@ -62,4 +62,4 @@ def test_the_choice_is_the_same_whatever_the_order() -> None:
 def test_a_class_without_a_source_of_its_own_is_an_error() -> None:
     images, sources = study(("A", "p1", 2), ("B", "", 2))
     with pytest.raises(InputError, match="class 'B': no image has a known source of its own"):
-        choose_images(images, sources, 2)
+        subsample_images(images, sources, 2)

@@ -1,13 +1,13 @@
-"""Choose images of as many sources as can be, for a small study."""
+"""Subsample images of as many sources as possible, for a small study."""
 
 from wbcsr.job import job
 
 with job(snakemake) as facts:
-    from wbcsr.dataset.choose import choose_images
+    from wbcsr.dataset.subsample import subsample_images
     from wbcsr.files import read_csv, write_csv
 
     images = read_csv(snakemake.input.images, ["image", "class"])
     sources = read_csv(snakemake.input.sources, ["image", "source"])
-    chosen = choose_images(images, sources, snakemake.params.per_class)
+    chosen = subsample_images(images, sources, snakemake.params.per_class)
     write_csv(snakemake.output.chosen, chosen)
     facts["images"] = len(chosen)

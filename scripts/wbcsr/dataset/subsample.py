@@ -8,7 +8,7 @@ from wbcsr.dataset.split import source_of
 from wbcsr.errors import InputError
 
 
-def choose_images(images: pd.DataFrame, sources: pd.DataFrame, per_class: int) -> pd.DataFrame:
+def subsample_images(images: pd.DataFrame, sources: pd.DataFrame, per_class: int) -> pd.DataFrame:
     """At most `per_class` images of each class, of as many sources as can be: the column image, in order of `images`.
 
     `images` has the columns image and class, `sources` image and source. In each class every source gives one
