@@ -60,7 +60,7 @@ class IsolatedProcess:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        self._connection.send(sys.path)
+        self._send(sys.path)
 
     def __enter__(self) -> Self:
         return self
@@ -75,9 +75,12 @@ class IsolatedProcess:
 
     def start(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> None:
         """Begin to call `function`; `result` waits for it."""
-        with suppress(BrokenPipeError):  # `result` says how the process ended
-            self._connection.send((function, arguments, keywords))
+        self._send((function, arguments, keywords))
         self._pending = True
+
+    def _send(self, message: Any) -> None:
+        with suppress(BrokenPipeError):  # `result` says how the process ended
+            self._connection.send(message)
 
     def result(self) -> Any:
         """What the function that was started last returns, once it has."""

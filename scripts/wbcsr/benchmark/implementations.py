@@ -16,7 +16,6 @@ import numpy as np
 
 from wbcsr import imaging
 from wbcsr.benchmark.workers import Run, missing, timed
-from wbcsr.errors import InputError
 from wbcsr.provenance import version
 
 if TYPE_CHECKING:
@@ -310,13 +309,6 @@ class OpenVino:
             return [enlarged[number] for number in range(len(images))]
 
         return enlarge
-
-
-def build_if_available(implementation: Implementation, case: Case) -> None:
-    """Build what the implementation needs; InputError if it cannot run here."""
-    if reason := implementation.unavailable():
-        raise InputError(reason)
-    implementation.build(case)
 
 
 def make_enlarging(implementation: Implementation, case: Case, kept: int) -> Callable[[], Run]:

@@ -25,7 +25,6 @@ from wbcsr.benchmark.implementations import (
     OpenVino,
     Ours,
     RealESRGANer,
-    build_if_available,
     make_enlarging,
     make_files,
 )
@@ -158,16 +157,19 @@ def measure_entries(
     entries: Sequence[Entry], threads: int, seconds: float, repeats: int
 ) -> tuple[dict[Entry, Outcome], dict[Kind, float]]:
     """Measure all entries in alternating rounds; what came of each, and the machine's peak rates in FLOP/s."""
-    kinds = sorted({(entry.implementation.device, entry.implementation.precision) for entry in entries})
-    makes: dict[Entry | str, Callable[[], Callable[[], Run]]] = {entry: entry.make() for entry in entries}
-    builds: dict[Entry | str, Callable[[], object]] = {
-        entry: partial(build_if_available, entry.implementation, entry.case) for entry in entries
-    }
+    reasons = {entry: entry.implementation.unavailable() for entry in entries}
+    able = [entry for entry in entries if not reasons[entry]]
+    kinds = sorted({(entry.implementation.device, entry.implementation.precision) for entry in able})
+    makes: dict[Entry | str, Callable[[], Callable[[], Run]]] = {entry: entry.make() for entry in able}
     makes[PEAK] = partial(make_peak_rate, kinds, threads)
+    builds: dict[Entry | str, Callable[[], object]] = {
+        entry: partial(entry.implementation.build, entry.case) for entry in able
+    }
     outcomes = measure_in_workers(makes, seconds, repeats, builds)
     found = [run.found for run in outcomes[PEAK].runs]
     peaks = {kind: max(rates[kind] for rates in found) for kind in kinds if found}
-    return {entry: outcomes[entry] for entry in entries}, peaks
+    refused = {entry: Outcome(note=f"cannot run here: {reason}") for entry, reason in reasons.items() if reason}
+    return {entry: refused.get(entry) or outcomes[entry] for entry in entries}, peaks
 
 
 def psnr_to(images: Images, reference: Images) -> float:
