@@ -17,17 +17,24 @@ define environment
 	$(PYTHON) -m venv $(1)
 endef
 
+# The library in scripts/wbcsr, from where it is, so that a change holds at once. Built by the setuptools installed before.
+define package
+	$(1)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+endef
+
 # pip refuses a file whose hash is not in the list.
 .venv/installed: envs/hashes.txt
 	$(call environment,$(@D))
 	$(@D)/bin/python -m pip install --quiet --require-hashes --no-deps --requirement envs/hashes.txt
+	$(call package,$(@D))
 	touch $@
 
 # For a machine with a GPU: TensorRT, and what tests/gpu needs; not torch-tensorrt-rtx, whose module has the same name.
 .venv-gpu/installed: envs/pins.txt envs/workflow.txt envs/gpu.txt envs/without-dependencies.txt
 	$(call environment,$(@D))
-	$(@D)/bin/python -m pip install --quiet --constraint envs/pins.txt --requirement envs/workflow.txt --requirement envs/gpu.txt pytest hypothesis 'tritonclient[grpc]'
+	$(@D)/bin/python -m pip install --quiet --constraint envs/pins.txt --requirement envs/workflow.txt --requirement envs/gpu.txt pytest hypothesis
 	$(@D)/bin/python -m pip install --quiet --no-deps --constraint envs/pins.txt --requirement envs/without-dependencies.txt
+	$(call package,$(@D))
 	touch $@
 
 # Other programs that the benchmark measures, in the environment that runs it.
@@ -41,7 +48,7 @@ hashes:
 	$(call environment,.venv-hashes)
 	.venv-hashes/bin/python -m pip install --quiet --constraint envs/pins.txt uv
 	echo '# Written by `make hashes`: the packages of workflow.txt, tests.txt and without-dependencies.txt in the versions of pins.txt.' > envs/hashes.part
-	$(UV) --no-emit-package setuptools envs/workflow.txt envs/tests.txt >> envs/hashes.part
+	$(UV) envs/workflow.txt envs/tests.txt >> envs/hashes.part
 	$(UV) --no-deps envs/without-dependencies.txt >> envs/hashes.part
 	mv envs/hashes.part envs/hashes.txt
 
@@ -63,7 +70,7 @@ profile:
 demo: setup
 	$(SNAKEMAKE) --max-threads 1 --configfile config/demo.yaml --directory studies/demo
 	@cat studies/demo/results/tables/comparison.md
-	@echo "These cells are drawn: the accuracies show that the workflow works; they say nothing about blood."
+	@echo "These cells are synthetic: the accuracies show that the workflow runs; they say nothing about real cells."
 	@echo "The answer, with tables and figures: studies/demo/results/report/index.html"
 
 # Two processes for two cores, and a third one because the tests of SLURM mostly wait.
@@ -90,7 +97,7 @@ mutation: setup
 doctor: $(NODE)/installed
 	$(NODE)/bin/snakemake --profile profiles/local --force doctor
 
-# For the web site of the documentation, and for Snakemake, which draws its rules there.
+# For the web site of the documentation, and for Snakemake, which draws the graph of the rules there.
 .venv-docs/installed: envs/pins.txt envs/docs.txt
 	$(call environment,$(@D))
 	$(@D)/bin/python -m pip install --quiet --constraint envs/pins.txt --requirement envs/docs.txt
@@ -100,9 +107,9 @@ doctor: $(NODE)/installed
 docs: .venv-docs/installed
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
-# The README's picture: drawn cells, upscaled.
+# The README's picture: synthetic cells, upscaled.
 pictures: setup
-	PYTHONPATH=scripts $(BIN)/python docs/pictures/cells.py
+	$(BIN)/python docs/pictures/cells.py
 
 lint: setup
 	$(BIN)/ruff check .

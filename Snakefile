@@ -7,6 +7,7 @@ min_version("9.0")
 
 include: "rules/common.smk"
 include: "rules/dataset.smk"
+include: "rules/cells.smk"
 include: "rules/weights.smk"
 include: "rules/engines.smk"
 include: "rules/upscale.smk"
@@ -14,6 +15,7 @@ include: "rules/fidelity.smk"
 include: "rules/classify.smk"
 include: "rules/explain.smk"
 include: "rules/report.smk"
+include: "rules/crate.smk"
 include: "rules/serve.smk"
 include: "rules/benchmark.smk"
 include: "rules/doctor.smk"
@@ -26,6 +28,7 @@ rule dataset:
     input:
         rules.ingest_dataset.output,
         rules.find_sources.output,
+        CELLS.get("dataset", []),
         expand(rules.split_dataset.output, split=SPLIT_NAMES),
         rules.audit_leakage.output,
 
@@ -56,6 +59,7 @@ rule figures:
         rules.make_figures.output,
         rules.make_fidelity_figure.output if MEASURES_FIDELITY else [],
         rules.explain_changes.output if COMPARED else [],
+        CELLS.get("figure", []),
 
 
 rule report:

@@ -126,6 +126,7 @@ rule benchmark_classifying:
         gpu=1,
     params:
         classes=CLASSES,
+        classifier=config["train"]["classifier"],
         input_size=config["train"]["input_size"],
         inference=config["inference"],
         settings=MEASURING,

@@ -3,7 +3,7 @@
 
 rule pack_images:
     input:
-        images=rules.ingest_dataset.output.images,
+        images=IMAGES,
         manifests=lambda wildcards: manifests_of(wildcards.variant),
     output:
         array=f"{PACKED}.npy",

@@ -1,5 +1,6 @@
 """The configuration, checked, and the lists of jobs that follow from it alone."""
 
+import os
 import re
 import sys
 from functools import cache
@@ -7,7 +8,13 @@ from pathlib import Path
 
 from snakemake.logging import logger
 
+# This checkout's library, also where none is installed (a Snakemake of another environment, a job's conda environment)
+# or another checkout's is: first for these files, then for jobs and the processes that they start.
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+
+from wbcsr import python_path
+
+os.environ.update(PYTHONPATH=python_path())
 
 from wbcsr.config import (
     check_files,
@@ -18,6 +25,7 @@ from wbcsr.config import (
     one_gpu_model,
     parse_split,
     parse_variant,
+    is_synthetic,
     partitions_of,
     split_names,
     tested_variants,
@@ -117,6 +125,11 @@ def state_of_archive(wildcards):
         sys.exit(f"error: {error}")
 
 
+def state_of_photographs(wildcards):
+    """The archive's state if it has photographs."""
+    return state_of_archive(wildcards) if config["dataset"]["photographs"] else None
+
+
 CLASSES = config["dataset"]["classes"]
 PARTITIONS = list(partitions_of(config["dataset"]).values())
 SPLIT_NAMES = split_names(config)
@@ -127,7 +140,13 @@ ARCHIVE = (
     config["dataset"]["archive"] if config["dataset"]["archive"] in MADE else by_content(config["dataset"]["archive"])
 )
 RECORD = "results/dataset/archive.csv"
+# The study's images: their list, the source of each one, and what was left out.
+IMAGES, SOURCES, REJECTED = (f"results/dataset/{name}.csv" for name in ("images", "sources", "rejected"))
 ORIGINAL_MANIFEST = "results/images/original/{partition}/{class_name}/manifest.csv"
+# If a square around the cell is cut out of each image, the same files of the whole images are apart.
+AROUND_CELL = config["view"]["around"] == "cell"
+WHOLE = "results/dataset/whole" if AROUND_CELL else "results/dataset"
+WHOLE_MANIFEST = ORIGINAL_MANIFEST.replace("original", "whole") if AROUND_CELL else ORIGINAL_MANIFEST
 SHARD = "results/images/{variant}/{partition}/{class_name}/manifest_{shard}of{shards}"
 WEIGHTS = "results/weights/{model}"
 ENGINE = f"results/engines/{GPU_MODEL}/{{model}}"
@@ -183,6 +202,12 @@ def caption_of(figure):
     return kind if kind in ("confusion", "reliability", "curves") else figure
 
 
+def files_of(output, run):
+    """The file of a rule's output for a run as the tables name it."""
+    names = {"split": run["split"], "training": run["trained_on"], "seed": run["seed"]}
+    return expand(output, variant=run.get("tested_on", ""), **names)
+
+
 def only(variants):
     """A pattern that these variants match, and nothing else."""
     return "|".join(variants) or "(?!)"
@@ -228,7 +253,7 @@ OWN_INIT = None if config["train"]["init"] in ("random", "imagenet") else config
 
 def initial_weights():
     """The file that training starts from, if it starts from one."""
-    made = {"imagenet": "results/weights/resnet50_imagenet.safetensors"}
+    made = {"imagenet": f"results/weights/{config['train']['classifier']}_imagenet.safetensors"}
     return made.get(config["train"]["init"], by_content(OWN_INIT))
 
 

@@ -51,11 +51,11 @@ rule ingest_dataset:
         listed=by_content(config["dataset"]["images"]),
         labels=by_content(config["dataset"]["labels"]),
     output:
-        images="results/dataset/images.csv",
-        rejected="results/dataset/rejected.csv",
+        images=f"{WHOLE}/images.csv",
+        rejected=f"{WHOLE}/rejected.csv",
         # What was noted the last time is read.
         record=update(RECORD),
-        manifests=expand(ORIGINAL_MANIFEST, partition=PARTITIONS, class_name=CLASSES),
+        manifests=expand(WHOLE_MANIFEST, partition=PARTITIONS, class_name=CLASSES),
         provenance="results/dataset/provenance.json",
     log:
         "logs/ingest_dataset/ingest.log",
@@ -77,16 +77,22 @@ rule ingest_dataset:
         "../scripts/ingest_dataset.py"
 
 
+# What finding and checking sources need of the section.
+PHOTOGRAPHED = {
+    key: config["dataset"][key] for key in ("photographs", "classes", "partitions", "limits", "links", "range")
+}
+
+
 rule find_sources:
     input:
         images=rules.ingest_dataset.output.images,
-        manifests=manifests_of("original"),
+        manifests=rules.ingest_dataset.output.manifests,
         archive=ARCHIVE,
         table=by_content(config["sources"]["table"]),
         labels=by_content(config["dataset"]["labels"]),
     output:
-        sources="results/dataset/sources.csv",
-        provenance="results/dataset/sources.provenance.json",
+        sources=f"{WHOLE}/sources.csv",
+        provenance=f"{WHOLE}/sources.provenance.json",
     log:
         "logs/find_sources/sources.log",
     benchmark:
@@ -100,23 +106,46 @@ rule find_sources:
         runtime=growing(60),
     params:
         sources=config["sources"],
-        dataset={
-            key: config["dataset"][key] for key in ("photographs", "classes", "partitions", "limits", "links", "range")
-        },
+        dataset=PHOTOGRAPHED,
         contents=lambda wildcards: [content_of(config["sources"]["table"]), content_of(config["dataset"]["labels"])],
-        state=lambda wildcards: state_of_archive(wildcards) if config["dataset"]["photographs"] else None,
+        state=state_of_photographs,
     message:
         "Finding the photograph that each image was made from"
     script:
         "../scripts/find_sources.py"
 
 
-rule split_dataset:
+rule check_making:
     input:
         images=rules.ingest_dataset.output.images,
-        sources=lambda wildcards: (
-            rules.find_sources.output.sources if parse_split(wildcards.split)[0] == "by_source" else []
-        ),
+        sources=rules.find_sources.output.sources,
+        archive=ARCHIVE,
+    output:
+        making="results/dataset/making.csv",
+        provenance="results/dataset/making.provenance.json",
+    log:
+        "logs/check_making/making.log",
+    benchmark:
+        "benchmarks/check_making/making.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    threads: 4
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        dataset=PHOTOGRAPHED,
+        state=state_of_photographs,
+    message:
+        "Holding the sources against the rule by which the images were made"
+    script:
+        "../scripts/check_making.py"
+
+
+rule split_dataset:
+    input:
+        images=IMAGES,
+        sources=lambda wildcards: SOURCES if parse_split(wildcards.split)[0] == "by_source" else [],
         custom=lambda wildcards: by_content(config["custom"]) if wildcards.split == "custom" else [],
     output:
         split="results/splits/{split}.csv",
@@ -140,8 +169,8 @@ rule split_dataset:
 
 rule audit_leakage:
     input:
-        images=rules.ingest_dataset.output.images,
-        sources=rules.find_sources.output.sources,
+        images=IMAGES,
+        sources=SOURCES,
         splits=expand(rules.split_dataset.output.split, split=SPLIT_NAMES),
     output:
         leakage="results/splits/leakage.csv",
@@ -163,8 +192,8 @@ rule audit_leakage:
 
 rule subsample_images:
     input:
-        images=rules.ingest_dataset.output.images,
-        sources=rules.find_sources.output.sources,
+        images=IMAGES,
+        sources=SOURCES,
     output:
         chosen="results/dataset/chosen.csv",
         provenance="results/dataset/chosen.provenance.json",
@@ -178,8 +207,8 @@ rule subsample_images:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        per_class=config["subsample"]["per_class"],
+        **config["subsample"],
     message:
-        "Subsampling {params.per_class} images of each class for a small study"
+        "Subsampling the images for a small study"
     script:
         "../scripts/subsample_images.py"

@@ -7,7 +7,7 @@ BUILDING = {key: value for key, value in config["inference"].items() if key != "
 rule compile_upscaler:
     input:
         weights=rules.fetch_weights.output.weights,
-        images=rules.ingest_dataset.output.images,
+        images=IMAGES,
     output:
         engine=f"{ENGINE}/engine.json",
         provenance=f"{ENGINE}/provenance.json",

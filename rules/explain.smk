@@ -33,8 +33,8 @@ if COMPARED:
                 seed=config["seeds"],
             ),
             split=expand(rules.split_dataset.output.split, split=FIRST["split"]),
-            images=rules.ingest_dataset.output.images,
-            sources=rules.find_sources.output.sources,
+            images=IMAGES,
+            sources=SOURCES,
         output:
             changes="results/changes/changes.csv",
             counts="results/changes/counts.csv",

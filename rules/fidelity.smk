@@ -37,6 +37,7 @@ rule measure_fidelity:
         links=config["dataset"]["links"],
         state=state_of_archive,
         per_class=config["fidelity"]["per_class"],
+        side=config["view"]["side"] if AROUND_CELL else None,
     message:
         "Measuring how faithful upscaled photographs are"
     script:

@@ -7,7 +7,10 @@ localrules:
     make_report,
 
 
-TABLES = ["comparison", "differences", "recalls", "calibration", "cost", *(f"table{number}" for number in range(2, 7))]
+TABLES = [
+    *("comparison", "differences", "recalls", "endpoints", "correlation", "calibration", "cost"),
+    *(f"table{number}" for number in range(2, 7)),
+]
 PLAN = {
     "classes": CLASSES,
     "variants": config["variants"],
@@ -15,15 +18,21 @@ PLAN = {
     "seeds": config["seeds"],
     "partitions": partitions_of(config["dataset"]),
     "trainings": TRAINING,
+    "synthetic": is_synthetic(config),
+    "evaluation": config["evaluation"],
 }
 SPLITS = expand(rules.split_dataset.output.split, split=SPLIT_NAMES)
 RUNS = {"split": SPLIT_NAMES, "seed": config["seeds"]}
-HISTORIES = expand(rules.train_classifier.output.history, training=TRAINING, **RUNS)
-PREDICTIONS = [
-    path
-    for training, variants in TESTED.items()
-    for path in expand(rules.predict.output.predictions, training=training, variant=variants, **RUNS)
+# Which run each of the histories and predictions below is of; tables and figures do not read it out of paths.
+TRAINED = [
+    {"split": split, "trained_on": training, "seed": seed}
+    for training in TRAINING
+    for split in SPLIT_NAMES
+    for seed in config["seeds"]
 ]
+TESTED_ON = [run | {"tested_on": variant} for run in TRAINED for variant in TESTED[run["trained_on"]]]
+HISTORIES = [file for run in TRAINED for file in files_of(rules.train_classifier.output.history, run)]
+PREDICTIONS = [file for run in TESTED_ON for file in files_of(rules.predict.output.predictions, run)]
 UPSCALED = [path for variant in config["variants"] if variant != "original" for path in manifests_of(variant)]
 ENGINES = [
     *expand(rules.compile_upscaler.output.engine, model=sorted(set(MODELS.values()))),
@@ -36,6 +45,7 @@ QUALITIES = [path.replace("engine.json", "quality.json") for path in ENGINES]
 MANIFESTS = [*manifests_of("original"), *UPSCALED]
 PROVENANCES = [
     rules.ingest_dataset.output.provenance,
+    *CELLS.get("provenance", []),
     *provenance_beside([*SPLITS, *UPSCALED, *PREDICTIONS]),
     *provenance_beside(file for file in PACKED_IMAGES if file.endswith(".npy")),
     *expand(rules.train_classifier.output.provenance, training=TRAINING, **RUNS),
@@ -64,9 +74,9 @@ BENCHMARKS = [
 
 rule make_tables:
     input:
-        images=rules.ingest_dataset.output.images,
+        images=IMAGES,
         splits=SPLITS,
-        sources=rules.find_sources.output.sources,
+        sources=SOURCES,
         leakage=rules.audit_leakage.output.leakage,
         predictions=PREDICTIONS,
         # Another threshold of the gate is to be passed, and changes no result.
@@ -93,7 +103,8 @@ rule make_tables:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        **PLAN,
+        plan=PLAN,
+        tested=TESTED_ON,
     message:
         "Making the tables"
     script:
@@ -103,7 +114,7 @@ rule make_tables:
 rule make_figures:
     input:
         splits=SPLITS,
-        sources=rules.find_sources.output.sources,
+        sources=SOURCES,
         predictions=PREDICTIONS,
         differences="results/tables/differences.csv",
         histories=HISTORIES,
@@ -130,7 +141,9 @@ rule make_figures:
         mem_mb=growing(4000),
         runtime=growing(30),
     params:
-        **PLAN,
+        plan=PLAN,
+        tested=TESTED_ON,
+        trained=TRAINED,
     message:
         "Drawing the figures"
     script:
@@ -150,10 +163,8 @@ rule make_report:
             *FIDELITY_PROVENANCES,
             *provenance_beside(QUALITIES),
         ],
-        engines=ENGINES,
-        qualities=QUALITIES,
         weights=expand(rules.fetch_weights.output.description, model=sorted(set(MODELS.values()))),
-        rejected=rules.ingest_dataset.output.rejected,
+        rejected=REJECTED,
         leakage=rules.audit_leakage.output.leakage,
         manifests=MANIFESTS,
     output:

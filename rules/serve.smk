@@ -7,7 +7,7 @@ SERVE = "results/serve/{split}/{training}/seed{seed}"
 
 rule export_model_repository:
     input:
-        images=rules.ingest_dataset.output.images,
+        images=IMAGES,
         weights=lambda wildcards: f"{WEIGHTS}.safetensors".format(model=MODELS[super_resolved_by(wildcards.training)]),
         upscaler_engine=lambda wildcards: f"{ENGINE}/engine.json".format(
             model=MODELS[super_resolved_by(wildcards.training)]

@@ -26,12 +26,15 @@ rule fetch_weights:
 
 rule fetch_imagenet_weights:
     output:
-        weights="results/weights/resnet50_imagenet.safetensors",
+        weights="results/weights/{classifier}_imagenet.safetensors",
+        provenance="results/weights/{classifier}_imagenet.provenance.json",
     log:
-        "logs/fetch_imagenet_weights/resnet50.log",
+        "logs/fetch_imagenet_weights/{classifier}.log",
+    wildcard_constraints:
+        classifier=config["train"]["classifier"],
     conda:
         "../envs/workflow.yaml"
     message:
-        "Downloading ResNet-50's ImageNet weights"
+        "Downloading the ImageNet weights of {wildcards.classifier}"
     script:
         "../scripts/fetch_imagenet_weights.py"

@@ -9,6 +9,7 @@ with job(snakemake) as facts:
 
     facts.update(
         benchmark_classifying(
+            snakemake.params.classifier,
             len(snakemake.params.classes),
             snakemake.params.input_size,
             snakemake.params.inference,

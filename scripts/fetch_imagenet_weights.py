@@ -1,10 +1,10 @@
-"""Fetch torchvision's ImageNet weights of ResNet-50."""
+"""Fetch the ImageNet weights of a classifier."""
 
 from pathlib import Path
 
 from wbcsr.job import job
 
-with job(snakemake):
-    from wbcsr.classify.resnet import fetch_imagenet
+with job(snakemake) as facts:
+    from wbcsr.classify.classifiers import fetch_imagenet
 
-    fetch_imagenet(Path(snakemake.output.weights))
+    facts["weights"] = fetch_imagenet(snakemake.wildcards.classifier, Path(snakemake.output.weights))

@@ -14,8 +14,6 @@ with job(snakemake) as facts:
             tables=[Path(path) for path in inputs.tables],
             figures=[Path(path) for path in inputs.figures],
             provenances=[Path(path) for path in inputs.provenances],
-            engines=[Path(path) for path in inputs.engines],
-            qualities=[Path(path) for path in inputs.qualities],
             weights=[Path(path) for path in inputs.weights],
             manifests=[Path(path) for path in inputs.manifests],
             rejected=Path(inputs.rejected),

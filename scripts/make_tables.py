@@ -6,15 +6,17 @@ from wbcsr.job import job
 
 with job(snakemake) as facts:
     from wbcsr.present.tables.write import write_tables
+    from wbcsr.stats.predictions import Run
     from wbcsr.study.plan import Plan
 
+    tested = zip(snakemake.params.tested, snakemake.input.predictions, strict=True)
     write_tables(
         snakemake.input.images,
         snakemake.input.sources,
         snakemake.input.splits,
         snakemake.input.leakage,
-        snakemake.input.predictions,
+        [Run(**run, path=Path(path)) for run, path in tested],
         snakemake.input.provenances,
-        Plan(**dict(snakemake.params.items())),
+        Plan(**snakemake.params.plan),
         Path(snakemake.output[0]).parent,
     )

@@ -31,4 +31,5 @@ with job(snakemake) as facts:
         Path(snakemake.output.crops),
         params.levels,
         params.links,
+        params.side,
     )

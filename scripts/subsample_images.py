@@ -8,6 +8,6 @@ with job(snakemake) as facts:
 
     images = read_csv(snakemake.input.images, ["image", "class"])
     sources = read_csv(snakemake.input.sources, ["image", "source"])
-    chosen = subsample_images(images, sources, snakemake.params.per_class)
+    chosen = subsample_images(images, sources, snakemake.params.per_class, snakemake.params.per_source)
     write_csv(snakemake.output.chosen, chosen)
     facts["images"] = len(chosen)

@@ -15,7 +15,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # One of several processes that run tests side by side has not all cores to itself. Jobs take their own number.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-
+# Processes that tests start, too, import this checkout's library, whichever is installed.
+SCRIPTS = str(Path(__file__).parents[1] / "scripts")
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SCRIPTS, os.environ.get("PYTHONPATH")]))
 
 NO_GPU = "no GPU: not verified: "
 # Lines that tests have the summary say.

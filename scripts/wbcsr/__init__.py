@@ -2,3 +2,13 @@
 
 One module or package per stage. Only `job`, which the scripts use, knows about Snakemake.
 """
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def python_path() -> str:
+    """PYTHONPATH with which another process finds this library, before any other one that is installed there."""
+    return os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))

@@ -56,7 +56,7 @@ def require_claim() -> None:
     if token and not (holder := _holder(Path(path))).startswith(token):
         later = holder.partition(" ")[2] or "it has ended by now"
         raise InputError(
-            f"{Path(path).parent}: a job that started later makes these files now ({later}); this one stops, and what "
+            f"{Path(path).parent}: a newer job has taken over these files ({later}); this one stops, and what "
             "it has finished is kept"
         )
 

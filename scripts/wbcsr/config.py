@@ -7,7 +7,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -82,7 +82,13 @@ def complete(config: Config, schema_path: str | Path) -> Config:
     if dataset["partitions"]:
         dataset["partitions"] = {part: clean(name) if name else name for part, name in dataset["partitions"].items()}
     _check_combinations(completed)
+    completed["evaluation"]["primary"] |= primary_comparison(completed)
     return completed
+
+
+def is_synthetic(config: Config) -> bool:
+    """Whether the images are the project's own drawings, which say nothing about real cells."""
+    return PurePosixPath(config["dataset"]["archive"]).name == "drawn.zip"
 
 
 def partitions_of(dataset: Config) -> dict[str, str]:
@@ -170,6 +176,19 @@ def reported_split(splits: list[str]) -> str:
     return "by_source" if "by_source" in splits else splits[0]
 
 
+def primary_comparison(config: Config) -> dict[str, str | None]:
+    """Split, variant and what it is compared against in the primary comparison; what is null follows from the others.
+
+    By default that is what `compared_variant` names against `original`, in the split of `reported_split`.
+    """
+    primary = config["evaluation"]["primary"]
+    return {
+        "split": primary["split"] or reported_split(config["splits"]),
+        "variant": primary["variant"] or compared_variant(config["variants"]),
+        "against": primary["against"] or "original",
+    }
+
+
 def parse_variant(variant: str) -> tuple[str, int]:
     """`original` → ("original", 1); `bicubic_x4` → ("bicubic", 4)."""
     match = re.fullmatch(r"(?P<method>[a-z]+)(?:_x(?P<scale>\d+))?", variant)
@@ -201,12 +220,12 @@ def check_files(config: Config, made: set[str]) -> None:
         own = next((name for name in OWN_FOLDERS if Path(path).resolve().is_relative_to(Path(name).resolve())), None)
         if own and not key.startswith(("train", "weights")):
             raise InputError(
-                f"configuration: {key} {path} lies in {own}, which the workflow writes; copy it to another folder, as "
-                "data"
+                f"configuration: {key} {path} is in {own}, where the workflow writes its results; copy it to another "
+                "folder, such as data"
             )
         if path not in made and not Path(path).exists():
             raise InputError(
-                f"configuration: {key}: {Path(path).absolute()} is not there; put it there or correct the key"
+                f"configuration: {key}: {Path(path).absolute()} does not exist; create it or correct the key"
             )
     weights = config["weights"]
     if weights["source"] == "path" and not weights["sha256"] and Path(weights["path"]).is_file():
@@ -353,6 +372,21 @@ def _check_combinations(config: Config) -> None:
         )
     _check_sources(config["sources"], config["dataset"])
     _check_splits(config)
+    _check_primary(config)
+
+
+def _check_primary(config: Config) -> None:
+    primary = primary_comparison(config)
+    for key, known in (("split", "splits"), ("variant", "variants"), ("against", "variants")):
+        if primary[key] and primary[key] not in config[known]:
+            raise InputError(
+                f"configuration: evaluation.primary.{key} is {primary[key]}, which {known} lacks; add it there, or "
+                "name another"
+            )
+    if primary["variant"] == primary["against"]:
+        raise InputError(
+            f"configuration: evaluation.primary compares {primary['variant']} with itself; name another variant"
+        )
 
 
 def _check_splits(config: Config) -> None:
@@ -364,8 +398,7 @@ def _check_splits(config: Config) -> None:
     partitions = partitions_of(config["dataset"])
     if "paper" in config["splits"] and "test" not in partitions:
         raise InputError(
-            "configuration: splits has paper, which needs the partitions that images were published in, and "
-            "dataset.partitions is null; take by_source or custom"
+            "configuration: the split paper needs dataset.partitions, which is null; choose by_source or custom"
         )
     if "paper" in config["splits"] and "validation" in partitions:
         raise InputError(
@@ -397,7 +430,7 @@ def _check_sources(sources: Config, dataset: Config) -> None:
     method = sources["method"]
     if method == "groups" and not dataset["labels"]:
         raise InputError(
-            "configuration: sources.method is groups, which are a column of dataset.labels; give that file, or take "
+            "configuration: sources.method groups needs dataset.labels with the column group; set it, or choose "
             "another method"
         )
     if method == "photographs" and not dataset["photographs"]:

@@ -61,7 +61,10 @@ class Failures(logging.Handler):
         if ends:
             trace = text.rpartition("Traceback (most recent call last):\n")[2]
             last = next((line for line in trace.splitlines() if not line.startswith(" ")), "")
-            return f"rule {rule} failed by a defect of the program, not your input: {one_line(last)} (traceback: {log})"
+            return (
+                f"rule {rule} failed because of a bug in this workflow, not because of your input: {one_line(last)} "
+                f"(traceback: {log})"
+            )
         said = self._said.get(job.jobid)
         end = "ended without a message" if text else "did not begin"
         if text and said is not None:

@@ -12,9 +12,10 @@ import re
 import socket
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
@@ -247,10 +248,21 @@ def _decode(content: bytes, name: str, remedy: str) -> str:
         text = content.decode("utf-16" if marked else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{name}, line {line}: is not text in UTF-8; save it as CSV UTF-8, or {remedy}") from error
+        raise InputError(f"{name}, line {line}: is not UTF-8 text; save it as CSV UTF-8, or {remedy}") from error
     if "\0" in text:
-        raise InputError(f"{name}: is not text in UTF-8; save it as CSV UTF-8, or {remedy}")
+        raise InputError(f"{name}: is not UTF-8 text; save it as CSV UTF-8, or {remedy}")
     return text
+
+
+def png_names(files: pd.Series) -> pd.Series:
+    """The names of the PNG files that are made from the images `files` of one folder.
+
+    The new name is the old one's stem with .png, or, where two images of the folder share a stem or one's stem is the
+    other's name, the whole old name with .png.
+    """
+    stems = files.map(lambda file: PurePosixPath(file).stem)
+    shared = (stems.map(Counter(stems)) > 1) | stems.isin(files)
+    return stems.where(~shared, files) + ".png"
 
 
 def sha256(path: str | Path) -> str:

@@ -18,10 +18,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import IO, Any, Self, TypeVar
 
-import wbcsr
+from wbcsr import python_path
 from wbcsr.job import configure_logging, keep_large_blocks
 
 Result = TypeVar("Result")
@@ -122,11 +121,6 @@ def run_step(function: Callable[..., Result], *arguments: Any, log_file: str | N
 def _prepare_as_job(log_file: str | None) -> None:
     configure_logging(log_file)
     keep_large_blocks()
-
-
-def python_path() -> str:
-    """PYTHONPATH with which another process finds this library."""
-    return os.pathsep.join(filter(None, [str(Path(wbcsr.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
 
 
 def end_with_parent() -> None:

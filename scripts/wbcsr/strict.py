@@ -48,7 +48,7 @@ def _check(content: bytes) -> None:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _wrong(content.count(b"\n", 0, error.start), "is not text in UTF-8; save the file as UTF-8") from error
+        raise _wrong(content.count(b"\n", 0, error.start), "is not UTF-8 text; save the file as UTF-8") from error
     try:
         loaded = yaml.load(_without_tabs(text), Loader=_Loader)
     except yaml.reader.ReaderError as error:
@@ -90,7 +90,7 @@ class _Loader(yaml.FullLoader):
                 if first is not key:
                     line = first.start_mark.line + 1
                     raise _wrong(
-                        key.start_mark.line, f"has the key {key.value} again, which is in line {line}; make them one"
+                        key.start_mark.line, f"duplicate key {key.value}, first set in line {line}; keep only one"
                     )
         return node
 

@@ -32,8 +32,6 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageOps, PngImagePlugin
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-
 from wbcsr.errors import InputError
 from wbcsr.imaging import decode
 

@@ -17,8 +17,6 @@ from typing import Any
 
 import atheris
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-
 with atheris.instrument_imports(include=["wbcsr", "zipfile", "tifffile"]):
     import cv2
     import numpy as np

@@ -13,7 +13,7 @@ from small_networks import inference
 from wbcsr.benchmark.classifying import benchmark_classifying
 from wbcsr.benchmark.clocks import CudaEvents
 from wbcsr.benchmark.machine import precisions
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
 from wbcsr.engines.backends import BACKENDS
 
 
@@ -40,9 +40,9 @@ def test_events_agree_with_the_clock() -> None:
 
 @pytest.mark.gpu(verifies="that the classifier is measured by every installed backend and precision")
 def test_every_backend_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(resnet.ENGINE_BATCH, "cuda", 4)
+    monkeypatch.setitem(classifiers.ENGINE_BATCH, "cuda", 4)
     settings = {"backends": list(BACKENDS), "precisions": ["fp32", "fp16", "bf16"], "seconds": 0.1, "repeats": 3}
-    benchmark_classifying(2, 64, inference(optimization_level=0), settings, 2, tmp_path)
+    benchmark_classifying("resnet50", 2, 64, inference(optimization_level=0), settings, 2, tmp_path)
     table = pd.read_csv(tmp_path / "classifying.csv")
     device = torch.device("cuda")
     for name, backend in BACKENDS.items():

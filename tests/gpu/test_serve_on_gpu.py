@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from small_networks import inference, write_weights
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
 from wbcsr.engines import engine
 from wbcsr.engines.backends import BACKENDS
 from wbcsr.engines.source import Workload
@@ -33,11 +33,11 @@ def test_a_repository_for_this_gpu(tmp_path: Path, backend: str, platform: str, 
         tmp_path / "model.safetensors",
         tmp_path / "i.csv",
     )
-    resnet.save(resnet.build(3, 0, None).state_dict(), resnet.Description(("c", "a", "b"), 64), model)
+    classifiers.save(classifiers.build(3, 0, None).state_dict(), classifiers.Description(("c", "a", "b"), 64), model)
     table.write_text("image,height,width\na,48,64\n")
     engines = [tmp_path / name / "engine.json" for name in ("upscaler", "classifier")]
     engine.build(upscaler.source(weights)[0], engines[0], Workload({(48, 64): 4}, {"cuda": 4}), settings)
-    engine.build(resnet.source(model)[0], engines[1], Workload({(64, 64): 4}, {"cuda": 4}), settings)
+    engine.build(classifiers.source(model)[0], engines[1], Workload({(64, 64): 4}, {"cuda": 4}), settings)
     out = tmp_path / "out"
     # The export itself loads each file and compares one image and a whole batch; it raises where they are off.
     export_repository(weights, engines[0], model, engines[1], table, 4, settings, out / "models", out / "manifest.json")

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from two_colours import CLASSES, Bench, build_small, make_bench
-from wbcsr.classify import batches, distributed, resnet, train
+from wbcsr.classify import batches, classifiers, distributed, train
 from wbcsr.classify.batches import Resident, Streamed
 from wbcsr.classify.pack import ImageSet, select
 
@@ -64,7 +64,7 @@ def test_one_seed_gives_the_same_bytes(bench: Bench, compiled: bool) -> None:
 
 @pytest.mark.gpu(verifies="that `auto` compiles the training step on a GPU, to the result of the step that is not")
 def test_a_compiled_step_does_what_the_plain_one_does(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resnet, "build", build_small)
+    monkeypatch.setattr(classifiers, "build", build_small)
     assert bench.train("compiled", batch_size=16).compiled
     assert not bench.train("plain", batch_size=16, compile=False).compiled
     expected, found = (load_file(bench.model(name)) for name in ("plain", "compiled"))
@@ -104,6 +104,6 @@ def test_two_gpus_do_what_one_does(bench: Bench, tmp_path: Path) -> None:
     assert (summary.devices, summary.device) == (2, "cuda:0")
     histories = [pd.read_csv(job.history).drop(columns="seconds") for job in (alone, together)]
     pd.testing.assert_frame_equal(*histories, rtol=1e-2)
-    expected, found = resnet.load(alone.model)[0].state_dict(), resnet.load(together.model)[0].state_dict()
+    expected, found = classifiers.load(alone.model)[0].state_dict(), classifiers.load(together.model)[0].state_dict()
     for name in ("bn1.running_mean", "bn1.running_var"):
         torch.testing.assert_close(found[name], expected[name], rtol=1e-2, atol=1e-2)

@@ -82,7 +82,7 @@ sys.meta_path.insert(0, Killer())
 @pytest.mark.parametrize(
     ("partition", "hook", "says"),
     [
-        ("cpu", "", r"data\.zip: is no zip file"),
+        ("cpu", "", r"data\.zip: is not a zip file"),
         ("cpu", KILLED, r"rule ingest_dataset ended without a message \(killed\? .*\): SLURM-job '\d+' failed"),
         ("nowhere", "", r"rule ingest_dataset did not begin: SLURM sbatch failed.* nowhere "),
     ],
@@ -151,7 +151,7 @@ def test_a_job_that_hung_ends_after_the_one_that_took_its_place(study: Study, wh
     finished_as_if_nothing_had_happened(study, whole_study)
     # Snakemake gives each attempt a new log; SLURM's own has what the old one said.
     (said,) = study.folder.glob(f".snakemake/slurm_logs/**/{old}.log")
-    assert "a job that started later makes these files now (it has ended by now); this one stops" in said.read_text()
+    assert "a newer job has taken over these files (it has ended by now); this one stops" in said.read_text()
 
 
 def test_two_jobs_that_make_the_same_at_once(study: Study, whole_study: Study) -> None:

@@ -78,8 +78,8 @@ BAD_ZIPS: dict[str, tuple[Callable[[Path], object], str]] = {
     "bomb by ratio": (lambda path: zipped(path, {"TRAIN/A/1.jpg": bytes(2_000_000)}), "'TRAIN/A/1.jpg' grows"),
     "bomb by size": (lambda path: in_headers(path, 22, 24, struct.pack("<I", 200_000_001)), "unpacks to 200,000,001"),
     "bzip2": (lambda path: zipped(path, {"TRAIN/A/1.jpg": b"x"}, zipfile.ZIP_BZIP2), "unusual method"),
-    "no zip": (lambda path: path.write_bytes(b"<html>Sign in</html>"), "is no zip file"),
-    "empty": (lambda path: path.write_bytes(b""), "is no zip file"),
-    "cut in the middle": (lambda path: cut(path, 0.5), "is no zip file or only a part"),
-    "cut at the end": (lambda path: cut(path, 0.98), "is no zip file or only a part"),
+    "no zip": (lambda path: path.write_bytes(b"<html>Sign in</html>"), "is not a zip file"),
+    "empty": (lambda path: path.write_bytes(b""), "is not a zip file"),
+    "cut in the middle": (lambda path: cut(path, 0.5), "is not a zip file, or is incomplete"),
+    "cut at the end": (lambda path: cut(path, 0.98), "is not a zip file, or is incomplete"),
 }

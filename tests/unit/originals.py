@@ -22,3 +22,17 @@ def write_originals(folder: Path, sizes: list[tuple[int, int]]) -> Path:
         rows.append([f"TRAIN/{folder.name}/{path.name}", path.name, width, height, sha256(path), sha256(path)])
     write_csv(folder / "manifest.csv", pd.DataFrame(rows, columns=MANIFEST_COLUMNS))
     return folder / "manifest.csv"
+
+
+def originals(folder: Path, count: int = 6) -> Path:
+    """A class folder with images of two shapes and several kinds, and its manifest."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    rows = []
+    for index in range(count):
+        shape = [(8, 12, 3), (6, 6), (8, 12, 4)][index % 3]
+        name = f"_{index}_7.png"
+        (folder / name).write_bytes(imaging.encode_png(generator.integers(0, 256, shape, dtype=np.uint8)))
+        rows.append([f"TRAIN/A/{name}", name, shape[1], shape[0], sha256(folder / name), sha256(folder / name)])
+    write_csv(folder / "manifest.csv", pd.DataFrame(rows, columns=MANIFEST_COLUMNS))
+    return folder / "manifest.csv"

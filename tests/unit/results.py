@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pandas as pd
 
 from wbcsr import config as configuration
 from wbcsr.dataset.split import leakage
-from wbcsr.stats.predictions import Arm, read_arms
+from wbcsr.stats.predictions import Arm, Run, read_arms
 from wbcsr.study.plan import Plan
 
 
@@ -23,7 +24,7 @@ class Results:
     sources: Path
     leakage: Path
     splits: list[Path]
-    predictions: list[Path]
+    predictions: list[Run]
 
 
 def write_results(
@@ -51,7 +52,11 @@ def write_results(
         "train": {"extra_input_sizes": sizes},
     }
     trainings = configuration.training_variants(config)
-    plan = Plan(classes, variants, list(splits), list(seeds), {"train": "TRAIN", "test": "TEST"}, trainings)
+    evaluation = {"margin": 0.03, "primary": {"metric": "macro_recall"}}
+    given = {"variants": variants, "splits": list(splits), "evaluation": {"primary": defaultdict(lambda: None)}}
+    evaluation["primary"] |= configuration.primary_comparison(given)
+    partitions = {"train": "TRAIN", "test": "TEST"}
+    plan = Plan(classes, variants, list(splits), list(seeds), partitions, trainings, evaluation)
     rows = [
         {"image": f"{partition}/{name}/{number}.png", "partition": partition, "class": name, "number": number}
         for partition in ("TRAIN", "TEST")
@@ -89,7 +94,7 @@ def write_results(
                     path = folder / "predictions" / split / trained_on / f"seed{seed}" / f"{tested_on}.csv"
                     path.parent.mkdir(parents=True, exist_ok=True)
                     table.to_csv(path, index=False)
-                    results.predictions.append(path)
+                    results.predictions.append(Run(split, trained_on, tested_on, seed, path))
     return results
 
 

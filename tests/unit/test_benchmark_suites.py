@@ -15,7 +15,7 @@ from two_colours import SETTINGS as TRAIN
 from wbcsr.benchmark import classifying, packing, scaling, training, workflow
 from wbcsr.benchmark.implementations import Case
 from wbcsr.benchmark.machine import precisions
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
 from wbcsr.errors import InputError
 
 SETTINGS = {"seconds": 0.001, "repeats": 1, "images": 1, "crop": 16}
@@ -102,10 +102,10 @@ def test_classifying_has_a_row_for_each_backend_and_says_what_cannot_run(
 ) -> None:
     monkeypatch.setattr(classifying, "BATCHES", 1)
     settings = {**SETTINGS, "backends": ["eager", "winograd", "tensorrt"], "precisions": ["fp32"]}
-    classifying.benchmark_classifying(2, 32, inference(), settings, 1, tmp_path / "out")
+    classifying.benchmark_classifying("resnet50", 2, 32, inference(), settings, 1, tmp_path / "out")
     table = written(tmp_path / "out", "classifying", classifying.COLUMNS).set_index("backend")
     assert list(table.index) == settings["backends"]
-    assert table["images"]["eager"] == resnet.ENGINE_BATCH["cpu"]
+    assert table["images"]["eager"] == classifiers.ENGINE_BATCH["cpu"]
     assert table["peak_memory_mib"]["eager"] > 50
     assert table["note"][["winograd", "tensorrt"]].str.startswith("cannot run here: ").all()
     assert table["repeats"][["winograd", "tensorrt"]].isna().all()

@@ -14,8 +14,7 @@ from typing import IO
 
 import pytest
 
-from test_shard import originals
-from wbcsr import claim
+from originals import originals
 from wbcsr.claim import claiming, require_claim
 from wbcsr.errors import InputError
 from wbcsr.files import write_bytes, write_text
@@ -24,7 +23,6 @@ from wbcsr.upscale.interpolation import Interpolation
 from wbcsr.upscale.shard import upscale_shard
 
 SECONDS = 120.0
-SCRIPTS = str(Path(claim.__file__).parents[1])
 
 # Holds the claim to its output and writes its name to each file that it is told on stdin; "end" ends it.
 JOB = """
@@ -93,7 +91,7 @@ class Process:
         self, program: str, *arguments: str | Path, folder: Path | None = None, job: str | None = None
     ) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in ("WBCSR_CLAIM", "SLURM_JOB_ID")}
-        environment |= {"PYTHONPATH": SCRIPTS} | ({"SLURM_JOB_ID": job} if job else {})
+        environment |= {"SLURM_JOB_ID": job} if job else {}
         self.process = subprocess.Popen(
             [sys.executable, "-c", program, *map(str, arguments)],
             env=environment, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -156,7 +154,7 @@ def test_the_later_job_stops_the_earlier_at_its_next_file(job: str | None, tmp_p
     assert later.says() == "wrote"
     earlier.tell(output)
     line = earlier.says()
-    assert line.startswith(f"{tmp_path}: a job that started later makes these files now (")
+    assert line.startswith(f"{tmp_path}: a newer job has taken over these files (")
     assert (f"(SLURM job {job} on " if job else f"(process {later.process.pid} on ") in line
     assert earlier.end() == 1
     assert (output.read_text(), kept.read_text()) == ("later", "earlier")
@@ -182,7 +180,7 @@ def test_a_process_that_a_job_starts_is_bound_too(elsewhere: str, tmp_path: Path
         earlier.tell("go")
         answer = earlier.says()
     assert answer.startswith("1 wbcsr.errors.InputError: ")
-    assert f"a job that started later makes these files now (process {os.getpid()} on " in answer
+    assert f"a newer job has taken over these files (process {os.getpid()} on " in answer
     assert file.read_text() == "later"
 
 
@@ -262,7 +260,7 @@ def test_a_shard_stops_at_its_next_image_and_the_later_one_goes_on(tmp_path: Pat
     assert len(finished) == 6
     with claiming(manifest):
         earlier.tell("go on")
-        assert f"a job that started later makes these files now (process {os.getpid()} on " in earlier.says()
+        assert f"a newer job has taken over these files (process {os.getpid()} on " in earlier.says()
         assert earlier.end() == 1
         assert {path.name for path in manifest.parent.glob("_*.png")} == finished.keys()
         summary = upscale_shard(source, manifest, 1, 1, Interpolation("bicubic", 4, 2), 2)["upscaling"]

@@ -113,8 +113,8 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
         ({"dataset": {"partitions": {"validation": "VAL"}}}, "the images of .validation (VAL) would take no part"),
         ({"splits": ["published"]}, "dataset.partitions.validation names no folder"),
         ({"splits": ["published"], "dataset": {"partitions": None}}, "dataset.partitions.validation names no folder"),
-        ({"dataset": {"partitions": None}}, "splits has paper, which needs the partitions"),
-        ({"sources": {"method": "groups"}}, "sources.method is groups, which are a column of dataset.labels"),
+        ({"dataset": {"partitions": None}}, "the split paper needs dataset.partitions"),
+        ({"sources": {"method": "groups"}}, "sources.method groups needs dataset.labels"),
         ({"splits": ["custom"]}, "splits has custom, so the key custom must name its CSV file"),
         ({"custom": "mine.csv"}, "the key custom names a split, but splits lacks custom"),
         ({"sources": {"method": "photographs"}}, "dataset.photographs must name their folder"),
@@ -139,6 +139,13 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
         ({"dataset": {"range": [100, 100]}}, "dataset.range"),
         ({"dataset": {"range": [0, 65536]}}, "key 'dataset.range.1'"),
         ({"dataset": {"range": [4095]}}, "key 'dataset.range'"),
+        ({"evaluation": {"margin": 0}}, "key 'evaluation.margin'"),
+        ({"evaluation": {"margin": 3}}, "key 'evaluation.margin'"),
+        ({"evaluation": {"primary": {"metric": "f1"}}}, "key 'evaluation.primary.metric'"),
+        ({"evaluation": {"primary": {"split": "by_source"}}}, "evaluation.primary.split is by_source, which splits"),
+        ({"evaluation": {"primary": {"variant": "bicubic_x2"}}}, "evaluation.primary.variant is bicubic_x2, which"),
+        ({"evaluation": {"primary": {"against": "lanczos_x4"}}}, "evaluation.primary.against is lanczos_x4, which"),
+        ({"evaluation": {"primary": {"against": "realesrgan_x4"}}}, "compares realesrgan_x4 with itself"),
         ({"subsample": {"per_class": 0}}, "key 'subsample.per_class'"),
         ({"train": {"learning_rate": float("nan")}}, "train.learning_rate must be a number"),
         ({"nonsense": 1, "train": {"epochs": 0}}, "unknown key 'nonsense'"),
@@ -149,6 +156,27 @@ def test_a_mistake_is_one_line_that_names_the_key(change: dict[str, Any], says: 
         complete(change, SCHEMA)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "primary"),
+    [
+        ({}, ("paper", "realesrgan_x4", "original")),
+        ({"variants": ["original", "bicubic_x2", "bicubic_x4"], "dual": False}, ("paper", "bicubic_x4", "original")),
+        ({"variants": ["original"], "dual": False}, ("paper", None, "original")),
+        (
+            {"splits": ["paper", "by_source"], "sources": {"method": "each"}},
+            ("by_source", "realesrgan_x4", "original"),
+        ),
+        ({"evaluation": {"primary": {"against": "bicubic_x4"}}}, ("paper", "realesrgan_x4", "bicubic_x4")),
+    ],
+)
+def test_the_primary_comparison_is_recorded(change: dict[str, Any], primary: tuple[str | None, ...]) -> None:
+    found = complete(change, SCHEMA)
+    recorded = found["evaluation"]["primary"]
+    assert (recorded["split"], recorded["variant"], recorded["against"]) == primary
+    assert (recorded["metric"], found["evaluation"]["margin"]) == ("macro_recall", 0.03)
+    assert complete(found, SCHEMA) == found
 
 
 RENAMED = {
@@ -322,7 +350,7 @@ def test_text_from_the_command_line_gets_its_type() -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, change: dict[str, Any], key: str) -> None:
     made = {"data/archive.zip"}
     check_files(complete({}, SCHEMA), made)
-    with pytest.raises(InputError, match=f"{key}: .* is not there; put it there or correct the key"):
+    with pytest.raises(InputError, match=f"{key}: .* does not exist; create it or correct the key"):
         check_files(complete(change, SCHEMA), made)
 
 
@@ -354,7 +382,7 @@ def test_data_may_not_lie_in_what_the_workflow_writes(
     (tmp_path / "study" / "results").mkdir(parents=True)
     (tmp_path / "study" / "link").symlink_to("results")
     monkeypatch.chdir(tmp_path / "study")
-    with pytest.raises(InputError, match=rf"{key} \S+ lies in {folder}, which the workflow writes; copy it"):
+    with pytest.raises(InputError, match=rf"{key} \S+ is in {folder}, where the workflow writes its results; copy it"):
         check_files(complete(change, SCHEMA), {"data/archive.zip"})
 
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from wbcsr import devices
 from wbcsr.devices import VISIBLE, using_gpus, visible_gpus
 
 SECONDS = 120.0
@@ -80,8 +79,7 @@ def start() -> Iterator[Start]:
     clocks: list[Timer] = []
 
     def new(count: int, named: str | None = None) -> User:
-        environment = {**os.environ, "PYTHONPATH": str(Path(devices.__file__).parents[1])}
-        environment |= {} if named is None else {VISIBLE: named}
+        environment = os.environ | ({} if named is None else {VISIBLE: named})
         command = [sys.executable, "-c", USER, str(count)]
         user = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         clock = Timer(SECONDS, user.kill)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 from results import Results, arms_of, write_results
 from wbcsr.stats.differences import COLUMNS, RECALL_COLUMNS, differences, pairs, recalls
@@ -18,7 +21,7 @@ VARIANTS = ["original", "bicubic_x4", "realesrgan_x4"]
 
 def err(results: Results, run: str, images: list[str], predicted: str) -> None:
     """Let one run take `images` for the class `predicted`."""
-    path = next(path for path in results.predictions if path.as_posix().endswith(run))
+    path = next(one.path for one in results.predictions if one.path.as_posix().endswith(run))
     table = pd.read_csv(path)
     assert table["image"].isin(images).sum() == len(images)
     table.loc[table["image"].isin(images), "predicted"] = predicted
@@ -42,6 +45,7 @@ def test_every_question_has_its_comparisons(tmp_path: Path) -> None:
         ("control", "realesrgan_x4", "realesrgan_x4", "bicubic_x4", "bicubic_x4"),
         ("dual", "dual", "original", *own),
         ("dual", "dual", "realesrgan_x4", "realesrgan_x4", "realesrgan_x4"),
+        ("one network", "dual", "realesrgan_x4", "dual", "original"),
         ("cross", "original", "bicubic_x4", *own),
         ("cross", "original", "realesrgan_x4", *own),
         ("cross", "bicubic_x4", "original", *own),
@@ -86,14 +90,89 @@ def test_differences_by_hand(tmp_path: Path) -> None:
     assert (row["low"], row["high"]) == (found.difference.low, found.difference.high)
 
 
-def test_holm_corrects_for_all_comparisons_of_a_subset_and_for_no_other(tmp_path: Path) -> None:
+def test_holm_corrects_for_all_secondary_comparisons_of_a_subset_and_for_no_other(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], VARIANTS, per_class=20)
     err(results, "realesrgan_x4/seed0/realesrgan_x4.csv", [f"TEST/A/{number}.png" for number in range(8)], "B")
     table = differences(arms_of(results), results.plan)
     test = table[table["subset"] == "test"].set_index(["question", "trained_on"])
     assert test.loc[("enlargement", "realesrgan_x4"), "p_sources"] == pytest.approx(2 / 2**8)
-    assert test.loc[("enlargement", "realesrgan_x4"), "p_holm"] == pytest.approx(3 * 2 / 2**8)
+    # The primary comparison is a family of its own; the other two are corrected together.
+    assert test["family"].tolist() == ["secondary", "primary", "secondary"]
+    assert test.loc[("enlargement", "realesrgan_x4"), "p_holm"] == pytest.approx(2 / 2**8)
+    assert test.loc[("control", "realesrgan_x4"), "p_holm"] == pytest.approx(2 * 2 / 2**8)
+    assert (table.loc[table["subset"] == "validation", "family"] == "secondary").all()
     assert (table.loc[table["subset"] == "validation", "p_holm"] == 1).all()
+
+
+def test_macro_recall_counts_every_source_the_same(tmp_path: Path) -> None:
+    """Of A six sources are lost, one of them with fifteen images; of B none: 6 of 20 sources of one class of two."""
+    results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], per_class=34)
+    table = pd.read_csv(results.sources)
+    first = table["image"].isin([f"TEST/A/{number}.png" for number in range(15)])
+    table.loc[first, "source"] = "TEST/A/0"
+    table.to_csv(results.sources, index=False)
+    lost = [f"TEST/A/{number}.png" for number in range(20)]
+    err(results, "realesrgan_x4/seed0/realesrgan_x4.csv", lost, "B")
+    found = differences(arms_of(results), results.plan)
+    row = found[found["subset"] == "test"].squeeze()
+    assert row["metric"] == "macro_recall"
+    assert row["difference"] == pytest.approx(-20 / 68)
+    assert row["metric_difference"] == pytest.approx(-6 / 20 / 2)
+    assert row["p_metric"] == pytest.approx(2 / 2**6)
+    assert row["metric_low"] < row["metric_low90"] < -6 / 40 < row["metric_high90"] < row["metric_high"] < 0
+    assert (row["finding"], row["verdict"], row["seeds"]) == ("lower", "provisional", 1)
+    assert np.isnan(row["training_sd"])
+    again = differences(arms_of(results), replace(results.plan, evaluation=accuracy_of(results)))
+    row = again[again["subset"] == "test"].squeeze()
+    assert (row["metric_difference"], row["metric_low"]) == (row["difference"], row["low"])
+
+
+def accuracy_of(results: Results) -> dict[str, Any]:
+    """The plan's evaluation, of accuracy."""
+    evaluation = results.plan.evaluation
+    return {**evaluation, "primary": {**evaluation["primary"], "metric": "accuracy"}}
+
+
+def test_equal_arms_are_equivalent_only_if_many_sources_were_equal(tmp_path: Path) -> None:
+    """Where none of n sources differs, at most 1 − 0.05^(1/n) of all do: 3 points need 99 sources."""
+    for per_class, verdict in ((40, "no_detectable_difference"), (50, "equivalent")):
+        folder = tmp_path / str(per_class)
+        results = write_results(folder, ["A", "B"], ["original", "realesrgan_x4"], seeds=(0, 1, 2), per_class=per_class)
+        table = differences(arms_of(results), results.plan)
+        row = table[table["subset"] == "test"].squeeze()
+        assert (row["metric_reason"], row["verdict"]) == ("alike", verdict)
+        assert row["largest_differing"] == pytest.approx(1 - 0.05 ** (1 / (2 * per_class)))
+
+
+def test_what_could_be_detected_stands_beside_few_differences(tmp_path: Path) -> None:
+    """Of 80 sources three differ: by the formula 6 points, of which the means of the classes take a little."""
+    results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], per_class=40)
+    err(results, "realesrgan_x4/seed0/realesrgan_x4.csv", ["TEST/A/10.png", "TEST/A/11.png"], "B")
+    err(results, "realesrgan_x4/seed0/realesrgan_x4.csv", ["TEST/B/10.png"], "A")
+    table = differences(arms_of(results), results.plan)
+    row = table[table["subset"] == "test"].squeeze()
+    assert (row["metric_reason"], row["verdict"]) == ("alike", "no_detectable_difference")
+    assert np.isnan([row["metric_low"], row["p_tost"]]).all()
+    assert row["largest_differing"] == pytest.approx(proportion_confint(3, 80, 0.1, method="beta")[1])
+    assert row["detectable"] == pytest.approx((7.85 * (3 / 80) / 80) ** 0.5, rel=0.1)
+    assert row["sources_3"] == pytest.approx(7.85 * (3 / 80) / 0.03**2, rel=0.1)
+
+
+def test_the_noise_of_the_trainings_is_in_the_interval(tmp_path: Path) -> None:
+    """Two of three trainings on enlarged images lose the same eight images: flips of single images do not do that."""
+    results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], seeds=(0, 1, 2), per_class=40)
+    lost = {name: [f"TEST/{name}/{number}.png" for number in range(10, 18)] for name in "AB"}
+    for seed in (0, 1):
+        for name, other in ("AB", "BA"):
+            err(results, f"realesrgan_x4/seed{seed}/realesrgan_x4.csv", lost[name], other)
+    arms = {arm.trained_on: arm for arm in arms_of(results) if arm.subset == "test"}
+    table = differences(list(arms.values()), results.plan)
+    row, one = table.squeeze(), arms["original"].independent
+    alone = compare(arms["realesrgan_x4"].correct, arms["original"].correct, one["source"], one["class"]).difference
+    assert row["training_sd"] > 0.05
+    assert row["low"] < alone.low < alone.high < row["high"]
+    assert row["detectable"] > 0.1
+    assert row["sources_1"] == np.inf
 
 
 def test_unknown_sources_are_said_to_be_unknown(tmp_path: Path) -> None:

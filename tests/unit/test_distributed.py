@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from two_colours import CLASSES, CPU, Bench, Small, build_small, make_bench
-from wbcsr.classify import distributed, resnet
+from wbcsr.classify import classifiers, distributed
 from wbcsr.classify.ranks import Ranks
 from wbcsr.classify.train import TrainJob, TrainSummary, train
 from wbcsr.errors import InputError
@@ -42,7 +42,7 @@ def run_small(job: TrainJob) -> TrainSummary:
     """`distributed.run` of the small network."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distributed, "PROGRAM", [__file__])
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), os.pathsep)
         return distributed.run(job, device_type="cpu")
 
 
@@ -78,7 +78,7 @@ def test_the_parts_make_the_batch(images: int, count: int) -> None:
 
 def test_two_processes_do_what_one_does(bench: Bench, together: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
     """Order, augmentation, gradients, scores: all but the last digits, since sums are made in another order."""
-    monkeypatch.setattr(resnet, "build", build_small)
+    monkeypatch.setattr(classifiers, "build", build_small)
     alone = bench.job("alone", **SHARED)
     train(alone, Ranks(CPU))
     expected, found = load_file(alone.model), load_file(together.model)
@@ -107,13 +107,12 @@ def is_running(process: int) -> bool:
 
 def start(bench: Bench, name: str) -> subprocess.Popen:
     code = (
-        f"import sys; sys.path[:0] = {sys.path[:]!r}\n"
         "from pathlib import Path; from test_distributed import SHARED, run_small; from two_colours import Bench\n"
         f"bench = Bench(Path({str(bench.folder)!r}), [Path({str(bench.arrays[0])!r})], "
         f"[Path({str(bench.indexes[0])!r})])\n"
         f"run_small(bench.job({name!r}, **SHARED))"
     )
-    return subprocess.Popen([sys.executable, "-c", code])
+    return subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent)
 
 
 def stop_when(condition: Callable[[], bool]) -> None:
@@ -203,7 +202,7 @@ def test_a_defect_is_shown_whole(
 def test_the_real_network_in_two_processes(bench: Bench, tmp_path: Path) -> None:
     job = bench.job("real", gpus=2, epochs=1)
     summary = distributed.run(job, str(tmp_path / "job.log"), device_type="cpu")
-    model, description = resnet.load(job.model)
+    model, description = classifiers.load(job.model)
     assert description.classes == tuple(CLASSES)
     assert summary.model_parameters == sum(parameter.numel() for parameter in model.parameters())
     assert (tmp_path / "job.log").read_text().count("epoch 1 of 1") == 1
@@ -234,5 +233,5 @@ class Mistaken(Small):
 
 if __name__ == "__main__":
     network = Mistaken if "WBCSR_TEST_MISTAKE" in os.environ else Small
-    resnet.build = partial(build_small, network=network)  # type: ignore[assignment]
+    classifiers.build = partial(build_small, network=network)  # type: ignore[assignment]
     distributed.main()

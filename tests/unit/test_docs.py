@@ -98,7 +98,15 @@ def errors(page: str) -> list[str]:
     return [error.replace("no space left on device", "…") for error in re.findall(r"^\| `error: (.+?)`", text, re.M)]
 
 
-@pytest.mark.parametrize("error", sorted({*errors("troubleshooting.md"), *errors("slurm.md")}))
+def reasons() -> list[str]:
+    """The reasons of rejected.csv that the page about troubleshooting explains."""
+    (section,) = re.findall(
+        r"^## Rejected images\n(.+?)^## ", (REPOSITORY / "docs" / "troubleshooting.md").read_text(), re.M | re.S
+    )
+    return re.findall(r"^\| `(.+?)`", section, re.M)
+
+
+@pytest.mark.parametrize("error", sorted({*errors("troubleshooting.md"), *errors("slurm.md"), *reasons()}))
 def test_a_page_explains_only_messages_that_there_are(error: str) -> None:
     """Each piece between values is in a text of the library; a message may be made of several texts."""
     pieces = [piece for piece in re.split("…|: |; ", error) if re.search(r"\w{3}", piece)]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import email
 import itertools
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -47,12 +51,13 @@ def installed_by(target: str) -> set[str]:
         for before, word in itertools.pairwise(["", *words]):
             if before == "--requirement":
                 found |= {plain(package.partition("==")[0]) for package in lines(Path(word).name) if package[0] != " "}
-            elif before != "--constraint" and not word.startswith("--"):
+            elif before not in ("--constraint", "--editable") and not word.startswith("--"):
                 found.add(plain(word))
     return found
 
 
 PINS = {plain(name): version for name, version in (line.split("==") for line in lines("pins.txt"))}
+VERSION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
 HASHES = (ENVIRONMENTS / "hashes.txt").read_text()
 # The lists that hashes.txt is written from.
 SETUP = ["workflow.txt", "tests.txt", "without-dependencies.txt"]
@@ -142,6 +147,7 @@ def unlisted_imports(source: str) -> list[str]:
         "sklearn": "scikit-learn",
         "yaml": "pyyaml",
         "skimage": "scikit-image",
+        "google": "protobuf",
     }
     listed = {plain(name) for name in [*lines("workflow.txt"), *lines("without-dependencies.txt")]}
     allowed = listed | set(sys.stdlib_module_names) | {"wbcsr", "kagglehub"}
@@ -199,4 +205,33 @@ def test_every_package_that_is_installed_has_a_hash() -> None:
         for requirement in map(Requirement, metadata.requires(name) or []):
             if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
                 wanted[plain(requirement.name)] = name
-    assert {need: name for need, name in wanted.items() if need not in listed | {"setuptools"}} == {}
+    assert {need: name for need, name in wanted.items() if need not in listed} == {}
+
+
+def test_the_package_is_whole_and_requires_what_the_workflow_requires(tmp_path: Path) -> None:
+    """As pip builds it; from a copy, since a build leaves files where it is done."""
+    copy = tmp_path / "copy"
+    for part in ("pyproject.toml", "README.md", "LICENSE", "envs/workflow.txt"):
+        (copy / part).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / part, copy / part)
+    shutil.copytree(
+        REPOSITORY / "scripts", copy / "scripts", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+    )
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(tmp_path)]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(copy)], check=True)
+    wheel = next(tmp_path.glob("wbcsr-*.whl"))
+    with zipfile.ZipFile(wheel) as packed:
+        held = {name for name in packed.namelist() if name.startswith("wbcsr/")}
+        described = email.message_from_bytes(packed.read(f"wbcsr-{VERSION}.dist-info/METADATA"))
+    library = copy / "scripts" / "wbcsr"
+    assert held == {f"wbcsr/{path.relative_to(library).as_posix()}" for path in library.rglob("*") if path.is_file()}
+    assert [plain(name) for name in described.get_all("Requires-Dist", [])] == [
+        plain(name) for name in lines("workflow.txt")
+    ]
+
+
+def test_one_version_everywhere() -> None:
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    newest = re.search(r"^## (\S+)", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest
+    assert [citation["version"], newest[1]] == [VERSION, VERSION]

@@ -15,12 +15,12 @@ from results import Results, arms_of, write_results
 from wbcsr.errors import InputError
 from wbcsr.files import write_csv
 from wbcsr.imaging import encode_png
-from wbcsr.present.cells import choose_cells, find_cell, read_manifests
+from wbcsr.present.cells import choose_cells, read_manifests
 from wbcsr.present.figures.accuracies import draw_accuracies, draw_differences
 from wbcsr.present.figures.confusion import draw_confusion
 from wbcsr.present.figures.photographs import draw_enlargements, draw_examples
-from wbcsr.present.figures.training import draw_history, read_histories
-from wbcsr.present.figures.write import write_figures
+from wbcsr.present.figures.training import Training, draw_history, read_histories
+from wbcsr.present.figures.write import Inputs, write_figures
 from wbcsr.present.style import STYLE, draw_notice, house_style, save_figure
 from wbcsr.stats.differences import differences
 from wbcsr.study.labels import figure_names
@@ -56,8 +56,8 @@ def write_images(folder: Path, plan: Plan) -> list[Path]:
     return manifests
 
 
-def write_histories(folder: Path, plan: Plan, epochs: int = 4) -> list[Path]:
-    paths = []
+def write_histories(folder: Path, plan: Plan, epochs: int = 4) -> list[Training]:
+    trainings = []
     for split, trained_on, seed in itertools.product(plan.splits, plan.variants, plan.seeds):
         path = folder / "runs" / split / trained_on / f"seed{seed}" / "history.csv"
         path.parent.mkdir(parents=True)
@@ -66,8 +66,8 @@ def write_histories(folder: Path, plan: Plan, epochs: int = 4) -> list[Path]:
         for subset in ("train", "validation"):
             table[f"{subset}_loss"], table[f"{subset}_accuracy"] = 2 / numbers, 1 - 1 / (numbers + 1)
         table.to_csv(path, index=False)
-        paths.append(path)
-    return paths
+        trainings.append(Training(split, trained_on, seed, path))
+    return trainings
 
 
 def write_differences(folder: Path, results: Results) -> Path:
@@ -77,16 +77,15 @@ def write_differences(folder: Path, results: Results) -> Path:
 
 def draw_all(folder: Path, classes: list[str], variants: list[str]) -> Path:
     results = write_results(folder, classes, variants)
-    write_figures(
+    inputs = Inputs(
         results.splits,
         results.sources,
         results.predictions,
         write_differences(folder, results),
         write_histories(folder, results.plan),
         write_images(folder, results.plan),
-        results.plan,
-        folder / "figures",
     )
+    write_figures(inputs, results.plan, folder / "figures")
     return folder / "figures"
 
 
@@ -134,17 +133,6 @@ def test_png_has_300_dots_an_inch_and_svg_no_date(tmp_path: Path) -> None:
         assert image.width == 1050
         assert round(image.info["dpi"][0]) == 300
     assert "<dc:date>" not in (tmp_path / "empty.svg").read_text()
-
-
-@pytest.mark.parametrize("centre", [(50, 30), (20, 40), (70, 45)])
-def test_find_cell_finds_the_violet_disc(centre: tuple[int, int]) -> None:
-    x, y, width, height = find_cell(smear(centre)) or (0, 0, 0, 0)
-    assert (x + width / 2, y + height / 2) == pytest.approx(centre, abs=1.5)
-    assert (width, height) == pytest.approx((19, 19), abs=2)
-
-
-def test_find_cell_finds_nothing_without_violet() -> None:
-    assert find_cell(np.full((40, 60, 3), PINK, np.uint8)) is None
 
 
 def test_cells_at_the_edge_are_passed_over(tmp_path: Path) -> None:
@@ -230,10 +218,10 @@ def test_of_equal_accuracies_the_lower_loss_was_kept(tmp_path: Path, quantity: s
 
 def test_history_with_a_broken_cell_is_an_error(tmp_path: Path) -> None:
     plan = Plan(["A", "B"], ["original"], ["paper"], [0], {}, {})
-    (path,) = write_histories(tmp_path, plan)
-    path.write_text(path.read_text().replace("0.5", "half"))
+    (run,) = write_histories(tmp_path, plan)
+    run.history.write_text(run.history.read_text().replace("0.5", "half"))
     with pytest.raises(InputError, match="not a number"):
-        read_histories([path], plan)
+        read_histories([run], plan)
 
 
 def results_of(folder: Path, classes: list[str], **more: object) -> Results:
@@ -285,7 +273,7 @@ def test_differences_are_legible_and_name_both_arms(tmp_path: Path, per_class: i
     results = write_results(
         tmp_path, ["A", "B"], variants, dual=True, cross_evaluate=True, per_class=per_class, sizes=(448,)
     )
-    worse = next(path for path in results.predictions if path.match("bicubic_x4/seed0/bicubic_x4.csv"))
+    worse = next(run.path for run in results.predictions if run.tested_on == "bicubic_x4")
     table = pd.read_csv(worse)
     table.loc[table.index % 3 == 0, "predicted"] = "A"
     table.to_csv(worse, index=False)
@@ -294,7 +282,7 @@ def test_differences_are_legible_and_name_both_arms(tmp_path: Path, per_class: i
     assert_legible(figure)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels[0] == "bicubic ×4 − original"
-    assert len(labels) == len(data) == 3 + 2 + 2 + 6 + 5
+    assert len(labels) == len(data) == 3 + 2 + 2 + 1 + 6 + 5
     intervals = [line for line in figure.axes[0].lines if len(set(line.get_xdata())) == 2]
     assert bool(intervals) == (per_class == 20)
 

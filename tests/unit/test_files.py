@@ -99,10 +99,8 @@ def test_leftovers_of_killed_processes_are_removed_and_of_living_ones_kept(tmp_p
     script = (
         "import sys; from wbcsr.files import replacing; cm = replacing(sys.argv[1]); cm.__enter__().write_text('x'); "
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "scripts")}
     subprocess.run(
         [sys.executable, "-c", script + "import os; os.kill(os.getpid(), 9)", str(tmp_path / "a.b.png")],
-        env=environment,
         check=False,
     )
     assert len(list(tmp_path.iterdir())) == 1

@@ -16,7 +16,7 @@ import torch
 from small_networks import inference, without_gpu, workload, write_cells, write_weights
 from wbcsr.checks.compare import compare_classifier, compare_upscaler
 from wbcsr.checks.gate import pass_gate
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
 from wbcsr.engines import engine as engines
 from wbcsr.engines.profile import Profile
 from wbcsr.engines.pytorch import Eager
@@ -60,7 +60,7 @@ def compare(folder: Path, count: int = 1) -> Callable[[], dict[str, Any]]:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"psnr_db": 99}, r"PSNR of \d\d\.\d dB .* below psnr_db 99 of inference\.tolerances; take another"),
+        ({"psnr_db": 99}, r"PSNR of \d\d\.\d dB .* below psnr_db 99 of inference\.tolerances; choose another"),
         ({"psnr_db": 10, "max_difference": 0}, r"a pixel is \d+ of 255 off .* above max_difference 0 "),
     ],
 )
@@ -78,14 +78,14 @@ def test_bf16_passes_the_default_thresholds(rough: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("value", "says"), [(float("nan"), "not finite"), (float("inf"), "not finite"), (0.0, "black images")]
+    ("value", "says"), [(float("nan"), "NaN or infinite"), (float("inf"), "NaN or infinite"), (0.0, "black images")]
 )
 def test_a_broken_engine_fails_the_gate(rough: Path, value: float, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(batch: torch.Tensor) -> torch.Tensor:
         return batch.new_full((len(batch), 3, 4 * batch.shape[2], 4 * batch.shape[3]), value)
 
     monkeypatch.setattr(Eager, "load", lambda self, network, program, profile: broken)
-    with pytest.raises(InputError, match=rf"engine\.json: gives .*{says}"):
+    with pytest.raises(InputError, match=rf"engine\.json: produces {says}"):
         compare(rough)()
 
 
@@ -117,11 +117,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     index = pd.DataFrame({"image": names, "partition": "TRAIN", "class": ["a", "b"] * 6, "sha256": ""})
     index.to_csv(folder / "a.csv", index=False)
     pd.DataFrame({"image": names, "subset": "validation"}).to_csv(folder / "split.csv", index=False)
-    model = resnet.build(2, 0, None)
+    model = classifiers.build(2, 0, None)
     with torch.no_grad():
         model.fc.weight *= 20
-    resnet.save(model.state_dict(), resnet.Description(("a", "b"), 32), folder / "model.safetensors")
-    source, _ = resnet.source(folder / "model.safetensors")
+    classifiers.save(model.state_dict(), classifiers.Description(("a", "b"), 32), folder / "model.safetensors")
+    source, _ = classifiers.source(folder / "model.safetensors")
     settings = inference(backend="eager", precision="bf16")
     engines.build(source, folder / "engine.json", workload(12, (32, 32)), settings)
     return folder

@@ -324,9 +324,9 @@ def test_labelled_files_that_are_no_images_are_rejected_with_a_reason(study: Stu
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (["p/c.png,TRAIN,A", "p/d.png,TRAIN,A"], "names 2 files (first: 'p/c.png')"),
-        (["e.png,TRAIN,A"], "'e.png' is more than one file of"),
-        (["e.png,TRAIN,A"], "'x/e.png' and 'y/e.png'; write more of the path"),
+        (["p/c.png,TRAIN,A", "p/d.png,TRAIN,A"], "lists 2 files (first: 'p/c.png')"),
+        (["e.png,TRAIN,A"], "'e.png' matches more than one file of"),
+        (["e.png,TRAIN,A"], "'x/e.png' and 'y/e.png'; give a longer part of the path"),
         (["P/A.png,TRAIN,A"], "TRAIN/A/P_A.png and TRAIN/A/p_a.png differ in case only"),
     ],
 )
@@ -365,7 +365,7 @@ def test_two_runs_write_the_same(study: Study) -> None:
     [
         pytest.param(
             {"old/TRAIN/A/1.png": png(90)},
-            "TRAIN/A/1.png is there twice, as 'TRAIN/A/1.png' and 'old/TRAIN/A/1.png'",
+            "TRAIN/A/1.png occurs twice, as 'TRAIN/A/1.png' and 'old/TRAIN/A/1.png'",
             id="two prefixes",
         ),
         pytest.param(

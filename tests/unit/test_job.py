@@ -21,7 +21,6 @@ from typing import Any
 
 import pytest
 
-from wbcsr import job
 from wbcsr.errors import user_message
 from wbcsr.files import write_text
 from wbcsr.isolated import run_step
@@ -65,7 +64,7 @@ def run(folder: Path, program: str, **variables: str) -> subprocess.CompletedPro
     """Run a program of jobs in `folder`, with nothing in its environment of what a job or a scheduler sets there."""
     foreign = re.compile("WBCSR_|SLURM_|CUDA_|OMP_|GOMP_|TORCHINDUCTOR_|TRITON_")
     environment = {name: value for name, value in os.environ.items() if not foreign.match(name)}
-    environment |= {"PYTHONPATH": str(Path(job.__file__).parents[1]), **variables}
+    environment |= variables
     return subprocess.run(
         [sys.executable, "-c", PRELUDE + program],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False,
@@ -294,9 +293,8 @@ def test_memory_of_the_process_that_started_the_job_is_not_counted(tmp_path: Pat
     starter = "import os, sys; x = b'x' * (300 << 20); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     settings = "table='t.csv', provenance='t.provenance.json'"
     program = PRELUDE + one_job(settings, "write_text('t.csv', 'a')")
-    environment = {**os.environ, "PYTHONPATH": str(Path(job.__file__).parents[1])}
     command = [sys.executable, "-c", starter, "-c", program]
-    subprocess.run(command, cwd=tmp_path, env=environment, timeout=SECONDS, check=True, capture_output=True)
+    subprocess.run(command, cwd=tmp_path, timeout=SECONDS, check=True, capture_output=True)
     cost = json.loads((tmp_path / "t.provenance.json").read_text())["cost"]
     assert cost["memory_mib"] < plain["cost"]["memory_mib"] + 50
 

@@ -77,7 +77,7 @@ def test_classes_without_partitions(study: Study) -> None:
 
 def test_the_same_name_in_two_folders_of_a_class_is_an_error(study: Study) -> None:
     study.pack("a/blast cell/1.png", "b/blast cell/1.png", "-ä/1.png")
-    with pytest.raises(InputError, match=r"ALL/blast cell/1\.png is there twice, as 'a/blast cell/1\.png' and "):
+    with pytest.raises(InputError, match=r"ALL/blast cell/1\.png occurs twice, as 'a/blast cell/1\.png' and "):
         study.ingest()
 
 
@@ -120,7 +120,10 @@ def test_labels_with_partitions(study: Study) -> None:
             ["file,class"],
             r"labels\.csv: lacks the column label \(it has 'file', 'class'\); correct it \(dataset\.labels\)",
         ),
-        (["file,label", "a.png,-ä"], r"has no row of label 'blast cell'; correct it .* take it from dataset\.classes"),
+        (
+            ["file,label", "a.png,-ä"],
+            r"has no row with the label 'blast cell'; correct it .* take it from dataset\.classes",
+        ),
         (["file,label", "../a.png,-ä"], r"line 2: names the file '\.\./a\.png', which is no path inside the archive"),
         (["file,label", ",-ä"], r"line 2: names no file; correct it"),
         (["file,label", "a.png,-ä", "a.png,blast cell"], r"has 'a\.png' twice; leave one row"),
@@ -128,8 +131,11 @@ def test_labels_with_partitions(study: Study) -> None:
             ["file,label", "p/a.png,-ä", "p_a.png,-ä", "b.png,blast cell"],
             r"'p/a\.png' and 'p_a\.png' would be one image, ALL/-ä/p_a\.png; rename",
         ),
-        (["file,label", "a.png,-ä", "b.png,blast cell"], r"names 1 file \(first: 'b\.png'\) that .* does not have"),
-        (["file,label", "a.png,-ä", "c.png,blast cell"], r"'c\.png' is more than one file of .*write more of the path"),
+        (["file,label", "a.png,-ä", "b.png,blast cell"], r"lists 1 file \(first: 'b\.png'\) not in "),
+        (
+            ["file,label", "a.png,-ä", "c.png,blast cell"],
+            r"'c\.png' matches more than one file of .*give a longer part of the path",
+        ),
     ],
 )
 def test_labels_that_are_wrong_are_one_line(study: Study, rows: list[str], says: str) -> None:
@@ -167,7 +173,7 @@ def test_a_custom_split_is_taken_as_it_is(tmp_path: Path) -> None:
         (GIVEN.replace("subset", "part"), r"mine\.csv: lacks the column subset .*; correct it \(custom\)"),
         (GIVEN + "ALL/A/0.png,test\n", r"has ALL/A/0\.png twice"),
         (GIVEN.replace("validation", "dev"), r"has the subset 'dev', which is none of train, validation, test"),
-        (GIVEN.replace("ALL/A/1.png", "ALL/A/9.png"), r"lacks 1 of 8 images \(first: ALL/A/1\.png\); add a row"),
+        (GIVEN.replace("ALL/A/1.png", "ALL/A/9.png"), r"1 of 8 images have no row \(first: ALL/A/1\.png\); add a row"),
         (GIVEN.replace("ALL/B/2.png,test", "ALL/B/2.png,"), r"has no test image of class 'B'; each subset needs one"),
     ],
 )

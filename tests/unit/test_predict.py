@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from small_networks import inference
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
 from wbcsr.classify.predict import PredictSummary, predict
 from wbcsr.engines.engine import build
 from wbcsr.engines.source import Workload
@@ -44,11 +44,11 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     split.sample(frac=1, random_state=0).to_csv(folder / "split.csv", index=False)
     for name, side in (("a.npy", SIDE), ("larger.npy", 64)):
         np.save(folder / name, np.random.default_rng(0).integers(0, 256, (NUMBER, side, side, 3), np.uint8))
-    model = resnet.build(len(CLASSES), 0, None)
+    model = classifiers.build(len(CLASSES), 0, None)
     with torch.no_grad():
         model.fc.weight *= 20  # for probabilities near 0 and 1
-    resnet.save(model.state_dict(), resnet.Description(tuple(CLASSES), SIDE), folder / "model.safetensors")
-    source, _ = resnet.source(folder / "model.safetensors")
+    classifiers.save(model.state_dict(), classifiers.Description(tuple(CLASSES), SIDE), folder / "model.safetensors")
+    source, _ = classifiers.source(folder / "model.safetensors")
     workload = Workload({(SIDE, SIDE): NUMBER}, {"cpu": 32, "cuda": 32})
     build(source, folder / "engine.json", workload, inference(precision="fp32"))
     return Case(folder)
@@ -61,7 +61,7 @@ def test_predictions_are_those_of_the_model(case: Case) -> None:
     assert list(table.columns) == ["image", "class", "predicted", *CLASSES]
     assert list(table["image"]) == list(pd.read_csv(case.folder / "a.csv")["image"].iloc[held_out])
     assert list(table["class"]) == [CLASSES[n % 3] for n in held_out]
-    model, _ = resnet.load(case.folder / "model.safetensors")
+    model, _ = classifiers.load(case.folder / "model.safetensors")
     with torch.inference_mode():
         images = torch.from_numpy(np.load(case.folder / "a.npy")[held_out])
         wanted = model(images).softmax(dim=1).numpy()

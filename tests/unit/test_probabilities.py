@@ -113,7 +113,7 @@ def test_mean_curves_by_hand() -> None:
 
 def test_an_arms_probabilities_are_those_of_its_files(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original"], seeds=(7, 3))
-    path = next(path for path in results.predictions if "seed3" in path.parts)
+    path = next(run.path for run in results.predictions if run.seed == 3)
     table = pd.read_csv(path).iloc[::-1]
     table.loc[table["image"] == "TEST/B/0.png", ["A", "B"]] = [0.125, 0.875]
     table.to_csv(path, index=False)
@@ -131,7 +131,7 @@ def test_damaged_probabilities_are_an_error_that_names_the_file(
     tmp_path: Path, columns: dict[str, object], words: str
 ) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original"])
-    path = results.predictions[0]
+    path = results.predictions[0].path
     pd.read_csv(path).assign(**columns).to_csv(path, index=False)
     with pytest.raises(InputError, match=f"{re.escape(str(path))}: .*{re.escape(words)}.*; run once with --force -- "):
         arms_of(results)

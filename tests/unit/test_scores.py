@@ -15,7 +15,6 @@ from sklearn.metrics import accuracy_score, f1_score
 from results import arms_of, write_results
 from wbcsr.errors import InputError
 from wbcsr.stats.intervals import wilson_interval
-from wbcsr.stats.predictions import run_of
 from wbcsr.stats.scores import confusion, score
 from wbcsr.study import published
 from wbcsr.study.labels import class_labels, figure_names, variant_label
@@ -110,17 +109,6 @@ def test_wilson_interval_is_scipys_for_whole_counts(hits: int, images: int) -> N
 def test_wilson_interval_of_a_mean_lies_between_its_neighbours() -> None:
     below, between, above = (wilson_interval(hits / 10, 10)[0] for hits in (7, 7.5, 8))
     assert below < between < above
-
-
-def test_run_of_a_path() -> None:
-    run = run_of("results/predictions/by_source/dual/seed12/realesrgan_x4.csv")
-    assert (run.split, run.trained_on, run.seed, run.tested_on) == ("by_source", "dual", 12, "realesrgan_x4")
-
-
-@pytest.mark.parametrize("path", ["original.csv", "paper/original/0/original.csv", "seed0/original.csv"])
-def test_path_that_is_no_run_is_an_error(path: str) -> None:
-    with pytest.raises(InputError, match="not the path of a run"):
-        run_of(path)
 
 
 def test_arms_come_in_the_order_of_the_plan(tmp_path: Path) -> None:
@@ -218,7 +206,7 @@ def _drop_predicted(table: pd.DataFrame) -> pd.DataFrame:
 )
 def test_damaged_predictions_are_an_error_that_names_the_file(tmp_path: Path, damage: object, message: str) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original"])
-    path = results.predictions[0]
+    path = results.predictions[0].path
     damage(pd.read_csv(path)).to_csv(path, index=False)  # type: ignore[operator]
     with pytest.raises(InputError, match=message) as error:
         arms_of(results)

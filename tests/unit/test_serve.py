@@ -28,7 +28,8 @@ from tritonclient.grpc import model_config_pb2 as schema
 from pretend_gpu import pretend_gpu
 from small_networks import inference, rrdbnet
 from wbcsr import pixels
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
+from wbcsr.classify.networks import NETWORKS
 from wbcsr.engines import engine
 from wbcsr.engines.source import Workload
 from wbcsr.engines.tensorrt import TensorRT
@@ -43,6 +44,7 @@ from wbcsr.upscale import upscaler
 # Not in alphabetical order, and with what a text format might trip over.
 CLASSES = ("mono cyte", 'b"lym\\ph', "äosin")
 SIDE = 32
+NORMALISATION = NETWORKS["resnet50"].normalisation
 SIZE, ENLARGED = (48, 64), (192, 256)
 TYPES = {"TYPE_UINT8": torch.uint8, "TYPE_FP32": torch.float32}
 
@@ -76,12 +78,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     tensors = {name: tensor * last.get(name, 1.0) for name, tensor in rrdbnet().state_dict().items()}
     save_file({**tensors, "conv_last.bias": tensors["conv_last.bias"] + 0.5}, paths["weights"])
     write_json(paths["weights"].with_suffix(".json"), {"sha256": sha256(paths["weights"])})
-    state = resnet.build(len(CLASSES), 0, None).state_dict()
-    resnet.save(state, resnet.Description(CLASSES, SIDE), paths["model"])
+    state = classifiers.build(len(CLASSES), 0, None).state_dict()
+    classifiers.save(state, classifiers.Description(CLASSES, SIDE), paths["model"])
     workload = Workload({SIZE: 20, (32, 40): 1}, {"cpu": 3})
     engine.build(upscaler.source(paths["weights"])[0], paths["upscaler_engine"], workload, settings)
-    side = Workload({(SIDE, SIDE): 3}, resnet.ENGINE_BATCH)
-    engine.build(resnet.source(paths["model"])[0], paths["classifier_engine"], side, settings)
+    side = Workload({(SIDE, SIDE): 3}, classifiers.ENGINE_BATCH)
+    engine.build(classifiers.source(paths["model"])[0], paths["classifier_engine"], side, settings)
     paths["images_csv"].write_text("image,height,width\na,48,64\nb,32,40\nc,48,64\n")
     return kept
 
@@ -113,12 +115,12 @@ def images(count: int, size: tuple[int, int]) -> Tensor:
 def test_a_network_is_served_in_the_precision_of_its_engine(made: Made, tmp_path: Path, name: str) -> None:
     """Beside it stands the network in fp32, whose weights were never rounded."""
     paths, path = made.arguments(), tmp_path / "engine.json"
-    source = upscaler.source(paths["weights"])[0] if name == "upscaler" else resnet.source(paths["model"])[0]
+    source = upscaler.source(paths["weights"])[0] if name == "upscaler" else classifiers.source(paths["model"])[0]
     size = SIZE if name == "upscaler" else (SIDE, SIDE)
     engine.build(source, path, Workload({size: 2}, {"cpu": 2}), inference(backend="eager", precision="bf16"))
     wrap = {
         "upscaler": lambda network, dtype: Upscaler(network, dtype, SIZE, 4, 1),
-        "classifier": lambda network, dtype: Classifier(network, dtype, (SIDE, SIDE), SIDE),
+        "classifier": lambda network, dtype: Classifier(network, dtype, (SIDE, SIDE), SIDE, *NORMALISATION),
     }
     unused = repository.Tensor("", "", ())
     model = repository._prepare(name, source, path, wrap[name], unused, unused)
@@ -159,8 +161,8 @@ def test_the_upscaler_gives_the_pixels_of_the_workflow(served: Path, made: Made)
 
 def test_the_classifier_gives_the_probabilities_of_the_workflow(served: Path, made: Made) -> None:
     paths, cells = made.arguments(), images(3, ENLARGED)
-    ready = engine.load(resnet.source(paths["model"])[0], paths["classifier_engine"])
-    expected = resnet.engine_logits(ready, [pixels.to_square(cells, SIDE)]).softmax(1)
+    ready = engine.load(classifiers.source(paths["model"])[0], paths["classifier_engine"])
+    expected = classifiers.engine_logits(ready, NETWORKS["resnet50"], [pixels.to_square(cells, SIDE)]).softmax(1)
     torch.testing.assert_close(package(served, CLASSIFIER)(cells), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -271,10 +273,10 @@ def test_a_program_that_is_not_the_network_is_refused(served: Path, made: Made, 
         exact: nn.Module = Upscaler(Nearest(), torch.float32, SIZE, 4, 1)
         size = SIZE
     else:
-        network = resnet.source(made.arguments()["model"])[0].network
+        network = classifiers.source(made.arguments()["model"])[0].network
         nn.init.constant_(network.fc.bias, 0)
         network.fc.bias.data[0] = 5
-        exact, size = Classifier(network, torch.float32, ENLARGED, SIDE), ENLARGED
+        exact, size = Classifier(network, torch.float32, ENLARGED, SIDE, *NORMALISATION), ENLARGED
     tensor = repository.Tensor(INPUT, "UINT8", (*size, 3))
     on_cpu = SimpleNamespace(device=torch.device("cpu"))
     checked: Any = SimpleNamespace(name=model, exact=exact, engine=on_cpu, input=tensor)
@@ -322,9 +324,8 @@ def test_a_plan_has_names_types_and_shapes_of_its_configuration(
         served: nn.Module = Upscaler(rrdbnet().half(), torch.float16, size, 4, 1)
         given = repository.Tensor(OUTPUT, "UINT8", (64, 96, 3))
     else:
-        network = resnet.build(2, 0, None).eval()
-        network.forward = lambda values: super(resnet.Classifier, network).forward(values)  # type: ignore[method-assign]
-        served = Classifier(network.half(), torch.float16, size, SIDE)
+        network = NETWORKS["resnet50"].make(2).eval()
+        served = Classifier(network.half(), torch.float16, size, SIDE, *NORMALISATION)
         given = repository.Tensor(OUTPUT, "FP32", (2,))
     served = served.eval().requires_grad_(False)
     zeros = torch.zeros((batch, *size, 3), dtype=torch.uint8)
@@ -338,7 +339,7 @@ def test_a_plan_has_names_types_and_shapes_of_its_configuration(
         output=given,
         engine=SimpleNamespace(device=torch.device("cuda")),
     )
-    config = text_format.Parse(repository._model_config(described, programs.PLAN, batch), schema.ModelConfig())
+    config = repository._model_config(described, programs.PLAN, batch)
     assert (config.backend, config.platform) == ("tensorrt", "tensorrt_plan")
     assert config.instance_group[0].kind == schema.ModelInstanceGroup.KIND_GPU
     network, types = builder.interpreter.ctx.net, {trt.uint8: "TYPE_UINT8", trt.float32: "TYPE_FP32"}

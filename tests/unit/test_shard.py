@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -15,25 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from originals import originals
 from wbcsr import imaging
 from wbcsr.errors import InputError
-from wbcsr.files import read_csv, sha256, write_csv, write_json
+from wbcsr.files import read_csv, sha256, write_json
 from wbcsr.upscale.interpolation import Interpolation
 from wbcsr.upscale.shard import MANIFEST_COLUMNS, shard_rows, upscale_shard
-
-
-def originals(folder: Path, count: int = 6) -> Path:
-    """A class folder with images of two shapes and several kinds, and its manifest."""
-    folder.mkdir(parents=True)
-    generator = np.random.default_rng(0)
-    rows = []
-    for index in range(count):
-        shape = [(8, 12, 3), (6, 6), (8, 12, 4)][index % 3]
-        name = f"_{index}_7.png"
-        (folder / name).write_bytes(imaging.encode_png(generator.integers(0, 256, shape, dtype=np.uint8)))
-        rows.append([f"TRAIN/A/{name}", name, shape[1], shape[0], sha256(folder / name), sha256(folder / name)])
-    write_csv(folder / "manifest.csv", pd.DataFrame(rows, columns=MANIFEST_COLUMNS))
-    return folder / "manifest.csv"
 
 
 class Counting(Interpolation):
@@ -126,9 +112,8 @@ upscale_shard(Path(sys.argv[1]), Path(sys.argv[2]), 1, 1, Killed("bicubic", 4, 2
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a shard that was killed half-way."""
     folder = tmp_path_factory.mktemp("killed")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "scripts")}
     paths = [str(originals(folder / "original", 16)), str(folder / "killed" / "manifest_1of1.csv")]
-    process = subprocess.run([sys.executable, "-c", KILLED, *paths], env=environment, capture_output=True, check=False)
+    process = subprocess.run([sys.executable, "-c", KILLED, *paths], capture_output=True, check=False)
     assert process.returncode == -signal.SIGKILL
     return folder
 

@@ -11,8 +11,17 @@ from hypothesis import strategies as st
 
 from defaults import LIMITS
 from wbcsr.dataset.archive import open_archive
-from wbcsr.dataset.split import LEAKAGE_COLUMNS, by_source_split, leakage, paper_split, published_split
+from wbcsr.dataset.split import (
+    LEAKAGE_COLUMNS,
+    by_source_split,
+    count_subsets,
+    leakage,
+    paper_split,
+    published_split,
+    split_images,
+)
 from wbcsr.errors import InputError
+from wbcsr.files import write_csv
 
 
 def table(*images: str) -> pd.DataFrame:
@@ -22,6 +31,12 @@ def table(*images: str) -> pd.DataFrame:
 
 def numbered(train: int, test: int = 0, name: str = "A") -> list[str]:
     return [f"{part}/{name}/{n}.png" for part, count in (("TRAIN", train), ("TEST", test)) for n in range(count)]
+
+
+PARTITIONS = {"train": "TRAIN", "validation": "VAL", "test": "TEST"}
+IMAGES = table(*numbered(4, test=6))
+THREE = table("TRAIN/A/1", "VAL/A/1", "TEST/A/1")
+SOURCES = IMAGES[["image"]].assign(source=[str(number // 2) for number in range(10)])
 
 
 def subsets(split: pd.DataFrame) -> dict[str, list[str]]:
@@ -53,6 +68,29 @@ def test_the_first_names_as_text_are_held_out() -> None:
     split = paper_split(table(*numbered(12, test=2)), "TRAIN", "TEST", 0.25)
     assert subsets(split)["validation"] == ["TRAIN/A/0.png", "TRAIN/A/1.png", "TRAIN/A/10.png"]
     assert subsets(split)["test"] == ["TEST/A/0.png", "TEST/A/1.png"]
+
+
+@pytest.mark.parametrize(
+    ("split", "images", "expected"),
+    [
+        ("paper", IMAGES, paper_split(IMAGES, "TRAIN", "TEST", 0.5)),
+        ("published", THREE, published_split(THREE, PARTITIONS)),
+        ("by_source_fold2", IMAGES, by_source_split(IMAGES, SOURCES, 3, 2)),
+        ("custom", IMAGES, IMAGES[["image"]].assign(subset=["test", "validation", *["train"] * 7, ""])),
+    ],
+)
+def test_a_split_is_found_by_its_name(split: str, images: pd.DataFrame, expected: pd.DataFrame, tmp_path: Path) -> None:
+    files = [tmp_path / "sources.csv", tmp_path / "custom.csv"]
+    for file, written in zip(files, [SOURCES, expected], strict=True):
+        write_csv(file, written)
+    settings = {"partitions": PARTITIONS, "validation_fraction": 0.5, "parts": 3}
+    pd.testing.assert_frame_equal(split_images(images, split, settings, *files), expected, check_dtype=False)
+
+
+def test_subsets_are_counted_by_class() -> None:
+    images = table("TRAIN/A/1", "TRAIN/A/2", "TRAIN/B/1", "TEST/B/2")
+    counts = count_subsets(images, images[["image"]].assign(subset=["train", "train", "", "test"]))
+    assert counts == {"images": {"test": {"B": 1}, "train": {"A": 2}}, "left_out": 1}
 
 
 def test_partitions_have_the_names_of_the_configuration() -> None:
@@ -98,10 +136,10 @@ def test_every_image_has_one_subset_whatever_the_order(
 @pytest.mark.parametrize(
     ("images", "fraction", "words"),
     [
-        (numbered(4), 0.2, "of its 4 images in 'TRAIN' leaves 4 to train and 0 to validate"),
-        (numbered(1), 0.9, "of its 1 image in 'TRAIN' leaves 1 to train and 0 to validate"),
-        (numbered(0, test=3), 0.2, "of its 0 images in 'TRAIN' leaves 0 to train and 0 to validate"),
-        (numbered(3), 1.0, "of its 3 images in 'TRAIN' leaves 0 to train and 3 to validate"),
+        (numbered(4), 0.2, "of its 4 images in 'TRAIN' leaves 4 for training and 0 for validation"),
+        (numbered(1), 0.9, "of its 1 image in 'TRAIN' leaves 1 for training and 0 for validation"),
+        (numbered(0, test=3), 0.2, "of its 0 images in 'TRAIN' leaves 0 for training and 0 for validation"),
+        (numbered(3), 1.0, "of its 3 images in 'TRAIN' leaves 0 for training and 3 for validation"),
         (numbered(10) + numbered(3, name="rare"), 0.2, "class 'rare': validation_fraction 0.2 of its 3 images"),
     ],
 )
@@ -246,8 +284,8 @@ def test_images_without_a_known_source_take_no_part() -> None:
 @pytest.mark.parametrize(
     ("sources", "unknown", "words"),
     [
-        ({"A": 5, "rare": 4}, "", "class 'rare': its images are of 4 known sources, too few for by_source.parts 5"),
-        ({"A": 5, "rare": 5}, "rare", "class 'rare': its images are of 0 known sources"),
+        ({"A": 5, "rare": 4}, "", "class 'rare': its images come from 4 known sources, too few for by_source.parts 5"),
+        ({"A": 5, "rare": 5}, "rare", "class 'rare': its images come from 0 known sources"),
     ],
 )
 def test_a_class_needs_as_many_sources_as_parts(sources: dict[str, int], unknown: str, words: str) -> None:

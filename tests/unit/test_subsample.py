@@ -16,9 +16,11 @@ def study(*sourced: tuple[str, str, int]) -> tuple[pd.DataFrame, pd.DataFrame]:
     return images[["image", "class"]], images[["image", "source"]]
 
 
-def chosen_sources(images: pd.DataFrame, sources: pd.DataFrame, per_class: int) -> dict[str, dict[str, int]]:
+def chosen_sources(
+    images: pd.DataFrame, sources: pd.DataFrame, per_class: int | None, per_source: int | None = None
+) -> dict[str, dict[str, int]]:
     """How many images of each source were chosen, by class."""
-    chosen = subsample_images(images, sources, per_class)
+    chosen = subsample_images(images, sources, per_class, per_source)
     assert list(chosen.columns) == ["image"]
     both = chosen.merge(sources, on="image").merge(images, on="image")
     return {name: part["source"].value_counts().to_dict() for name, part in both.groupby("class")}
@@ -39,6 +41,29 @@ def test_every_source_gives_one_image_before_any_gives_a_second(per_class: int, 
     found = chosen_sources(images, sources, per_class)
     assert sorted(found["A"].values()) == a
     assert found["B"] == {"p4": 1}
+
+
+@pytest.mark.parametrize(
+    ("per_class", "per_source", "chosen"),
+    [
+        (100, 3, {"A": [3, 2, 1], "B": [3, 3]}),
+        (100, None, {"A": [50, 2, 1], "B": [4, 3]}),
+        (4, 3, {"A": [2, 1, 1], "B": [2, 2]}),
+        (None, 3, {"A": [3, 2, 1], "B": [3, 3]}),
+        (None, 2, {"A": [2, 1, 1], "B": [2, 2]}),
+        (None, None, {"A": [4, 2, 1], "B": [4, 3]}),
+    ],
+)
+def test_images_of_a_source_are_limited_and_classes_balanced(
+    per_class: int | None, per_source: int | None, chosen: dict[str, list[int]], caplog: pytest.LogCaptureFixture
+) -> None:
+    images, sources = study(("A", "p1", 50), ("A", "p2", 2), ("A", "p3", 1), ("B", "p4", 4), ("B", "p5", 3))
+    with caplog.at_level("INFO"):
+        found = chosen_sources(images, sources, per_class, per_source)
+    assert {name: sorted(numbers.values(), reverse=True) for name, numbers in found.items()} == chosen
+    for name, numbers in chosen.items():
+        told = f"{name}: {sum(numbers)} images of {len(numbers)} sources chosen, at most {numbers[0]} of a source"
+        assert told in caplog.messages
 
 
 def test_a_source_of_several_classes_is_given_to_the_one_that_has_fewest() -> None:

@@ -35,6 +35,8 @@ NAMES = [
     "comparison",
     "differences",
     "recalls",
+    "endpoints",
+    "correlation",
     "calibration",
     "cost",
 ]
@@ -80,7 +82,7 @@ def study_results(tmp_path: Path) -> Results:
         for number in range(3)
     }
     wrong["TRAIN/EOSINOPHIL/0.png"] = "NEUTROPHIL"
-    path = next(path for path in results.predictions if path.match("realesrgan_x4/seed0/realesrgan_x4.csv"))
+    path = next(run.path for run in results.predictions if run.trained_on == run.tested_on == "realesrgan_x4")
     table = pd.read_csv(path)
     table["predicted"] = table["image"].map(wrong).fillna(table["predicted"])
     for name in STUDY_CLASSES:
@@ -91,7 +93,15 @@ def study_results(tmp_path: Path) -> Results:
 
 def test_words_stand_to_the_left_and_sums_are_set_off(study_results: Results, tmp_path: Path) -> None:
     write_all(study_results, tmp_path / "tables")
-    texts = {"comparison": 4, "differences": 5, "recalls": 4, "calibration": 4, "cost": 2}
+    texts = {
+        "comparison": 4,
+        "differences": 6,
+        "endpoints": 6,
+        "correlation": 4,
+        "recalls": 4,
+        "calibration": 4,
+        "cost": 2,
+    }
     for name in NAMES:
         lines = (tmp_path / "tables" / f"{name}.md").read_text(encoding="utf-8").splitlines()
         right = [cell.endswith(":") for cell in lines[3].strip("|").split("|")]
@@ -157,7 +167,7 @@ def test_the_differences_as_they_are_printed(study_results: Results) -> None:
     table = differences_table(differences(arms_of(study_results), study_results.plan))
     cells, row = cells_and_data(table, **ENHANCED, subset="test", question="enlargement")
     ends = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}".replace("-", "−")
-    assert cells[COMPARED].tolist() == ["192", "96", "−6.2", ends, "0.008", "0.023", "<0.001"]
+    assert cells[COMPARED].tolist() == ["192", "96", "−6.2", ends, "0.008", "0.008", "<0.001"]
     assert (row["differing"], row["effective_sources"]) == (8, 96)
 
 
@@ -276,9 +286,9 @@ def test_tables_3_to_6_show_the_first_seed_of_the_first_split(tmp_path: Path) ->
 
 def test_confusion_table_has_actual_rows(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B", "C"], ["original"])
-    table = pd.read_csv(results.predictions[0])
+    table = pd.read_csv(results.predictions[0].path)
     table.loc[table["image"] == "TRAIN/A/0.png", "predicted"] = "C"
-    table.to_csv(results.predictions[0], index=False)
+    table.to_csv(results.predictions[0].path, index=False)
     write_all(results, tmp_path)
     assert rows(tmp_path / "table5.md") == [["A", "1", "0", "1"], ["B", "0", "2", "0"], ["C", "0", "0", "2"]]
     assert (tmp_path / "table5.csv").read_text() == "actual,A,B,C\nA,1,0,1\nB,0,2,0\nC,0,0,2\n"
@@ -344,7 +354,7 @@ def test_comparison_by_hand(tmp_path: Path) -> None:
 
 def test_comparison_is_to_original_of_the_same_split_and_subset(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original", "bicubic_x2"], splits=("paper", "by_source"))
-    worse = next(path for path in results.predictions if path.match("by_source/original/seed0/original.csv"))
+    worse = next(run.path for run in results.predictions if run.split == "by_source" and run.trained_on == "original")
     table = pd.read_csv(worse)
     table.loc[table["image"] == "TEST/A/0.png", "predicted"] = "B"
     table.to_csv(worse, index=False)

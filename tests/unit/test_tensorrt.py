@@ -32,7 +32,7 @@ from torch import fx, nn
 from pretend_gpu import answering, pretend_gpu
 from small_networks import inference, rrdbnet
 from wbcsr import files
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
 from wbcsr.engines import tensorrt
 from wbcsr.engines.capability import DTYPES
 from wbcsr.engines.profile import Profile
@@ -144,8 +144,8 @@ def own_scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def classifier(folder: Path) -> nn.Module:
     """ResNet-50 as an engine is made from it."""
     path = folder / "model.safetensors"
-    resnet.save(resnet.build(len(CLASSES), 0, None).state_dict(), resnet.Description(CLASSES, 64), path)
-    return resnet.source(path)[0].network
+    classifiers.save(classifiers.build(len(CLASSES), 0, None).state_dict(), classifiers.Description(CLASSES, 64), path)
+    return classifiers.source(path)[0].network
 
 
 def prepared(network: nn.Module, dtype: torch.dtype) -> nn.Module:

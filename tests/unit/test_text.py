@@ -11,7 +11,7 @@ import pytest
 
 from wbcsr.dataset.sources import find_sources
 from wbcsr.files import write_csv
-from wbcsr.report import wording
+from wbcsr.report import numbers
 from wbcsr.text import counted
 
 
@@ -26,7 +26,7 @@ from wbcsr.text import counted
 )
 def test_nouns_follow_their_numbers(number: int, nouns: tuple[str, ...], text: str, in_words: str) -> None:
     assert counted(number, *nouns) == text
-    assert wording.counted(number, *nouns) == in_words
+    assert numbers.counted(number, *nouns) == in_words
 
 
 def test_a_log_counts_one_source_as_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

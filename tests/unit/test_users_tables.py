@@ -80,9 +80,9 @@ def test_what_spreadsheets_save_is_the_same_table(tmp_path: Path, content: str |
         (PLAIN.replace("p1", '"p1') + 'p2"\n', "mine.csv, line 4: its source holds a line break"),
         (
             PLAIN.replace("007", "Gröbel").encode("cp1252"),
-            "mine.csv, line 3: is not text in UTF-8; save it as CSV UTF-8",
+            "mine.csv, line 3: is not UTF-8 text; save it as CSV UTF-8",
         ),
-        (PLAIN.encode("utf-16-le"), "mine.csv: is not text in UTF-8"),
+        (PLAIN.encode("utf-16-le"), "mine.csv: is not UTF-8 text"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_one_line(tmp_path: Path, content: str | bytes, says: str) -> None:

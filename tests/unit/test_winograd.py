@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from small_networks import inference, rrdbnet, workload, write_weights
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
 from wbcsr.engines import engine as engines
 from wbcsr.engines.profile import Profile
 from wbcsr.engines.winograd import backend
@@ -190,7 +190,7 @@ def test_auto_takes_what_is_faster_on_a_cpu(tmp_path: Path) -> None:
     measured = description["measured"]
     seconds = {name: measured[f"{name}_seconds_per_batch"] for name in ("eager", "winograd")}
     assert description["backend"] == min(seconds, key=lambda name: seconds[name])
-    assert description["reason"].startswith("measured: eager ")
+    assert description["reasons"][0]["code"] == "measured"
     assert (tmp_path / "program.pt2").exists() == (description["backend"] == "winograd")
 
 
@@ -212,13 +212,17 @@ def test_another_precision_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_classifier_runs_as_it_is_where_the_upscaler_is_winograds(tmp_path: Path) -> None:
-    resnet.save(resnet.build(2, 0, None).state_dict(), resnet.Description(("A", "B"), 32), tmp_path / "r.safetensors")
-    source = resnet.source(tmp_path / "r.safetensors")[0]
+    classifiers.save(
+        classifiers.build(2, 0, None).state_dict(), classifiers.Description(("A", "B"), 32), tmp_path / "r.safetensors"
+    )
+    source = classifiers.source(tmp_path / "r.safetensors")[0]
     description = engines.build(
         source, tmp_path / "engine.json", workload(size=(32, 32)), inference(backend="winograd")
     )
     assert (description["backend"], description["precision"]) == ("eager", "fp32")
-    assert description["reason"] == "winograd knows no convolution with kernel_size (7, 7)"
+    assert description["reasons"] == [
+        {"code": "unusable", "detail": "winograd knows no convolution with kernel_size (7, 7)"}
+    ]
 
 
 @BF16
@@ -228,7 +232,7 @@ def test_auto_takes_what_is_faster_in_bf16(tmp_path: Path) -> None:
     path = tmp_path / "engine.json"
     description = engines.build(source, path, workload(), inference(precision="bf16"))
     assert description["precision"] == "bf16"
-    faster = "winograd" if description["reason"].startswith("measured: ") else "eager"
+    faster = "winograd" if description["reasons"][0]["code"] == "measured" else "eager"
     assert description["backend"] == faster
     if faster == "winograd":
         assert "-DBF16" in description["fingerprint"]["settings"]
@@ -237,7 +241,7 @@ def test_auto_takes_what_is_faster_in_bf16(tmp_path: Path) -> None:
         batch = torch.rand(1, 3, 24, 32)
         assert 0 < (engine.run(batch) - source.network(batch)).abs().max() < 0.02
     else:
-        assert description["measured"]["not_taken"].startswith("measured: ")
+        assert [reason["code"] for reason in description["reasons"]] == ["few_images", "measured"]
 
 
 def test_auto_goes_on_where_programs_may_not_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +250,7 @@ def test_auto_goes_on_where_programs_may_not_lie(tmp_path: Path, monkeypatch: py
     source = upscaler.source(write_weights(tmp_path / "small.safetensors"))[0]
     description = engines.build(source, tmp_path / "engine.json", workload(), inference(precision="fp32"))
     assert description["backend"] == "eager"
-    assert description["reason"].startswith("winograd failed: ")
+    assert description["reasons"][0]["code"] == "failed"
     assert not (tmp_path / "program.pt2").exists()
 
 

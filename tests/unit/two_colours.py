@@ -19,6 +19,7 @@ CLASSES = ["blue", "red"]
 SIDE = 32
 CPU = torch.device("cpu")
 SETTINGS = {
+    "classifier": "resnet50",
     "init": "random",
     "input_size": SIDE,
     "epochs": 2,
@@ -48,7 +49,7 @@ class Small(nn.Module):
         return self.fc(self.features(images.permute(0, 3, 1, 2) / 255))
 
 
-def build_small(classes: int, seed: int, init: Path | None, network: type[Small] = Small) -> Small:
+def build_small(classes: int, seed: int, init: Path | None, architecture: str, network: type[Small] = Small) -> Small:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return network(classes)

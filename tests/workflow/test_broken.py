@@ -142,7 +142,7 @@ def test_the_same_run_started_twice(small_study: Path, study: Path) -> None:
     said, _ = first.communicate()
     assert 0 in (first.returncode, beside.returncode)
     for status, text in ((first.returncode, said), (beside.returncode, beside.stdout)):
-        assert status == 0 or "a job that started later makes these files now" in text, text
+        assert status == 0 or "a newer job has taken over these files" in text, text
     assert differences(study, small_study, f"results/images/realesrgan_x4/TRAIN/{CLASSES[0]}") == []
 
 

@@ -62,6 +62,33 @@ def test_dry_run_of_a_folder_without_torch(tmp_path: Path) -> None:
     dry_run_with_snakemake_alone(study, study / "config.yaml")
 
 
+# Stands in for an environment that another checkout's library is installed in, and not this one's.
+OTHERS = """
+import os, sys
+asked_for = os.environ["PYTHONPATH"].split(os.pathsep)
+sys.path[:] = [*(path for path in sys.path if path in asked_for or not path.endswith("/scripts")), {other!r}]
+"""
+
+
+def test_jobs_use_the_library_next_to_the_snakefile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other" / "scripts"
+    (other / "wbcsr").mkdir(parents=True)
+    (other / "wbcsr" / "__init__.py").write_text("raise ImportError('of another checkout')")
+    (other.parent / "sitecustomize.py").write_text(OTHERS.format(other=str(other)))
+    monkeypatch.setenv("PYTHONPATH", str(other.parent))
+    write_config(tmp_path / "study", SMALL)
+    result = run(tmp_path / "study", "--", "data/drawn.zip")
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("classifier", ["resnet50", "efficientnet_lite0"])
+def test_imagenet_weights_are_those_of_the_classifier(tmp_path: Path, classifier: str) -> None:
+    write_config(tmp_path, {**SMALL, "train": {**SMALL["train"], "classifier": classifier, "init": "imagenet"}})
+    result = run(tmp_path, "-n", "--", "models")
+    assert result.returncode == 0, result.stdout
+    assert f"Downloading the ImageNet weights of {classifier}" in result.stdout
+
+
 def test_three_partitions_have_jobs_of_their_own(tmp_path: Path) -> None:
     """Drawn, too."""
     partitions = {"train": "train", "validation": "val", "test": "test"}
@@ -137,6 +164,19 @@ def test_splits_leakage_and_a_choice_are_targets(tmp_path: Path, target: str, ru
     assert planned(tmp_path, target).keys() - {"job", "total"} == {"make_synthetic_archive", "ingest_dataset", *rules}
 
 
+def test_cells_are_cut_only_where_the_view_asks_for_it(tmp_path: Path) -> None:
+    """The other jobs are the same."""
+    write_config(tmp_path, SMALL)
+    image = planned(tmp_path)
+    write_config(tmp_path, {**SMALL, "view": {"around": "cell", "side": 32}})
+    cell = planned(tmp_path)
+    assert {rule: number for rule, number in cell.items() if image.get(rule) != number} == {
+        "cut_cells": "1",
+        "make_cells_figure": "1",
+        "total": str(int(image["total"]) + 2),
+    }
+
+
 def test_without_an_enhanced_variant_no_labels_are_compared(tmp_path: Path) -> None:
     write_config(tmp_path, {**SMALL, "variants": ["original"], "dual": False})
     result = run(tmp_path, "-n")
@@ -161,10 +201,10 @@ def test_a_configuration_mistake_is_one_line_and_writes_nothing(tmp_path: Path) 
     [
         (
             b"train: {epochs: 3}\nseeds: [1]\ntrain: {batch_size: 8}\n",
-            "line 3: has the key train again, which is in line 1",
+            "line 3: duplicate key train, first set in line 1",
         ),
         (b"train:\n\tepochs: 3\n", "line 2: "),
-        (b"# Gr\xf6\xdfe\n", "line 1: is not text in UTF-8"),
+        (b"# Gr\xf6\xdfe\n", "line 1: is not UTF-8 text"),
         (b'custom: "my\\quotes.csv"\n', "line 1: "),
         (b"", "line 1: has no keys"),
     ],

@@ -111,11 +111,11 @@ CASES: dict[str, Case] = {
     },
     "archive: a page instead of it": Case(
         archive(lambda folder: (folder / "mine.zip").write_text("<html>Sign in</html>")),
-        "error: mine.zip: is no zip file or only a part of one (File is not a zip file); download or copy it again",
+        "error: mine.zip: is not a zip file, or is incomplete (File is not a zip file); download or copy it again",
     ),
     "archive: cut in the middle": Case(
         archive(lambda folder: BAD_ZIPS["cut in the middle"][0](folder / "mine.zip")),
-        "error: mine.zip: is no zip file or only a part of one",
+        "error: mine.zip: is not a zip file, or is incomplete",
     ),
     "archive: more files than its limit": Case(
         archive(pack, limits={"files": 7}),
@@ -128,7 +128,7 @@ CASES: dict[str, Case] = {
     "archive: all images of a class torn": Case(
         archive(torn), "a class without images cannot be trained: repair it, or remove it from dataset.classes"
     ),
-    "archive: not there": Case(lambda folder: dataset(), "mine.zip is not there; put it there or correct the key"),
+    "archive: not there": Case(lambda folder: dataset(), "mine.zip does not exist; create it or correct the key"),
     "archive: lacks a class": Case(
         archive(pack, classes=[*CLASSES, "BASOPHIL"]), "mine.zip: has no folder 'BASOPHIL' with files in 'TRAIN'"
     ),
@@ -232,7 +232,7 @@ sys.meta_path.insert(0, Hook())
 KILL = "os.kill(os.getpid(), 9)"
 # At the first attempt alone, or at all others.
 FIRST = "first = not os.path.exists('begun'); open('begun', 'w'); "
-PAGE = "error: mine.zip: is no zip file"
+PAGE = "error: mine.zip: is not a zip file"
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ PAGE = "error: mine.zip: is no zip file"
             0,
             ["rule ingest_dataset did not begin"],
         ),
-        (archive(pack), "wbcsr.dataset.ingest", "1 / 0", 0, ["error: rule ingest_dataset failed by a defect"]),
+        (archive(pack), "wbcsr.dataset.ingest", "1 / 0", 0, ["error: rule ingest_dataset failed because of a bug"]),
         (archive(pack), "wbcsr.dataset.ingest", f"{FIRST}{KILL} if first else 0", 1, []),
         (CASES["archive: a page instead of it"].given, "wbcsr.dataset.ingest", "0", 2, [PAGE]),
         (

@@ -166,7 +166,7 @@ def test_labels_and_groups_in_a_csv_file_and_a_split_of_ones_own(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("labels", "says"),
-    [("b.png,well\n", "has no row of label 'ill'"), ("c.png,ill\nb.png,well\n", "names 1 file (first: 'c.png')")],
+    [("b.png,well\n", "has no row with the label 'ill'"), ("c.png,ill\nb.png,well\n", "lists 1 file (first: 'c.png')")],
 )
 def test_a_mistake_in_the_labels_is_read_at_the_end_of_the_run(tmp_path: Path, labels: str, says: str) -> None:
     """As its user sees it: one of the last lines that Snakemake prints."""

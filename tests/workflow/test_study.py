@@ -8,7 +8,9 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -72,6 +74,25 @@ def test_manifests_agree_with_their_files(small_study: Path, variant: str, scale
             assert (row.width, row.height) == (48 * scale, 48 * scale)
 
 
+def test_the_crate_holds_the_results_and_a_workflow_that_runs(small_study: Path, tmp_path: Path) -> None:
+    study, unpacked = tmp_path / "study", tmp_path / "unpacked"
+    copy_study(small_study, study)
+    result = run(study, "--", "crate")
+    assert result.returncode == 0, result.stdout
+    with zipfile.ZipFile(study / "results" / "study.crate.zip") as packed:
+        packed.extractall(unpacked)
+    for folder in ("tables", "figures", "predictions", "report", "splits"):
+        kept = {path.relative_to(study) for path in (study / "results" / folder).rglob("*") if path.is_file()}
+        assert {path for path in kept if not (unpacked / path).is_file()} == set()
+    # Of the images, how they came to be, but not themselves.
+    assert {path.suffix for path in (unpacked / "results" / "images").rglob("*.*")} == {".json"}
+    options = ["--configfile", "config/study.yaml", "--directory", str(tmp_path / "again")]
+    planning = [sys.executable, "-m", "snakemake", "-n", "--cores", "1", *options]
+    again = subprocess.run(planning, cwd=unpacked, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "make_report" in again.stdout + again.stderr
+
+
 def test_provenance_says_how_a_model_came_to_be(small_study: Path) -> None:
     results = small_study / "results"
     record = json.loads((results / "runs" / "paper" / "dual" / "seed0" / "provenance.json").read_text())
@@ -86,7 +107,7 @@ def test_provenance_says_how_a_model_came_to_be(small_study: Path) -> None:
     }
     for folder, file in weights.items():
         engine, quality = (json.loads((folder / name).read_text()) for name in ("engine.json", "quality.json"))
-        assert engine["reason"]
+        assert engine["reasons"]
         assert engine["device"] == record["device"].split(":")[0]
         assert engine["fingerprint"]["weights"] == sha256(file)
         assert quality["passed"]

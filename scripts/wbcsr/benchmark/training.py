@@ -22,7 +22,8 @@ from wbcsr.benchmark.folders import copy_images, list_images
 from wbcsr.benchmark.machine import Machine, describe_machine
 from wbcsr.benchmark.suite import REASON, TIMES, Suite, measured, measured_number, memory, seconds
 from wbcsr.benchmark.workers import Run, measure_in_workers, warmed
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
+from wbcsr.classify.networks import NETWORKS
 from wbcsr.classify.pack import pack
 from wbcsr.classify.ranks import Ranks
 from wbcsr.classify.train import Training, TrainJob, begin
@@ -31,13 +32,14 @@ from wbcsr.errors import InputError
 from wbcsr.files import scratch_folder, write_csv
 from wbcsr.present.table import Table, number, text
 from wbcsr.present.text import number_texts
+from wbcsr.study.labels import CLASSIFIERS
 from wbcsr.text import counted
 
 OURS, USUAL, NETWORK = "ours", "the usual script", "ours, network alone"
 # Steps of the optimizer in one run, by device, where there are images enough.
 STEPS = {"cpu": 4, "cuda": 32}
 COLUMNS = [
-    *("machine", "system", "device", "precision", "batch_size", "input_size", "threads", "images"),
+    *("machine", "system", "classifier", "device", "precision", "batch_size", "input_size", "threads", "images"),
     *TIMES,
     *("images_per_second", "share_of_network", "peak_memory_mib", "note"),
 ]
@@ -83,7 +85,7 @@ def benchmark_training(
         copied = copy_images(manifests, wanted, aside / "original")
         task = _prepare(copied, train, threads, aside)
         images = len(pd.read_csv(task.split))
-        precision = resnet.choose_precision(train["precision"], device)
+        precision = classifiers.choose_precision(train["precision"], device)
         systems: dict[str, tuple[Callable[[Task], Callable[[], Run]], str, int]] = {
             OURS: (make_ours, precision, images - 1),
             USUAL: (make_usual, "fp32", images),
@@ -92,7 +94,7 @@ def benchmark_training(
         makes = {name: partial(make, task) for name, (make, _, _) in systems.items()}
         outcomes = measure_in_workers(makes, settings["seconds"], settings["repeats"])
     rows: list[dict[str, Any]] = [
-        {"system": name, "device": device.type, "precision": systems[name][1]}
+        {"system": name, "classifier": train["classifier"], "device": device.type, "precision": systems[name][1]}
         | {"batch_size": task.settings["batch_size"], "input_size": train["input_size"], "threads": threads}
         | measured(outcome, systems[name][2])
         for name, outcome in outcomes.items()
@@ -139,7 +141,7 @@ def make_network(task: Task) -> Callable[[], Run]:
 
     def run() -> None:
         for _ in range(steps):
-            with resnet.autocast(device, training.precision):
+            with classifiers.autocast(device, training.precision):
                 logits = training.usual_step(images)
             training.optimizer.zero_grad()
             loss = cross_entropy(logits.float(), labels)
@@ -172,7 +174,7 @@ def _begin(task: Task) -> Training:
 def make_usual(task: Task) -> Callable[[], Run]:
     """In a worker: a function that trains one epoch as a tutorial's script does."""
     from torch.utils.data import DataLoader
-    from torchvision import models, transforms
+    from torchvision import transforms
     from torchvision.datasets import ImageFolder
 
     device, side = pick_device(), task.settings["input_size"]
@@ -194,7 +196,7 @@ def make_usual(task: Task) -> Callable[[], Run]:
         pin_memory=device.type == "cuda",
     )
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    model = models.resnet50(weights=None, num_classes=len(task.classes)).to(device).train()
+    model = NETWORKS[task.settings["classifier"]].make(len(task.classes)).to(device).train()
     optimizer, criterion = torch.optim.Adam(model.parameters(), lr=1e-3), nn.CrossEntropyLoss()
 
     def run() -> None:
@@ -215,7 +217,8 @@ def training_table(data: pd.DataFrame, machine: Machine) -> Table:
     """The table of the benchmark; `data` has `COLUMNS`."""
     first = data.iloc[0]
     count, side = data["images"].min(), first["input_size"]
-    what = f"ResNet-50, batches of {first['batch_size']} at {side}×{side}, {counted(count, 'image')} an epoch."
+    name = CLASSIFIERS[first["classifier"]]
+    what = f"{name}, batches of {first['batch_size']} at {side}×{side}, {counted(count, 'image')} an epoch."
     return Table(
         name="training",
         title="Training",

@@ -32,7 +32,7 @@ from wbcsr.benchmark.machine import Machine, among, describe_machine, precisions
 from wbcsr.benchmark.peak_rate import Kind, flops_of, make_peak_rate
 from wbcsr.benchmark.suite import REASON, TIMES, Suite, measured, measured_number, remarks, seconds, with_note
 from wbcsr.benchmark.workers import Outcome, Run, measure_in_workers
-from wbcsr.checks.compare import psnr
+from wbcsr.checks import psnr
 from wbcsr.engines.capability import pick_device
 from wbcsr.errors import InputError
 from wbcsr.files import scratch_folder

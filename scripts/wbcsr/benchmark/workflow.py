@@ -16,13 +16,13 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
+from wbcsr import python_path
 from wbcsr.benchmark.figures import Curve, Panel, Rates, draw
 from wbcsr.benchmark.machine import Machine, describe_machine
 from wbcsr.benchmark.rounds import measure_in_rounds
 from wbcsr.benchmark.suite import REASON, TIMES, Suite, measured, measured_number, seconds
 from wbcsr.benchmark.workers import Outcome, timed
 from wbcsr.files import scratch_folder, write_text
-from wbcsr.isolated import python_path
 from wbcsr.present.table import Column, Table, number, text
 
 JOBS, PLAN = "jobs that do nothing", "planning the study"

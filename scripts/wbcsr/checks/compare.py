@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import numpy as np
 import torch
 
 from wbcsr import imaging
-from wbcsr.classify import resnet
+from wbcsr.checks import psnr
+from wbcsr.classify import classifiers
 from wbcsr.classify.pack import select
 from wbcsr.engines.engine import Engine, load
 from wbcsr.engines.profile import Profile, Size
@@ -66,29 +66,25 @@ def compare_classifier(
     Gives how many `images`, the share of `changed_labels`, and `max_probability_difference` over images and classes.
     InputError where the engine's output is not finite.
     """
-    source, _ = resnet.source(model)
+    source, description = classifiers.source(model)
     ready = load(source, engine)
     images = select([array], [index], split, classes, {"validation"})
     chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), most)).astype(int))
     pixels = torch.from_numpy(images.gather(chosen)[0])
-    ours = resnet.engine_logits(ready, pixels.split(ready.batch))
+    ours = classifiers.engine_logits(ready, description.network, pixels.split(ready.batch))
     _require_finite(engine, ours)
     exact = _exact_network(source, ready.device)
     size = (pixels.shape[1], pixels.shape[2])
     parts = []
     with torch.inference_mode():
-        for part in pixels.split(resnet.EVALUATION_BATCH):
-            batch = reference.to_network(part, size, *resnet.NORMALISATION, torch.float32, torch.contiguous_format)
+        for part in pixels.split(classifiers.EVALUATION_BATCH):
+            normalisation = description.network.normalisation
+            batch = reference.to_network(part, size, *normalisation, torch.float32, torch.contiguous_format)
             parts.append(exact(batch.to(ready.device)).cpu())
     theirs = torch.cat(parts)
     probabilities = (ours.double().softmax(1) - theirs.double().softmax(1)).abs().max().item()
     changed = (ours.argmax(1) != theirs.argmax(1)).double().mean().item()
     return {"images": len(chosen), "changed_labels": changed, "max_probability_difference": probabilities}
-
-
-def psnr(mean_square: float) -> float | None:
-    """Peak signal-to-noise ratio in dB for 8-bit values; None where there is no noise."""
-    return 10 * math.log10(255**2 / mean_square) if mean_square else None
 
 
 def _cells(manifests: Sequence[Path], count: int) -> list[np.ndarray]:
@@ -124,9 +120,9 @@ def _exact_network(source: Source, device: torch.device) -> torch.nn.Module:
 
 def _require_finite(engine: Path, output: torch.Tensor) -> None:
     if not torch.isfinite(output).all():
-        raise InputError(f"{engine}: gives values that are not finite; take inference.precision bf16 or fp32")
+        raise InputError(f"{engine}: produces NaN or infinite values; choose inference.precision bf16 or fp32")
 
 
 def _require_light(engine: Path, ours: torch.Tensor, theirs: torch.Tensor) -> None:
     if ours.double().mean() < BLACK <= theirs.double().mean():
-        raise InputError(f"{engine}: gives black images; take another inference.precision or backend")
+        raise InputError(f"{engine}: produces black images; choose another inference.precision or backend")

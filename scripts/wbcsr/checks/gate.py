@@ -49,7 +49,7 @@ def hold(program: Path, found: Mapping[str, Any], tolerances: Mapping[str, Any])
     if missed:
         key = missed.rsplit(" ", 1)[1]
         raise InputError(
-            f"{program}: {missed} {tolerances[key]:g} of inference.tolerances; take another inference.precision or "
+            f"{program}: {missed} {tolerances[key]:g} of inference.tolerances; choose another inference.precision or "
             "backend, or, if that quality will do, another threshold"
         )
 

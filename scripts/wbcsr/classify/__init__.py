@@ -1,1 +1,1 @@
-"""The classifier: packed images in, a trained ResNet-50 and its predictions out."""
+"""The classifier: packed images in, a trained network and its predictions out."""

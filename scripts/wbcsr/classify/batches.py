@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wbcsr.classify.classifiers import to_device
 from wbcsr.classify.pack import ImageSet
-from wbcsr.classify.resnet import to_device
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ def build_engine(model: str, index: str, inference: Mapping[str, Any], engine: s
 
     Returns what is written to `engine`, and raises errors, as `wbcsr.engines.engine.build`.
     """
-    from wbcsr.classify.resnet import ENGINE_BATCH, source
+    from wbcsr.classify.classifiers import ENGINE_BATCH, source
     from wbcsr.engines.engine import build
     from wbcsr.engines.source import Workload
 
@@ -25,7 +25,7 @@ def build_engine(model: str, index: str, inference: Mapping[str, Any], engine: s
 
 def load_engine(model: str, engine: str) -> None:
     """Load a compiled engine that `build_engine` wrote, and run it once; errors as `wbcsr.engines.engine.load`."""
-    from wbcsr.classify.resnet import source
+    from wbcsr.classify.classifiers import source
     from wbcsr.engines.engine import load, run_once
 
     run_once(load(source(Path(model))[0], Path(engine)))

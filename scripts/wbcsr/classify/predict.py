@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
 from wbcsr.classify.pack import select
 from wbcsr.engines.engine import load
 from wbcsr.errors import InputError
@@ -51,8 +51,8 @@ def predict(
     for something else, or the inputs do not fit each other (see `select`).
     """
     torch.set_num_threads(threads)
-    source, description = resnet.source(model_path)
-    resnet.check_classes(model_path, description.classes, classes)
+    source, description = classifiers.source(model_path)
+    classifiers.check_classes(model_path, description.classes, classes)
     images = select([array], [index], split, classes, {"validation", "test"})
     side = images.arrays[0].shape[1]
     if side != description.input_size:
@@ -64,7 +64,7 @@ def predict(
     started = time.perf_counter()
     batches = (torch.from_numpy(pixels) for pixels, _ in images.batches(np.arange(len(images)), engine.batch))
     # float64 lets the probabilities of a row add up to 1 in all the digits that are written.
-    probabilities = resnet.engine_logits(engine, batches).double().softmax(dim=1).numpy()
+    probabilities = classifiers.engine_logits(engine, description.network, batches).double().softmax(dim=1).numpy()
     speed = len(images) / (time.perf_counter() - started)
     if not np.isfinite(probabilities).all():
         raise InputError(f"{model_path}: gives probabilities that are not finite; run the rule train_classifier again")

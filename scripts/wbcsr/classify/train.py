@@ -22,7 +22,7 @@ from torch.nn import functional
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
 from wbcsr.classify.augment import augment, draw
 from wbcsr.classify.batches import Batches, place
 from wbcsr.classify.history import best_epoch
@@ -87,7 +87,7 @@ class TrainSummary:
 
 
 def train(job: TrainJob, ranks: Ranks | None = None) -> TrainSummary:
-    """Train ResNet-50 on the training images of one or two packed variants and keep its best epoch.
+    """Train a classifier on the training images of one or two packed variants and keep its best epoch.
 
     AdamW (Loshchilov and Hutter 2019; no decay on norms and biases), the learning rate of `learning_rate`, cross
     entropy with smoothed labels. `job.history` gets a row for each epoch: epoch, learning_rate (the last step's),
@@ -129,7 +129,8 @@ def train(job: TrainJob, ranks: Ranks | None = None) -> TrainSummary:
             )  # fmt: skip
     best = best_epoch(training.history)
     if ranks.is_first:
-        resnet.save(training.best_state, resnet.Description(tuple(job.classes), training.input_size), job.model)
+        description = classifiers.Description(tuple(job.classes), training.input_size, settings["classifier"])
+        classifiers.save(training.best_state, description, job.model)
         write_csv(job.history, pd.DataFrame(training.history))
     log.info("best epoch: %d, validation accuracy %.4f", best, training.history[best - 1]["validation_accuracy"])
     return TrainSummary(
@@ -156,15 +157,17 @@ def begin(job: TrainJob, ranks: Ranks) -> Training:
     images, validation = (
         select(job.arrays, job.indexes, job.split, job.classes, {subset}) for subset in ("train", "validation")
     )
-    precision = resnet.choose_precision(settings["precision"], device)
+    precision = classifiers.choose_precision(settings["precision"], device)
     if settings["precision"] == "fp32":
         # Who asks for it by name shall not get the ten bits of TF32.
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     compiled = choose_compile(settings["compile"], ranks)
-    model = resnet.build(len(job.classes), job.seed, job.init).to(device=device, memory_format=torch.channels_last)
+    model = classifiers.build(len(job.classes), job.seed, job.init, settings["classifier"])
+    model = model.to(device).to(memory_format=torch.channels_last)
     log.info(
-        "ResNet-50 with %.1f million parameters on %s, %s, %s; %d training and %s, %s",
-        _parameters(model) / 1e6, f"{ranks.count} × {device.type}" if ranks.count > 1 else device, precision,
+        "%s with %.1f million parameters on %s, %s, %s; %d training and %s, %s",
+        settings["classifier"], _parameters(model) / 1e6,
+        f"{ranks.count} × {device.type}" if ranks.count > 1 else device, precision,
         "compiled" if compiled else "not compiled", len(images),
         counted(len(validation), "validation image"), counted(threads, "thread"),
     )  # fmt: skip
@@ -219,7 +222,7 @@ class Training:
 
     def __init__(
         self,
-        model: resnet.Classifier,
+        model: nn.Module,
         settings: Mapping[str, Any],
         seed: int,
         precision: str,
@@ -343,7 +346,7 @@ class Training:
 
     def _step(self, images: Tensor, labels: Tensor, part: Part, usual: bool) -> tuple[Tensor, Tensor]:
         """One step of the optimizer; the mean loss over `images` and their logits, both on the device."""
-        with resnet.autocast(self.ranks.device, self.precision):
+        with classifiers.autocast(self.ranks.device, self.precision):
             logits = (self.usual_step if usual else self.odd_step)(images)
         logits = logits.float()
         loss = self._loss(logits, labels)
@@ -402,8 +405,10 @@ class Training:
 def logits_of(model: nn.Module, images: Batches, device: torch.device, precision: str) -> Tensor:
     """Logits of all `images` in their order, (n, classes) float32 on the CPU; sets the model to evaluation mode."""
     model.eval()
-    parts = np.split(np.arange(len(images)), range(resnet.EVALUATION_BATCH, len(images), resnet.EVALUATION_BATCH))
-    with torch.inference_mode(), resnet.autocast(device, precision):
+    parts = np.split(
+        np.arange(len(images)), range(classifiers.EVALUATION_BATCH, len(images), classifiers.EVALUATION_BATCH)
+    )
+    with torch.inference_mode(), classifiers.autocast(device, precision):
         return torch.cat([model(batch).float() for batch, _ in images.read(parts)]).cpu()
 
 

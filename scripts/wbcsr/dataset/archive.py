@@ -97,7 +97,7 @@ class _Zip(Archive):
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
             raise InputError(
-                f"{path}: is no zip file or only a part of one ({first_line(error)}); download or copy it again"
+                f"{path}: is not a zip file, or is incomplete ({first_line(error)}); download or copy it again"
             ) from error
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error

@@ -130,7 +130,7 @@ def ingest(
             [(image, *_folder(image), *_columns(verified[image])) for image in order], columns=IMAGE_COLUMNS
         )
         _copy(contents, found, images, originals, dataset["range"])
-    _remove_others(originals, set(images["image"]))
+    remove_others(originals, {originals / image for image in images["image"]})
     write_csv(images_csv, images)
     write_csv(rejected_csv, pd.DataFrame(sorted(rejected.items()), columns=REJECTED_COLUMNS))
     for (partition, name), path in manifests.items():
@@ -200,7 +200,7 @@ def _find(contents: Archive, folders: list[Folder], published: bool) -> Found:
             rejected[printable(image)] = reason
         elif image in found:
             raise InputError(
-                f"{contents.path}: {image} is there twice, as {found[image]!r} and {entry!r}; "
+                f"{contents.path}: {image} occurs twice, as {found[image]!r} and {entry!r}; "
                 "unpack the archive and name the one folder that is meant as dataset.archive"
             )
         else:
@@ -250,8 +250,8 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
         entries = [file] if file in alike else alike
         if len(entries) > 1:
             raise InputError(
-                f"{labels}: {file!r} is more than one file of {contents.path}, {entries[0]!r} and {entries[1]!r}; "
-                "write more of the path (dataset.labels)"
+                f"{labels}: {file!r} matches more than one file of {contents.path}: {entries[0]!r} and "
+                f"{entries[1]!r}; give a longer part of the path (dataset.labels)"
             )
         if not entries:
             missing.append(file)
@@ -266,8 +266,8 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
             rejected[printable(image)] = reason
     if missing:
         raise InputError(
-            f"{labels}: names {counted(len(missing), 'file')} (first: {missing[0]!r}) that {contents.path} does not "
-            f"have; correct or remove those rows (dataset.labels){contents.doubt}"
+            f"{labels}: lists {counted(len(missing), 'file')} (first: {missing[0]!r}) not in "
+            f"{contents.path}; correct or remove those rows (dataset.labels){contents.doubt}"
         )
     _check_case(labels, found)
     return found, rejected, used
@@ -459,9 +459,10 @@ def _copy(
         pass
 
 
-def _remove_others(originals: Path, images: set[str]) -> None:
+def remove_others(originals: Path, files: set[Path]) -> None:
+    """Remove the images `<originals>/<partition>/<class>/<file>` that are not among `files`."""
     for file in originals.glob("*/*/*"):
-        if file.suffix.lower() in IMAGE_SUFFIXES and file.relative_to(originals).as_posix() not in images:
+        if file.suffix.lower() in IMAGE_SUFFIXES and file not in files:
             file.unlink()
 
 
@@ -502,7 +503,7 @@ def _report_levels(deep: list[_Levels], levels: tuple[int, int] | None) -> dict[
         bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
         remedy = [0, 2**bits - 1] if bits < 16 else [low, high]
         log.warning(
-            "the %d images of 16 bits have nearly all their values from %d to %d%s, and show nearly no contrast; set "
+            "the %d 16-bit images contain almost only values from %d to %d%s and have almost no contrast; set "
             "dataset.range: %s",
             len(deep), low, high, f", as of a camera of {bits} bits" if bits < 16 else "", remedy,
         )  # fmt: skip

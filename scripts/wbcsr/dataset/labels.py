@@ -63,7 +63,7 @@ def read_labels(path: Path, dataset: Config, with_groups: bool = False) -> pd.Da
     missing = sorted(set(dataset["classes"]) - set(table["label"]))
     if missing:
         raise InputError(
-            f"{path}: has no row of label {missing[0]!r}{' in the configured partitions' if partitions else ''}; "
+            f"{path}: has no row with the label {missing[0]!r}{' in the configured partitions' if partitions else ''}; "
             f"{REMEDY}, or take it from dataset.classes"
         )
     images = table["partition"] + "/" + table["label"] + "/" + table["name"]

@@ -10,7 +10,6 @@ descriptors.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Iterable, Sequence
@@ -62,6 +61,7 @@ _UNKNOWN = {"na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nil", "unknown"
 
 Points = npt.NDArray[np.float32]
 Descriptors = npt.NDArray[np.float32]
+Listed = tuple[Path, str, Path]
 
 
 class Features(NamedTuple):
@@ -300,27 +300,24 @@ def _joined_names(before: pd.Series, after: pd.Series) -> list[str]:
     return shown[:3] + ["…"] * (len(shown) > 3)
 
 
-def _by_photographs(
-    images: pd.DataFrame,
-    manifests: Sequence[Path],
-    archive: Path,
-    dataset: dict[str, Any],
-    settings: dict[str, Any],
-    threads: int,
-) -> list[Row]:
-    size, files = _common_size(images), _files(images, manifests)
-    with open_archive(archive, dataset["limits"], dataset["links"]) as contents:
-        entries = _photographs(contents, str(dataset["photographs"]))
+def photograph_fields(
+    contents: Archive, dataset: dict[str, Any], size: tuple[int, int], threads: int
+) -> tuple[list[str], Index, list[int]]:
+    """The archive's photographs: their names in sorted order, the index of their features, and the field of each.
 
-        def photograph(entry: str) -> Features | None:
-            try:
-                pixels = imaging.decode(contents.read(entry), entry)
-                return features(imaging.stretch(pixels, dataset["range"]), size)
-            except InputError as error:
-                log.warning("%s: %s; images of this photograph stay without a source", archive, error)
-                return None
+    They are shrunk to `size` (width, height). One that cannot be read is left out, with a warning.
+    """
+    entries = _photographs(contents, str(dataset["photographs"]))
 
-        read = list(side_by_side(photograph, list(entries.values()), threads, "photographs"))
+    def photograph(entry: str) -> Features | None:
+        try:
+            pixels = imaging.decode(contents.read(entry), entry)
+            return features(imaging.stretch(pixels, dataset["range"]), size)
+        except InputError as error:
+            log.warning("%s: %s; images of this photograph stay without a source", contents.path, error)
+            return None
+
+    read = list(side_by_side(photograph, list(entries.values()), threads, "photographs"))
     names = [name for name, each in zip(entries, read, strict=True) if each is not None]
     index = Index([each for each in read if each is not None])
     links = side_by_side(
@@ -329,12 +326,25 @@ def _by_photographs(
         threads,
         "compare photographs",
     )
-    field = fields(links, OVERLAP)
+    return names, index, fields(links, OVERLAP)
+
+
+def _by_photographs(
+    images: pd.DataFrame,
+    manifests: Sequence[Path],
+    archive: Path,
+    dataset: dict[str, Any],
+    settings: dict[str, Any],
+    threads: int,
+) -> list[Row]:
+    size, files = common_size(images), _files(images, manifests)
+    with open_archive(archive, dataset["limits"], dataset["links"]) as contents:
+        names, index, field = photograph_fields(contents, dataset, size, threads)
     shown = counted(len(set(field)), "field that does not overlap", "fields that do not overlap")
     log.info("%s: %s", counted(len(names), "photograph"), shown)
 
-    def row(image: tuple[Path, str]) -> Row:
-        fits = index.fits(features(_read(*image), size))
+    def row(image: Listed) -> Row:
+        fits = index.fits(features(imaging.read_listed(*image), size))
         best, inliers, next_inliers = best_field(fits, field, settings["min_inliers"])
         return "" if best is None else names[best], inliers, next_inliers
 
@@ -342,8 +352,10 @@ def _by_photographs(
 
 
 def _by_images(images: pd.DataFrame, manifests: Sequence[Path], settings: dict[str, Any], threads: int) -> list[Row]:
-    size, files = _common_size(images), _files(images, manifests)
-    index = Index(list(side_by_side(lambda image: features(_read(*image), size), files, threads, "find features")))
+    size, files = common_size(images), _files(images, manifests)
+    index = Index(
+        list(side_by_side(lambda image: features(imaging.read_listed(*image), size), files, threads, "find features"))
+    )
     links = list(
         side_by_side(
             lambda number: index.fits(index.features[number], apart_from=number),
@@ -369,7 +381,7 @@ def _by_pattern(images: pd.DataFrame, pattern: str) -> list[Row]:
     found = [re.search(pattern, image.rpartition("/")[2]) for image in images["image"]]
     if not any(found):
         raise InputError(
-            f"configuration: sources.pattern {pattern!r} is found in no file's name (the first is "
+            f"configuration: sources.pattern {pattern!r} matches no file name (the first is "
             f"{images['image'][0].rpartition('/')[2]!r}); correct it"
         )
     return [(clean(match[1] or "") if match else "", None, None) for match in found]
@@ -384,7 +396,7 @@ def _by_table(images: pd.DataFrame, path: Path) -> list[Row]:
     missing = [image for image in images["image"] if image not in source_of]
     if missing:
         raise InputError(
-            f"{path}: lacks {len(missing)} of {counted(len(images), 'image')} (first: {missing[0]}); add a row "
+            f"{path}: {len(missing)} of {counted(len(images), 'image')} have no row (first: {missing[0]}); add a row "
             "for each, with an empty source where it is not known (sources.table)"
         )
     return [(source_of[image], None, None) for image in images["image"]]
@@ -403,7 +415,8 @@ def _by_groups(images: pd.DataFrame, labels: Path | None, dataset: dict[str, Any
     return [(group_of[image], None, None) for image in images["image"]]
 
 
-def _common_size(images: pd.DataFrame) -> tuple[int, int]:
+def common_size(images: pd.DataFrame) -> tuple[int, int]:
+    """The (width, height) that most of the images have."""
     width, height = images.value_counts(["width", "height"], sort=True).index[0]
     return int(width), int(height)
 
@@ -424,26 +437,17 @@ def _photographs(contents: Archive, folder: str) -> dict[str, str]:
     return found
 
 
-def _files(images: pd.DataFrame, manifests: Sequence[Path]) -> list[tuple[Path, str]]:
-    """File and SHA-256 of each image."""
-    listed: dict[str, Path] = {}
+def _files(images: pd.DataFrame, manifests: Sequence[Path]) -> list[Listed]:
+    """File, SHA-256 and manifest of each image."""
+    listed: dict[str, tuple[Path, Path]] = {}
     for manifest in manifests:
         table = read_csv(manifest, ["image", "file"])
-        files = [manifest.parent / str(file) for file in table["file"]]
+        files = [(manifest.parent / str(file), manifest) for file in table["file"]]
         listed |= dict(zip(table["image"], files, strict=True))
     missing = [image for image in images["image"] if image not in listed]
     if missing:
         raise InputError(f"{missing[0]}: is in no manifest; run `snakemake --forcerun ingest_dataset`")
-    return [(listed[image], digest) for image, digest in zip(images["image"], images["sha256"], strict=True)]
-
-
-def _read(file: Path, digest: str) -> np.ndarray:
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{file}: cannot be read ({error.strerror}); run `snakemake --forcerun ingest_dataset`"
-        ) from error
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise InputError(f"{file}: changed since it was taken in; run `snakemake --forcerun ingest_dataset`")
-    return imaging.decode(content, str(file), whole=True)
+    return [
+        (listed[image][0], digest, listed[image][1])
+        for image, digest in zip(images["image"], images["sha256"], strict=True)
+    ]

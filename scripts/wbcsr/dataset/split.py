@@ -4,15 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from wbcsr.config import parse_split
 from wbcsr.errors import InputError
-from wbcsr.files import read_users_table
+from wbcsr.files import read_csv, read_users_table
 from wbcsr.text import counted
 
 SUBSETS = ("train", "validation", "test")
 LEAKAGE_COLUMNS = ["split", "subset", "class", "images", "sources", "unknown", "shared"]
+
+
+def split_images(
+    images: pd.DataFrame, split: str, settings: Mapping[str, Any], sources: str | Path, custom: str | Path
+) -> pd.DataFrame:
+    """The split of this name (see `config.parse_split`): image, subset, in the order of `images`.
+
+    `images` has the columns image, partition, class. A split by source reads the file `sources` and takes `parts` of
+    the settings; the user's own split reads the file `custom`; the others take `partitions`, and the study's one also
+    `validation_fraction`. InputError as the functions below.
+    """
+    rule, fold = parse_split(split)
+    if rule == "by_source":
+        return by_source_split(images, read_csv(sources, ["image", "source"]), settings["parts"], fold)
+    if rule == "custom":
+        return custom_split(images, Path(custom))
+    partitions = settings["partitions"]
+    if rule == "published":
+        return published_split(images, partitions)
+    return paper_split(images, partitions["train"], partitions["test"], settings["validation_fraction"])
+
+
+def count_subsets(images: pd.DataFrame, split: pd.DataFrame) -> dict[str, Any]:
+    """How many `images` of each subset and class a split has, and how many are `left_out`.
+
+    `images` has the column class, `split` the column subset, in the same order.
+    """
+    counts = split.assign(name=images["class"]).groupby(["subset", "name"], sort=False).size()
+    by_subset = {
+        subset: {name: int(n) for name, n in part.droplevel(0).items()}
+        for subset, part in counts.groupby(level=0)
+        if subset
+    }
+    return {"images": by_subset, "left_out": int((split["subset"] == "").sum())}
 
 
 def paper_split(
@@ -35,8 +71,9 @@ def paper_split(
         if not 0 < held_out < len(training):
             raise InputError(
                 f"class {name!r}: validation_fraction {validation_fraction} of its {counted(len(training), 'image')} "
-                f"in {train_partition!r} leaves {len(training) - held_out} to train and {held_out} to validate; both "
-                "need one at least, so change validation_fraction or take more images (dataset.limit_per_class)"
+                f"in {train_partition!r} leaves {len(training) - held_out} for training and {held_out} for "
+                "validation; each needs at least one, so change validation_fraction or take more "
+                "images (dataset.limit_per_class)"
             )
         # Within a class only the file name differs, so this is the order of the file names.
         subsets[training.sort_values().index[:held_out]] = "validation"
@@ -81,7 +118,7 @@ def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fol
     for name, number in known.groupby("class")["source"].nunique().reindex(classes, fill_value=0).items():
         if number < parts:
             raise InputError(
-                f"class {name!r}: its images are of {counted(number, 'known source')}, too few for "
+                f"class {name!r}: its images come from {counted(number, 'known source')}, too few for "
                 f"by_source.parts {parts}; {remedy}"
             )
     subset = pd.Series("", images["image"])
@@ -117,8 +154,8 @@ def custom_split(images: pd.DataFrame, path: Path) -> pd.DataFrame:
     missing = images.loc[subset.isna(), "image"]
     if len(missing):
         raise InputError(
-            f"{path}: lacks {len(missing)} of {counted(len(images), 'image')} (first: {missing.iloc[0]}); add a row "
-            "for each, with an empty subset to leave it out (custom)"
+            f"{path}: {len(missing)} of {counted(len(images), 'image')} have no row (first: {missing.iloc[0]}); add "
+            "a row for each, with an empty subset to leave it out (custom)"
         )
     for part, name in _empty(images, subset):
         raise InputError(f"{path}: has no {part} image of class {name!r}; each subset needs one (custom)")

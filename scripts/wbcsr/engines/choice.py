@@ -18,9 +18,9 @@ from wbcsr.engines.backend import Backend, UnloadableError, example_for
 from wbcsr.engines.backends import BACKENDS, get_backend
 from wbcsr.engines.capability import inference_precision
 from wbcsr.engines.profile import Profile
+from wbcsr.engines.reasons import Code, Reason, in_words, reason
 from wbcsr.engines.source import Source, Workload, prepare
 from wbcsr.errors import InputError, first_line
-from wbcsr.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -52,28 +52,28 @@ class Order:
 
 
 def choose(order: Order) -> dict[str, Any]:
-    """Backend and the reason for it; a compiled backend's program is written on the way."""
+    """`backend`, the `reasons` for it and what was `measured`; a compiled backend's program is written on the way."""
     if order.inference["backend"] != "auto":
         return _asked_for(order)
     if order.device.type == "cpu" and order.precision == "fp32" and order.source.exact_on_cpu:
-        reason = "on a CPU it is the network itself: quick enough, and its labels are what is compared"
-        return {"backend": "eager", "reason": reason}
-    measured: dict[str, Any] = {}
+        return {"backend": "eager", "reasons": [reason(Code.EXACT_ON_CPU)]}
+    rejected: list[Reason] = []
     if order.device.type == "cpu":
         winograd = BACKENDS["winograd"]
         lacking = _lacking(winograd, order)
-        if not lacking:
+        if lacking:
+            rejected = [reason(Code.UNUSABLE, detail=lacking)]
+            # Measured with x4plus at 160×120 on two cores with AVX2: eager 4.7 s, inductor 4.6 to 5.1 s.
+            if order.precision == "fp32":
+                return {"backend": "eager", "reasons": [*rejected, reason(Code.NOT_FASTER, backend="inductor")]}
+        else:
             height, width = (min(side, TRIAL_SIDE) for side in order.profile.opt)
-            choice = _faster(replace(order, profile=Profile.fixed(1, height, width)), winograd, {})
+            choice = _faster(replace(order, profile=Profile.fixed(1, height, width)), winograd, {}, [])
             if choice["backend"] == "winograd" or order.precision == "fp32":
                 return choice
-            measured = {"not_taken": choice["reason"]}
-        # Measured with x4plus at 160×120 on two cores with AVX2: eager 4.7 s, inductor 4.6 to 5.1 s.
-        elif order.precision == "fp32":
-            reason = f"{lacking}; inductor leaves convolutions as they are, where a CPU spends its time in fp32"
-            return {"backend": "eager", "reason": reason}
-        log.info("winograd is not taken: %s", lacking or measured["not_taken"])
-    return _eager_or_compiled(order, measured)
+            rejected = choice["reasons"]
+        log.info("winograd is not used: %s", in_words([rejected]))
+    return _eager_or_compiled(order, rejected)
 
 
 def _asked_for(order: Order) -> dict[str, Any]:
@@ -81,10 +81,10 @@ def _asked_for(order: Order) -> dict[str, Any]:
     backend = get_backend(requested, order.device)
     unsuited = backend.unsuited(order.source.network)
     if unsuited and order.source.exact_on_cpu:
-        return {"backend": "eager", "reason": unsuited}
+        return {"backend": "eager", "reasons": [reason(Code.UNUSABLE, detail=unsuited)]}
     if unsuited:
         raise InputError(f"configuration: inference.backend {requested} cannot run this network: {unsuited}")
-    choice = {"backend": requested, "reason": "asked for in the configuration"}
+    choice: dict[str, Any] = {"backend": requested, "reasons": [reason(Code.CONFIGURED)]}
     if backend.compiles:
         choice["measured"] = _compile(order, backend)
     return choice
@@ -97,7 +97,7 @@ def _lacking(backend: Backend, order: Order) -> str | None:
     return backend.unavailable(order.device) or backend.unsuited(order.source.network)
 
 
-def _eager_or_compiled(order: Order, measured: dict[str, Any]) -> dict[str, Any]:
+def _eager_or_compiled(order: Order, rejected: list[Reason]) -> dict[str, Any]:
     """Eager where that is soon done, else what TensorRT or Inductor makes of it if that is faster."""
     eager, profile, images = BACKENDS["eager"], order.profile, order.workload.images
     network = order.network(eager)
@@ -106,27 +106,26 @@ def _eager_or_compiled(order: Order, measured: dict[str, Any]) -> dict[str, Any]
     _seconds(network, example)  # the first call chooses algorithms and allocates
     eager_seconds = _seconds(network, example)
     minutes = eager_seconds * batches / 60
-    measured |= {"eager_seconds_per_batch": round(eager_seconds, 4), "images": sum(images.values())}
+    measured: dict[str, Any] = {"eager_seconds_per_batch": round(eager_seconds, 4), "images": sum(images.values())}
     limit = order.inference["compile_above_minutes"]
     limit = COMPILE_ABOVE_MINUTES[order.device.type] if limit == "auto" else limit
     if minutes <= limit:
-        reason = (
-            f"{counted(sum(images.values()), 'image')} in {minutes:.1f} minutes uncompiled, at most {limit:g}: "
-            "compiling would not pay"
-        )
-        return {"backend": "eager", "reason": reason, "measured": measured}
-    unavailable = {name: BACKENDS[name].unavailable(order.device) for name in ("tensorrt", "inductor")}
-    name = next((name for name, reason in unavailable.items() if reason is None), None)
-    if name is None:
-        return {"backend": "eager", "reason": "; ".join(map(str, unavailable.values())), "measured": measured}
-    if name == "inductor":
-        log.info("tensorrt is not taken: %s", unavailable["tensorrt"])
-        measured["not_taken"] = "; ".join(filter(None, [measured.get("not_taken"), unavailable["tensorrt"]]))
-    return _faster(order, BACKENDS[name], measured)
+        why = reason(Code.FEW_IMAGES, images=sum(images.values()), minutes=round(minutes, 1), limit=limit)
+        return {"backend": "eager", "reasons": [why, *rejected], "measured": measured}
+    for name in ("tensorrt", "inductor"):
+        unavailable = BACKENDS[name].unavailable(order.device)
+        if unavailable is None:
+            return _faster(order, BACKENDS[name], measured, rejected)
+        log.info("%s is not used: %s", name, unavailable)
+        rejected = [*rejected, reason(Code.UNUSABLE, detail=unavailable)]
+    return {"backend": "eager", "reasons": rejected, "measured": measured}
 
 
-def _faster(order: Order, backend: Backend, measured: dict[str, Any]) -> dict[str, Any]:
-    """`backend` or eager, whichever takes less time for a batch of its profile; `measured` is what is known already."""
+def _faster(order: Order, backend: Backend, measured: dict[str, Any], rejected: list[Reason]) -> dict[str, Any]:
+    """`backend` or eager, whichever takes less time for a batch of its profile.
+
+    `measured` is what is known already, and `rejected` says why further backends are not used.
+    """
     name = backend.name
     free_memory(order.device)
     try:
@@ -136,7 +135,8 @@ def _faster(order: Order, backend: Backend, measured: dict[str, Any]) -> dict[st
             raise
         log.exception("%s cannot build this engine; auto takes eager", name)
         order.program.unlink(missing_ok=True)
-        return {"backend": "eager", "reason": f"{name} failed: {first_line(error)}", "measured": measured}
+        why = reason(Code.FAILED, backend=name, detail=first_line(error))
+        return {"backend": "eager", "reasons": [why, *rejected], "measured": measured}
     # Measured close to the other (on a GPU once more), so that a machine that drifts treats both alike.
     eager = BACKENDS["eager"]
     network = order.network(eager)
@@ -148,8 +148,9 @@ def _faster(order: Order, backend: Backend, measured: dict[str, Any]) -> dict[st
     if faster == "eager":
         require_claim()
         order.program.unlink()
-    reason = f"measured: eager {eager_seconds:.3f} s, {name} {compiled_seconds:.3f} s for {order.profile}"
-    return {"backend": faster, "reason": reason, "measured": measured}
+    seconds = {"eager_seconds": round(eager_seconds, 3), "seconds": round(compiled_seconds, 3)}
+    why = reason(Code.MEASURED, backend=name, shape=str(order.profile), **seconds)
+    return {"backend": faster, "reasons": [why, *rejected], "measured": measured}
 
 
 def _compile(order: Order, backend: Backend) -> dict[str, float]:

@@ -17,6 +17,7 @@ from wbcsr.engines.backends import BACKENDS, get_backend
 from wbcsr.engines.capability import DTYPES, has_fast_bf16, pick_device
 from wbcsr.engines.choice import Order, choose, free_memory, precision_for
 from wbcsr.engines.profile import Profile
+from wbcsr.engines.reasons import in_words
 from wbcsr.engines.source import Source, Workload, prepare
 from wbcsr.errors import InputError, first_line, how_to_regenerate
 from wbcsr.files import read_json, sha256, write_json
@@ -97,7 +98,8 @@ def build(source: Source, path: Path, workload: Workload, inference: Mapping[str
         **choice,
     }
     write_json(path, description)
-    log.info("engine: %s %s on %s, batch %d: %s", backend.name, precision, device, batch, choice["reason"])
+    why = in_words([choice["reasons"]])
+    log.info("engine: %s %s on %s, batch %d: %s", backend.name, precision, device, batch, why)
     return description
 
 

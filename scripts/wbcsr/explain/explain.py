@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
 from wbcsr.classify.pack import select
 from wbcsr.dataset.split import source_of
 from wbcsr.errors import InputError
@@ -128,17 +128,18 @@ def look(
 ) -> dict[str, View]:
     """The classifier's input for each named image, and its Grad-CAM map for the image's class in `labels`.
 
-    The map is of the last block of convolutions, as Grad-CAM's authors propose. InputError if the model and the packed
-    images do not fit together, or an image is missing.
+    The map is of the last convolutions, as Grad-CAM's authors propose. InputError if the model and the packed images do
+    not fit together, or an image is missing.
     """
     if len(names) == 0:
         return {}
-    network, description = resnet.load(trained.model)
-    resnet.check_classes(trained.model, description.classes, classes)
-    block = network.layer4[-1]
+    network, description = classifiers.load(trained.model)
+    classifiers.check_classes(trained.model, description.classes, classes)
+    layers = [network.get_submodule(name) for name in description.network.last]
     # Earlier layers need no gradient, and therefore no memory for their activations.
     network.requires_grad_(False)
-    block.requires_grad_(True)
+    for layer in layers:
+        layer.requires_grad_(True)
     packed = select([trained.array], [trained.index], split, classes, {"validation", "test"})
     side = packed.arrays[0].shape[1]
     if side != description.input_size:
@@ -150,10 +151,12 @@ def look(
     pixels, _ = packed.gather(np.array([position[name] for name in names]))
     targets = torch.tensor([list(classes).index(label) for label in labels])
     views: dict[str, View] = {}
-    batches = zip(*(torch.as_tensor(part).split(resnet.EVALUATION_BATCH) for part in (pixels, targets)), strict=True)
+    batches = zip(
+        *(torch.as_tensor(part).split(classifiers.EVALUATION_BATCH) for part in (pixels, targets)), strict=True
+    )
     found, given = [], []
     for batch, asked in batches:
-        found.append(enlarge(grad_cam(network, block, batch, asked), side))
+        found.append(enlarge(grad_cam(network, layers[-1], batch, asked), side))
         with torch.inference_mode():
             given.append(network(batch).argmax(dim=1))
     for name, label, image, seen, own in zip(

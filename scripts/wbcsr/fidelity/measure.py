@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from wbcsr.cells.cut import cut, lone_cell
 from wbcsr.dataset.archive import open_archive
 from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.fidelity import INTERPOLATIONS, METRICS, TRUTH, network_method
@@ -36,13 +37,16 @@ Enlarge = Callable[[list[np.ndarray]], list[np.ndarray]]
 def measure_fidelity(
     archive: Path, limits: Mapping[str, int], folder: str | None, classes: Sequence[str], per_class: int,
     networks: Mapping[int, Enlarge], table: Path, crops: Path, levels: tuple[int, int] | None = None,
-    links: str | None = None,
+    links: str | None = None, side: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Compare every method on the photographs in `folder` of `archive`; returns what the provenance needs.
 
     `networks` are the super-resolution networks by their scale. `table` gets a row for each photograph, method and
     region (`COLUMNS`; `pixels` is the size of the region), and one for each photograph itself, which has only the
     metric that needs no truth. `crops` gets one cell of each class; see `write_crops`. `levels` are dataset.range.
+    With `side`, the side of view.around cell, squares of twice that side around the white cell take the place of the
+    photographs, since photographs have twice the size of images. Photographs in which no cell can be chosen (see
+    `lone_cell`) are then left out.
     InputError where the archive has no photograph that can be used.
     """
     if not (folder and per_class):
@@ -59,6 +63,15 @@ def measure_fidelity(
         with image_progress(len(chosen), "photographs", 0) as progress:
             for photograph in read(opened, chosen, levels):
                 truth, regions = photograph.pixels, find_regions(photograph.pixels)
+                if side:
+                    white = lone_cell(truth)
+                    if isinstance(white, str):
+                        log.warning("%s is left out: %s", photograph.name, white)
+                        continue
+                    truth = cut(truth, white.centre, 2 * side)
+                    regions = {
+                        name: cut(mask.astype(np.uint8), white.centre, 2 * side) > 0 for name, mask in regions.items()
+                    }
                 small = halve(truth)
                 field = _field(truth, regions["cell"])
                 views = [truth[field]]
@@ -75,13 +88,15 @@ def measure_fidelity(
                 if photograph.class_name not in shown or (free and not shown[photograph.class_name][0]):
                     shown[photograph.class_name] = (free, photograph, np.stack(views))
                 progress.update()
+    if not rows:
+        raise InputError(f"{archive}: no photograph in {folder} has one white cell; set fidelity.per_class to 0")
     data = pd.DataFrame(rows, columns=COLUMNS)
     lost = data[(data["region"] == "cell") & (data["pixels"] == 0)]["image"].nunique()
     if lost:
         log.warning("no white cell was found by its stain in %d of %s", lost, counted(len(chosen), "photograph"))
     write_crops(crops, [(photograph, views) for _, photograph, views in shown.values()], list(methods))
     write_csv(table, data)
-    return {"photographs": len(chosen), "photographs_without_cell": lost, "methods": list(methods)}
+    return {"photographs": data["image"].nunique(), "photographs_without_cell": lost, "methods": list(methods)}
 
 
 def enlarge_twice(small: np.ndarray, enlarge: Enlarge) -> np.ndarray:

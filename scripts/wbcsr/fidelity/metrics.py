@@ -13,6 +13,7 @@ from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
+from wbcsr.checks import psnr
 from wbcsr.fidelity import METRICS
 
 # Standard deviation, and radius in pixels, of the window of Wang et al. (2004).
@@ -34,17 +35,17 @@ def halve(pixels: np.ndarray) -> np.ndarray:
     return resize(pixels, pixels.shape[1] // 2, pixels.shape[0] // 2)
 
 
-def psnr(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> float:
+def psnr_of(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> float:
     """Peak signal-to-noise ratio in dB over all channels of the pixels in `mask` (H, W), of images (H, W, 3) uint8.
 
-    10 log10(255² / mean squared error): infinite where both are equal, NaN where the mask is empty.
+    Infinite where both are equal, NaN where the mask is empty.
     """
     squares = (image.astype(np.float64) - truth) ** 2
     inside = squares if mask is None else squares[mask]
     if inside.size == 0:
         return float("nan")
-    error = inside.mean()
-    return float(10 * np.log10(255**2 / error)) if error else float("inf")
+    decibels = psnr(float(inside.mean()))
+    return float("inf") if decibels is None else decibels
 
 
 def ssim_map(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -98,11 +99,11 @@ def measure(
             mean, true_mean = lab[mask].mean(axis=0), true_lab[mask].mean(axis=0)
             known = similarity[mask & ~np.isnan(similarity)]
             found[name] |= {
-                "psnr": psnr(image, truth, mask),
+                "psnr": psnr_of(image, truth, mask),
                 "ssim": float(known.mean()) if known.size else float("nan"),
                 "ciede2000": float(difference[mask].mean()),
                 "drift": float(deltaE_ciede2000(true_mean, mean)),
                 **{f"delta_{axis}": float(d) for axis, d in zip("lab", mean - true_mean, strict=True)},
             }
-    found["whole"] |= {"consistency_psnr": psnr(halve(image), small), "niqe": niqe(image)}
+    found["whole"] |= {"consistency_psnr": psnr_of(halve(image), small), "niqe": niqe(image)}
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -10,8 +9,9 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from wbcsr.dataset.archive import Archive
+from wbcsr.dataset.photographs import categories, number_of
 from wbcsr.errors import InputError
-from wbcsr.files import IMAGE_SUFFIXES, parse_users_table
+from wbcsr.files import IMAGE_SUFFIXES
 from wbcsr.imaging import decode, stretch, to_rgb8
 from wbcsr.names import clean_path
 
@@ -41,11 +41,13 @@ def choose(archive: Archive, folder: str, classes: Sequence[str], per_class: int
     paths = sorted(path for path in archive.entries if _is_photograph(path, folder))
     if not paths:
         raise InputError(f"{archive.path}: has no photographs in {folder}; {INSTEAD}")
-    labels = _read_labels(archive, (PurePosixPath(folder).parent / "labels.csv").as_posix())
+    found: dict[int, set[str]] = {}
+    for number, category in categories(archive, folder, INSTEAD):
+        found.setdefault(number, set()).add(category)
+    labels: dict[int | None, str] = {number: names.pop() for number, names in found.items() if len(names) == 1}
     by_class: dict[str, list[str]] = {name: [] for name in classes}
     for path in paths:
-        number = re.search(r"(\d+)$", PurePosixPath(path).stem)
-        named = labels.get(int(number[1])) if number else None
+        named = labels.get(number_of(path))
         if named in by_class:
             by_class[named].append(path)
     chosen = [(path, name) for name in classes for path in by_class[name][:per_class]]
@@ -74,17 +76,3 @@ def read(
 def _is_photograph(path: str, folder: str) -> bool:
     pure = PurePosixPath(path)
     return pure.parent.as_posix() == folder and pure.suffix.lower() in IMAGE_SUFFIXES and not pure.name.startswith(".")
-
-
-def _read_labels(archive: Archive, path: str) -> dict[int, str]:
-    """The class of each number that has exactly one."""
-    if path not in archive.entries:
-        raise InputError(f"{archive.path}: lacks {path}, which names the photographs' classes; {INSTEAD}")
-    table = parse_users_table(archive.read(path), f"{archive.path}: {path}", ["image", "category"], INSTEAD)
-    found: dict[int, set[str]] = {}
-    for line, number, category in table.itertuples():
-        if number and not number.isdecimal():
-            raise InputError(f"{archive.path}: {path}, line {line}: {number!r} is no number of a photograph; {INSTEAD}")
-        if number:
-            found.setdefault(int(number), set()).add(category)
-    return {number: next(iter(names)) for number, names in found.items() if len(names) == 1}

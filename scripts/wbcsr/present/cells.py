@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 
+from wbcsr.cells.finder import find_cell
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv
 from wbcsr.imaging import read_image, to_rgb8
@@ -46,31 +46,13 @@ class Cell:
     box: tuple[int, int, int, int]
 
 
-def find_cell(pixels: np.ndarray) -> tuple[int, int, int, int] | None:
-    """The box (x, y, width, height) of the largest violet blob of an (H, W, 3) uint8 RGB image, or None.
-
-    The stain makes the nuclei of white cells violet and leaves red cells pink. Violet is a hue of 230 to
-    330 degrees, a saturation of at least 24 % and a value of at least 16 % (which black corners lack);
-    specks are opened away and lobes of one nucleus closed together before the largest blob is taken.
-    """
-    violet = cv2.inRange(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV), (115, 60, 40), (165, 255, 255))
-    speck = max(3, round(min(violet.shape) / 80) | 1)
-    for operation, size in ((cv2.MORPH_OPEN, speck), (cv2.MORPH_CLOSE, 3 * speck)):
-        violet = cv2.morphologyEx(violet, operation, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
-    blobs, _, statistics, _ = cv2.connectedComponentsWithStats(violet)
-    if blobs == 1:  # the background alone
-        return None
-    x, y, width, height, _ = statistics[1 + statistics[1:, cv2.CC_STAT_AREA].argmax()].tolist()
-    return x, y, width, height
-
-
 def choose_cells(images: pd.DataFrame, plan: Plan) -> dict[str, Cell]:
     """One white cell of each class: the first in order of name that lies whole and free in its image.
 
     Of the original images of the training partition the first `CANDIDATES` are looked at. Free means that
     a frame of a quarter of the cell's size around it neither leaves the image nor holds a black corner,
     which the augmentation of the data set leaves. Where no cell is so, the first image stands for the
-    class, with the box of its violet blob, or of its whole where there is none.
+    class, with the box of its stain, or of its whole where there is none.
     """
     originals = images[(images["variant"] == "original") & (images["partition"] == plan.partitions["train"])]
     return {name: _choose_cell(originals[originals["class"] == name], name) for name in plan.classes}
@@ -82,10 +64,11 @@ def _choose_cell(originals: pd.DataFrame, name: str) -> Cell:
     fallback = None
     for image, path in originals[["image", "path"]].head(CANDIDATES).itertuples(index=False):
         pixels = to_rgb8(read_image(path))
-        box = find_cell(pixels)
-        if box and _is_free(pixels, box):
+        found = find_cell(pixels)
+        box = found.box if found else (0, 0, pixels.shape[1], pixels.shape[0])
+        if found and _is_free(pixels, box):
             return Cell(image, pixels, box)
-        fallback = fallback or Cell(image, pixels, box or (0, 0, pixels.shape[1], pixels.shape[0]))
+        fallback = fallback or Cell(image, pixels, box)
     assert fallback is not None
     return fallback
 

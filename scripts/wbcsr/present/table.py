@@ -43,6 +43,10 @@ _LATEX = str.maketrans(
 WORDS = ("text", "prose", "hash")
 
 
+# The page folds tables of more rows.
+LONG = 12
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table: `show` gives the text of each cell from all rows of the table's data.
@@ -144,6 +148,11 @@ class Table:
         """The text of all cells, columns by key."""
         every = pd.DataFrame({column.key: list(column.show(self.data)) for column in self.columns}, dtype=object)
         return every if every.empty else every.loc[:, (every != "").any()]
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the page folds it."""
+        return len(self.data) > LONG
 
     @property
     def shown(self) -> list[Column]:

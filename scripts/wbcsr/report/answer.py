@@ -1,4 +1,4 @@
-"""The answer in words: a verdict with its interval, what it rests on, and what cannot be concluded from it.
+"""The answer in words: a verdict with its interval, what it is based on, and what cannot be concluded from it.
 
 Every sentence is chosen by the numbers of the tables.
 """
@@ -10,349 +10,226 @@ from typing import Any
 
 import pandas as pd
 
-from wbcsr.config import Config, parse_training
+from wbcsr.config import Config, is_synthetic
 from wbcsr.present.text import listed
+from wbcsr.report.numbers import chance, counted, gap, percent, points, share_of
 from wbcsr.report.results import Difference, Result, find_difference, find_result
-from wbcsr.report.wording import counted, gap, is_drawn, percent, points, probability
 from wbcsr.stats.intervals import CONFIDENCE, LEAST_SOURCES
+from wbcsr.stats.verdicts import LEAST_SEEDS
 from wbcsr.study import published
 from wbcsr.study.labels import class_labels, variant_label
 from wbcsr.study.plan import Plan
 
-# Where half of the 95 % interval of the difference is wider than this, the page says what goes unseen.
+# Where half of the 95 % interval of the difference is wider than this, the page says what cannot be detected.
 WIDE = 0.03
+# What was found of X compared with Y, for each finding of `wbcsr.stats.verdicts`.
+FOUND = {
+    "higher": "{metric} was higher with {x} than with {y}",
+    "lower": "{metric} was lower with {x} than with {y}",
+    "equivalent": "{x} and {y} are equivalent within ±{margin:g} points of {metric}",
+    "non_inferior": "with {x}, {metric} is lower by at most {margin:g} points than with {y}, and not detectably higher",
+    "no_detectable_difference": "no detectable difference between {x} and {y} in {metric}",
+    "unknown": "too few independent sources to compare {x} with {y}",
+}
+OPENING = {"higher": "Yes, in this study: ", "lower": "No: ", "equivalent": "No: ", "unknown": "No answer: "}
 
 
 def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
-    """The answer in words: `verdict`, `lead` (it and its interval), `headline` (accuracies), `details` and `cautions`.
+    """The answer in words: `verdict`, `lead`, `sentences` after it, `published` (the study's own result), `cautions`.
 
-    A verdict is higher, lower, unclear, nothing learned, unknown (too few sources), or not asked. `results` are the
-    tables of `wbcsr.report.results.read_tables`. The answer is that of the images that `Plan.judged` names.
+    A verdict is one of `wbcsr.stats.verdicts`, or nothing learned, or not asked. `results` are
+    the tables of `wbcsr.report.results.read_tables`. The answer is from the images that `Plan.judged` names.
     """
     plan = Plan.of(config)
-    asked_of = plan.judged
-    comparison = results["comparison"]
-    enhanced = plan.enhanced
-    original = _own(comparison, asked_of, "original")
-    asked = _own(comparison, asked_of, enhanced) if enhanced else None
+    comparison, enhanced = results["comparison"], plan.enhanced
+    original = find_result(comparison, *plan.judged, "original")
     if original is None:
-        raise ValueError(f"the comparison lacks training and testing on original in the split {asked_of[0]}")
-    found = _between(results, asked_of, (enhanced,) * 2, ("original",) * 2) if enhanced else None
+        raise ValueError(f"the comparison lacks training and testing on original in the split {plan.judged[0]}")
+    asked = find_result(comparison, *plan.judged, enhanced) if enhanced else None
+    found = _between(results, plan, enhanced, "original") if enhanced else None
+    cautions = _cautions(original, asked, found, results["leakage"], plan, config)
     if asked is None or enhanced is None or found is None:
         return {
             "verdict": "not asked",
             "lead": "Not asked: the configuration names no variant besides original.",
-            "headline": f"On original images, ResNet-50 reached an accuracy of {percent(original.accuracy)} on "
-            f"{_tested_images(original, asked_of, plan)}.",
-            "details": list(filter(None, [_paper(comparison, None, plan)])),
-            "cautions": _cautions(original, None, None, results, plan, config),
+            "sentences": [f"Accuracy was {_accuracy(original)} on the original images: {_tested(original, plan)}."],
+            "published": "",
+            "cautions": cautions,
         }
-    images = results["leakage"].loc[asked_of, "images"]
-    # Who always names the largest class is right as often as that.
+    images = results["leakage"].loc[plan.judged, "images"]
+    # A guess that always names the largest class has this accuracy.
     guessing = float(images.drop("").max() / images[""])
     learned = not max(original.accuracy_low, asked.accuracy_low) <= guessing
     verdict = found.verdict if learned else "nothing learned"
     controls = [name for name in plan.variants if name.startswith(("bicubic", "lanczos")) and name != enhanced]
-    details = [_certainty(found, asked), _paper(comparison, enhanced, plan), _study(found, comparison, plan, config)]
-    if learned:
-        details += [
-            *(_control(results, asked_of, enhanced, name) for name in controls),
-            _cross(results, asked_of, enhanced),
-            _dual(results, asked_of, enhanced),
-            *(_size(results, asked_of, name, plan) for name in plan.trainings),
-        ]
-    beaten = [_between(results, asked_of, (enhanced,) * 2, (name,) * 2) for name in controls]
+    compared = {name: _between(results, plan, enhanced, name) for name in controls}
+    beaten = all(one is not None and one.finding == "higher" for one in compared.values())
+    sentences = [
+        f"Accuracy was {_accuracy(asked)} with {variant_label(enhanced)} and {_accuracy(original)} with the original "
+        f"images: {_tested(asked, plan)}.",
+        _certainty(found),
+    ]
+    if learned and any(compared.values()):
+        sentences.append(_controls(enhanced, {name: one for name, one in compared.items() if one}))
     return {
         "verdict": verdict,
-        "lead": _lead(
-            verdict, enhanced, found, original, all(one and one.verdict == "higher" for one in beaten), config
-        ),
-        "headline": _headline(asked, original, asked_of, plan),
-        "details": [detail for detail in details if detail],
-        "cautions": _cautions(original, asked, found, results, plan, config),
+        "lead": _lead(verdict, enhanced, found, beaten, config),
+        "sentences": sentences,
+        "published": _published(found, comparison, plan),
+        "cautions": cautions,
     }
 
 
-def _own(comparison: pd.DataFrame, asked_of: tuple[str, str], variant: str) -> Result | None:
-    split, subset = asked_of
-    return find_result(comparison, split, variant, variant, subset)
+def _between(results: dict[str, pd.DataFrame], plan: Plan, arm: str, against: str) -> Difference | None:
+    return find_difference(results["differences"], *plan.judged, (arm, arm), (against, against))
 
 
-def _between(
-    results: dict[str, pd.DataFrame], asked_of: tuple[str, str], arm: tuple[str, ...], against: tuple[str, ...]
-) -> Difference | None:
-    return find_difference(results["differences"], *asked_of, (arm[0], arm[1]), (against[0], against[1]))
+def _accuracy(result: Result) -> str:
+    return share_of(result.accuracy, result.images)
 
 
-def _lead(
-    verdict: str, enhanced: str, found: Difference, original: Result, beats_controls: bool, config: Config
-) -> str:
+def _lead(verdict: str, enhanced: str, found: Difference, beaten: bool, config: Config) -> str:
     """The verdict in a sentence; a gain that plain interpolation has as well is not super-resolution's."""
-    if is_drawn(config):
+    if is_synthetic(config):
         return "A demonstration: these cells are drawn, and the accuracies mean nothing for haematology."
-    label = variant_label(enhanced)
-    told = {
-        "alike": f"No clear difference between the original images and {label}: {found.why.split(';')[0]}",
-        "higher": f"Yes, in this study: the accuracy was higher with {label}",
-        "lower": f"No: the accuracy was lower with {label}",
-        "unclear": f"No clear difference between the original images and {label}",
-        "nothing learned": "No answer: the classifier is not clearly better than guessing with either variant",
-        "unknown": f"No answer: too few independent sources to compare the original images with {label}",
-    }[verdict]
-    once = ", of one training" if original.runs == 1 and verdict in ("higher", "lower") else ""
-    told += f" ({_with_interval(found)}{once})"
-    if verdict == "higher" and enhanced.startswith("realesrgan") and not beats_controls:
-        told += ", but not clearly higher than with plain interpolation"
+    if verdict == "nothing learned":
+        return f"No answer: the classifier is not detectably better than guessing{_with_interval(found)}."
+    opening = "Provisional: " if verdict == "provisional" else OPENING.get(verdict, "")
+    lead = opening + _found(found, enhanced, "original") + _with_interval(found)
+    if found.finding == "higher" and enhanced.startswith("realesrgan") and not beaten:
+        lead += ", but not detectably higher than with plain interpolation"
+    if verdict == "provisional":
+        lead += f"; a verdict needs {LEAST_SEEDS} trainings with different seeds, and this is of {found.seeds}"
     if not enhanced.startswith("realesrgan"):
-        told += "; this says nothing about super-resolution, as the configuration has no such variant"
-    return f"{told}."
+        lead += "; this says nothing about super-resolution, because the configuration has no such variant"
+    return f"{lead[0].upper()}{lead[1:]}."
+
+
+def _found(found: Difference, variant: str, against: str) -> str:
+    labels = {key: variant_label(name) + " images" for key, name in (("x", variant), ("y", against))}
+    return FOUND[found.finding].format(metric=found.metric.lower(), margin=100 * found.margin, **labels)
 
 
 def _with_interval(found: Difference) -> str:
     ends = "" if math.isnan(found.low) else f", 95\u00a0% interval {points(found.low)} to {points(found.high)}"
-    return f"{points(found.difference)} points{ends}"
+    return f" ({points(found.difference)} points{ends})"
 
 
-def _tested_images(result: Result, asked_of: tuple[str, str], plan: Plan) -> str:
-    trainings = f", on average over {_trainings(result, plan)}" if result.runs > 1 else ""
-    images = f"{result.images:,} {asked_of[1]} {'image' if result.images == 1 else 'images'}"
-    leak = f", {percent(result.shared / result.images)} of them with a copy in training" if result.shared > 0 else ""
-    return f"{images}{_of_sources(result)}{leak}{trainings}"
+def _tested(result: Result, plan: Plan) -> str:
+    """Which images an accuracy is of, and how independent they are."""
+    images = counted(result.images, f"{plan.judged[1]} image")
+    sources = "" if math.isnan(result.sources) else f" of {counted(int(result.sources), 'independent source')}"
+    shared = f", {percent(result.shared / result.images)} of them with a duplicate in training" if result.shared else ""
+    runs = f", mean of {_trainings(result, plan)}" if result.runs > 1 else ""
+    return f"{images}{sources}{'' if math.isnan(result.shared) else shared}{runs}"
 
 
 def _trainings(result: Result, plan: Plan) -> str:
     """How often each arm was trained; where a split has folds, for each of them."""
-    each = " for each fold" if plan.judged[0] == "by_source" else ""
-    return f"{counted(result.runs, 'training')}{each}"
+    return f"{counted(result.runs, 'training')}{' for each fold' if plan.judged[0] == 'by_source' else ''}"
 
 
-def _of_sources(result: Result) -> str:
-    """How many sources stand behind the images; empty where none is known."""
-    if math.isnan(result.sources):
+def _certainty(found: Difference) -> str:
+    """The p-value in words."""
+    if math.isnan(found.low):
+        return f"There is no interval of the difference: {found.why}."
+    return (
+        f"If {found.metric.lower()} were the same with both, chance alone would give a difference at least this large "
+        f"{chance(found.p_value)}."
+    )
+
+
+def _controls(enhanced: str, compared: dict[str, Difference]) -> str:
+    """Super-resolution against plain interpolation."""
+    parts = [_found(found, enhanced, name) + _with_interval(found) for name, found in compared.items()]
+    return f"Compared with plain interpolation: {listed(parts)}."
+
+
+def _published(found: Difference, comparison: pd.DataFrame, plan: Plan) -> str:
+    """What the study reported, and what this project found about its images; empty where it does not apply."""
+    theirs = [find_result(comparison, "paper", "validation", name) for name in ("original", str(plan.enhanced))]
+    original, asked = (math.nan if one is None else one.study_accuracy for one in theirs)
+    if math.isnan(asked - original):
         return ""
-    return f" of {int(result.sources):,} independent {'source' if result.sources == 1 else 'sources'}"
-
-
-def _headline(asked: Result, original: Result, asked_of: tuple[str, str], plan: Plan) -> str:
-    return (
-        f"Trained and tested on {variant_label(asked.tested_on)} images, ResNet-50 reached an accuracy of "
-        f"{percent(asked.accuracy)} on {_tested_images(asked, asked_of, plan)}; with original images it reached "
-        f"{percent(original.accuracy)}: {gap(asked.accuracy - original.accuracy)}."
-    )
-
-
-def _certainty(found: Difference, asked: Result) -> str:
-    ends = f"{points(found.low)} to {points(found.high)} points"
-    side = {
-        "above": f"The 95\u00a0% interval of the difference, {ends}, lies above zero",
-        "below": f"The 95\u00a0% interval of the difference, {ends}, lies below zero",
-        "around": f"The 95\u00a0% interval of the difference, {ends}, includes zero",
-        "nowhere": f"There is no interval of the difference: {found.why}",
-    }[found.side]
-    if found.side in ("above", "below") and found.verdict == "unclear":
-        side += ", but the test does not confirm it"
-    units = "images (their sources are not known)" if math.isnan(asked.sources) else "sources"
-    return (
-        f"{side}. If both classifiers were equally accurate, exchanging {units} between them at random would give a "
-        f"difference as large with p\u00a0{probability(found.p_sources)} ({probability(found.p_holm)} corrected for "
-        "all comparisons of the table)."
-    )
-
-
-def _paper(comparison: pd.DataFrame, enhanced: str | None, plan: Plan) -> str | None:
-    """What the study would have reported of this run, and what stands behind it."""
-    if "paper" not in plan.splits:
-        return None
-    original = _own(comparison, ("paper", "validation"), "original")
-    asked = _own(comparison, ("paper", "validation"), enhanced) if enhanced else None
-    if original is None:
-        return None
-    told = f"{percent(original.accuracy)} on original images"
-    told = f"{percent(asked.accuracy)} on {variant_label(asked.tested_on)} and {told}" if asked else told
-    images = counted(original.images, "validation image")
-    scored = f"Evaluated as in the study, on {images} of its split, accuracy was {told}"
-    if math.isnan(original.sources):
-        return f"{scored}."
-    return f"{scored}; but these come from {counted(int(original.sources), 'source')}, and {shared(original)}."
-
-
-def shared(result: Result) -> str:
-    """How many of the images have a copy in training, as a clause."""
-    if result.shared == 0:
-        return "none is known to have a copy from its source in training"
-    if result.shared == result.images:
-        return "every one has a copy from its source in training"
-    return f"{int(result.shared):,} of them ({percent(result.shared / result.images)}) have a copy in training"
-
-
-def _study(found: Difference, comparison: pd.DataFrame, plan: Plan, config: Config) -> str | None:
-    original = _own(comparison, ("paper", "validation"), "original")
-    asked = _own(comparison, ("paper", "validation"), str(plan.enhanced))
-    if original is None or asked is None or math.isnan(asked.study_accuracy) or math.isnan(original.study_accuracy):
-        return None
-    difference = asked.study_accuracy - original.study_accuracy
-    told = (
-        f"The study reported {percent(asked.study_accuracy)} with super-resolution and "
-        f"{percent(original.study_accuracy)} on original images: "
-        f"{gap(difference)}."
-    )
-    if is_drawn(config):
-        return f"{told} Those were real cells, so the numbers cannot be compared."
     images, shared_images = published.VALIDATION_IMAGES, published.VALIDATION_SHARED
-    told += (
-        f" Its {images:,} validation images come from {published.VALIDATION_SOURCES} photographs, and "
-        f"{'every one' if shared_images == images else f'{shared_images:,}'} has a copy of its photograph in training."
-    )
-    if found.verdict not in ("higher", "lower"):
-        return f"{told} This run neither confirms nor contradicts its difference."
-    same = (found.difference > 0) == (difference > 0)
-    return f"{told} This run points {'the same way' if same else 'the other way'}."
-
-
-def _control(results: dict[str, pd.DataFrame], asked_of: tuple[str, str], enhanced: str, control: str) -> str | None:
-    own = _own(results["comparison"], asked_of, control)
-    found = _between(results, asked_of, (enhanced,) * 2, (control,) * 2)
-    if own is None or found is None:
-        return None
-    label = variant_label(enhanced)
-    compared = {
-        "higher": f"{label} did better than that",
-        "lower": f"{label} did worse than that",
-        "unclear": f"{label} shows no detectable difference from that",
-        "alike": f"{label} hardly differs from that",
-        "unknown": f"there are too few sources to compare {label} with that",
-    }[found.corrected]
-    return f"With {variant_label(control)}, accuracy was {percent(own.accuracy)}; {compared} ({_with_interval(found)})."
-
-
-def _cross(results: dict[str, pd.DataFrame], asked_of: tuple[str, str], enhanced: str) -> str | None:
-    """How a classifier that was trained on original images does on the others."""
-    found = _between(results, asked_of, ("original", enhanced), ("original", "original"))
-    if found is None:
-        return None
+    agrees = {"higher": asked > original, "lower": asked < original}.get(found.verdict)
+    words = {None: "neither confirms nor contradicts", True: "agrees with", False: "contradicts"}[agrees]
     return (
-        f"Tested on {variant_label(enhanced)} images, a classifier trained on original images {_than(found)} the same "
-        f"classifier tested on original images ({_with_interval(found)})."
+        f"The study reported an accuracy of {percent(asked)} with super-resolution and {percent(original)} on original "
+        f"images: {gap(asked - original)}. Its {images:,} validation images come from {published.VALIDATION_SOURCES} "
+        f"photographs, and {'each' if shared_images == images else f'{shared_images:,}'} has a duplicate in training. "
+        f"This run {words} the direction of that difference."
     )
-
-
-def _dual(results: dict[str, pd.DataFrame], asked_of: tuple[str, str], enhanced: str) -> str | None:
-    told = []
-    for variant in ("original", enhanced):
-        found = _between(results, asked_of, ("dual", variant), (variant, variant))
-        if found is not None:
-            told.append(
-                f"on {variant_label(variant)} images it {_than(found)} a classifier trained on these alone "
-                f"({_with_interval(found)})"
-            )
-    if not told:
-        return None
-    return f"Dual training, on both variants: {listed(told)}. It saw twice as many images in each epoch."
-
-
-def _size(results: dict[str, pd.DataFrame], asked_of: tuple[str, str], training: str, plan: Plan) -> str | None:
-    """Whether a larger input lets the classifier make use of the upscaling."""
-    name, size = parse_training(training)
-    if size is None or name != plan.enhanced:
-        return None
-    found = _between(results, asked_of, (training, name), (f"original_{size}px", "original"))
-    if found is None:
-        return None
-    return (
-        f"At an input size of {size} pixels, a classifier of {variant_label(name)} images {_than(found)} a classifier "
-        f"of original images ({_with_interval(found)})."
-    )
-
-
-def _than(found: Difference) -> str:
-    return {
-        "higher": "is more accurate than",
-        "lower": "is less accurate than",
-        "unclear": "shows no detectable difference from",
-        "alike": "hardly differs from",
-        "unknown": "is tested by too few sources to be compared with",
-    }[found.corrected]
 
 
 def _cautions(
-    original: Result,
-    asked: Result | None,
-    found: Difference | None,
-    results: dict[str, pd.DataFrame],
-    plan: Plan,
-    config: Config,
+    original: Result, asked: Result | None, found: Difference | None, leakage: pd.DataFrame, plan: Plan, config: Config
 ) -> list[str]:
     """What cannot be concluded from these numbers."""
-    cautions = []
     if original.runs == 1:
-        cautions.append(
-            f"Each accuracy comes from {_trainings(original, plan)}; how much another seed would change it is not "
-            "known."
-        )
+        noise = f"Each accuracy comes from {_trainings(original, plan)}; the effect of another seed is not known."
     else:
-        which = f"{100 * original.accuracy_sd:.1f} points"
+        spread = f"{100 * original.accuracy_sd:.1f} points"
         if asked:
-            which += f" on original and {100 * asked.accuracy_sd:.1f} on {variant_label(asked.tested_on)} images"
-        cautions.append(
-            f"Each accuracy is the mean of {_trainings(original, plan)} that differ in their seed; their "
-            f"standard deviation is {which}. The intervals do not include how much further trainings would differ."
+            spread += f" on original and {100 * asked.accuracy_sd:.1f} on {variant_label(asked.tested_on)} images"
+        noise = (
+            f"Each accuracy is the mean of {_trainings(original, plan)} with different seeds; the standard deviation "
+            f"is {spread}. Intervals of differences include how much trainings differ; those of accuracies do not."
         )
-    cautions.append(
-        "Each training kept the epoch that did best on the validation images, so accuracies on these are too "
-        "optimistic; the answer is from the test images."
-    )
-    cautions.append(_sources(original, plan, config))
-    cautions += _thin_classes(results["leakage"], plan)
     half = (found.high - found.low) / 2 if found else math.nan
-    if half > WIDE:
-        cautions.append(
-            f"The difference is known to about ±{100 * half:.0f} points here; a much smaller one would not be detected."
-        )
-    return cautions
+    wide = f"The interval of the difference is ±{100 * half:.0f} points; a smaller difference cannot be detected."
+    return [
+        noise,
+        "Each training kept the epoch with the best validation accuracy, so accuracies on validation images are too "
+        "optimistic; the answer is from the test images.",
+        _sources(original, plan, config),
+        *_thin_classes(leakage, plan),
+        *([wide] if half > WIDE else []),
+    ]
 
 
 def _sources(original: Result, plan: Plan, config: Config) -> str:
     if math.isnan(original.sources):
         return (
             "The sources of the images are not known, so each image counts as a source of its own. If training and "
-            "test images come from one slide or patient, new patients would be classified less well, and the intervals "
-            "are too narrow. The configuration's section sources says which images belong together."
+            "test images come from one slide or patient, accuracy on new patients is lower and the intervals are too "
+            "narrow. The section sources of the configuration says which images belong together."
         )
     split, subset = plan.judged
     if original.shared:
         return (
-            f"Of the {subset} images of the split {split}, {shared(original)}: such images show how well copies of "
-            "known cells are recognised, not the cells of a new patient. The split by_source has no such images."
+            f"{int(original.shared):,} of the {original.images:,} {subset} images of the split {split} have a "
+            "duplicate in training. They show how well duplicates of known cells are recognised, not cells of new "
+            "patients. The split by_source has no such images."
         )
-    method = config["sources"]["method"]
-    if method in ("pattern", "table", "groups", "each"):
-        return "Images count as independent where the configuration's section sources gives them different sources."
-    source = "all images that show the same cells" if method == "images" else "a photograph"
+    if config["sources"]["method"] in ("pattern", "table", "groups", "each"):
+        return "Images count as independent if the section sources of the configuration gives them different sources."
+    source = "all images that show the same cells" if config["sources"]["method"] == "images" else "a photograph"
     return (
-        f"A source is {source}; several may be of one patient or one slide, which the data does not say. New patients "
-        "may be classified less well."
+        f"A source is {source}. Several sources may come from one patient or slide, which the data does not say, so "
+        "accuracy on new patients may be lower."
     )
 
 
 def _thin_classes(leakage: pd.DataFrame, plan: Plan) -> list[str]:
-    """What the classes can and cannot show that only few sources are tested of."""
-    told = []
+    """What cannot be shown for classes with few sources: one sentence for all of them."""
     labels = dict(zip(plan.classes, class_labels(plan.classes), strict=True))
-    for name in plan.classes:
-        sources, images = (int(leakage.loc[(*plan.judged, name), column]) for column in ("sources", "images"))
-        if not images:
-            told.append(f"No image of {labels[name]} is tested.")
-        if 0 < sources < LEAST_SOURCES:
-            # All right: the exact interval of Clopper and Pearson (Biometrika 26, 1934) begins at (α/2)^(1/n).
-            least = 100 * ((1 - CONFIDENCE) / 2) ** (1 / sources)
-            smallest = 2 / 2**sources
-            cannot = (
-                f"no difference in it could be shown, for the smallest p-value that they can give is {smallest:.2f}"
-                if smallest > 1 - CONFIDENCE
-                else "no interval of a difference in it is given"
-            )
-            told.append(
-                f"The class {labels[name]} is tested by {counted(sources, 'source')}: were all of them right, its "
-                f"recall could still be as low as {least:.0f}\u00a0%, and {cannot}."
-            )
-    return told
+    counts = {name: leakage.loc[(*plan.judged, name)] for name in plan.classes}
+    absent = [labels[name] for name, row in counts.items() if not row["images"]]
+    thin: dict[int, list[str]] = {}
+    for name, row in counts.items():
+        if 0 < row["sources"] < LEAST_SOURCES:
+            thin.setdefault(int(row["sources"]), []).append(labels[name])
+    found = [f"There is no test image of {listed(absent)}."] if absent else []
+    if thin:
+        # All correct: the exact interval of Clopper and Pearson (Biometrika 26, 1934) begins at (α/2)^(1/n).
+        parts = [
+            f"{listed(names)} ({counted(n, 'source')}{' each' if len(names) > 1 else ''}: "
+            f"{100 * ((1 - CONFIDENCE) / 2) ** (1 / n):.0f}\u00a0%)"
+            for n, names in thin.items()
+        ]
+        found.append(
+            f"Recall could be as low as the percentage given here even if every test image were classified correctly, "
+            f"and differences in recall have no interval: {listed(parts)}."
+        )
+    return found

@@ -16,12 +16,15 @@ from wbcsr.explain.changes import COUNTED
 from wbcsr.files import read_csv
 from wbcsr.present.table import Table, fixed, number
 from wbcsr.present.text import listed
+from wbcsr.report.numbers import counted, first_fold, percent, share_of
 from wbcsr.report.pictures import Figures
-from wbcsr.report.wording import counted, first_fold, percent
 from wbcsr.study.labels import variant_label
 
-CAPTIONS = {"gained": "Gained: wrong on original, right on {label} images.", "lost": "Lost: the other way round."}
-# Pixels of the input, in each direction, for one field of the map of ResNet-50's last block.
+CAPTIONS = {
+    "gained": "Gained: wrong on original, correct on {label} images.",
+    "lost": "Lost: correct on original, wrong on {label} images.",
+}
+# Pixels of the input, in each direction, for one field of the map of a classifier's last convolutions.
 FIELD = 32
 
 
@@ -51,70 +54,59 @@ def describe_changes(paths: Iterable[Path], figures: Figures, config: Config) ->
         "sentences": [_what_changed(first, split), _yardstick(counts), _shown(first, shown)],
         "table": _table(counts),
         "pictures": [_picture(figures, kind, label, shown[kind]) for kind in DRAWN],
-        "caveat": _caveat(config["train"]["input_size"]),
+        "caveat": _caveat(math.ceil(config["train"]["input_size"] / FIELD)),
     }
 
 
 def _what_changed(first: pd.Series, split: str) -> str:
-    """How many labels changed, in which direction, and what is left of it in the accuracy."""
+    """How many labels changed, and in which direction."""
     label, images, changed = variant_label(first["second_variant"]), int(first["images"]), int(first["changed"])
-    start = f"Of {images:,} {first['subsets']} images of the split {split}, "
-    than = f"another label from the classifier of {label} images than from that of original ones"
-    if changed == 0:
-        return f"{start}none got {than}."
     gained, lost, other = (int(first[kind]) for kind in KINDS)
-    net = abs(gained - lost)
-    more = f"{counted(net, 'more was', 'more were')} {'gained than lost' if gained > lost else 'lost than gained'}"
     return (
-        f"{start}{changed:,} ({percent(changed / images)}) got {than}: {gained:,} gained (wrong on original, right on "
-        f"{label}), {lost:,} lost, and {other:,} went from one wrong class to another. "
-        f"{more[0].upper() + more[1:] if net else 'As many were gained as lost'}."
+        f"The classifiers of original and of {label} images disagree on {share_of(changed / images, images)} of the "
+        f"{images:,} {first['subsets']} images of the split {split}: {gained:,} gained (wrong on original, correct on "
+        f"{label}), {lost:,} lost, {other:,} changed from one wrong class to another."
     )
 
 
 def _yardstick(counts: pd.DataFrame) -> str:
     """Whether the variants differ more than two seeds of one variant do, by every pair of which there is one."""
-    between = counts[counts["first_variant"] != counts["second_variant"]]
-    within = counts[counts["first_variant"] == counts["second_variant"]]
+    shares = counts["changed"] / counts["images"]
+    same = counts["first_variant"] == counts["second_variant"]
+    between, within = shares[~same], shares[same]
     if within.empty:
         return (
-            "Labels also change when the same images are learned again from another seed. With one seed it is not "
-            "known how many, so it is not known either whether the variant changed these."
+            "Another seed changes labels, too. With one seed it is not known how many, and so not whether the variant "
+            "changed these."
         )
-    original = within[within["first_variant"] == "original"]
-    shares = {name: rows["changed"] / rows["images"] for name, rows in (("between", between), ("within", within))}
-    if shares["between"].min() > shares["within"].max():
-        verdict = "The variants differ more than any two seeds of one variant: a hint that not all of this is chance"
-    elif shares["between"].max() < shares["within"].min():
-        verdict = "The variants differ less than any two seeds of one variant: chance alone would give as many"
+    if between.min() > within.max():
+        verdict = "The variants differ more than any two seeds of one variant, so chance does not explain all of this"
+    elif between.max() < within.min():
+        verdict = "The variants differ less than any two seeds of one variant, so chance alone explains as many"
     else:
         verdict = "The variants do not differ clearly more than seeds do, so chance may explain these changes"
-    seeds = (original["changed"] / original["images"]).mean()
-    pairs = f"on average over {counted(len(original), 'pair')}" if len(original) > 1 else "in the one pair there is"
-    variants = f"{percent(shares['between'].mean())} between the variants on average over the seeds"
+    original = shares[same & (counts["first_variant"] == "original")]
     return (
-        f"Labels also change by chance: two trainings on original images that differ in their seed alone disagree on "
-        f"{percent(seeds)} ({pairs}), against {variants}. {verdict}."
+        f"Two trainings on original images with different seeds disagree on {percent(original.mean())} of the images "
+        f"(mean of {counted(len(original), 'pair')}), the variants on {percent(between.mean())}. {verdict}."
     )
 
 
 def _shown(first: pd.Series, shown: dict[str, int]) -> str:
-    drawn = {kind: (shown[kind], int(first[kind])) for kind in DRAWN if int(first[kind])}
-    if not drawn:
+    parts = [f"{shown[kind]} of {int(first[kind]):,} {kind}" for kind in DRAWN if int(first[kind])]
+    if not parts:
         return ""
-    parts = [f"{'all' if few == many else f'{few:,} of the'} {many:,} {kind}" for kind, (few, many) in drawn.items()]
     return (
-        f"Drawn are {listed(parts)}: not picked by eye, but in each class those whose probability of the actual class "
-        "moved farthest, one of each source. results/changes/changes.csv lists every image."
+        f"The figures show {listed(parts)}: in each class those whose probability of the actual class changed most, "
+        "one of each source. results/changes/changes.csv lists every image."
     )
 
 
-def _caveat(side: int) -> str:
-    fields = math.ceil(side / FIELD)
+def _caveat(fields: int) -> str:
     return (
-        "Grad-CAM shows where in an image a network found what spoke for its label, not why, and not whether it is "
-        f"really there. The map has {fields} × {fields} fields, so it names a region and no granule; each is scaled to "
-        "its own maximum; and as the two labels differ, the two maps of a cell answer two questions."
+        "Grad-CAM shows which region of an image raised the score of the predicted class, not why. The map has "
+        f"{fields}\u00a0×\u00a0{fields} fields, so it names a region and not a granule; each map is scaled to its own "
+        "maximum."
     )
 
 
@@ -140,8 +132,8 @@ def _picture(figures: Figures, kind: str, label: str, rows: int) -> dict[str, An
     caption = CAPTIONS[kind].format(label=label)
     if rows:
         caption += (
-            " Bright, by Grad-CAM, is where the network found what spoke for the class that it predicted; the line "
-            "encloses what is above half of the maximum."
+            " Bright regions raised the score of the predicted class (Grad-CAM); the line encloses what is above half "
+            "of the maximum."
         )
     picture = figures.picture(changes_figure(kind), caption)
     alt = f"{counted(rows, 'cell')} in rows: image, Grad-CAM and prediction on original and on {label} images."

@@ -15,7 +15,7 @@ from wbcsr.config import Config
 from wbcsr.files import read_csv
 from wbcsr.present.table import Table, number, text
 from wbcsr.stats.records import read_records
-from wbcsr.study.labels import SUBSETS, variant_label
+from wbcsr.study.labels import CLASSIFIERS, SUBSETS, variant_label
 from wbcsr.text import counted
 
 SPLIT_RULES = {
@@ -24,9 +24,9 @@ SPLIT_RULES = {
     "partition is the test subset",
     "published": "as they were published, each partition one subset",
     "custom": "as the file {custom} says",
-    "by_source": "all images of one source are in one subset, so no validation or test image has a copy in training; "
-    "of {by_source[parts]} parts of the sources, balanced by class, one is tested, the next validates and the others "
-    "train; parts tested in turn: {by_source[folds]}. Of the first fold",
+    "by_source": "all images of one source are in one subset, so no validation or test image has a duplicate in "
+    "training; the sources are divided into {by_source[parts]} parts, balanced by class: one for the test, one for "
+    "validation, the others for training; folds: {by_source[folds]}. Images of the first fold",
 }
 INITIAL_WEIGHTS = {"imagenet": "ImageNet weights", "random": "random weights"}
 REASONS_SHOWN = 30
@@ -54,6 +54,9 @@ def settings(config: Config, records: list[dict[str, Any]]) -> list[tuple[str, s
             ", ".join(variant_label(name) for name in config["variants"]) + (", dual" if config["dual"] else ""),
         ),
     ]
+    if config["view"]["around"] == "cell":
+        side = config["view"]["side"]
+        pairs.append(("View", f"squares of {side} × {side} pixels around the white cell of each image"))
     for split in config["splits"]:
         rule = SPLIT_RULES[split].format(**config)
         counts = [f"{sum(sizes[split][subset].values()):,} {subset}" for subset in ("train", *SUBSETS)]
@@ -65,7 +68,7 @@ def settings(config: Config, records: list[dict[str, Any]]) -> list[tuple[str, s
         ("Seeds", ", ".join(map(str, config["seeds"]))),
         (
             "Classifier",
-            f"ResNet-50 from {INITIAL_WEIGHTS.get(train['init'], train['init'])}, "
+            f"{CLASSIFIERS[train['classifier']]} from {INITIAL_WEIGHTS.get(train['init'], train['init'])}, "
             f"{', '.join(f'{size} × {size}' for size in [train['input_size'], *train['extra_input_sizes']])} pixels, "
             f"{counted(train['epochs'], 'epoch')}, "
             f"batches of {train['batch_size']}, "
@@ -101,7 +104,7 @@ def weights_table(paths: Iterable[Path]) -> Table:
 def stages_table(records: list[dict[str, Any]]) -> Table:
     """The jobs by rule and (training) variant, in the order they started: how many, how long, how fast, on what.
 
-    The speed is the median of the images a second, over the jobs that note it.
+    The speed is the median of the images a second of the jobs that record it.
     """
     groups: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for record in sorted(records, key=lambda record: str(record["started"])):
@@ -178,7 +181,7 @@ def duration(seconds: float) -> str:
 
 
 def images_per_second(record: dict[str, Any]) -> float | None:
-    """The speed that a provenance tells, if it tells one."""
+    """The speed that a provenance records, or None."""
     return record.get("upscaling", record).get("images_per_second")
 
 

@@ -14,16 +14,17 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from wbcsr import present
-from wbcsr.config import Config
-from wbcsr.files import write_text
+from wbcsr.config import Config, is_synthetic
+from wbcsr.files import read_csv, write_text
 from wbcsr.present.figures.curves import CURVES_CAPTION, RELIABILITY_CAPTION
-from wbcsr.present.tables.accuracies import comparison_table, cross_table, f1_table, leakage_table
+from wbcsr.present.tables.accuracies import comparison_table, cross_table, f1_table, leakage_table, summary_table
 from wbcsr.present.tables.calibration import calibration_table
 from wbcsr.present.tables.cost import cost_table
 from wbcsr.present.tables.differences import differences_table, recalls_table
+from wbcsr.present.tables.endpoints import correlation_table, endpoints_table
 from wbcsr.present.tables.study import study_tables
 from wbcsr.provenance import without_folders
-from wbcsr.report import answer, changes, engines, fidelity, method, pictures, wording
+from wbcsr.report import answer, changes, checklist, engines, fidelity, limits, method, pictures
 from wbcsr.report.results import read_tables
 from wbcsr.stats.counts import count_sources
 from wbcsr.stats.records import read_records
@@ -33,22 +34,41 @@ from wbcsr.study.plan import Plan
 RECORD_KEYS = ["rule", "wildcards", "versions", "machine", "started", "seconds"]
 
 
+# The sections of the page by their `id`; the optional ones are left out where the study has none.
+SECTIONS = {
+    "reading": "How to read this",
+    "accuracies": "Accuracies",
+    "differences": "Differences",
+    "probabilities": "Calibration",
+    "cost": "Cost",
+    "tables": "The study’s tables",
+    "figures": "Figures",
+    "cells": "Example cells",
+    "fidelity": "Fidelity",
+    "changes": "Changed labels",
+    "speed": "Benchmarks",
+    "method": "Methods",
+    "checklist": "Checklist for reviewers",
+    "limits": "Limitations, citation, licences",
+}
+# Parts of sections that the checklist refers to.
+PARTS = {"rejected": "Excluded files", "table-leakage": "Data leakage"}
+
+
 @dataclass(frozen=True)
 class Inputs:
     """The files that the page is made of.
 
-    `figures` holds each figure as .svg and .png. `engines` are the files engine.json of super-resolution models and of
-    runs, `qualities` the quality.json beside each; see `wbcsr.report.engines`. `weights` is empty where no network
-    enlarged anything. The images of `manifests` lie beside them. `fidelity` is fidelity.csv and fidelity.png, or empty.
-    `changes` are changes.csv and counts.csv, and empty where the configuration has no enhanced variant. `benchmark` is
-    a .csv, .svg and .provenance.json of each benchmark, or empty.
+    `figures` holds each figure as .svg and .png. `provenances` are the records of all jobs, those of engines and of
+    their comparison with fp32 among them. `weights` is empty where no network upscaled anything. The images of
+    `manifests` lie beside them; the first manifest is of original images. `fidelity` is fidelity.csv and fidelity.png,
+    or empty. `changes` are changes.csv and counts.csv, and empty where the configuration has no enhanced variant.
+    `benchmark` is a .csv, .svg and .provenance.json of each benchmark, or empty.
     """
 
     tables: Sequence[Path]
     figures: Sequence[Path]
     provenances: Sequence[Path]
-    engines: Sequence[Path]
-    qualities: Sequence[Path]
     weights: Sequence[Path]
     manifests: Sequence[Path]
     rejected: Path
@@ -84,44 +104,55 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
     comparison = results["comparison"]
     figures = pictures.Figures(inputs.figures)
     photographs, charts = pictures.study_figures(figures, config)
-    records = read_records(inputs.provenances, RECORD_KEYS)
+    records = dict(zip(inputs.provenances, read_records(inputs.provenances, RECORD_KEYS), strict=True))
+    jobs = list(records.values())
+    sizes = read_csv(inputs.manifests[0], ["width", "height"])[["width", "height"]].value_counts()
+    width, height = map(int, sizes.index[0])
+    optional = {
+        "fidelity": fidelity.section(inputs.fidelity),
+        "changes": changes.describe_changes(inputs.changes, figures, config),
+        "speed": _speed(inputs.benchmark),
+    }
     return {
-        "subject": wording.subject(config),
-        "drawn": wording.is_drawn(config),
+        **optional,
+        "subject": limits.subject(config),
+        "drawn": is_synthetic(config),
         "answer": answer.answer(results, config),
+        "resolution": limits.resolution(plan.enhanced, width, height, config),
+        "titles": SECTIONS | PARTS,
+        "sections": [id for id in SECTIONS if optional.get(id, True)],
+        "checklist": checklist.checklist(config, optional),
+        "guidelines": checklist.GUIDELINES,
+        "summary": summary_table(*(plan.own(plan.judged_rows(results[name])) for name in ("comparison", "endpoints"))),
+        "forest": figures.picture("differences", "Differences with their 95\u00a0% intervals."),
+        "comparison": comparison_table(plan.own(comparison)),
+        "accuracy": figures.picture("accuracy", "Accuracy of every training variant with its 95\u00a0% interval."),
         "leakage": leakage_table(count_sources(results["leakage"], comparison, plan), plan),
+        "endpoints": endpoints_table(plan.own(plan.judged_rows(results["endpoints"])), plan),
+        "correlation": correlation_table(plan.own(plan.judged_rows(results["correlation"]))),
+        "f1_scores": f1_table(plan.own(comparison), plan),
         "differences": differences_table(plan.judged_rows(results["differences"])),
         "recalls": recalls_table(plan.judged_rows(results["recalls"]), plan),
-        "forest": figures.picture(
-            "differences", "Every comparison of the table with its 95\u00a0% interval; hollow: none."
-        ),
+        "cross": cross_table(comparison, plan) if config["cross_evaluate"] else None,
         "calibration": calibration_table(plan.own(plan.judged_rows(results["calibration"]))),
         "reliability": figures.picture(f"reliability_{plan.judged[0]}", RELIABILITY_CAPTION),
         "curves": figures.picture(f"curves_{plan.judged[0]}", CURVES_CAPTION),
-        "cross": cross_table(comparison, plan) if config["cross_evaluate"] else None,
-        "comparison": comparison_table(plan.own(comparison)),
-        "f1_scores": f1_table(plan.own(comparison), plan),
-        "accuracy": figures.picture("accuracy", "Accuracy of every training variant with its 95\u00a0% interval."),
-        "price": wording.price(results["cost"], plan.enhanced, config),
         "cost": cost_table(results["cost"]),
         "tables": study_tables(results, plan),
-        "fidelity": fidelity.section(inputs.fidelity),
         "photographs": photographs,
         "charts": charts,
         "confusions": pictures.confusion_figures(figures, config),
         "examples": pictures.examples(inputs.manifests, plan),
-        "changes": changes.describe_changes(inputs.changes, figures, config),
-        "speed": _speed(inputs.benchmark),
-        "settings": method.settings(config, records),
+        "settings": method.settings(config, jobs),
         "configuration": method.as_yaml(config),
         "weights": method.weights_table(inputs.weights),
-        "engines": engines.describe_engines(inputs.engines, inputs.qualities, records),
-        "stages": method.stages_table(records),
-        "machines": method.machines(records),
-        "versions": method.versions(records),
+        "engines": engines.describe_engines(records),
+        "stages": method.stages_table(jobs),
+        "machines": method.machines(jobs),
+        "versions": method.versions(jobs),
         "rejected": method.rejections(inputs.rejected),
-        "limitations": wording.limitations(plan.enhanced, config),
-        "licences": wording.licences(plan.enhanced, config),
+        "limitations": limits.limitations(plan.enhanced, config),
+        "licences": limits.licences(plan.enhanced, config),
         "published": published,
     }
 

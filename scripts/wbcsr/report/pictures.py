@@ -16,7 +16,7 @@ from wbcsr.errors import InputError
 from wbcsr.explain import DRAWN, changes_figure
 from wbcsr.imaging import encode_png, read_image, to_rgb8
 from wbcsr.present import cells as drawing
-from wbcsr.report.wording import first_fold
+from wbcsr.report.numbers import first_fold
 from wbcsr.study.labels import SUBSETS, class_labels, confusion_name, variant_label
 from wbcsr.study.plan import Plan
 
@@ -45,7 +45,7 @@ class Figures:
 
 
 def study_figures(figures: Figures, config: Config) -> tuple[list[Picture], list[Picture]]:
-    """Figures 2 and 3, of photographs, and Figures 9 to 12, of which 11 and 12 need an enlarged variant."""
+    """Figures 2 and 3, of photographs, and Figures 9 to 12, of which 11 and 12 need an upscaled variant."""
     photographs = [
         figures.picture("fig2", "Figure 2. One original image of each class."),
         figures.picture("fig3", "Figure 3. One cell of each class, the same field of view as each variant shows it."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,10 +10,10 @@ import pandas as pd
 
 from wbcsr.errors import InputError
 from wbcsr.present.table import read_table
+from wbcsr.present.tables.accuracies import METRICS
 from wbcsr.present.tables.differences import why_none
-from wbcsr.stats import comparison, cost, differences
+from wbcsr.stats import comparison, correlation, cost, differences, endpoints
 from wbcsr.stats.counts import TOTALS, read_leakage
-from wbcsr.stats.intervals import CONFIDENCE, Reason
 from wbcsr.stats.scores import RATIOS
 
 # The columns that the page needs of each table, and how many of the first hold words.
@@ -25,6 +24,8 @@ COLUMNS = {
     "comparison": ([*comparison.TEXTS, *comparison.NUMBERS], len(comparison.TEXTS)),
     "differences": (differences.COLUMNS, differences.TEXTS),
     "recalls": (differences.RECALL_COLUMNS, differences.RECALL_TEXTS),
+    "endpoints": ([*endpoints.TEXTS, *endpoints.NUMBERS], len(endpoints.TEXTS)),
+    "correlation": (correlation.COLUMNS, correlation.TEXTS),
     "calibration": (
         [
             "split",
@@ -76,55 +77,26 @@ class Result:
 
 @dataclass(frozen=True)
 class Difference:
-    """What the page says of a row of differences.csv; see `wbcsr.stats.differences.differences`.
+    """What the page says of a row of differences.csv, in the metric of verdicts; see `wbcsr.stats.differences`.
 
-    Where it has no interval, `reason` is the code that says why, and `why` the same as a clause.
+    `finding` is the verdict had there been trainings enough. Where it has no interval, `why` says so as a clause.
     """
 
+    metric: str
     difference: float
     low: float
     high: float
-    p_sources: float
-    p_holm: float
-    reason: str
+    p_value: float
+    verdict: str
+    finding: str
+    margin: float
+    seeds: int
     why: str
 
-    @property
-    def side(self) -> str:
-        """Where the interval lies: `above` or `below` zero, `around` it, or `nowhere` if there is none."""
-        if math.isnan(self.low):
-            return "nowhere"
-        if self.low > 0:
-            return "above"
-        return "below" if self.high < 0 else "around"
 
-    @property
-    def verdict(self) -> str:
-        """Of the one comparison that was asked for beforehand; see `_judge`."""
-        return self._judge(self.p_sources)
-
-    @property
-    def corrected(self) -> str:
-        """Of one comparison among all of its table; see `_judge`."""
-        return self._judge(self.p_holm)
-
-    def _judge(self, p_value: float) -> str:
-        """`higher` or `lower` where interval and test agree on it, else `unclear`.
-
-        Without an interval `alike` where the arms differ on hardly any source, else `unknown`.
-        """
-        if self.side == "nowhere":
-            return "alike" if self.reason == Reason.ALIKE else "unknown"
-        if p_value >= 1 - CONFIDENCE:
-            return "unclear"
-        return {"above": "higher", "below": "lower", "around": "unclear"}[self.side]
-
-
-def find_result(
-    comparison: pd.DataFrame, split: str, trained_on: str, tested_on: str, subset: str = "validation"
-) -> Result | None:
-    """The row of comparison.csv with these four names, or None."""
-    rows = _rows(comparison, split=split, trained_on=trained_on, tested_on=tested_on, subset=subset)
+def find_result(comparison: pd.DataFrame, split: str, subset: str, variant: str) -> Result | None:
+    """The row of comparison.csv of the arm that was trained and tested on `variant`, or None."""
+    rows = _rows(comparison, split=split, subset=subset, trained_on=variant, tested_on=variant)
     return None if rows.empty else Result(**rows.iloc[0][[field.name for field in fields(Result)]])
 
 
@@ -143,8 +115,20 @@ def find_difference(
     )
     if rows.empty:
         return None
-    row = rows.assign(why=why_none(rows) if rows["reason"].iloc[0] else "").iloc[0]
-    return Difference(**row[[field.name for field in fields(Difference)]])
+    row = rows.iloc[0]
+    why = why_none(rows.assign(reason=rows["metric_reason"])) if row["metric_reason"] else ""
+    return Difference(
+        metric=METRICS[row["metric"]],
+        difference=row["metric_difference"],
+        low=row["metric_low"],
+        high=row["metric_high"],
+        p_value=row["p_metric"],
+        verdict=row["verdict"],
+        finding=row["finding"],
+        margin=row["margin"],
+        seeds=int(row["seeds"]),
+        why=why,
+    )
 
 
 def _rows(table: pd.DataFrame, **cells: str) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wbcsr.classify.resnet import MEAN, STD
+from wbcsr.classify.networks import RGB
 from wbcsr.engines.profile import Size
 from wbcsr.pixels import bilinear
 
@@ -39,19 +39,20 @@ class Upscaler(nn.Module):
 class Classifier(nn.Module):
     """(n, height, width, 3) uint8 RGB of one `size` → (n, classes) float32, probabilities that add up to 1.
 
-    Images are resized to `side`, the size that the network was trained at, as `wbcsr.pixels.to_square` does.
+    Images are resized to `side`, the size that the network was trained at, as `wbcsr.pixels.to_square` does, and
+    normalised by `mean` and `std`.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype, size: Size, side: int) -> None:
+    def __init__(self, network: nn.Module, dtype: torch.dtype, size: Size, side: int, mean: RGB, std: RGB) -> None:
         super().__init__()
         self.resize = Resize(size, side)
         self.network = network
         self.dtype = dtype
-        self.register_buffer("mean", MEAN.view(1, 3, 1, 1))
-        self.register_buffer("std", STD.view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         values = self.resize(images).permute(0, 3, 1, 2).float()

@@ -21,12 +21,15 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from google.protobuf import text_format
+from google.protobuf.message import Message
 from torch import nn
+from tritonclient.grpc import model_config_pb2 as schema
 
 from wbcsr import provenance
-from wbcsr.checks.compare import psnr
+from wbcsr.checks import psnr
 from wbcsr.checks.gate import FOUND, hold
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
 from wbcsr.dataset.synthetic.cells import KINDS
 from wbcsr.dataset.synthetic.photograph import draw_photograph
 from wbcsr.engines.capability import DTYPES
@@ -57,13 +60,6 @@ class Tensor:
     data_type: str
     dims: tuple[int, ...]
     label_filename: str | None = None
-
-    def __str__(self) -> str:
-        labels = f'\n    label_filename: "{self.label_filename}"' if self.label_filename else ""
-        dims = ", ".join(map(str, self.dims))
-        return (
-            f'  {{\n    name: "{self.name}"\n    data_type: TYPE_{self.data_type}\n    dims: [ {dims} ]{labels}\n  }}'
-        )
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,7 @@ def export_repository(
     images are larger than `inference.tile`, nothing compiles here, or a program's results are off.
     """
     network, architecture = upscaler.source(weights)
-    trained, description = resnet.source(model)
+    trained, description = classifiers.source(model)
     if scale != architecture.scale:
         raise InputError(
             f"{weights}: enlarges by {architecture.scale} and not by {scale}, which takes a resize that is not served; "
@@ -123,7 +119,9 @@ def export_repository(
             CLASSIFIER,
             trained,
             classifier_engine,
-            lambda network, dtype: Classifier(network, dtype, enlarged, description.input_size),
+            lambda network, dtype: Classifier(
+                network, dtype, enlarged, description.input_size, *description.network.normalisation
+            ),
             Tensor(INPUT, "UINT8", (*enlarged, 3)),
             Tensor(OUTPUT, "FP32", (len(description.classes),), LABELS),
         ),
@@ -143,7 +141,7 @@ def export_repository(
         labels = "".join(f"{label}\n" for label in description.classes)
         for name in (CLASSIFIER, ENSEMBLE):
             write_text(beside / name / LABELS, labels)
-        write_text(beside / ENSEMBLE / "config.pbtxt", _ensemble_config(batch, models[0].input, models[1].output))
+        _write_config(beside / ENSEMBLE, _ensemble_config(batch, models[0].input, models[1].output))
         (beside / ENSEMBLE / "1").mkdir()  # a server wants a version even where it has nothing to load
         files = sorted(path for path in beside.rglob("*") if path.is_file())
         record["files_sha256"] = {str(path.relative_to(beside)): sha256(path) for path in files}
@@ -177,7 +175,7 @@ def _write_model(model: Model, repository: Path, batch: int, inference: Mapping[
     size = (model.input.dims[0], model.input.dims[1])
     compile_program(model.network, size, batch, engine.precision, kind, inference, engine.device, program)
     check = _check(model, program, kind, batch, inference["tolerances"])
-    write_text(repository / model.name / "config.pbtxt", _model_config(model, kind, batch))
+    _write_config(repository / model.name, _model_config(model, kind, batch))
     return {
         "platform": kind.platform,
         "engine": engine.identity,
@@ -190,31 +188,50 @@ def _write_model(model: Model, repository: Path, batch: int, inference: Mapping[
     }
 
 
-def _model_config(model: Model, kind: Format, batch: int) -> str:
-    """The config.pbtxt of a program: batched as requests come, one instance on each GPU or on the CPU."""
+def _model_config(model: Model, kind: Format, batch: int) -> schema.ModelConfig:
+    """The configuration of a program: batched as requests come, one instance on each GPU or on the CPU."""
     group = "KIND_GPU" if model.engine.device.type == "cuda" else "KIND_CPU"
-    return (
-        f'name: "{model.name}"\nbackend: "{kind.backend}"\nplatform: "{kind.platform}"\nmax_batch_size: {batch}\n'
-        f"input [\n{model.input}\n]\noutput [\n{model.output}\n]\n"
-        "dynamic_batching { }\n"
-        f"instance_group [\n  {{\n    count: 1\n    kind: {group}\n  }}\n]\n"
+    return schema.ModelConfig(
+        name=model.name,
+        backend=kind.backend,
+        platform=kind.platform,
+        max_batch_size=batch,
+        input=[_message(schema.ModelInput, model.input)],
+        output=[_message(schema.ModelOutput, model.output)],
+        dynamic_batching=schema.ModelDynamicBatching(),
+        instance_group=[schema.ModelInstanceGroup(count=1, kind=group)],
     )
 
 
-def _ensemble_config(batch: int, image: Tensor, probabilities: Tensor) -> str:
-    """The config.pbtxt of `enhance_and_classify`; the enlarged image stays in the server, on its GPU."""
-    steps = ",\n".join(
-        f'    {{\n      model_name: "{model}"\n      model_version: -1\n'
-        f'      input_map {{ key: "{INPUT}" value: "{taken}" }}\n'
-        f'      output_map {{ key: "{OUTPUT}" value: "{given}" }}\n    }}'
-        for model, taken, given in ((UPSCALER, IMAGE, "ENLARGED"), (CLASSIFIER, "ENLARGED", PROBABILITIES))
+def _ensemble_config(batch: int, image: Tensor, probabilities: Tensor) -> schema.ModelConfig:
+    """The configuration of `enhance_and_classify`; the enlarged image stays in the server, on its GPU."""
+    steps = [(UPSCALER, IMAGE, "ENLARGED"), (CLASSIFIER, "ENLARGED", PROBABILITIES)]
+    return schema.ModelConfig(
+        name=ENSEMBLE,
+        platform="ensemble",
+        max_batch_size=batch,
+        input=[_message(schema.ModelInput, replace(image, name=IMAGE))],
+        output=[_message(schema.ModelOutput, replace(probabilities, name=PROBABILITIES))],
+        ensemble_scheduling=schema.ModelEnsembling(
+            step=[
+                schema.ModelEnsembling.Step(
+                    model_name=model, model_version=-1, input_map={INPUT: taken}, output_map={OUTPUT: given}
+                )
+                for model, taken, given in steps
+            ]
+        ),
     )
-    return (
-        f'name: "{ENSEMBLE}"\nplatform: "ensemble"\nmax_batch_size: {batch}\n'
-        f"input [\n{replace(image, name=IMAGE)}\n]\n"
-        f"output [\n{replace(probabilities, name=PROBABILITIES)}\n]\n"
-        f"ensemble_scheduling {{\n  step [\n{steps}\n  ]\n}}\n"
-    )
+
+
+def _message(kind: Callable[..., Message], tensor: Tensor) -> Message:
+    """An input or output as a configuration describes it."""
+    given = {name: value for name, value in asdict(tensor).items() if value is not None}
+    return kind(**given | {"data_type": f"TYPE_{tensor.data_type}"})
+
+
+def _write_config(folder: Path, config: schema.ModelConfig) -> None:
+    """Write the config.pbtxt of the model in `folder`."""
+    write_text(folder / "config.pbtxt", text_format.MessageToString(config))
 
 
 @contextmanager
@@ -264,7 +281,7 @@ def _check(model: Model, program: Path, kind: Format, batch: int, gate: Mapping[
         if largest > PROBABILITY_TOLERANCE:
             raise InputError(
                 f"{program}: a probability is {largest:.3f} off that of the network in fp32, more than "
-                f"{PROBABILITY_TOLERANCE}; take another inference.precision"
+                f"{PROBABILITY_TOLERANCE}; choose another inference.precision"
             )
         return {"images": batch, "max_probability_difference": largest}
     found = {"images": batch, "psnr_db": psnr(off.square().mean().item()), "max_difference": int(largest)}

@@ -21,12 +21,12 @@ NUMBERS = [
 def compare_arms(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """A row for each arm, with `TEXTS` and `NUMBERS`, and the mean F1 score of each class as `f1_<class>`.
 
-    `accuracy` and `macro_f1` are means over the runs (one for each seed), `accuracy_sd` is the sample standard
-    deviation over them, `accuracy_low` and `accuracy_high` are the 95 % interval of the mean accuracy over sources
-    (`wbcsr.stats.intervals.accuracy_interval`), empty where there can be none, for `reason`. Where some sources are
-    known, `images` and accuracies are of the images of known source, and `unknown` is how many others there are; F1
-    scores are of all. `sources` and `shared` are of `leakage` (`wbcsr.stats.counts.read_leakage`): how many sources the
-    images come of (empty where none is known), and how many images have an augmented duplicate in training.
+    `accuracy` and `macro_f1` are means over the runs (one for each seed), `accuracy_sd` is the sample
+    standard deviation over them, `accuracy_low` and `accuracy_high` are the 95 % interval of the mean accuracy over
+    sources (`wbcsr.stats.intervals.accuracy_interval`), empty where there can be none, for `reason`. Where some
+    sources are known, `images` and accuracies are of the images of known source, and `unknown` is how many others there
+    are; F1 scores are of all. `sources` and `shared` are of `leakage` (`wbcsr.stats.counts.read_leakage`): how many
+    sources the images come of (empty where none is known), and how many images have an augmented duplicate in training.
     `study_accuracy` follows from the study's confusion matrices, and `difference_to_original` is to the arm trained and
     tested on `original` of the same split and subset. InputError where `leakage` is of other images.
     """
@@ -57,7 +57,7 @@ def compare_arms(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> pd.DataF
                 "accuracy_low": arm.estimate.low,
                 "accuracy_high": arm.estimate.high,
                 "macro_f1": f1.mean(),
-                "study_accuracy": published.accuracy(*names, plan.classes),
+                "study_accuracy": published.accuracy(*names, plan.published_classes),
                 "difference_to_original": arm.accuracy - on_original[arm.split, arm.subset],
                 **{f"f1_{name}": value for name, value in f1.items()},
             }

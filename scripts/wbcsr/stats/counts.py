@@ -27,7 +27,11 @@ def count_images(images: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     uses = list(plan.partitions) if "test" in plan.partitions else ["train", "test"]
     counted = pd.crosstab(images["class"], images["partition"])
     ours = counted.reindex(index=plan.classes, columns=map(plan.partitions.get, uses), fill_value=0).to_numpy()
-    theirs = published.counts().reindex([name.upper() for name in plan.classes]).to_numpy()
+    theirs = (
+        published.counts()
+        .reindex([name.upper() if name in plan.published_classes else "" for name in plan.classes])
+        .to_numpy()
+    )
     by_class = np.column_stack([ours, ours.sum(axis=1), theirs, theirs.sum(axis=1)])
     counts = pd.DataFrame(np.vstack([by_class, by_class.sum(axis=0)]), columns=[*uses, *TOTALS]).astype("Int64")
     counts.insert(0, "class", [*plan.classes, summary_label("total", plan.classes)])
@@ -64,7 +68,7 @@ def count_sources(leakage: pd.DataFrame, comparison: pd.DataFrame, plan: Plan) -
                 if counts["images"] == counts["unknown"]:
                     counts |= {"sources": np.nan, "shared": np.nan}
                 rows.append({"split": split, "subset": subset, "class": name, **counts, **({} if name else every)})
-    theirs = {name: published.accuracy("paper", name, name, "validation", plan.classes) for name in variants}
+    theirs = {name: published.accuracy("paper", name, name, "validation", plan.published_classes) for name in variants}
     if None not in theirs.values():
         rows.append(
             {

@@ -9,28 +9,25 @@ import numpy as np
 import pandas as pd
 
 from wbcsr.config import parse_training
-from wbcsr.stats.intervals import Comparison, compare, compare_pair, compare_recalls, holm
+from wbcsr.stats import verdicts
+from wbcsr.stats.intervals import Comparison, Floats, compare, compare_pair, compare_recalls, holm, macro_weights
+from wbcsr.stats.power import ASKED, power
 from wbcsr.stats.predictions import Arm
+from wbcsr.stats.training import Noise, shared_noise, training_noise
 from wbcsr.study import published
 from wbcsr.study.plan import Plan
 
 COLUMNS = [
     *("split", "subset", "question", "trained_on", "tested_on", "against_trained_on", "against_tested_on", "reason"),
-    *(
-        "images",
-        "sources",
-        "effective_sources",
-        "differing",
-        "difference",
-        "low",
-        "high",
-        "p_sources",
-        "p_holm",
-        "p_mcnemar",
-    ),
+    *("family", "metric", "metric_reason", "finding", "verdict"),
+    *("images", "sources", "effective_sources", "differing", "difference", "low", "high"),
+    *("p_sources", "p_holm", "p_mcnemar"),
+    *("seeds", "margin", "metric_difference", "metric_low", "metric_high", "metric_low90", "metric_high90"),
+    *("p_metric", "p_metric_holm", "p_tost", "largest_differing", "training_sd", "detectable"),
+    *(f"sources_{100 * points:.0f}" for points in ASKED),
 ]
 # The first so many hold words.
-TEXTS = 8
+TEXTS = 13
 RECALL_COLUMNS = [
     *("split", "subset", "measure", "of", "trained_on", "against_trained_on", "reason"),
     *("images", "sources", "effective_sources", "differing", "share", "against"),
@@ -51,9 +48,10 @@ def pairs(arms: list[Arm], plan: Plan) -> list[Pair]:
     """The comparisons that the arms of one split and subset allow, in the order of `wbcsr.study.labels.QUESTIONS`.
 
     Enlargement: every variant against `original`, each trained and tested on its own. Control: the enhanced variant, if
-    it is Real-ESRGAN's, against those that are interpolated. Dual: both together against each alone. Cross: tested on
-    what the classifier was not trained on, against `original`. Size: each arm of a further input size against its own
-    at the main size, and what is enlarged at it against `original` at it.
+    it is Real-ESRGAN's, against those that are interpolated. Dual: both together against each alone. One
+    network: that of both, on enlarged images against original ones, in which no two trainings are compared. Cross:
+    tested on what the classifier was not trained on, against `original`. Size: each arm of a further input size against
+    its own at the main size, and what is enlarged at it against `original` at it.
     """
     by_name = {(arm.trained_on, arm.tested_on): arm for arm in arms}
 
@@ -67,6 +65,9 @@ def pairs(arms: list[Arm], plan: Plan) -> list[Pair]:
                 yield "control", (enhanced, enhanced), (variant, variant)
         for variant in plan.trainings.get("dual", []):
             yield "dual", ("dual", variant), (variant, variant)
+        for variant in plan.trainings.get("dual", []):
+            if variant != original:
+                yield "one network", ("dual", variant), ("dual", original)
         for variant in others:
             yield "cross", (original, variant), (original, original)
         for variant in others:
@@ -92,11 +93,20 @@ def differences(arms: list[Arm], plan: Plan) -> pd.DataFrame:
     interval over sources, NaN where there can be none, for `reason`; see `wbcsr.stats.intervals.compare`.
     `p_sources` is the test over sources, `p_holm` the same corrected for all comparisons of the split and subset,
     `p_mcnemar` McNemar's of the first seed. `sources` is NaN where no source is known; every image then counts as one.
+
+    The rest is of `metric`, macro recall over sources or accuracy: its difference with the ends of its 95 and 90 %
+    intervals, `p_metric` and `p_metric_holm` as above, `p_tost` of equivalence within `margin`, and the `verdict`
+    (`wbcsr.stats.verdicts.find`; with Holm's p-value); `finding` is the verdict had there been seeds enough. `family`
+    is primary for the comparison that the configuration names, a family of its own for Holm, else secondary.
+    `largest_differing` is the upper bound of the share of sources on which the arms differ, `training_sd` the standard
+    deviation that the noise of the trainings adds to the difference (NaN where it cannot be known), `detectable` and
+    `sources_1` to `sources_3` are of `wbcsr.stats.power.power`.
     """
     blocks = []
     for block in _blocks(arms):
-        rows = [_pair_row(pair) for pair in pairs(block, plan)]
-        blocks.append(_corrected(pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])))
+        judging = _Judging(block, plan)
+        rows = pd.DataFrame([judging.row(pair) for pair in pairs(block, plan)])
+        blocks.append(judging.corrected(rows) if len(rows) else pd.DataFrame(columns=COLUMNS))
     return pd.concat(blocks, ignore_index=True)[COLUMNS]
 
 
@@ -124,20 +134,83 @@ def _blocks(arms: list[Arm]) -> Iterator[list[Arm]]:
         yield [arm for arm in arms if (arm.split, arm.subset) == key]
 
 
-def _pair_row(pair: Pair) -> dict[str, object]:
-    arm, against = pair.arm, pair.against
-    rows = arm.independent
-    found = compare(arm.correct, against.correct, rows["source"], rows["class"])
-    return {
-        "split": arm.split,
-        "subset": arm.subset,
-        "question": pair.question,
-        "trained_on": arm.trained_on,
-        "tested_on": arm.tested_on,
-        "against_trained_on": against.trained_on,
-        "against_tested_on": against.tested_on,
-        **_numbers(found, arm),
-    }
+class _Judging:
+    """The comparisons of one block of arms, which were tested on the same images and share one noise of training."""
+
+    def __init__(self, block: list[Arm], plan: Plan) -> None:
+        self.plan, self.rows = plan, block[0].independent
+        self.metric, self.margin = plan.evaluation["primary"]["metric"], plan.evaluation["margin"]
+        self.weights = {"accuracy": np.ones(len(self.rows))}
+        if self.metric == "macro_recall":
+            self.weights["macro_recall"] = macro_weights(self.rows["source"], self.rows["class"])
+        self.codes = [pd.factorize(self.rows[name])[0] for name in ("source", "class", "fold")]
+        networks = {arm.trained_on: arm.correct for arm in block if plan.is_own(arm.trained_on, arm.tested_on)}
+        self.noises = {
+            name: training_noise(list(networks.values()), weights, *self.codes)
+            for name, weights in self.weights.items()
+        }
+
+    def row(self, pair: Pair) -> dict[str, object]:
+        arm, against = pair.arm, pair.against
+        names = [(one.trained_on, one.tested_on) for one in (arm, against)]
+        accuracy = self._compare(pair, "accuracy")
+        found, noise = accuracy if self.metric == "accuracy" else self._compare(pair, self.metric)
+        estimate, weights = found.difference, self.weights[self.metric]
+        low, high = estimate.ends(1 - 2 * verdicts.ALPHA)
+        rows, balance = self.rows, (arm.correct.mean(axis=0) - against.correct.mean(axis=0))
+        able = power(balance, weights, rows["source"], rows["class"], estimate.freedom, noise)
+        return {
+            "split": arm.split,
+            "subset": arm.subset,
+            "question": pair.question,
+            "trained_on": arm.trained_on,
+            "tested_on": arm.tested_on,
+            "against_trained_on": against.trained_on,
+            "against_tested_on": against.tested_on,
+            "family": "primary" if self.plan.is_primary(arm.split, arm.subset, *names) else "secondary",
+            **_numbers(accuracy[0], arm),
+            "metric": self.metric,
+            "metric_reason": estimate.reason,
+            "seeds": len(arm.correct),
+            "margin": self.margin,
+            "metric_difference": estimate.value,
+            "metric_low": estimate.low,
+            "metric_high": estimate.high,
+            "metric_low90": low,
+            "metric_high90": high,
+            "p_metric": found.p_sources,
+            "p_tost": verdicts.p_equivalence(estimate, self.margin),
+            "largest_differing": verdicts.largest_share(int(estimate.differing), estimate.sources),
+            "training_sd": noise.variance**0.5 if noise.freedom else np.nan,
+            "detectable": able.detectable,
+            **{f"sources_{100 * points:.0f}": needed for points, needed in zip(ASKED, able.needed, strict=True)},
+            "estimate": estimate,
+        }
+
+    def corrected(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows with Holm's p-values of each family, and the verdicts that follow from them."""
+        for p_value, corrected in (("p_sources", "p_holm"), ("p_metric", "p_metric_holm")):
+            rows[corrected] = rows.groupby("family")[p_value].transform(holm)
+        # Sources differ in weight: those that differ could be the heaviest.
+        heaviest = np.bincount(self.codes[0], self.weights[self.metric])
+        heaviest = heaviest.max() / heaviest.mean()
+        rows["finding"] = [
+            verdicts.find(row["estimate"], row["p_metric_holm"], self.margin, row["largest_differing"] * heaviest)
+            for _, row in rows.iterrows()
+        ]
+        rows["verdict"] = [verdicts.judged(*found) for found in zip(rows["finding"], rows["seeds"], strict=True)]
+        return rows
+
+    def _compare(self, pair: Pair, metric: str) -> tuple[Comparison, Noise]:
+        arm, against, weights = pair.arm, pair.against, self.weights[metric]
+        noise = self.noises[metric]
+        if arm.trained_on == against.trained_on:
+            sources, _, folds = self.codes
+            noise = shared_noise(arm.correct.astype(float) - against.correct, weights, sources, folds)
+        plain: Floats | None = None if metric == "accuracy" else weights
+        rows = self.rows
+        found = compare(arm.correct, against.correct, rows["source"], rows["class"], weights=plain, noise=noise)
+        return found, noise
 
 
 def _recalls(arm: Arm, against: Arm, plan: Plan) -> Iterator[tuple[str, str, Comparison]]:

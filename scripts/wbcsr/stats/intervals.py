@@ -2,8 +2,8 @@
 
 Images of one source are right or wrong together, so sources are what is independent: intervals come from resampling
 sources, the test from exchanging the two arms source by source. Everything here is of images that were all classified,
-and of the mean over the seeds that were trained; that other seeds would come out differently is in no interval.
-Resampling three seeds could not tell: of so few the variance is hardly known, and comes out too small by a third.
+and of the mean over the seeds that were trained. How other trainings would flip single sources is in every interval, as
+a part of how sources differ; what a training shifts on all sources at once is added as `wbcsr.stats.training.Noise`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ import pandas as pd
 from scipy.stats import norm, permutation_test, t
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+from wbcsr.stats.training import Noise
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
@@ -31,7 +34,10 @@ LEAST_DIFFERING = 6
 # The share of sources that arms may differ on and be called alike.
 ALIKE_SHARE = 0.05
 
+NO_NOISE = Noise()
+
 Booleans = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
 Names = Sequence[str] | npt.NDArray[np.str_]
 
 
@@ -52,6 +58,8 @@ class Estimate:
 
     `low` and `high` are NaN where an interval would be dishonest, for `reason`. `sources` are worth
     `effective_sources` equally large ones; `differing` is on how many of them two arms differ, NaN for a share.
+    `error` is the standard error of a difference, NaN where it has no interval, of `freedom` degrees of freedom; both
+    are NaN for a share.
     """
 
     value: float
@@ -62,6 +70,13 @@ class Estimate:
     effective_sources: float
     differing: float = np.nan
     reason: Reason = Reason.NONE
+    error: float = np.nan
+    freedom: float = np.nan
+
+    def ends(self, confidence: float) -> tuple[float, float]:
+        """The ends of a difference's interval of another confidence; NaN where there is no interval."""
+        half = float(t.ppf((1 + confidence) / 2, self.freedom)) * self.error
+        return self.value - half, self.value + half
 
 
 @dataclass(frozen=True)
@@ -81,15 +96,16 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Design:
-    """Which image belongs to which source, and which source to which class, as numbers from 0."""
+    """Which image belongs to which source, which source to which class, as numbers from 0, and each image's weight."""
 
     source_of: npt.NDArray[np.intp]
     class_of: npt.NDArray[np.intp]
+    weight_of: Floats
 
     @property
-    def sizes(self) -> npt.NDArray[np.intp]:
-        """How many images each source has."""
-        return np.bincount(self.source_of)
+    def sizes(self) -> Floats:
+        """The weight of each source: how many images it has, where every image counts the same."""
+        return np.bincount(self.source_of, self.weight_of).astype(float)
 
     @property
     def effective_sources(self) -> float:
@@ -103,17 +119,29 @@ def wilson_interval(proportion: float, images: float, confidence: float = 0.95) 
     The proportion may be a mean over several runs, so it need not be a whole number of images; nor need `images`,
     which may be how many independent ones they are worth.
     """
-    z = float(norm.ppf((1 + confidence) / 2))
-    centre = proportion + z**2 / (2 * images)
-    half = z * (proportion * (1 - proportion) / images + z**2 / (4 * images**2)) ** 0.5
-    scale = 1 + z**2 / images
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    return proportion_confint(proportion * images, images, 1 - confidence, method="wilson")
 
 
-def accuracy_interval(correct: Booleans, sources: Names, classes: Names, random_seed: int = 0) -> Estimate:
+def macro_weights(sources: Names, classes: Names) -> Floats:
+    """The weights (images,) of macro recall over sources: the weighted share of right images is that measure.
+
+    Every class counts the same, every source within its class, and every image of that class within its source; of a
+    source that shows several classes, each class has its part. The weights sum to 1. `sources` and `classes` are
+    (images,).
+    """
+    table = pd.DataFrame({"source": np.asarray(sources), "class": np.asarray(classes)})
+    images = table.groupby(["class", "source"])["class"].transform("size")
+    units = table.groupby("class")["source"].transform("nunique")
+    return (1 / (images * units * table["class"].nunique())).to_numpy()
+
+
+def accuracy_interval(
+    correct: Booleans, sources: Names, classes: Names, random_seed: int = 0, weights: Floats | None = None
+) -> Estimate:
     """The share of correct images, mean over the seeds, with its interval over sources.
 
-    `correct` is boolean (seeds, images); `sources` and `classes` are (images,). A source that shows cells of several
+    `correct` is boolean (seeds, images); `sources` and `classes` are (images,), and so are `weights`, as those of
+    `macro_weights`; without them every image counts the same. A source that shows cells of several
     classes stands in the one of most of its images: the classes are strata of sources. ValueError where shapes differ
     or an image has no source.
 
@@ -126,17 +154,31 @@ def accuracy_interval(correct: Booleans, sources: Names, classes: Names, random_
     sources that hold all errors count as two. Where nothing varies, each effective source counts as one image.
     No interval with fewer than `LEAST_SOURCES` effective sources.
     """
-    design = _design(correct, sources, classes)
+    design = _design(correct, sources, classes, weights)
     return _share(correct.mean(axis=0), design, random_seed)
 
 
+def mean_interval(
+    values: Floats, sources: Names, classes: Names, random_seed: int = 0, weights: Floats | None = None
+) -> Estimate:
+    """The mean of values (images,), a score from 0 to 1, with its interval; otherwise as in `accuracy_interval`."""
+    return _share(values, _design(np.ones((1, len(values)), bool), sources, classes, weights), random_seed)
+
+
 def compare(
-    correct_a: Booleans, correct_b: Booleans, sources: Names, classes: Names, random_seed: int = 0
+    correct_a: Booleans,
+    correct_b: Booleans,
+    sources: Names,
+    classes: Names,
+    random_seed: int = 0,
+    weights: Floats | None = None,
+    noise: Noise = NO_NOISE,
 ) -> Comparison:
     """Two arms on the same images: shares, difference and p-values; arguments as in `accuracy_interval`.
 
     The interval of the difference is ± t standard errors, both found as in `accuracy_interval`; it is rather too wide
-    than too narrow. There is none with fewer than `LEAST_SOURCES` effective sources or with fewer than
+    than too narrow. The `noise` of the trainings is added to the variance, and the degrees of freedom are those of the
+    sum (Satterthwaite). There is none with fewer than `LEAST_SOURCES` effective sources or with fewer than
     `LEAST_DIFFERING` on which the arms differ.
 
     `p_sources` is two-sided, of the difference in accuracy under exchange of the arms on whole sources (Fisher's
@@ -146,15 +188,16 @@ def compare(
     """
     if correct_a.shape != correct_b.shape:
         raise ValueError(f"arms of {correct_a.shape} and {correct_b.shape} (seeds, images) cannot be compared")
-    design = _design(correct_a, sources, classes)
-    _design(correct_b, sources, classes)
-    # Whole numbers, so that equal differences are equal.
+    design = _design(correct_a, sources, classes, weights)
+    _design(correct_b, sources, classes, weights)
     balance = correct_a.sum(axis=0) - correct_b.sum(axis=0)
-    by_source = np.bincount(design.source_of, balance)
+    # Rounded, or whole numbers, so that equal differences are equal.
+    scaled = balance if weights is None else balance * weights / weights.max()
+    by_source = np.bincount(design.source_of, scaled).round(9)
     return Comparison(
         a=_share(correct_a.mean(axis=0), design, random_seed),
         b=_share(correct_b.mean(axis=0), design, random_seed),
-        difference=_difference(balance / len(correct_a), int(np.count_nonzero(by_source)), design, random_seed),
+        difference=_difference(balance / len(correct_a), int(np.count_nonzero(by_source)), design, random_seed, noise),
         p_sources=_sign_flip(by_source[by_source != 0], random_seed),
         p_mcnemar=tuple(_mcnemar(a, b) for a, b in zip(correct_a, correct_b, strict=True)),
     )
@@ -207,7 +250,7 @@ def holm(p_values: pd.Series) -> pd.Series:
     return pd.Series(multipletests(p_values, method="holm")[1], index=p_values.index)
 
 
-def _design(correct: Booleans, sources: Names, classes: Names) -> _Design:
+def _design(correct: Booleans, sources: Names, classes: Names, weights: Floats | None = None) -> _Design:
     if correct.ndim != 2 or correct.dtype != bool or not correct.size:
         raise ValueError(f"needs booleans (seeds, images), got {correct.dtype} {correct.shape}")
     if not len(sources) == len(classes) == correct.shape[1]:
@@ -218,33 +261,43 @@ def _design(correct: Booleans, sources: Names, classes: Names) -> _Design:
     source_of, _ = pd.factorize(table["source"])
     # Sources are numbered as they come, and so are the rows of this table.
     counts = pd.crosstab(source_of, table["class"])
-    return _Design(source_of, pd.factorize(counts.idxmax(axis=1))[0])
+    weight_of = np.ones(len(table)) if weights is None else weights
+    return _Design(source_of, pd.factorize(counts.idxmax(axis=1))[0], weight_of)
 
 
-def _share(values: npt.NDArray[np.float64], design: _Design, random_seed: int) -> Estimate:
+def _share(values: Floats, design: _Design, random_seed: int) -> Estimate:
     """The mean of values (images,) from 0 to 1."""
-    mean, counts = float(values.mean()), (len(values), len(design.sizes), design.effective_sources)
+    mean = float(np.average(values, weights=design.weight_of))
+    counts = (len(values), len(design.sizes), design.effective_sources)
     if reason := _too_few(design):
         return Estimate(mean, np.nan, np.nan, *counts, reason=reason)
     variance = _variance(values, design, random_seed)
-    worth = min(mean * (1 - mean) / variance, len(values)) if variance > 0 else design.effective_sources
+    # What rounding leaves is no variance.
+    varies = variance > 1e-12
+    worth = min(mean * (1 - mean) / variance, len(values)) if varies else design.effective_sources
     # The normal quantile at this confidence is Student's at the one wanted.
     confidence = float(2 * norm.cdf(_quantile(values, design)) - 1)
     low, high = wilson_interval(mean, worth, confidence)
     return Estimate(mean, low, high, *counts)
 
 
-def _difference(values: npt.NDArray[np.float64], differing: int, design: _Design, random_seed: int) -> Estimate:
+def _difference(values: Floats, differing: int, design: _Design, random_seed: int, noise: Noise = NO_NOISE) -> Estimate:
     """The mean of differences (images,) from −1 to 1."""
-    mean = float(values.mean())
+    mean = float(np.average(values, weights=design.weight_of))
     counts = (len(values), len(design.sizes), design.effective_sources, float(differing))
     reason = _too_few(design)
     if not reason and differing < LEAST_DIFFERING:
         reason = Reason.ALIKE if differing <= ALIKE_SHARE * len(design.sizes) else Reason.FEW_DIFFERING
+    freedom = _freedom(values, design)
     if reason:
-        return Estimate(mean, np.nan, np.nan, *counts, reason)
-    half = _quantile(values, design) * _variance(values, design, random_seed) ** 0.5
-    return Estimate(mean, max(-1.0, mean - half), min(1.0, mean + half), *counts)
+        return Estimate(mean, np.nan, np.nan, *counts, reason, freedom=freedom)
+    of_sources = _variance(values, design, random_seed)
+    variance = of_sources + noise.variance
+    if noise.variance:
+        freedom = variance**2 / (of_sources**2 / freedom + noise.total**2 / noise.freedom)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * variance**0.5
+    low, high = max(-1.0, mean - half), min(1.0, mean + half)
+    return Estimate(mean, low, high, *counts, error=variance**0.5, freedom=freedom)
 
 
 def _too_few(design: _Design) -> Reason:
@@ -253,15 +306,15 @@ def _too_few(design: _Design) -> Reason:
     return Reason.FEW_SOURCES if design.effective_sources < LEAST_SOURCES else Reason.NONE
 
 
-def _residuals(values: npt.NDArray[np.float64], design: _Design) -> npt.NDArray[np.float64]:
+def _residuals(values: Floats, design: _Design) -> Floats:
     """What each source adds to the mean beyond its class's own mean (sources,)."""
-    sizes, sums = design.sizes, np.bincount(design.source_of, values)
+    sizes, sums = design.sizes, np.bincount(design.source_of, values * design.weight_of)
     means = np.bincount(design.class_of, sums) / np.bincount(design.class_of, sizes)
-    return (sums - means[design.class_of] * sizes) / len(values)
+    return (sums - means[design.class_of] * sizes) / sizes.sum()
 
 
-def _quantile(values: npt.NDArray[np.float64], design: _Design) -> float:
-    """Student's quantile; its degrees of freedom are 2/(Σe⁴/(Σe²)² − 1/sources), at most the effective sources − 1.
+def _freedom(values: Floats, design: _Design) -> float:
+    """The degrees of freedom, 2/(Σe⁴/(Σe²)² − 1/sources), at most the effective sources − 1.
 
     They are twice the squared variance, divided by the variance of that variance.
     """
@@ -270,17 +323,22 @@ def _quantile(values: npt.NDArray[np.float64], design: _Design) -> float:
     if squares.any():
         concentration = (squares**2).sum() / squares.sum() ** 2 - 1 / len(squares)
         freedom = min(freedom, 2 / max(concentration, 1e-9))
-    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
+    return float(freedom)
 
 
-def _variance(values: npt.NDArray[np.float64], design: _Design, random_seed: int) -> float:
+def _quantile(values: Floats, design: _Design) -> float:
+    """Student's quantile for `_freedom`."""
+    return float(t.ppf((1 + CONFIDENCE) / 2, _freedom(values, design)))
+
+
+def _variance(values: Floats, design: _Design, random_seed: int) -> float:
     """The variance of the mean of values (images,), the larger of the two of `accuracy_interval`."""
     return max(_bootstrap_variance(values, design, random_seed), _component_variance(values, design))
 
 
-def _bootstrap_variance(values: npt.NDArray[np.float64], design: _Design, random_seed: int) -> float:
+def _bootstrap_variance(values: Floats, design: _Design, random_seed: int) -> float:
     random = np.random.default_rng(random_seed)
-    sizes, sums = design.sizes, np.bincount(design.source_of, values)
+    sizes, sums = design.sizes, np.bincount(design.source_of, values * design.weight_of)
     means = np.zeros(RESAMPLES)
     for number in range(design.class_of.max() + 1):
         of = design.class_of == number
@@ -291,23 +349,28 @@ def _bootstrap_variance(values: npt.NDArray[np.float64], design: _Design, random
             drawn = random.integers(len(class_sizes), size=RESAMPLES)
             drawn_sums += class_sums[drawn]
             drawn_sizes += class_sizes[drawn]
-        means += class_sizes.sum() / len(values) * drawn_sums / drawn_sizes
+        means += class_sizes.sum() / sizes.sum() * drawn_sums / drawn_sizes
     return float(means.var())
 
 
-def _component_variance(values: npt.NDArray[np.float64], design: _Design) -> float:
-    """The variance of the mean by an analysis of variance of sources within classes (unequal sizes, Searle 1992)."""
-    images, sizes, classes = len(values), design.sizes, design.class_of.max() + 1
+def _component_variance(values: Floats, design: _Design) -> float:
+    """The variance of the mean by an analysis of variance of sources within classes (unequal sizes, Searle 1992).
+
+    The components are of images that count the same; the weights enter with Σ share² of sources and of images.
+    """
+    images, sizes, classes = len(values), np.bincount(design.source_of), design.class_of.max() + 1
+    plain = _Design(design.source_of, design.class_of, np.ones(images))
     sums = np.bincount(design.source_of, values)
-    between = ((_residuals(values, design) * images) ** 2 / sizes).sum() / (len(sizes) - classes)
+    between = ((_residuals(values, plain) * images) ** 2 / sizes).sum() / (len(sizes) - classes)
     within = ((values - (sums / sizes)[design.source_of]) ** 2).sum() / max(images - len(sizes), 1)
     by_class = np.bincount(design.class_of, sizes**2) / np.bincount(design.class_of, sizes)
     size = (images - by_class.sum()) / (len(sizes) - classes)
     of_sources = max(between - within, 0) / size
-    return float(of_sources / design.effective_sources + within / images)
+    of_images = (design.weight_of**2).sum() / design.weight_of.sum() ** 2
+    return float(of_sources / design.effective_sources + within * of_images)
 
 
-def _sign_flip(differences: npt.NDArray[np.float64], random_seed: int) -> float:
+def _sign_flip(differences: Floats, random_seed: int) -> float:
     """The p-value of the sum of differences (sources that differ,), whole numbers."""
     # The two signs of a single source are equally extreme.
     if differences.size < 2:

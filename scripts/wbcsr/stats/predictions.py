@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +24,10 @@ _AGAIN = "delete its predictions and run again"
 
 @dataclass(frozen=True)
 class Run:
-    """One trained classifier, the variant it was tested on, and the file of its predictions."""
+    """One trained classifier, the variant it was tested on, and the file of its predictions.
+
+    `split` is the name of one fold.
+    """
 
     split: str
     trained_on: str
@@ -34,27 +36,13 @@ class Run:
     path: Path
 
 
-def run_of(path: str | Path) -> Run:
-    """The run that `…/<split>/<training variant>/seed<seed>/<variant>.csv` belongs to.
-
-    A `history.csv` lies in a folder of the same shape; its `tested_on` means nothing.
-    InputError where the path has another shape.
-    """
-    path = Path(path)
-    folders = path.parent.parts[-3:]
-    seed = re.fullmatch(r"seed(\d+)", folders[-1]) if len(folders) == 3 else None
-    if seed is None:
-        raise InputError(f"{path}: not the path of a run; it must end as <split>/<training variant>/seed<n>/<file>.csv")
-    return Run(folders[0], folders[1], path.stem, int(seed[1]), path)
-
-
 @dataclass(frozen=True)
 class Arm:
     """Trained on one variant, tested on another, for one split and subset: each seed's predictions of the same images.
 
-    `rows` has the columns image, class and source (empty where none is known). `predicted` is the class that each
-    seed's run gave to each of them, (images,), `probabilities` those of all `classes`, (images, classes). Of a split
-    in folds all images of the subset are here, each once.
+    `rows` has the columns image, class, fold (from 1) and source (empty where none is known). `predicted` is the class
+    that each seed's run gave to each of them, (images,), `probabilities` those of all `classes`, (images, classes). Of
+    a split in folds all images of the subset are here, each once.
     """
 
     split: str
@@ -120,9 +108,7 @@ class Arm:
         return accuracy_interval(self.correct, self.independent["source"], self.independent["class"])
 
 
-def read_arms(
-    predictions: Iterable[str | Path], splits: Iterable[str | Path], sources: str | Path, plan: Plan
-) -> list[Arm]:
+def read_arms(runs: Iterable[Run], splits: Iterable[str | Path], sources: str | Path, plan: Plan) -> list[Arm]:
     """Read the runs' predictions by arm, in the order of the plan; folds of one split are put together.
 
     `splits` are the files `<split>.csv` of columns image and subset, one for each fold; `sources` is sources.csv.
@@ -130,8 +116,8 @@ def read_arms(
     """
     subset_of = {Path(path).stem: read_csv(path, ["image", "subset"]) for path in splits}
     source_of = read_csv(sources, ["image", "source"]).set_index("image")["source"]
-    runs = sorted(
-        (_checked(run_of(path), plan, subset_of) for path in predictions),
+    in_order = sorted(
+        (_checked(run, plan, subset_of) for run in runs),
         key=lambda run: (
             plan.splits.index(parse_split(run.split)[0]),
             list(plan.trainings).index(run.trained_on),
@@ -141,11 +127,11 @@ def read_arms(
         ),
     )
     found: dict[tuple[str, str, str, str], dict[int, list[pd.DataFrame]]] = {}
-    for run in runs:
+    for run in in_order:
         table = _read_run(run, plan)
         for subset in SUBSETS:
             key = (parse_split(run.split)[0], run.trained_on, run.tested_on, subset)
-            rows = _of_subset(table, subset_of[run.split], subset, run)
+            rows = _of_subset(table, subset_of[run.split], subset, run).assign(fold=parse_split(run.split)[1])
             found.setdefault(key, {}).setdefault(run.seed, []).append(rows)
     return [_arm(*key, plan, by_seed, source_of) for key, by_seed in found.items()]
 
@@ -178,7 +164,7 @@ def _arm(
     lost = first.index.difference(source_of.index)
     if len(lost):
         raise InputError(f"{arm}: sources.csv lacks the image {lost[0]}; delete it and run again")
-    rows = first[["class"]].assign(source=source_of.loc[first.index]).reset_index()
+    rows = first[["class", "fold"]].assign(source=source_of.loc[first.index]).reset_index()
     predicted = {seed: table["predicted"].to_numpy() for seed, table in tables.items()}
     probabilities = {seed: table[plan.classes].to_numpy() for seed, table in tables.items()}
     return Arm(split, trained_on, tested_on, subset, plan.classes, rows, predicted, probabilities)

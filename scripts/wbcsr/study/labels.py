@@ -13,10 +13,16 @@ QUESTIONS = {
     "enlargement": "Upscaled versus original",
     "control": "Real-ESRGAN versus interpolation",
     "dual": "Trained on both versus one",
+    "one network": "One network, upscaled versus original images",
     "cross": "Cross-variant evaluation",
     "size": "At another input size",
 }
 MEASURES = {"recall": "Recall", "pair accuracy": "Pair accuracy", "pair confusion": "Pairwise confusion"}
+CLASSIFIERS = {
+    "resnet50": "ResNet-50",
+    "efficientnet_lite0": "EfficientNet-Lite0",
+    "efficientnet_lite2": "EfficientNet-Lite2",
+}
 NO_ENHANCED = "Empty: the configuration names no variant besides original."
 # Letters: ALL, BASO.
 LONGEST_ABBREVIATION = 4

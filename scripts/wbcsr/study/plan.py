@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
-from wbcsr.config import Config, compared_variant, partitions_of, reported_split, training_variants
+from wbcsr.config import Config, compared_variant, is_synthetic, partitions_of, reported_split, training_variants
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Plan:
 
     `splits` are without folds; `partitions` maps `train`, `validation` where there is one, and `test` to the names of
     the folders that the images were published in, or `train` alone to the name of all images; `trainings` is of
-    `wbcsr.config.training_variants`.
+    `wbcsr.config.training_variants`; `evaluation` is that section of the complete configuration. Results on `synthetic`
+    images are not shown next to published ones.
     """
 
     classes: list[str]
@@ -24,6 +25,8 @@ class Plan:
     seeds: list[int]
     partitions: dict[str, str]
     trainings: dict[str, list[str]]
+    evaluation: Config = field(default_factory=dict)
+    synthetic: bool = False
 
     @classmethod
     def of(cls, config: Config) -> Plan:
@@ -36,7 +39,14 @@ class Plan:
             seeds=config["seeds"],
             partitions=partitions_of(dataset),
             trainings=training_variants(config),
+            synthetic=is_synthetic(config),
+            evaluation=config["evaluation"],
         )
+
+    @property
+    def published_classes(self) -> list[str]:
+        """The classes for which published values are shown: none on synthetic images."""
+        return [] if self.synthetic else self.classes
 
     @property
     def enhanced(self) -> str | None:
@@ -56,6 +66,12 @@ class Plan:
         """The rows of a table that are of the split and subset of `judged`."""
         split, subset = self.judged
         return table[(table["split"] == split) & (table["subset"] == subset)]
+
+    def is_primary(self, split: str, subset: str, arm: tuple[str, str], against: tuple[str, str]) -> bool:
+        """Whether this is the primary comparison: of test images, each variant with its own training."""
+        primary = self.evaluation["primary"]
+        wanted = (primary["split"], "test", (primary["variant"],) * 2, (primary["against"],) * 2)
+        return (split, subset, arm, against) == wanted
 
     @property
     def judged(self) -> tuple[str, str]:

@@ -14,11 +14,11 @@ import json
 import logging
 import math
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
@@ -29,7 +29,7 @@ from tqdm import tqdm
 from wbcsr import imaging
 from wbcsr.claim import require_claim
 from wbcsr.errors import InputError
-from wbcsr.files import read_csv, read_json, remove_leftovers, sha256, write_bytes, write_csv
+from wbcsr.files import png_names, read_csv, read_json, remove_leftovers, sha256, write_bytes, write_csv
 from wbcsr.progress import image_progress
 from wbcsr.text import counted
 
@@ -76,12 +76,9 @@ class Entry:
 def shard_rows(originals: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame:
     """The rows of a class's manifest that shard number `shard` (1 to `shards`) upscales, with their new file names.
 
-    Shards are contiguous and differ by at most one image. The new name is the old one's stem with .png, or, where two
-    images of the class share a stem or one's stem is the other's name, the whole old name with .png.
+    Shards are contiguous and differ by at most one image.
     """
-    stems = originals["file"].map(lambda file: PurePosixPath(file).stem)
-    shared = (stems.map(Counter(stems)) > 1) | stems.isin(originals["file"])
-    named = originals.assign(target=stems.where(~shared, originals["file"]) + ".png")
+    named = originals.assign(target=png_names(originals["file"]))
     first, last = (len(named) * end // shards for end in (shard - 1, shard))
     return named.iloc[first:last]
 

@@ -175,8 +175,8 @@ class SuperResolution:
         reason = first_line(error)
         if self.engine.profile:
             raise InputError(
-                f"{self.engine.device}: out of memory ({reason}), and the engine takes "
-                f"{counted(self.engine.batch, 'image')} at once; set inference.batch_size to half of that, or "
+                f"{self.engine.device}: out of memory ({reason}), and the batch size is "
+                f"{self.engine.batch}; set inference.batch_size to half of that, or "
                 "leave the GPU to this job alone"
             ) from error
         if self.batch_size == 1:

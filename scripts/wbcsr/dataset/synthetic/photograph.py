@@ -14,6 +14,11 @@ Pixels = npt.NDArray[np.uint8]
 
 def draw_photograph(size: tuple[int, int], kind: str, rng: Random) -> Pixels:
     """A photograph of `size` (width, height), (height, width, 3) RGB, with one white cell of a kind of `KINDS`."""
+    return draw_cell(size, kind, rng)[0]
+
+
+def draw_cell(size: tuple[int, int], kind: str, rng: Random) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+    """The photograph of `draw_photograph`, and the mask of its white cell, (height, width)."""
     frame, morphology, conditions = Frame(*size), KINDS[kind], Conditions.drawn(rng)
     light = background(frame, rng)
     thin, thick = morphology.diameter[1], morphology.diameter[0]
@@ -29,7 +34,9 @@ def draw_photograph(size: tuple[int, int], kind: str, rng: Random) -> Pixels:
     density = platelets(frame, cells, rng)
     density[plane.window] += white
     density += (conditions.eosin * haemoglobin)[..., None] * HAEMOGLOBIN
-    return camera(np.asarray(light * 10.0**-density, np.float32), frame, conditions, rng)
+    cell = np.zeros(haemoglobin.shape, bool)
+    cell[plane.window] = covered > 0.5
+    return camera(np.asarray(light * 10.0**-density, np.float32), frame, conditions, rng), cell
 
 
 def background(frame: Frame, rng: Random) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pandas as pd
@@ -11,15 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from wbcsr.present.style import (
-    BLUE,
-    DOUBLE_COLUMN,
-    GREY,
-    SINGLE_COLUMN,
-    VERMILLION,
-    draw_notice,
-    wrapped,
-)
+from wbcsr.present.style import BLUE, DOUBLE_COLUMN, GREY, SINGLE_COLUMN, VERMILLION, draw_notice, wrapped
+from wbcsr.present.tables.accuracies import METRICS
 from wbcsr.stats.predictions import Arm
 from wbcsr.study import published
 from wbcsr.study.labels import NO_ENHANCED, QUESTIONS, arm_label
@@ -83,55 +75,47 @@ def _draw_arm(panel: Axes, arm: Arm, row: int, plan: Plan) -> None:
 
 
 def draw_differences(data: pd.DataFrame) -> Figure:
-    """Differences in accuracy, of `wbcsr.stats.differences.differences`, with their 95 % intervals over sources.
+    """Differences in the metric of verdicts with their 95 % intervals, of `wbcsr.stats.differences.differences`.
 
-    A block for each question; a hollow mark has no interval, for its sources are too few.
+    A block for each question; what has no interval is not drawn.
     """
     if data.empty:
         return draw_notice(NO_ENHANCED)
+    data = data[data["metric_low"].notna()]
+    if data.empty:
+        return draw_notice("No difference has an interval: too few sources.")
     labels: list[str] = []
-    heights: list[int] = []
-    height = 0
+    heights: list[float] = []
     titles = []
+    height = 0
     for question, rows in data.groupby("question", sort=False):
         titles.append((height, QUESTIONS[question]))
-        for _, row in rows.iterrows():
-            height += 1
-            heights.append(height)
-            arm = arm_label(row["trained_on"], row["tested_on"])
-            against = arm_label(row["against_trained_on"], row["against_tested_on"])
-            labels.append(f"{arm} − {against}")
         height += 1
-    figure = Figure(figsize=(DOUBLE_COLUMN, 0.5 + 0.2 * height))
+        for _, row in rows.iterrows():
+            names = (arm_label(row[f"{of}trained_on"], row[f"{of}tested_on"]) for of in ("", "against_"))
+            labels.append(wrapped(" − ".join(names), 24))
+            heights.append(height + labels[-1].count("\n") / 2)
+            height += labels[-1].count("\n") + 1
+    figure = Figure(figsize=(SINGLE_COLUMN, 0.5 + 0.16 * height))
     axis = figure.subplots()
     axis.axvline(0, color=GREY, linewidth=0.8)
+    axis.spines["left"].set_visible(False)
     for place, (_, row) in zip(heights, data.iterrows(), strict=True):
-        known = not math.isnan(row["low"])
-        if known:
-            axis.plot((100 * row["low"], 100 * row["high"]), (place, place), color=BLUE, linewidth=1.1)
-        face = BLUE if known else "white"
-        axis.plot(100 * row["difference"], place, "o", color=BLUE, markerfacecolor=face, markersize=4)
+        axis.plot((100 * row["metric_low"], 100 * row["metric_high"]), (place, place), color=BLUE, linewidth=1.1)
+        axis.plot(100 * row["metric_difference"], place, "o", color=BLUE, markersize=4)
     for place, title in titles:
-        # At the left edge, above the block's names.
+        # Over the whole width, above the names of its block.
         white = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
-        axis.annotate(
-            title,
-            (0, place),
-            (4, 0),
-            ("axes fraction", "data"),
-            "offset points",
-            va="center",
-            weight="bold",
-            bbox=white,
-        )
+        note = axis.annotate(title, (0.02, place), xycoords=("figure fraction", "data"), va="center", weight="bold")
+        note.set(bbox=white, in_layout=False)
     axis.set_yticks(heights, labels)
     axis.set_ylim(height - 0.5, -0.6)
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x", linewidth=0.4, color="#DDDDDD")
     axis.set_axisbelow(True)
-    axis.set_xlabel("Difference in accuracy, percentage points")
+    axis.set_xlabel(f"Difference in {METRICS[data['metric'].iloc[0]].lower()}, points")
     return figure
 
 
 def _of_study(arm: Arm, plan: Plan) -> float | None:
-    return published.accuracy(arm.split, arm.trained_on, arm.tested_on, arm.subset, plan.classes)
+    return published.accuracy(arm.split, arm.trained_on, arm.tested_on, arm.subset, plan.published_classes)

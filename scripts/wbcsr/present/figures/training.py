@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +19,33 @@ from wbcsr.present.style import (
     SINGLE_COLUMN,
     VERMILLION,
 )
-from wbcsr.stats.predictions import run_of
 from wbcsr.study.labels import variant_label
 from wbcsr.study.plan import Plan
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training, and the file of its history; `split` is the name of one fold."""
+
+    split: str
+    trained_on: str
+    seed: int
+    history: Path
+
 
 HISTORY_COLUMNS = ["epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
 
 
-def read_histories(histories: Iterable[str | Path], plan: Plan) -> pd.DataFrame:
+def read_histories(histories: Iterable[Training], plan: Plan) -> pd.DataFrame:
     """The epochs of all runs of the first split: the columns trained_on, seed, epoch and those of the history."""
     tables = []
-    for path in histories:
-        run = run_of(path)
+    for run in histories:
         if run.split == plan.splits[0]:
-            table = read_csv(path, HISTORY_COLUMNS)[HISTORY_COLUMNS]
+            table = read_csv(run.history, HISTORY_COLUMNS)[HISTORY_COLUMNS]
             try:
                 table = table.astype(float).astype({"epoch": int})
             except ValueError as error:
-                raise InputError(f"{path}: has a cell that is not a number ({error}); train again") from error
+                raise InputError(f"{run.history}: has a cell that is not a number ({error}); train again") from error
             tables.append(table.assign(trained_on=run.trained_on, seed=run.seed))
     return pd.concat(tables, ignore_index=True)
 

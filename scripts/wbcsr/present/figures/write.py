@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -12,61 +13,53 @@ from wbcsr.present.figures.accuracies import draw_accuracies, draw_differences
 from wbcsr.present.figures.confusion import draw_confusion
 from wbcsr.present.figures.curves import draw_curves, draw_reliability
 from wbcsr.present.figures.photographs import draw_enlargements, draw_examples
-from wbcsr.present.figures.training import draw_history, read_histories
-from wbcsr.present.style import (
-    draw_notice,
-    house_style,
-    save_figure,
-)
+from wbcsr.present.figures.training import Training, draw_history, read_histories
+from wbcsr.present.style import draw_notice, house_style, save_figure
 from wbcsr.present.table import read_table
 from wbcsr.stats.calibration import Probabilities, matched_arms
 from wbcsr.stats.differences import COLUMNS, TEXTS
-from wbcsr.stats.predictions import read_arms
+from wbcsr.stats.predictions import Run, read_arms
 from wbcsr.study.labels import NO_ENHANCED, confusion_name
 from wbcsr.study.plan import Plan
 
 
-def write_figures(
-    splits: Iterable[str | Path],
-    sources: str | Path,
-    predictions: Iterable[str | Path],
-    differences: str | Path,
-    histories: Iterable[str | Path],
-    manifests: Iterable[str | Path],
-    plan: Plan,
-    folder: str | Path,
-) -> None:
-    """Write every figure that `wbcsr.study.labels.figure_names` lists, as .png and .svg, into `folder`.
+@dataclass(frozen=True)
+class Inputs:
+    """The files that the figures are made of.
 
-    `splits` are the files <split>.csv, `sources` and `differences` the CSV files of that name, `predictions` and
-    `histories` those of all runs, and `manifests` those of all images of all variants; the images lie beside them.
+    `splits` are the files <split>.csv, `sources` and `differences` the CSV files of that name, `runs` have the
+    predictions and `trainings` the histories; `manifests` are those of all images of all variants, which lie beside
+    them.
     """
+
+    splits: Sequence[str | Path]
+    sources: str | Path
+    runs: Sequence[Run]
+    differences: str | Path
+    trainings: Sequence[Training]
+    manifests: Sequence[str | Path]
+
+
+def write_figures(inputs: Inputs, plan: Plan, folder: str | Path) -> None:
+    """Write every figure that `wbcsr.study.labels.figure_names` lists, as .png and .svg, into `folder`."""
     with house_style():
-        for name, figure in _figures(splits, sources, predictions, differences, histories, manifests, plan):
+        for name, figure in _figures(inputs, plan):
             save_figure(figure, folder, name)
 
 
-def _figures(
-    splits: Iterable[str | Path],
-    sources: str | Path,
-    predictions: Iterable[str | Path],
-    differences: str | Path,
-    histories: Iterable[str | Path],
-    manifests: Iterable[str | Path],
-    plan: Plan,
-) -> Iterator[tuple[str, Figure]]:
-    images = read_manifests(manifests)
+def _figures(inputs: Inputs, plan: Plan) -> Iterator[tuple[str, Figure]]:
+    images = read_manifests(inputs.manifests)
     cells = choose_cells(images, plan)
     yield "fig2", draw_examples(cells, plan)
     yield "fig3", draw_enlargements(cells, images, plan)
-    epochs = read_histories(histories, plan)
+    epochs = read_histories(inputs.trainings, plan)
     for variant, accuracy_name, loss_name in (("original", "fig9", "fig10"), (plan.enhanced, "fig11", "fig12")):
         for name, quantity in ((accuracy_name, "accuracy"), (loss_name, "loss")):
             yield name, draw_history(epochs, quantity, variant) if variant else draw_notice(NO_ENHANCED)
-    arms = read_arms(predictions, splits, sources, plan)
+    arms = read_arms(inputs.runs, inputs.splits, inputs.sources, plan)
     own = [arm for arm in arms if plan.is_own(arm.trained_on, arm.tested_on)]
     yield "accuracy", draw_accuracies(own, plan)
-    compared = read_table(differences, COLUMNS, TEXTS)
+    compared = read_table(inputs.differences, COLUMNS, TEXTS)
     split, subset = plan.judged
     yield "differences", draw_differences(compared[(compared["split"] == split) & (compared["subset"] == subset)])
     probabilities = [Probabilities.of(arm) for arm in own]

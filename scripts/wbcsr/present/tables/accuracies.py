@@ -7,17 +7,22 @@ import pandas as pd
 from wbcsr.present.table import Column, Table, interval, number, percent, text
 from wbcsr.present.text import NONE, number_text, number_texts
 from wbcsr.study import published
-from wbcsr.study.labels import class_labels, summary_label, variant_label
+from wbcsr.study.labels import arm_label, class_labels, summary_label, variant_label
 from wbcsr.study.plan import Plan
 from wbcsr.text import counted
 
-ARM = [
-    text("split", "Split"),
-    text("subset", "Subset"),
-    text("trained_on", "Trained on", variant_label),
-    text("tested_on", "Tested on", variant_label),
-]
+
+def arm(trained_on: str = "trained_on", tested_on: str = "tested_on", heading: str = "Arm") -> Column:
+    """What a classifier was trained on, and on what it was tested where that is something else."""
+    return Column(trained_on, heading, lambda rows: map(arm_label, rows[trained_on], rows[tested_on]), style="text")
+
+
+ARM = [text("split", "Split"), text("subset", "Subset"), arm()]
 SOURCE = "results/tables/comparison.csv"
+# What verdicts may be about.
+METRICS = {"macro_recall": "Macro recall", "accuracy": "Accuracy"}
+# Of fewer images, counts are given beside percentages.
+FEW_IMAGES = 100
 
 
 def subset_title(row: pd.Series) -> str:
@@ -25,17 +30,49 @@ def subset_title(row: pd.Series) -> str:
     return f"{row['subset'].capitalize()} images, split {row['split']}"
 
 
+def summary_table(comparison: pd.DataFrame, endpoints: pd.DataFrame) -> Table:
+    """The answer's table: accuracy and macro recall of each variant; of one subset.
+
+    `comparison` as in `comparison_table`, and `endpoints` of `wbcsr.stats.endpoints.endpoints`.
+    """
+    recall = endpoints[endpoints["measure"] == "macro recall"]
+    data = comparison.merge(recall[["trained_on", "tested_on", "value", "low", "high"]], on=["trained_on", "tested_on"])
+    few = data["images"].max() < FEW_IMAGES
+    return Table(
+        "summary",
+        "Accuracy by variant",
+        f"{subset_title(data.iloc[0])}: {_counted(data.iloc[0])}.",
+        data,
+        [
+            arm(heading="Variant"),
+            percent("accuracy", "Accuracy"),
+            interval("accuracy_low", "accuracy_high", ".1f"),
+            percent("value", "Macro recall"),
+            interval("low", "high", ".1f"),
+            *([Column("correct", "Correct", _correct)] if few else []),
+        ],
+        note="Macro recall: mean of the recalls of the classes, in which every source counts the same. Each interval "
+        "is of the number to its left.",
+        source=SOURCE,
+    )
+
+
+def _correct(rows: pd.DataFrame) -> list[str]:
+    """How many images were classified correctly, mean over the runs."""
+    counts = number_texts((rows["accuracy"] * rows["images"]).round(1), "g")
+    return [f"{count} of {images:,}" for count, images in zip(counts, rows["images"], strict=True)]
+
+
 def comparison_table(data: pd.DataFrame) -> Table:
     """The accuracies; `data` is of `wbcsr.stats.comparison.compare_arms`, or some rows of it."""
     has_sources, has_study = data["sources"].notna().any(), data["study_accuracy"].notna().any()
     note = (
-        "Accuracy and macro F1: mean over the runs, one for each seed, ± their standard deviation. "
+        "Accuracy and macro F1: mean over the runs (one for each seed), ± standard deviation. "
         "Difference: accuracy minus that of training and testing on original. "
     )
     note += (
-        "Sources: what the images were made from; shared: images of a source that also has a training image; images of "
-        "unknown source are left out of accuracies. 95 % CI: of the mean accuracy, over sources; none where they are "
-        "too few."
+        "Sources: what the images were made from. Shared: images whose source also has a training image. Images of "
+        "unknown source are left out. 95 % CI: of the mean accuracy, over sources; none if they are too few."
         if has_sources
         else "95 % CI: of the mean accuracy over the images, whose sources are not known; it is too narrow if some "
         "images share a source."
@@ -48,15 +85,15 @@ def comparison_table(data: pd.DataFrame) -> Table:
         data,
         [
             *ARM,
-            number("images", "Images", ",.0f"),
-            number("sources", "Sources", ",.0f"),
-            number("shared", "Shared", ",.0f"),
-            number("runs", "Runs", ".0f"),
             percent("accuracy", "Accuracy", spread="accuracy_sd"),
             interval("accuracy_low", "accuracy_high", ".1f"),
             number("macro_f1", "Macro F1", ".3f"),
             Column("difference_to_original", "Difference, points", _to_original),
             percent("study_accuracy", "Study", of_study=True),
+            number("images", "Images", ",.0f"),
+            number("sources", "Sources", ",.0f"),
+            number("shared", "Shared", ",.0f"),
+            number("runs", "Runs", ".0f"),
         ],
         note=note,
         blocks=("split", "subset"),
@@ -79,7 +116,7 @@ def _counted(row: pd.Series) -> str:
     if pd.isna(row["sources"]):
         return f"{images}, sources not known"
     share = 100 * row["shared"] / row["images"]
-    return f"{images} of {counted(int(row['sources']), 'source')}, {share:.1f}\u00a0% with a copy in training"
+    return f"{images} of {counted(int(row['sources']), 'source')}, {share:.1f}\u00a0% with a duplicate in training"
 
 
 def f1_table(data: pd.DataFrame, plan: Plan) -> Table:
@@ -136,13 +173,13 @@ def leakage_table(data: pd.DataFrame, plan: Plan) -> Table:
         counts = zip(number_texts(rows["shared"], ",.0f"), number_texts(100 * shares, ".1f"), strict=True)
         return [f"{count} ({share}\u00a0%)" if count else "" for count, share in counts]
 
-    note = "A source is what an image was made from; a copy is another image of the same source."
+    note = "A source is what an image was made from; a duplicate is another image of the same source."
     if is_published:
         note += " The study's: its accuracies, and this project's audit of the whole archive."
     return Table(
         "leakage",
         "Data leakage",
-        "Independent sources of the images of each accuracy, and images with a copy in training.",
+        "Independent sources of the images of each accuracy, and images with a duplicate in training.",
         data,
         [
             text("split", "Split"),
@@ -150,7 +187,7 @@ def leakage_table(data: pd.DataFrame, plan: Plan) -> Table:
             text("class", "Class", lambda name: labels[name]),
             number("images", "Images", ",.0f"),
             Column("sources", "Sources", lambda rows: [number_text(n, ",.0f") or "not known" for n in rows["sources"]]),
-            Column("shared", "With a copy in training", shared),
+            Column("shared", "With a duplicate in training", shared),
             *(percent(f"accuracy_{name}", f"Accuracy, {variant_label(name)}") for name in variants),
         ],
         note=note,

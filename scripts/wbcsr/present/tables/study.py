@@ -113,7 +113,10 @@ def _caption(what: str, data: pd.DataFrame, variant: str | None, plan: Plan) -> 
 
 def _published_matrix(variant: str | None, plan: Plan) -> pd.DataFrame | None:
     """The study's confusion matrix in the order of our classes, where it has this variant, split and classes."""
-    if variant is None or published.accuracy(plan.splits[0], variant, variant, "validation", plan.classes) is None:
+    if (
+        variant is None
+        or published.accuracy(plan.splits[0], variant, variant, "validation", plan.published_classes) is None
+    ):
         return None
     order = [name.upper() for name in plan.classes]
     return published.matrix(variant).loc[order, order]

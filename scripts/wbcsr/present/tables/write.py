@@ -11,13 +11,16 @@ from wbcsr.present.tables.accuracies import comparison_table
 from wbcsr.present.tables.calibration import calibration_table
 from wbcsr.present.tables.cost import cost_table
 from wbcsr.present.tables.differences import differences_table, recalls_table
+from wbcsr.present.tables.endpoints import correlation_table, endpoints_table
 from wbcsr.present.tables.study import study_tables
 from wbcsr.stats.calibration import Probabilities, calibrations
 from wbcsr.stats.comparison import compare_arms, main_arm
+from wbcsr.stats.correlation import correlations
 from wbcsr.stats.cost import costs
 from wbcsr.stats.counts import count_images, read_leakage
 from wbcsr.stats.differences import differences, recalls
-from wbcsr.stats.predictions import read_arms
+from wbcsr.stats.endpoints import endpoints
+from wbcsr.stats.predictions import Run, read_arms
 from wbcsr.stats.records import read_records
 from wbcsr.stats.scores import confusion_rows, score_rows
 from wbcsr.study.plan import Plan
@@ -28,18 +31,18 @@ def write_tables(
     sources: str | Path,
     splits: Iterable[str | Path],
     leakage: str | Path,
-    predictions: Iterable[str | Path],
+    runs: Iterable[Run],
     provenances: Iterable[str | Path],
     plan: Plan,
     folder: str | Path,
 ) -> None:
     """Write every table, each as .csv, .md and .tex, into `folder`.
 
-    `images`, `sources` and `leakage` are the CSV files of that name, `splits` the files <split>.csv and `predictions`
-    those of all runs; `provenances` are the records of all jobs that these results come of. InputError where a file
+    `images`, `sources` and `leakage` are the CSV files of that name, `splits` the files <split>.csv and `runs`
+    have the predictions; `provenances` are the records of all jobs that these results come of. InputError where a file
     lacks what it must have.
     """
-    arms = read_arms(predictions, splits, sources, plan)
+    arms = read_arms(runs, splits, sources, plan)
     records = read_records(map(Path, provenances), ["rule", "wildcards", "machine"])
     comparison = compare_arms(arms, read_leakage(leakage), plan)
     first = [main_arm(arms, plan, variant) for variant in ("original", plan.enhanced)]
@@ -58,6 +61,8 @@ def write_tables(
         comparison_table(comparison),
         differences_table(differences(arms, plan)),
         recalls_table(recalls(arms, plan), plan),
+        endpoints_table(endpoints(arms), plan),
+        correlation_table(correlations(arms)),
         calibration_table(calibrations(map(Probabilities.of, arms))),
         cost_table(costs(records, plan.own(comparison), plan.seeds)),
     ):

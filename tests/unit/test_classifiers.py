@@ -1,4 +1,4 @@
-"""The classifier is torchvision's ResNet-50, starts from any file of one, and its files describe themselves."""
+"""Classifiers: ResNet-50 is torchvision's, starts from any file of one, and the files describe themselves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torchvision.models import ResNet50_Weights, resnet18, resnet50
 
-from wbcsr.classify import resnet
+from wbcsr.classify import classifiers
 from wbcsr.errors import InputError
 
 
@@ -32,7 +32,7 @@ def images() -> Tensor:
 
 def test_logits_are_torchvisions(pretrained: dict[str, Tensor], images: Tensor) -> None:
     """With torchvision's weights and head the logits are those of torchvision's network and its own normalisation."""
-    ours, theirs = resnet.Classifier(1000).eval(), resnet50().eval()
+    ours, theirs = classifiers.empty("resnet50", 1000).eval(), resnet50().eval()
     ours.load_state_dict(pretrained, strict=False)
     theirs.load_state_dict(pretrained)
     preset = ResNet50_Weights.IMAGENET1K_V2.transforms()
@@ -47,7 +47,7 @@ def test_logits_are_torchvisions(pretrained: dict[str, Tensor], images: Tensor) 
 def test_random_weights_follow_from_the_seed_alone() -> None:
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
-    states = [resnet.build(4, seed, None).state_dict() for seed in (3, 3, 4)]
+    states = [classifiers.build(4, seed, None).state_dict() for seed in (3, 3, 4)]
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert not torch.equal(states[0]["conv1.weight"], states[2]["conv1.weight"])
@@ -82,7 +82,7 @@ def test_initial_weights_come_from_a_file(
 ) -> None:
     caplog.set_level(logging.INFO)
     given = wrap(pretrained)
-    state = resnet.build(4, 0, write(given, tmp_path / name)).state_dict()
+    state = classifiers.build(4, 0, write(given, tmp_path / name)).state_dict()
     has_head = "model" in given or any(name.endswith("fc.weight") for name in given)
     assert any("its head of 1000 classes" in message for message in caplog.messages) == has_head
     assert state["fc.weight"].shape == (4, 2048)
@@ -90,9 +90,9 @@ def test_initial_weights_come_from_a_file(
 
 
 def test_a_model_of_ours_can_be_the_start_of_another(tmp_path: Path) -> None:
-    first = resnet.build(3, 1, None)
-    resnet.save(first.state_dict(), resnet.Description(("a", "b", "c"), 32), tmp_path / "model.safetensors")
-    second = resnet.build(4, 2, tmp_path / "model.safetensors")
+    first = classifiers.build(3, 1, None)
+    classifiers.save(first.state_dict(), classifiers.Description(("a", "b", "c"), 32), tmp_path / "model.safetensors")
+    second = classifiers.build(4, 2, tmp_path / "model.safetensors")
     assert torch.equal(second.layer4[0].conv1.weight, first.layer4[0].conv1.weight)
     assert second.fc.out_features == 4
 
@@ -125,21 +125,21 @@ def test_another_network_is_named_by_its_first_tensor(
 ) -> None:
     path = write(content(pretrained), tmp_path / name)
     with pytest.raises(InputError, match=message):
-        resnet.build(4, 0, path)
+        classifiers.build(4, 0, path)
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
 def test_a_file_that_holds_no_weights_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("<html>not found</html>")
     with pytest.raises(InputError, match=name):
-        resnet.build(4, 0, tmp_path / name)
+        classifiers.build(4, 0, tmp_path / name)
 
 
 def test_saved_and_loaded(tmp_path: Path, images: Tensor) -> None:
-    model = resnet.build(2, 0, None).to(memory_format=torch.channels_last).eval()
-    description = resnet.Description(("a class, with a comma", "β"), 40)
-    resnet.save(model.state_dict(), description, tmp_path / "model.safetensors")
-    loaded, found = resnet.load(tmp_path / "model.safetensors")
+    model = classifiers.build(2, 0, None).to(memory_format=torch.channels_last).eval()
+    description = classifiers.Description(("a class, with a comma", "β"), 40)
+    classifiers.save(model.state_dict(), description, tmp_path / "model.safetensors")
+    loaded, found = classifiers.load(tmp_path / "model.safetensors")
     assert found == description
     with torch.inference_mode():
         torch.testing.assert_close(loaded(images), model(images))
@@ -148,10 +148,10 @@ def test_saved_and_loaded(tmp_path: Path, images: Tensor) -> None:
 def test_a_file_that_is_no_model_of_ours_is_an_error(tmp_path: Path) -> None:
     save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match=r"other\.safetensors: does not say which classes"):
-        resnet.load(tmp_path / "other.safetensors")
+        classifiers.load(tmp_path / "other.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"\0" * 100)
     with pytest.raises(InputError, match=r"broken\.safetensors: not a readable"):
-        resnet.load(tmp_path / "broken.safetensors")
+        classifiers.load(tmp_path / "broken.safetensors")
 
 
 def test_imagenet_weights_as_torchvision_keeps_them(
@@ -162,9 +162,9 @@ def test_imagenet_weights_as_torchvision_keeps_them(
     kept = tmp_path / "hub" / "checkpoints" / Path(ResNet50_Weights.IMAGENET1K_V2.url).name
     kept.parent.mkdir(parents=True)
     torch.save(pretrained, kept)
-    resnet.fetch_imagenet(tmp_path / "imagenet.safetensors")
+    classifiers.fetch_imagenet("resnet50", tmp_path / "imagenet.safetensors")
     assert load_file(tmp_path / "imagenet.safetensors").keys() == pretrained.keys()
-    model = resnet.build(4, 0, tmp_path / "imagenet.safetensors")
+    model = classifiers.build(4, 0, tmp_path / "imagenet.safetensors")
     assert torch.equal(model.conv1.weight, pretrained["conv1.weight"])
 
 
@@ -178,6 +178,6 @@ def test_a_download_that_fails_says_what_to_do(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
     with pytest.raises(InputError, match=r"set train\.init to random or to a") as caught:
-        resnet.fetch_imagenet(tmp_path / "imagenet.safetensors")
+        classifiers.fetch_imagenet("resnet50", tmp_path / "imagenet.safetensors")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "imagenet.safetensors").exists()

@@ -1,4 +1,4 @@
-"""The classifier: torchvision's ResNet-50; its normalisation, its initial weights, its files and its engine."""
+"""Classifiers, whatever their network: their initial weights, their files and their engines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import http.client
 import json
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
-from torch import Tensor
+from torch import Tensor, nn
 
+from wbcsr.classify.networks import NETWORKS, RESNET50, Network
 from wbcsr.engines.capability import pick_precision
 from wbcsr.engines.engine import Engine
 from wbcsr.engines.source import Source
@@ -26,45 +27,40 @@ from wbcsr.pixels import to_network
 from wbcsr.text import counted
 from wbcsr.vision import models
 from wbcsr.weights.tensors import read_tensors
+from wbcsr.weights.wheels import Wheel, read_wheel
 
 log = logging.getLogger(__name__)
 
-ARCHITECTURE = "resnet50"
-# ImageNet's mean and standard deviation by channel, as torchvision's weights expect them, for values 0 to 255.
-MEAN = 255 * torch.tensor((0.485, 0.456, 0.406))
-STD = 255 * torch.tensor((0.229, 0.224, 0.225))
-# The same as offset and scale of `to_network`.
-NORMALISATION = tuple(MEAN.tolist()), tuple(STD.tolist())
-# What a file of initial weights need not have: the head is new, and so are the constants of `Classifier`.
-_OWN = ("fc.weight", "fc.bias", "mean", "std")
-# One key, since the order of several is not stable from one process to the next.
-_METADATA_KEY = "classifier"
 # Measured on a CPU at 96 and 224 pixels: larger batches are not faster.
 EVALUATION_BATCH = 32
 # Images that go through an engine at once, by device.
 ENGINE_BATCH = {"cpu": EVALUATION_BATCH, "cuda": 256}
+IMAGENET_CLASSES = 1000
+# Constants of a classifier beside the tensors of its network.
+_NORMALISATION = ("mean", "std")
+# One key, since the order of several is not stable from one process to the next.
+_METADATA_KEY = "classifier"
 
 
-class Classifier(models.ResNet):
-    """ResNet-50 (He et al. 2016, torchvision's variant 1.5) that takes images as they are packed.
+def empty(architecture: str, classes: int) -> nn.Module:
+    """A network of `NETWORKS` with random weights that takes images as they are packed.
 
-    Its tensors have torchvision's names; `mean` and `std` beside them hold the normalisation.
+    (n, height, width, 3) or (n, 3, height, width), uint8 or float, 0 to 255 RGB → logits (n, classes). Its tensors have
+    the network's names; `mean` and `std` beside them hold the normalisation.
     """
+    network = NETWORKS[architecture]
+    model = network.make(classes)
+    for name, values in zip(_NORMALISATION, network.normalisation, strict=True):
+        model.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))
+    model.register_forward_pre_hook(_normalise)
+    return model
 
-    mean: Tensor
-    std: Tensor
 
-    def __init__(self, classes: int) -> None:
-        # Blocks that start as the identity (Goyal et al. 2017) let random weights learn from few images.
-        super().__init__(models.resnet.Bottleneck, [3, 4, 6, 3], num_classes=classes, zero_init_residual=True)
-        self.register_buffer("mean", MEAN.view(1, 3, 1, 1))
-        self.register_buffer("std", STD.view(1, 3, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, H, W, 3) or (n, 3, H, W), uint8 or float, 0 to 255 RGB → logits (n, classes)."""
-        if x.shape[-1] == 3:
-            x = x.permute(0, 3, 1, 2)
-        return super().forward((x.to(self.mean.dtype) - self.mean) / self.std)
+def _normalise(model: nn.Module, given: tuple[Tensor]) -> Tensor:
+    pixels, mean, std = given[0], model.get_buffer("mean"), model.get_buffer("std")
+    if pixels.shape[-1] == 3:
+        pixels = pixels.permute(0, 3, 1, 2)
+    return (pixels.to(mean.dtype) - mean) / std
 
 
 @dataclass(frozen=True)
@@ -73,31 +69,36 @@ class Description:
 
     classes: tuple[str, ...]
     input_size: int
-    architecture: str = ARCHITECTURE
+    architecture: str = RESNET50
+
+    @property
+    def network(self) -> Network:
+        """What is known of the model's architecture."""
+        return NETWORKS[self.architecture]
 
 
-def build(classes: int, seed: int, init: Path | None) -> Classifier:
-    """A classifier whose random tensors (all, or only the head where `init` is a file) follow from `seed`.
+def build(classes: int, seed: int, init: Path | None, architecture: str = RESNET50) -> nn.Module:
+    """A classifier (see `empty`); its random tensors (all, or where `init` is a file only the head) follow from `seed`.
 
-    `init` is a file of a ResNet-50 with any head, under torchvision's names; see `wbcsr.weights.tensors.read_tensors`.
+    `init` is a file of the same architecture with any head; see `wbcsr.weights.tensors.read_tensors`.
     InputError where it is another network; the message names the first tensor that is missing or does not fit.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Classifier(classes)
+        model = empty(architecture, classes)
     if init is not None:
-        _load_initial(model, init)
+        _load_initial(model, init, architecture)
     return model
 
 
 def save(state: dict[str, Tensor], description: Description, path: Path) -> None:
-    """Write a state of `Classifier` as safetensors; equal states give equal bytes."""
+    """Write the state of a classifier as safetensors; equal states give equal bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     # Not save_file, whose files only their owner may read.
     write_bytes(path, serialize(tensors, metadata={_METADATA_KEY: json.dumps(asdict(description))}))
 
 
-def load(path: Path) -> tuple[Classifier, Description]:
+def load(path: Path) -> tuple[nn.Module, Description]:
     """Read what `save` wrote, in evaluation mode on the CPU; InputError where the file is not that."""
     again = "run the rule train_classifier again"
     try:
@@ -110,9 +111,9 @@ def load(path: Path) -> tuple[Classifier, Description]:
         raise InputError(f"{path}: does not say which classes it knows, so it is not a classifier of ours; {again}")
     fields = json.loads(metadata[_METADATA_KEY])
     description = Description(tuple(fields["classes"]), fields["input_size"], fields["architecture"])
-    if description.architecture != ARCHITECTURE:
-        raise InputError(f"{path}: is a {description.architecture} and not a {ARCHITECTURE}; {again}")
-    model = Classifier(len(description.classes))
+    if description.architecture not in NETWORKS:
+        raise InputError(f"{path}: is a {description.architecture}, and known are {', '.join(NETWORKS)}; {again}")
+    model = empty(description.architecture, len(description.classes))
     model.load_state_dict(state)
     return model.eval(), description
 
@@ -120,14 +121,12 @@ def load(path: Path) -> tuple[Classifier, Description]:
 def source(path: Path) -> tuple[Source, Description]:
     """The trained network of `path` as an engine is built from it, and what its file says.
 
-    It takes images that `to_network` has normalised by `NORMALISATION`, (n, 3, side, side), and gives logits
+    It takes images that `to_network` has normalised as its `Network` says, (n, 3, side, side), and gives logits
     (n, classes). InputError where the file is not a classifier of ours.
     """
     model, description = load(path)
-    network = models.ResNet(models.resnet.Bottleneck, [3, 4, 6, 3], num_classes=len(description.classes))
-    network.load_state_dict(
-        {name: tensor for name, tensor in model.state_dict().items() if name not in ("mean", "std")}
-    )
+    network = description.network.make(len(description.classes))
+    network.load_state_dict({name: tensor for name, tensor in model.state_dict().items() if name not in _NORMALISATION})
     architecture = {
         "name": description.architecture,
         "classes": len(description.classes),
@@ -138,12 +137,13 @@ def source(path: Path) -> tuple[Source, Description]:
     ), description
 
 
-def engine_logits(engine: Engine, batches: Iterable[Tensor]) -> Tensor:
+def engine_logits(engine: Engine, network: Network, batches: Iterable[Tensor]) -> Tensor:
     """Logits of all images of `batches`, each (n, side, side, 3) uint8 on the CPU; (images, classes) float32 there.
 
-    A short batch is filled up where the engine takes whole ones only; where it takes any, one that the memory does not
-    hold is halved, which is logged. Nothing waits for a GPU before the last batch. InputError where there is not the
-    memory for one image, or for a whole batch.
+    `network` is what the engine was built of, and says how images are normalised. A short batch is filled up where the
+    engine takes whole ones only; where it takes any, one that the memory does not hold is halved, which is logged.
+    Nothing waits for a GPU before the last batch. InputError where there is not the memory for one image, or for a
+    whole batch.
     """
     parts: list[Tensor] = []
     largest = engine.batch
@@ -153,7 +153,7 @@ def engine_logits(engine: Engine, batches: Iterable[Tensor]) -> Tensor:
             while start < len(batch):
                 pixels = batch[start : start + largest]
                 try:
-                    parts.append(_logits(engine, pixels))
+                    parts.append(_logits(engine, network, pixels))
                     start += len(pixels)
                     continue
                 except torch.OutOfMemoryError as error:
@@ -167,30 +167,48 @@ def engine_logits(engine: Engine, batches: Iterable[Tensor]) -> Tensor:
     return torch.cat(parts).cpu()
 
 
-def _logits(engine: Engine, pixels: Tensor) -> Tensor:
+def _logits(engine: Engine, network: Network, pixels: Tensor) -> Tensor:
     """Logits of (n, side, side, 3) uint8 on the CPU, (n, classes) float32 on the engine's device."""
     size = (pixels.shape[1], pixels.shape[2])
     uploaded = engine.fill(to_device(pixels, engine.device))
-    batch = to_network(uploaded, size, *NORMALISATION, engine.dtype, engine.memory_format)
+    batch = to_network(uploaded, size, *network.normalisation, engine.dtype, engine.memory_format)
     # A copy: the engine may overwrite its output at the next call.
     return engine.run(batch)[: len(pixels)].to(torch.float32, copy=True)
 
 
-def fetch_imagenet(path: Path) -> None:
-    """Download torchvision's ImageNet weights (IMAGENET1K_V2, hash checked) and write them as safetensors.
+def fetch_imagenet(architecture: str, path: Path) -> dict[str, str | None]:
+    """Bring a network's ImageNet weights from where its `Network` says, and write them as safetensors.
 
-    torchvision keeps its copy under TORCH_HOME. InputError where the network does not give it.
+    Returns where they came from: origin, and origin_sha256, which is None where torchvision checks its own hash.
+    torchvision's are IMAGENET1K_V2, of which it keeps a copy under TORCH_HOME. InputError where the network does not
+    give them.
     """
+    wheel = NETWORKS[architecture].imagenet
+    origin, digest = (wheel.requirement, wheel.sha256) if wheel else (models.ResNet50_Weights.IMAGENET1K_V2.url, None)
+    state = _from_wheel(wheel, architecture) if wheel else _from_torchvision()
+    tensors = {name: tensor.contiguous() for name, tensor in state.items()}
+    write_bytes(path, serialize(tensors, metadata={"source": origin}))
+    return {"origin": origin, "origin_sha256": digest}
+
+
+def _from_torchvision() -> Mapping[str, Tensor]:
     weights = models.ResNet50_Weights.IMAGENET1K_V2
     try:
-        state = weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
+        return weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise InputError(
             f"{weights.url}: could not be downloaded ({first_line(error)}); run again with a network, "
             "or set train.init to random or to a .pth or .safetensors file of a ResNet-50"
         ) from error
-    tensors = {name: tensor.contiguous() for name, tensor in state.items()}
-    write_bytes(path, serialize(tensors, metadata={"source": weights.url}))
+
+
+def _from_wheel(wheel: Wheel, architecture: str) -> Mapping[str, Tensor]:
+    """The wheel has the same tensors in the same order, by the names of another project."""
+    given = read_wheel(wheel)
+    wanted = {name: tensor.shape for name, tensor in NETWORKS[architecture].make(IMAGENET_CLASSES).state_dict().items()}
+    if [tensor.shape for tensor in given.values()] != list(wanted.values()):
+        raise InputError(f"{wheel.requirement}: does not hold the tensors of {architecture}; set train.init to a file")
+    return dict(zip(wanted, given.values(), strict=True))
 
 
 def choose_precision(requested: str, device: torch.device) -> str:
@@ -219,15 +237,18 @@ def check_classes(path: Path, found: Sequence[str], configured: Sequence[str]) -
         )
 
 
-def _load_initial(model: Classifier, path: Path) -> None:
+def _load_initial(model: nn.Module, path: Path, architecture: str) -> None:
+    network = NETWORKS[architecture]
     given = read_tensors(path)
     state = model.state_dict()
-    if "fc.weight" in given:
-        head, classes = len(given["fc.weight"]), len(state["fc.weight"])
+    head_weight, head_bias = f"{network.head}.weight", f"{network.head}.bias"
+    if head_weight in given:
+        head, classes = len(given[head_weight]), len(state[head_weight])
         log.info("%s: its head of %d classes is replaced by a random one of %d", path, head, classes)
-    advice = f"give a {ARCHITECTURE} with torchvision's names of tensors as train.init"
+    advice = f"give a {architecture} with {network.names_of}'s names of tensors as train.init"
     for name, tensor in state.items():
-        if name in _OWN:
+        # The head is new, and the normalisation is the network's own.
+        if name in (head_weight, head_bias, *_NORMALISATION):
             continue
         if name in given:
             if given[name].shape != tensor.shape:
@@ -239,5 +260,5 @@ def _load_initial(model: Classifier, path: Path) -> None:
             raise InputError(f"{path}: lacks tensor {name}; {advice}")
     surplus = [name for name in given if name not in state]
     if surplus:
-        raise InputError(f"{path}: has tensor {surplus[0]}, which a {ARCHITECTURE} has not; {advice}")
+        raise InputError(f"{path}: has tensor {surplus[0]}, which a {architecture} has not; {advice}")
     model.load_state_dict(state)

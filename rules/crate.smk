@@ -1,0 +1,41 @@
+"""The finished study in one file, an RO-Crate, for a repository of research data."""
+
+
+localrules:
+    crate,
+
+
+rule crate:
+    input:
+        rules.make_report.output,
+        rules.make_tables.output,
+        rules.make_figures.output,
+        rules.make_fidelity_table.output if MEASURES_FIDELITY else [],
+        rules.make_fidelity_figure.output if MEASURES_FIDELITY else [],
+        rules.explain_changes.output if COMPARED else [],
+        rules.ingest_dataset.output.rejected,
+        rules.find_sources.output,
+        SPLITS,
+        rules.audit_leakage.output,
+        HISTORIES,
+        PREDICTIONS,
+        PROVENANCES,
+        QUALITIES,
+        provenance_beside(QUALITIES),
+    output:
+        crate="results/study.crate.zip",
+    log:
+        "logs/crate/crate.log",
+    benchmark:
+        "benchmarks/crate/crate.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        config=config,
+    message:
+        "Packing the study into an RO-Crate"
+    script:
+        "../scripts/crate.py"

@@ -1,0 +1,19 @@
+"""Hold the sources against the rule by which the study's images were made."""
+
+from pathlib import Path
+
+from wbcsr.job import job
+
+with job(snakemake) as facts:
+    from wbcsr.dataset.making import check_making
+
+    facts.update(
+        check_making(
+            Path(snakemake.input.images),
+            Path(snakemake.input.sources),
+            Path(snakemake.input.archive),
+            snakemake.params.dataset,
+            Path(snakemake.output.making),
+            snakemake.threads,
+        )
+    )

@@ -1,0 +1,1 @@
+"""White cells: where they are in an image, and square cuts around them."""

