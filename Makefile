@@ -66,8 +66,9 @@ profile:
 	@mkdir -p "$(dir $(PROFILE))" && cp -r profiles/slurm "$(PROFILE)"
 	@echo "Now edit $(PROFILE)/profile.yaml: partition, GPU model, account"
 
+# Its jobs are short: with one thread each, one loads its libraries while another computes.
 demo: setup
-	$(SNAKEMAKE) --configfile config/demo.yaml --directory studies/demo
+	$(SNAKEMAKE) --max-threads 1 --configfile config/demo.yaml --directory studies/demo
 	@cat studies/demo/results/tables/comparison.md
 	@echo "These cells are synthetic: the accuracies show that the workflow runs; they say nothing about real cells."
 	@echo "The answer, with tables and figures: studies/demo/results/report/index.html"

@@ -8,37 +8,6 @@ ALL_CORES = workflow.resource_settings.cores or 8
 MEASURING = {key: value for key, value in config["benchmark"].items() if key != "in_report"}
 
 
-rule benchmark_engines:
-    input:
-        weights=expand(rules.fetch_weights.output.weights, model=NETWORK_MODELS),
-        manifests=manifests_of("original"),
-    output:
-        csv="results/benchmark/engines.csv",
-        table="results/benchmark/engines.md",
-        provenance="results/benchmark/engines.provenance.json",
-    log:
-        "logs/benchmark_engines/engines.log",
-    benchmark:
-        "benchmarks/benchmark_engines/engines.tsv"
-    conda:
-        NETWORKS
-    threads: ALL_CORES
-    resources:
-        mem_mb=growing(16000),
-        runtime=growing(240),
-        gpu=1,
-    params:
-        classes=CLASSES,
-        classifier=config["train"]["classifier"],
-        input_size=config["train"]["input_size"],
-        inference=config["inference"],
-        settings=MEASURING,
-    message:
-        "Measuring the networks by each backend"
-    script:
-        "../scripts/benchmark_engines.py"
-
-
 rule benchmark_upscaling:
     input:
         weights=f"{WEIGHTS}.safetensors".format(model=MEASURED_MODEL),
@@ -141,6 +110,32 @@ rule benchmark_training:
         "../scripts/benchmark_training.py"
 
 
+rule benchmark_classifying:
+    output:
+        **measurements("classifying"),
+    log:
+        "logs/benchmark_classifying/classifying.log",
+    benchmark:
+        "benchmarks/benchmark_classifying/classifying.tsv"
+    conda:
+        NETWORKS
+    threads: ALL_CORES
+    resources:
+        mem_mb=growing(16000),
+        runtime=growing(120),
+        gpu=1,
+    params:
+        classes=CLASSES,
+        classifier=config["train"]["classifier"],
+        input_size=config["train"]["input_size"],
+        inference=config["inference"],
+        settings=MEASURING,
+    message:
+        "Measuring the classifier by each backend"
+    script:
+        "../scripts/benchmark_classifying.py"
+
+
 rule benchmark_workflow:
     output:
         **measurements("workflow"),
@@ -164,9 +159,9 @@ rule benchmark_workflow:
 
 rule benchmark:
     input:
-        rules.benchmark_engines.output,
         rules.benchmark_upscaling.output,
         rules.benchmark_scaling.output,
         rules.benchmark_packing.output,
         rules.benchmark_training.output,
+        rules.benchmark_classifying.output,
         rules.benchmark_workflow.output,

@@ -40,6 +40,7 @@ rule train_classifier:
         "logs/train_classifier/{split}/{training}/seed{seed}.log",
     benchmark:
         "benchmarks/train_classifier/{split}/{training}/seed{seed}.tsv"
+    priority: 1
     conda:
         "../envs/workflow.yaml"
     threads: 8

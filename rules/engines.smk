@@ -15,6 +15,8 @@ rule compile_upscaler:
         "logs/compile_upscaler/{model}.log",
     benchmark:
         "benchmarks/compile_upscaler/{model}.tsv"
+    # The longest chain of jobs starts first: this one, its check, upscaling; then training.
+    priority: 2
     conda:
         NETWORKS
     threads: 8
@@ -42,6 +44,7 @@ rule check_upscaler:
         "logs/check_upscaler/{model}.log",
     benchmark:
         "benchmarks/check_upscaler/{model}.tsv"
+    priority: 2
     conda:
         NETWORKS
     threads: 8

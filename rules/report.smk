@@ -66,7 +66,7 @@ INTERMEDIATE = [
 # What the page shows of speed, if it is to.
 BENCHMARKS = [
     file
-    for name in ("upscaling", "training", "packing", "scaling", "workflow")
+    for name in ("upscaling", "training", "packing", "scaling", "classifying", "workflow")
     for file in (measurements(name)[kind] for kind in ("csv", "svg", "provenance"))
     if config["benchmark"]["in_report"]
 ]

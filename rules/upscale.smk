@@ -17,6 +17,7 @@ rule upscale:
         "benchmarks/upscale/{variant}/{partition}/{class_name}/{shard}of{shards}.tsv"
     wildcard_constraints:
         variant=only(variant for variant in MODELS if variant not in SHRUNK),
+    priority: 2
     conda:
         NETWORKS
     threads: 8

@@ -5,14 +5,14 @@ from pathlib import Path
 from wbcsr.job import job
 
 with job(snakemake) as facts:
-    from wbcsr.engines.fresh import run
+    from wbcsr.benchmark.packing import benchmark_packing
 
-    arguments = {
-        "manifests": list(snakemake.input.manifests),
-        "input_size": snakemake.params.input_size,
-        "settings": snakemake.params.settings,
-        "threads": snakemake.threads,
-        "folder": str(Path(snakemake.output.csv).parent),
-    }
-    # In a fresh process: those that it starts begin by loading this process's program, and this script is not one.
-    facts.update(run("wbcsr.benchmark.packing:benchmark_packing", arguments, snakemake.log[0]))
+    facts.update(
+        benchmark_packing(
+            [Path(path) for path in snakemake.input.manifests],
+            snakemake.params.input_size,
+            snakemake.params.settings,
+            snakemake.threads,
+            Path(snakemake.output.csv).parent,
+        )
+    )

@@ -5,14 +5,14 @@ from pathlib import Path
 from wbcsr.job import job
 
 with job(snakemake) as facts:
-    from wbcsr.engines.fresh import run
+    from wbcsr.benchmark.training import benchmark_training
 
-    arguments = {
-        "manifests": list(snakemake.input.manifests),
-        "train": snakemake.params.train,
-        "settings": snakemake.params.settings,
-        "threads": snakemake.threads,
-        "folder": str(Path(snakemake.output.csv).parent),
-    }
-    # In a fresh process: those that it starts begin by loading this process's program, and this script is not one.
-    facts.update(run("wbcsr.benchmark.training:benchmark_training", arguments, snakemake.log[0]))
+    facts.update(
+        benchmark_training(
+            [Path(path) for path in snakemake.input.manifests],
+            snakemake.params.train,
+            snakemake.params.settings,
+            snakemake.threads,
+            Path(snakemake.output.csv).parent,
+        )
+    )

@@ -5,15 +5,15 @@ from pathlib import Path
 from wbcsr.job import job
 
 with job(snakemake) as facts:
-    from wbcsr.engines.fresh import run
+    from wbcsr.benchmark.upscaling import benchmark_upscaling
 
-    arguments = {
-        "weights": snakemake.input.weights,
-        "manifests": list(snakemake.input.manifests),
-        "inference": snakemake.params.inference,
-        "settings": snakemake.params.settings,
-        "threads": snakemake.threads,
-        "folder": str(Path(snakemake.output.csv).parent),
-    }
-    # In a fresh process: those that it starts begin by loading this process's program, and this script is not one.
-    facts.update(run("wbcsr.benchmark.upscaling:benchmark_upscaling", arguments, snakemake.log[0]))
+    facts.update(
+        benchmark_upscaling(
+            Path(snakemake.input.weights),
+            [Path(path) for path in snakemake.input.manifests],
+            snakemake.params.inference,
+            snakemake.params.settings,
+            snakemake.threads,
+            Path(snakemake.output.csv).parent,
+        )
+    )

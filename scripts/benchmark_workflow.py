@@ -9,4 +9,4 @@ with job(snakemake) as facts:
 
     folder = Path(snakemake.output.csv).parent
     snakefile = Path(snakemake.scriptdir).parent / "Snakefile"
-    facts.update(benchmark_workflow(str(snakefile), snakemake.params.settings, str(folder)))
+    facts.update(benchmark_workflow(str(snakefile), snakemake.params.settings, folder))

@@ -3,11 +3,12 @@
 from wbcsr.job import job
 
 with job(snakemake) as facts:
-    from wbcsr.engines.fresh import run
+    from wbcsr.classify.compiling import build_engine, load_engine
+    from wbcsr.isolated import run_step
 
-    files = {"engine": snakemake.output.engine, "model": snakemake.input.model}
-    settings = {"index": snakemake.input.index, "inference": snakemake.params.inference}
-    engine = run("wbcsr.classify.classifiers:build_engine", files | settings, snakemake.log[0])
+    inputs, path, log_file = snakemake.input, snakemake.output.engine, snakemake.log[0]
+    inference = snakemake.params.inference
+    engine = run_step(build_engine, inputs.model, inputs.index, inference, path, log_file=log_file)
     if engine["profile"]:
-        run("wbcsr.classify.classifiers:try_engine", files, snakemake.log[0])
+        run_step(load_engine, inputs.model, path, log_file=log_file)
     facts.update(engine=engine, device=engine["device"], precision=engine["precision"])

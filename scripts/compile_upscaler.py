@@ -3,11 +3,12 @@
 from wbcsr.job import job
 
 with job(snakemake) as facts:
-    from wbcsr.engines.fresh import run
+    from wbcsr.isolated import run_step
+    from wbcsr.upscale.compiling import build_engine, load_engine
 
-    files = {"engine": snakemake.output.engine, "weights": snakemake.input.weights}
-    settings = {"images": snakemake.input.images, "inference": snakemake.params.inference}
-    engine = run("wbcsr.upscale.upscaler:build_engine", files | settings, snakemake.log[0])
+    inputs, path, log_file = snakemake.input, snakemake.output.engine, snakemake.log[0]
+    inference = snakemake.params.inference
+    engine = run_step(build_engine, inputs.weights, inputs.images, inference, path, log_file=log_file)
     if engine["profile"]:
-        run("wbcsr.upscale.upscaler:try_engine", files, snakemake.log[0])
+        run_step(load_engine, inputs.weights, path, log_file=log_file)
     facts.update(engine=engine, device=engine["device"], precision=engine["precision"])

@@ -1,4 +1,4 @@
-"""Engines on a GPU: built, loaded in a fresh process, compared with the network in fp32, and used as jobs use them."""
+"""Engines on a GPU: built, loaded in another process, compared with the network in fp32, and used as jobs use them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ from wbcsr.checks.gate import pass_gate
 from wbcsr.classify import classifiers
 from wbcsr.classify.predict import predict
 from wbcsr.engines import engine as engines
-from wbcsr.engines import fresh
 from wbcsr.engines.backends import BACKENDS
 from wbcsr.engines.pytorch import CudaGraph
 from wbcsr.engines.source import Source, Workload
 from wbcsr.errors import InputError
 from wbcsr.files import sha256, write_csv
+from wbcsr.isolated import run_step
 from wbcsr.upscale import upscaler
+from wbcsr.upscale.compiling import load_engine
 from wbcsr.upscale.shard import MANIFEST_COLUMNS, upscale_shard
 from wbcsr.upscale.upscaler import SuperResolution
 
@@ -134,9 +135,8 @@ def fixed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.gpu(verifies="that a compiled engine loads and runs in a process that did not build it")
-def test_it_runs_in_a_fresh_process(fixed: Study) -> None:
-    files = {"engine": str(fixed.folder / "engine.json"), "weights": str(fixed.folder / "sr.safetensors")}
-    assert fresh.run("wbcsr.upscale.upscaler:try_engine", files) is None
+def test_it_runs_in_a_process_of_its_own(fixed: Study) -> None:
+    run_step(load_engine, str(fixed.folder / "sr.safetensors"), str(fixed.folder / "engine.json"))
 
 
 @pytest.mark.gpu(verifies="that a compiled engine passes the gate in fp16, and says what it is")

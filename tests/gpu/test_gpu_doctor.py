@@ -12,15 +12,15 @@ INFERENCE = {"workspace_gib": None, "optimization_level": 3}
 
 @pytest.mark.gpu(verifies="the doctor finds the GPU, its driver and free memory")
 def test_it_describes_the_gpu() -> None:
-    gpu = doctor.try_out("survey", INFERENCE, limit=300)["gpus"][0]
+    gpu = doctor.check("survey", INFERENCE, timeout_s=300)["gpus"][0]
     assert gpu["name"] == torch.cuda.get_device_name(0)
     assert 0 < gpu["free_gib"] <= gpu["memory_gib"]
     assert doctor.provenance.driver()
 
 
-@pytest.mark.gpu(verifies="the doctor's trials of eager, inductor, tensorrt and the Triton kernels run on the GPU")
-@pytest.mark.parametrize("trial", [*doctor.BACKENDS, "kernels"])
-def test_everything_runs_on_it(trial: str) -> None:
-    answer = doctor.try_out(trial, INFERENCE, limit=doctor.LIMIT_S)
+@pytest.mark.gpu(verifies="the doctor's checks of eager, inductor, tensorrt and the Triton kernels run on the GPU")
+@pytest.mark.parametrize("name", [*doctor.BACKENDS, "kernels"])
+def test_everything_runs_on_it(name: str) -> None:
+    answer = doctor.check(name, INFERENCE, timeout_s=doctor.TIMEOUT_S)
     assert answer["runs"], answer["reason"]
     assert answer["device"] == "cuda"

@@ -1,4 +1,4 @@
-"""Packing, training, scaling and the workflow, measured in small: rows, counts, figures, and what fails."""
+"""Packing, training, scaling, classifying and the workflow, measured in small: rows, figures, and what fails."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from originals import write_originals
 from small_networks import inference, write_weights
 from two_colours import SETTINGS as TRAIN
-from wbcsr.benchmark import packing, scaling, training, workflow
-from wbcsr.benchmark.systems import Case
+from wbcsr.benchmark import classifying, packing, scaling, training, workflow
+from wbcsr.benchmark.implementations import Case
+from wbcsr.benchmark.machine import precisions
+from wbcsr.classify import classifiers
 from wbcsr.errors import InputError
 
 SETTINGS = {"seconds": 0.001, "repeats": 1, "images": 1, "crop": 16}
 
 
 @pytest.fixture
-def manifests(tmp_path: Path) -> list[str]:
-    return [str(write_originals(tmp_path / name, [(24, 20)] * 4)) for name in ("A", "B")]
+def manifests(tmp_path: Path) -> list[Path]:
+    return [write_originals(tmp_path / name, [(24, 20)] * 4) for name in ("A", "B")]
 
 
 def written(folder: Path, name: str, columns: list[str]) -> pd.DataFrame:
@@ -36,8 +39,8 @@ def written(folder: Path, name: str, columns: list[str]) -> pd.DataFrame:
     return table
 
 
-def test_packing_goes_through_all_images_of_both_kinds(tmp_path: Path, manifests: list[str]) -> None:
-    found = packing.benchmark_packing(manifests, 16, SETTINGS, 1, str(tmp_path / "out"), count=6)
+def test_packing_goes_through_all_images_of_both_kinds(tmp_path: Path, manifests: list[Path]) -> None:
+    found = packing.benchmark_packing(manifests, 16, SETTINGS, 1, tmp_path / "out", count=6)
     table = written(tmp_path / "out", "packing", packing.COLUMNS)
     assert found["measurements"] == 4
     assert list(table[["variant", "system", "images"]].itertuples(index=False, name=None)) == [
@@ -47,9 +50,9 @@ def test_packing_goes_through_all_images_of_both_kinds(tmp_path: Path, manifests
     ]
 
 
-def test_training_is_a_share_of_what_the_network_does_alone(tmp_path: Path, manifests: list[str]) -> None:
+def test_training_is_a_share_of_what_the_network_does_alone(tmp_path: Path, manifests: list[Path]) -> None:
     train = {**TRAIN, "batch_size": 4, "input_size": 32}
-    training.benchmark_training(manifests, train, SETTINGS, 1, str(tmp_path / "out"), steps=1)
+    training.benchmark_training(manifests, train, SETTINGS, 1, tmp_path / "out", steps=1)
     table = written(tmp_path / "out", "training", training.COLUMNS).set_index("system")
     assert list(table.index) == [training.OURS, training.USUAL, training.NETWORK]
     assert table["batch_size"].tolist() == [3, 3, 3]  # of four images one validates
@@ -64,13 +67,13 @@ def test_training_is_a_share_of_what_the_network_does_alone(tmp_path: Path, mani
 def test_too_few_images_to_train_on_is_an_error(tmp_path: Path) -> None:
     manifest = write_originals(tmp_path / "A", [(24, 20)] * 2)
     with pytest.raises(InputError, match="training needs three images"):
-        training.benchmark_training([str(manifest)], TRAIN, SETTINGS, 1, str(tmp_path), steps=1)
+        training.benchmark_training([manifest], TRAIN, SETTINGS, 1, tmp_path, steps=1)
 
 
-def test_scaling_has_a_row_for_each_shard_and_each_way(tmp_path: Path, manifests: list[str]) -> None:
-    weights = str(write_weights(tmp_path / "sr.safetensors"))
+def test_scaling_has_a_row_for_each_shard_and_each_way(tmp_path: Path, manifests: list[Path]) -> None:
+    weights = write_weights(tmp_path / "sr.safetensors")
     settings = inference(tile=64, overlap=8)
-    scaling.benchmark_scaling(weights, manifests, settings, SETTINGS, 1, str(tmp_path / "out"), factors=(2,))
+    scaling.benchmark_scaling(weights, manifests, settings, SETTINGS, 1, tmp_path / "out", factors=(2,))
     table = written(tmp_path / "out", "scaling", scaling.COLUMNS)
     assert list(table[["what", "images", "processes", "threads"]].itertuples(index=False, name=None)) == [
         (scaling.IMAGES, 2, 1, 1),
@@ -94,10 +97,39 @@ def test_scaling_measures_no_number_of_images_twice(tmp_path: Path) -> None:
     ]
 
 
+def test_classifying_has_a_row_for_each_backend_and_says_what_cannot_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifying, "BATCHES", 1)
+    settings = {**SETTINGS, "backends": ["eager", "winograd", "tensorrt"], "precisions": ["fp32"]}
+    classifying.benchmark_classifying("resnet50", 2, 32, inference(), settings, 1, tmp_path / "out")
+    table = written(tmp_path / "out", "classifying", classifying.COLUMNS).set_index("backend")
+    assert list(table.index) == settings["backends"]
+    assert table["images"]["eager"] == classifiers.ENGINE_BATCH["cpu"]
+    assert table["peak_memory_mib"]["eager"] > 50
+    assert table["note"][["winograd", "tensorrt"]].str.startswith("cannot run here: ").all()
+    assert table["repeats"][["winograd", "tensorrt"]].isna().all()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_precisions_are_those_that_a_device_computes_in(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for fast, bf16 in ((True, ["bf16"]), (False, [])):
+        monkeypatch.setattr("wbcsr.benchmark.machine.has_fast_bf16", lambda _, fast=fast: fast)
+        expected = ["fp32", *(["fp16"] if device == "cuda" else []), *bf16]
+        assert precisions(torch.device(device)) == expected
+
+
+def test_no_images_is_an_error(tmp_path: Path) -> None:
+    manifest = write_originals(tmp_path / "A", [])
+    with pytest.raises(InputError, match=r"manifest\.csv: names no image .* dataset\.archive"):
+        packing.benchmark_packing([manifest], 16, SETTINGS, 1, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_workflows_own_time_is_what_its_jobs_do_not_have(tmp_path: Path) -> None:
     (tmp_path / "Snakefile").write_text("rule all:\n    output: 'x'\n    shell: 'touch x'\n")
     snakefile = str(tmp_path / "Snakefile")
-    workflow.benchmark_workflow(snakefile, SETTINGS, str(tmp_path / "out"), counts=(2,), shards=(1,))
+    workflow.benchmark_workflow(snakefile, SETTINGS, tmp_path / "out", counts=(2,), shards=(1,))
     jobs, plan = written(tmp_path / "out", "workflow", workflow.COLUMNS).itertuples()
     assert (jobs.what, jobs.count, plan.what, plan.count) == (workflow.JOBS, 2, workflow.PLAN, 1)
     assert 0 < jobs.job_seconds < jobs.median_seconds
@@ -108,7 +140,7 @@ def test_the_workflows_own_time_is_what_its_jobs_do_not_have(tmp_path: Path) -> 
 def test_a_study_that_cannot_be_planned_says_why(tmp_path: Path) -> None:
     (tmp_path / "Snakefile").write_text("raise ValueError('no such key')\n")
     snakefile = str(tmp_path / "Snakefile")
-    workflow.benchmark_workflow(snakefile, SETTINGS, str(tmp_path / "out"), counts=(), shards=(1,))
+    workflow.benchmark_workflow(snakefile, SETTINGS, tmp_path / "out", counts=(), shards=(1,))
     (row,) = pd.read_csv(tmp_path / "out" / "workflow.csv").itertuples()
     assert row.note.startswith("failed: RuntimeError: ")
     assert "no such key" in row.note

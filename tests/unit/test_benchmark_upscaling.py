@@ -1,4 +1,4 @@
-"""Upscaling beside others: a row for every system, what is missing or fails says why, and figures that agree."""
+"""Upscaling beside others: a row for each implementation, what is missing or fails says why, figures agree."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ import torch
 
 from originals import write_originals
 from small_networks import inference, write_weights
-from turn_takers import Fake
-from wbcsr.benchmark import systems, upscaling
-from wbcsr.benchmark.limit import flops_of
-from wbcsr.benchmark.measurements import Machine
-from wbcsr.benchmark.results import frame
-from wbcsr.benchmark.systems import Case, Extra
+from wbcsr.benchmark import implementations, upscaling
+from wbcsr.benchmark.implementations import Case, Extra
+from wbcsr.benchmark.machine import Machine
+from wbcsr.benchmark.peak_rate import flops_of
 from wbcsr.benchmark.upscaling import COLUMNS, FILES, ONE, SHARD, Entry, benchmark_upscaling, measure_entries, psnr_to
 from wbcsr.benchmark.workers import Outcome, Run
+from workloads import Fake
 
 INFERENCE = inference(tile=64, overlap=8)
 SETTINGS = {
@@ -47,15 +46,15 @@ def table(folder: Path) -> pd.DataFrame:
     with pytest.MonkeyPatch.context() as patch:
         # A number format takes six more processes; which ones a machine has is looked at below.
         patch.setattr(upscaling, "precisions", lambda *_: ["fp32"])
-        patch.setattr(systems, "missing", lambda module: f"{module} is missing" if module == "ncnn" else None)
+        patch.setattr(implementations, "missing", lambda module: f"{module} is missing" if module == "ncnn" else None)
         settings = {**SETTINGS, "others": ["realesrganer", "ncnn"]}
-        found = benchmark_upscaling(str(weights), [str(manifest)], INFERENCE, settings, 1, str(folder / "out"))
+        found = benchmark_upscaling(weights, [manifest], INFERENCE, settings, 1, folder / "out")
     table = pd.read_csv(folder / "out" / "upscaling.csv")
     assert found["measurements"] == table["repeats"].notna().sum()
     return table
 
 
-def test_every_system_has_a_row_for_one_image_and_for_a_shard(table: pd.DataFrame) -> None:
+def test_every_implementation_has_a_row_for_one_image_and_for_a_shard(table: pd.DataFrame) -> None:
     assert list(table.columns) == COLUMNS
     ours = [("ours, eager", "fp32"), ("ours, tensorrt", "fp32")]
     others = [("RealESRGANer", "fp32"), ("ncnn", "fp32")]
@@ -80,11 +79,11 @@ def test_figures_agree_with_each_other(table: pd.DataFrame) -> None:
     np.testing.assert_allclose(ran["images_per_second"], ran["images"] / ran["median_seconds"])
     assert (ran["peak_memory_mib"] > 50).all()
     assert ran["gpu_memory_mib"].isna().all()
-    assert (ran["share_of_limit"] > 0).all()
+    assert (ran["share_of_peak"] > 0).all()
     fp32 = ran[ran["precision"] == "fp32"]
-    # Share of limit over images a second is one number: the network's work over the machine's rate.
+    # Share of peak over images a second is one number: the network's work over the machine's rate.
     one = fp32[fp32["what"] == ONE]
-    ratios = one["share_of_limit"] / one["images_per_second"]
+    ratios = one["share_of_peak"] / one["images_per_second"]
     np.testing.assert_allclose(ratios, ratios.iloc[0])
     shares = ran.set_index("what")["network_share"]
     assert shares[[ONE, SHARD]].isna().all()
@@ -106,12 +105,12 @@ def test_table_and_figure_are_written(table: pd.DataFrame, folder: Path) -> None
         assert (folder / "out" / f"upscaling.{suffix}").stat().st_size > 500
 
 
-def test_a_system_that_fails_does_not_lose_the_others_figures(tmp_path: Path) -> None:
+def test_an_implementation_that_fails_does_not_lose_the_others_figures(tmp_path: Path) -> None:
     manifest = write_originals(tmp_path / "A", [(8, 8)])
     case = Case(tmp_path / "x", 4, [manifest.with_name("0.png")], (8, 8), 1, INFERENCE, tmp_path)
     fails = ["", "unavailable", "build", "load", "run"]
     entries = [Entry(Fake(f"fails: {fail}", fails=fail), case, ONE) for fail in fails]
-    outcomes, limits = measure_entries(entries, 1, 0.001, 3)
+    outcomes, peaks = measure_entries(entries, 1, 0.001, 3)
     assert list(outcomes) == entries
     assert [outcome.note for outcome in outcomes.values()] == [
         None,
@@ -123,8 +122,8 @@ def test_a_system_that_fails_does_not_lose_the_others_figures(tmp_path: Path) ->
     runs = outcomes[entries[0]].runs
     assert runs[0].found.images[0].shape == (32, 32, 3)
     assert runs[1].found.images is None  # asked for once
-    assert set(limits) == {("cpu", "fp32")}
-    assert limits["cpu", "fp32"] > 1e8
+    assert set(peaks) == {("cpu", "fp32")}
+    assert peaks["cpu", "fp32"] > 1e8
 
 
 def test_psnr_is_over_all_pixels_and_infinite_for_equal_ones() -> None:
@@ -139,23 +138,23 @@ def test_work_is_counted_by_definition() -> None:
     assert flops_of(network, (10, 12)) == 2 * 3 * 8 * 9 * 10 * 12
 
 
-def test_systems_are_those_of_the_settings(tmp_path: Path) -> None:
+def test_implementations_are_those_of_the_settings(tmp_path: Path) -> None:
     weights = tmp_path / "custom.safetensors"
     settings = {**SETTINGS, "backends": ["inductor"], "others": ["openvino", "ncnn"]}
-    found = upscaling.systems_for(weights, "cpu", settings)
-    names = [system.name for system in found if system.precision == "fp32"]
+    found = upscaling.implementations_for(weights, "cpu", settings)
+    names = [each.name for each in found if each.precision == "fp32"]
     assert names == ["ours, eager", "ours, inductor", "OpenVINO", "ncnn"]
-    ncnn = next(system for system in found if system.name == "ncnn")
+    ncnn = next(each for each in found if each.name == "ncnn")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(systems, "missing", lambda _: None)
+        patch.setattr(implementations, "missing", lambda _: None)
         assert ncnn.unavailable() == "only x4plus comes in ncnn's format"
 
 
 def test_precisions_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upscaling, "precisions", lambda *_: ["fp32", "bf16"])
     settings = {**SETTINGS, "precisions": ["bf16"], "others": ["realesrganer", "openvino"], "backends": ["inductor"]}
-    found = upscaling.systems_for(Path("custom.safetensors"), "cpu", settings)
-    assert [(system.name, system.precision) for system in found] == [
+    found = upscaling.implementations_for(Path("custom.safetensors"), "cpu", settings)
+    assert [(each.name, each.precision) for each in found] == [
         ("ours, eager", "fp32"),  # what the others are compared with
         ("ours, inductor", "bf16"),
         ("RealESRGANer", "fp32"),  # has no bf16
@@ -166,18 +165,18 @@ def test_precisions_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -
 def test_a_reference_that_was_not_asked_for_has_no_row_but_others_are_compared_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is measured: each system gives the images of its case, and all but the reference are brighter by one."""
+    """Nothing is measured: each gives the images of its case, and all but the reference are brighter by one."""
     took_part: list[tuple[str, str, int]] = []
 
     def measure(
-        entries: Sequence[Entry], threads: int, seconds: float, least: int
+        entries: Sequence[Entry], threads: int, seconds: float, repeats: int
     ) -> tuple[dict[Entry, Outcome], dict[Any, float]]:
-        took_part.extend((entry.system.name, entry.what, len(entry.case.files)) for entry in entries)
-        shades = [np.uint8(entry.system.name != "ours, eager") for entry in entries]
+        took_part.extend((entry.implementation.name, entry.what, len(entry.case.files)) for entry in entries)
+        shades = [np.uint8(entry.implementation.name != "ours, eager") for entry in entries]
         images = [
             [image // 2 + shade for image in entry.case.images()] for entry, shade in zip(entries, shades, strict=True)
         ]
-        runs = [[Run(2.0, Extra(found[:8]))] * least for found in images]
+        runs = [[Run(2.0, Extra(found[:8]))] * repeats for found in images]
         return {entry: Outcome(found, 100.0) for entry, found in zip(entries, runs, strict=True)}, {
             ("cpu", "fp32"): 1e12
         }
@@ -187,7 +186,7 @@ def test_a_reference_that_was_not_asked_for_has_no_row_but_others_are_compared_w
     monkeypatch.setattr(upscaling, "measure_entries", measure)
     monkeypatch.setattr(upscaling, "precisions", lambda *_: ["fp32"])
     settings = {**SETTINGS, "repeats": 2, "images": 12, "backends": ["inductor"], "others": ["realesrganer"]}
-    benchmark_upscaling(str(weights), [str(manifest)], INFERENCE, settings, 1, str(tmp_path / "out"))
+    benchmark_upscaling(weights, [manifest], INFERENCE, settings, 1, tmp_path / "out")
     table = pd.read_csv(tmp_path / "out" / "upscaling.csv")
     ours, other = "ours, inductor", "RealESRGANer"
     assert took_part == [
@@ -201,7 +200,7 @@ def test_a_reference_that_was_not_asked_for_has_no_row_but_others_are_compared_w
 
 def test_a_figure_without_anything_to_draw_says_so() -> None:
     row = {"system": "ours", "what": ONE, "note": "cannot run here", "height": 8, "width": 8}
-    data = frame([row], COLUMNS)
+    data = upscaling.SUITE.frame([row])
     assert "Nothing could be measured" in upscaling.draw_upscaling(data).texts[0].get_text()
     table = upscaling.upscaling_table(data, Machine("CPU", "torch 2", "2030-01-02"))
     assert "images_per_second" not in table.cells

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import pkgutil
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from small_networks import inference, rrdbnet, without_gpu, workload, write_cell
 from wbcsr.checks import compare
 from wbcsr.classify import classifiers
 from wbcsr.classify.networks import NETWORKS
-from wbcsr.engines import choice, fresh
+from wbcsr.engines import choice
 from wbcsr.engines import engine as engines
 from wbcsr.engines.backends import BACKENDS, get_backend
 from wbcsr.engines.profile import Profile
@@ -24,7 +22,9 @@ from wbcsr.engines.pytorch import Eager, Inductor
 from wbcsr.engines.source import Workload
 from wbcsr.engines.winograd.backend import Winograd
 from wbcsr.errors import InputError
+from wbcsr.isolated import run_step
 from wbcsr.upscale import upscaler
+from wbcsr.upscale.compiling import load_engine
 
 
 @pytest.fixture
@@ -261,8 +261,8 @@ def test_a_compiled_engine_gives_eagers_pixels(compiled: Path) -> None:
 
 
 def test_a_compiled_engine_runs_in_a_fresh_process(compiled: Path) -> None:
-    files = {"engine": str(compiled / "engine.json"), "weights": str(compiled / "w.safetensors")}
-    assert fresh.run("wbcsr.upscale.upscaler:try_engine", files) is None
+    files = str(compiled / "w.safetensors"), str(compiled / "engine.json")
+    run_step(load_engine, *files)
 
 
 @pytest.mark.parametrize(
@@ -413,28 +413,6 @@ def test_an_engine_without_its_keys_is_named(load: Any, tmp_path: Path) -> None:
     (tmp_path / "engine.json").write_text("{}")
     with pytest.raises(InputError, match=r"engine\.json: lacks .*; run once with --force"):
         load()
-
-
-# Fresh processes
-
-
-def test_each_step_that_a_script_names_is_a_function() -> None:
-    scripts = Path(fresh.__file__).parents[2].glob("*.py")
-    steps = {step for script in scripts for step in re.findall(r'run\("([\w.]+:\w+)"', script.read_text())}
-    assert len(steps) >= 8
-    assert all(callable(pkgutil.resolve_name(step)) for step in steps)
-
-
-def test_a_mistake_in_a_fresh_process_is_one_line_here(tmp_path: Path) -> None:
-    files = {"engine": str(tmp_path / "engine.json"), "weights": str(tmp_path / "gone.safetensors")}
-    with pytest.raises(InputError, match=r"gone\.json: is missing"):
-        fresh.run("wbcsr.upscale.upscaler:try_engine", files)
-
-
-def test_a_failure_in_a_fresh_process_is_logged_and_ends_the_job(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"wbcsr\.engines\.fresh:no_such_step ended with status 1"):
-        fresh.run("wbcsr.engines.fresh:no_such_step", {}, str(tmp_path / "log"))
-    assert "has no attribute 'no_such_step'" in (tmp_path / "log").read_text()
 
 
 # Classifiers

@@ -1,8 +1,10 @@
-"""Imports between the packages of results run one way."""
+"""Imports between the packages of results run one way, and a job imports no large library that it does not use."""
 
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,25 @@ def test_no_package_imports_one_above_it(package: str) -> None:
     found = imported(package)
     assert found, "imports nothing: is it still there?"
     assert found & above == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "unused"),
+    [
+        ("upscale.compiling", ["torch"]),  # imported only in the process that compiles
+        ("classify.compiling", ["torch"]),
+        ("checks.gate", ["torch"]),  # an engine that is the fp32 network itself is not compared
+        ("engines.doctor", ["torch"]),  # which may be damaged
+        ("upscale.interpolation", ["torch", "scipy", "sklearn"]),
+        ("classify.pack", ["torch", "scipy", "sklearn"]),
+        ("dataset.split", ["torch", "scipy", "sklearn"]),
+        ("fidelity.table", ["torch", "skimage", "sklearn", "statsmodels"]),
+        ("present.tables.write", ["torch", "skimage", "matplotlib"]),
+        ("report.page", ["torch", "skimage"]),
+    ],
+)
+def test_a_job_imports_no_large_library_that_it_does_not_use(module: str, unused: list[str]) -> None:
+    """Importing torch takes three seconds, scikit-learn or scikit-image one: more than most jobs of a small study."""
+    code = f"import sys; sys.path.insert(0, {str(PACKAGES.parent)!r}); import wbcsr.{module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & set(unused) == set()

@@ -21,8 +21,9 @@ from typing import Any
 
 import pytest
 
-from wbcsr.engines import fresh
-from wbcsr.errors import InputError
+from wbcsr.errors import user_message
+from wbcsr.files import write_text
+from wbcsr.isolated import run_step
 
 SECONDS = 120.0
 
@@ -217,10 +218,10 @@ def test_a_folder_without_permission_ends_in_one_line(tmp_path: Path) -> None:
     ends_in_one_line(done, f"theirs/table.csv: permission denied; {remedy} and run again: what is finished is kept")
 
 
-def test_a_full_disk_of_a_child_is_passed_on_as_one_line(disk: Path) -> None:
-    with pytest.raises(InputError) as raised:
-        fresh.run("wbcsr.files:write_text", {"path": str(disk / "a.json"), "text": "x" * 200_000})
-    assert str(raised.value) == f"{disk}/a.json: {FULL}"
+def test_a_full_disk_of_an_isolated_process_is_passed_on_as_one_line(disk: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as raised:
+        run_step(write_text, str(disk / "a.json"), "x" * 200_000)
+    assert user_message(raised.value) == f"{disk}/a.json: {FULL}"
     assert list(disk.iterdir()) == []
 
 

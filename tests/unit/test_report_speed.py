@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from wbcsr.benchmark.measurements import Machine
-from wbcsr.benchmark.packing import COLUMNS, ENLARGED, ORIGINAL, OURS, TORCHVISION, draw_packing, packing_table
-from wbcsr.benchmark.results import frame, write_results
+from wbcsr.benchmark.machine import Machine
+from wbcsr.benchmark.packing import ENLARGED, ORIGINAL, OURS, SUITE, TORCHVISION
 from wbcsr.errors import InputError
 from wbcsr.files import write_json
 from wbcsr.report.benchmark import section
@@ -22,15 +20,14 @@ def measured(tmp_path: Path) -> list[Path]:
     """Packing, of which one way failed."""
     seconds = {"repeats": 3, "median_seconds": 0.5, "min_seconds": 0.4, "max_seconds": 0.6}
     rows = [
-        {"machine": MACHINE.hardware, "system": system, "variant": variant, "input_size": 224, "threads": 1}
+        {"system": system, "variant": variant, "input_size": 224, "threads": 1}
         | ({"note": "failed: OSError: gone"} if (system, variant) == failing else {"images": 64, **seconds})
         | {"images_per_second": None if (system, variant) == failing else 128.0}
         for failing in [(TORCHVISION, ENLARGED)]
         for system in (OURS, TORCHVISION)
         for variant in (ORIGINAL, ENLARGED)
     ]
-    write_results(packing_table(frame(rows, COLUMNS), MACHINE), draw_packing, tmp_path)
-    write_json(tmp_path / "packing.provenance.json", {"measured_on": asdict(MACHINE)})
+    write_json(tmp_path / "packing.provenance.json", SUITE.write(rows, MACHINE, tmp_path))
     return [tmp_path / f"packing.{suffix}" for suffix in ("csv", "svg", "provenance.json")]
 
 

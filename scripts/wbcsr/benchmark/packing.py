@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from matplotlib.figure import Figure
 
 from wbcsr.benchmark.figures import Rates, draw
 from wbcsr.benchmark.folders import METHOD, SCALE, copy_images, enlarge_images, list_images
-from wbcsr.benchmark.measurements import Machine, describe_machine
-from wbcsr.benchmark.results import REASON, TIMES, frame, measured, measured_number, seconds, write_results
-from wbcsr.benchmark.workers import Run, take_turns, timed
+from wbcsr.benchmark.machine import Machine, describe_machine
+from wbcsr.benchmark.suite import REASON, TIMES, Suite, measured, measured_number, seconds
+from wbcsr.benchmark.workers import Run, measure_in_workers, warmed
 from wbcsr.files import scratch_folder
 from wbcsr.present.table import Table, text
 from wbcsr.text import counted
@@ -28,7 +27,7 @@ ORIGINAL, ENLARGED = "original", f"{METHOD}_x{SCALE}"
 COUNT = 256
 COLUMNS = ["machine", "system", "variant", "input_size", "threads", "images", *TIMES, "images_per_second", "note"]
 NOTE = (
-    "Both had their turn in each round; medians, with the least and the most. Ours decodes, compares each file's "
+    "Both ran once in each round; medians, with minimum and maximum. Ours decodes, compares each file's "
     "SHA-256 with its manifest, resizes and writes one array. ImageFolder with Resize and ToTensor goes once through a "
     "DataLoader with as many workers as ours has threads, batches of 32, and writes nothing. Enlarged images are PNG "
     "files made by Lanczos, which decode as those of a network do. All files are in the system's cache."
@@ -36,11 +35,11 @@ NOTE = (
 
 
 def benchmark_packing(
-    manifests: Sequence[str],
+    manifests: Sequence[Path],
     input_size: int,
     settings: Mapping[str, Any],
     threads: int,
-    folder: str,
+    folder: Path,
     count: int = COUNT,
 ) -> dict[str, Any]:
     """Measure packing of about `count` images of `manifests`, and of the same enlarged; writes table and figure.
@@ -50,24 +49,20 @@ def benchmark_packing(
     machine = describe_machine(torch.device("cpu"), threads)
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
         aside = Path(scratch)
-        originals = copy_images([Path(path) for path in manifests], count, aside / ORIGINAL)
+        originals = copy_images(manifests, count, aside / ORIGINAL)
         variants = {ORIGINAL: originals, ENLARGED: enlarge_images(originals, aside / ENLARGED, threads)}
         images = len(list_images(originals, aside / "images.csv"))
-        makes: dict[tuple[str, str], tuple[Any, ...]] = {}
+        makes: dict[tuple[str, str], Callable[[], Callable[[], Run]]] = {}
         for variant, paths in variants.items():
             stem = aside / f"packed_{variant}"
-            makes[OURS, variant] = (make_packing, paths, aside / "images.csv", input_size, stem, threads)
-            makes[TORCHVISION, variant] = (make_pass, aside / variant, input_size, threads)
-        outcomes = take_turns(makes, settings["seconds"], settings["repeats"])
+            makes[OURS, variant] = partial(make_packing, paths, aside / "images.csv", input_size, stem, threads)
+            makes[TORCHVISION, variant] = partial(make_pass, aside / variant, input_size, threads)
+        outcomes = measure_in_workers(makes, settings["seconds"], settings["repeats"])
     rows = [
-        {"machine": machine.hardware, "system": system, "variant": variant, "input_size": input_size}
-        | {"threads": threads}
-        | measured(outcome, images)
+        {"system": system, "variant": variant, "input_size": input_size, "threads": threads} | measured(outcome, images)
         for (system, variant), outcome in outcomes.items()
     ]
-    table = packing_table(frame(rows, COLUMNS), machine)
-    write_results(table, draw_packing, Path(folder))
-    return {"measured_on": asdict(machine), "measurements": int(table.data["repeats"].notna().sum())}
+    return SUITE.write(rows, machine, folder)
 
 
 def make_packing(
@@ -77,7 +72,7 @@ def make_packing(
     from wbcsr.classify.pack import pack
 
     array, index = (stem.with_suffix(suffix) for suffix in (".npy", ".csv"))
-    return _warm(pack, manifests, images_csv, input_size, array, index, threads)
+    return warmed(pack, manifests, images_csv, input_size, array, index, threads)
 
 
 def make_pass(folder: Path, input_size: int, threads: int) -> Callable[[], Run]:
@@ -95,13 +90,7 @@ def make_pass(folder: Path, input_size: int, threads: int) -> Callable[[], Run]:
         if seen != len(images):
             raise RuntimeError(f"ImageFolder gave {seen} of {len(images)} images")
 
-    return _warm(read)
-
-
-def _warm(function: Callable[..., object], *arguments: Any) -> Callable[[], Run]:
-    """A call as a run that is done again and again; once here, since that comes from the disk."""
-    function(*arguments)
-    return partial(timed, function, *arguments)
+    return warmed(read)
 
 
 def packing_table(data: pd.DataFrame, machine: Machine) -> Table:
@@ -115,7 +104,7 @@ def packing_table(data: pd.DataFrame, machine: Machine) -> Table:
         caption=f"{machine.sentence()} {counted(count, 'image')}, {sizes}.",
         data=data,
         columns=[
-            text("system", "System"),
+            text("system", "Implementation"),
             text("variant", "Images"),
             measured_number("images_per_second", "Images/s"),
             seconds(),
@@ -136,3 +125,6 @@ def draw_packing(data: pd.DataFrame) -> Figure:
         if len(rows := done[done["variant"] == key])
     ]
     return draw(panels)
+
+
+SUITE = Suite(COLUMNS, packing_table, draw_packing)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,29 +15,17 @@ from matplotlib.figure import Figure
 
 from wbcsr.benchmark.figures import Curve, Panel, Rates, draw
 from wbcsr.benchmark.images import count_of, crop_of, gather
-from wbcsr.benchmark.measurements import Machine, describe_machine
-from wbcsr.benchmark.results import (
-    REASON,
-    TIMES,
-    frame,
-    measured,
-    measured_number,
-    memory,
-    remarks,
-    seconds,
-    with_note,
-    write_results,
-)
-from wbcsr.benchmark.systems import Case, Ours, make_files
-from wbcsr.benchmark.turns import interleave
+from wbcsr.benchmark.implementations import Case, Ours, make_files
+from wbcsr.benchmark.machine import Machine, describe_machine
+from wbcsr.benchmark.rounds import measure_in_rounds
+from wbcsr.benchmark.suite import REASON, TIMES, Suite, measured, measured_number, memory, remarks, seconds, with_note
 from wbcsr.benchmark.workers import Outcome, Worker, timed
 from wbcsr.engines.backends import BACKENDS
 from wbcsr.engines.capability import inference_precision, pick_device
 from wbcsr.files import scratch_folder
+from wbcsr.isolated import IsolatedProcess
 from wbcsr.present.table import Table, number, text
 from wbcsr.upscale import upscaler
-
-log = logging.getLogger(__name__)
 
 FACTORS = (1, 2, 4, 8)
 IMAGES, PROCESSES = "more images", "more processes"
@@ -48,10 +35,10 @@ COLUMNS = [
     *("images_per_second", "peak_memory_mib", "note"),
 ]
 NOTE = (
-    "Each run is in fresh processes, which load the engine and enlarge one image before the clock starts; then the "
+    "Each run is in new processes, which load the engine and enlarge one image before the clock starts; then the "
     "shard goes from file to file, as in a job. Threads are those of each process; of several processes each has its "
-    "part of the shard, and the time is that of the last one. Memory: largest resident set of one process. All had "
-    "their turn in each round; medians, with the least and the most."
+    "part of the shard, and the time is that of the last one. Memory: largest resident set of one process. All "
+    "ran once in each round; medians, with minimum and maximum."
 )
 
 
@@ -65,12 +52,12 @@ class Point:
 
 
 def benchmark_scaling(
-    weights: str,
-    manifests: Sequence[str],
+    weights: Path,
+    manifests: Sequence[Path],
     inference: Mapping[str, Any],
     settings: Mapping[str, Any],
     threads: int,
-    folder: str,
+    folder: Path,
     factors: Sequence[int] = FACTORS,
 ) -> dict[str, Any]:
     """Measure enlarging as a job does it and write table and figure; parameters as `benchmark_upscaling`.
@@ -80,7 +67,7 @@ def benchmark_scaling(
     device = pick_device()
     machine = describe_machine(device, threads)
     precision = inference_precision(inference["precision"], device, exact_on_cpu=False)
-    source, architecture = upscaler.source(Path(weights))
+    source, architecture = upscaler.source(weights)
     # What needs no long compiling; a GPU's engine is fixed to its batch, and would count what fills it.
     winograd = BACKENDS["winograd"]
     lacking = winograd.unavailable(device) or winograd.unsuited(source.network)
@@ -89,27 +76,22 @@ def benchmark_scaling(
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
         aside = Path(scratch)
         base, crop = count_of(settings, device.type), crop_of(settings, device.type)
-        sets = [
-            gather([Path(path) for path in manifests], factor * base, crop, aside / f"images_x{factor}")
-            for factor in factors
-        ]
+        sets = [gather(manifests, factor * base, crop, aside / f"images_x{factor}") for factor in factors]
         cases = [
-            Case(Path(weights), architecture.scale, images.files, images.size, threads, inference, aside / "work")
+            Case(weights, architecture.scale, images.files, images.size, threads, inference, aside / "work")
             for images in sets
         ]
         points = points_for(cases, threads)
         outcomes = measure_points(points, system, settings["seconds"], settings["repeats"])
     rows = [
-        {"machine": machine.hardware, "what": point.what, "device": device.type}
+        {"what": point.what, "device": device.type}
         | {"backend": system.backend, "precision": system.precision}
         | {"height": point.case.size[0], "width": point.case.size[1]}
         | {"processes": point.processes, "threads": point.case.threads, "images": len(point.case.files)}
         | measured(outcome, len(point.case.files))
         for point, outcome in zip(points, outcomes, strict=True)
     ]
-    table = scaling_table(frame([with_note(row, sets[0].note) for row in rows], COLUMNS), machine)
-    write_results(table, draw_scaling, Path(folder))
-    return {"measured_on": asdict(machine), "measurements": int(table.data["repeats"].notna().sum())}
+    return SUITE.write([with_note(row, sets[0].note) for row in rows], machine, folder)
 
 
 def points_for(cases: Sequence[Case], threads: int) -> list[Point]:
@@ -126,19 +108,18 @@ def points_for(cases: Sequence[Case], threads: int) -> list[Point]:
     ]
 
 
-def measure_points(points: Sequence[Point], system: Ours, seconds: float, least: int) -> list[Outcome]:
-    """Measure all points in turn; what fails has a note and leaves the others alone."""
+def measure_points(points: Sequence[Point], system: Ours, seconds: float, repeats: int) -> list[Outcome]:
+    """Measure all points in alternating rounds; what fails has a note, and the others go on."""
     failed: dict[Point, Exception] = {}
-    with Worker() as builder:
+    with IsolatedProcess() as builder:
         for point in points:
             try:
-                builder.ask(system.build, point.case)
+                builder.call(system.build, point.case)
             except Exception as error:
-                log.exception("%d images cannot be measured", len(point.case.files))
                 failed[point] = error
     memory: dict[Point, float] = {}
     runs = {point: partial(_run, point, system, memory) for point in points if point not in failed}
-    taken = {**failed, **interleave(runs, seconds, least)}
+    taken = {**failed, **measure_in_rounds(runs, seconds, repeats)}
     return [Outcome.of(taken[point], memory.get(point)) for point in points]
 
 
@@ -146,15 +127,17 @@ def _run(point: Point, system: Ours, memory: dict[Point, float]) -> float:
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker()) for _ in range(point.processes)]
         for shard, worker in enumerate(workers, start=1):
-            worker.hold(make_files, system, point.case, shard, point.processes)
+            worker.hold(partial(make_files, system, point.case, shard, point.processes))
         done = timed(_call_at_once, workers)
         memory[point] = max(memory.get(point, 0.0), *(worker.peak_mib() for worker in workers))
     return done.seconds
 
 
 def _call_at_once(workers: Sequence[Worker]) -> None:
-    for started in [worker.start_call() for worker in workers]:
-        started.result()
+    for worker in workers:
+        worker.start_held()
+    for worker in workers:
+        worker.result()
 
 
 def scaling_table(data: pd.DataFrame, machine: Machine) -> Table:
@@ -193,3 +176,6 @@ def draw_scaling(data: pd.DataFrame) -> Figure:
         labels = [f"{row.processes} × {row.threads}" for row in shared.itertuples()]
         panels.append(Rates.of("Processes × threads", labels, shared))
     return draw(panels)
+
+
+SUITE = Suite(COLUMNS, scaling_table, draw_scaling)

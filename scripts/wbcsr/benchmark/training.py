@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from wbcsr.benchmark.figures import Rates, draw
 from wbcsr.benchmark.folders import copy_images, list_images
-from wbcsr.benchmark.measurements import Machine, describe_machine
-from wbcsr.benchmark.results import REASON, TIMES, frame, measured, measured_number, memory, seconds, write_results
-from wbcsr.benchmark.workers import Run, take_turns, timed
+from wbcsr.benchmark.machine import Machine, describe_machine
+from wbcsr.benchmark.suite import REASON, TIMES, Suite, measured, measured_number, memory, seconds
+from wbcsr.benchmark.workers import Run, measure_in_workers, warmed
 from wbcsr.classify import classifiers
 from wbcsr.classify.networks import NETWORKS
 from wbcsr.classify.pack import pack
@@ -44,8 +44,8 @@ COLUMNS = [
     *("images_per_second", "share_of_network", "peak_memory_mib", "note"),
 ]
 NOTE = (
-    "All had their turn in each round; a run is one epoch, after one that is not counted. Medians, with the least and "
-    "the most. The usual script: torchvision's ImageFolder with Resize, flips, ToTensor and Normalize, a DataLoader "
+    "All ran once in each round; a run is one epoch, after one that is not counted. Medians, with minimum and maximum. "
+    "The usual script: torchvision's ImageFolder with Resize, flips, ToTensor and Normalize, a DataLoader "
     "with as many workers as ours has threads that stay, fp32, contiguous, Adam. Network alone: forward and backward "
     "passes of one batch that stays on the device, as ours runs them. fp32 is without TF32. Memory is "
     "that of the main process, without a DataLoader's workers. Share: ours or the usual script to that."
@@ -66,11 +66,11 @@ class Task:
 
 
 def benchmark_training(
-    manifests: Sequence[str],
+    manifests: Sequence[Path],
     train: Mapping[str, Any],
     settings: Mapping[str, Any],
     threads: int,
-    folder: str,
+    folder: Path,
     steps: int | None = None,
 ) -> dict[str, Any]:
     """Measure epochs of `steps` on original images and write table and figure; `train` is the configuration's section.
@@ -82,7 +82,7 @@ def benchmark_training(
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
         aside = Path(scratch)
         wanted = train["batch_size"] * (steps or STEPS[device.type]) + 1
-        copied = copy_images([Path(path) for path in manifests], wanted, aside / "original")
+        copied = copy_images(manifests, wanted, aside / "original")
         task = _prepare(copied, train, threads, aside)
         images = len(pd.read_csv(task.split))
         precision = classifiers.choose_precision(train["precision"], device)
@@ -91,27 +91,19 @@ def benchmark_training(
             USUAL: (make_usual, "fp32", images),
             NETWORK: (make_network, precision, images - 1),
         }
-        makes = {name: (make, task) for name, (make, _, _) in systems.items()}
-        outcomes = take_turns(makes, settings["seconds"], settings["repeats"])
+        makes = {name: partial(make, task) for name, (make, _, _) in systems.items()}
+        outcomes = measure_in_workers(makes, settings["seconds"], settings["repeats"])
     rows: list[dict[str, Any]] = [
-        {
-            "machine": machine.hardware,
-            "system": name,
-            "classifier": train["classifier"],
-            "device": device.type,
-            "precision": systems[name][1],
-        }
+        {"system": name, "classifier": train["classifier"], "device": device.type, "precision": systems[name][1]}
         | {"batch_size": task.settings["batch_size"], "input_size": train["input_size"], "threads": threads}
         | measured(outcome, systems[name][2])
         for name, outcome in outcomes.items()
     ]
-    limit = rows[-1].get("images_per_second")
+    alone = rows[-1].get("images_per_second")
     for row in rows[:-1]:
-        if limit and "images_per_second" in row:
-            row["share_of_network"] = row["images_per_second"] / limit
-    table = training_table(frame(rows, COLUMNS), machine)
-    write_results(table, draw_training, Path(folder))
-    return {"measured_on": asdict(machine), "measurements": int(table.data["repeats"].notna().sum())}
+        if alone and "images_per_second" in row:
+            row["share_of_network"] = row["images_per_second"] / alone
+    return SUITE.write(rows, machine, folder)
 
 
 def _prepare(copied: Sequence[Path], train: Mapping[str, Any], threads: int, aside: Path) -> Task:
@@ -137,7 +129,7 @@ def _prepare(copied: Sequence[Path], train: Mapping[str, Any], threads: int, asi
 def make_ours(task: Task) -> Callable[[], Run]:
     """In a worker: a function that trains one epoch as a job of the workflow does."""
     training = _begin(task)
-    return _warm(partial(training.train_epoch, 1, tqdm(disable=True)))
+    return warmed(training.train_epoch, 1, tqdm(disable=True))
 
 
 def make_network(task: Task) -> Callable[[], Run]:
@@ -158,7 +150,7 @@ def make_network(task: Task) -> Callable[[], Run]:
 
     # A last batch that is not whole counts as the images that it has.
     share = training.used / (steps * training.usual_size)
-    warm = _warm(run)
+    warm = warmed(run)
     return lambda: Run(warm().seconds * share)
 
 
@@ -218,13 +210,7 @@ def make_usual(task: Task) -> Callable[[], Run]:
             optimizer.step()
         loss.item()  # waits for a GPU
 
-    return _warm(run)
-
-
-def _warm(epoch: Callable[[], object]) -> Callable[[], Run]:
-    """An epoch as a run that is done again and again; once here, since that compiles and allocates."""
-    epoch()
-    return lambda: Run(timed(epoch).seconds)
+    return warmed(run)
 
 
 def training_table(data: pd.DataFrame, machine: Machine) -> Table:
@@ -239,7 +225,7 @@ def training_table(data: pd.DataFrame, machine: Machine) -> Table:
         caption=f"{machine.sentence()} {what}",
         data=data,
         columns=[
-            text("system", "System"),
+            text("system", "Implementation"),
             text("precision", "Precision"),
             measured_number("images_per_second", "Images/s"),
             seconds("s an epoch (min to max)"),
@@ -259,3 +245,6 @@ def draw_training(data: pd.DataFrame) -> Figure:
     shares = number_texts(done["share_of_network"], ".0%")
     panels = [Rates.of("", labels, done, shares, "of network")] if len(done) else []
     return draw(panels)
+
+
+SUITE = Suite(COLUMNS, training_table, draw_training)

@@ -1,11 +1,11 @@
-"""Enlarging by ours and by others in one run: speed, memory, how far from fp32, and how near the machine's limit."""
+"""Enlarging by ours and by others in one run: speed, memory, PSNR to fp32, and share of the machine's peak rate."""
 
 from __future__ import annotations
 
-import logging
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +14,24 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from wbcsr.benchmark.engines import among, precisions
 from wbcsr.benchmark.figures import Rates, draw
 from wbcsr.benchmark.images import count_of, crop_of, gather
-from wbcsr.benchmark.limit import Kind, flops_of, make_limit
-from wbcsr.benchmark.measurements import Machine, describe_machine
-from wbcsr.benchmark.results import (
-    REASON,
-    TIMES,
-    frame,
-    measured,
-    measured_number,
-    remarks,
-    seconds,
-    with_note,
-    write_results,
-)
-from wbcsr.benchmark.systems import (
+from wbcsr.benchmark.implementations import (
     Case,
     Images,
+    Implementation,
     Ncnn,
     OnnxRuntime,
     OpenVino,
     Ours,
     RealESRGANer,
-    System,
     make_enlarging,
     make_files,
 )
-from wbcsr.benchmark.workers import Outcome, Worker, explain, take_turns
+from wbcsr.benchmark.machine import Machine, among, describe_machine, precisions
+from wbcsr.benchmark.peak_rate import Kind, flops_of, make_peak_rate
+from wbcsr.benchmark.suite import REASON, TIMES, Suite, measured, measured_number, remarks, seconds, with_note
+from wbcsr.benchmark.workers import Outcome, Run, measure_in_workers
 from wbcsr.checks import psnr
 from wbcsr.engines.capability import pick_device
 from wbcsr.errors import InputError
@@ -52,21 +41,20 @@ from wbcsr.present.text import number_texts
 from wbcsr.upscale import upscaler
 from wbcsr.weights import store
 
-log = logging.getLogger(__name__)
-
+PEAK = "peak rate"
 ONE, SHARD, FILES = "one image", "a shard", "a shard, file to file"
-# Images by which a system is compared with fp32.
+# Images by which an implementation is compared with fp32.
 COMPARED = 8
 COLUMNS = [
     *("machine", "network", "system", "version", "device", "precision", "what", "height", "width", "images"),
     *TIMES,
     *("images_per_second", "peak_memory_mib", "gpu_memory_mib"),
-    *("psnr_db", "share_of_limit", "network_share", "note"),
+    *("psnr_db", "share_of_peak", "network_share", "note"),
 ]
 NOTE = (
-    "All systems had their turn in each round; medians, with the least and the most. Each lives in a process of its "
+    "All ran once in each round; medians, with minimum and maximum. Each lives in a process of its "
     "own, whose largest resident memory is given (on a GPU, what PyTorch held there). PSNR: of 8-bit values to those "
-    "of our eager network in fp32, over up to 8 images. Share of limit: the network's FLOP/s, its work counted by "
+    "of our eager network in fp32, over up to 8 images. Share of peak: the network's FLOP/s, its work counted by "
     "definition, of the highest rate of a large convolution or matrix product in the same precision in the same run; "
     "Winograd's algorithm multiplies less often and may exceed 100 %. "
     "fp32 is without TF32. Network: its share of the time from file to file."
@@ -75,25 +63,28 @@ NOTE = (
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A system that takes part: what it does, and how its worker gets ready for it (see `take_turns`)."""
+    """An implementation that is measured: what it does, and how its worker prepares it (see `measure_in_workers`)."""
 
-    system: System
+    implementation: Implementation
     case: Case
     what: str
 
-    def make(self) -> tuple[Any, ...]:
-        if self.what == FILES:
-            return make_files, self.system, self.case
-        return make_enlarging, self.system, self.case, COMPARED
+    def __str__(self) -> str:
+        return f"{self.implementation.name}, {self.implementation.precision}: {self.what}"
+
+    def make(self) -> Callable[[], Callable[[], Run]]:
+        if self.what == FILES and isinstance(self.implementation, Ours):
+            return partial(make_files, self.implementation, self.case)
+        return partial(make_enlarging, self.implementation, self.case, COMPARED)
 
 
 def benchmark_upscaling(
-    weights: str,
-    manifests: Sequence[str],
+    weights: Path,
+    manifests: Sequence[Path],
     inference: Mapping[str, Any],
     settings: Mapping[str, Any],
     threads: int,
-    folder: str,
+    folder: Path,
 ) -> dict[str, Any]:
     """Measure enlarging by the network in `weights` and write the table and the figure into `folder`.
 
@@ -103,51 +94,46 @@ def benchmark_upscaling(
     """
     device = pick_device().type
     machine = describe_machine(torch.device(device), threads)
-    systems = systems_for(Path(weights), device, settings)
-    paths = [Path(path) for path in manifests]
+    implementations = implementations_for(weights, device, settings)
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
         aside = Path(scratch)
-        images = gather(paths, count_of(settings, device), crop_of(settings, device), aside / "images")
-        source, architecture = upscaler.source(Path(weights))
-        whole = Case(Path(weights), architecture.scale, images.files, images.size, threads, inference, aside)
+        images = gather(manifests, count_of(settings, device), crop_of(settings, device), aside / "images")
+        source, architecture = upscaler.source(weights)
+        whole = Case(weights, architecture.scale, images.files, images.size, threads, inference, aside)
         height, width = (-(-side // architecture.multiple) * architecture.multiple for side in images.size)
         flops = flops_of(source.network, (height, width))
         one = replace(whole, files=images.files[:1])
         # What a GPU does in no time is not asked of the processor beside it.
         few = replace(whole, files=images.files[: count_of(settings, "cpu")])
-        shards = [(system, whole if system.device == device else few) for system in systems]
+        shards = [(each, whole if each.device == device else few) for each in implementations]
         # The reference, where nobody asks how fast it is: others are compared with it, and it has no row.
-        unasked = None if "eager" in settings["backends"] and "fp32" in settings["precisions"] else systems[0]
+        unasked = None if "eager" in settings["backends"] and "fp32" in settings["precisions"] else implementations[0]
         if unasked:
             shards[0] = unasked, replace(whole, files=images.files[:COMPARED])
         # A shard of one image has been measured by then.
-        more = [Entry(system, case, SHARD) for system, case in shards if len(whole.files) > 1]
-        own = [(system, case) for system, case in shards if isinstance(system, Ours) and system != unasked]
-        more += [Entry(system, case, FILES) for system, case in own]
+        more = [Entry(each, case, SHARD) for each, case in shards if len(whole.files) > 1]
+        own = [(each, case) for each, case in shards if isinstance(each, Ours) and each != unasked]
+        more += [Entry(each, case, FILES) for each, case in own]
         rows: list[dict[str, Any]] = []
-        for entries in ([Entry(system, one, ONE) for system in systems], more):
-            outcomes, limits = measure_entries(entries, threads, settings["seconds"], settings["repeats"])
+        for entries in ([Entry(each, one, ONE) for each in implementations], more):
+            outcomes, peaks = measure_entries(entries, threads, settings["seconds"], settings["repeats"])
             rows += [
-                row
-                for entry, row in zip(entries, _rows(outcomes, limits, flops), strict=True)
-                if entry.system != unasked
+                with_note(row, images.note)
+                for entry, row in zip(entries, _rows(outcomes, peaks, flops), strict=True)
+                if entry.implementation != unasked
             ]
-    rows = [{"machine": machine.hardware, **with_note(row, images.note)} for row in rows]
-    table = upscaling_table(frame(rows, COLUMNS), machine)
-    write_results(table, draw_upscaling, Path(folder))
-    return {"measured_on": asdict(machine), "measurements": int(table.data["repeats"].notna().sum())}
+    return SUITE.write(rows, machine, folder)
 
 
-def systems_for(weights: Path, device: str, settings: Mapping[str, Any]) -> list[System]:
+def implementations_for(weights: Path, device: str, settings: Mapping[str, Any]) -> list[Implementation]:
     """Ours by each backend and precision that `device` has, and the others, as far as the settings name them.
 
-    The first one is the reference, whether they name it or not: eager in fp32. Beside `device`, the others run on the
-    CPU.
+    The first one is the reference, whether they name it or not: eager in fp32.
     """
     here, cpu = torch.device(device), torch.device("cpu")
     asked = settings["precisions"]
-    systems: list[System] = [Ours("eager", "fp32", device)]
-    systems += [
+    found: list[Implementation] = [Ours("eager", "fp32", device)]
+    found += [
         Ours(backend, precision, device)
         for backend in settings["backends"]
         for precision in among(precisions(here, backend), asked)
@@ -158,42 +144,32 @@ def systems_for(weights: Path, device: str, settings: Mapping[str, Any]) -> list
     except InputError:
         param, model = None, None
     without_bf16 = [precision for precision in precisions(here) if precision != "bf16"]
-    others: dict[str, list[System]] = {
+    others: dict[str, list[Implementation]] = {
         "realesrganer": [RealESRGANer(one, device) for one in among(without_bf16, asked)],
         "ncnn": [Ncnn(one, param, model) for one in among(precisions(cpu), asked)],
         "onnxruntime": [OnnxRuntime()],
         "openvino": [OpenVino(one) for one in among(precisions(cpu), asked)],
     }
-    return systems + [system for name in settings["others"] for system in others[name]]
+    return found + [other for name in settings["others"] for other in others[name]]
 
 
 def measure_entries(
-    entries: Sequence[Entry], threads: int, seconds: float, least: int
+    entries: Sequence[Entry], threads: int, seconds: float, repeats: int
 ) -> tuple[dict[Entry, Outcome], dict[Kind, float]]:
-    """Run all entries in turn, each in a process of its own; what came of each, and the machine's limits in FLOP/s."""
-    notes = {entry: _build(entry) for entry in entries}
-    makes: dict[Entry | None, tuple[Any, ...]] = {entry: entry.make() for entry in entries if not notes[entry]}
-    kinds = sorted({(entry.system.device, entry.system.precision) for entry in entries if not notes[entry]})
-    makes[None] = (make_limit, kinds, threads)
-    outcomes = take_turns(makes, seconds, least)
-    found = [run.found for run in outcomes[None].runs]
-    limits = {kind: max(rates[kind] for rates in found) for kind in kinds if found}
-    return {entry: Outcome(note=notes[entry]) if notes[entry] else outcomes[entry] for entry in entries}, limits
-
-
-def _build(entry: Entry) -> str | None:
-    """Have a process build what the entry's system needs; why it cannot run here, or None."""
-    reason = entry.system.unavailable()
-    if reason:
-        return f"cannot run here: {reason}"
-    log.info("making %s, %s ready: %s", entry.system.name, entry.system.precision, entry.what)
-    try:
-        with Worker() as builder:
-            builder.ask(entry.system.build, entry.case)
-    except Exception as error:
-        log.exception("%s cannot be measured", entry.system.name)
-        return explain(error)
-    return None
+    """Measure all entries in alternating rounds; what came of each, and the machine's peak rates in FLOP/s."""
+    reasons = {entry: entry.implementation.unavailable() for entry in entries}
+    able = [entry for entry in entries if not reasons[entry]]
+    kinds = sorted({(entry.implementation.device, entry.implementation.precision) for entry in able})
+    makes: dict[Entry | str, Callable[[], Callable[[], Run]]] = {entry: entry.make() for entry in able}
+    makes[PEAK] = partial(make_peak_rate, kinds, threads)
+    builds: dict[Entry | str, Callable[[], object]] = {
+        entry: partial(entry.implementation.build, entry.case) for entry in able
+    }
+    outcomes = measure_in_workers(makes, seconds, repeats, builds)
+    found = [run.found for run in outcomes[PEAK].runs]
+    peaks = {kind: max(rates[kind] for rates in found) for kind in kinds if found}
+    refused = {entry: Outcome(note=f"cannot run here: {reason}") for entry, reason in reasons.items() if reason}
+    return {entry: refused.get(entry) or outcomes[entry] for entry in entries}, peaks
 
 
 def psnr_to(images: Images, reference: Images) -> float:
@@ -203,10 +179,10 @@ def psnr_to(images: Images, reference: Images) -> float:
     return float("inf") if decibels is None else decibels
 
 
-def _rows(outcomes: Mapping[Entry, Outcome], limits: Mapping[Kind, float], flops: int) -> list[dict[str, Any]]:
+def _rows(outcomes: Mapping[Entry, Outcome], peaks: Mapping[Kind, float], flops: int) -> list[dict[str, Any]]:
     """A row for each entry; the images of the first one are what those of the others are compared with."""
     exact = next(map(_images, outcomes.values()))
-    return [_row(entry, outcome, exact, limits, flops) for entry, outcome in outcomes.items()]
+    return [_row(entry, outcome, exact, peaks, flops) for entry, outcome in outcomes.items()]
 
 
 def _images(outcome: Outcome) -> Images | None:
@@ -214,27 +190,27 @@ def _images(outcome: Outcome) -> Images | None:
 
 
 def _row(
-    entry: Entry, outcome: Outcome, exact: Images | None, limits: Mapping[Kind, float], flops: int
+    entry: Entry, outcome: Outcome, exact: Images | None, peaks: Mapping[Kind, float], flops: int
 ) -> dict[str, Any]:
-    system, case = entry.system, entry.case
+    implementation, case = entry.implementation, entry.case
     row: dict[str, Any] = {
         "network": case.weights.stem,
-        "system": system.name,
-        "version": system.version,
-        "device": system.device,
-        "precision": system.precision,
+        "system": implementation.name,
+        "version": implementation.version,
+        "device": implementation.device,
+        "precision": implementation.precision,
         "what": entry.what,
         "height": case.size[0],
         "width": case.size[1],
         **measured(outcome, len(case.files)),
     }
     if outcome.runs:
-        images, limit = _images(outcome), limits.get((system.device, system.precision))
+        images, peak = _images(outcome), peaks.get((implementation.device, implementation.precision))
         last = outcome.runs[-1].found
         row |= {
             "gpu_memory_mib": last.gpu_mib,
             "psnr_db": psnr_to(images, exact[: len(images)]) if images and exact else None,
-            "share_of_limit": row["images_per_second"] * flops / limit if limit else None,
+            "share_of_peak": row["images_per_second"] * flops / peak if peak else None,
         }
         if last.network_seconds is not None:
             row["network_share"] = np.median([run.found.network_seconds / run.seconds for run in outcome.runs])
@@ -252,7 +228,7 @@ def upscaling_table(data: pd.DataFrame, machine: Machine) -> Table:
         caption=f"{machine.sentence()}{count}{remarks(data)}",
         data=data,
         columns=[
-            text("system", "System"),
+            text("system", "Implementation"),
             text("precision", "Precision"),
             text("device", "Device"),
             text("what", "What"),
@@ -260,7 +236,7 @@ def upscaling_table(data: pd.DataFrame, machine: Machine) -> Table:
             seconds(),
             Column("memory", "Memory, MiB", _memory),
             Column("psnr_db", "PSNR, dB", _psnr),
-            number("share_of_limit", "Share of limit", ".0%"),
+            number("share_of_peak", "Share of peak", ".0%"),
             number("network_share", "Network", ".1%"),
             REASON,
         ],
@@ -287,13 +263,16 @@ def _counts(rows: pd.DataFrame) -> str:
 
 
 def draw_upscaling(data: pd.DataFrame) -> Figure:
-    """Images a second of each system, for one image and for a shard; systems without a figure are left out."""
+    """Images a second of each implementation, for one image and for a shard; those without a figure are left out."""
     panels = []
     for what in (ONE, SHARD):
         rows = data[(data["what"] == what) & data["repeats"].notna()]
         if len(rows):
             labels = [f"{row.system}, {row.precision}" for row in rows.itertuples()]
-            shares = number_texts(rows["share_of_limit"], ".0%")
+            shares = number_texts(rows["share_of_peak"], ".0%")
             title = what.capitalize() if what == ONE else f"A shard of {_counts(rows)}"
-            panels.append(Rates.of(title, labels, rows, shares, "of limit"))
+            panels.append(Rates.of(title, labels, rows, shares, "of peak"))
     return draw(panels)
+
+
+SUITE = Suite(COLUMNS, upscaling_table, draw_upscaling)

@@ -1,4 +1,4 @@
-"""Processes that each hold one thing that is measured, so that its memory is its own and others can take turns."""
+"""Processes that each hold one thing that is measured, so that its memory is its own, and rounds can alternate."""
 
 from __future__ import annotations
 
@@ -6,68 +6,40 @@ import importlib.util
 import logging
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
-from typing import Any, TypeVar
+from typing import Any
 
 from wbcsr import provenance
-from wbcsr.benchmark.turns import Key, Timing, interleave
-from wbcsr.engines.fresh import end_with_parent
+from wbcsr.benchmark.rounds import Key, Timing, measure_in_rounds
 from wbcsr.errors import InputError, first_line
+from wbcsr.isolated import EndedError, IsolatedProcess
 
 log = logging.getLogger(__name__)
-Result = TypeVar("Result")
 
 # In a worker's process: what it holds.
 _held: Any = None
 
 
-class Worker:
-    """A fresh process that does what it is asked, one thing after another; it ends with the `with` block.
+class Worker(IsolatedProcess):
+    """An isolated process that holds a function and calls it when asked."""
 
-    Functions, arguments and results must be what pickle takes. What a function raises, these methods raise.
-    """
+    def hold(self, make: Callable[[], Callable[[], Any]]) -> None:
+        """Keep there the function that `make` returns."""
+        self.call(_hold, make)
 
-    def __init__(self) -> None:
-        self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=end_with_parent)
+    def start_held(self) -> None:
+        """Begin to call the function that is held there; `result` waits for it."""
+        self.start(_call_held)
 
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def start(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
-        """Begin to call `function` there."""
-        return self._pool.submit(function, *arguments)
-
-    def ask(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """What `function` gives there."""
-        return self.start(function, *arguments).result()
-
-    def hold(self, make: Callable[..., Any], *arguments: Any) -> None:
-        """Keep there what `make` gives, a function."""
-        self.ask(_hold, make, arguments)
-
-    def call(self) -> Any:
-        """What the function that is held there gives."""
-        return self.start_call().result()
-
-    def start_call(self) -> Future[Any]:
-        """Begin to call it."""
-        return self.start(_call)
+    def call_held(self) -> Any:
+        """What the function that is held there returns."""
+        return self.call(_call_held)
 
     def peak_mib(self) -> float:
         """The largest memory that the process had so far (resident set, MiB)."""
-        return self.ask(provenance.largest_resident_kib) / 1024
-
-    def close(self) -> None:
-        """End the process, after what it does now."""
-        self._pool.shutdown()
+        return self.call(provenance.largest_resident_kib) / 1024
 
 
 @dataclass(frozen=True)
@@ -80,7 +52,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of something that had its turns: its runs and its process's peak memory, or why there are none."""
+    """What came of something that was measured: its runs and its process's peak memory, or why there are none."""
 
     runs: list[Run] = field(default_factory=list)
     peak_mib: float | None = None
@@ -88,7 +60,7 @@ class Outcome:
 
     @classmethod
     def of(cls, found: list[float] | Exception, peak_mib: float | None = None) -> Outcome:
-        """What `interleave` found, where there is nothing to say of the runs but their seconds."""
+        """What `measure_in_rounds` found, where there is nothing to say of the runs but their seconds."""
         if isinstance(found, Exception):
             return cls(note=explain(found))
         return cls([Run(seconds) for seconds in found], peak_mib)
@@ -99,35 +71,44 @@ class Outcome:
         return Timing.of([run.seconds for run in self.runs]) if self.runs else None
 
 
-def take_turns(makes: Mapping[Key, tuple[Any, ...]], seconds: float, least: int) -> dict[Key, Outcome]:
-    """Measure several things in turn, each in a process of its own; see `interleave`.
+def measure_in_workers(
+    makes: Mapping[Key, Callable[[], Callable[[], Run]]],
+    seconds: float,
+    repeats: int,
+    builds: Mapping[Key, Callable[[], object]] | None = None,
+) -> dict[Key, Outcome]:
+    """Measure several things in alternating rounds, each in a process of its own; see `measure_in_rounds`.
 
-    `makes` names for each a function and its arguments. It is called in that process, does what must not be counted,
-    and gives a function that does one `Run`. One that fails has a note in place of its runs, and the others go on.
+    Each of `makes` is called in that process, does what must not be counted, and returns a function that does one
+    `Run`. The one of the same key in `builds` runs before, in another process, whose memory does not count. What fails
+    has a note in place of its runs, and the others go on.
     """
     outcomes: dict[Key, Outcome] = {}
+    runs: dict[Key, list[Run]] = {}
     with ExitStack() as stack:
         workers: dict[Key, Worker] = {}
         for key, make in makes.items():
-            worker = stack.enter_context(Worker())
+            log.info("preparing %s", key)
             try:
-                worker.hold(*make)
+                if builds and key in builds:
+                    with IsolatedProcess() as builder:
+                        builder.call(builds[key])
+                worker = stack.enter_context(Worker())
+                worker.hold(make)
             except Exception as error:
-                log.exception("%s cannot be measured", key)
-                worker.close()
                 outcomes[key] = Outcome(note=explain(error))
             else:
                 workers[key] = worker
-        log.info("measuring %d of %d in turn", len(workers), len(makes))
-        runs: dict[Key, list[Run]] = {key: [] for key in workers}
+        log.info("measuring %d of %d in rounds", len(workers), len(makes))
 
-        def turn(key: Key) -> float:
-            runs[key].append(workers[key].call())
+        def run(key: Key) -> float:
+            runs.setdefault(key, []).append(workers[key].call_held())
             return runs[key][-1].seconds
 
-        for key, found in interleave({key: partial(turn, key) for key in workers}, seconds, least).items():
-            if isinstance(found, Exception):
-                outcomes[key] = Outcome(note=explain(found))
+        found = measure_in_rounds({key: partial(run, key) for key in workers}, seconds, repeats)
+        for key, seconds_of in found.items():
+            if isinstance(seconds_of, Exception):
+                outcomes[key] = Outcome(note=explain(seconds_of))
             else:
                 outcomes[key] = Outcome(runs[key], *_peak_of(workers[key]))
     return {key: outcomes[key] for key in makes}
@@ -137,8 +118,8 @@ def _peak_of(worker: Worker) -> tuple[float | None, str | None]:
     """The worker's peak memory, or none and why: one that has ended meanwhile has its runs all the same."""
     try:
         return worker.peak_mib(), None
-    except BrokenProcessPool as error:
-        return None, f"memory is not known: {explain(error)}"
+    except EndedError as error:
+        return None, f"memory is not known: {error}"
 
 
 def timed(function: Callable[..., Any], *arguments: Any) -> Run:
@@ -148,25 +129,33 @@ def timed(function: Callable[..., Any], *arguments: Any) -> Run:
     return Run(time.perf_counter() - started, found)
 
 
+def warmed(function: Callable[..., object], *arguments: Any) -> Callable[[], Run]:
+    """A call as a run that is repeated; done once here, uncounted: the first one compiles, allocates and reads."""
+    function(*arguments)
+    return lambda: Run(timed(function, *arguments).seconds)
+
+
 def explain(error: Exception) -> str:
-    """Why something has no figure, in a line."""
+    """Why something has no figure, in a line; the log gets the traceback of what should not have happened."""
     if isinstance(error, InputError):
+        log.warning("cannot run here: %s", error)
         return f"cannot run here: {error}"
-    if isinstance(error, BrokenProcessPool):
-        return "failed: its process was ended from outside, as where memory runs out"
+    log.error("a measurement failed", exc_info=error)
+    if isinstance(error, EndedError):
+        return f"failed: {error}"
     return f"failed: {type(error).__name__}: {first_line(error)}"
 
 
 def missing(module: str) -> str | None:
-    """Why a system cannot run whose Python package has the module `module`, or None where it is installed."""
+    """Why an implementation cannot run whose Python package has the module `module`, or None where it is installed."""
     found = importlib.util.find_spec(module) is not None
     return None if found else f"{module} is not installed; `make setup-benchmark` installs it"
 
 
-def _hold(make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _hold(make: Callable[[], Callable[[], Any]]) -> None:
     global _held
-    _held = make(*arguments)
+    _held = make()
 
 
-def _call() -> Any:
+def _call_held() -> Any:
     return _held()

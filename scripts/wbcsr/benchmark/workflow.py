@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,12 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
+from wbcsr import python_path
 from wbcsr.benchmark.figures import Curve, Panel, Rates, draw
-from wbcsr.benchmark.measurements import Machine, describe_machine
-from wbcsr.benchmark.results import REASON, TIMES, frame, measured, measured_number, seconds, write_results
-from wbcsr.benchmark.turns import interleave
+from wbcsr.benchmark.machine import Machine, describe_machine
+from wbcsr.benchmark.rounds import measure_in_rounds
+from wbcsr.benchmark.suite import REASON, TIMES, Suite, measured, measured_number, seconds
 from wbcsr.benchmark.workers import Outcome, timed
-from wbcsr.engines.fresh import python_path
 from wbcsr.files import scratch_folder, write_text
 from wbcsr.present.table import Column, Table, number, text
 
@@ -34,7 +33,7 @@ NOTE = (
     "Jobs that do nothing: a workflow of its own whose jobs are scripts like those of this one, with log, benchmark "
     "and claim, one after another. In jobs: what their files of `benchmark:` say. Added: all the rest, by job; with "
     "one job most of it is the start of the program. Planning: a dry run of config/config.yaml with so many shards "
-    "of each variant, partition and class. Medians, with the least and the most."
+    "of each variant, partition and class. Medians, with minimum and maximum."
 )
 SNAKEFILE = """\
 rule all:
@@ -60,7 +59,7 @@ with job(snakemake) as facts:
 def benchmark_workflow(
     snakefile: str,
     settings: Mapping[str, Any],
-    folder: str,
+    folder: Path,
     counts: Sequence[int] = COUNTS,
     shards: Sequence[int] = SHARDS,
 ) -> dict[str, Any]:
@@ -75,31 +74,29 @@ def benchmark_workflow(
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
         aside = Path(scratch)
         own: dict[int, list[float]] = {count: [] for count in counts}
-        jobs = interleave(
+        jobs = measure_in_rounds(
             {count: partial(_run_jobs, count, aside, own[count]) for count in counts},
             settings["seconds"],
             settings["repeats"],
         )
         # A long plan is made once, and a short one as often as the others' time allows.
-        plans = interleave(
-            {count: partial(_plan, snakefile, count, aside) for count in shards}, settings["seconds"], least=1
+        plans = measure_in_rounds(
+            {count: partial(_plan, snakefile, count, aside) for count in shards}, settings["seconds"], repeats=1
         )
     for count, found in jobs.items():
-        row = _row(machine, JOBS, count, found)
+        row = _row(JOBS, count, found)
         if not isinstance(found, Exception):
             row["job_seconds"] = float(np.median(own[count]))
             added = [wall - spent for wall, spent in zip(found, own[count], strict=True)]
             row["added_seconds_per_job"] = float(np.median(added)) / count
         rows.append(row)
-    rows += [_row(machine, PLAN, count, found) for count, found in plans.items()]
-    table = workflow_table(frame(rows, COLUMNS), machine)
-    write_results(table, draw_workflow, Path(folder))
-    return {"measured_on": asdict(machine), "measurements": int(table.data["repeats"].notna().sum())}
+    rows += [_row(PLAN, count, found) for count, found in plans.items()]
+    return SUITE.write(rows, machine, folder)
 
 
-def _row(machine: Machine, what: str, count: int, found: list[float] | Exception) -> dict[str, Any]:
+def _row(what: str, count: int, found: list[float] | Exception) -> dict[str, Any]:
     outcome = Outcome.of(found)
-    return {"machine": machine.hardware, "what": what, "count": count, **measured(outcome, count)}
+    return {"what": what, "count": count, **measured(outcome, count)}
 
 
 def _run_jobs(count: int, aside: Path, own: list[float]) -> float:
@@ -181,3 +178,6 @@ def draw_workflow(data: pd.DataFrame) -> Figure:
             Curve.of("Shards", "Seconds to plan the study", plans, "count", "median_seconds", logarithmic=True)
         )
     return draw(panels)
+
+
+SUITE = Suite(COLUMNS, workflow_table, draw_workflow)

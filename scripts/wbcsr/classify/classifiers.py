@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +19,10 @@ from torch import Tensor, nn
 
 from wbcsr.classify.networks import NETWORKS, RESNET50, Network
 from wbcsr.engines.capability import pick_precision
-from wbcsr.engines.engine import Engine, try_out
-from wbcsr.engines.engine import build as build_for
-from wbcsr.engines.engine import load as load_engine
-from wbcsr.engines.source import Source, Workload
+from wbcsr.engines.engine import Engine
+from wbcsr.engines.source import Source
 from wbcsr.errors import InputError, first_line
-from wbcsr.files import read_csv, write_bytes
+from wbcsr.files import write_bytes
 from wbcsr.pixels import to_network
 from wbcsr.text import counted
 from wbcsr.vision import models
@@ -138,18 +135,6 @@ def source(path: Path) -> tuple[Source, Description]:
     return Source(
         network.eval(), architecture, path, 1, "compile_classifier", tiled=False, exact_on_cpu=True
     ), description
-
-
-def build_engine(model: str, index: str, inference: Mapping[str, Any], engine: str) -> dict[str, Any]:
-    """Build the engine of the classifier in `model` for as many images as `index` names; see `build`."""
-    network, description = source(Path(model))
-    side, images = description.input_size, len(read_csv(index, ["image"]))
-    return build_for(network, Path(engine), Workload({(side, side): images}, ENGINE_BATCH), inference)
-
-
-def try_engine(model: str, engine: str) -> None:
-    """Load a compiled engine that `build_engine` wrote, and run it once; errors as `wbcsr.engines.engine.load`."""
-    try_out(load_engine(source(Path(model))[0], Path(engine)))
 
 
 def engine_logits(engine: Engine, network: Network, batches: Iterable[Tensor]) -> Tensor:

@@ -19,11 +19,12 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, g
 from torch.distributed.run import parse_args
 from torch.distributed.run import run as torchrun
 
+from wbcsr import python_path
 from wbcsr.classify.ranks import Ranks
 from wbcsr.classify.train import TrainJob, TrainSummary, train
-from wbcsr.engines.fresh import end_with_parent, python_path
 from wbcsr.errors import InputError, user_message
 from wbcsr.files import write_bytes
+from wbcsr.isolated import end_with_parent
 from wbcsr.job import configure_logging
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from wbcsr.config import parse_split
 from wbcsr.errors import InputError
@@ -123,6 +122,8 @@ def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fol
                 f"by_source.parts {parts}; {remedy}"
             )
     subset = pd.Series("", images["image"])
+    from sklearn.model_selection import StratifiedGroupKFold  # here, since other splits do without scikit-learn
+
     dealt = StratifiedGroupKFold(parts).split(known, known["class"], known["source"])
     for number, (_, rows) in enumerate(dealt, start=1):
         subset[known["image"].iloc[rows]] = {fold: "test", fold % parts + 1: "validation"}.get(number, "train")

@@ -1,29 +1,26 @@
-"""What this node can do, found by trying: each trial is a process of its own, so none can end or hold up the others."""
+"""What this node can do: each check runs in a process of its own, so that none can end or hold up the others."""
 
 from __future__ import annotations
 
 import ctypes
-import json
 import logging
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from wbcsr import provenance
-from wbcsr.engines.fresh import python_path
-from wbcsr.files import read_json, write_json
+from wbcsr.errors import first_line
+from wbcsr.files import write_json
+from wbcsr.isolated import EndedError, IsolatedProcess
 
 log = logging.getLogger(__name__)
 
 # Compiling took 44 s on two busy cores; on a GPU, and with packages on a network's disk, it is not measured.
-LIMIT_S = 300
+TIMEOUT_S = 300
 PACKAGES = ("torch", "torchvision", "triton", "torch-tensorrt", "tensorrt", "torch-tensorrt-rtx")
 # Not imported from wbcsr.engines.backends, so that the doctor has an answer where torch cannot be imported.
 BACKENDS = ("eager", "winograd", "inductor", "tensorrt")
@@ -33,7 +30,7 @@ GIB = 2**30
 def diagnose(inference: Mapping[str, Any], path: Path) -> None:
     """Examine this node, log what was found as a table and write it as JSON to `path`.
 
-    `inference` is the configuration's section of that name, whose settings the trials use.
+    `inference` is the configuration's section of that name, whose settings the checks use.
     """
     found = examine(inference)
     for line in table(found):
@@ -41,13 +38,13 @@ def diagnose(inference: Mapping[str, Any], path: Path) -> None:
     write_json(path, found)
 
 
-def examine(inference: Mapping[str, Any], limit: float = LIMIT_S) -> dict[str, Any]:
+def examine(inference: Mapping[str, Any], timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     """Processor, memory (GiB), GPUs, versions, compiler, free space (GiB), and what really runs.
 
     Each of `backends` and `kernels` has `runs`, and either device and seconds or the one-line `reason` with what to do.
-    `limit` is in seconds, for each trial. What is missing, nvidia-smi for one, is None or empty and never an error.
+    `timeout_s` is in seconds, for each check. What is missing, nvidia-smi for one, is None or empty and never an error.
     """
-    log.info("trying what runs here; each of %d trials may take up to %g s", len(BACKENDS) + 2, limit)
+    log.info("checking what runs here; each of %d checks may take up to %g s", len(BACKENDS) + 2, timeout_s)
     return {
         "processor": provenance.processor(),
         "cores": provenance.cores(),
@@ -55,64 +52,37 @@ def examine(inference: Mapping[str, Any], limit: float = LIMIT_S) -> dict[str, A
         "driver": provenance.driver(),
         "driver_cuda": _driver_cuda(),
         "nvidia_smi": provenance.nvidia_smi("name,compute_mode,mig.mode.current"),
-        "torch": try_out("survey", inference, limit),
+        "torch": check("survey", inference, timeout_s),
         "versions": {package: provenance.version(package) for package in PACKAGES},
         "compiler": _compiler(),
         "free_gib": {
             "working folder": round(shutil.disk_usage(".").free / GIB, 1),
             "temporary files": round(shutil.disk_usage(tempfile.gettempdir()).free / GIB, 1),
         },
-        "backends": {name: try_out(name, inference, limit) for name in BACKENDS},
-        "kernels": try_out("kernels", inference, limit),
+        "backends": {name: check(name, inference, timeout_s) for name in BACKENDS},
+        "kernels": check("kernels", inference, timeout_s),
     }
 
 
-def try_out(trial: str, inference: Mapping[str, Any], limit: float) -> dict[str, Any]:
-    """The answer of a trial of `wbcsr.engines.trial`, or why it gave none within `limit` seconds."""
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer.json"
-        command = [sys.executable, "-m", "wbcsr.engines.trial", trial, json.dumps(dict(inference)), str(answer)]
-        failure, printed = run_apart(command, limit)
-        answered = answer.is_file()
-        found: dict[str, Any] = read_json(answer) if answered else {"runs": False, "reason": failure}
-    if failure:
-        log.info("%s failed; it printed:\n%s", trial, printed.strip() or "nothing")
-        last = printed.strip().splitlines()[-1:] if not answered else []
-        found["reason"] = "; ".join([": ".join([found["reason"], *last]), "what it printed is in the log"])
-    return found
-
-
-def run_apart(command: Sequence[str], limit: float) -> tuple[str | None, str]:
-    """Run `command` for at most `limit` seconds: why it failed, or None, and what it printed.
-
-    Whatever it started and left behind is ended too.
-    """
+def check(name: str, inference: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+    """What a check of `wbcsr.engines.capability_checks` finds, or why it found nothing within `timeout_s` seconds."""
     with tempfile.TemporaryFile() as output:
-        # A file and not a pipe, whose end would not come while something that the process started holds it.
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": python_path()},
-            start_new_session=True,
-        )
         try:
-            failure = _failure(process.wait(limit))
-        except subprocess.TimeoutExpired:
-            failure = f"it took longer than {limit:g} s and was stopped"
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        output.seek(0)
-        return failure, output.read().decode(errors="replace")
+            with IsolatedProcess(timeout_s=timeout_s, output=output) as process:
+                return process.call(_run_check, name, inference)
+        except Exception as error:
+            output.seek(0)
+            printed = output.read().decode(errors="replace").strip()
+            log.info("%s failed; it printed:\n%s", name, printed or "nothing", exc_info=True)
+            reason = str(error) if isinstance(error, EndedError) else f"{type(error).__name__}: {first_line(error)}"
+    return {"runs": False, "reason": f"{reason}; what it printed is in the log"}
 
 
-def _failure(status: int) -> str | None:
-    if status < 0:
-        return f"it was ended by {signal.Signals(-status).name}"
-    return f"it ended with exit status {status}" if status else None
+def _run_check(name: str, inference: Mapping[str, Any]) -> dict[str, Any]:
+    """In the isolated process, where importing torch may fail."""
+    from wbcsr.engines.capability_checks import CHECKS
+
+    return CHECKS[name](inference)
 
 
 def table(found: Mapping[str, Any]) -> list[str]:

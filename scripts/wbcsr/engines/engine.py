@@ -152,10 +152,10 @@ def load(source: Source, path: Path) -> Engine:
     )
 
 
-def try_out(engine: Engine) -> None:
+def run_once(engine: Engine) -> None:
     """Run a compiled engine once; what it lacks here shows as an error."""
     if engine.profile is None:
-        raise TypeError("only a compiled engine is tried out: the others have no size")
+        raise TypeError("only a compiled engine can be run without images: the others have no size")
     with torch.inference_mode():
         engine.run(engine.profile.example(engine.dtype, engine.device, engine.memory_format)).cpu()
 

@@ -1,11 +1,12 @@
 """How true enlargements are: photographs halved, enlarged again, and held against what they were.
 
-This module holds the words for methods and regions. It imports nothing heavy.
+This module holds the names of methods, metrics and regions. It imports nothing heavy.
 """
 
 from __future__ import annotations
 
 INTERPOLATIONS = ("bicubic", "lanczos")
+METRICS = ("psnr", "ssim", "ciede2000", "drift", "delta_l", "delta_a", "delta_b", "consistency_psnr", "niqe")
 # Not a method: the photograph itself, whose naturalness says what the methods' is to be read against.
 TRUTH = "photograph"
 REGIONS = {

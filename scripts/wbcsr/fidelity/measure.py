@@ -15,8 +15,8 @@ import pandas as pd
 from wbcsr.cells.cut import cut, lone_cell
 from wbcsr.dataset.archive import open_archive
 from wbcsr.errors import InputError, how_to_regenerate
-from wbcsr.fidelity import INTERPOLATIONS, TRUTH, network_method
-from wbcsr.fidelity.metrics import METRICS, halve, measure, niqe, resize
+from wbcsr.fidelity import INTERPOLATIONS, METRICS, TRUTH, network_method
+from wbcsr.fidelity.metrics import halve, measure, niqe, resize
 from wbcsr.fidelity.photographs import Photograph, choose, read
 from wbcsr.fidelity.regions import box_of, find_regions
 from wbcsr.files import write_bytes, write_csv

@@ -14,13 +14,12 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
 from wbcsr.checks import psnr
+from wbcsr.fidelity import METRICS
 
 # Standard deviation, and radius in pixels, of the window of Wang et al. (2004).
 SSIM_SIGMA, SSIM_RADIUS = 1.5, 5
 # NIQE's blocks have 96 pixels a side, and fewer than four of them have no covariance to speak of.
 NIQE_LEAST_SIDE = 192
-
-METRICS = ("psnr", "ssim", "ciede2000", "drift", "delta_l", "delta_a", "delta_b", "consistency_psnr", "niqe")
 
 
 def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -11,8 +11,7 @@ import pandas as pd
 from scipy.stats import wilcoxon
 
 from wbcsr.errors import InputError, how_to_regenerate
-from wbcsr.fidelity import REGIONS, TRUTH, method_heading
-from wbcsr.fidelity.metrics import METRICS
+from wbcsr.fidelity import METRICS, REGIONS, TRUTH, method_heading
 from wbcsr.files import read_csv
 from wbcsr.present.table import Column, Table, number, text, write_table
 from wbcsr.present.text import number_text

@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from wbcsr.fidelity import INTERPOLATIONS, TRUTH, method_label
-from wbcsr.fidelity.metrics import METRICS
+from wbcsr.fidelity import INTERPOLATIONS, METRICS, TRUTH, method_label
 from wbcsr.fidelity.table import ALL, COMPARED, REFERENCE, fidelity_table
 from wbcsr.present.table import read_table
 from wbcsr.present.text import listed, number_text, p_texts

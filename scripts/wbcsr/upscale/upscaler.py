@@ -13,10 +13,9 @@ import cv2
 import numpy as np
 import torch
 
-from wbcsr.engines.engine import Engine, build, load, try_out
-from wbcsr.engines.source import Source, Workload
+from wbcsr.engines.engine import Engine
+from wbcsr.engines.source import Source
 from wbcsr.errors import InputError, first_line
-from wbcsr.files import read_csv
 from wbcsr.pixels import to_network, to_pixels
 from wbcsr.text import counted
 from wbcsr.upscale.interpolation import to_size
@@ -47,18 +46,6 @@ def batches(inference: Mapping[str, Any]) -> dict[str, int]:
     """Images at once by device, as the configuration's section `inference` says."""
     size = inference["batch_size"]
     return BATCH if size == "auto" else dict.fromkeys(BATCH, size)
-
-
-def build_engine(weights: str, images: str, inference: Mapping[str, Any], engine: str) -> dict[str, Any]:
-    """Build the engine of the network in `weights` for the sizes of images in `images` (images.csv); see `build`."""
-    sizes = read_csv(images, ["image", "width", "height"]).groupby(["height", "width"]).size()
-    workload = Workload({(int(height), int(width)): int(n) for (height, width), n in sizes.items()}, batches(inference))
-    return build(source(Path(weights))[0], Path(engine), workload, inference)
-
-
-def try_engine(weights: str, engine: str) -> None:
-    """Load a compiled engine that `build_engine` wrote, and run it once; errors as `load`."""
-    try_out(load(source(Path(weights))[0], Path(engine)))
 
 
 @dataclass(frozen=True)

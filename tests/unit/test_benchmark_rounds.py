@@ -1,15 +1,16 @@
-"""Measuring in turn: the order, the budget, processes of their own, and what fails leaves the others alone."""
+"""Measuring in rounds: the order, the budget, processes of their own, and what fails leaves the others alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from turn_takers import make_counting, make_dying, make_dying_idle, make_large, make_refusing, make_slow
-from wbcsr.benchmark.turns import MOST_REPEATS, interleave
-from wbcsr.benchmark.workers import Outcome, missing, take_turns
+from wbcsr.benchmark.rounds import MAX_REPEATS, measure_in_rounds
+from wbcsr.benchmark.workers import Outcome, measure_in_workers, missing
+from workloads import make_counting, make_dying, make_dying_idle, make_large, make_refusing, make_slow
 
 
 def recorded(names: str, seconds: float, order: list[str]) -> dict[str, Callable[[], float]]:
@@ -22,17 +23,17 @@ def recorded(names: str, seconds: float, order: list[str]) -> dict[str, Callable
     return {name: lambda name=name: run(name) for name in names}
 
 
-def test_runs_take_turns_until_each_has_had_its_time() -> None:
+def test_rounds_go_on_until_each_has_had_its_time() -> None:
     order: list[str] = []
-    taken = interleave(recorded("abc", 1.0, order), seconds=5, least=3)
+    taken = measure_in_rounds(recorded("abc", 1.0, order), seconds=5, repeats=3)
     assert "".join(order) == "abc" * 5
     assert taken == {name: [1.0] * 5 for name in "abc"}
 
 
-@pytest.mark.parametrize(("seconds", "least", "rounds"), [(100.0, 3, 3), (100.0, 1, 1), (1e-9, 3, MOST_REPEATS)])
-def test_slow_runs_are_done_a_few_times_and_quick_ones_not_for_ever(seconds: float, least: int, rounds: int) -> None:
+@pytest.mark.parametrize(("seconds", "repeats", "rounds"), [(100.0, 3, 3), (100.0, 1, 1), (1e-9, 3, MAX_REPEATS)])
+def test_slow_runs_are_done_a_few_times_and_quick_ones_not_for_ever(seconds: float, repeats: int, rounds: int) -> None:
     order: list[str] = []
-    interleave(recorded("ab", seconds, order), 5, least)
+    measure_in_rounds(recorded("ab", seconds, order), 5, repeats)
     assert "".join(order) == "ab" * rounds
 
 
@@ -45,15 +46,15 @@ def test_what_fails_in_a_round_is_left_out_and_the_others_go_on() -> None:
             raise MemoryError("too large")
         return 1.0
 
-    taken = interleave({"a": runs["a"], "b": fail, "c": runs["c"]}, seconds=4, least=3)
+    taken = measure_in_rounds({"a": runs["a"], "b": fail, "c": runs["c"]}, seconds=4, repeats=3)
     assert taken["a"] == taken["c"] == [1.0] * 4
     assert isinstance(taken["b"], MemoryError)
-    assert all(isinstance(found, ValueError) for found in interleave({"x": lambda: int("x")}, 1, 1).values())
+    assert all(isinstance(found, ValueError) for found in measure_in_rounds({"x": lambda: int("x")}, 1, 1).values())
 
 
-def test_each_has_a_process_of_its_own_and_all_take_turns(tmp_path: Path) -> None:
+def test_each_has_a_process_of_its_own_and_runs_once_a_round(tmp_path: Path) -> None:
     log = tmp_path / "order"
-    outcomes = take_turns({name: (make_counting, log, name) for name in "ab"}, seconds=6, least=3)
+    outcomes = measure_in_workers({name: partial(make_counting, log, name) for name in "ab"}, seconds=6, repeats=3)
     assert log.read_text().split() == ["a", "b"] * 3  # 1 + 2 + 3 seconds, by their own account
     processes = [{run.found for run in outcome.runs} for outcome in outcomes.values()]
     assert [len(of) for of in processes] == [1, 1]
@@ -64,7 +65,9 @@ def test_each_has_a_process_of_its_own_and_all_take_turns(tmp_path: Path) -> Non
 
 
 def test_memory_is_that_of_the_process_alone() -> None:
-    outcomes = take_turns({"small": (make_large, 1), "large": (make_large, 300)}, seconds=0.001, least=3)
+    outcomes = measure_in_workers(
+        {"small": partial(make_large, 1), "large": partial(make_large, 300)}, seconds=0.001, repeats=3
+    )
     small, large = (outcomes[name].peak_mib for name in ("small", "large"))
     assert small is not None
     assert large is not None
@@ -73,23 +76,23 @@ def test_memory_is_that_of_the_process_alone() -> None:
 
 def test_a_process_that_ends_and_one_that_never_begins_have_a_note(tmp_path: Path) -> None:
     makes = {
-        "refuses": (make_refusing,),
-        "dies": (make_dying, 2),
-        "goes on": (make_counting, tmp_path / "order", "x"),
+        "refuses": make_refusing,
+        "dies": partial(make_dying, 2),
+        "goes on": partial(make_counting, tmp_path / "order", "x"),
     }
-    outcomes = take_turns(makes, seconds=6, least=3)
+    outcomes = measure_in_workers(makes, seconds=6, repeats=3)
     assert list(outcomes) == list(makes)
     assert outcomes["refuses"] == Outcome(note="failed: RuntimeError: no such instruction")
-    assert outcomes["dies"] == Outcome(note="failed: its process was ended from outside, as where memory runs out")
+    assert outcomes["dies"] == Outcome(note="failed: its process ended with exit status 9")
     assert [run.seconds for run in outcomes["goes on"].runs] == [1, 2, 3]
     assert outcomes["refuses"].timing is None
 
 
 def test_a_process_that_ends_after_its_last_run_keeps_its_runs() -> None:
-    outcomes = take_turns({"dies": (make_dying_idle, 3), "goes on": (make_slow,)}, seconds=0.001, least=3)
+    outcomes = measure_in_workers({"dies": partial(make_dying_idle, 3), "goes on": make_slow}, seconds=0.001, repeats=3)
     assert [len(outcome.runs) for outcome in outcomes.values()] == [3, 3]
     assert outcomes["dies"].peak_mib is None
-    assert str(outcomes["dies"].note).startswith("memory is not known: failed: its process was ended from outside")
+    assert str(outcomes["dies"].note).startswith("memory is not known: its process ended with exit status 9")
     assert outcomes["goes on"].note is None
 
 

@@ -1,6 +1,6 @@
-"""The machine's limit: the rate of the largest convolution and matrix product, which no network of such exceeds.
+"""The machine's peak rate: that of a large convolution or matrix product, in FLOP/s.
 
-A network may still do so by Winograd's algorithm, which multiplies less often than a convolution's definition says.
+A network may exceed it by Winograd's algorithm, which multiplies less often than a convolution's definition says.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from wbcsr.benchmark.timing import device_clock
+from wbcsr.benchmark.clocks import device_clock
 from wbcsr.benchmark.workers import Run, timed
 from wbcsr.engines.capability import DTYPES
 
@@ -34,8 +34,8 @@ def flops_of(network: nn.Module, size: tuple[int, int]) -> int:
     return counter.get_total_flops()
 
 
-def make_limit(kinds: Sequence[Kind], threads: int) -> Callable[[], Run]:
-    """In a worker: a function whose run finds, for each device and precision, the highest rate in FLOP/s."""
+def make_peak_rate(kinds: Sequence[Kind], threads: int) -> Callable[[], Run]:
+    """In a worker: a function whose run finds, for each device and precision, the peak rate in FLOP/s."""
     torch.set_num_threads(threads)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     products = {kind: _products(*kind) for kind in kinds}

@@ -1,9 +1,12 @@
-"""Things to measure that load nothing heavy, so that the processes of the tests start in a moment."""
+"""Functions for processes of their own that load nothing heavy, so that these start quickly."""
 
 from __future__ import annotations
 
 import itertools
+import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wbcsr.benchmark.systems import Case, Enlarge, Images
+from wbcsr.benchmark.implementations import Case, Enlarge, Images
 from wbcsr.benchmark.workers import Run
 
 
@@ -75,7 +78,7 @@ def make_slow() -> Callable[[], Run]:
 
 @dataclass(frozen=True)
 class Fake:
-    """A system that repeats each pixel, adds `error` to it, and fails where it is told to."""
+    """An implementation that repeats each pixel, adds `error` to it, and fails where it is told to."""
 
     name: str
     error: int = 0
@@ -102,3 +105,33 @@ class Fake:
             raise MemoryError("not enough")
         time.sleep(self.seconds * len(images))
         return [image.repeat(4, 0).repeat(4, 1) + np.uint8(self.error) for image in images]
+
+
+_counter = itertools.count(1)
+
+
+def count_up() -> int:
+    """One more at each call in the same process."""
+    return next(_counter)
+
+
+class CannotBePickledError(Exception):
+    """Its arguments are not what it was made from, so that pickle cannot make it again."""
+
+    def __init__(self, place: int, reason: str) -> None:
+        super().__init__(f"{reason} {place}")
+
+
+def raise_unpicklable(place: int) -> None:
+    raise CannotBePickledError(place, "at")
+
+
+def start_child_and_wait(sign: str, seconds: float) -> None:
+    """Start a program that writes the file `sign` after so many seconds, and do not return."""
+    code = f"import time; time.sleep({seconds}); open({sign!r}, 'w')"
+    subprocess.Popen([sys.executable, "-c", code])
+    time.sleep(60)
+
+
+def log_a_line(text: str) -> None:
+    logging.getLogger("wbcsr.test").info(text)

@@ -1,6 +1,6 @@
 """Programs that enlarge images by the same network, each as its own users call it: bytes in, bytes out.
 
-Their packages are imported where they are used, so that a process has those of its own system alone.
+Their packages are imported where they are used, so that a process has only those of its own implementation.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Case:
     """What is enlarged, by which network, and with how many threads.
 
     `files` are RGB images of one `size` (height, width); `weights` is a file that `store.fetch` wrote, whose network
-    enlarges `scale` times; `inference` is the configuration's section; `folder` holds what systems build.
+    enlarges `scale` times; `inference` is the configuration's section; `folder` holds what implementations build.
     """
 
     weights: Path
@@ -55,7 +55,7 @@ class Extra:
     gpu_mib: float | None = None
 
 
-class System(Protocol):
+class Implementation(Protocol):
     """One program in one number format; `device` is cpu or cuda."""
 
     @property
@@ -311,30 +311,30 @@ class OpenVino:
         return enlarge
 
 
-def make_enlarging(system: System, case: Case, kept: int) -> Callable[[], Run]:
+def make_enlarging(implementation: Implementation, case: Case, kept: int) -> Callable[[], Run]:
     """In a worker: a function that enlarges all images of the case; its first run gives the first `kept` of them."""
-    enlarge, images = system.load(case), case.images()
+    enlarge, images = implementation.load(case), case.images()
     # Chooses algorithms, allocates, and compiles what has not been; a GPU comes to its clock.
-    enlarge(images if system.device == "cuda" else images[:1])
+    enlarge(images if implementation.device == "cuda" else images[:1])
     asked = itertools.count()
 
     def run() -> Run:
         done = timed(enlarge, images)
         first = next(asked) == 0
-        return Run(done.seconds, Extra(done.found[:kept] if first else None, gpu_mib=_gpu_mib(system)))
+        return Run(done.seconds, Extra(done.found[:kept] if first else None, gpu_mib=_gpu_mib(implementation)))
 
     return run
 
 
-def make_files(system: Ours, case: Case, shard: int = 1, shards: int = 1) -> Callable[[], Run]:
+def make_files(implementation: Ours, case: Case, shard: int = 1, shards: int = 1) -> Callable[[], Run]:
     """In a worker: a function that enlarges a shard from file to file as a job does, and watches the network.
 
     A manifest of the images lies beside the files of the case.
     """
-    from wbcsr.benchmark.timing import device_clock
+    from wbcsr.benchmark.clocks import device_clock
     from wbcsr.upscale.shard import upscale_shard
 
-    enlarger = system.load(case)
+    enlarger = implementation.load(case)
     engine, clock = enlarger.engine, device_clock(enlarger.engine.device)
     marks: list[tuple[Any, Any]] = []
 
@@ -347,19 +347,20 @@ def make_files(system: Ours, case: Case, shard: int = 1, shards: int = 1) -> Cal
     enlarger.engine = replace(engine, run=watched)
     enlarger(case.images()[:1])
     source = case.files[0].with_name("manifest.csv")
-    target = case.folder / f"enlarged_{system.backend}_{system.precision}" / f"manifest_{shard}of{shards}.csv"
+    folder = case.folder / f"enlarged_{implementation.backend}_{implementation.precision}"
+    target = folder / f"manifest_{shard}of{shards}.csv"
 
     def run() -> Run:
         marks.clear()
         done = timed(upscale_shard, source, target, shard, shards, enlarger, case.threads)
-        return Run(done.seconds, Extra(None, sum(clock.seconds(*pair) for pair in marks), _gpu_mib(system)))
+        return Run(done.seconds, Extra(None, sum(clock.seconds(*pair) for pair in marks), _gpu_mib(implementation)))
 
     return run
 
 
-def _gpu_mib(system: System) -> float | None:
-    """What PyTorch in this process has held of a GPU's memory at most (MiB), where that is the system's device."""
-    if system.device != "cuda":
+def _gpu_mib(implementation: Implementation) -> float | None:
+    """The most of a GPU's memory that PyTorch has held in this process (MiB); None for an implementation on the CPU."""
+    if implementation.device != "cuda":
         return None
     import torch
 
@@ -371,7 +372,7 @@ def _onnx(case: Case) -> Path:
 
 
 def _export(case: Case) -> None:
-    """Write the network as ONNX for one image of the case's size, once for all systems that read it."""
+    """Write the network as ONNX for one image of the case's size, once for all implementations that read it."""
     import torch
 
     from wbcsr.upscale import upscaler

@@ -1,16 +1,9 @@
-"""One small trial, run as a program by the doctor: `python -m wbcsr.engines.trial NAME INFERENCE ANSWER`.
-
-INFERENCE is the configuration's section `inference` as JSON. ANSWER is the JSON file that is written. The exit status
-is 1 where something failed that the answer's one line cannot explain; the traceback is then on stderr.
-"""
+"""What this machine can run, each found by one small check; the doctor makes each in a process of its own."""
 
 from __future__ import annotations
 
-import json
-import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -26,7 +19,6 @@ from wbcsr.engines.capability import inference_precision, pick_device
 from wbcsr.engines.profile import Profile
 from wbcsr.engines.source import prepare
 from wbcsr.errors import first_line
-from wbcsr.files import write_json
 
 # Half precision is off by about 0.001 here; a program that is wrong is off by about 1.
 TOLERANCE = 0.01
@@ -110,23 +102,8 @@ def run_kernels(inference: Mapping[str, Any]) -> Answer:
     return {"runs": True, "device": device.type, "seconds": round(time.perf_counter() - started, 1)}
 
 
-TRIALS: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
+CHECKS: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
     "survey": survey,
     **{name: partial(run_backend, name) for name in BACKENDS},
     "kernels": run_kernels,
 }
-
-
-def main(name: str, inference: str, answer: str) -> int:
-    try:
-        found = TRIALS[name](json.loads(inference))
-    except Exception as error:
-        traceback.print_exc()
-        write_json(answer, {"runs": False, "reason": f"{type(error).__name__}: {first_line(error)}"})
-        return 1
-    write_json(answer, found)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,20 @@
+"""Measure predicting by each backend on the machine that this job runs on."""
+
+from pathlib import Path
+
+from wbcsr.job import job
+
+with job(snakemake) as facts:
+    from wbcsr.benchmark.classifying import benchmark_classifying
+
+    facts.update(
+        benchmark_classifying(
+            snakemake.params.classifier,
+            len(snakemake.params.classes),
+            snakemake.params.input_size,
+            snakemake.params.inference,
+            snakemake.params.settings,
+            snakemake.threads,
+            Path(snakemake.output.csv).parent,
+        )
+    )

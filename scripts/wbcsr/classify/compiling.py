@@ -1,0 +1,31 @@
+"""The steps of compiling a classifier, each for a process of its own: torch is imported there and not in the job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wbcsr.files import read_csv
+
+
+def build_engine(model: str, index: str, inference: Mapping[str, Any], engine: str) -> dict[str, Any]:
+    """Build the engine of the classifier in `model` for as many images as `index` names.
+
+    Returns what is written to `engine`, and raises errors, as `wbcsr.engines.engine.build`.
+    """
+    from wbcsr.classify.classifiers import ENGINE_BATCH, source
+    from wbcsr.engines.engine import build
+    from wbcsr.engines.source import Workload
+
+    network, description = source(Path(model))
+    side, images = description.input_size, len(read_csv(index, ["image"]))
+    return build(network, Path(engine), Workload({(side, side): images}, ENGINE_BATCH), inference)
+
+
+def load_engine(model: str, engine: str) -> None:
+    """Load a compiled engine that `build_engine` wrote, and run it once; errors as `wbcsr.engines.engine.load`."""
+    from wbcsr.classify.classifiers import source
+    from wbcsr.engines.engine import load, run_once
+
+    run_once(load(source(Path(model))[0], Path(engine)))

@@ -1,0 +1,31 @@
+"""The steps of compiling Real-ESRGAN, each for a process of its own: torch is imported there and not in the job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wbcsr.files import read_csv
+
+
+def build_engine(weights: str, images: str, inference: Mapping[str, Any], engine: str) -> dict[str, Any]:
+    """Build the engine of the network in `weights` for the sizes of images in `images` (images.csv).
+
+    Returns what is written to `engine`, and raises errors, as `wbcsr.engines.engine.build`.
+    """
+    from wbcsr.engines.engine import build
+    from wbcsr.engines.source import Workload
+    from wbcsr.upscale.upscaler import batches, source
+
+    sizes = read_csv(images, ["image", "width", "height"]).groupby(["height", "width"]).size()
+    workload = Workload({(int(height), int(width)): int(n) for (height, width), n in sizes.items()}, batches(inference))
+    return build(source(Path(weights))[0], Path(engine), workload, inference)
+
+
+def load_engine(weights: str, engine: str) -> None:
+    """Load a compiled engine that `build_engine` wrote, and run it once; errors as `wbcsr.engines.engine.load`."""
+    from wbcsr.engines.engine import load, run_once
+    from wbcsr.upscale.upscaler import source
+
+    run_once(load(source(Path(weights))[0], Path(engine)))
