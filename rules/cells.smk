@@ -20,7 +20,8 @@ if AROUND_CELL:
             rejected=REJECTED,
             cells="results/dataset/cells.csv",
             cuts=manifests_of("original"),
-            provenance="results/dataset/cells.provenance.json",
+            # Under this name, since jobs that read the sources look for their hash here.
+            provenance=provenance_beside([SOURCES])[0],
         log:
             "logs/cut_cells/cells.log",
         benchmark:
@@ -33,6 +34,8 @@ if AROUND_CELL:
             runtime=growing(30),
         params:
             side=config["view"]["side"],
+            # A patient or slide may have cells of several classes, a photograph of one cell not.
+            one_cell=config["sources"]["method"] in ("auto", "photographs", "images"),
         message:
             "Cutting a square around the white cell out of each image"
         script:

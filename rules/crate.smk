@@ -13,8 +13,10 @@ rule crate:
         rules.make_fidelity_table.output if MEASURES_FIDELITY else [],
         rules.make_fidelity_figure.output if MEASURES_FIDELITY else [],
         rules.explain_changes.output if COMPARED else [],
-        rules.ingest_dataset.output.rejected,
-        rules.find_sources.output,
+        [IMAGES, SOURCES, REJECTED],
+        CELLS.get("dataset", {}).get("cells", []),
+        CELLS.get("figure", []),
+        rules.find_sources.output.provenance,
         SPLITS,
         rules.audit_leakage.output,
         HISTORIES,
@@ -22,6 +24,8 @@ rule crate:
         PROVENANCES,
         QUALITIES,
         provenance_beside(QUALITIES),
+        FIDELITY_PROVENANCES,
+        expand(rules.fetch_weights.output.description, model=NETWORK_MODELS),
     output:
         crate="results/study.crate.zip",
     log:

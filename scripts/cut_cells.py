@@ -13,6 +13,7 @@ with job(snakemake) as facts:
         Path(snakemake.input.rejected),
         [Path(path) for path in snakemake.input.whole],
         snakemake.params.side,
+        snakemake.params.one_cell,
         Path(snakemake.output.cells).parent,
         [Path(path) for path in snakemake.output.cuts],
         snakemake.threads,

@@ -88,6 +88,7 @@ class IsolatedProcess:
             if self._process.poll() is not None and not self._connection.poll():
                 raise EndedError(_how_it_ended(self._process.returncode))
             if deadline and time.monotonic() > deadline:
+                self.close()
                 raise EndedError(f"it took longer than {self._timeout_s:g} s and was stopped")
         try:
             error, result = self._connection.recv()

@@ -201,9 +201,9 @@ class Ingested:
             self.cuts.append(folder / "images" / "original" / partition / name / "manifest.csv")
             write_csv(self.whole[-1], listed[MANIFEST_COLUMNS])
 
-    def cut(self, side: int = 32) -> dict[str, int]:
+    def cut(self, side: int = 32, one_cell: bool = True) -> dict[str, int]:
         inputs = [self.folder / "whole" / f"{name}.csv" for name in ("images", "sources", "rejected")]
-        return cut_cells(*inputs, self.whole, side, self.folder, self.cuts)
+        return cut_cells(*inputs, self.whole, side, one_cell, self.folder, self.cuts)
 
     def read(self, name: str, columns: list[str]) -> pd.DataFrame:
         return read_csv(self.folder / f"{name}.csv", columns)
@@ -245,6 +245,15 @@ def test_cuts_take_the_place_of_the_images(tmp_path: Path) -> None:
         assert row.sha256 == row.input_sha256 == table.set_index("image").loc[row.image, "sha256"]
     first = imaging.read_image(study.cuts[0].with_name("1.png"))
     assert np.array_equal(first, CELL[14:46, 34:66])
+
+
+def test_a_patient_may_have_cells_of_several_classes(tmp_path: Path) -> None:
+    study = Ingested(
+        tmp_path,
+        {"TRAIN/A/1.png": CELL, "TRAIN/B/1.png": CELL},
+        dict.fromkeys(["TRAIN/A/1.png", "TRAIN/B/1.png"], "p1"),
+    )
+    assert study.cut(one_cell=False)["cuts"] == 2
 
 
 def test_cutting_again_leaves_the_files_as_they_are(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def without(state: dict[str, Tensor], *names: str) -> dict[str, Tensor]:
             r"layer1\.0\.conv2\.weight has shape \(128, 128, 3, 3\), needed is \(64, 64, 3, 3\)",
         ),
         ("w.pth", lambda s: s | {"layer3.6.conv1.weight": torch.zeros(1)}, r"has tensor layer3\.6\.conv1\.weight"),
-        ("w.pth", lambda s: resnet18().state_dict(), r"layer1\.0\.conv1\.weight has shape .*give a resnet50"),
+        ("w.pth", lambda s: resnet18().state_dict(), r"layer1\.0\.conv1\.weight has shape .*torchvision's resnet50"),
         (
             "w.pth",
             lambda s: s | {"layer2.0.bn1.bias": torch.full((128,), torch.nan)},

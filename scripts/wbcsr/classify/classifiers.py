@@ -245,7 +245,7 @@ def _load_initial(model: nn.Module, path: Path, architecture: str) -> None:
     if head_weight in given:
         head, classes = len(given[head_weight]), len(state[head_weight])
         log.info("%s: its head of %d classes is replaced by a random one of %d", path, head, classes)
-    advice = f"give a {architecture} with {network.names_of}'s names of tensors as train.init"
+    advice = f"train.init needs the weights of {network.names_of.format(architecture)}"
     for name, tensor in state.items():
         # The head is new, and the normalisation is the network's own.
         if name in (head_weight, head_bias, *_NORMALISATION):

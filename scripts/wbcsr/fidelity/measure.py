@@ -93,7 +93,9 @@ def measure_fidelity(
     data = pd.DataFrame(rows, columns=COLUMNS)
     lost = data[(data["region"] == "cell") & (data["pixels"] == 0)]["image"].nunique()
     if lost:
-        log.warning("no white cell was found by its stain in %d of %s", lost, counted(len(chosen), "photograph"))
+        log.warning(
+            "no white cell was found by its stain in %d of %s", lost, counted(data["image"].nunique(), "photograph")
+        )
     write_crops(crops, [(photograph, views) for _, photograph, views in shown.values()], list(methods))
     write_csv(table, data)
     return {"photographs": data["image"].nunique(), "photographs_without_cell": lost, "methods": list(methods)}
