@@ -111,7 +111,7 @@ def test_a_chosen_list_makes_a_small_study_whose_folds_are_one_answer(tmp_path: 
     assert not tested["by_source"] & tested["by_source_fold2"]
     row = comparison.loc[("test", "original", "original")]
     assert (row["split"], row["images"], row["shared"]) == ("by_source", sum(map(len, tested.values())), 0)
-    assert "0.0\u00a0% with a copy in training" in (small / "results" / "report" / "index.html").read_text()
+    assert "0.0\u00a0% with a duplicate in training" in (small / "results" / "report" / "index.html").read_text()
 
 
 def test_a_study_of_cuts_around_the_cell(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_changed_labels_are_those_of_the_predictions(small_study: Path) -> None:
     assert set(changes["image"]) == set(original.index[differ])
     counts = pd.read_csv(results / "changes" / "counts.csv")
     assert counts[["images", "changed"]].values.tolist() == [[6, differ.sum()]]
-    assert "<h2>Cells that changed their label</h2>" in (results / "report" / "index.html").read_text()
+    assert '<section id="changes">' in (results / "report" / "index.html").read_text()
 
 
 def test_a_second_run_does_nothing(small_study: Path) -> None:
