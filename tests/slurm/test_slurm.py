@@ -76,7 +76,7 @@ def test_logs_say_where_by_what_and_on_which_gpu(whole_study: Study, rule: str) 
         assert gpus <= {f"CUDA_VISIBLE_DEVICES={device} (nvidia-smi names none)" for device in (0, 1)}
         assert gpus
     else:
-        assert gpus == {"none asked for, none to be seen"}
+        assert gpus == {"none requested, none visible"}
 
 
 @pytest.mark.parametrize(("rule", "left"), [("upscale", "shards of five to ten"), ("train_classifier", "min left")])

@@ -174,14 +174,6 @@ def test_the_largest_share_is_statsmodels_clopper_and_pearson(count: int, of: in
     assert verdicts.largest_share(of, of) == 1
 
 
-@pytest.mark.parametrize(
-    ("p_values", "shown"),
-    [((0.01, 0.02, 0.03), "abc"), ((0.01, 0.2, 0.001), "a"), ((0.05, 0.001, 0.001), ""), ((0.01, np.nan, 0.01), "a")],
-)
-def test_tests_in_a_fixed_order_stop_at_the_first_that_shows_nothing(p_values: tuple[float, ...], shown: str) -> None:
-    assert verdicts.gatekeeping(zip("abc", p_values, strict=True)) == list(shown)
-
-
 def test_sources_needed_are_those_of_the_formula() -> None:
     """7.85 · ψ/δ²: at ψ = 0.08, 2.4 points need 1,090 photographs of one image."""
     values = np.zeros(1000)

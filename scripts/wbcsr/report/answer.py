@@ -41,14 +41,16 @@ def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
     the tables of `wbcsr.report.results.read_tables`. The answer is from the images that `Plan.judged` names.
     """
     plan = Plan.of(config)
-    comparison, enhanced = results["comparison"], plan.enhanced
+    comparison, primary = results["comparison"], plan.evaluation["primary"]
+    enhanced, against = primary["variant"], primary["against"]
     original = find_result(comparison, *plan.judged, "original")
     if original is None:
         raise ValueError(f"the comparison lacks training and testing on original in the split {plan.judged[0]}")
     asked = find_result(comparison, *plan.judged, enhanced) if enhanced else None
-    found = _between(results, plan, enhanced, "original") if enhanced else None
+    baseline = find_result(comparison, *plan.judged, against) if enhanced else None
+    found = _between(results, plan, enhanced, against) if enhanced else None
     cautions = _cautions(original, asked, found, results["leakage"], plan, config)
-    if asked is None or enhanced is None or found is None:
+    if asked is None or baseline is None or found is None:
         return {
             "verdict": "not asked",
             "lead": "Not asked: the configuration names no variant besides original.",
@@ -59,23 +61,24 @@ def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
     images = results["leakage"].loc[plan.judged, "images"]
     # A guess that always names the largest class has this accuracy.
     guessing = float(images.drop("").max() / images[""])
-    learned = not max(original.accuracy_low, asked.accuracy_low) <= guessing
+    learned = not max(baseline.accuracy_low, asked.accuracy_low) <= guessing
     verdict = found.verdict if learned else "nothing learned"
-    controls = [name for name in plan.variants if name.startswith(("bicubic", "lanczos")) and name != enhanced]
+    interpolated = [name for name in plan.variants if name.startswith(("bicubic", "lanczos"))]
+    controls = [name for name in interpolated if name not in (enhanced, against)]
     compared = {name: _between(results, plan, enhanced, name) for name in controls}
     beaten = all(one is not None and one.finding == "higher" for one in compared.values())
     sentences = [
-        f"Accuracy was {_accuracy(asked)} with {variant_label(enhanced)} and {_accuracy(original)} with the original "
-        f"images: {_tested(asked, plan)}.",
+        f"Accuracy was {_accuracy(asked)} with {variant_label(enhanced)} and {_accuracy(baseline)} with "
+        f"{'the original' if against == 'original' else variant_label(against)} images: {_tested(asked, plan)}.",
         _certainty(found),
     ]
     if learned and any(compared.values()):
         sentences.append(_controls(enhanced, {name: one for name, one in compared.items() if one}))
     return {
         "verdict": verdict,
-        "lead": _lead(verdict, enhanced, found, beaten, config),
+        "lead": _lead(verdict, (enhanced, against), found, beaten, config),
         "sentences": sentences,
-        "published": _published(found, comparison, plan),
+        "published": _published(verdict, comparison, plan) if against == "original" else "",
         "cautions": cautions,
     }
 
@@ -88,15 +91,16 @@ def _accuracy(result: Result) -> str:
     return share_of(result.accuracy, result.images)
 
 
-def _lead(verdict: str, enhanced: str, found: Difference, beaten: bool, config: Config) -> str:
+def _lead(verdict: str, compared: tuple[str, str], found: Difference, beaten: bool, config: Config) -> str:
     """The verdict in a sentence; a gain that plain interpolation has as well is not super-resolution's."""
     if is_synthetic(config):
         return "A demonstration: these cells are drawn, and the accuracies mean nothing for haematology."
     if verdict == "nothing learned":
         return f"No answer: the classifier is not detectably better than guessing{_with_interval(found)}."
     opening = "Provisional: " if verdict == "provisional" else OPENING.get(verdict, "")
-    lead = opening + _found(found, enhanced, "original") + _with_interval(found)
-    if found.finding == "higher" and enhanced.startswith("realesrgan") and not beaten:
+    enhanced, against = compared
+    lead = opening + _found(found, enhanced, against) + _with_interval(found)
+    if found.finding == "higher" and enhanced.startswith("realesrgan") and against == "original" and not beaten:
         lead += ", but not detectably higher than with plain interpolation"
     if verdict == "provisional":
         lead += f"; a verdict needs {LEAST_SEEDS} trainings with different seeds, and this is of {found.seeds}"
@@ -135,7 +139,7 @@ def _certainty(found: Difference) -> str:
         return f"There is no interval of the difference: {found.why}."
     return (
         f"If {found.metric.lower()} were the same with both, chance alone would give a difference at least this large "
-        f"{chance(found.p_value)}."
+        f"{chance(found.p_value)} (with these trainings; p-values do not include how much trainings differ)."
     )
 
 
@@ -145,14 +149,14 @@ def _controls(enhanced: str, compared: dict[str, Difference]) -> str:
     return f"Compared with plain interpolation: {listed(parts)}."
 
 
-def _published(found: Difference, comparison: pd.DataFrame, plan: Plan) -> str:
+def _published(verdict: str, comparison: pd.DataFrame, plan: Plan) -> str:
     """What the study reported, and what this project found about its images; empty where it does not apply."""
     theirs = [find_result(comparison, "paper", "validation", name) for name in ("original", str(plan.enhanced))]
     original, asked = (math.nan if one is None else one.study_accuracy for one in theirs)
     if math.isnan(asked - original):
         return ""
     images, shared_images = published.VALIDATION_IMAGES, published.VALIDATION_SHARED
-    agrees = {"higher": asked > original, "lower": asked < original}.get(found.verdict)
+    agrees = {"higher": asked > original, "lower": asked < original}.get(verdict)
     words = {None: "neither confirms nor contradicts", True: "agrees with", False: "contradicts"}[agrees]
     return (
         f"The study reported an accuracy of {percent(asked)} with super-resolution and {percent(original)} on original "

@@ -57,7 +57,7 @@ def checklist(config: Config, learned: dict[str, Any]) -> list[Item]:
         ),
         Item("Partition", "How images are split into training, validation and test.", "method"),
         Item("Leakage", leak if by_source else leak.replace("are kept", "would be kept"), "table-leakage"),
-        Item("Preprocessing", "Resampling of each variant, and the input size of the classifier.", "reading"),
+        Item("Preprocessing", "Resampling of each variant, and the input size of the classifier.", "method"),
         Item(
             "Model and training",
             f"Settings, initial weights, {counted(seeds, 'seed')}, the whole configuration.",
@@ -65,7 +65,7 @@ def checklist(config: Config, learned: dict[str, Any]) -> list[Item]:
         ),
         Item("Metrics with uncertainty", "Accuracy, macro recall and differences with 95 % intervals.", "accuracies"),
         Item("Multiple comparisons", "Holm’s correction; the main comparison is fixed in advance.", "differences"),
-        Item("Sample size", "All images were used. Smallest detectable difference, sources needed.", "differences"),
+        Item("Sample size", "Not planned in advance. Smallest detectable difference, sources needed.", "differences"),
         Item("Calibration", "Expected calibration error and reliability diagram.", "probabilities"),
         Item("Failure analysis", "Confusion matrices and cells whose predicted class changed.", changed),
         Item("External test", "Not done: all images come from one data set."),

@@ -116,13 +116,14 @@ def find_difference(
     if rows.empty:
         return None
     row = rows.iloc[0]
-    why = why_none(rows.assign(reason=rows["metric_reason"])) if row["metric_reason"] else ""
+    renamed = {f"metric_{name}": name for name in ("reason", "effective_sources", "differing")}
+    why = why_none(rows.drop(columns=renamed.values()).rename(columns=renamed)) if row["metric_reason"] else ""
     return Difference(
         metric=METRICS[row["metric"]],
         difference=row["metric_difference"],
         low=row["metric_low"],
         high=row["metric_high"],
-        p_value=row["p_metric"],
+        p_value=row["p_metric_holm"],
         verdict=row["verdict"],
         finding=row["finding"],
         margin=row["margin"],

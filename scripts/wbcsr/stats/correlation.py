@@ -37,7 +37,8 @@ def correlations(arms: list[Arm]) -> pd.DataFrame:
         original = own[arm.split, arm.subset]
         between = np.nan if arm is original else np.mean([*map(_same, arm.correct, original.correct)])
         names = (arm.split, arm.subset, arm.trained_on, arm.tested_on)
-        rows.append([*names, len(sources), len(sizes), size, within, effect, len(sources) / effect, between])
+        known = [len(sizes), size, within, effect, len(sources) / effect] if arm.has_sources else [np.nan] * 5
+        rows.append([*names, len(sources), *known, between])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -23,6 +23,7 @@ COLUMNS = [
     *("images", "sources", "effective_sources", "differing", "difference", "low", "high"),
     *("p_sources", "p_holm", "p_mcnemar"),
     *("seeds", "margin", "metric_difference", "metric_low", "metric_high", "metric_low90", "metric_high90"),
+    *("metric_effective_sources", "metric_differing"),
     *("p_metric", "p_metric_holm", "p_tost", "largest_differing", "training_sd", "detectable"),
     *(f"sources_{100 * points:.0f}" for points in ASKED),
 ]
@@ -95,12 +96,12 @@ def differences(arms: list[Arm], plan: Plan) -> pd.DataFrame:
     `p_mcnemar` McNemar's of the first seed. `sources` is NaN where no source is known; every image then counts as one.
 
     The rest is of `metric`, macro recall over sources or accuracy: its difference with the ends of its 95 and 90 %
-    intervals, `p_metric` and `p_metric_holm` as above, `p_tost` of equivalence within `margin`, and the `verdict`
-    (`wbcsr.stats.verdicts.find`; with Holm's p-value); `finding` is the verdict had there been seeds enough. `family`
-    is primary for the comparison that the configuration names, a family of its own for Holm, else secondary.
-    `largest_differing` is the upper bound of the share of sources on which the arms differ, `training_sd` the standard
-    deviation that the noise of the trainings adds to the difference (NaN where it cannot be known), `detectable` and
-    `sources_1` to `sources_3` are of `wbcsr.stats.power.power`.
+    intervals, `metric_effective_sources`, `metric_differing`, `p_metric` and `p_metric_holm` as above, `p_tost` of
+    equivalence within `margin`, and the `verdict` (`wbcsr.stats.verdicts.find`; with Holm's p-value); `finding` is the
+    verdict had there been seeds enough. `family` is primary for the comparison that the configuration names, a family
+    of its own for Holm, else secondary. `largest_differing` is the upper bound of the share of sources on which the
+    arms differ, `training_sd` the standard deviation that the noise of the trainings adds to the difference (NaN where
+    it cannot be known), `detectable` and `sources_1` to `sources_3` are of `wbcsr.stats.power.power`.
     """
     blocks = []
     for block in _blocks(arms):
@@ -178,6 +179,8 @@ class _Judging:
             "metric_high": estimate.high,
             "metric_low90": low,
             "metric_high90": high,
+            "metric_effective_sources": estimate.effective_sources,
+            "metric_differing": estimate.differing,
             "p_metric": found.p_sources,
             "p_tost": verdicts.p_equivalence(estimate, self.margin),
             "largest_differing": verdicts.largest_share(int(estimate.differing), estimate.sources),
@@ -189,8 +192,9 @@ class _Judging:
 
     def corrected(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows with Holm's p-values of each family, and the verdicts that follow from them."""
-        for p_value, corrected in (("p_sources", "p_holm"), ("p_metric", "p_metric_holm")):
-            rows[corrected] = rows.groupby("family")[p_value].transform(holm)
+        rows["p_metric_holm"] = rows.groupby("family")["p_metric"].transform(holm)
+        # The primary comparison is of one metric; in another one it is a comparison like all others.
+        rows["p_holm"] = rows["p_metric_holm"] if self.metric == "accuracy" else holm(rows["p_sources"])
         # Sources differ in weight: those that differ could be the heaviest.
         heaviest = np.bincount(self.codes[0], self.weights[self.metric])
         heaviest = heaviest.max() / heaviest.mean()

@@ -70,4 +70,5 @@ def power(
     detectable = max(simulated, both * (of_one / len(effects) + noise.variance) ** 0.5)
     allowed = (np.array(asked) / both) ** 2 - noise.variance
     needed = [of_one / one if one > 0 else np.inf for one in allowed]
-    return Power(detectable, tuple(float(np.ceil(one)) for one in needed))
+    # No difference of two shares is larger than 1.
+    return Power(detectable if detectable < 1 else np.nan, tuple(float(np.ceil(one)) for one in needed))

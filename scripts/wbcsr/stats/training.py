@@ -85,11 +85,11 @@ def _over_folds(values: Floats, weights: Floats, sources: Indices, classes: Indi
     """The same of the differences (images,) of two arms of one seed, from how far the folds lie apart."""
     centred = values - (np.bincount(classes, weights * values) / np.bincount(classes, weights))[classes]
     (sums,), fold_of = _by_source(centred[None], weights, sources, folds)
-    # The mean over the folds was taken off, and with it one part of so many.
-    scale = (folds.max() + 1) / folds.max()
-    total = (np.bincount(fold_of, sums) ** 2).mean()
+    # The mean over the folds was taken off, and with it one part of so many of the variance of a fold's sum; the many
+    # sources lose next to nothing by it.
+    total = (np.bincount(fold_of, sums) ** 2).mean() * (folds.max() + 1) / folds.max()
     of_sources = np.bincount(fold_of, sums**2).mean()
-    return scale * np.array([total - of_sources, total])
+    return np.array([total - of_sources, total])
 
 
 def _by_source(values: Floats, weights: Floats, sources: Indices, folds: Indices) -> tuple[Floats, Indices]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import StrEnum
 
 from scipy.stats import beta, t
@@ -65,18 +64,3 @@ def p_equivalence(difference: Estimate, margin: float) -> float:
 def largest_share(count: int, of: int) -> float:
     """The upper end of the one-sided 95 % interval of a share, exact (Clopper and Pearson, Biometrika 26, 1934)."""
     return 1.0 if count == of else float(beta.ppf(CONFIDENCE, count + 1, of - count))
-
-
-def gatekeeping(p_values: Iterable[tuple[str, float]]) -> list[str]:
-    """The names of the comparisons that are shown, tested in the given order, each only if all before it were shown.
-
-    A fixed sequence needs no correction: a false claim needs the first false hypothesis to be rejected (Maurer, Hothorn
-    and Lehmacher, 1995). The order is that of the question: whether more detail can help at all (the ceiling), whether
-    the test can see a loss (the positive control), then super-resolution.
-    """
-    shown = []
-    for name, p_value in p_values:
-        if not p_value < ALPHA:
-            break
-        shown.append(name)
-    return shown

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from wbcsr.config import Config, compared_variant, is_synthetic, partitions_of, reported_split, training_variants
+from wbcsr.config import Config, compared_variant, is_synthetic, partitions_of, training_variants
 
 
 @dataclass(frozen=True)
@@ -75,5 +75,5 @@ class Plan:
 
     @property
     def judged(self) -> tuple[str, str]:
-        """Split and subset that the answer is read from; by test images nothing was chosen."""
-        return reported_split(self.splits), "test"
+        """Split and subset that the answer is read from: those of the primary comparison."""
+        return self.evaluation["primary"]["split"], "test"

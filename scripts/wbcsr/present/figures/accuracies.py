@@ -83,7 +83,7 @@ def draw_differences(data: pd.DataFrame) -> Figure:
         return draw_notice(NO_ENHANCED)
     data = data[data["metric_low"].notna()]
     if data.empty:
-        return draw_notice("No difference has an interval: too few sources.")
+        return draw_notice("No difference has an interval; the table says why.")
     labels: list[str] = []
     heights: list[float] = []
     titles = []

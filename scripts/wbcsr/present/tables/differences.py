@@ -64,6 +64,11 @@ def _judged(data: pd.DataFrame) -> list[Column]:
     ]
 
 
+def _verdicts(rows: pd.DataFrame) -> list[str]:
+    cells = zip(rows["verdict"], rows["family"], strict=True)
+    return [VERDICTS[verdict] + (" (primary)" if family == "primary" else "") for verdict, family in cells]
+
+
 def _known_p(values: pd.Series) -> list[str]:
     return ["" if pd.isna(value) else p_texts([value])[0] for value in values]
 
@@ -81,7 +86,7 @@ def differences_table(data: pd.DataFrame) -> Table:
             arm(),
             arm("against_trained_on", "against_tested_on", "Against"),
             *COMPARED[:2],
-            text("verdict", "Verdict", VERDICTS.__getitem__),
+            Column("verdict", "Verdict", _verdicts, style="text"),
             *COMPARED[2:],
             *_judged(data),
         ],
@@ -115,7 +120,7 @@ def recalls_table(data: pd.DataFrame, plan: Plan) -> Table:
         ],
         note="Recall: share of a class's images that were classified correctly. Pair accuracy: the same of the images "
         "of both classes. Pairwise confusion: share of these images that were classified as the other of the two. "
-        + _note(data, "rows"),
+        "These intervals do not include how much trainings differ. " + _note(data, "rows"),
         blocks=("split", "subset", "measure"),
         title_of=lambda row: MEASURES[row["measure"]],
         source="results/tables/recalls.csv",
@@ -153,13 +158,13 @@ def _verdict_note(data: pd.DataFrame) -> str:
         return ""
     margin = f"{100 * data['margin'].iloc[0]:.1f}".removesuffix(".0")
     return (
-        f" Verdict: of {METRICS[data['metric'].iloc[0]].lower()}; bold: the primary comparison, which is outside of "
-        "Holm’s family. Macro recall: mean recall of the classes, every source of a class counted the same. Higher, "
-        "lower: the 95 % interval lies on one side of zero, and p is below 0.05. Equivalent: the 90 % interval lies "
-        f"within ±{margin} points (two one-sided tests); not worse: above −{margin}. Provisional: found in fewer than "
-        f"{LEAST_SEEDS} trainings. The intervals include how much trainings differ, where that can be known. Smallest "
-        "detectable: the difference that so many sources show in 80 % of studies. Sources for 1 / 2 / 3 points: how "
-        "many would show these (∞: more trainings are needed first)."
+        f" Verdict: of {METRICS[data['metric'].iloc[0]].lower()}; the primary comparison is outside of Holm’s family. "
+        "p-values do not include how much trainings differ. Macro recall: mean recall of the classes, every source of a "
+        "class counted the same. Higher, lower: the 95 % interval lies on one side of zero, and p is below 0.05. "
+        f"Equivalent: the 90 % interval lies within ±{margin} points (two one-sided tests); not worse: above −{margin}. "
+        f"Provisional: found in fewer than {LEAST_SEEDS} trainings. The intervals include how much trainings differ, "
+        "where that can be known. Smallest detectable: the difference that so many sources show in 80 % of studies. "
+        "Sources for 1 / 2 / 3 points: how many would show these (∞: more trainings are needed first)."
     )
 
 
