@@ -57,10 +57,10 @@ def results_of(
                 **{"split": split, "subset": subset, "trained_on": one[0], "tested_on": one[1]},
                 **{"against_trained_on": other[0], "against_tested_on": other[1], "question": "enlargement"},
                 **{"reason": reason if math.isnan(low) else "", "images": images, "sources": sources},
-                **{"effective_sources": 8.0, "differing": 3.0},
+                **{"metric_effective_sources": 8.0, "metric_differing": 3.0},
                 **{"metric_difference": accuracies[one] - accuracies[other], "metric_low": low, "metric_high": high},
                 **{"metric": "macro_recall", "metric_reason": reason if math.isnan(low) else "", "margin": 0.03},
-                **{"p_metric": p_value, "finding": finding, "verdict": judged(finding, runs), "seeds": runs},
+                **{"p_metric_holm": p_value, "finding": finding, "verdict": judged(finding, runs), "seeds": runs},
             }
         )
     names = [*published.CLASSES, ""]
@@ -126,6 +126,17 @@ def test_the_verdict_is_that_of_the_table(
 @pytest.mark.parametrize(("p_value", "share"), [(0.031, "3.1\u00a0%"), (0.0004, "0.1\u00a0%"), (1.0, "100.0\u00a0%")])
 def test_p_values_are_shares_of_cases(p_value: float, share: str) -> None:
     assert f"{share} of cases" in answer_of(0.9, 0.9, (-0.02, 0.02), p_value=p_value)["sentences"][1]
+
+
+def test_the_answer_is_of_the_primary_comparison() -> None:
+    arms = [(*OWN, 0.9), ("bicubic_x4", "bicubic_x4", 0.92), (*ENHANCED, 0.95)]
+    differences = {MAIN: (-0.01, 0.09), (*ENHANCED, "bicubic_x4", "bicubic_x4"): (0.01, 0.05)}
+    config = config_of(evaluation={"primary": {"against": "bicubic_x4"}})
+    told = answer.answer(results_of(*arms, differences=differences), config)
+    assert told["verdict"] == "higher"
+    assert "bicubic ×4" in told["lead"]
+    assert "92.0" in told["sentences"][0]
+    assert told["published"] == ""
 
 
 @pytest.mark.parametrize(("against_bicubic", "beaten"), [((0.01, 0.09), True), ((-0.01, 0.05), False)])

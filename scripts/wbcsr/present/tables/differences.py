@@ -159,12 +159,12 @@ def _verdict_note(data: pd.DataFrame) -> str:
     margin = f"{100 * data['margin'].iloc[0]:.1f}".removesuffix(".0")
     return (
         f" Verdict: of {METRICS[data['metric'].iloc[0]].lower()}; the primary comparison is outside of Holm’s family. "
-        "p-values do not include how much trainings differ. Macro recall: mean recall of the classes, every source of a "
-        "class counted the same. Higher, lower: the 95 % interval lies on one side of zero, and p is below 0.05. "
-        f"Equivalent: the 90 % interval lies within ±{margin} points (two one-sided tests); not worse: above −{margin}. "
-        f"Provisional: found in fewer than {LEAST_SEEDS} trainings. The intervals include how much trainings differ, "
-        "where that can be known. Smallest detectable: the difference that so many sources show in 80 % of studies. "
-        "Sources for 1 / 2 / 3 points: how many would show these (∞: more trainings are needed first)."
+        "p-values do not include how much trainings differ. Macro recall: mean recall of the classes, every source of "
+        "a class counted the same. Higher, lower: the 95 % interval lies on one side of zero, and p is below 0.05. "
+        f"Equivalent: the 90 % interval lies within ±{margin} points (two one-sided tests); not worse: above "
+        f"−{margin}. Provisional: found in fewer than {LEAST_SEEDS} trainings. The intervals include how much "
+        "trainings differ, where that can be known. Smallest detectable: the difference that so many sources show in "
+        "80 % of studies. Sources for 1 / 2 / 3 points: how many would show these (∞: more trainings are needed first)."
     )
 
 
