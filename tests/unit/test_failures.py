@@ -84,8 +84,8 @@ TRACE = 'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\
     [
         (f"{HEADER}10:00:01 error: w.pth: is empty\n", None, "w.pth: is empty"),
         (f"{HEADER}10:00:01 error: w.pth: is empty\n", CANCELLED, "w.pth: is empty"),
-        (f"{HEADER}10:00:01 upscale failed\n{TRACE}ZeroDivisionError: by zero\n", None, "defect .*ZeroDivisionError"),
-        (f"{HEADER}10:00:01 upscale failed\n{TRACE}ValueError: a\n more\nTrailer\n", None, "defect .*ValueError: a"),
+        (f"{HEADER}10:00:01 upscale failed\n{TRACE}ZeroDivisionError: by zero\n", None, "bug .*ZeroDivisionError"),
+        (f"{HEADER}10:00:01 upscale failed\n{TRACE}ValueError: a\n more\nTrailer\n", None, "bug .*ValueError: a"),
         (
             f"{HEADER}10:00:01 look for error: in it\n",
             None,
