@@ -387,15 +387,6 @@ def _check_primary(config: Config) -> None:
         raise InputError(
             f"configuration: evaluation.primary compares {primary['variant']} with itself; name another variant"
         )
-    network = (compared_variant(config["variants"]) or "").startswith("realesrgan")
-    control = network and primary["variant"] == compared_variant(config["variants"])
-    control = control and not str(primary["against"]).startswith("realesrgan")
-    if primary["variant"] and (primary["variant"] == "original" or not (control or primary["against"] == "original")):
-        raise InputError(
-            f"configuration: evaluation.primary compares {primary['variant']} with {primary['against']}, which is not "
-            "among the comparisons: name a variant against original, or the first realesrgan variant against an "
-            "interpolated one"
-        )
 
 
 def _check_splits(config: Config) -> None:

@@ -201,7 +201,17 @@ def test_the_answer_is_of_by_source_where_there_is_such_a_split() -> None:
 def test_the_study_is_compared_by_direction(interval: tuple[float, float] | None, word: str) -> None:
     value = np.mean(interval) if interval else 0
     told = answer_of(0.9, 0.9 + value, interval)["published"]
-    for number in ("89.3\u00a0%", "91.8\u00a0%", "2.4 points lower", "1,989", "251", word):
+    for number in (
+        "89.3\u00a0%",
+        "91.8\u00a0%",
+        "2.4 points lower",
+        "1,989",
+        "251",
+        "in 0.9\u00a0%",
+        "in 12.5\u00a0%",
+        "in 31.",
+        word,
+    ):
         assert number in told
 
 

@@ -105,6 +105,23 @@ def test_holm_corrects_for_all_secondary_comparisons_of_a_subset_and_for_no_othe
     assert (table.loc[table["subset"] == "validation", "p_holm"] == 1).all()
 
 
+@pytest.mark.parametrize(
+    ("variant", "against", "question"),
+    [
+        ("realesrgan_x4", "original", "enlargement"),
+        ("realesrgan_x4", "bicubic_x4", "control"),
+        ("bicubic_x4", "realesrgan_x4", "primary"),
+    ],
+)
+def test_the_primary_comparison_is_made_once(tmp_path: Path, variant: str, against: str, question: str) -> None:
+    results = write_results(tmp_path, ["A", "B"], VARIANTS, per_class=20)
+    evaluation = results.plan.evaluation
+    primary = {**evaluation["primary"], "variant": variant, "against": against}
+    table = differences(arms_of(results), replace(results.plan, evaluation={**evaluation, "primary": primary}))
+    rows = table[table["family"] == "primary"]
+    assert rows[["question", "trained_on", "against_trained_on"]].values.tolist() == [[question, variant, against]]
+
+
 def test_macro_recall_counts_every_source_the_same(tmp_path: Path) -> None:
     """Of A six sources are lost, one of them with fifteen images; of B none: 6 of 20 sources of one class of two."""
     results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], per_class=34)

@@ -271,5 +271,8 @@ def test_what_the_studys_difference_is_worth() -> None:
     alone = p_unpaired(original, enhanced, images)
     assert alone == pytest.approx(proportions_ztest([original, enhanced], [images] * 2)[1])
     assert alone == pytest.approx(0.009, abs=0.0005)
-    found = [p_unpaired(original, enhanced, images, design_effect(19.7, correlation)) for correlation in (0.1, 0.3)]
+    found = [
+        p_unpaired(original, enhanced, images, design_effect(published.VALIDATION_IMAGES_PER_SOURCE, correlation))
+        for correlation in (0.1, 0.3)
+    ]
     assert found == pytest.approx([0.125, 0.31], abs=0.005)

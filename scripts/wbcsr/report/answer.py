@@ -14,6 +14,7 @@ from wbcsr.config import Config, is_synthetic
 from wbcsr.present.text import listed
 from wbcsr.report.numbers import chance, counted, gap, percent, points, share_of
 from wbcsr.report.results import Difference, Result, find_difference, find_result
+from wbcsr.stats.correlation import design_effect, p_unpaired
 from wbcsr.stats.intervals import CONFIDENCE, LEAST_SOURCES
 from wbcsr.stats.verdicts import LEAST_SEEDS
 from wbcsr.study import published
@@ -22,6 +23,8 @@ from wbcsr.study.plan import Plan
 
 # Where half of the 95 % interval of the difference is wider than this, the page says what cannot be detected.
 WIDE = 0.03
+# Correlations between images of one photograph for which the published difference is tested again.
+CORRELATIONS = (0.1, 0.3)
 # What was found of X compared with Y, for each finding of `wbcsr.stats.verdicts`.
 FOUND = {
     "higher": "{metric} was higher with {x} than with {y}",
@@ -157,12 +160,17 @@ def _published(verdict: str, comparison: pd.DataFrame, plan: Plan) -> str:
         return ""
     images, shared_images = published.VALIDATION_IMAGES, published.VALIDATION_SHARED
     agrees = {"higher": asked > original, "lower": asked < original}.get(verdict)
+    right, other = round(original * images), round(asked * images)
+    effects = [design_effect(published.VALIDATION_IMAGES_PER_SOURCE, correlation) for correlation in (0, *CORRELATIONS)]
+    alone, low, high = (chance(p_unpaired(right, other, images, effect)) for effect in effects)
     words = {None: "neither confirms nor contradicts", True: "agrees with", False: "contradicts"}[agrees]
     return (
         f"The study reported an accuracy of {percent(asked)} with super-resolution and {percent(original)} on original "
         f"images: {gap(asked - original)}. Its {images:,} validation images come from {published.VALIDATION_SOURCES} "
         f"photographs, and {'each' if shared_images == images else f'{shared_images:,}'} has a duplicate in training. "
-        f"This run {words} the direction of that difference."
+        f"If the images were independent and both variants equally good, chance would give a difference at least this "
+        f"large {alone}; with a correlation of {' or '.join(map(str, CORRELATIONS))} between images of one photograph, "
+        f"{low} or {high}. This run {words} the direction of that difference."
     )
 
 

@@ -48,11 +48,12 @@ class Pair(NamedTuple):
 def pairs(arms: list[Arm], plan: Plan) -> list[Pair]:
     """The comparisons that the arms of one split and subset allow, in the order of `wbcsr.study.labels.QUESTIONS`.
 
-    Enlargement: every variant against `original`, each trained and tested on its own. Control: the enhanced variant, if
-    it is Real-ESRGAN's, against those that are interpolated. Dual: both together against each alone. One
-    network: that of both, on enlarged images against original ones, in which no two trainings are compared. Cross:
-    tested on what the classifier was not trained on, against `original`. Size: each arm of a further input size against
-    its own at the main size, and what is enlarged at it against `original` at it.
+    Primary: what the configuration names, if no other question asks for it. Enlargement: every variant against
+    `original`, each trained and tested on its own. Control: the enhanced variant, if it is Real-ESRGAN's, against those
+    that are interpolated. Dual: both together against each alone. One network: that of both, on upscaled images against
+    original ones, in which no two trainings are compared. Cross: tested on what the classifier was not trained on,
+    against `original`. Size: each arm of a further input size against its own at the main size, and what is upscaled at
+    it against `original` at it.
     """
     by_name = {(arm.trained_on, arm.tested_on): arm for arm in arms}
 
@@ -80,9 +81,13 @@ def pairs(arms: list[Arm], plan: Plan) -> list[Pair]:
                 if name not in (original, "dual"):
                     yield "size", (training, variant), (f"{original}_{size}px", original)
 
+    primary = plan.evaluation["primary"]
+    compared, asked = list(names()), ((primary["variant"],) * 2, (primary["against"],) * 2)
+    if asked not in [(one, other) for _, one, other in compared]:
+        compared.insert(0, ("primary", *asked))
     return [
         Pair(question, by_name[one], by_name[other])
-        for question, one, other in names()
+        for question, one, other in compared
         if one in by_name and other in by_name
     ]
 

@@ -10,6 +10,7 @@ from wbcsr.config import Config, parse_training, parse_variant, training_variant
 SUBSETS = ("validation", "test")
 # What a comparison of two arms asks, in the order of the tables.
 QUESTIONS = {
+    "primary": "Primary comparison",
     "enlargement": "Upscaled versus original",
     "control": "Real-ESRGAN versus interpolation",
     "dual": "Trained on both versus one",

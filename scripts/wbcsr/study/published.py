@@ -39,10 +39,11 @@ MATRICES = {
     "realesrgan_x4": [[423, 9, 12, 55], [18, 466, 5, 7], [5, 2, 488, 0], [73, 6, 20, 400]],
 }
 
-# What stands behind the study's validation images, by this project's own audit of the whole archive (`snakemake --
-# dataset`, results/splits/leakage.csv): how many photographs, and how many images have an augmented
-# duplicate in training.
+# This project's own audit of the study's validation images (`snakemake -- dataset` of the whole archive: sources.csv,
+# splits/leakage.csv): the number of images, of their photographs, and of images with an augmented duplicate in
+# training; and the mean over images of how many of the images show their photograph.
 VALIDATION_IMAGES, VALIDATION_SOURCES, VALIDATION_SHARED = 1989, 251, 1989
+VALIDATION_IMAGES_PER_SOURCE = 19.7
 
 # Tables 3 and 4 as printed: precision, recall and F1 of each class, and the accuracy.
 PRINTED_SCORES = {
