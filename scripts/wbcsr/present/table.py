@@ -17,7 +17,7 @@ import pandas as pd
 
 from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.files import read_csv, write_csv, write_text
-from wbcsr.present.text import interval_texts, number_texts
+from wbcsr.present.text import interval_text, number_texts
 
 _LATEX = str.maketrans(
     {
@@ -67,9 +67,16 @@ class Column:
         return self.style in WORDS
 
 
-def text(key: str, heading: str, label: Callable[[Any], str] = str, style: str = "text") -> Column:
-    """The words in the data's column `key`, each as `label` gives it."""
-    return Column(key, heading, lambda rows: map(label, rows[key]), style=style)
+def text(key: str, heading: str, label: Callable[[Any], str] = str, style: str = "text", group: str = "") -> Column:
+    """The values in the data's column `key`, each as the words that `label` gives."""
+    return Column(key, heading, lambda rows: map(label, rows[key]), group, style)
+
+
+def each(
+    key: str, heading: str, cell: Callable[[dict[str, Any]], str], group: str = "", style: str = "number"
+) -> Column:
+    """Cells that follow from several columns of the data: `cell` gives the text of a row."""
+    return Column(key, heading, lambda rows: map(cell, rows.to_dict("records")), group, style)
 
 
 def fixed(
@@ -84,13 +91,12 @@ def number(
 ) -> Column:
     """The numbers in the data's column `key`, times `scale`, in the format `form`; empty for none.
 
-    `spread` names the column of their standard deviations, which follow where there are some.
+    `spread` names the column of their standard deviations, which follow the numbers if they are known.
     """
 
     def show(rows: pd.DataFrame) -> list[str]:
-        means = number_texts(scale * rows[key], form)
-        deviations = number_texts(scale * rows[spread], form) if spread else [""] * len(means)
-        return [f"{mean} ± {sd}" if mean and sd else mean for mean, sd in zip(means, deviations, strict=True)]
+        texts = (number_texts(scale * rows[name], form) for name in filter(None, (key, spread)))
+        return [" ± ".join(filter(None, parts)) for parts in zip(*texts, strict=True)]
 
     return Column(key, heading, show, group, of_study=of_study)
 
@@ -100,14 +106,14 @@ def percent(key: str, heading: str, of_study: bool = False, spread: str = "") ->
     return number(key, f"{heading}, %", ".1f", of_study=of_study, scale=100, spread=spread)
 
 
-def points(key: str, heading: str) -> Column:
+def points(key: str, heading: str, group: str = "", form: str = "+.1f") -> Column:
     """Differences of shares in percentage points."""
-    return number(key, f"{heading}, points", "+.1f", scale=100)
+    return number(key, f"{heading}, points", form, group, scale=100)
 
 
-def interval(low: str, high: str, form: str) -> Column:
-    """The 95 % intervals of a share or of a difference of shares, as percentages or percentage points."""
-    return Column(low, "95 % CI", lambda rows: interval_texts(100 * rows[low], 100 * rows[high], form))
+def interval(low: str, high: str, form: str, heading: str = "95 % CI", group: str = "") -> Column:
+    """The intervals of a share or of a difference of shares, as percentages or percentage points."""
+    return each(low, heading, lambda row: interval_text(100 * row[low], 100 * row[high], form), group)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,38 +105,28 @@ def describe_engines(records: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _described(kind: Kind, records: Mapping[Path, dict[str, Any]]) -> list[Described]:
-    found = []
-    checks = {
-        _key(record["wildcards"]): (path, record)
-        for path, record in records.items()
-        if record["rule"] == f"check_{kind.of}"
-    }
-    for path, record in records.items():
-        if record["rule"] != f"compile_{kind.of}":
-            continue
-        wildcards = record["wildcards"]
-        engine = _part(path, record, "engine", ENGINE_KEYS)
-        if _key(wildcards) not in checks:
+def _described(kind: Kind, records: Mapping[Path, dict[str, Any]]) -> Iterator[Described]:
+    def of(rule: str) -> dict[frozenset[tuple[str, str]], tuple[Path, dict[str, Any]]]:
+        """The records of a rule by their wildcards."""
+        return {
+            frozenset(one["wildcards"].items()): (path, one) for path, one in records.items() if one["rule"] == rule
+        }
+
+    checks = of(f"check_{kind.of}")
+    for key, (path, record) in of(f"compile_{kind.of}").items():
+        wildcards, engine = record["wildcards"], _part(path, record, "engine", ENGINE_KEYS)
+        if key not in checks:
             raise InputError(f"{path}: its engine was not compared with fp32; run the rule check_{kind.of}")
-        quality = _part(*checks[_key(wildcards)], "quality", ("passed", "reference", "thresholds"))
+        quality = _part(*checks[key], "quality", ("passed", "reference", "thresholds"))
         if kind is UPSCALERS:
             name, weights = wildcards["model"], engine["fingerprint"]["weights"]
             # An enlarger's name contains the hash of its weights.
             users = [one for one in records.values() if weights in one.get("upscaling", {}).get("enlarger", "")]
         else:
             name = f"{variant_label(wildcards['training'])}, {wildcards['split']}, seed {wildcards['seed']}"
-            users = [
-                one
-                for one in records.values()
-                if one["rule"] == "predict" and wildcards.items() <= one["wildcards"].items()
-            ]
-        found.append(Described(name, engine, quality, [images_per_second(one) for one in users]))
-    return found
-
-
-def _key(wildcards: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(wildcards.items()))
+            predicted = (one for one in records.values() if one["rule"] == "predict")
+            users = [one for one in predicted if wildcards.items() <= one["wildcards"].items()]
+        yield Described(name, engine, quality, [images_per_second(one) for one in users])
 
 
 def _part(path: Path, record: dict[str, Any], name: str, keys: Sequence[str]) -> dict[str, Any]:

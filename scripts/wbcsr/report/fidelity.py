@@ -11,7 +11,7 @@ import pandas as pd
 from wbcsr.fidelity import INTERPOLATIONS, METRICS, TRUTH, method_label
 from wbcsr.fidelity.table import ALL, COMPARED, REFERENCE, fidelity_table
 from wbcsr.present.table import read_table
-from wbcsr.present.text import listed, number_text, p_texts
+from wbcsr.present.text import listed, number_text, p_text
 from wbcsr.report.numbers import counted
 from wbcsr.report.pictures import Figures
 
@@ -92,5 +92,5 @@ def _against_bicubic(method: str, rows: pd.DataFrame) -> str:
         difference, p = row[f"{metric}_difference"], row[f"{metric}_p"]
         if pd.notna(difference):
             detected = "" if p < CHANCE else ", no detectable difference"
-            parts.append(f"{words} {number_text(difference, form)}{unit} (p\u00a0{p_texts([p])[0]}{detected})")
+            parts.append(f"{words} {number_text(difference, form)}{unit} (p\u00a0{p_text(p)}{detected})")
     return f"{method_label(method)} minus {method_label(REFERENCE)}, Wilcoxon’s test: {listed(parts)}."

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from wbcsr.config import Config
-from wbcsr.present.tables.accuracies import FEW_IMAGES
+from wbcsr.present.tables.accuracies import FEW_IMAGES, correct
 from wbcsr.present.text import NONE, number_text
 from wbcsr.text import noun
 
@@ -24,7 +24,7 @@ def share_of(share: float, images: int) -> str:
     """A share of so many images: `89.2 %`; of fewer than 100 with their number: `87.5 % (28 of 32)`."""
     if images >= FEW_IMAGES:
         return percent(share)
-    return f"{percent(share)} ({number_text(round(share * images, 1), 'g')} of {images})"
+    return f"{percent(share)} ({correct(share, images)})"
 
 
 def points(share: float) -> str:

@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from wbcsr import present
 from wbcsr.config import Config, is_synthetic
 from wbcsr.files import read_csv, write_text
+from wbcsr.present.figures.accuracies import ACCURACIES_CAPTION
 from wbcsr.present.figures.curves import CURVES_CAPTION, RELIABILITY_CAPTION
 from wbcsr.present.tables.accuracies import comparison_table, cross_table, f1_table, leakage_table, summary_table
 from wbcsr.present.tables.calibration import calibration_table
@@ -24,13 +25,29 @@ from wbcsr.present.tables.differences import differences_table, recalls_table
 from wbcsr.present.tables.endpoints import correlation_table, endpoints_table
 from wbcsr.present.tables.study import study_tables
 from wbcsr.provenance import without_folders
-from wbcsr.report import answer, changes, checklist, engines, fidelity, limits, method, pictures
+from wbcsr.report import answer, changes, engines, fidelity, limits, method, numbers, pictures
 from wbcsr.report.results import read_tables
 from wbcsr.stats.counts import count_sources
 from wbcsr.stats.records import read_records
 from wbcsr.study import published
+from wbcsr.study.labels import CLASSIFIERS, variant_label
 from wbcsr.study.plan import Plan
+from wbcsr.text import counted
 
+ENVIRONMENT = Environment(
+    loader=FileSystemLoader([Path(__file__).parent, Path(present.__file__).parent]),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+ENVIRONMENT.filters |= {
+    "variant": variant_label,
+    "counted": counted,
+    "in_words": numbers.counted,
+    "thousands": "{:,}".format,
+}
+ENVIRONMENT.globals["share_of"] = numbers.share_of
 RECORD_KEYS = ["rule", "wildcards", "versions", "machine", "started", "seconds"]
 
 
@@ -84,14 +101,28 @@ def write_page(page: Path, inputs: Inputs, config: Config) -> None:
     InputError where a table or figure is missing, or a file is not what it should be. Paths out of the working folder
     are shown without their folders.
     """
-    environment = Environment(
-        loader=FileSystemLoader([Path(__file__).parent, Path(present.__file__).parent]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    write_text(page, environment.get_template("template.html.j2").render(context(inputs, without_folders(config))))
+    write_text(page, ENVIRONMENT.get_template("template.html.j2").render(context(inputs, without_folders(config))))
+
+
+def facts(config: Config) -> dict[str, Any]:
+    """What sentences need that follow from the configuration alone."""
+    return {
+        "config": config,
+        "enhanced": Plan.of(config).enhanced,
+        "drawn": is_synthetic(config),
+        "of_study": limits.is_published(config),
+        "subject": limits.subject(config),
+        "published": published,
+    }
+
+
+def speed(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """The section on speed; only a page that has one needs what measured it, torch among it."""
+    if not paths:
+        return []
+    from wbcsr.report import benchmark
+
+    return benchmark.section(paths)
 
 
 def context(inputs: Inputs, config: Config) -> dict[str, Any]:
@@ -110,23 +141,20 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
     width, height = map(int, sizes.index[0])
     optional = {
         "fidelity": fidelity.section(inputs.fidelity),
-        "changes": changes.describe_changes(inputs.changes, figures, config),
-        "speed": _speed(inputs.benchmark),
+        "changes": changes.section(inputs.changes, figures, config),
+        "speed": speed(inputs.benchmark),
     }
     return {
         **optional,
-        "subject": limits.subject(config),
-        "drawn": is_synthetic(config),
+        **facts(config),
         "answer": answer.answer(results, config),
         "resolution": limits.resolution(plan.enhanced, width, height, config),
         "titles": SECTIONS | PARTS,
         "sections": [id for id in SECTIONS if optional.get(id, True)],
-        "checklist": checklist.checklist(config, optional),
-        "guidelines": checklist.GUIDELINES,
         "summary": summary_table(*(plan.own(plan.judged_rows(results[name])) for name in ("comparison", "endpoints"))),
         "forest": figures.picture("differences", "Differences with their 95\u00a0% intervals."),
         "comparison": comparison_table(plan.own(comparison)),
-        "accuracy": figures.picture("accuracy", "Accuracy of every training variant with its 95\u00a0% interval."),
+        "accuracy": figures.picture("accuracy", ACCURACIES_CAPTION),
         "leakage": leakage_table(count_sources(results["leakage"], comparison, plan), plan),
         "endpoints": endpoints_table(plan.own(plan.judged_rows(results["endpoints"])), plan),
         "correlation": correlation_table(plan.own(plan.judged_rows(results["correlation"]))),
@@ -143,7 +171,8 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "charts": charts,
         "confusions": pictures.confusion_figures(figures, config),
         "examples": pictures.examples(inputs.manifests, plan),
-        "settings": method.settings(config, jobs),
+        "splits": {job["wildcards"]["split"]: job for job in jobs if job["rule"] == "split_dataset"},
+        "classifiers": CLASSIFIERS,
         "configuration": method.as_yaml(config),
         "weights": method.weights_table(inputs.weights),
         "engines": engines.describe_engines(records),
@@ -151,16 +180,4 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "machines": method.machines(jobs),
         "versions": method.versions(jobs),
         "rejected": method.rejections(inputs.rejected),
-        "limitations": limits.limitations(plan.enhanced, config),
-        "licences": limits.licences(plan.enhanced, config),
-        "published": published,
     }
-
-
-def _speed(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """The section on speed; only where there is one does the page need what measured it, torch among it."""
-    if not paths:
-        return []
-        from wbcsr.report import benchmark
-
-    return benchmark.section(paths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -20,16 +21,22 @@ from wbcsr.study.plan import Plan
 # Colour, mark and place beside the row's middle of each subset's accuracies.
 SUBSET_MARKS = {"validation": (BLUE, "o", -0.16), "test": (VERMILLION, "s", 0.16)}
 
-
+ACCURACIES_CAPTION = (
+    "Accuracies with their 95\u00a0% intervals; those without an interval are only in the table. Small dots: the "
+    "single trainings, if there are several. Hollow diamonds: the study’s accuracies."
+)
 STUDY_MARK: dict[str, Any] = {"marker": "D", "color": GREY, "markerfacecolor": "none", "markersize": 4}
 
 
 def draw_accuracies(arms: list[Arm], plan: Plan) -> Figure:
-    """The accuracy of every arm, a panel for each split: the mean over the seeds with its 95 % interval over sources.
+    """The accuracies with their 95 % intervals over sources, a panel for each split: means over the seeds.
 
-    An arm of too few sources has no interval.
-    Small dots are the single seeds; hollow diamonds are the study's accuracies.
+    An accuracy without an interval is not drawn. Small dots are the single seeds; hollow diamonds are the study's
+    accuracies.
     """
+    arms = [arm for arm in arms if not math.isnan(arm.estimate.low)]
+    if not arms:
+        return draw_notice("No accuracy has an interval; the table says how many sources there are.")
     names = list(dict.fromkeys((arm.trained_on, arm.tested_on) for arm in arms))
     labels = [wrapped(arm_label(*name), 30) for name in names]
     width = SINGLE_COLUMN if len(plan.splits) == 1 else DOUBLE_COLUMN
@@ -52,6 +59,7 @@ def draw_accuracies(arms: list[Arm], plan: Plan) -> Figure:
     keys = [
         Line2D([], [], color=colour, marker=mark, markersize=4, label=subset)
         for subset, (colour, mark, _) in SUBSET_MARKS.items()
+        if any(arm.subset == subset for arm in arms)
     ]
     if any(_of_study(arm, plan) is not None for arm in arms):
         keys.append(Line2D([], [], linestyle="", label="study, validation", **STUDY_MARK))

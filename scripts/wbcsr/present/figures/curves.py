@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from wbcsr.present.style import BLUE, CHARACTER, DOUBLE_COLUMN, LINE, SINGLE_COLUMN, VERMILLION, line_count, wrapped
+from wbcsr.present.tables.calibration import LEAST_IMAGES, calibration_error_text
 from wbcsr.stats.calibration import GRID, Probabilities, mean_precision, mean_roc
 from wbcsr.study.labels import arm_label, class_labels
 
@@ -34,7 +35,7 @@ RELIABILITY_CAPTION = (
     "of all seeds together. On the diagonal, accuracy equals confidence. A hollow point has fewer than "
     f"{FEW_PREDICTIONS} predictions; a bin without any has "
     "no point. ECE: expected calibration error, the mean distance of the bins from the diagonal, weighted by their "
-    "predictions; mean over the seeds."
+    f"predictions; mean over the seeds; not shown for fewer than {LEAST_IMAGES} images."
 )
 CURVES_CAPTION = (
     "Each class against the rest: ROC curves with the area under them (AUC), and precision–recall "
@@ -61,7 +62,9 @@ def draw_reliability(groups: Sequence[Probabilities]) -> Figure:
         hollow = line | {"linestyle": "", "markerfacecolor": "white", "markeredgewidth": 0.7}
         above.plot(few["confidence"], few["accuracy"], **hollow, **points)
         below.stairs(bins["images"] / bins["images"].sum(), [*bins["low"], bins["high"].iloc[-1]], **line)
-        label = f"{arm_label(group.trained_on, group.tested_on)}, ECE {group.calibration_error:.3f}"
+        label = arm_label(group.trained_on, group.tested_on)
+        if error := calibration_error_text(group.calibration_error, len(group.actual)):
+            label += f", ECE {error}"
         keys.append(Line2D([], [], **line, **points, label=label))
     above.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="Accuracy")
     below.set(xlabel="Confidence", ylabel="Share")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from wbcsr.present.table import Column, Table, interval, number, percent, text
-from wbcsr.present.tables.accuracies import ARM, subset_title
-from wbcsr.present.text import number_text
-from wbcsr.study.labels import class_labels
+from wbcsr.present.table import Table, interval, number, percent, text
+from wbcsr.present.tables.accuracies import ARM, BY_SUBSET, SOURCES
 from wbcsr.study.plan import Plan
 
 MEASURES = {"macro recall": "Macro recall", "macro F1": "Macro F1", "recall": "Recall"}
@@ -15,7 +13,6 @@ MEASURES = {"macro recall": "Macro recall", "macro F1": "Macro F1", "recall": "R
 
 def endpoints_table(data: pd.DataFrame, plan: Plan) -> Table:
     """A row for each arm and measure; `data` is of `wbcsr.stats.endpoints.endpoints`, or some rows of it."""
-    labels = {"": "All"} | dict(zip(plan.classes, class_labels(plan.classes), strict=True))
     return Table(
         "endpoints",
         "Scores by source",
@@ -24,17 +21,16 @@ def endpoints_table(data: pd.DataFrame, plan: Plan) -> Table:
         [
             *ARM,
             text("measure", "Measure", MEASURES.__getitem__),
-            text("of", "Class", labels.__getitem__),
-            Column("sources", "Sources", lambda rows: [number_text(n, ",.0f") or "not known" for n in rows["sources"]]),
+            text("of", "Class", ({"": "All"} | plan.labels).__getitem__),
+            SOURCES,
             percent("value", "Value"),
             interval("low", "high", ".1f"),
         ],
         note="Means over the seeds. Macro recall, also called balanced accuracy: mean of the recalls of the classes. "
         "95 % CI: over sources, none where they are too few; how much another training would shift all sources at once "
         "is not in it.",
-        blocks=("split", "subset"),
-        title_of=subset_title,
         source="results/tables/endpoints.csv",
+        **BY_SUBSET,
     )
 
 
@@ -58,7 +54,6 @@ def correlation_table(data: pd.DataFrame) -> Table:
         note="Images of a source: of an image\u2019s own source, on average. Correlation within sources: intraclass "
         "correlation. Design effect: by how much it multiplies the variance of an accuracy; images divided by it are "
         "what they are worth as independent ones. Correlation with original: of the same image in the two arms.",
-        blocks=("split", "subset"),
-        title_of=subset_title,
         source="results/tables/correlation.csv",
+        **BY_SUBSET,
     )
