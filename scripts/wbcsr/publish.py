@@ -91,8 +91,8 @@ def _page(folder: Path, repository: Path, inputs: Inputs, config: Config) -> str
         _markdown(folder, method.stages_table(records)),
         "## Compute it again",
         _commands(config),
-        "`tables` has every table of the study as CSV, Markdown and LaTeX, `figures` its charts. Images of cells are not "
-        "published.",
+        "`tables` has every table of the study as CSV, Markdown and LaTeX, and `figures` has its charts. Images of "
+        "cells are not published.",
     ]
     return "\n\n".join(lines) + "\n"
 
@@ -115,11 +115,8 @@ def _commit(repository: Path) -> str:
 def _commands(config: Config) -> str:
     """The commands that repeat the study; the data set is not part of the folder."""
     dataset = config["dataset"]
-    if dataset["images"]:
-        copy = f"cp {IMAGES} {dataset['images']}    # which images of the archive are used\n"
-    else:
-        copy = ""
+    chosen = f"cp {IMAGES} {dataset['images']}    # the images that are used\n" if dataset["images"] else ""
     return (
         f"In a folder that has the data set ({dataset['archive']}) and this folder's files, with the repository in "
-        f"REPOSITORY:\n\n```sh\n{copy}snakemake --snakefile REPOSITORY/Snakefile --configfile config.yaml\n```"
+        f"REPOSITORY:\n\n```sh\n{chosen}snakemake --snakefile REPOSITORY/Snakefile --configfile config.yaml\n```"
     )
