@@ -91,6 +91,17 @@ def build(classes: int, seed: int, init: Path | None, architecture: str = RESNET
     return model
 
 
+def freeze(model: nn.Module, architecture: str, stages: int) -> list[nn.Module]:
+    """Exclude the first `stages` stages of a network from training; returns their modules.
+
+    Their batch norms must be kept in evaluation mode, too, or their running statistics would still change.
+    """
+    frozen = [model.get_submodule(name) for stage in NETWORKS[architecture].stages[:stages] for name in stage]
+    for module in frozen:
+        module.requires_grad_(False)
+    return frozen
+
+
 def save(state: dict[str, Tensor], description: Description, path: Path) -> None:
     """Write the state of a classifier as safetensors; equal states give equal bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
