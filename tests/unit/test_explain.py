@@ -374,7 +374,7 @@ SR = "realesrgan_x4"
 def words_of(section: dict[str, Any]) -> str:
     """What the page says of the changes."""
     page = ENVIRONMENT.get_template("changes.html.j2")
-    return re.sub(r"\s+", " ", page.render(changes=section, results=lambda table: "", drawing=lambda *_: ""))
+    return re.sub(r"[ \n]+", " ", page.render(changes=section, results=lambda table: "", drawing=lambda *_: ""))
 
 
 @pytest.mark.parametrize(("kinds", "share"), [((4, 6, 2), "12.0"), ((6, 5, 0), "11.0"), ((0, 0, 0), "0.0")])

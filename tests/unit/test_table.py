@@ -90,7 +90,7 @@ def test_a_table_without_rows_keeps_its_headings(tmp_path: Path) -> None:
 
 
 def test_on_the_page_rows_stand_in_blocks_that_name_what_they_share() -> None:
-    shown = table(blocks=("split",), told=("count",), title_of=lambda row: f"Split {row['split']}")
+    shown = table(blocks=("split",), in_title=("count",), title_of=lambda row: f"Split {row['split']}")
     assert [column.key for column in shown.on_page] == ["name", "share"]
     assert shown.groups == [("", 1), ("Above", 1)]
     blocks = [(title, [[cell for _, cell in row.cells] for row in rows]) for title, rows in shown.bodies]

@@ -91,7 +91,7 @@ def number(
 ) -> Column:
     """The numbers in the data's column `key`, times `scale`, in the format `form`; empty for none.
 
-    `spread` names the column of their standard deviations, which follow the numbers if they are known.
+    `spread` names the column of their standard deviations, which are printed after the numbers if they are known.
     """
 
     def show(rows: pd.DataFrame) -> list[str]:
@@ -129,11 +129,10 @@ class Row:
 class Table:
     """A table and its words; a column in which no row has anything is left out.
 
-    `data` goes into the CSV file as it is. `summaries` are the numbers of the rows that sum up those above, `marked`
-    those of cells that the page sets off: the number of the row and the key of the column. On the page rows stand in
-    blocks that agree in the columns `blocks`, which are named in the block's title, as `title_of` gives it from its
-    first row, and so are the columns `told`; neither is shown as a column there. `source` is where the page's reader
-    finds all numbers.
+    `data` is written to the CSV file unchanged. `summaries` are the numbers of rows that summarise the rows above them.
+    `marked` are cells in bold on the page, each by its row number and column key. On the page, rows with equal values
+    in the columns `blocks` form a block; `title_of` makes the block's title from its first row. The columns `blocks`
+    and `in_title` are in this title and are not columns on the page. `source` is the file with all numbers.
     """
 
     name: str
@@ -145,7 +144,7 @@ class Table:
     summaries: Collection[int] = ()
     marked: Collection[tuple[int, str]] = ()
     blocks: Sequence[str] = ()
-    told: Sequence[str] = ()
+    in_title: Sequence[str] = ()
     title_of: Callable[[pd.Series], str] = lambda row: ""
     source: str = ""
 
@@ -168,11 +167,11 @@ class Table:
     @property
     def on_page(self) -> list[Column]:
         """The columns that the page shows."""
-        return [column for column in self.shown if column.key not in {*self.blocks, *self.told}]
+        return [column for column in self.shown if column.key not in {*self.blocks, *self.in_title}]
 
     @property
     def groups(self) -> list[tuple[str, int]]:
-        """The headings above those of the page, each with the number of its columns; empty where there is none."""
+        """The group headings on the page, each with the number of its columns; empty if no column has a group."""
         found = [(group, len(list(columns))) for group, columns in groupby(self.on_page, lambda column: column.group)]
         return found if any(group for group, _ in found) else []
 
@@ -191,17 +190,17 @@ class Table:
 
 
 def markdown_text(text: str) -> str:
-    """Escape what Markdown or HTML would take for markup."""
+    """Escape characters that are markup in Markdown or HTML."""
     return re.sub(r"([\\`*_\[\]<>|~&#$])", r"\\\1", text)
 
 
 def latex_text(text: str) -> str:
-    """Escape what LaTeX would take for a command."""
+    """Escape characters that are commands in LaTeX."""
     return text.translate(_LATEX)
 
 
 def write_table(table: Table, folder: str | Path, data: pd.DataFrame | None = None) -> None:
-    """Write `<name>.csv`, `<name>.md` and `<name>.tex` into `folder`; the CSV has `data` where it has more to say."""
+    """Write `<name>.csv`, `<name>.md` and `<name>.tex` into `folder`; the CSV has `data` if it is given."""
     folder = Path(folder)
     write_csv(folder / f"{table.name}.csv", table.data if data is None else data)
     write_text(folder / f"{table.name}.md", _markdown(table))
@@ -209,9 +208,9 @@ def write_table(table: Table, folder: str | Path, data: pd.DataFrame | None = No
 
 
 def read_table(path: str | Path, columns: list[str], texts: int) -> pd.DataFrame:
-    """A table that was written: its first `texts` columns are words, the others numbers, NaN where a cell is empty.
+    """Read a table that was written: its first `texts` columns are words, the others numbers; an empty cell is NaN.
 
-    InputError where a column is missing or has words for numbers.
+    Raises InputError if a column is missing, or has words instead of numbers.
     """
     table = read_csv(path, columns)
     try:
@@ -250,7 +249,7 @@ def _latex(table: Table) -> str:
             rf"\caption{{{latex_text(table.caption)}}}",
             rf"\label{{tab:{table.name}}}\par\smallskip",
             r"\setlength{\tabcolsep}{4pt}",
-            # Shrinks a table that is wider than the text, and leaves the others alone.
+            # Shrinks a table only if it is wider than the text.
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             *lines[:-1],
             lines[-1] + "%",

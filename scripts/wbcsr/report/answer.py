@@ -1,6 +1,6 @@
 """The answer in words: a verdict with its interval, what it is based on, and what cannot be concluded from it.
 
-Every sentence is chosen by the numbers of the tables.
+The numbers of the tables decide which sentences are used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from wbcsr.study import published
 from wbcsr.study.labels import variant_label
 from wbcsr.study.plan import Plan
 
-# Where half of the 95 % interval of the difference is wider than this, the page says what cannot be detected.
+# If half of the 95 % interval of the difference is wider than this, the page says what cannot be detected.
 WIDE = 0.03
 # Correlations between images of one photograph for which the published difference is tested again.
 CORRELATIONS = (0.1, 0.3)
@@ -42,8 +42,8 @@ OPENING = {"higher": "Yes, in this study: ", "lower": "No: ", "equivalent": "No:
 def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
     """The answer in words: `verdict`, `lead`, `sentences` after it, `published` (the study's own result), `cautions`.
 
-    A verdict is one of `wbcsr.stats.verdicts`, or nothing learned, or not asked. `results` are
-    the tables of `wbcsr.report.results.read_tables`. The answer is from the images that `Plan.judged` names.
+    The verdict is one of `wbcsr.stats.verdicts`, `nothing learned` or `not asked`. `results` are the tables of
+    `wbcsr.report.results.read_tables`. The answer uses the split and subset of `Plan.judged`.
     """
     plan = Plan.of(config)
     comparison, primary = results["comparison"], plan.evaluation["primary"]
@@ -64,7 +64,7 @@ def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
             "cautions": cautions,
         }
     images = results["leakage"].loc[plan.judged, "images"]
-    # A guess that always names the largest class has this accuracy.
+    # Always predicting the largest class has this accuracy.
     guessing = float(images.drop("").max() / images[""])
     learned = not max(baseline["accuracy_low"], asked["accuracy_low"]) <= guessing
     verdict = found["verdict"] if learned else "nothing learned"
@@ -95,7 +95,7 @@ def _accuracy(arm: pd.Series) -> str:
 
 
 def _lead(verdict: str, compared: tuple[str, str], found: pd.Series, beaten: bool, config: Config) -> str:
-    """The verdict in a sentence; a gain that plain interpolation has as well is not super-resolution's."""
+    """The verdict in a sentence. A gain that plain interpolation also has is not attributed to super-resolution."""
     if is_synthetic(config):
         return "A demonstration: these cells are drawn, and the accuracies mean nothing for haematology."
     if verdict == "nothing learned":
@@ -106,7 +106,9 @@ def _lead(verdict: str, compared: tuple[str, str], found: pd.Series, beaten: boo
     if found["finding"] == "higher" and enhanced.startswith("realesrgan") and against == "original" and not beaten:
         lead += ", but not detectably higher than with plain interpolation"
     if verdict == "provisional":
-        lead += f"; a verdict needs {LEAST_SEEDS} trainings with different seeds, and this is of {found['seeds']:.0f}"
+        lead += (
+            f"; a verdict needs {LEAST_SEEDS} trainings with different seeds, and this study has {found['seeds']:.0f}"
+        )
     if not enhanced.startswith("realesrgan"):
         lead += "; this says nothing about super-resolution, because the configuration has no such variant"
     return f"{lead[0].upper()}{lead[1:]}."
@@ -128,7 +130,7 @@ def _with_interval(found: pd.Series) -> str:
 
 
 def _tested(arm: pd.Series, plan: Plan) -> str:
-    """Which images an accuracy is of, and how independent they are."""
+    """The images of an accuracy, and how independent they are."""
     words = counted(arm["images"], f"{plan.judged[1]} image")
     if not math.isnan(arm["sources"]):
         words += f" of {counted(int(arm['sources']), 'independent source')}"
@@ -138,7 +140,7 @@ def _tested(arm: pd.Series, plan: Plan) -> str:
 
 
 def _trainings(arm: pd.Series, plan: Plan) -> str:
-    """How often each arm was trained; where a split has folds, for each of them."""
+    """The number of trainings of each arm; for the split by_source, of each fold."""
     return f"{counted(arm['runs'], 'training')}{' for each fold' if plan.judged[0] == 'by_source' else ''}"
 
 
@@ -148,12 +150,13 @@ def _certainty(found: pd.Series) -> str:
         return f"There is no interval of the difference: {why_none(found.to_frame().T, 'metric_')}."
     return (
         f"If both were equally good, chance alone would give a difference in {_metric(found)} at least this large "
-        f"{chance(found['p_metric_holm'])} (with these trainings; p-values do not include how much trainings differ)."
+        f"{chance(found['p_metric_holm'])} (for these trainings; p-values do not include the variation between "
+        "trainings)."
     )
 
 
 def _published(verdict: str, comparison: pd.DataFrame, plan: Plan) -> str:
-    """What the study reported, and what this project found about its images; empty where it does not apply."""
+    """What the study reported, and what this project found about its images; empty for other variants or classes."""
     theirs = [find_arm(comparison, "paper", "validation", name) for name in ("original", str(plan.enhanced))]
     original, asked = (math.nan if one is None else one["study_accuracy"] for one in theirs)
     if math.isnan(asked - original):
@@ -191,14 +194,15 @@ def _cautions(
             spread += f" on original and {100 * asked['accuracy_sd']:.1f} on {variant_label(asked['tested_on'])} images"
         noise = (
             f"Each accuracy is the mean of {_trainings(original, plan)} with different seeds; the standard deviation "
-            f"is {spread}. Intervals of differences include how much trainings differ; those of accuracies do not."
+            f"is {spread}. Intervals of differences include the variation between trainings; those of accuracies do "
+            "not."
         )
     half = math.nan if found is None else (found["metric_high"] - found["metric_low"]) / 2
     wide = f"The interval of the difference is ±{100 * half:.0f} points; a smaller difference cannot be detected."
     return [
         noise,
-        "Each training kept the epoch with the best validation accuracy, so accuracies on validation images are too "
-        "optimistic; the answer is from the test images.",
+        "Each training kept the epoch with the best validation accuracy, and accuracies on validation images are "
+        "therefore too optimistic; the answer uses the test images.",
         _sources(original, plan, config),
         *_thin_classes(leakage, plan),
         *([wide] if half > WIDE else []),
@@ -208,7 +212,7 @@ def _cautions(
 def _sources(original: pd.Series, plan: Plan, config: Config) -> str:
     if math.isnan(original["sources"]):
         return (
-            "The sources of the images are not known, so each image counts as a source of its own. If training and "
+            "The sources of the images are not known; each image counts as a separate source. If training and "
             "test images come from one slide or patient, accuracy on new patients is lower and the intervals are too "
             "narrow. The section sources of the configuration says which images belong together."
         )
@@ -223,13 +227,13 @@ def _sources(original: pd.Series, plan: Plan, config: Config) -> str:
         return "Images count as independent if the section sources of the configuration gives them different sources."
     source = "all images that show the same cells" if config["sources"]["method"] == "images" else "a photograph"
     return (
-        f"A source is {source}. Several sources may come from one patient or slide, which the data does not say, so "
-        "accuracy on new patients may be lower."
+        f"A source is {source}. Several sources may come from one patient or slide; the data does not say. Accuracy on "
+        "new patients may therefore be lower."
     )
 
 
 def _thin_classes(leakage: pd.DataFrame, plan: Plan) -> list[str]:
-    """What cannot be shown for classes with few sources: one sentence for all of them."""
+    """What cannot be shown for classes with few sources, in one sentence for all of them."""
     counts = leakage.loc[plan.judged].loc[plan.classes].rename(index=plan.labels)
     absent = list(counts.index[counts["images"] == 0])
     found = [f"There is no test image of {listed(absent)}."] if absent else []

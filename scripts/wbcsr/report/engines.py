@@ -22,7 +22,7 @@ ENGINE_KEYS = (
     *("backend", "precision", "device", "machine", "batch_size", "batch_size_wanted", "profile", "program_sha256"),
     *("fingerprint", "reasons"),
 )
-# What engines have in common that share a row, apart from the codes of their reasons.
+# Engines in one row have these values in common, and the codes of their reasons.
 SHARED = ("backend", "precision", "device", "machine", "batch_size", "batch_size_wanted", "profile")
 ITSELF = "is the fp32 network itself"
 
@@ -54,7 +54,7 @@ class Described:
 
     @property
     def shared(self) -> str:
-        """The same text for engines that can share a row: they differ in measured values alone."""
+        """The same text for engines that can share a row because they differ only in measured values."""
         codes = [reason["code"] for reason in self.engine["reasons"]]
         facts = [self.engine[key] for key in SHARED]
         return json.dumps([facts, codes, self.quality["thresholds"], self.quality["reference"]], sort_keys=True)
@@ -92,7 +92,7 @@ def describe_engines(records: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
 
     `records` are the provenances of all jobs by path. Those of the rules `compile_…` hold the `engine` and those of
     `check_…` its `quality`; the wildcards say which network it is. Classifiers whose engines differ in measured values
-    alone share a row. InputError where a record lacks one of these, or an engine was not compared with fp32.
+    alone share a row. Raises InputError if a record lacks one of these, or if an engine was not compared with fp32.
     """
     upscalers, classifiers = (list(_described(kind, records)) for kind in (UPSCALERS, CLASSIFIERS))
     groups: dict[str, list[Described]] = {}
@@ -164,7 +164,7 @@ def _table(kind: Kind, groups: Sequence[Sequence[Described]]) -> Table:
 
 
 def _row(kind: Kind, group: Sequence[Described], networks: int) -> dict[str, str]:
-    """One engine, or several that are alike, of so many networks."""
+    """The row of one engine, or of several engines that are alike; `networks` is the number of all networks."""
     engine, quality = group[0].engine, group[0].quality
     name = group[0].name
     if len(group) > 1:

@@ -1,4 +1,4 @@
-"""What the configuration says of the images: whose they are, what they show, and how large a classifier sees them."""
+"""What the configuration says about the images: their origin, what they show, and the size that a classifier sees."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from wbcsr.study.labels import variant_label
 
 
 def is_published(config: Config) -> bool:
-    """Whether the images are the study's, as far as the names of their classes tell."""
+    """Whether the images seem to be the study's, judged by the names of the classes."""
     return not is_synthetic(config) and set(config["dataset"]["classes"]) == set(published.CLASSES)
 
 
 def subject(config: Config) -> str:
-    """What the images show, as far as the names of the classes tell."""
+    """What the images show, judged by the names of the classes."""
     known = {name.upper() for name in config["dataset"]["classes"]} <= set(published.CLASSES)
     return "white blood cells" if known else "images"
 
 
 def resolution(enhanced: str | None, width: int, height: int, config: Config) -> str:
-    """Whether the classifier can see the resolution that upscaling adds; `width` and `height` are of the originals."""
+    """Whether the classifier can see the resolution that upscaling adds to images of `width` × `height` pixels."""
     if enhanced is None:
         return ""
     scale, sides = parse_variant(enhanced)[1], [config["train"]["input_size"], *config["train"]["extra_input_sizes"]]
@@ -30,8 +30,8 @@ def resolution(enhanced: str | None, width: int, height: int, config: Config) ->
     )
     if max(sides) < min(width, height):
         return (
-            f"{shrunk}. That is less than the {width}\u00a0×\u00a0{height} pixels of the original, so this design "
-            "discards the resolution that super-resolution adds; what is compared is how the images were resampled."
+            f"{shrunk}. That is less than the {width}\u00a0×\u00a0{height} pixels of the original, and this design "
+            "discards the resolution that super-resolution adds; it compares ways to resample the images."
         )
     if len(sides) > 1:
         others = " and ".join(f"{side}\u00a0×\u00a0{side}" for side in sides[1:])

@@ -45,7 +45,7 @@ def weights_table(paths: Iterable[Path]) -> Table:
 def stages_table(records: Sequence[dict[str, Any]]) -> Table:
     """The jobs by rule and (training) variant, in the order they started: how many, how long, how fast, on what.
 
-    The speed is the median of the images a second of the jobs that record it.
+    The speed is the median over the jobs that recorded images per second.
     """
     jobs = pd.DataFrame(
         {
@@ -88,14 +88,14 @@ def machines(records: list[dict[str, Any]]) -> list[str]:
 
 def _machine(machine: dict[str, Any]) -> str:
     words = f"{machine['processor']}, cores: {machine['cores']}, {machine['system']}"
-    gpu = machine.get("gpu")  # records from before GPUs were noted have no such key
+    gpu = machine.get("gpu")  # older records have no such key
     if not gpu:
         return words
     return f"{words}, {gpu['name']} ({gpu['memory_gib']} GiB, capability {gpu['capability']}, driver {gpu['driver']})"
 
 
 def versions(records: list[dict[str, Any]]) -> dict[str, str]:
-    """Each package's version; all of them where jobs differ."""
+    """Each package's version, or all its versions if jobs used different ones."""
     found: dict[str, dict[str, None]] = defaultdict(dict)
     for record in records:
         for package, version in record["versions"].items():
@@ -104,7 +104,7 @@ def versions(records: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def rejections(path: Path) -> dict[str, Any]:
-    """The files that were left out: `count`, `table` (by reason) and how many `more` reasons there are."""
+    """The excluded files: their `count`, a `table` by reason, and the number of `more` reasons that are not in it."""
     counts = read_csv(path, ["image", "reason"]).groupby("reason", sort=False)["image"].agg(["count", "first"])
     counts = counts.sort_values("count", ascending=False, kind="stable").reset_index()
     columns = [

@@ -21,7 +21,7 @@ def percent(share: float) -> str:
 
 
 def share_of(share: float, images: int) -> str:
-    """A share of so many images: `89.2 %`; of fewer than 100 with their number: `87.5 % (28 of 32)`."""
+    """A share of the images: `89.2 %`; with fewer than 100 images, also the count: `87.5 % (28 of 32)`."""
     if images >= FEW_IMAGES:
         return percent(share)
     return f"{percent(share)} ({correct(share, images)})"
@@ -52,7 +52,7 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 
 
 def first_fold(split: str, config: Config) -> str:
-    """A split's name where only its first fold is shown: `by_source (first of five folds)`."""
+    """A split's name, if only its first fold is shown: `by_source (first of five folds)`."""
     folds = config["by_source"]["folds"]
     if split != "by_source" or folds == 1:
         return split

@@ -1,7 +1,7 @@
-"""The report page: a plain context computed from the results, and the template that it fills.
+"""The report page: values computed from the results, and the template that shows them.
 
-The page is one file that loads nothing: style and script stand in it, pictures are data URIs. Names of classes and
-files are foreign text, which the template escapes.
+The page is one file that loads no other file: it contains its style, its script and its pictures. Names of classes and
+files come from the user, and the template escapes them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ ENVIRONMENT.globals["share_of"] = numbers.share_of
 RECORD_KEYS = ["rule", "wildcards", "versions", "machine", "started", "seconds"]
 
 
-# The sections of the page by their `id`; the optional ones are left out where the study has none.
+# The sections of the page by their `id`; an optional section is left out if the study has no results for it.
 SECTIONS = {
     "reading": "How to read this",
     "accuracies": "Accuracies",
@@ -76,11 +76,11 @@ PARTS = {"rejected": "Excluded files", "table-leakage": "Data leakage"}
 class Inputs:
     """The files that the page is made of.
 
-    `figures` holds each figure as .svg and .png. `provenances` are the records of all jobs, those of engines and of
-    their comparison with fp32 among them. `weights` is empty where no network upscaled anything. The images of
-    `manifests` lie beside them; the first manifest is of original images. `fidelity` is fidelity.csv and fidelity.png,
-    or empty. `changes` are changes.csv and counts.csv, and empty where the configuration has no enhanced variant.
-    `benchmark` is a .csv, .svg and .provenance.json of each benchmark, or empty.
+    `figures` has each figure as .svg and .png. `provenances` are the records of all jobs, including those that compile
+    engines and compare them with fp32. `weights` is empty if no network upscaled images. `manifests` have their images
+    in the same folder; the first one lists original images. `fidelity` is fidelity.csv and fidelity.png, or empty.
+    `changes` are changes.csv and counts.csv, or empty if the configuration has no enhanced variant. `benchmark` has a
+    .csv, .svg and .provenance.json of each benchmark, or is empty.
     """
 
     tables: Sequence[Path]
@@ -98,14 +98,14 @@ class Inputs:
 def write_page(page: Path, inputs: Inputs, config: Config) -> None:
     """Write the report as one HTML file.
 
-    InputError where a table or figure is missing, or a file is not what it should be. Paths out of the working folder
-    are shown without their folders.
+    Raises InputError if a table or figure is missing, or if a file lacks a column or a key. Paths outside of the
+    working folder are shown without their folders.
     """
     write_text(page, ENVIRONMENT.get_template("template.html.j2").render(context(inputs, without_folders(config))))
 
 
 def facts(config: Config) -> dict[str, Any]:
-    """What sentences need that follow from the configuration alone."""
+    """The values that depend only on the configuration."""
     return {
         "config": config,
         "enhanced": Plan.of(config).enhanced,
@@ -117,7 +117,7 @@ def facts(config: Config) -> dict[str, Any]:
 
 
 def speed(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """The section on speed; only a page that has one needs what measured it, torch among it."""
+    """The section on speed. Only a page with this section imports the benchmarks, and torch with them."""
     if not paths:
         return []
     from wbcsr.report import benchmark

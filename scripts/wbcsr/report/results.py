@@ -14,7 +14,7 @@ from wbcsr.stats.counts import TOTALS, read_leakage
 from wbcsr.stats.scores import RATIOS
 
 CALIBRATION = ("images", "ece", "confidence", "accuracy", "auc", "average_precision")
-# The columns that the page needs of each table, and how many of the first hold words.
+# The columns that the page needs of each table, and how many of them, from the first, hold words.
 COLUMNS = {
     "table2": (["class", *TOTALS], 1),
     **dict.fromkeys(("table3", "table4"), (["class", *RATIOS, "support"], 1)),
@@ -32,8 +32,8 @@ COLUMNS = {
 def read_tables(paths: Iterable[Path], leakage: Path) -> dict[str, pd.DataFrame]:
     """The tables that the report shows, by name; an empty cell of a column of numbers is NaN.
 
-    The table `leakage` is of `wbcsr.stats.counts.read_leakage`. InputError where one is missing among `paths`, lacks
-    a column or has words for numbers.
+    The table `leakage` comes from `wbcsr.stats.counts.read_leakage`. Raises InputError if one is missing among
+    `paths`, lacks a column, or has words instead of numbers.
     """
     found = {path.stem: path for path in paths if path.suffix == ".csv"}
     tables = {"leakage": read_leakage(leakage)}

@@ -18,7 +18,7 @@ from wbcsr.study import published
 from wbcsr.study.labels import NO_ENHANCED, QUESTIONS, arm_label
 from wbcsr.study.plan import Plan
 
-# Colour, mark and place beside the row's middle of each subset's accuracies.
+# Colour and mark of each subset's accuracies, and their offset from the row's middle.
 SUBSET_MARKS = {"validation": (BLUE, "o", -0.16), "test": (VERMILLION, "s", 0.16)}
 
 ACCURACIES_CAPTION = (
@@ -36,7 +36,7 @@ def draw_accuracies(arms: list[Arm], plan: Plan) -> Figure:
     """
     arms = [arm for arm in arms if not math.isnan(arm.estimate.low)]
     if not arms:
-        return draw_notice("No accuracy has an interval; the table says how many sources there are.")
+        return draw_notice("No accuracy has an interval; the table says why.")
     names = list(dict.fromkeys((arm.trained_on, arm.tested_on) for arm in arms))
     labels = [wrapped(arm_label(*name), 30) for name in names]
     width = SINGLE_COLUMN if len(plan.splits) == 1 else DOUBLE_COLUMN
@@ -77,15 +77,15 @@ def _draw_arm(panel: Axes, arm: Arm, row: int, plan: Plan) -> None:
         seeds = [height + 0.11] * len(arm.accuracies)
         panel.plot(arm.accuracies, seeds, "o", color=colour, markersize=1.8, alpha=0.6, markeredgewidth=0)
     panel.plot(arm.accuracy, height, mark, color=colour, markersize=4)
-    told = _of_study(arm, plan)
-    if told is not None:
-        panel.plot(told, height - 0.16, **STUDY_MARK)
+    published_accuracy = _of_study(arm, plan)
+    if published_accuracy is not None:
+        panel.plot(published_accuracy, height - 0.16, **STUDY_MARK)
 
 
 def draw_differences(data: pd.DataFrame) -> Figure:
     """Differences in the metric of verdicts with their 95 % intervals, of `wbcsr.stats.differences.differences`.
 
-    A block for each question; what has no interval is not drawn.
+    A block for each question; a difference without an interval is not drawn.
     """
     if data.empty:
         return draw_notice(NO_ENHANCED)

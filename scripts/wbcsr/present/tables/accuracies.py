@@ -1,4 +1,4 @@
-"""Tables of accuracies: of all arms, of each class, across variants, and of how many sources they are."""
+"""Tables of accuracies: of all arms, of each class, across variants, and the number of sources behind them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from wbcsr.study.labels import arm_label, summary_label, variant_label
 from wbcsr.study.plan import Plan
 from wbcsr.text import counted
 
-# What verdicts may be about.
+# The metrics that a verdict can be about.
 METRICS = {"macro_recall": "Macro recall", "accuracy": "Accuracy"}
-# Of fewer images, counts are given beside percentages.
+# With fewer images, the counts are printed next to the percentages.
 FEW_IMAGES = 100
 COMPARISON = "results/tables/comparison.csv"
 
 
 def arm(trained_on: str = "trained_on", tested_on: str = "tested_on", heading: str = "Arm") -> Column:
-    """What a classifier was trained on, and on what it was tested where that is something else."""
+    """What a classifier was trained on, and what it was tested on if that differs."""
     return each(trained_on, heading, lambda row: arm_label(row[trained_on], row[tested_on]), style="text")
 
 
 def subset_title(row: pd.Series) -> str:
-    """Which images a block of rows is of."""
+    """The images that a block of rows refers to."""
     return f"{row['subset'].capitalize()} images, split {row['split']}"
 
 
 def correct(accuracy: float, images: int) -> str:
-    """How many of a few images were classified correctly, mean over the runs: `27.6 of 32`."""
+    """The number of images that were classified correctly, mean over the runs: `27.6 of 32`."""
     return f"{number_text(round(accuracy * images, 1), 'g')} of {images:,}"
 
 
@@ -46,7 +46,7 @@ BY_SUBSET: dict[str, Any] = {"blocks": ("split", "subset"), "title_of": subset_t
 
 
 def summary_table(comparison: pd.DataFrame, endpoints: pd.DataFrame) -> Table:
-    """The answer's table: accuracy and macro recall of each variant; of one subset.
+    """The answer's table: accuracy and macro recall of each variant on one subset.
 
     `comparison` as in `comparison_table`, and `endpoints` of `wbcsr.stats.endpoints.endpoints`.
     """
@@ -65,27 +65,27 @@ def summary_table(comparison: pd.DataFrame, endpoints: pd.DataFrame) -> Table:
             interval("low", "high", ".1f"),
             CORRECT,
         ],
-        note="Macro recall: mean of the recalls of the classes, in which every source counts the same. Each interval "
-        "is of the number to its left.",
+        note="Macro recall: mean of the recalls of the classes, each source having the same weight. Each interval "
+        "belongs to the number on its left.",
         source=COMPARISON,
     )
 
 
 def comparison_table(data: pd.DataFrame) -> Table:
-    """The accuracies; `data` is of `wbcsr.stats.comparison.compare_arms`, or some rows of it."""
+    """The accuracies; `data` comes from `wbcsr.stats.comparison.compare_arms`, or is a part of it."""
     note = (
         "Accuracy and macro F1: mean over the runs (one for each seed), ± standard deviation. "
         "Difference: accuracy minus that of training and testing on original. "
     )
     note += (
         "Sources: what the images were made from. Shared: images whose source also has a training image. Images of "
-        "unknown source are left out. 95 % CI: of the mean accuracy, over sources; none if they are too few."
+        "unknown source are left out. 95 % CI: of the mean accuracy, computed over sources; none if there are too few."
         if data["sources"].notna().any()
-        else "95 % CI: of the mean accuracy over the images, whose sources are not known; it is too narrow if some "
-        "images share a source."
+        else "95 % CI: of the mean accuracy, computed over images because their sources are not known; it is too "
+        "narrow if some images share a source."
     )
     if data["study_accuracy"].notna().any():
-        note += f" Study: accuracy on its own validation images, {published.CITATION}."
+        note += f" Study: its published accuracy on its own validation images, {published.CITATION}."
     return Table(
         "comparison",
         "Comparison",
@@ -106,7 +106,7 @@ def comparison_table(data: pd.DataFrame) -> Table:
         ],
         note=note,
         blocks=("split", "subset"),
-        told=("images", "sources", "shared"),
+        in_title=("images", "sources", "shared"),
         title_of=lambda row: f"{subset_title(row)}: {_counted(row)}",
         source=COMPARISON,
     )
@@ -120,7 +120,7 @@ def _to_original(row: dict[str, Any]) -> str:
 
 
 def _counted(row: pd.Series) -> str:
-    """How many images and sources an accuracy is of, and how many of the images have a copy in training."""
+    """The number of images and sources of an accuracy, and how many of the images have a duplicate in training."""
     images = counted(int(row["images"]), "image")
     if pd.isna(row["sources"]):
         return f"{images}, sources not known"
@@ -162,7 +162,7 @@ def cross_table(comparison: pd.DataFrame, plan: Plan) -> Table:
 
 
 def leakage_table(data: pd.DataFrame, plan: Plan) -> Table:
-    """How many independent sources each accuracy is of; `data` is of `wbcsr.stats.counts.count_sources`."""
+    """The number of independent sources of each accuracy; `data` comes from `wbcsr.stats.counts.count_sources`."""
     labels = plan.labels | {"": summary_label("All", plan.classes)}
     variants = [name.removeprefix("accuracy_") for name in data if name.startswith("accuracy_")]
     note = "A source is what an image was made from; a duplicate is another image of the same source."

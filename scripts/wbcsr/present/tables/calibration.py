@@ -17,11 +17,11 @@ def calibration_error_text(error: float, images: int) -> str:
 
 
 def calibration_table(data: pd.DataFrame) -> Table:
-    """A row for each arm; `data` is of `wbcsr.stats.calibration.calibration_table`, or some rows of it."""
+    """A row for each arm; `data` comes from `wbcsr.stats.calibration.calibrations`, or is a part of it."""
     return Table(
         "calibration",
         "Calibration",
-        "How well the probabilities are calibrated, and how well they rank the images of each class before the others.",
+        "How well the predicted probabilities are calibrated, and how well they separate each class from the others.",
         data,
         [
             *ARM,
@@ -34,9 +34,9 @@ def calibration_table(data: pd.DataFrame) -> Table:
         ],
         note="Means over the seeds. ECE: expected calibration error in 15 bins; not shown for fewer than "
         f"{LEAST_IMAGES} images, because it is then above 0 by chance alone. Confidence: mean of the largest "
-        "probability. AUC, AP: area under the ROC curve and average precision, means over the classes; of folds they "
-        "are of all images together, which makes them rather smaller than within a fold. The file calibration.csv has "
-        "those of each class.",
+        "probability. AUC, AP: area under the ROC curve and average precision, means over the classes; with "
+        "several folds they are computed on the images of all folds together, and are slightly smaller than within one "
+        "fold. The values of each class are in calibration.csv.",
         source="results/tables/calibration.csv",
         **BY_SUBSET,
     )

@@ -20,10 +20,10 @@ NOT_MEASURED = "not measured"
 
 
 def cost_table(data: pd.DataFrame) -> Table:
-    """A row for each arm: what it cost, and its accuracy on the test images; `data` is of `wbcsr.stats.cost.costs`.
+    """A row for each arm: its cost and its accuracy on the test images; `data` comes from `wbcsr.stats.cost.costs`.
 
-    Columns of GPUs are there only where one was used. The second row of dual training leaves out the cost, which is
-    that of the row above.
+    The columns of GPUs exist only if a GPU was used. The second row of dual training has no cost, because its cost is
+    that of the first row.
     """
     columns = list(_columns(data))
     unknown = any(NOT_MEASURED in column.show(data) for column in columns)
@@ -48,7 +48,7 @@ def _columns(data: pd.DataFrame) -> Iterator[Column]:
     def cost(
         key: str, heading: str, group: str, form: str, scaled: str = "", none: Iterable[bool] = itertools.repeat(False)
     ) -> Column:
-        """What the rows cost, each training once: marked if `scaled` says so, and with a dash where `none` is true."""
+        """The cost of each training, once; with a star if `scaled` is true, and a dash if `none` is true."""
         texts = [
             "" if row["again"] else NONE if dash else _amount(row, key, form, "*" if scaled and row[scaled] else "")
             for row, dash in zip(rows, none, strict=False)
@@ -81,7 +81,7 @@ def _gain(row: dict[str, Any]) -> str:
 
 
 def _amount(row: dict[str, Any], key: str, form: str, mark: str) -> str:
-    """A number with its standard deviation if there is one and with how many of the runs were measured if not all."""
+    """A number, its standard deviation if there is one, and the number of measured runs if some were not measured."""
     if math.isnan(row[key]):
         return NOT_MEASURED
     spread = number_text(row.get(f"{key}_sd", math.nan), form)
@@ -91,7 +91,7 @@ def _amount(row: dict[str, Any], key: str, form: str, mark: str) -> str:
 
 
 def per_thousand(data: pd.DataFrame) -> str:
-    """What upscaling 1,000 images cost, in a sentence; empty where nothing is upscaled."""
+    """The cost of upscaling 1,000 images, in a sentence; empty if nothing was upscaled."""
     alone = (data["trained_on"] == data["tested_on"]) & (data["trained_on"] != "original")
     upscaled = data.assign(scaled=estimated(data)["images"])[alone].drop_duplicates("trained_on")
     parts = []
@@ -107,7 +107,7 @@ def per_thousand(data: pd.DataFrame) -> str:
 
 
 def _explanation(data: pd.DataFrame, unknown: bool) -> Iterator[str]:
-    """What the table's columns and marks mean, and where its costs were measured; `unknown` if some was not."""
+    """What the columns and marks mean, and where the costs were measured; `unknown` if some cost was not measured."""
     on_gpu = "gpu" in used_devices(data)
     rules = _distinct(data["memory_rule"])
     shrunk = data[(data["shrunk_from"] != "") & (data["tested_on"] != "original")].drop_duplicates("tested_on")
@@ -121,39 +121,36 @@ def _explanation(data: pd.DataFrame, unknown: bool) -> Iterator[str]:
     mean = ", mean over the runs ± standard deviation" if data["runs"].max() > 1 else ""
     yield f"One run: a training, its engine and its predictions{mean}."
     yield (
-        "Beyond original: images and one run, less those of original in the same split; ingesting and splitting, which "
-        "all share, are in no row."
+        "Beyond original: images and one run, minus those of original in the same split. Ingesting and splitting are "
+        "shared by all variants and are in no row."
     )
     for variant, larger in zip(shrunk["tested_on"], shrunk["shrunk_from"], strict=True):
-        yield f"{variant_label(variant)} is shrunk from {variant_label(larger)}, and what that took is in its row, too."
+        yield f"{variant_label(variant)} is shrunk from {variant_label(larger)}; its row includes the cost of both."
     where = f", in the {noun(len(rules), 'rule')} {' and '.join(rules)}" if rules else ""
     yield f"Memory: of the largest process{where}."
     if on_gpu:
         yield (
-            "GPU memory is what PyTorch held in the job's own process; engines are built and checked, and several GPUs "
-            "train one network, in further ones that are not counted."
+            "GPU memory: held by PyTorch in the job's own process. Other processes are not counted: they build and "
+            "check engines, or train one network on several GPUs."
         )
-    yield (
-        "Points: difference of accuracy to training and testing on original; the table of differences says whether it "
-        "is more than chance."
-    )
+    yield "Points: accuracy minus that of training and testing on original; the table of differences has the tests."
     if estimated(data).any(axis=None):
         yield (
-            "*: a job went on from an interruption and noted the rest of its work alone, so its cost is scaled to all "
-            "of its images or epochs."
+            "*: a job was interrupted and continued, and recorded only the second part of its work. Its cost is scaled "
+            "to all of its images or epochs."
         )
     if unknown or NOT_MEASURED in per_thousand(data):
         yield (
-            "Not measured: a job noted no cost, found everything done when it went on from an interruption, or left no "
-            "record."
+            "Not measured: a job recorded no cost, had nothing left to do when it continued after an interruption, or "
+            "left no record."
         )
     if "by_source" in set(data["split"]):
-        yield "Runs of the split by_source: those of its first fold."
+        yield "Runs of the split by_source: only those of its first fold."
     if (data["runs_measured"].between(1, data["runs"] - 1)).any():
         yield "(1 of 2): one of two runs was measured, and the mean is over that one."
     processors, gpus = _distinct(data["processors"]), _distinct(data["gpus"])
     mixed = len(processors) > 1 or len(gpus) > 1
-    warning = ": on different ones the same work takes different times, so compare with care" if mixed else ""
+    warning = ". The same work takes different times on different machines; compare with care" if mixed else ""
     if processors:
         yield f"Measured on {' and '.join([*processors, *gpus])}{warning}."
 

@@ -33,7 +33,7 @@ VERDICTS = {
 
 
 def differences_table(data: pd.DataFrame) -> Table:
-    """A row for each comparison; `data` is of `wbcsr.stats.differences.differences`, or some rows of it."""
+    """A row for each comparison; `data` comes from `wbcsr.stats.differences.differences`, or is a part of it."""
     return Table(
         "differences",
         "Differences",
@@ -62,7 +62,7 @@ def _verdict(row: dict[str, str]) -> str:
 
 
 def _judged(data: pd.DataFrame) -> list[Column]:
-    """The columns of the metric that verdicts are about."""
+    """The columns of the metric that decides the verdicts."""
     metric = METRICS[data["metric"].iloc[0]] if len(data) else ""
 
     def needed(row: dict[str, float]) -> str:
@@ -81,7 +81,7 @@ def _judged(data: pd.DataFrame) -> list[Column]:
 
 
 def recalls_table(data: pd.DataFrame, plan: Plan) -> Table:
-    """A row for each class, and for the study's pair; `data` is of `wbcsr.stats.differences.recalls`."""
+    """A row for each class, and for the study's pair; `data` comes from `wbcsr.stats.differences.recalls`."""
     pair = published.pair(plan.classes)
     labels = plan.labels | ({" and ".join(pair): " and ".join(plan.labels[name] for name in pair)} if pair else {})
     return Table(
@@ -98,9 +98,10 @@ def recalls_table(data: pd.DataFrame, plan: Plan) -> Table:
             percent("against", "Original"),
             *TESTED,
         ],
-        note="Recall: share of a class's images that were classified correctly. Pair accuracy: the same of the images "
-        "of both classes. Pairwise confusion: share of these images that were classified as the other of the two. "
-        "These intervals do not include how much trainings differ. " + _note(data, "rows"),
+        note="Recall: share of a class's images that were classified correctly. Pair accuracy: the same "
+        "share for the images of both classes together. Pairwise confusion: share of these images that were classified "
+        "as the other class of the pair. "
+        "These intervals do not include the variation between trainings. " + _note(data, "rows"),
         blocks=("split", "subset", "measure"),
         title_of=lambda row: MEASURES[row["measure"]],
         source="results/tables/recalls.csv",
@@ -108,30 +109,30 @@ def recalls_table(data: pd.DataFrame, plan: Plan) -> Table:
 
 
 def why_none(rows: pd.DataFrame, of: str = "") -> str:
-    """Why there is no interval in these rows, of one reason and number of sources, as a clause.
+    """Why these rows have no interval, as a clause; all rows have the same reason and number of sources.
 
-    `of` is what the names of the interval's columns begin with.
+    `of` is the prefix of the interval's columns.
     """
     first = rows.iloc[0]
     reason, differing = first[f"{of}reason"], rows[f"{of}differing"]
-    # Where no source is known, every image counts as one.
+    # If no source is known, every image counts as a source.
     sources = int(first["images"] if pd.isna(first["sources"]) else first["sources"])
     if reason == Reason.LONE_SOURCES:
         return "no class has two sources"
     if reason == Reason.FEW_SOURCES:
-        worth = f"{sources:,} sources are worth {first[f'{of}effective_sources']:.1f} equally large ones"
+        worth = f"{sources:,} sources carry as much information as {first[f'{of}effective_sources']:.1f} of equal size"
         return f"{worth}; an interval needs {LEAST_SOURCES}"
     numbers = listed([f"{number:,.0f}" for number in sorted(set(differing))])
     only = "only " if reason == Reason.ALIKE else ""
     most = 100 * largest_share(int(differing.max()), sources)
     return (
-        f"the arms differ on {only}{numbers} of {sources:,} sources (of all such sources, on at most "
-        f"{most:.1f}\u00a0%); an interval needs {LEAST_DIFFERING}"
+        f"the arms differ on {only}{numbers} of {sources:,} sources (with 95 % confidence, on at most "
+        f"{most:.1f}\u00a0% of all sources); an interval needs {LEAST_DIFFERING}"
     )
 
 
 def _where(data: pd.DataFrame) -> str:
-    """Which images all rows are of; empty if these differ."""
+    """The images that all rows refer to; empty if the rows refer to different images."""
     titles = {subset_title(row).lower() for _, row in data.iterrows()}
     return f": {titles.pop()}" if len(titles) == 1 else ""
 
@@ -141,24 +142,26 @@ def _verdict_note(data: pd.DataFrame) -> str:
         return ""
     margin = f"{100 * data['margin'].iloc[0]:.1f}".removesuffix(".0")
     return (
-        f" Verdict: of {METRICS[data['metric'].iloc[0]].lower()}; the primary comparison is outside of Holm’s family. "
-        "p-values do not include how much trainings differ. Macro recall: mean recall of the classes, every source of "
-        "a class counted the same. Higher, lower: the 95 % interval lies on one side of zero, and p is below 0.05. "
-        f"Equivalent: the 90 % interval lies within ±{margin} points (two one-sided tests); not worse: above "
-        f"−{margin}. Provisional: found in fewer than {LEAST_SEEDS} trainings. The intervals include how much "
-        "trainings differ, where that can be known. Smallest detectable: the difference that so many sources show in "
-        "80 % of studies. Sources for 1 / 2 / 3 points: how many would show these (∞: more trainings are needed first)."
+        f" The verdict is about {METRICS[data['metric'].iloc[0]].lower()}. Holm’s correction leaves out the primary "
+        "comparison. p-values do not include the variation between trainings. Macro recall: mean recall of the "
+        "classes; every source of a class has the same weight. Higher, lower: the 95 % interval lies on one side of "
+        f"zero, and p is below 0.05. Equivalent: the 90 % interval lies within ±{margin} points (two one-sided tests); "
+        f"not worse: above −{margin}. Provisional: fewer than {LEAST_SEEDS} trainings. The intervals include the "
+        "variation between trainings if there are several. Smallest detectable: the difference that 80 % of studies "
+        "with this number of sources would detect. Sources for 1 / 2 / 3 points: the number of sources that would be "
+        "needed to detect these differences (∞: more trainings are needed first)."
     )
 
 
 def _note(data: pd.DataFrame, rows: str) -> str:
     note = (
-        "Differences are means over the seeds. 95 % CI: over sources, none where too few differ. p: two-sided, the two "
-        f"arms exchanged source by source. Holm: corrected for all {rows} of the same split and subset. McNemar: of "
-        "the first seed; it takes images for independent, so it is too small where they share sources."
+        "Differences are means over the seeds. 95 % CI: computed over sources; none if too few sources differ. p: "
+        f"two-sided permutation test over sources. Holm: corrected for all {rows} of the same split and subset. "
+        "McNemar: first seed only; this test treats images as independent, and its p is too small if images share "
+        "sources."
     )
     if data["sources"].isna().any():
-        note += " No source is known, so every image counts as a source of its own."
+        note += " No source is known; every image counts as a separate source."
     without = data[data["reason"] != ""].fillna({"sources": data["images"]})
     blocks = without.groupby(["reason", "sources", "effective_sources"])
     reasons = [why_none(block) for _, block in blocks]
