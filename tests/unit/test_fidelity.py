@@ -234,9 +234,10 @@ def test_from_photographs_to_table_figure_and_words(tmp_path: Path) -> None:
     assert cell.loc["bicubic", "psnr_sd"] == pytest.approx(by_hand.std())
     told = words.sentences(rows)
     assert "so few photographs" in told[-1]
-    blocks = list(fidelity_table(rows).bodies)
+    printed = fidelity_table(rows)
+    blocks = list(printed.bodies)
     assert [title for title, _ in blocks] == list(REGIONS.values())
-    assert [row.cells[0][1] for row in blocks[1][1]] == ["Bicubic", "Lanczos", "Real-ESRGAN ×4, shrunk to ×2"]
+    assert printed.cells["method"].iloc[blocks[1][1]].tolist() == ["Bicubic", "Lanczos", "Real-ESRGAN ×4, shrunk to ×2"]
 
 
 def test_around_the_cell_squares_of_photographs_are_measured(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,7 +19,7 @@ from wbcsr.present.tables.accuracies import comparison_table
 from wbcsr.present.tables.calibration import calibration_table
 from wbcsr.present.tables.differences import differences_table, recalls_table
 from wbcsr.present.tables.endpoints import correlation_table, endpoints_table
-from wbcsr.report import answer, limits
+from wbcsr.report import answer, limits, method
 from wbcsr.stats.calibration import Probabilities, calibrations
 from wbcsr.stats.comparison import compare_arms
 from wbcsr.stats.correlation import correlations
@@ -60,14 +60,17 @@ def answers() -> Iterator[tuple[str, list[str]]]:
 def configurations() -> Iterator[tuple[str, list[str]]]:
     for name, sections in CONFIGURATIONS.items():
         config = config_of(**sections)
-        record = {"images": {subset: {"a": 10} for subset in ("train", "validation", "test")}, "left_out": 2}
-        splits = dict.fromkeys(config["splits"], record)
+        images = {subset: {"a": 10} for subset in ("train", "validation", "test")}
+        jobs = [
+            {"rule": "split_dataset", "wildcards": {"split": split}, "images": images, "left_out": 2}
+            for split in config["splits"]
+        ]
         yield (
             f"configuration: {name}",
             [
                 limits.resolution("realesrgan_x4", 320, 240, config),
                 page_part("limits", config),
-                page_part("settings", config, splits=splits, classifiers={"resnet50": "ResNet-50"}),
+                *(f"{name}: {text}" for name, text in method.settings(config, jobs).items()),
             ],
         )
 

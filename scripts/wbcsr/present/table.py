@@ -117,15 +117,6 @@ def interval(low: str, high: str, form: str, heading: str = "95 % CI", group: st
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row on the page: its cells with their columns, and whether it sums up those above."""
-
-    number: int
-    cells: list[tuple[Column, str]]
-    is_summary: bool
-
-
-@dataclass(frozen=True)
 class Table:
     """A table and its words; a column in which no row has anything is left out.
 
@@ -176,17 +167,13 @@ class Table:
         return found if any(group for group, _ in found) else []
 
     @property
-    def bodies(self) -> Iterator[tuple[str, list[Row]]]:
-        """The blocks of rows on the page, each with its title."""
+    def bodies(self) -> Iterator[tuple[str, list[int]]]:
+        """The blocks of rows on the page: each with its title and the numbers of its rows."""
         data = self.data.reset_index(drop=True)
         blocks = data.groupby(list(self.blocks), sort=False, dropna=False).indices.values() if self.blocks else None
-        for numbers in blocks or [range(len(data))]:
-            rows = [
-                Row(at, [(column, self.cells[column.key].iloc[at]) for column in self.on_page], at in self.summaries)
-                for at in map(int, numbers)
-            ]
-            if rows:
-                yield self.title_of(data.iloc[rows[0].number]), rows
+        for rows in blocks or [data.index.to_numpy()]:
+            if len(rows):
+                yield self.title_of(data.iloc[rows[0]]), rows.tolist()
 
 
 def markdown_text(text: str) -> str:

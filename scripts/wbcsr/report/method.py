@@ -15,9 +15,57 @@ from wbcsr.files import read_csv
 from wbcsr.present.table import Table, number, text
 from wbcsr.present.text import number_text
 from wbcsr.stats.records import read_records
-from wbcsr.study.labels import variant_label
+from wbcsr.study.labels import CLASSIFIERS, SUBSETS, variant_label
+from wbcsr.text import counted
 
+SPLIT_RULES = {
+    "paper": "as in the study: of each class of the training partition the first {validation_fraction:.0%} of the "
+    "files in sorted order, rounded down, are the validation images and the others the training images; the test "
+    "partition is the test subset",
+    "published": "as they were published, each partition one subset",
+    "custom": "as the file {custom} says",
+    "by_source": "all images of one source are in one subset, and no validation or test image has a duplicate in "
+    "training; the sources are divided into {by_source[parts]} parts, balanced by class: one for the test, one for "
+    "validation, the others for training; folds: {by_source[folds]}. Images of the first fold",
+}
+INITIAL_WEIGHTS = {"imagenet": "ImageNet weights", "random": "random weights"}
 REASONS_SHOWN = 30
+
+
+def settings(config: Config, records: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The most important settings in words, by their names; `records` are the provenances."""
+    dataset, train, view = config["dataset"], config["train"], config["view"]
+    archive = [
+        dataset["archive"],
+        f"the images of {dataset['images']}" if dataset["images"] else "",
+        f"the first {dataset['limit_per_class']} images of each partition and class"
+        if dataset["limit_per_class"]
+        else "",
+    ]
+    variants = [*map(variant_label, config["variants"]), *(["dual"] if config["dual"] else [])]
+    around = f"squares of {view['side']} × {view['side']} pixels around the white cell of each image"
+    sizes = ", ".join(f"{size} × {size}" for size in [train["input_size"], *train["extra_input_sizes"]])
+    return {
+        "Archive": ", ".join(filter(None, archive)),
+        "Variants": ", ".join(variants),
+        **({"View": around} if view["around"] == "cell" else {}),
+        **{f"Split {split}": _split(split, config, records) for split in config["splits"]},
+        "Seeds": ", ".join(map(str, config["seeds"])),
+        "Classifier": f"{CLASSIFIERS[train['classifier']]} from {INITIAL_WEIGHTS.get(train['init'], train['init'])}, "
+        f"{sizes} pixels, {counted(train['epochs'], 'epoch')}, batches of {train['batch_size']}, "
+        f"highest learning rate {train['learning_rate']:g}",
+    }
+
+
+def _split(split: str, config: Config, records: Sequence[dict[str, Any]]) -> str:
+    """The rule of a split, and the number of images of each subset."""
+    jobs = (record for record in records if record["rule"] == "split_dataset")
+    job = next(job for job in jobs if job["wildcards"]["split"] == split)
+    counts = [f"{sum(job['images'][subset].values()):,} {subset}" for subset in ("train", *SUBSETS)]
+    if job["left_out"]:
+        why = ", as the file says" if split == "custom" else " because their source is not known"
+        counts.append(f"{job['left_out']:,} left out{why}")
+    return f"{SPLIT_RULES[split].format(**config)}: {' · '.join(counts)}"
 
 
 def as_yaml(config: Config) -> str:

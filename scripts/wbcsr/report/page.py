@@ -30,9 +30,8 @@ from wbcsr.report.results import read_tables
 from wbcsr.stats.counts import count_sources
 from wbcsr.stats.records import read_records
 from wbcsr.study import published
-from wbcsr.study.labels import CLASSIFIERS, variant_label
+from wbcsr.study.labels import variant_label
 from wbcsr.study.plan import Plan
-from wbcsr.text import counted
 
 ENVIRONMENT = Environment(
     loader=FileSystemLoader([Path(__file__).parent, Path(present.__file__).parent]),
@@ -43,7 +42,6 @@ ENVIRONMENT = Environment(
 )
 ENVIRONMENT.filters |= {
     "variant": variant_label,
-    "counted": counted,
     "in_words": numbers.counted,
     "thousands": "{:,}".format,
 }
@@ -171,8 +169,7 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "charts": charts,
         "confusions": pictures.confusion_figures(figures, config),
         "examples": pictures.examples(inputs.manifests, plan),
-        "splits": {job["wildcards"]["split"]: job for job in jobs if job["rule"] == "split_dataset"},
-        "classifiers": CLASSIFIERS,
+        "settings": method.settings(config, jobs),
         "configuration": method.as_yaml(config),
         "weights": method.weights_table(inputs.weights),
         "engines": engines.describe_engines(records),
