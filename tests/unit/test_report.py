@@ -25,6 +25,7 @@ from results import write_results
 from wbcsr import config as configuration
 from wbcsr.errors import InputError
 from wbcsr.present.table import LONG, Table
+from wbcsr.present.tables.accuracies import share_of
 from wbcsr.present.tables.write import write_tables
 from wbcsr.report import engines, method, numbers
 from wbcsr.report.page import Inputs, context, write_page
@@ -52,7 +53,7 @@ def test_points(share: float, text: str) -> None:
     [(0.875, 32, "87.5\u00a0% (28 of 32)"), (0.8615, 32, "86.2\u00a0% (27.6 of 32)"), (0.875, 100, "87.5\u00a0%")],
 )
 def test_few_images_are_counted(share: float, images: int, text: str) -> None:
-    assert numbers.share_of(share, images) == text
+    assert share_of(share, images) == text
 
 
 @pytest.mark.parametrize(

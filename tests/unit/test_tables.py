@@ -160,7 +160,7 @@ def test_the_comparison_as_it_is_printed(study_results: Results) -> None:
     cells, _ = cells_and_data(table, **ENHANCED, subset="validation")
     assert cells[keys].tolist() == ["64", "64", "64", "1", "98.4", "0.984", "−1.6", "89.3"]
     assert [title for title, _ in table.bodies] == [
-        "Validation images, split paper: 64 images of 64 sources, 100.0\u00a0% with a duplicate in training",
+        "Validation images, split paper: 64 images of 64 sources, 100.0\u00a0% (64 of 64) with a duplicate in training",
         "Test images, split paper: 192 images of 96 sources, 0.0\u00a0% with a duplicate in training",
     ]
 

@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from wbcsr.config import Config, is_synthetic
-from wbcsr.present.tables.accuracies import METRICS
+from wbcsr.present.tables.accuracies import METRICS, share_of
 from wbcsr.present.tables.differences import why_none
 from wbcsr.present.text import listed
-from wbcsr.report.numbers import chance, counted, gap, percent, points, share_of
+from wbcsr.report.numbers import chance, counted, gap, percent, points
 from wbcsr.report.results import find_arm, find_difference
 from wbcsr.stats.correlation import design_effect, p_unpaired
 from wbcsr.stats.intervals import CONFIDENCE, LEAST_SOURCES

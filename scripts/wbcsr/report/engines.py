@@ -144,7 +144,7 @@ def _table(kind: Kind, groups: Sequence[Sequence[Described]]) -> Table:
     if any(one.engine["batch_size"] < one.engine["batch_size_wanted"] for one in every):
         notes.append("A batch that did not fit into memory was halved until it did.")
     if any(len(group) > 1 for group in groups if not group[0].quality["reference"]):
-        notes.append("Where several runs share a row, the worst value is given.")
+        notes.append("If several runs share a row, it shows the worst value.")
     if compared:
         required = dict.fromkeys(kind.required.format(**one.quality["thresholds"]) for one in compared)
         notes.append(f"Required: {', or with other settings '.join(required)}.")

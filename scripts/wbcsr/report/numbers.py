@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 
 from wbcsr.config import Config
-from wbcsr.present.tables.accuracies import FEW_IMAGES, correct
 from wbcsr.present.text import NONE, number_text
 from wbcsr.text import noun
 
@@ -18,13 +17,6 @@ WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "
 def percent(share: float) -> str:
     """0.892 → `89.2 %`, with a no-break space; NaN → an en dash."""
     return NONE if math.isnan(share) else f"{100 * share:.1f}\u00a0%"
-
-
-def share_of(share: float, images: int) -> str:
-    """A share of the images: `89.2 %`; with fewer than 100 images, also the count: `87.5 % (28 of 32)`."""
-    if images >= FEW_IMAGES:
-        return percent(share)
-    return f"{percent(share)} ({correct(share, images)})"
 
 
 def points(share: float) -> str:

@@ -18,7 +18,14 @@ from wbcsr.config import Config, is_synthetic
 from wbcsr.files import read_csv, write_text
 from wbcsr.present.figures.accuracies import ACCURACIES_CAPTION
 from wbcsr.present.figures.curves import CURVES_CAPTION, RELIABILITY_CAPTION
-from wbcsr.present.tables.accuracies import comparison_table, cross_table, f1_table, leakage_table, summary_table
+from wbcsr.present.tables.accuracies import (
+    comparison_table,
+    cross_table,
+    f1_table,
+    leakage_table,
+    share_of,
+    summary_table,
+)
 from wbcsr.present.tables.calibration import calibration_table
 from wbcsr.present.tables.cost import cost_table
 from wbcsr.present.tables.differences import differences_table, recalls_table
@@ -45,7 +52,7 @@ ENVIRONMENT.filters |= {
     "in_words": numbers.counted,
     "thousands": "{:,}".format,
 }
-ENVIRONMENT.globals["share_of"] = numbers.share_of
+ENVIRONMENT.globals["share_of"] = share_of
 RECORD_KEYS = ["rule", "wildcards", "versions", "machine", "started", "seconds"]
 
 

@@ -35,6 +35,11 @@ def correct(accuracy: float, images: int) -> str:
     return f"{number_text(round(accuracy * images, 1), 'g')} of {images:,}"
 
 
+def share_of(share: float, images: int) -> str:
+    """A share of the images: `89.2 %`; with fewer than 100 images, also the count: `87.5 % (28 of 32)`."""
+    return f"{100 * share:.1f}\u00a0%" + (f" ({correct(share, images)})" if images < FEW_IMAGES else "")
+
+
 SUBSET = [text("split", "Split"), text("subset", "Subset")]
 ARM = [*SUBSET, arm()]
 SOURCES = text("sources", "Sources", lambda count: number_text(count, ",.0f") or "not known", "number")
@@ -124,8 +129,8 @@ def _counted(row: pd.Series) -> str:
     images = counted(int(row["images"]), "image")
     if pd.isna(row["sources"]):
         return f"{images}, sources not known"
-    share = 100 * row["shared"] / row["images"]
-    return f"{images} of {counted(int(row['sources']), 'source')}, {share:.1f}\u00a0% with a duplicate in training"
+    shared = share_of(row["shared"] / row["images"], row["images"])
+    return f"{images} of {counted(int(row['sources']), 'source')}, {shared} with a duplicate in training"
 
 
 def f1_table(data: pd.DataFrame, plan: Plan) -> Table:
