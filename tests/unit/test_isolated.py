@@ -45,7 +45,7 @@ def test_an_error_that_cannot_be_pickled_arrives_by_its_name() -> None:
     [
         (os._exit, 3, "its process ended with exit status 3"),
         (sys.exit, 4, "its process ended with exit status 4"),
-        (os.kill, 9, "its process was ended by SIGKILL, as when memory runs out"),
+        (os.kill, 9, "its process was ended by SIGKILL, perhaps because memory ran out"),
         (time.sleep, 60, "it took longer than 1 s and was stopped"),
     ],
 )

@@ -125,7 +125,7 @@ def test_labels_with_partitions(study: Study) -> None:
             r"has no row with the label 'blast cell'; correct it .* take it from dataset\.classes",
         ),
         (["file,label", "../a.png,-ä"], r"line 2: names the file '\.\./a\.png', which is no path inside the archive"),
-        (["file,label", ",-ä"], r"line 2: names no file; correct it"),
+        (["file,label", ",-ä"], r"line 2: the column file is empty; correct it"),
         (["file,label", "a.png,-ä", "a.png,blast cell"], r"has 'a\.png' twice; leave one row"),
         (
             ["file,label", "p/a.png,-ä", "p_a.png,-ä", "b.png,blast cell"],

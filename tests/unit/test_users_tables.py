@@ -75,9 +75,9 @@ def test_what_spreadsheets_save_is_the_same_table(tmp_path: Path, content: str |
         (PLAIN.replace("source", "source,note,note"), "mine.csv: has the column note twice"),
         (PLAIN.replace("p1", "p,1"), "mine.csv, line 2: has 3 fields, and the first line has 2 (a comma inside"),
         (PLAIN.replace(",007", ""), "mine.csv, line 3: has 1 field, and the first line has 2"),
-        (PLAIN.replace("TRAIN/B/2.png", ""), "mine.csv, line 3: names no image"),
+        (PLAIN.replace("TRAIN/B/2.png", ""), "mine.csv, line 3: the column image is empty"),
         (PLAIN.replace("p1", '"p1'), "mine.csv, line 3: cannot be read as CSV"),
-        (PLAIN.replace("p1", '"p1') + 'p2"\n', "mine.csv, line 4: its source holds a line break"),
+        (PLAIN.replace("p1", '"p1') + 'p2"\n', "mine.csv, line 4: the column source contains a line break"),
         (
             PLAIN.replace("007", "Gröbel").encode("cp1252"),
             "mine.csv, line 3: is not UTF-8 text; save it as CSV UTF-8",
