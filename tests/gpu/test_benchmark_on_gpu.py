@@ -1,4 +1,4 @@
-"""The benchmark on a GPU: events instead of a clock, and the classifier by every backend that is installed."""
+"""The benchmark on a GPU: timing by CUDA events, and the classifier with every installed backend."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wbcsr.engines.backends import BACKENDS
 
 
 @pytest.mark.gpu(verifies="that the events of a GPU tell the time of its work, and not of its launch")
-def test_events_agree_with_the_clock() -> None:
+def test_cuda_event_times_agree_with_the_clock() -> None:
     matrix = torch.rand(4096, 4096, device="cuda")
 
     def work() -> None:

@@ -1,7 +1,7 @@
-"""How many faults put in at random the tests notice: `python tests/mutation/score.py [modules]`; all of them without.
+"""Mutation testing: the share of random faults that the tests detect: `python tests/mutation/score.py [modules]`.
 
-Each module is mutated by mutmut in a folder of its own, `mutants/<module>`, where `mutmut results` and
-`mutmut show <mutant>` tell which mutants survived. Only its own unit tests are run.
+Without arguments, all modules are tested. mutmut mutates each module in its own folder, `mutants/<module>`; there,
+`mutmut results` and `mutmut show <mutant>` show which mutants survived. Only the module's own unit tests are run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PROCESSES = 2
 
 
 def prepare(name: str) -> Path:
-    """A fresh folder with the sources where mutmut wants them, and its configuration for one module."""
+    """Make a new folder with the sources as mutmut expects them and its configuration for one module."""
     folder = REPOSITORY / "mutants" / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Archives that must be refused: how each comes about, and what is said of it."""
+"""Archives that must be rejected: how to make each, and its message."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def in_headers(path: Path, offset_local: int, offset_central: int, value: bytes)
 
 
 def misnamed(path: Path) -> None:
-    """An entry whose local header says that its name is UTF-8, and it is none."""
+    """An entry whose local header declares a UTF-8 name, although the name is not UTF-8."""
     in_headers(path, 6, 8, b"\0\x08")
     raw = bytearray(path.read_bytes())
     raw[30:31] = b"\xc7"

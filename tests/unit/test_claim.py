@@ -1,4 +1,4 @@
-"""The claim to a job's outputs, between real processes: the later job holds it, the earlier one stops."""
+"""The claim to a job's outputs, tested between real processes: the later job holds it, the earlier one stops."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wbcsr.upscale.shard import upscale_shard
 
 SECONDS = 120.0
 
-# Holds the claim to its output and writes its name to each file that it is told on stdin; "end" ends it.
+# Holds the claim to its output and writes its name to each file named on stdin; "end" ends it.
 JOB = """
 import sys
 from wbcsr.claim import claiming
@@ -42,7 +42,8 @@ except InputError as error:
     sys.exit(1)
 """
 
-# Holds the claim to a relative output; a child of it, in the folder `elsewhere`, writes a file once stdin says so.
+# Holds the claim to a relative output; its child process, in the folder `elsewhere`, writes a file for each line on
+# stdin.
 JOB_WITH_A_CHILD = """
 import subprocess, sys
 from wbcsr.claim import claiming
@@ -56,7 +57,7 @@ with claiming(output):
         print(done.returncode, *done.stderr.splitlines()[-1:], flush=True)
 """
 
-# Enlarges the images of a shard; the enlarger waits for stdin before what would be its fourth batch.
+# Upscales the images of a shard; before its fourth batch, it waits for a line on stdin.
 SHARD = """
 import sys
 from pathlib import Path
@@ -85,7 +86,7 @@ except InputError as error:
 
 
 class Process:
-    """A real process that is told and answers line by line; the clock ends it, and then it answers nothing."""
+    """A real process that exchanges lines with the test; it is killed after a time limit and then answers nothing."""
 
     def __init__(
         self, program: str, *arguments: str | Path, folder: Path | None = None, job: str | None = None
@@ -108,7 +109,7 @@ class Process:
         stdin.flush()
 
     def end(self) -> int:
-        """The rest that it says must be nothing; gives its exit status."""
+        """Require that there is no further output; returns the exit status."""
         assert _open(self.process.stdout).read() == ""
         return self.process.wait(SECONDS)
 
@@ -142,7 +143,7 @@ def start() -> Iterator[Start]:
 
 
 @pytest.mark.parametrize("job", [None, "4711"])
-def test_the_later_job_stops_the_earlier_at_its_next_file(job: str | None, tmp_path: Path, start: Start) -> None:
+def test_a_later_job_stops_the_earlier_one_at_its_next_file(job: str | None, tmp_path: Path, start: Start) -> None:
     output, kept = tmp_path / "a.csv", tmp_path / "b.csv"
     earlier = start(JOB, output, "earlier")
     assert earlier.says() == "holds"
@@ -158,7 +159,7 @@ def test_the_later_job_stops_the_earlier_at_its_next_file(job: str | None, tmp_p
     assert (f"(SLURM job {job} on " if job else f"(process {later.process.pid} on ") in line
     assert earlier.end() == 1
     assert (output.read_text(), kept.read_text()) == ("later", "earlier")
-    # That the earlier one ends does not take the claim from the later one.
+    # The end of the earlier job does not take the claim from the later one.
     later.tell(output)
     assert later.says() == "wrote"
     later.tell("end")
@@ -167,7 +168,7 @@ def test_the_later_job_stops_the_earlier_at_its_next_file(job: str | None, tmp_p
 
 
 @pytest.mark.parametrize("elsewhere", [".", "another"])
-def test_a_process_that_a_job_starts_is_bound_too(elsewhere: str, tmp_path: Path, start: Start) -> None:
+def test_a_child_process_respects_the_claim(elsewhere: str, tmp_path: Path, start: Start) -> None:
     (tmp_path / "another").mkdir()
     file = tmp_path / "b.csv"
     earlier = start(JOB_WITH_A_CHILD, "results/a.csv", elsewhere, file, folder=tmp_path)
@@ -185,7 +186,7 @@ def test_a_process_that_a_job_starts_is_bound_too(elsewhere: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError("broken")])
-def test_the_claim_goes_when_the_job_ends(error: Exception | None, tmp_path: Path) -> None:
+def test_the_claim_is_released_when_the_job_ends(error: Exception | None, tmp_path: Path) -> None:
     def work() -> None:
         with claiming(tmp_path / "results" / "a.csv"):
             assert [path.name for path in (tmp_path / "results").iterdir()] == [".a.csv.claim"]
@@ -201,7 +202,7 @@ def test_the_claim_goes_when_the_job_ends(error: Exception | None, tmp_path: Pat
     assert "WBCSR_CLAIM" not in os.environ
 
 
-def test_what_a_killed_job_claimed_the_next_one_takes(tmp_path: Path, start: Start) -> None:
+def test_the_next_job_takes_over_the_claim_of_a_killed_job(tmp_path: Path, start: Start) -> None:
     output = tmp_path / "a.csv"
     killed = start(JOB, output, "killed")
     assert killed.says() == "holds"
@@ -217,7 +218,7 @@ def test_what_a_killed_job_claimed_the_next_one_takes(tmp_path: Path, start: Sta
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
-def test_a_later_job_that_has_ended_stops_the_earlier_one_too(tmp_path: Path, start: Start) -> None:
+def test_a_later_job_stops_the_earlier_one_even_after_it_has_ended(tmp_path: Path, start: Start) -> None:
     output = tmp_path / "a.csv"
     earlier = start(JOB, output, "earlier")
     assert earlier.says() == "holds"
@@ -230,7 +231,7 @@ def test_a_later_job_that_has_ended_stops_the_earlier_one_too(tmp_path: Path, st
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
-def test_without_a_claim_everything_can_be_written(tmp_path: Path, start: Start) -> None:
+def test_files_can_be_written_without_a_claim(tmp_path: Path, start: Start) -> None:
     output = tmp_path / "a.csv"
     other = start(JOB, output, "other")
     assert other.says() == "holds"
@@ -249,7 +250,7 @@ def test_a_claim_that_cannot_be_written_names_the_output(tmp_path: Path) -> None
     assert "WBCSR_CLAIM" not in os.environ
 
 
-def test_a_shard_stops_at_its_next_image_and_the_later_one_goes_on(tmp_path: Path, start: Start) -> None:
+def test_an_earlier_shard_stops_at_its_next_image_and_the_later_one_continues(tmp_path: Path, start: Start) -> None:
     source, manifest = originals(tmp_path / "original", 16), tmp_path / "twice" / "manifest_1of1.csv"
     earlier = start(SHARD, source, manifest)
     assert earlier.says() == "waits"
@@ -272,7 +273,7 @@ def test_a_shard_stops_at_its_next_image_and_the_later_one_goes_on(tmp_path: Pat
     assert once == twice
 
 
-def test_the_ledger_gets_no_line_when_the_claim_went_after_the_image(
+def test_an_image_is_not_recorded_if_the_claim_was_lost_while_writing_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, manifest = originals(tmp_path / "original", 1), tmp_path / "twice" / "manifest_1of1.csv"

@@ -1,8 +1,8 @@
-"""Several processes that train one model, tried with two on the CPU (gloo).
+"""Training of one model in several processes, tested with two processes on the CPU (gloo).
 
-Most tests give them a small network whose normalisation does not look beyond one image, so that two processes must do
-what one does; torch has no batch norm on a CPU that looks at both processes' images. torchrun then runs this file in
-place of `wbcsr.classify.distributed`, see the end.
+Most tests use a small network whose normalisation uses only one image, so two processes must give the result of one;
+torch has no synchronised batch norm on a CPU. torchrun then runs this file instead of `wbcsr.classify.distributed`; see
+its end.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from wbcsr.classify.ranks import Ranks
 from wbcsr.classify.train import TrainJob, TrainSummary, train
 from wbcsr.errors import InputError
 
-# Of thirteen images the batches have 5, 5 and 3: two and three for each process, then the three for both.
+# Thirteen images make batches of 5, 5 and 3: each process takes two or three, and both take part in the last three.
 MISTAKE = "a file: is wrong; mend it"
 SHARED = {"batch_size": 5, "gpus": 2, "epochs": 60}
 
 
 def run_small(job: TrainJob) -> TrainSummary:
-    """`distributed.run` of the small network."""
+    """`distributed.run` with the small network."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distributed, "PROGRAM", [__file__])
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), os.pathsep)
@@ -53,7 +53,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.fixture(scope="module")
 def together(bench: Bench) -> TrainJob:
-    """The job of a training of the small network in two processes, done without interruption."""
+    """A training of the small network in two processes without interruption."""
     job = bench.job("together", **SHARED)
     summary = run_small(job)
     assert (summary.devices, summary.training_images, summary.resumed_epochs) == (2, 13, 0)
@@ -66,8 +66,8 @@ def history(job: TrainJob) -> pd.DataFrame:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 16])
 @pytest.mark.parametrize("images", [2, 3, 5, 31, 32, 33, 64])
-def test_the_parts_make_the_batch(images: int, count: int) -> None:
-    """Every image is counted once, none is normalised alone, and the mean over the parts is that of the batch."""
+def test_the_parts_of_the_processes_make_up_the_batch(images: int, count: int) -> None:
+    """Every image counts once, no part has a single image, and the mean over the parts equals that over the batch."""
     losses = torch.rand(images, generator=torch.Generator().manual_seed(images), dtype=torch.float64)
     parts = [Ranks(CPU, rank, count).part(images) for rank in range(count)]
     assert [number for part in parts if part.counted for number in range(images)[part.where]] == list(range(images))
@@ -76,8 +76,10 @@ def test_the_parts_make_the_batch(images: int, count: int) -> None:
     assert mean.item() == pytest.approx(losses.mean().item())
 
 
-def test_two_processes_do_what_one_does(bench: Bench, together: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Order, augmentation, gradients, scores: all but the last digits, since sums are made in another order."""
+def test_two_processes_train_the_same_model_as_one(
+    bench: Bench, together: TrainJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Order, augmentation, gradients and scores agree, except for the last digits, because sums have another order."""
     monkeypatch.setattr(classifiers, "build", build_small)
     alone = bench.job("alone", **SHARED)
     train(alone, Ranks(CPU))
@@ -95,7 +97,7 @@ def children(process: int) -> set[int]:
 
 @pytest.fixture
 def nothing_left() -> Callable[[], bool]:
-    """Whether this process has no running child but those that it had before the test, as other tests' services."""
+    """Whether this process has only the child processes from before the test, such as services of other tests."""
     before = children(os.getpid())
     return lambda: not any(is_running(child) for child in children(os.getpid()) - before)
 
@@ -122,10 +124,10 @@ def stop_when(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent: not looked at")
-def test_stopped_killed_and_resumed_gives_the_same_bytes(
+def test_a_stopped_or_killed_training_resumes_to_the_same_model(
     bench: Bench, together: TrainJob, nothing_left: Callable[[], bool]
 ) -> None:
-    """Whatever ends the training, its processes end with it; and going on equals the training left alone."""
+    """Whatever ends the training, its processes end too; a resumed training equals an uninterrupted one."""
     job = bench.job("ended", **SHARED)
     Thread(target=stop_when, args=[job.checkpoint.exists], daemon=True).start()
     with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
@@ -152,7 +154,7 @@ def test_stopped_killed_and_resumed_gives_the_same_bytes(
     pd.testing.assert_frame_equal(history(job), history(together), rtol=0)
 
 
-def test_what_one_process_meets_ends_all_with_one_line(
+def test_an_error_in_one_process_ends_all_with_one_line(
     bench: Bench,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
