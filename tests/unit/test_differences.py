@@ -123,7 +123,7 @@ def test_the_primary_comparison_is_made_once(tmp_path: Path, variant: str, again
 
 
 def test_macro_recall_weights_all_sources_equally(tmp_path: Path) -> None:
-    """Six sources of A are lost, one of them with fifteen images, and none of B: 6 of 20 sources of one class of two."""
+    """Six sources of A are lost, one with fifteen images, and none of B: 6 of 20 sources of one class of two."""
     results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], per_class=34)
     table = pd.read_csv(results.sources)
     first = table["image"].isin([f"TEST/A/{number}.png" for number in range(15)])

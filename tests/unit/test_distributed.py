@@ -33,8 +33,8 @@ from wbcsr.classify.ranks import Ranks
 from wbcsr.classify.train import TrainJob, TrainSummary, train
 from wbcsr.errors import InputError
 
-# Thirteen images make batches of 5, 5 and 3: each process takes two or three, and both take part in the last three.
-MISTAKE = "a file: is wrong; mend it"
+MISTAKE = "a file: is wrong; correct it"
+# Thirteen images make batches of 5, 5 and 3: each process takes two or three of the five, and both take all three.
 SHARED = {"batch_size": 5, "gpus": 2, "epochs": 60}
 
 
@@ -185,10 +185,10 @@ def test_an_error_in_one_process_ends_all_with_one_line(
     ],
     ids=["exception", "killed"],
 )
-def test_a_defect_is_shown_whole(
+def test_a_defect_is_shown_with_its_traceback(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int, report: dict[str, Any], says: str
 ) -> None:
-    """torchrun's part is played here; its own account of a failure is real."""
+    """The test replaces torchrun, but torchrun's report of the failure has its real form."""
     file = tmp_path / "error.json"
     if report:
         file.write_text(json.dumps({"message": report}))
@@ -218,14 +218,14 @@ def test_the_real_network_in_two_processes(bench: Bench, tmp_path: Path) -> None
         ({"gpus": 3, "batch_size": 5, "device_type": "cpu"}, r"train.batch_size 5 leaves .*; raise it to 6"),
     ],
 )
-def test_what_cannot_be_shared_is_an_error_at_once(bench: Bench, changes: dict[str, Any], says: str) -> None:
+def test_settings_that_cannot_be_distributed_are_an_error(bench: Bench, changes: dict[str, Any], says: str) -> None:
     device_type = changes.pop("device_type", "cuda")
     with pytest.raises(InputError, match=says):
         distributed.run(bench.job("never", **changes), device_type=device_type)
 
 
 class Mistaken(Small):
-    """Meets a mistake in the second process, in the middle of a step that the first one waits for."""
+    """Raises an error in the second process, in the middle of a step for which the first process waits."""
 
     def forward(self, images: Tensor) -> Tensor:
         if os.environ["RANK"] == "1" and self.training:

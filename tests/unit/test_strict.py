@@ -1,4 +1,4 @@
-"""A configuration file means what it says, or is one line that names file and line."""
+"""A configuration file is read as its author meant it, or gives one line with file and line number."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("content", "line", "says"), WRONG.values(), ids=WRONG.keys())
-def test_what_is_wrong_is_one_line(tmp_path: Path, content: str | bytes, line: int, says: str) -> None:
+def test_an_invalid_configuration_file_gives_one_line(
+    tmp_path: Path, content: str | bytes, line: int, says: str
+) -> None:
     path = tmp_path / "my.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError) as caught:
@@ -73,7 +75,7 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, content: str | bytes, line: i
         "a: [0.5, 00.5, .5, 1e-3, 1.5e-3, .inf, yes, null, ~]\n",
     ],
 )
-def test_what_is_right_passes(tmp_path: Path, content: str) -> None:
+def test_a_valid_configuration_file_is_accepted(tmp_path: Path, content: str) -> None:
     (tmp_path / "my.yaml").write_text(content, encoding="utf-8", newline="")
     check_yaml([tmp_path / "my.yaml"])
 
@@ -92,7 +94,9 @@ VALUES = st.recursive(
 
 
 @given(config=st.dictionaries(st.text(), VALUES, min_size=1, max_size=4))
-def test_what_yaml_wrote_itself_passes(tmp_path_factory: pytest.TempPathFactory, config: dict[str, object]) -> None:
+def test_files_written_by_yaml_are_accepted(
+    tmp_path_factory: pytest.TempPathFactory, config: dict[str, object]
+) -> None:
     path = tmp_path_factory.mktemp("yaml") / "my.yaml"
     path.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8", newline="")
     check_yaml([path])

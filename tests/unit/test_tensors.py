@@ -1,4 +1,4 @@
-"""Files of weights as people have them: either the right tensors come out, or one line says what to do."""
+"""Weight files as users have them: the right tensors are read, or one line says what to do."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from wbcsr.weights.tensors import read_tensors
 NETWORK = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
 STATE = NETWORK.state_dict()
 HALF = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in STATE.items()}
-# As a training keeps them: numbers, lists and tensors that are none of the network's.
+# As in a training checkpoint: numbers, lists and tensors that do not belong to the network.
 OPTIMIZER = torch.optim.AdamW(NETWORK.parameters()).state_dict()
 
 
 def saved(content: Any, **options: Any) -> bytes:
-    """What torch.save writes."""
+    """The bytes that torch.save writes."""
     target = io.BytesIO()
     torch.save(content, target, **options)
     return target.getvalue()
@@ -47,7 +47,7 @@ def zipped(name: str, content: bytes) -> bytes:
 
 
 def flipped(content: bytes) -> bytes:
-    """One bit of the first tensor is another."""
+    """The file with one bit of the first tensor changed."""
     place = content.index(STATE["0.weight"].numpy().tobytes())
     return content[:place] + bytes([content[place] ^ 64]) + content[place + 1 :]
 
@@ -77,7 +77,7 @@ RIGHT: dict[str, tuple[str, bytes]] = {
 
 
 @pytest.mark.parametrize(("name", "content"), RIGHT.values(), ids=RIGHT.keys())
-def test_the_networks_tensors_come_out(name: str, content: bytes, tmp_path: Path) -> None:
+def test_the_networks_tensors_are_read(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     found = read_tensors(tmp_path / name)
     assert found.keys() == STATE.keys()
@@ -86,14 +86,14 @@ def test_the_networks_tensors_come_out(name: str, content: bytes, tmp_path: Path
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_halves_are_widened(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_16_bit_tensors_become_fp32(dtype: torch.dtype, tmp_path: Path) -> None:
     narrow = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in STATE.items()}
     save_file(narrow, tmp_path / "w.safetensors")
     found = read_tensors(tmp_path / "w.safetensors")
     assert all(torch.equal(found[key], narrow[key].to(STATE[key].dtype)) for key in STATE)
 
 
-def test_a_prefix_that_is_left_out_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_removed_prefix_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     (tmp_path / "w.pth").write_bytes(saved(prefixed("module.")))
     read_tensors(tmp_path / "w.pth")
@@ -102,14 +102,14 @@ def test_a_prefix_that_is_left_out_is_logged(tmp_path: Path, caplog: pytest.LogC
 
 
 class Malicious:
-    """What runs when it is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.system, ("touch executed",)
 
 
 class Own(nn.Module):
-    """A network of somebody's own package."""
+    """A network defined in a user's own package."""
 
 
 WRONG: dict[str, tuple[bytes, str]] = {
@@ -155,7 +155,7 @@ WRONG: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
 @pytest.mark.parametrize(("content", "says"), WRONG.values(), ids=WRONG.keys())
-def test_what_is_no_networks_tensors_gets_one_line(
+def test_a_file_without_the_networks_tensors_gives_one_line(
     name: str, content: bytes, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -169,7 +169,7 @@ def test_what_is_no_networks_tensors_gets_one_line(
 
 
 @pytest.mark.parametrize(("make", "says"), [(Path.mkdir, "is a folder"), (lambda path: None, "no such file")])
-def test_what_is_no_file_gets_one_line(make: Callable[[Path], object], says: str, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_file_gives_one_line(make: Callable[[Path], object], says: str, tmp_path: Path) -> None:
     make(tmp_path / "w.pth")
     with pytest.raises(InputError, match=rf"w\.pth: {says}"):
         read_tensors(tmp_path / "w.pth")

@@ -29,7 +29,7 @@ def test_the_wheel_gives_x4plus(x4plus: Path) -> None:
 
 
 def ncnn_model(folder: Path, weights: np.ndarray, biases: np.ndarray) -> tuple[Path, Path]:
-    """A model of one convolution in ncnn's format; the weights are padded to four bytes, as ncnn pads them."""
+    """A model with one convolution in ncnn's format; the weights are padded to four bytes, as in ncnn."""
     outputs, _, kernel, _ = weights.shape
     param, model = folder / "m.param", folder / "m.bin"
     param.write_text(f"7767517\n1 1\nConvolution c 1 1 in out 0={outputs} 1={kernel} 5=1 6={weights.size}\n")
@@ -75,7 +75,7 @@ def test_damaged_ncnn_models_are_named(tmp_path: Path, damage, says: str) -> Non
         ("Convolution café 0=2 1=3 6=55", "has 55 weights"),
     ],
 )
-def test_ncnn_descriptions_that_are_none_are_named(tmp_path: Path, line: str, says: str) -> None:
+def test_invalid_ncnn_descriptions_are_named(tmp_path: Path, line: str, says: str) -> None:
     param, model = ncnn_model(tmp_path, np.ones((2, 3, 3, 3)), np.zeros(2))
     param.write_text(line, encoding="utf-8")
     with pytest.raises(InputError, match=says):
@@ -83,7 +83,7 @@ def test_ncnn_descriptions_that_are_none_are_named(tmp_path: Path, line: str, sa
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
-def test_rrdbnet_is_found_from_its_tensors(scale: int) -> None:
+def test_rrdbnet_is_recognised_from_its_tensors(scale: int) -> None:
     network = rrdbnet(scale=scale, blocks=2)
     built, architecture = networks.build(network.state_dict())
     assert architecture == networks.Architecture("RRDBNet", scale, 64, 2, 32, multiple={4: 1, 2: 2, 1: 4}[scale])
@@ -92,7 +92,7 @@ def test_rrdbnet_is_found_from_its_tensors(scale: int) -> None:
         assert torch.equal(built(batch), network(batch))
 
 
-def test_compact_network_is_found_from_its_tensors() -> None:
+def test_the_compact_network_is_recognised_from_its_tensors() -> None:
     original = networks.empty_network(networks.Architecture("SRVGGNetCompact", 4, 16, 3, 0, 1))
     assert networks.build(original.state_dict())[1] == networks.Architecture("SRVGGNetCompact", 4, 16, 3, 0, 1)
 
@@ -121,7 +121,7 @@ def test_wrong_tensors_are_named(tensors: networks.Tensors, says: str) -> None:
 @pytest.mark.parametrize(
     "written", [str, str.upper, " {}\n".format, "sha256:{}".format], ids=["bare", "capitals", "blanks", "prefix"]
 )
-def test_a_users_own_file(tmp_path: Path, written: Callable[[str], str]) -> None:
+def test_weights_can_come_from_a_users_own_file(tmp_path: Path, written: Callable[[str], str]) -> None:
     path = tmp_path / "own.pth"
     torch.save({"params_ema": TENSORS}, path)
     settings = {"source": "path", "path": str(path), "sha256": written(sha256(path))}
@@ -133,7 +133,7 @@ def test_a_users_own_file(tmp_path: Path, written: Callable[[str], str]) -> None
     assert not (tmp_path / "v.safetensors").exists()
 
 
-def test_a_page_in_place_of_a_users_file_is_told_from_a_changed_one(tmp_path: Path) -> None:
+def test_a_web_page_saved_as_weights_is_distinguished_from_a_changed_file(tmp_path: Path) -> None:
     (tmp_path / "own.pth").write_text("<html>404</html>")
     settings = {"source": "path", "path": str(tmp_path / "own.pth"), "sha256": "0" * 64}
     with pytest.raises(InputError, match=r"own\.pth: is a web page"):
@@ -142,8 +142,10 @@ def test_a_page_in_place_of_a_users_file_is_told_from_a_changed_one(tmp_path: Pa
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """A local server that stands in for the release; /broken closes the connection, /hanging never answers, other names
-    are files or 404."""
+    """A local server that replaces the download site of the release.
+
+    /broken closes the connection, /hanging never answers, and other names are files or give status 404.
+    """
     ended = threading.Event()
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -201,7 +203,7 @@ def test_download(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, 
     assert not list(tmp_path.glob("*.pth")) + list(tmp_path.glob("*.safetensors"))
 
 
-def test_which_model_makes_a_scale() -> None:
+def test_the_model_for_each_scale() -> None:
     assert releases.model_for_scale(2, "download") == "RealESRGAN_x2plus"
     assert releases.model_for_scale(2, "wheel") == "RealESRGAN_x4plus"
     assert releases.model_for_scale(3, "download") == "RealESRGAN_x4plus"
@@ -213,11 +215,11 @@ def test_which_model_makes_a_scale() -> None:
     [
         ("wheel", [4, 2, 3, 8], {"realesrgan_x2": "realesrgan_x4", "realesrgan_x3": "realesrgan_x4"}),
         ("wheel", [2, 3], {}),
-        ("download", [2, 3, 4], {"realesrgan_x3": "realesrgan_x4"}),  # x2 has a network of its own
-        ("path", [2, 4], {}),  # at what scale that network enlarges, the configuration does not tell
+        ("download", [2, 3, 4], {"realesrgan_x3": "realesrgan_x4"}),  # there is a separate network for x2
+        ("path", [2, 4], {}),  # the configuration does not contain the scale of that network
     ],
 )
-def test_variants_are_shrunk_from_what_their_network_makes_at_its_own_scale(
+def test_a_variant_without_its_own_network_is_shrunk_from_another_scale(
     source: str, scales: list[int], shrunk: dict[str, str]
 ) -> None:
     models = {f"realesrgan_x{scale}": releases.model_for_scale(scale, source) for scale in scales}

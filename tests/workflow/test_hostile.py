@@ -1,7 +1,7 @@
-"""Bad input as its user sees it: what was given, the last line of the run, which names it, the exit status.
+"""Bad input as a user sees it: the input, the last line of the run, which names the input, and the exit status.
 
-Each kind of archive that is refused is in tests/unit/bad_zips.py, each kind of file that is no image in bad_images.py;
-a backend that needs a GPU is in test_study.
+All kinds of rejected archives are in tests/unit/bad_zips.py, and all kinds of files that are not images in
+bad_images.py; a backend that needs a GPU is tested in test_study.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def dataset(**keys: Any) -> dict[str, Any]:
 
 
 def pack(folder: Path, packed_as: str = "mine.zip", **more: bytes) -> None:
-    """An archive: two images of each class, and `more`."""
+    """An archive with two images of each class, and `more`."""
     with zipfile.ZipFile(folder / packed_as, "w", zipfile.ZIP_DEFLATED) as packed:
         for seed in range(8):
             pixels = np.random.default_rng(seed).integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -47,7 +47,7 @@ def pack(folder: Path, packed_as: str = "mine.zip", **more: bytes) -> None:
 
 
 def torn(folder: Path) -> None:
-    """Each file of a class ends too early."""
+    """Truncate all files of a class."""
     pack(folder)
     with zipfile.ZipFile(folder / "mine.zip") as packed:
         files = {name: packed.read(name) for name in packed.namelist()}
@@ -57,14 +57,14 @@ def torn(folder: Path) -> None:
 
 
 class Injected:
-    """What runs when it is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self) -> Any:
         return Path("injected").touch, ()
 
 
 def weights(content: Any, cut: int = 0, **keys: Any) -> Callable[[Path], dict[str, Any]]:
-    """mine.pth (bytes as they are), of which the last may be cut off, and the configuration that asks for it."""
+    """Write mine.pth (bytes unchanged), truncated by `cut` bytes, and return a configuration that uses it."""
 
     def make(folder: Path) -> dict[str, Any]:
         path = folder / "mine.pth"
@@ -79,7 +79,7 @@ def weights(content: Any, cut: int = 0, **keys: Any) -> Callable[[Path], dict[st
 
 
 def archive(make: Callable[[Path], Any], **keys: Any) -> Callable[[Path], dict[str, Any]]:
-    """mine.zip as `make` writes it, and the configuration that asks for it."""
+    """Have `make` write mine.zip, and return a configuration that uses it."""
 
     def given(folder: Path) -> dict[str, Any]:
         make(folder)
@@ -89,13 +89,13 @@ def archive(make: Callable[[Path], Any], **keys: Any) -> Callable[[Path], dict[s
 
 
 def configured(**keys: Any) -> Callable[[Path], dict[str, Any]]:
-    """A good archive, and a configuration with these keys."""
+    """A valid archive, and a configuration with these keys."""
     return lambda folder: (pack(folder), {**dataset(), **keys})[1]
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is given to a study (files, and keys of its configuration), what is said of it, and what was asked for."""
+    """The input of a study (files and keys of its configuration), its target, and the expected messages."""
 
     given: Callable[[Path], dict[str, Any]]
     says: str
@@ -193,8 +193,8 @@ def test_bad_input_is_the_last_line(case: Case, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("injected"))
 
 
-def test_what_is_no_image_is_listed_and_the_others_are_taken(tmp_path: Path) -> None:
-    """One bad file among good ones ends nothing: rejected.csv says which and why, and the run how many."""
+def test_files_that_are_not_images_are_listed_and_the_others_used(tmp_path: Path) -> None:
+    """One bad file does not stop a run: rejected.csv gives its name and the reason, and the log the number."""
     bad = {f"TRAIN/{CLASSES[0]}/{name}.png": content for name, (content, _) in BAD_IMAGES.items()}
     pixels = np.random.default_rng(9).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     misnamed = cv2.imencode(".bmp", pixels)[1].tobytes()
@@ -212,7 +212,7 @@ def test_what_is_no_image_is_listed_and_the_others_are_taken(tmp_path: Path) -> 
     assert f"TRAIN/{CLASSES[0]}/a BMP.jpg" in set(images["image"])
 
 
-def test_a_path_is_no_command(tmp_path: Path) -> None:
+def test_a_path_is_not_executed_as_a_command(tmp_path: Path) -> None:
     pack(tmp_path, "$(touch injected); touch injected.zip")
     write_config(tmp_path, {**SMALL, **dataset(archive="$(touch injected); touch injected.zip")})
     result = run(tmp_path, "--", IMAGES)
@@ -220,7 +220,7 @@ def test_a_path_is_no_command(tmp_path: Path) -> None:
     assert not (tmp_path / "injected").exists()
 
 
-# Has a job do something when it is about to import a module: AT which, DO what (Python).
+# Runs DO (Python code) in a job when it is about to import the module AT.
 HOOK = """
 import os, sys
 class Hook:
@@ -230,7 +230,7 @@ class Hook:
 sys.meta_path.insert(0, Hook())
 """
 KILL = "os.kill(os.getpid(), 9)"
-# At the first attempt alone, or at all others.
+# Code for the first attempt only, or for all later ones.
 FIRST = "first = not os.path.exists('begun'); open('begun', 'w'); "
 PAGE = "error: mine.zip: is not a zip file"
 
@@ -265,7 +265,7 @@ PAGE = "error: mine.zip: is not a zip file"
     ],
     ids=["killed", "killed at once", "a defect", "killed once", "wrong each time", "wrong, then killed"],
 )
-def test_a_failed_jobs_last_attempt_is_the_last_line(
+def test_the_last_line_is_the_error_of_the_last_attempt(
     given: Callable[[Path], dict[str, Any]],
     module: str,
     action: str,
@@ -290,8 +290,8 @@ def test_a_failed_jobs_last_attempt_is_the_last_line(
     assert "versions: " not in result.stdout
 
 
-def test_each_of_several_jobs_that_fail_has_a_line_at_the_end(tmp_path: Path) -> None:
-    """On a terminal, too, where Snakemake's own lines are coloured."""
+def test_each_failed_job_has_a_line_at_the_end(tmp_path: Path) -> None:
+    """This also holds on a terminal, where Snakemake colours its own lines."""
     page = CASES["archive: a page instead of it"].given(tmp_path)
     write_config(tmp_path, {**SMALL, **page, **weights(b"<html>404</html>")(tmp_path)})
     terminal = shlex.join(command(tmp_path, "--", IMAGES, WEIGHTS))
