@@ -30,14 +30,14 @@ def claiming(output: str | Path) -> Iterator[None]:
     path = first.with_name(f".{first.name}.claim")
     path.parent.mkdir(parents=True, exist_ok=True)
     token = uuid.uuid4().hex
-    beside = path.with_name(f"{path.name}.{token}")
+    temporary = path.with_name(f"{path.name}.{token}")
     try:
-        beside.write_text(f"{token} {_who()}", encoding="utf-8")
-        os.replace(beside, path)
+        temporary.write_text(f"{token} {_who()}", encoding="utf-8")
+        os.replace(temporary, path)
     except OSError as error:
         error.filename = str(output)
         with suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
         raise
     os.environ[_HELD] = f"{token} {path}"
     try:

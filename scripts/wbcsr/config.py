@@ -155,8 +155,7 @@ def input_size_of(training: str, config: Config) -> int:
 
 
 def split_names(config: Config) -> list[str]:
-    """The name of each split's file: the split's own, such as `paper`; further folds add `by_source_fold2`, and so on.
-    """
+    """The name of each split's file: the split's own, such as `paper`; by_source adds `by_source_fold2` and so on."""
     folds = {"by_source": config["by_source"]["folds"]}
     return [
         split if fold == 1 else f"{split}_fold{fold}"

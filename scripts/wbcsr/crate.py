@@ -87,8 +87,8 @@ def write_crate(path: Path, repository: Path, results: Sequence[str], config: Ma
                 "actionStatus": "http://schema.org/CompletedActionStatus",
             },
         )
-        with replacing(path) as beside:
-            crate.write_zip(beside)
+        with replacing(path) as temporary:
+            crate.write_zip(temporary)
 
 
 def _add_workflow(crate: ROCrate, repository: Path, version: str, versions: Mapping[str, str]) -> Entity:

@@ -42,23 +42,23 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}@{socket.gethostname()}.part{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}@{socket.gethostname()}.part{path.suffix}")
     try:
-        yield beside
-        with open(beside, "rb+") as written:
+        yield temporary
+        with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
         require_claim()
-        os.replace(beside, path)
+        os.replace(temporary, path)
     except OSError as error:
         # The error of a full disk names no file, and the temporary name tells a user nothing. An error without a number
         # comes from a package, and a file name would replace its message.
-        if error.errno is not None and str(error.filename or beside) == str(beside):
+        if error.errno is not None and str(error.filename or temporary) == str(temporary):
             error.filename = str(path)
         raise
     finally:
         # On a read-only disk, unlinking a missing file is an error, too.
-        if beside.exists():
-            beside.unlink()
+        if temporary.exists():
+            temporary.unlink()
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -101,14 +101,14 @@ def scratch_folder() -> Path:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8, completely or not at all."""
-    with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
     """Write `content`, completely or not at all."""
-    with replacing(path) as beside:
-        beside.write_bytes(content)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -128,8 +128,8 @@ def read_json(path: str | Path) -> Any:
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
     """Write `table` without its index; floats keep all significant digits."""
-    with replacing(path) as beside:
-        table.to_csv(beside, index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
 
 
 def read_csv(path: str | Path, columns: list[str]) -> pd.DataFrame:

@@ -139,7 +139,7 @@ def test_an_engine_runs_in_another_process(fixed: Study) -> None:
     run_step(load_engine, str(fixed.folder / "sr.safetensors"), str(fixed.folder / "engine.json"))
 
 
-@pytest.mark.gpu(verifies="that a compiled engine passes the gate in fp16, and says what it is")
+@pytest.mark.gpu(verifies="that a compiled fp16 engine passes the quality check and describes itself")
 def test_an_engine_passes_the_quality_check(fixed: Study, tmp_path: Path) -> None:
     manifests = [write_cells(tmp_path, SIZES)]
     engine = fixed.folder / "engine.json"
@@ -156,7 +156,7 @@ def test_an_engine_passes_the_quality_check(fixed: Study, tmp_path: Path) -> Non
     assert description["program_sha256"] == sha256(fixed.folder / "program.pt2")
 
 
-@pytest.mark.gpu(verifies="that an engine launched as a CUDA graph computes each batch anew")
+@pytest.mark.gpu(verifies="that an engine launched as a CUDA graph computes every batch")
 def test_a_cuda_graph_computes_every_batch(fixed: Study) -> None:
     engine, exact = fixed.load(), fixed.exact()
     if engine.backend == "inductor":
@@ -175,7 +175,7 @@ def test_a_cuda_graph_computes_every_batch(fixed: Study) -> None:
         require_close(ours, theirs)
 
 
-@pytest.mark.gpu(verifies="that an engine of another GPU, driver or version is refused")
+@pytest.mark.gpu(verifies="that an engine of another GPU, driver or version is rejected")
 @pytest.mark.parametrize("part", ["GPU", "compute capability", "driver", "torch", "settings"])
 def test_an_engine_built_on_another_machine_is_rejected(fixed: Study, tmp_path: Path, part: str) -> None:
     for name in ("engine.json", "program.pt2"):
@@ -184,10 +184,10 @@ def test_an_engine_built_on_another_machine_is_rejected(fixed: Study, tmp_path: 
     here = description["fingerprint"][part]
     description["fingerprint"][part] = "another"
     (tmp_path / "engine.json").write_text(json.dumps(description))
-    with pytest.raises(InputError, match=f"built for another {part} ") as refused:
+    with pytest.raises(InputError, match=f"built for another {part} ") as caught:
         engines.load(fixed.source(), tmp_path / "engine.json")
-    assert f"{part} another, here {here}" in str(refused.value)
-    assert "snakemake --forcerun compile_upscaler" in str(refused.value)
+    assert f"{part} another, here {here}" in str(caught.value)
+    assert "snakemake --forcerun compile_upscaler" in str(caught.value)
 
 
 @pytest.mark.gpu(verifies="that an engine for a range of sizes runs at its smallest, optimal and largest size")
@@ -208,7 +208,7 @@ def test_an_engine_for_a_range_of_sizes(backend: str, scale: int, tmp_path: Path
         assert enlarge([draw_cell(0, size)])[0].shape == (size[0] * scale, size[1] * scale, 3)
 
 
-@pytest.mark.gpu(verifies="that `auto` measures what is installed on a GPU, and writes down what it chose and why")
+@pytest.mark.gpu(verifies="that `auto` compares the installed backends on a GPU and records its choice and the reason")
 def test_backend_auto_compares_run_times(tmp_path: Path) -> None:
     made = study(tmp_path, "auto", compile_above_minutes=0)
     description = made.build({SIZE: 5})
@@ -264,7 +264,7 @@ def test_a_batch_too_large_for_building_is_halved(tmp_path: Path, caplog: pytest
     assert going_on(caplog)[-1].endswith(f"going on with {description['batch_size']}")
 
 
-@pytest.mark.gpu(verifies="that memory which gets short while images are enlarged halves the batch, and spoils none")
+@pytest.mark.gpu(verifies="that the batch is halved if memory runs out during upscaling, and all images are correct")
 def test_a_batch_too_large_for_running_is_halved(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     made, size = study(tmp_path, "eager", precision="fp16"), (256, 256)
@@ -281,7 +281,7 @@ def test_a_batch_too_large_for_running_is_halved(tmp_path: Path, caplog: pytest.
         assert np.abs(ours.astype(int) - theirs).max() <= 2
 
 
-@pytest.mark.gpu(verifies="that images enlarged on a GPU, from files to files, are those of the CPU")
+@pytest.mark.gpu(verifies="that image files upscaled on a GPU equal those of the CPU")
 @pytest.mark.parametrize("name", BACKENDS)
 def test_files_upscaled_on_the_gpu_equal_those_of_the_cpu(name: str, tmp_path: Path) -> None:
     skip_unless_it_runs(name)
@@ -372,7 +372,7 @@ def centre_head(model: torch.nn.Module, images: torch.Tensor) -> None:
         model.fc.bias.copy_(-(model.fc.weight @ means.mean(0)))
 
 
-@pytest.mark.gpu(verifies="that ResNet-50's engine gives the labels of the network as it is, and passes the gate")
+@pytest.mark.gpu(verifies="that an engine of ResNet-50 predicts the network's classes and passes the quality check")
 def test_an_engine_predicts_the_same_classes_as_the_network(run: Run, backend: str) -> None:
     exact = run.predict(run.build("eager", precision="fp32")[0])
     path, settings = run.build(backend, precision="fp16")

@@ -14,7 +14,7 @@ from torch import Tensor
 import pixel_checks
 from wbcsr import pixels
 
-pytestmark = pytest.mark.gpu(verifies="that the compiled pixel kernels give the bytes of numpy and Pillow on a GPU")
+pytestmark = pytest.mark.gpu(verifies="that the compiled pixel kernels equal numpy and Pillow on a GPU")
 
 IMAGENET = pixel_checks.IMAGENET
 
@@ -83,7 +83,7 @@ def test_a_result_of_more_than_2_to_the_31_elements() -> None:
 
 
 @pytest.mark.skipif(
-    torch.cuda.device_count() < 2, reason="needs two GPUs: launching on the tensor's own was not verified"
+    torch.cuda.device_count() < 2, reason="not verified: that a kernel runs on its tensor's GPU; needs two GPUs"
 )
 def test_kernels_run_on_the_gpu_of_their_tensor() -> None:
     images = torch.randint(0, 256, (2, 9, 11, 3), dtype=torch.uint8)

@@ -17,7 +17,7 @@ from wbcsr.serve.repository import export_repository
 from wbcsr.upscale import upscaler
 
 
-@pytest.mark.gpu(verifies="that what a model server gets, as TensorRT's plan or AOTInductor's package, is the network")
+@pytest.mark.gpu(verifies="that a TensorRT plan or AOTInductor package for a model server equals the network")
 @pytest.mark.parametrize(
     ("backend", "platform", "file"),
     [("tensorrt", "tensorrt_plan", "model.plan"), ("inductor", "torch_aoti", "model.pt2")],

@@ -29,7 +29,7 @@ def images(bench: Bench) -> ImageSet:
     return select(bench.arrays, bench.indexes, bench.folder / "split.csv", CLASSES, {"train"})
 
 
-@pytest.mark.gpu(verifies="that batches gathered in a GPU's memory are those that are streamed to it")
+@pytest.mark.gpu(verifies="that batches gathered in a GPU's memory equal those streamed to it")
 def test_batches_in_gpu_memory_equal_streamed_batches(images: ImageSet) -> None:
     device = torch.device("cuda")
     order = np.random.default_rng(0).permutation(len(images))
@@ -51,7 +51,7 @@ def test_training_does_not_depend_on_where_the_images_are_stored(bench: Bench, m
     assert bench.model("resident").read_bytes() == bench.model("streamed").read_bytes()
 
 
-@pytest.mark.gpu(verifies="that training on a GPU, compiled and not, gives the same bytes twice, and learns")
+@pytest.mark.gpu(verifies="that training on a GPU, compiled or not, learns and is reproducible")
 @pytest.mark.parametrize("compiled", [False, True])
 def test_the_same_seed_gives_the_same_model_file(bench: Bench, compiled: bool) -> None:
     for name in ("once", "twice"):
@@ -62,7 +62,7 @@ def test_the_same_seed_gives_the_same_model_file(bench: Bench, compiled: bool) -
     assert bench.history(f"once{compiled}")["validation_accuracy"].max() > 0.9
 
 
-@pytest.mark.gpu(verifies="that `auto` compiles the training step on a GPU, to the result of the step that is not")
+@pytest.mark.gpu(verifies="that `auto` compiles the training step on a GPU without changing its result")
 def test_a_compiled_step_equals_an_uncompiled_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifiers, "build", build_small)
     assert bench.train("compiled", batch_size=16).compiled
@@ -92,11 +92,11 @@ def test_a_step_does_not_wait_for_the_gpu(bench: Bench, monkeypatch: pytest.Monk
     assert len(done) == 10
 
 
-@pytest.mark.gpu(verifies="that two GPUs (NCCL, synchronised batch norm) train the model that one trains")
+@pytest.mark.gpu(verifies="that two GPUs (NCCL, synchronised batch norm) train the same model as one")
 def test_training_on_two_gpus_equals_training_on_one(bench: Bench, tmp_path: Path) -> None:
     """With the real network, the scores of the first epoch agree; after that, rounding errors have grown too much."""
     if torch.cuda.device_count() < 2:
-        pytest.skip("one GPU: not verified: that two GPUs train the model that one trains")
+        pytest.skip("not verified: that two GPUs train the same model as one; there is only one GPU")
     changes = {"batch_size": 16, "compile": False, "epochs": 1, "learning_rate": 1e-5}
     alone, together = bench.job("alone", **changes), bench.job("together", gpus=2, **changes)
     train.train(alone)

@@ -49,9 +49,9 @@ def counted(name: str, folder: Path) -> str:
     found = folder / "mutants" / "src" / f"{MODULES[name][0]}.meta"
     exit_codes = json.loads(found.read_text())["exit_code_by_key"]
     statuses = Counter(status_by_exit_code[code] for code in exit_codes.values())
-    noticed = statuses["killed"] + statuses["timeout"]
-    told = ", ".join(f"{number} {status}" for status, number in statuses.most_common())
-    return f"{name}: {noticed / len(exit_codes):.1%} of {len(exit_codes)} mutants noticed ({told})"
+    detected = statuses["killed"] + statuses["timeout"]
+    listed = ", ".join(f"{number} {status}" for status, number in statuses.most_common())
+    return f"{name}: {detected / len(exit_codes):.1%} of {len(exit_codes)} mutants detected ({listed})"
 
 
 def main(names: list[str]) -> None:

@@ -16,7 +16,7 @@ from studies import SMALL, write_config
 def slurm(add_to_summary: Callable[[str], None]) -> Iterator[Cluster]:
     """SLURM, started and stopped by the tests. Device files that behave like /dev/null simulate its GPUs."""
     if reason := lacking():
-        pytest.skip(f"no SLURM to start: {reason}; submitting jobs and their faults were not looked at")
+        pytest.skip(f"jobs on SLURM and their faults were not tested: {reason}")
     cluster = Cluster()
     try:
         cluster.start()

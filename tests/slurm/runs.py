@@ -130,7 +130,7 @@ class Study:
         """As `start_until_half_done`, then stop the work with SIGSTOP; returns the job and the stopped processes."""
         job = self.start_until_half_done(target)
         frozen = self.slurm.freeze(job)
-        assert not (self.folder / target).exists(), "the job was quicker than its fault"
+        assert not (self.folder / target).exists(), "the job ended before the fault"
         return job, frozen
 
     def start_until_half_done(self, target: str) -> str:

@@ -66,8 +66,8 @@ def test_a_job_that_runs_out_of_memory_gets_more_at_the_next_attempt(
     assert records[-1]["JobState"] == "COMPLETED"
     assert records[0]["JobState"] in {"FAILED", "OUT_OF_MEMORY", "CANCELLED"}
     assert [requested(record)["memory"] for record in records[:2]] == ["400M", "1600M"]
-    said = (study.slurm.folder / "log" / "slurmd.log").read_text()
-    assert re.search(rf"\b{records[0]['JobId']}\b.* exceeded memory limit", said)
+    log = (study.slurm.folder / "log" / "slurmd.log").read_text()
+    assert re.search(rf"\b{records[0]['JobId']}\b.* exceeded memory limit", log)
 
 
 # Kills a job at the start of its work.
@@ -82,7 +82,7 @@ sys.meta_path.insert(0, Killer())
 
 
 @pytest.mark.parametrize(
-    ("partition", "hook", "says"),
+    ("partition", "hook", "message"),
     [
         ("cpu", "", r"data\.zip: is not a zip file"),
         ("cpu", KILLED, r"rule ingest_dataset ended without a message \(killed\? .*\): SLURM-job '\d+' failed"),
@@ -91,7 +91,7 @@ sys.meta_path.insert(0, Killer())
     ids=["its own error", "killed", "not taken"],
 )
 def test_the_last_line_names_a_job_that_fails_at_every_attempt(
-    slurm: Cluster, tmp_path: Path, partition: str, hook: str, says: str
+    slurm: Cluster, tmp_path: Path, partition: str, hook: str, message: str
 ) -> None:
     """The error is read from the job's log; if the job wrote none, the line gives SLURM's state of the job."""
     content = yaml.safe_load((PROFILE / "profile.yaml").read_text())
@@ -105,7 +105,7 @@ def test_the_last_line_names_a_job_that_fails_at_every_attempt(
     failing = Study(tmp_path, slurm, environment={"PYTHONPATH": str(tmp_path / "hook")})
     assert failing.start("--", "results/dataset/images.csv", profile=tmp_path / "profile").finish() == 1
     *above, last = failing.output().splitlines()
-    assert re.match(f"error: {says}", last), failing.output()
+    assert re.match(f"error: {message}", last), failing.output()
     assert not any(line.startswith("error: ") for line in above)
     assert len(failing.jobs()) == (0 if partition == "nowhere" else 2)
 
@@ -152,8 +152,8 @@ def test_a_hung_job_stops_when_another_job_has_taken_over(study: Study, whole_st
     study.wait_for_state(old, "FAILED")
     require_undisturbed_results(study, whole_study)
     # Snakemake gives each attempt a new log; the old job's output is in SLURM's own log.
-    (said,) = study.folder.glob(f".snakemake/slurm_logs/**/{old}.log")
-    assert "a newer job has taken over these files (it has ended by now); this one stops" in said.read_text()
+    (log,) = study.folder.glob(f".snakemake/slurm_logs/**/{old}.log")
+    assert "a newer job has taken over these files (it has ended by now); this one stops" in log.read_text()
 
 
 def test_two_jobs_that_write_the_same_output_at_once(study: Study, whole_study: Study) -> None:
@@ -184,7 +184,7 @@ def small_disk(folder: Path, kilobytes: int) -> Iterator[None]:
     mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
     mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
     if mounted.returncode != 0:
-        pytest.skip(f"no disk could be mounted: a full one was not looked at ({mounted.stderr.strip()})")
+        pytest.skip(f"a full disk was not tested: no disk could be mounted ({mounted.stderr.strip()})")
     try:
         yield
     finally:

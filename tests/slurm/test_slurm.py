@@ -179,7 +179,7 @@ def others_study(study: Study) -> Iterator[Study]:
     }
     other = Study(folder / "study", study.slurm, [str(python)], environment, NOBODY)
     if not other.can_import("torch"):
-        pytest.skip("the packages are not open to other users: two users at once were not looked at")
+        pytest.skip("two users at once were not tested: other users cannot read the packages")
     shutil.copytree(study.folder, other.folder)
     for path in [folder / "home", other.folder, *other.folder.rglob("*")]:
         os.chown(path, NOBODY["user"], NOBODY["group"])
@@ -217,20 +217,20 @@ def test_the_slurm_page_lists_the_requests_of_jobs() -> None:
     """Cores, megabytes, minutes and GPUs of each rule that runs on SLURM in the whole study."""
     page = (REPOSITORY / "docs" / "slurm.md").read_text()
     row = r"^\| `(\w+)` \| \d+ \| (\d+) \| (\d+) GB.*? \| (\d+) (min|h) \| *([^|]*?) *\|"
-    told = {
+    documented = {
         rule: (int(cores), 1000 * int(gigabytes), int(time) * {"min": 1, "h": 60}[unit], bool(gpu))
         for rule, cores, gigabytes, time, unit, gpu in re.findall(row, page, re.MULTILINE)
     }
     # The tests' study has no variant that is made by shrinking another one.
-    assert told.keys() == (NETWORK_RULES | OTHER_RULES | {"shrink"}) - {"make_synthetic_archive"}
+    assert documented.keys() == (NETWORK_RULES | OTHER_RULES | {"shrink"}) - {"make_synthetic_archive"}
     for rule, body in rules().items():
-        if rule in told:
+        if rule in documented:
             numbers = {
                 name: int(number)
                 for name, number in re.findall(r"(threads: |mem_mb=growing\(|runtime=growing\()(\d+)", body)
             }
             asked = (numbers.get("threads: ", 1), numbers["mem_mb=growing("], numbers["runtime=growing("])
-            assert (*asked, "gpu=" in body) == told[rule], rule
+            assert (*asked, "gpu=" in body) == documented[rule], rule
 
 
 @pytest.mark.parametrize(("profile", "jobs"), [("slurm", 156), ("local-gpu", 156)])

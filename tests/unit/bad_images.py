@@ -86,9 +86,12 @@ BAD_IMAGES: dict[str, tuple[bytes, str]] = {
     "YCbCr": (encoded(Image.fromarray(RGB).convert("YCbCr"), "TIFF"), "YCBCR"),
     "fax": (encoded(Image.fromarray(RGB).convert("1"), "TIFF", compression="group4"), "CCITT"),
     "JPEG 2000": (tiff(RGB, photometric="rgb", compression="jpeg2000"), "JPEG2000"),
-    "predictor alone": (with_tags(tiff(RGB, photometric="rgb", predictor=2, compression="lzw"), Compression=1), "pred"),
+    "predictor without compression": (
+        with_tags(tiff(RGB, photometric="rgb", predictor=2, compression="lzw"), Compression=1),
+        "pred",
+    ),
     "huge TIFF": (with_tags(TIFF, ImageWidth=60_000, ImageLength=60_000), "more than the limit"),
     "huge tiles": (with_tags(TILED, TileWidth=65_520, TileLength=65_520), "more than the limit"),
-    "text for a number": (with_type(TIFF, "Compression", 2, b"\n\x01x\0"), "compressed as .*x"),
+    "text instead of a number": (with_type(TIFF, "Compression", 2, b"\n\x01x\0"), "compressed as .*x"),
     "TIFF without its data": (with_tags(TIFF, StripOffsets=100_000), "lacks the data"),
 }

@@ -80,6 +80,6 @@ BAD_ZIPS: dict[str, tuple[Callable[[Path], object], str]] = {
     "bzip2": (lambda path: zipped(path, {"TRAIN/A/1.jpg": b"x"}, zipfile.ZIP_BZIP2), "unusual method"),
     "no zip": (lambda path: path.write_bytes(b"<html>Sign in</html>"), "is not a zip file"),
     "empty": (lambda path: path.write_bytes(b""), "is not a zip file"),
-    "cut in the middle": (lambda path: cut(path, 0.5), "is not a zip file, or is incomplete"),
-    "cut at the end": (lambda path: cut(path, 0.98), "is not a zip file, or is incomplete"),
+    "truncated in the middle": (lambda path: cut(path, 0.5), "is not a zip file, or is incomplete"),
+    "truncated at the end": (lambda path: cut(path, 0.98), "is not a zip file, or is incomplete"),
 }

@@ -20,7 +20,7 @@ from wbcsr.upscale.shard import MANIFEST_COLUMNS
 from wbcsr.weights.networks import Architecture, empty_network
 
 without_gpu = pytest.mark.skipif(
-    torch.cuda.is_available(), reason="this machine has a GPU: what a CPU refuses was not looked at"
+    torch.cuda.is_available(), reason="errors on a machine without a GPU were not tested: this one has a GPU"
 )
 SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
 

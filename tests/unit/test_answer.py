@@ -96,9 +96,9 @@ def answer_of(
     return answer.answer(together(tested, validation), config_of(**sections))
 
 
-def prose(told: dict[str, Any]) -> str:
+def prose(result: dict[str, Any]) -> str:
     """The complete text of the answer."""
-    return " ".join([told["lead"], *told["sentences"], told["published"], *told["cautions"]])
+    return " ".join([result["lead"], *result["sentences"], result["published"], *result["cautions"]])
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def prose(told: dict[str, Any]) -> str:
 def test_the_answer_has_the_verdict_of_the_table(
     interval: tuple[float, float] | None, more: dict[str, Any], verdict: str
 ) -> None:
-    told = answer_of(0.9, 0.9 + (np.mean(interval) if interval else 0.02), interval, **more)
-    assert told["verdict"] == verdict
-    assert 2 <= 1 + len(told["sentences"]) <= 4
-    assert ("macro recall" in told["lead"]) == (verdict != "unknown")
+    result = answer_of(0.9, 0.9 + (np.mean(interval) if interval else 0.02), interval, **more)
+    assert result["verdict"] == verdict
+    assert 2 <= 1 + len(result["sentences"]) <= 4
+    assert ("macro recall" in result["lead"]) == (verdict != "unknown")
     for end in interval or ():
-        assert f"{100 * end:+.1f}".replace("-", "−") in told["lead"]
+        assert f"{100 * end:+.1f}".replace("-", "−") in result["lead"]
 
 
 @pytest.mark.parametrize(("p_value", "share"), [(0.031, "3.1\u00a0%"), (0.0004, "0.1\u00a0%"), (1.0, "100.0\u00a0%")])
@@ -132,11 +132,11 @@ def test_the_answer_is_based_on_the_primary_comparison() -> None:
     arms = [(*OWN, 0.9), ("bicubic_x4", "bicubic_x4", 0.92), (*ENHANCED, 0.95)]
     differences = {MAIN: (-0.01, 0.09), (*ENHANCED, "bicubic_x4", "bicubic_x4"): (0.01, 0.05)}
     config = config_of(evaluation={"primary": {"against": "bicubic_x4"}})
-    told = answer.answer(results_of(*arms, differences=differences), config)
-    assert told["verdict"] == "higher"
-    assert "bicubic ×4" in told["lead"]
-    assert "92.0" in told["sentences"][0]
-    assert told["published"] == ""
+    result = answer.answer(results_of(*arms, differences=differences), config)
+    assert result["verdict"] == "higher"
+    assert "bicubic ×4" in result["lead"]
+    assert "92.0" in result["sentences"][0]
+    assert result["published"] == ""
 
 
 @pytest.mark.parametrize(("against_bicubic", "beaten"), [((0.01, 0.09), True), ((-0.01, 0.05), False)])
@@ -145,11 +145,11 @@ def test_a_gain_that_interpolation_also_gives_is_not_credited_to_super_resolutio
 ) -> None:
     arms = [(*OWN, 0.9), ("bicubic_x4", "bicubic_x4", 0.92), (*ENHANCED, 0.95)]
     differences = {MAIN: (0.01, 0.09), (*ENHANCED, "bicubic_x4", "bicubic_x4"): against_bicubic}
-    told = answer.answer(results_of(*arms, differences=differences), config_of())
-    assert told["verdict"] == "higher"
-    assert ("plain interpolation" in told["lead"]) is not beaten
-    assert "bicubic ×4" in told["sentences"][-1]
-    assert f"{100 * against_bicubic[1]:+.1f}" in told["sentences"][-1]
+    result = answer.answer(results_of(*arms, differences=differences), config_of())
+    assert result["verdict"] == "higher"
+    assert ("plain interpolation" in result["lead"]) is not beaten
+    assert "bicubic ×4" in result["sentences"][-1]
+    assert f"{100 * against_bicubic[1]:+.1f}" in result["sentences"][-1]
 
 
 def test_interpolation_alone_gives_no_answer_about_super_resolution() -> None:
@@ -184,9 +184,9 @@ def test_the_answer_uses_the_split_by_source_if_there_is_one() -> None:
     paper = results_of((*OWN, 0.9), (*ENHANCED, 0.8), differences={MAIN: (-0.2, -0.1)})
     by_source = results_of(*arms, differences={MAIN: (0.01, 0.09)}, split="by_source")
     config = config_of(splits=["paper", "by_source"], dataset={"photographs": "photographs"})
-    told = answer.answer(together(paper, by_source), config)
-    assert told["verdict"] == "higher"
-    assert "75.0\u00a0%" in told["sentences"][0]
+    result = answer.answer(together(paper, by_source), config)
+    assert result["verdict"] == "higher"
+    assert "75.0\u00a0%" in result["sentences"][0]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_the_answer_uses_the_split_by_source_if_there_is_one() -> None:
 )
 def test_the_direction_is_compared_with_the_study(interval: tuple[float, float] | None, word: str) -> None:
     value = np.mean(interval) if interval else 0
-    told = answer_of(0.9, 0.9 + value, interval)["published"]
+    result = answer_of(0.9, 0.9 + value, interval)["published"]
     for number in (
         "89.3\u00a0%",
         "91.8\u00a0%",
@@ -212,7 +212,7 @@ def test_the_direction_is_compared_with_the_study(interval: tuple[float, float] 
         "in 31.",
         word,
     ):
-        assert number in told
+        assert number in result
 
 
 def test_a_data_set_of_other_classes_is_not_compared_with_the_study() -> None:
@@ -264,8 +264,8 @@ def test_accuracies_of_guessing_give_the_verdict_nothing_learned(
 )
 def test_results_on_synthetic_images_are_called_a_demonstration(archive: str, drawn: bool) -> None:
     config = {"dataset": {"archive": archive}}
-    told = answer_of(0.5, 0.99, (0.4, 0.6), **config)
-    assert told["lead"].startswith("A demonstration") == drawn
+    result = answer_of(0.5, 0.99, (0.4, 0.6), **config)
+    assert result["lead"].startswith("A demonstration") == drawn
     assert any("drawn by a program" in limit for limit in limits.limitations(None, config_of(**config))) == drawn
 
 
@@ -275,14 +275,14 @@ def test_results_on_synthetic_images_are_called_a_demonstration(archive: str, dr
 )
 def test_the_page_says_whether_the_classifier_uses_the_resolution(sizes: tuple[int, list[int]], word: str) -> None:
     config = config_of(train={"input_size": sizes[0], "extra_input_sizes": sizes[1]})
-    told = limits.resolution("realesrgan_x4", 320, 240, config)
-    assert "1280\u00a0×\u00a0960" in told
-    assert word in told
+    result = limits.resolution("realesrgan_x4", 320, 240, config)
+    assert "1280\u00a0×\u00a0960" in result
+    assert word in result
     assert limits.resolution(None, 320, 240, config) == ""
 
 
 def test_without_an_upscaled_variant_there_is_no_verdict() -> None:
     config = config_of(variants=["original"], dual=False)
-    told = answer.answer(results_of((*OWN, 0.9)), config)
-    assert (told["verdict"], told["published"]) == ("not asked", "")
-    assert "90.0\u00a0%" in prose(told)
+    result = answer.answer(results_of((*OWN, 0.9)), config)
+    assert (result["verdict"], result["published"]) == ("not asked", "")
+    assert "90.0\u00a0%" in prose(result)

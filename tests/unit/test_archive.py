@@ -136,9 +136,11 @@ def test_blanks_around_folder_names_are_ignored(tmp_path: Path) -> None:
             }
 
 
-@pytest.mark.parametrize(("make", "says"), [(zipped, "comes twice"), (unpacked, "differs from another file by blanks")])
-def test_names_that_differ_only_by_a_blank_are_rejected(tmp_path: Path, make: Callable[..., Path], says: str) -> None:
-    with pytest.raises(InputError, match=says):
+@pytest.mark.parametrize(
+    ("make", "words"), [(zipped, "comes twice"), (unpacked, "differs from another file by blanks")]
+)
+def test_names_that_differ_only_by_a_blank_are_rejected(tmp_path: Path, make: Callable[..., Path], words: str) -> None:
+    with pytest.raises(InputError, match=words):
         open_archive(make(tmp_path / "archive", {"A/1.png": b"one", "A /1.png": b"two"}), LIMITS)
 
 
@@ -153,10 +155,10 @@ def test_folder_entries_of_a_zip_are_not_listed(tmp_path: Path) -> None:
     "make",
     [
         pytest.param(lambda path: in_headers(path, 14, 16, b"\0\0\0\0"), id="wrong checksum"),
-        pytest.param(lambda path: in_headers(path, 22, 24, b"\x02\0\0\0"), id="more data than it says"),
-        pytest.param(lambda path: in_headers(path, 22, 24, b"\xff\0\0\0"), id="less data than it says"),
+        pytest.param(lambda path: in_headers(path, 22, 24, b"\x02\0\0\0"), id="more data than declared"),
+        pytest.param(lambda path: in_headers(path, 22, 24, b"\xff\0\0\0"), id="less data than declared"),
         pytest.param(lambda path: in_headers(path, 8, 10, b"\x08\0"), id="cannot be unpacked"),
-        pytest.param(lambda path: misnamed(path), id="a name that is no UTF-8"),
+        pytest.param(lambda path: misnamed(path), id="a name that is not UTF-8"),
     ],
 )
 def test_a_damaged_entry_is_an_error_when_it_is_read(tmp_path: Path, make: Callable[[Path], None]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from wbcsr.benchmark.rounds import MAX_REPEATS, measure_in_rounds
 from wbcsr.benchmark.workers import Outcome, measure_in_workers, missing
-from workloads import make_counting, make_dying, make_dying_idle, make_large, make_refusing, make_slow
+from workloads import make_counting, make_dying, make_dying_idle, make_failing_to_start, make_large, make_slow
 
 
 def recorded(names: str, seconds: float, order: list[str]) -> dict[str, Callable[[], float]]:
@@ -76,16 +76,16 @@ def test_memory_is_that_of_the_process_only() -> None:
 
 def test_a_process_that_ends_early_or_cannot_start_has_a_note(tmp_path: Path) -> None:
     makes = {
-        "refuses": make_refusing,
+        "cannot start": make_failing_to_start,
         "dies": partial(make_dying, 2),
         "goes on": partial(make_counting, tmp_path / "order", "x"),
     }
     outcomes = measure_in_workers(makes, seconds=6, repeats=3)
     assert list(outcomes) == list(makes)
-    assert outcomes["refuses"] == Outcome(note="failed: RuntimeError: no such instruction")
+    assert outcomes["cannot start"] == Outcome(note="failed: RuntimeError: no such instruction")
     assert outcomes["dies"] == Outcome(note="failed: its process ended with exit status 9")
     assert [run.seconds for run in outcomes["goes on"].runs] == [1, 2, 3]
-    assert outcomes["refuses"].timing is None
+    assert outcomes["cannot start"].timing is None
 
 
 def test_a_process_that_ends_after_its_last_run_keeps_its_measurements() -> None:

@@ -88,8 +88,8 @@ def test_scaling_measures_each_number_of_images_once(tmp_path: Path) -> None:
     files = [tmp_path / f"{number}.png" for number in range(5)]
     cases = [Case(tmp_path, 4, files[:count], (8, 8), 4, {}, tmp_path) for count in (1, 2, 4, 5, 5)]
     points = scaling.points_for(cases, 4)
-    told = [(point.what, len(point.case.files), point.processes, point.case.threads) for point in points]
-    assert told == [
+    result = [(point.what, len(point.case.files), point.processes, point.case.threads) for point in points]
+    assert result == [
         *((scaling.IMAGES, count, 1, 4) for count in (1, 2, 4, 5)),
         (scaling.PROCESSES, 2, 1, 1),
         (scaling.PROCESSES, 2, 1, 4),

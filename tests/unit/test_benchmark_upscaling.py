@@ -69,9 +69,9 @@ def test_every_implementation_has_a_row_for_one_image_and_for_a_shard(table: pd.
 
 
 def test_an_implementation_that_cannot_run_has_a_reason(table: pd.DataFrame) -> None:
-    refused = table[table["repeats"].isna()].set_index("system")["note"]
-    assert refused["ncnn"].str.startswith("cannot run here: ncnn is missing").all()
-    assert refused["ours, tensorrt"].str.startswith("cannot run here: tensorrt needs an NVIDIA GPU").all()
+    notes = table[table["repeats"].isna()].set_index("system")["note"]
+    assert notes["ncnn"].str.startswith("cannot run here: ncnn is missing").all()
+    assert notes["ours, tensorrt"].str.startswith("cannot run here: tensorrt needs an NVIDIA GPU").all()
 
 
 def test_measured_values_are_consistent(table: pd.DataFrame) -> None:

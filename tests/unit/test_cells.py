@@ -132,7 +132,7 @@ def real_boxes(real_archive: Path) -> dict[str, tuple[np.ndarray, list[Box]]]:
             found = sorted(name for name in names if name.startswith(f"{folder}/Annotations/"))
             texts = {Path(name).stem: archive.read(name) for name in found if name.endswith(".xml")}
         if not texts:
-            pytest.skip("no boxes beside the photographs: set WBCSR_BOXES to a folder of Pascal VOC files")
+            pytest.skip("the archive has no boxes: set WBCSR_BOXES to a folder of Pascal VOC files")
         found_boxes = {}
         for name, text in texts.items():
             path = f"{folder}/JPEGImages/{name}.jpg"

@@ -100,10 +100,10 @@ class Process:
         self.clock = Timer(SECONDS, self.process.kill)
         self.clock.start()
 
-    def says(self) -> str:
+    def read_line(self) -> str:
         return _open(self.process.stdout).readline().rstrip("\n")
 
-    def tell(self, line: str | Path) -> None:
+    def write_line(self, line: str | Path) -> None:
         stdin = _open(self.process.stdin)
         stdin.write(f"{line}\n")
         stdin.flush()
@@ -146,23 +146,23 @@ def start() -> Iterator[Start]:
 def test_a_later_job_stops_the_earlier_one_at_its_next_file(job: str | None, tmp_path: Path, start: Start) -> None:
     output, kept = tmp_path / "a.csv", tmp_path / "b.csv"
     earlier = start(JOB, output, "earlier")
-    assert earlier.says() == "holds"
-    earlier.tell(kept)
-    assert earlier.says() == "wrote"
+    assert earlier.read_line() == "holds"
+    earlier.write_line(kept)
+    assert earlier.read_line() == "wrote"
     later = start(JOB, output, "later", job=job)
-    assert later.says() == "holds"
-    later.tell(output)
-    assert later.says() == "wrote"
-    earlier.tell(output)
-    line = earlier.says()
+    assert later.read_line() == "holds"
+    later.write_line(output)
+    assert later.read_line() == "wrote"
+    earlier.write_line(output)
+    line = earlier.read_line()
     assert line.startswith(f"{tmp_path}: a newer job has taken over these files (")
     assert (f"(SLURM job {job} on " if job else f"(process {later.process.pid} on ") in line
     assert earlier.end() == 1
     assert (output.read_text(), kept.read_text()) == ("later", "earlier")
     # The end of the earlier job does not take the claim from the later one.
-    later.tell(output)
-    assert later.says() == "wrote"
-    later.tell("end")
+    later.write_line(output)
+    assert later.read_line() == "wrote"
+    later.write_line("end")
     assert later.end() == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "b.csv"]
 
@@ -172,14 +172,14 @@ def test_a_child_process_respects_the_claim(elsewhere: str, tmp_path: Path, star
     (tmp_path / "another").mkdir()
     file = tmp_path / "b.csv"
     earlier = start(JOB_WITH_A_CHILD, "results/a.csv", elsewhere, file, folder=tmp_path)
-    assert earlier.says() == "holds"
-    earlier.tell("go")
-    assert earlier.says() == "0"
-    assert earlier.says() == "holds"
+    assert earlier.read_line() == "holds"
+    earlier.write_line("go")
+    assert earlier.read_line() == "0"
+    assert earlier.read_line() == "holds"
     file.write_text("later")
     with claiming(tmp_path / "results" / "a.csv"):
-        earlier.tell("go")
-        answer = earlier.says()
+        earlier.write_line("go")
+        answer = earlier.read_line()
     assert answer.startswith("1 wbcsr.errors.InputError: ")
     assert f"a newer job has taken over these files (process {os.getpid()} on " in answer
     assert file.read_text() == "later"
@@ -205,15 +205,15 @@ def test_the_claim_is_released_when_the_job_ends(error: Exception | None, tmp_pa
 def test_the_next_job_takes_over_the_claim_of_a_killed_job(tmp_path: Path, start: Start) -> None:
     output = tmp_path / "a.csv"
     killed = start(JOB, output, "killed")
-    assert killed.says() == "holds"
+    assert killed.read_line() == "holds"
     killed.process.kill()
     assert killed.end() == -signal.SIGKILL
     assert [path.name for path in tmp_path.iterdir()] == [".a.csv.claim"]
     following = start(JOB, output, "next")
-    assert following.says() == "holds"
-    following.tell(output)
-    assert following.says() == "wrote"
-    following.tell("end")
+    assert following.read_line() == "holds"
+    following.write_line(output)
+    assert following.read_line() == "wrote"
+    following.write_line("end")
     assert following.end() == 0
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
@@ -221,11 +221,11 @@ def test_the_next_job_takes_over_the_claim_of_a_killed_job(tmp_path: Path, start
 def test_a_later_job_stops_the_earlier_one_even_after_it_has_ended(tmp_path: Path, start: Start) -> None:
     output = tmp_path / "a.csv"
     earlier = start(JOB, output, "earlier")
-    assert earlier.says() == "holds"
+    assert earlier.read_line() == "holds"
     with claiming(output):
         write_text(output, "later")
-    earlier.tell(output)
-    assert "(it has ended by now); this one stops" in earlier.says()
+    earlier.write_line(output)
+    assert "(it has ended by now); this one stops" in earlier.read_line()
     assert earlier.end() == 1
     assert output.read_text() == "later"
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
@@ -234,7 +234,7 @@ def test_a_later_job_stops_the_earlier_one_even_after_it_has_ended(tmp_path: Pat
 def test_files_can_be_written_without_a_claim(tmp_path: Path, start: Start) -> None:
     output = tmp_path / "a.csv"
     other = start(JOB, output, "other")
-    assert other.says() == "holds"
+    assert other.read_line() == "holds"
     require_claim()
     write_text(output, "mine")
     assert output.read_text() == "mine"
@@ -253,15 +253,15 @@ def test_a_claim_that_cannot_be_written_names_the_output(tmp_path: Path) -> None
 def test_an_earlier_shard_stops_at_its_next_image_and_the_later_one_continues(tmp_path: Path, start: Start) -> None:
     source, manifest = originals(tmp_path / "original", 16), tmp_path / "twice" / "manifest_1of1.csv"
     earlier = start(SHARD, source, manifest)
-    assert earlier.says() == "waits"
+    assert earlier.read_line() == "waits"
     ledger, end = manifest.with_name(".manifest_1of1.ledger"), time.monotonic() + SECONDS
     while len(ledger.read_text().split("\n{")) <= 6 and time.monotonic() < end:
         time.sleep(0.02)
     finished = {path.name: path.stat().st_mtime_ns for path in manifest.parent.glob("_*.png")}
     assert len(finished) == 6
     with claiming(manifest):
-        earlier.tell("go on")
-        assert f"a newer job has taken over these files (process {os.getpid()} on " in earlier.says()
+        earlier.write_line("go on")
+        assert f"a newer job has taken over these files (process {os.getpid()} on " in earlier.read_line()
         assert earlier.end() == 1
         assert {path.name for path in manifest.parent.glob("_*.png")} == finished.keys()
         summary = upscale_shard(source, manifest, 1, 1, Interpolation("bicubic", 4, 2), 2)["upscaling"]

@@ -70,7 +70,7 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"trian": {}}, "unknown key 'trian'; the nearest known key is 'train'"),
         ({"archive": "cells.zip"}, "the nearest known key is 'dataset.archive'"),
@@ -154,10 +154,10 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
         ({"nonsense": 1, "train": {"epochs": 0}}, "unknown key 'nonsense'"),
     ],
 )
-def test_a_mistake_is_one_line_that_names_the_key(change: dict[str, Any], says: str) -> None:
+def test_a_mistake_is_one_line_that_names_the_key(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as error:
         complete(change, SCHEMA)
-    assert says in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).parents[2]
 MARKED = """
 import pytest
 
-@pytest.mark.gpu(verifies="an engine is loaded in a fresh process")
+@pytest.mark.gpu(verifies="an engine is loaded in a new process")
 @pytest.mark.parametrize("case", [1, 2])
 def test_engine(case): pass
 
@@ -40,7 +40,7 @@ def run(folder: Path, tests: str, gpu: bool, *arguments: str) -> str:
 
 def test_without_a_gpu_skipped_tests_are_counted_and_say_what_was_not_verified(tmp_path: Path) -> None:
     printed = run(tmp_path, MARKED, gpu=False)
-    assert "no GPU: not verified: an engine is loaded in a fresh process" in printed
+    assert "no GPU: not verified: an engine is loaded in a new process" in printed
     assert "2 GPU tests did not run: no GPU" in printed.splitlines()
     assert "1 passed, 3 skipped" in printed.splitlines()[-1]
 
@@ -57,10 +57,10 @@ def test_a_file_runs_in_one_process_and_the_summary_covers_all_processes(tmp_pat
     for name in "abc":
         (tmp_path / f"test_{name}.py").write_text(reporting.format(name))
     printed = run(tmp_path, MARKED, False, "-p", "xdist", "--numprocesses", "2")
-    told = re.findall(r"^(\w) ran in (\d+)$", printed, re.MULTILINE)
-    assert len(told) == 12, printed
-    assert len(set(told)) == 3
-    assert len({process for _, process in told}) == 2
+    result = re.findall(r"^(\w) ran in (\d+)$", printed, re.MULTILINE)
+    assert len(result) == 12, printed
+    assert len(set(result)) == 3
+    assert len({process for _, process in result}) == 2
     assert "2 GPU tests did not run: no GPU" in printed.splitlines()
     assert "13 passed, 3 skipped" in printed.splitlines()[-1]
 

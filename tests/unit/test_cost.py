@@ -148,8 +148,8 @@ def test_images_shrunk_from_another_variant_include_its_cost() -> None:
     for shard, job in enumerate(jobs_of(jobs, "upscale"), 1):
         manifest = {f"x4/manifest_{shard}of2.csv": "00"}
         job["outputs_sha256"] = manifest
-        told = {"upscaling": {"images": 10, "images_kept": 0}, "inputs_sha256": manifest}
-        jobs.append(record("shrink", 3, variant="realesrgan_x2", shard=shard, **told))
+        result = {"upscaling": {"images": 10, "images_kept": 0}, "inputs_sha256": manifest}
+        jobs.append(record("shrink", 3, variant="realesrgan_x2", shard=shard, **result))
     jobs += [record("pack_images", 6, variant="realesrgan_x2", size=96)]
     jobs += run_of("realesrgan_x2", 0, 200, 100, ["realesrgan_x2"])
     data = costs(jobs, arms, [0])

@@ -58,8 +58,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], 
 
     def having(count: int) -> list[str]:
         uuids = [f"GPU-{uuid.uuid4()}" for _ in range(count)]
-        told = {"uuid": uuids, "index,uuid": [f"{index}, {name}" for index, name in enumerate(uuids)]}
-        answers = "".join(f"--query-gpu={fields}) echo '{chr(10).join(told[fields])}';;\n" for fields in told)
+        answers_of = {"uuid": uuids, "index,uuid": [f"{index}, {name}" for index, name in enumerate(uuids)]}
+        answers = "".join(
+            f"--query-gpu={fields}) echo '{chr(10).join(answers_of[fields])}';;\n" for fields in answers_of
+        )
         write_nvidia_smi(tmp_path, f'case "$1" in\n{answers}*) exit 2;;\nesac')
         return uuids
 
@@ -95,7 +97,7 @@ def start() -> Iterator[Start]:
         clock.cancel()
 
 
-def says(user: User) -> Any:
+def next_line(user: User) -> Any:
     """The next line of a process: its GPUs, or a line of its log."""
     assert user.stdout is not None
     return json.loads(user.stdout.readline() or '"nothing"')
@@ -124,7 +126,7 @@ def test_a_job_that_requests_no_gpu_sees_none(
 @pytest.mark.parametrize(
     ("named", "count", "expected"),
     [("3", 1, "3"), ("0,2", 2, "0,2"), ("5", 2, "5"), (" 0 , 1 ", 2, "0,1"), ("", 1, None)],
-    ids=["one", "two", "fewer than asked for", "spaces", "none"],
+    ids=["one", "two", "fewer than requested", "spaces", "none"],
 )
 def test_gpus_chosen_by_a_scheduler_are_kept(
     named: str, count: int, expected: str | None, machine: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
@@ -141,14 +143,14 @@ def test_gpus_chosen_by_a_scheduler_are_kept(
 def test_a_gpu_that_a_user_chose_is_held_like_any_other(machine: Callable[[int], list[str]], start: Start) -> None:
     first_gpu, second_gpu = machine(2)
     first = start(1, "0")
-    assert says(first) == having("0")
+    assert next_line(first) == having("0")
     # The same GPU under another name.
     second = start(1)
-    assert says(second) == having(second_gpu)
+    assert next_line(second) == having(second_gpu)
     third = start(1, first_gpu)
-    assert "waiting" in says(third)
+    assert "waiting" in next_line(third)
     end(first)
-    assert says(third) == having(first_gpu)
+    assert next_line(third) == having(first_gpu)
     end(second)
     end(third)
 
@@ -159,17 +161,17 @@ def test_two_jobs_get_different_gpus_and_a_third_waits(
 ) -> None:
     first_gpu, second_gpu = machine(2)
     first = start(1)
-    assert says(first) == having(first_gpu)
+    assert next_line(first) == having(first_gpu)
     second = start(1)
-    assert says(second) == having(second_gpu)
+    assert next_line(second) == having(second_gpu)
     third = start(1)
-    assert says(third) == "waiting for 1 of 2 GPUs that other jobs hold"
+    assert next_line(third) == "waiting for 1 of 2 GPUs that other jobs hold"
     if how == "ends":
         end(second)
     else:
         second.kill()
         assert second.wait(SECONDS) == -signal.SIGKILL
-    assert says(third) == having(second_gpu)
+    assert next_line(third) == having(second_gpu)
     end(third)
     end(first)
 
@@ -177,29 +179,29 @@ def test_two_jobs_get_different_gpus_and_a_third_waits(
 def test_the_only_gpu_is_held_even_if_nobody_chose_it(machine: Callable[[int], list[str]], start: Start) -> None:
     (only,) = machine(1)
     first = start(1)
-    assert says(first) == having(only)
+    assert next_line(first) == having(only)
     second = start(1)
-    assert says(second) == "waiting for 1 of 1 GPUs that other jobs hold"
+    assert next_line(second) == "waiting for 1 of 1 GPUs that other jobs hold"
     end(first)
-    assert says(second) == having(only)
+    assert next_line(second) == having(only)
 
 
 def test_a_job_that_waits_for_two_holds_none_of_them(machine: Callable[[int], list[str]], start: Start) -> None:
     first_gpu, second_gpu, third_gpu = machine(3)
     first, second = start(1, f"{second_gpu},{first_gpu}"), start(1, f"{third_gpu},{first_gpu}")
-    assert (says(first), says(second)) == (having(second_gpu), having(third_gpu))
+    assert (next_line(first), next_line(second)) == (having(second_gpu), having(third_gpu))
     both = start(2)
-    assert says(both) == "waiting for 2 of 3 GPUs that other jobs hold"
+    assert next_line(both) == "waiting for 2 of 3 GPUs that other jobs hold"
     # The job holds a GPU only for microseconds per second while it checks.
     one = start(1)
-    assert says(one) == having(first_gpu)
+    assert next_line(one) == having(first_gpu)
 
 
 def test_a_number_and_a_uuid_can_name_the_same_gpu(machine: Callable[[int], list[str]], start: Start) -> None:
     uuids = machine(2)
-    assert says(start(1, "0,1")) == having("0")
-    assert says(start(1, ",".join(uuids))) == having(uuids[1])
-    assert says(start(1, "1,0")) == "waiting for 1 of 2 GPUs that other jobs hold"
+    assert next_line(start(1, "0,1")) == having("0")
+    assert next_line(start(1, ",".join(uuids))) == having(uuids[1])
+    assert next_line(start(1, "1,0")) == "waiting for 1 of 2 GPUs that other jobs hold"
 
 
 @pytest.mark.parametrize("named", [None, "", " 0,1"])

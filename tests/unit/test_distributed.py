@@ -123,7 +123,7 @@ def stop_when(condition: Callable[[], bool]) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent: not looked at")
+@pytest.mark.skipif(sys.platform != "linux", reason="not tested: only Linux ends a process with its parent")
 def test_a_stopped_or_killed_training_resumes_to_the_same_model(
     bench: Bench, together: TrainJob, nothing_left: Callable[[], bool]
 ) -> None:
@@ -171,7 +171,7 @@ def test_an_error_in_one_process_ends_all_with_one_line(
 
 
 @pytest.mark.parametrize(
-    ("status", "report", "says"),
+    ("status", "report", "message"),
     [
         (
             1,
@@ -186,7 +186,7 @@ def test_an_error_in_one_process_ends_all_with_one_line(
     ids=["exception", "killed"],
 )
 def test_a_defect_is_shown_with_its_traceback(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int, report: dict[str, Any], says: str
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int, report: dict[str, Any], message: str
 ) -> None:
     """The test replaces torchrun, but torchrun's report of the failure has its real form."""
     file = tmp_path / "error.json"
@@ -197,7 +197,7 @@ def test_a_defect_is_shown_with_its_traceback(
         raise ChildFailedError("training", {1: ProcessFailure(local_rank=1, pid=7, exitcode=status, error_file=file)})
 
     monkeypatch.setattr(distributed, "torchrun", fail)
-    with pytest.raises(RuntimeError, match=f"^{re.escape(says)}$"):
+    with pytest.raises(RuntimeError, match=f"^{re.escape(message)}$"):
         run_small(bench.job("failed", **SHARED))
 
 
@@ -210,17 +210,17 @@ def test_the_real_network_in_two_processes(bench: Bench, tmp_path: Path) -> None
     assert (tmp_path / "job.log").read_text().count("epoch 1 of 1") == 1
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: that its absence is noticed was not looked at")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the error without a GPU was not tested: this machine has one")
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"gpus": 2}, r"train.gpus is 2, but this job sees no GPUs; set it to 1 or give the job more$"),
         ({"gpus": 3, "batch_size": 5, "device_type": "cpu"}, r"train.batch_size 5 leaves .*; raise it to 6"),
     ],
 )
-def test_settings_that_cannot_be_distributed_are_an_error(bench: Bench, changes: dict[str, Any], says: str) -> None:
+def test_settings_that_cannot_be_distributed_are_an_error(bench: Bench, changes: dict[str, Any], message: str) -> None:
     device_type = changes.pop("device_type", "cuda")
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         distributed.run(bench.job("never", **changes), device_type=device_type)
 
 

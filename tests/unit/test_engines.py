@@ -145,7 +145,7 @@ def test_auto_compares_run_times_if_there_is_much_work(
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         (
             {"backend": "tensorrt"},
@@ -155,10 +155,10 @@ def test_auto_compares_run_times_if_there_is_much_work(
     ],
 )
 @without_gpu
-def test_a_backend_that_cannot_run_gives_one_line(make: Any, tmp_path: Path, changes: dict, says: str) -> None:
-    with pytest.raises(InputError, match=says) as refused:
+def test_a_backend_that_cannot_run_gives_one_line(make: Any, tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
         make(**changes)
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "engine.json").exists()
 
 

@@ -375,10 +375,10 @@ SR = "realesrgan_x4"
 
 @pytest.mark.parametrize(("kinds", "share"), [((4, 6, 2), "12.0"), ((6, 5, 0), "11.0"), ((0, 0, 0), "0.0")])
 def test_the_sentence_gives_the_counts(kinds: tuple[int, int, int], share: str) -> None:
-    told = changes._what_changed(counts_of(("original", 0, SR, 0, *kinds)).iloc[0], "paper")
+    result = changes._what_changed(counts_of(("original", 0, SR, 0, *kinds)).iloc[0], "paper")
     gained, lost, other = kinds
     for part in (f"{share}\u00a0%", f"{gained} gained", f"{lost} lost", f"{other} changed"):
-        assert part in told
+        assert part in result
 
 
 @pytest.mark.parametrize(
@@ -393,11 +393,11 @@ def test_the_sentence_gives_the_counts(kinds: tuple[int, int, int], share: str) 
 def test_the_changes_are_compared_with_all_pairs_of_seeds(between: list[int], within: list[int], word: str) -> None:
     rows = [("original", seed, SR, seed, 0, 0, count) for seed, count in enumerate(between)]
     rows += [(name, 0, name, 1, 0, 0, count) for name, count in zip(("original", SR), within, strict=False)]
-    told = changes._yardstick(counts_of(*rows))
-    assert word in told
+    result = changes._yardstick(counts_of(*rows))
+    assert word in result
     if within:
-        assert f"{within[0]:.1f}\u00a0%" in told
-        assert f"{sum(between) / len(between):.1f}\u00a0%" in told
+        assert f"{within[0]:.1f}\u00a0%" in result
+        assert f"{sum(between) / len(between):.1f}\u00a0%" in result
 
 
 def section(folder: Path, counts: pd.DataFrame, shown: list[str]) -> dict[str, Any] | None:

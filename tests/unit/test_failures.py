@@ -25,14 +25,14 @@ CANCELLED = "SLURM-job '7' failed, SLURM status is: 'CANCELLED'."
 @example("first\n\n  second\r\nthird\u2028fourth")
 @example("a\x07b\u202ec\udc80d\te")
 def test_an_error_is_one_printable_line(text: str) -> None:
-    said = user_message(InputError(text))
-    assert said is not None
-    assert said.isprintable()
-    assert said == text or not text.isprintable() or text != text.strip()
+    message = user_message(InputError(text))
+    assert message is not None
+    assert message.isprintable()
+    assert message == text or not text.isprintable() or text != text.strip()
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a\n  b\n", "a b"),
         ("\x1b[1;31mred\x1b[0m and plain", "red and plain"),
@@ -40,8 +40,8 @@ def test_an_error_is_one_printable_line(text: str) -> None:
         ("tab\there", "tab\\there"),
     ],
 )
-def test_unprintable_characters_are_escaped_or_removed(text: str, said: str) -> None:
-    assert str(InputError(text)) == said
+def test_unprintable_characters_are_escaped_or_removed(text: str, message: str) -> None:
+    assert str(InputError(text)) == message
 
 
 class Run:
@@ -54,16 +54,16 @@ class Run:
             rule=SimpleNamespace(name="upscale"), log=[self.log.name], jobid=3, is_group=lambda: False
         )
 
-    def event(self, event: str, **told: Any) -> None:
-        record = logging.makeLogRecord({"event": event, "jobid": 3, "log": [self.log.name], "rule_msg": None, **told})
+    def event(self, event: str, **result: Any) -> None:
+        record = logging.makeLogRecord({"event": event, "jobid": 3, "log": [self.log.name], "rule_msg": None, **result})
         self.failures.handle(record)
 
-    def attempt(self, written: str | None, said: str | None = None) -> None:
+    def attempt(self, written: str | None, message: str | None = None) -> None:
         """The job starts and fails; `written` is its log (None: it does not start), `said` the executor's message."""
         self.event("job_info")
         if written is not None:
             self.log.write_text(written)
-        self.event("job_error", rule_msg=said)
+        self.event("job_error", rule_msg=message)
 
     @property
     def error(self) -> str:
@@ -80,7 +80,7 @@ TRACE = 'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\
 
 
 @pytest.mark.parametrize(
-    ("written", "said", "error"),
+    ("written", "message", "error"),
     [
         (f"{HEADER}10:00:01 error: w.pth: is empty\n", None, "w.pth: is empty"),
         (f"{HEADER}10:00:01 error: w.pth: is empty\n", CANCELLED, "w.pth: is empty"),
@@ -100,10 +100,10 @@ TRACE = 'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\
         (None, None, "upscale did not begin: Snakemake"),
     ],
 )
-def test_the_error_line_of_a_job(run: Run, written: str | None, said: str | None, error: str) -> None:
+def test_the_error_line_of_a_job(run: Run, written: str | None, message: str | None, error: str) -> None:
     """Also if an earlier run has left a log with another error."""
     run.log.write_text(f"{HEADER}09:00:00 error: old\n")
-    run.attempt(written, said)
+    run.attempt(written, message)
     assert run.error.isprintable()
     assert re.search(error, run.error)
     assert "old" not in run.error

@@ -178,7 +178,7 @@ def test_12_bit_photographs_are_rescaled_like_the_images(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("labels", "count", "says"),
+    ("labels", "count", "expected"),
     [
         (LABELS, 0, "has no photographs in photographs/JPEGImages"),
         (None, 1, "lacks photographs/labels.csv"),
@@ -188,12 +188,12 @@ def test_12_bit_photographs_are_rescaled_like_the_images(tmp_path: Path) -> None
         (",Image,Category\n,0,BASOPHIL\n", 1, "names no photograph of EOSINOPHIL, NEUTROPHIL"),
     ],
 )
-def test_a_mistake_is_one_line(tmp_path: Path, labels: str | bytes | None, count: int, says: str) -> None:
+def test_a_mistake_is_one_line(tmp_path: Path, labels: str | bytes | None, count: int, expected: str) -> None:
     archive_in(tmp_path, labels, count)
     with open_archive(tmp_path, LIMITS) as archive, pytest.raises(InputError) as caught:
         choose(archive, FOLDER, CLASSES, 2)
     message = str(caught.value)
-    assert says in message
+    assert expected in message
     assert "\n" not in message
     assert "fidelity.per_class to 0" in message
 
@@ -232,8 +232,8 @@ def test_photographs_give_table_figure_and_text(tmp_path: Path) -> None:
     by_hand = data[(data["region"] == "cell") & (data["method"] == "bicubic")]["psnr"]
     assert cell.loc["bicubic", "psnr"] == pytest.approx(by_hand.mean())
     assert cell.loc["bicubic", "psnr_sd"] == pytest.approx(by_hand.std())
-    told = words.sentences(rows)
-    assert "so few photographs" in told[-1]
+    sentences = words.sentences(rows)
+    assert "so few photographs" in sentences[-1]
     blocks = list(fidelity_table(rows).bodies)
     assert [title for title, _ in blocks] == list(REGIONS.values())
     assert [row.cells[0][1] for row in blocks[1][1]] == ["Bicubic", "Lanczos", "Real-ESRGAN ×4, shrunk to ×2"]
@@ -296,12 +296,12 @@ def measurements_of(bicubic: float, network: float, photographs: int = 8) -> pd.
 )
 def test_the_text_follows_from_the_numbers(bicubic: float, network: float, best: str, difference: str) -> None:
     table = compare_methods(measurements_of(bicubic, network), CLASSES)
-    told = words.sentences(table[table["class"] == ALL])
-    assert best in told[0]
-    assert "eight photographs" in told[0]
-    assert difference in told[1]
-    assert ("no detectable difference" in told[1]) == (bicubic == network)
-    assert any("loses hardly any detail" in sentence for sentence in told) == (bicubic == 40)
+    sentences = words.sentences(table[table["class"] == ALL])
+    assert best in sentences[0]
+    assert "eight photographs" in sentences[0]
+    assert difference in sentences[1]
+    assert ("no detectable difference" in sentences[1]) == (bicubic == network)
+    assert any("loses hardly any detail" in sentence for sentence in sentences) == (bicubic == 40)
 
 
 def test_a_class_may_be_called_all(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ def test_after_a_failure_only_the_old_file_exists(tmp_path: Path) -> None:
     write_text(path, "old")
 
     def fail() -> None:
-        with replacing(path) as beside:
-            beside.write_text("half")
+        with replacing(path) as temporary:
+            temporary.write_text("half")
             raise RuntimeError("disk full")
 
     with pytest.raises(RuntimeError, match="disk full"):
@@ -39,15 +39,15 @@ def test_after_a_failure_only_the_old_file_exists(tmp_path: Path) -> None:
         (OSError(errno.ENOSPC, "No space left on device", "/other"), "[Errno 28] No space left on device: '/other'"),
         (None, "[Errno 2] No such file or directory: '{}'"),
     ],
-    ids=["without a number", "without a name", "of another file", "of the file beside"],
+    ids=["without a number", "without a name", "of another file", "of the temporary file"],
 )
 def test_a_system_error_has_its_own_text_and_the_name_of_the_file(
     error: OSError | None, text: str, tmp_path: Path
 ) -> None:
     def fail() -> None:
-        with replacing(tmp_path / "image.png") as beside:
+        with replacing(tmp_path / "image.png") as temporary:
             if error:
-                beside.write_text("half")
+                temporary.write_text("half")
                 raise error
             # Nothing was written, so there is nothing to rename.
 
@@ -104,9 +104,9 @@ def test_unfinished_files_of_killed_processes_are_removed_and_those_of_running_o
         check=False,
     )
     assert len(list(tmp_path.iterdir())) == 1
-    with replacing(tmp_path / "mine.png") as beside:
-        beside.write_text("x")
+    with replacing(tmp_path / "mine.png") as temporary:
+        temporary.write_text("x")
         remove_leftovers(tmp_path)
-        assert list(tmp_path.iterdir()) == [beside]
+        assert list(tmp_path.iterdir()) == [temporary]
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]

@@ -58,14 +58,14 @@ def compare(folder: Path, count: int = 1) -> Callable[[], dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"psnr_db": 99}, r"PSNR of \d\d\.\d dB .* below psnr_db 99 of inference\.tolerances; choose another"),
         ({"psnr_db": 10, "max_difference": 0}, r"a pixel is \d+ of 255 off .* above max_difference 0 "),
     ],
 )
-def test_a_missed_threshold_is_named(rough: Path, tmp_path: Path, changes: dict, says: str) -> None:
-    with pytest.raises(InputError, match=says):
+def test_a_missed_threshold_is_named(rough: Path, tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         pass_gate(rough / "engine.json", compare(rough), thresholds(**changes), tmp_path / "quality.json")
     assert not (tmp_path / "quality.json").exists()
 
@@ -78,16 +78,16 @@ def test_bf16_passes_the_default_thresholds(rough: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("value", "says"), [(float("nan"), "NaN or infinite"), (float("inf"), "NaN or infinite"), (0.0, "black images")]
+    ("value", "message"), [(float("nan"), "NaN or infinite"), (float("inf"), "NaN or infinite"), (0.0, "black images")]
 )
 def test_a_broken_engine_fails_the_quality_check(
-    rough: Path, value: float, says: str, monkeypatch: pytest.MonkeyPatch
+    rough: Path, value: float, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(batch: torch.Tensor) -> torch.Tensor:
         return batch.new_full((len(batch), 3, 4 * batch.shape[2], 4 * batch.shape[3]), value)
 
     monkeypatch.setattr(Eager, "load", lambda self, network, program, profile: broken)
-    with pytest.raises(InputError, match=rf"engine\.json: produces {says}"):
+    with pytest.raises(InputError, match=rf"engine\.json: produces {message}"):
         compare(rough)()
 
 

@@ -30,7 +30,7 @@ def imported(package: str) -> set[str]:
 def test_no_package_imports_a_higher_one(package: str) -> None:
     above = {*ORDER[ORDER.index(package) + 1 :], "fidelity", "explain", "benchmark"}
     found = imported(package)
-    assert found, "imports nothing: is it still there?"
+    assert found, "the package imports nothing: does it still exist?"
     assert found & above == set()
 
 

@@ -278,9 +278,9 @@ def test_png_and_bmp_modes_are_decoded_as_by_pillow() -> None:
     np.testing.assert_array_equal(imaging.decode(imagecodecs.png_encode(two), "x"), two[:, :, [0, 0, 0, 1]])
 
 
-@pytest.mark.parametrize(("content", "says"), BAD_IMAGES.values(), ids=BAD_IMAGES.keys())
-def test_a_file_that_is_not_an_image_gives_one_line(content: bytes, says: str) -> None:
-    with pytest.raises(InputError, match=says) as error:
+@pytest.mark.parametrize(("content", "message"), BAD_IMAGES.values(), ids=BAD_IMAGES.keys())
+def test_a_file_that_is_not_an_image_gives_one_line(content: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
         imaging.decode(content, "TRAIN/A/x.png")
     assert str(error.value).startswith("TRAIN/A/x.png: ")
     assert "\n" not in str(error.value)

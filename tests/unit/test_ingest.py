@@ -543,7 +543,7 @@ def test_range_rescales_16_bit_images_when_they_are_ingested(
         rows = read_csv(study.manifest(partition, name), MANIFEST_COLUMNS)
         digests = rows["image"].map(lambda image: hashlib.sha256(written[image]).hexdigest())
         assert (rows["sha256"] == digests).all()
-        assert (rows["input_sha256"] == digests).all(), "what a later stage made of another range is not taken over"
+        assert (rows["input_sha256"] == digests).all(), "an output of a later stage for another range was reused"
     assert summary["copies"] == 1
     cut = int((arrays["TEST/B/9.png"] > 4095).sum())
     assert summary["cut_pixels"] == cut
@@ -588,13 +588,13 @@ def test_each_file_is_kept_unchanged_or_reported(
     """For any archive, kept files are unchanged, and every file is kept, rejected, left out or ignored; or one line."""
     study = Study(tmp_path_factory.mktemp("any"))
     files = images(2) | others
-    summary, said = None, ""
+    summary, message = None, ""
     try:
         summary = study.ingest(files, as_zip=as_zip, limit_per_class=limit)
     except InputError as error:
-        said = str(error)
+        message = str(error)
     if summary is None:
-        assert len(said.splitlines()) == 1
+        assert len(message.splitlines()) == 1
         assert not study.originals.exists()
         return
     # A file that is not an image and occurs under two prefixes has one row in rejected.csv.

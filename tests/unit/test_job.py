@@ -211,7 +211,7 @@ def test_a_disk_that_becomes_read_only_gives_one_line(tmp_path: Path, disk: Path
     require_one_line(done, f"disk/table.csv: {READ_ONLY}")
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere: not seen how a lack of permission ends a job")
+@pytest.mark.skipif(os.getuid() == 0, reason="missing permission was not tested: root may write everywhere")
 def test_a_folder_without_permission_gives_one_line(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir(mode=0o500)
     done = run(tmp_path, one_job("log='a.log', table='theirs/table.csv'", "pass"))

@@ -114,7 +114,7 @@ def test_labels_with_partitions(study: Study) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "says"),
+    ("rows", "message"),
     [
         (
             ["file,class"],
@@ -138,9 +138,9 @@ def test_labels_with_partitions(study: Study) -> None:
         ),
     ],
 )
-def test_wrong_labels_give_one_line(study: Study, rows: list[str], says: str) -> None:
+def test_wrong_labels_give_one_line(study: Study, rows: list[str], message: str) -> None:
     study.pack("a.png", "p/a.png", "p_a.png", "x/c.png", "y/c.png")
-    with pytest.raises(InputError, match=says) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         study.ingest("\n".join(rows))
     assert "\n" not in str(caught.value)
     assert not (study.root / "images.csv").exists()
@@ -168,7 +168,7 @@ def test_a_custom_split_is_used_unchanged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "says"),
+    ("written", "message"),
     [
         (GIVEN.replace("subset", "part"), r"mine\.csv: lacks the column subset .*; correct it \(custom\)"),
         (GIVEN + "ALL/A/0.png,test\n", r"has ALL/A/0\.png twice"),
@@ -177,7 +177,7 @@ def test_a_custom_split_is_used_unchanged(tmp_path: Path) -> None:
         (GIVEN.replace("ALL/B/2.png,test", "ALL/B/2.png,"), r"has no test image of class 'B'; each subset needs one"),
     ],
 )
-def test_a_wrong_custom_split_gives_one_line(tmp_path: Path, written: str, says: str) -> None:
+def test_a_wrong_custom_split_gives_one_line(tmp_path: Path, written: str, message: str) -> None:
     (tmp_path / "mine.csv").write_text(written)
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         custom_split(IMAGES, tmp_path / "mine.csv")

@@ -159,7 +159,7 @@ def spoil_a_byte(variant: Variant) -> None:
             r"TRAIN/ROUND/0\.jpeg was made from another file than that of .*images\.csv",
         ),
     ],
-    ids=["spoilt", "gone", "missing", "surplus", "twice", "other input"],
+    ids=["damaged", "deleted", "missing", "surplus", "twice", "other input"],
 )
 def test_a_file_that_differs_from_its_manifest_is_an_error(
     variant: Variant, damage: Callable[[Variant], None], message: str

@@ -282,10 +282,10 @@ class Tree:
                 facts["enlarger"] = f"eager fp32 cpu 1 None {WEIGHTS_SHA256} x4"
             rule, seconds = ("upscale", 60.0) if network else ("interpolate", 0.6)
             for speed in (0.4, 0.5, None):
-                told = facts | {"images_per_second": speed}
+                speeds = facts | {"images_per_second": speed}
                 inputs = made if network else {}
                 wildcards = {"variant": variant, "shard": "1"}
-                record(rule, wildcards, seconds, network, upscaling=told, inputs_sha256=inputs)
+                record(rule, wildcards, seconds, network, upscaling=speeds, inputs_sha256=inputs)
         for training, tested in configuration.training_variants(self.config).items():
             for seed in self.config["seeds"]:
                 run = {"split": "paper", "training": training, "seed": str(seed)}
@@ -372,7 +372,7 @@ class Checker(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert len(dict(attrs)) == len(attrs), f"an attribute twice in <{tag}>"
+        assert len(dict(attrs)) == len(attrs), f"duplicate attribute in <{tag}>"
         self.tags.append((tag, dict(attrs)))
         if tag not in self.VOID:
             self.open.append(tag)

@@ -231,7 +231,7 @@ class Nearest(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("changes", "table", "says"),
+    ("changes", "table", "message"),
     [
         ({"scale": 2}, None, "enlarges by 4 and not by 2"),
         ({"inference": inference(tile=100)}, "image,height,width\na,96,128\n", "set inference.tile to 128 or more"),
@@ -240,13 +240,13 @@ class Nearest(nn.Module):
     ],
 )
 def test_a_model_that_cannot_be_served_is_explained(
-    made: Made, tmp_path: Path, changes: dict[str, Any], table: str | None, says: str
+    made: Made, tmp_path: Path, changes: dict[str, Any], table: str | None, message: str
 ) -> None:
     arguments = made.arguments(repository=tmp_path / "out" / "models", manifest=tmp_path / "out" / "m.json", **changes)
     if table:
         arguments["images_csv"] = tmp_path / "images.csv"
         arguments["images_csv"].write_text(table)
-    with pytest.raises(InputError, match=says) as error:
+    with pytest.raises(InputError, match=message) as error:
         repository.export_repository(**arguments)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
@@ -264,10 +264,12 @@ def test_without_a_compiler_the_old_repository_is_kept(
 
 
 @pytest.mark.parametrize(
-    ("model", "says"),
+    ("model", "message"),
     [(UPSCALER, "PSNR of .* below psnr_db 45 of inference.tolerances"), (CLASSIFIER, "a probability is .* off")],
 )
-def test_a_program_that_differs_from_the_network_is_rejected(served: Path, made: Made, model: str, says: str) -> None:
+def test_a_program_that_differs_from_the_network_is_rejected(
+    served: Path, made: Made, model: str, message: str
+) -> None:
     """Each package is compared with another network, as if the compiler had made an error."""
     if model == UPSCALER:
         exact: nn.Module = Upscaler(Nearest(), torch.float32, SIZE, 4, 1)
@@ -280,7 +282,7 @@ def test_a_program_that_differs_from_the_network_is_rejected(served: Path, made:
     tensor = repository.Tensor(INPUT, "UINT8", (*size, 3))
     on_cpu = SimpleNamespace(device=torch.device("cpu"))
     checked: Any = SimpleNamespace(name=model, exact=exact, engine=on_cpu, input=tensor)
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         repository._check(checked, served / model / "1" / "model.pt2", programs.PACKAGE, 2, inference()["tolerances"])
 
 

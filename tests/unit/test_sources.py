@@ -143,7 +143,7 @@ def test_matching_images_with_one_another_finds_correct_sources(found: dict[str,
     assert set(sure["source"]) <= set(sure["image"])
 
 
-@pytest.mark.parametrize("flip", [None, 0, 1, -1], ids=["as it is", "upside down", "mirrored", "turned half"])
+@pytest.mark.parametrize("flip", [None, 0, 1, -1], ids=["unchanged", "upside down", "mirrored", "rotated"])
 def test_a_flipped_copy_has_its_source(flip: int | None) -> None:
     index = Index([features(photograph(seed), SIZE) for seed in range(4)])
     small = cv2.resize(photograph(2), SIZE, interpolation=cv2.INTER_AREA)
@@ -218,7 +218,7 @@ def fits(*inliers: int) -> list[Fit]:
 
 
 @pytest.mark.parametrize(
-    ("inliers", "field", "says"),
+    ("inliers", "field", "expected"),
     [
         ([40, 8], [0, 1], (0, 40, 8)),
         ([40, 20], [0, 1], (0, 40, 20)),
@@ -229,8 +229,8 @@ def fits(*inliers: int) -> list[Fit]:
         ([], [], (None, 0, 0)),
     ],
 )
-def test_a_source_needs_enough_inliers_and_a_clear_lead(inliers: list[int], field: list[int], says: tuple) -> None:
-    assert best_field(fits(*inliers), field, 12) == says
+def test_a_source_needs_enough_inliers_and_a_clear_lead(inliers: list[int], field: list[int], expected: tuple) -> None:
+    assert best_field(fits(*inliers), field, 12) == expected
 
 
 def test_sources_joined_to_a_third_one_are_joined() -> None:
@@ -271,8 +271,8 @@ def test_identical_files_have_the_same_source(tmp_path: Path) -> None:
     each = study.find(method="each").set_index("image")["source"]
     assert each[first].tolist() == [first[0], first[1], first[0], first[1], first[4]]
     assert each.nunique() == 8
-    told = {first[0]: "a", first[2]: "b", first[4]: "b", first[3]: "c"}
-    rows = pd.DataFrame({"image": images, "source": [told.get(image, "") for image in images]})
+    source_of = {first[0]: "a", first[2]: "b", first[4]: "b", first[3]: "c"}
+    rows = pd.DataFrame({"image": images, "source": [source_of.get(image, "") for image in images]})
     rows.to_csv(tmp_path / "table.csv", index=False)
     table = study.find(method="table", table=str(tmp_path / "table.csv")).set_index("image")["source"]
     assert table[first].tolist() == ["a", "c", "a", "c", "a"]  # b is joined to a because of the copies
@@ -280,7 +280,7 @@ def test_identical_files_have_the_same_source(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "table", "says"),
+    ("settings", "table", "message"),
     [
         ({"photographs": "JPEGImage"}, "", "has no folder 'JPEGImage' with images in it; correct dataset.photographs"),
         ({"method": "pattern", "pattern": "patient(.)"}, "", "'patient(.)' matches no file name"),
@@ -299,26 +299,26 @@ def test_identical_files_have_the_same_source(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_gives_one_line_and_writes_nothing(
-    pair: Study, settings: dict[str, Any], table: str, says: str
+    pair: Study, settings: dict[str, Any], table: str, message: str
 ) -> None:
     (pair.root / "table.csv").write_text(table)
     with pytest.raises(InputError) as error:
         pair.find(**{"table": str(pair.root / "table.csv"), **settings})
-    assert says in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert not (pair.root / "sources.csv").exists()
 
 
 @pytest.mark.parametrize(
-    ("harm", "says"),
+    ("harm", "message"),
     [
         (lambda file: file.write_bytes(b"other"), r"manifest\.csv"),
         (lambda file: file.unlink(), r"cannot be read.*manifest\.csv"),
     ],
 )
-def test_a_file_that_changed_since_it_was_ingested_is_an_error(pair: Study, harm: Any, says: str) -> None:
+def test_a_file_that_changed_since_it_was_ingested_is_an_error(pair: Study, harm: Any, message: str) -> None:
     harm(next(pair.root.glob("original/TEST/*/*.jpeg")))
-    with pytest.raises(InputError, match=f"{says}.*--force -- "):
+    with pytest.raises(InputError, match=f"{message}.*--force -- "):
         pair.find()
 
 

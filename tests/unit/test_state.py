@@ -48,7 +48,7 @@ class Study:
         return archive_state(self.archive, self.links, 1000, self.record)
 
 
-@pytest.fixture(params=[False, True], ids=["never taken in", "taken in"])
+@pytest.fixture(params=[False, True], ids=["not ingested", "ingested"])
 def study(request: pytest.FixtureRequest, tmp_path: Path) -> Study:
     made = Study(tmp_path)
     if request.param:

@@ -38,7 +38,7 @@ WRONG = {
     "an unknown alias": ("seeds: [1]\ntrain: *other\n", 2, "undefined alias 'other'"),
     "code": ("a: !!python/object/apply:os.system [ls]\n", 1, "python/object/apply"),
     "nothing": ("", 1, "has no keys"),
-    "comments alone": ("# train: {epochs: 3}\n", 1, "has no keys"),
+    "only comments": ("# train: {epochs: 3}\n", 1, "has no keys"),
     "a list": ("- train\n- seeds\n", 1, "has no keys"),
     "a text": ("train\n", 1, "has no keys"),
     "octal": ("seeds:\n- 1\n- 010\n", 3, "reads 010 as another number"),
@@ -47,20 +47,20 @@ WRONG = {
     "base 60 with a fraction": ("a: 1:30.5\n", 1, "reads 1:30.5 as another number"),
     "half a number": ("a: 0x_\n", 1, "reads 0x_ as another number"),
     "a date": ("dataset: {photographs: 2020-01-31}\n", 1, "reads 2020-01-31 as a date"),
-    "no date at all": ("dataset: {photographs: 2020-13-45}\n", 1, "reads 2020-13-45 as a date"),
+    "an impossible date": ("dataset: {photographs: 2020-13-45}\n", 1, "reads 2020-13-45 as a date"),
 }
 
 
-@pytest.mark.parametrize(("content", "line", "says"), WRONG.values(), ids=WRONG.keys())
+@pytest.mark.parametrize(("content", "line", "message"), WRONG.values(), ids=WRONG.keys())
 def test_an_invalid_configuration_file_gives_one_line(
-    tmp_path: Path, content: str | bytes, line: int, says: str
+    tmp_path: Path, content: str | bytes, line: int, message: str
 ) -> None:
     path = tmp_path / "my.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError) as caught:
         check_yaml([path])
     assert str(caught.value).startswith(f"{path}, line {line}: ")
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

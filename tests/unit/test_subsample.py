@@ -62,8 +62,8 @@ def test_images_of_a_source_are_limited_and_classes_balanced(
         found = chosen_sources(images, sources, per_class, per_source)
     assert {name: sorted(numbers.values(), reverse=True) for name, numbers in found.items()} == chosen
     for name, numbers in chosen.items():
-        told = f"{name}: {sum(numbers)} images of {len(numbers)} sources chosen, at most {numbers[0]} of a source"
-        assert told in caplog.messages
+        line = f"{name}: {sum(numbers)} images of {len(numbers)} sources chosen, at most {numbers[0]} of a source"
+        assert line in caplog.messages
 
 
 def test_a_source_of_several_classes_counts_for_the_class_with_fewest_sources() -> None:

@@ -267,7 +267,7 @@ def test_an_operator_left_to_pytorch_is_rejected(stand_in: StandIn, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("targets", "says"),
+    ("targets", "words"),
     [
         (["_run_on_acc_0"], None),
         (["_run_on_acc_0", "_run_on_acc_1"], "became 2 engines and left 0 operators to PyTorch"),
@@ -279,7 +279,7 @@ def test_an_operator_left_to_pytorch_is_rejected(stand_in: StandIn, tmp_path: Pa
     # No addresses of functions, because all processes that run the tests must use the same names.
     ids=["one", "two", "one and a submodule", "one and a function", "a function", "none"],
 )
-def test_a_program_must_consist_of_one_engine(targets: list[Any], says: str | None) -> None:
+def test_a_program_must_consist_of_one_engine(targets: list[Any], words: str | None) -> None:
     graph = fx.Graph()
     value = graph.placeholder("batch")
     root = nn.Module()
@@ -291,10 +291,10 @@ def test_a_program_must_consist_of_one_engine(targets: list[Any], says: str | No
             value = graph.call_function(target, (value,))
     graph.output(value)
     compiled = fx.GraphModule(root, graph)
-    if says is None:
+    if words is None:
         require_one_engine(compiled)
     else:
-        with pytest.raises(InputError, match=says):
+        with pytest.raises(InputError, match=words):
             require_one_engine(compiled)
 
 
@@ -326,12 +326,12 @@ def test_a_program_accepts_all_sizes_of_its_profile(scale: int, images: dict[tup
         assert exported(torch.rand(1, 3, *size)).shape == (1, 3, size[0] * scale, size[1] * scale)
 
 
-@pytest.mark.parametrize(("mebibytes", "says"), [(1, "within workspace limit"), (12, "OutOfMemory")])
+@pytest.mark.parametrize(("mebibytes", "words"), [(1, "within workspace limit"), (12, "OutOfMemory")])
 def test_too_little_memory_for_building_is_reported_as_out_of_memory(
-    stand_in: StandIn, tmp_path: Path, mebibytes: int, says: str
+    stand_in: StandIn, tmp_path: Path, mebibytes: int, words: str
 ) -> None:
     """The batch is then halved. The memory error of TensorRT-RTX's builder is real."""
-    with pytest.raises(torch.OutOfMemoryError, match=rf"^TensorRT: .*{says}"):
+    with pytest.raises(torch.OutOfMemoryError, match=rf"^TensorRT: .*{words}"):
         stand_in.compile(
             prepared(rrdbnet(), torch.float16), FIXED, tmp_path / "program.pt2", workspace_size=mebibytes * 2**20
         )
@@ -344,9 +344,9 @@ def test_a_build_that_fails_for_another_reason_keeps_its_error() -> None:
             logging.getLogger("torch_tensorrt [TensorRT Conversion Context]").error("Error Code 10: Internal Error")
             raise RuntimeError("no engine")
 
-    with pytest.raises(RuntimeError, match="no engine") as refused:
+    with pytest.raises(RuntimeError, match="no engine") as caught:
         fail()
-    assert refused.type is RuntimeError
+    assert caught.type is RuntimeError
 
 
 def test_too_little_memory_for_running_is_reported_as_out_of_memory(
@@ -361,9 +361,9 @@ def test_too_little_memory_for_running_is_reported_as_out_of_memory(
     for message, expected in [(f"[Error] {tensorrt.NO_CONTEXT}", torch.OutOfMemoryError), ("misaligned", RuntimeError)]:
         failing = mock.Mock(side_effect=RuntimeError(message))
         monkeypatch.setattr(torch_tensorrt, "load", answering(SimpleNamespace(module=answering(failing))))
-        with pytest.raises(RuntimeError) as refused:
+        with pytest.raises(RuntimeError) as caught:
             TensorRT().load(network, Path("program.pt2"), profile)(torch.rand(1, 3, 8, 8))
-        assert refused.type is expected
+        assert caught.type is expected
 
 
 class TestTimings:
@@ -446,7 +446,7 @@ class TestTimings:
 
 
 @pytest.mark.parametrize(
-    ("device", "installed", "says"),
+    ("device", "installed", "words"),
     [
         ("cpu", {}, "needs an NVIDIA GPU and a driver, and PyTorch finds none; choose auto, eager or inductor"),
         ("cuda", {}, r"the package torch-tensorrt is not installed.*envs/gpu\.txt"),
@@ -456,16 +456,16 @@ class TestTimings:
     ],
 )
 def test_the_reason_why_tensorrt_cannot_run(
-    monkeypatch: pytest.MonkeyPatch, device: str, installed: dict[str, str], says: str | None
+    monkeypatch: pytest.MonkeyPatch, device: str, installed: dict[str, str], words: str | None
 ) -> None:
     monkeypatch.setattr(tensorrt, "version", installed.get)
     monkeypatch.setattr(tensorrt.importlib.util, "find_spec", lambda name: True if installed else None)
     reason = TensorRT().unavailable(torch.device(device))
-    if says is None:
+    if words is None:
         assert reason is None
     else:
         assert reason is not None
-        assert re.search(says, reason)
+        assert re.search(words, reason)
         assert "\n" not in reason
 
 
@@ -480,7 +480,7 @@ def test_torch_tensorrt_is_not_imported_before_it_is_used() -> None:
 
 
 @pytest.mark.skipif(
-    "WBCSR_FULL_NETWORKS" not in os.environ, reason="set WBCSR_FULL_NETWORKS=1: only short networks were built"
+    "WBCSR_FULL_NETWORKS" not in os.environ, reason="only small networks were built: set WBCSR_FULL_NETWORKS=1"
 )
 @pytest.mark.parametrize("name", ["x4plus", "resnet50"])
 def test_the_full_networks_are_built(

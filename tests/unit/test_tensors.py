@@ -54,7 +54,7 @@ def flipped(content: bytes) -> bytes:
 
 RIGHT: dict[str, tuple[str, bytes]] = {
     "a network's state": ("w.pth", saved(STATE)),
-    "as PyTorch wrote before 1.6": ("w.pth", saved(STATE, _use_new_zipfile_serialization=False)),
+    "PyTorch before 1.6": ("w.pth", saved(STATE, _use_new_zipfile_serialization=False)),
     "safetensors": ("w.safetensors", save(STATE)),
     "safetensors, renamed": ("w.pth", save(STATE)),
     "a .pth, renamed": ("w.safetensors", saved(STATE)),
@@ -114,8 +114,11 @@ class Own(nn.Module):
 
 WRONG: dict[str, tuple[bytes, str]] = {
     "a whole model": (saved(NETWORK), r"\(torch\.nn\.modules\.container\.Sequential\).*state_dict\(\)"),
-    "a whole model, of old": (saved(NETWORK, _use_new_zipfile_serialization=False), r"Sequential\).*state_dict\(\)"),
-    "a whole model of one's own": (saved(Own()), r"\.Own\).*state_dict\(\)"),
+    "a whole model, old format": (
+        saved(NETWORK, _use_new_zipfile_serialization=False),
+        r"Sequential\).*state_dict\(\)",
+    ),
+    "a whole model of a user's class": (saved(Own()), r"\.Own\).*state_dict\(\)"),
     "a checkpoint with its arguments": (
         saved({"model": STATE, "args": argparse.Namespace(lr=1)}),
         r"argparse\.Namespace",
@@ -136,40 +139,40 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "a list": (saved([1, 2]), "holds no tensors"),
     "nothing": (saved({}), "holds no tensors"),
     "no tensors": (saved({"epoch": 3}), r"'epoch' \(int\)"),
-    "numbers for names": (saved({0: torch.ones(1)}), r"holds 0 \(Tensor\)"),
+    "numbers instead of names": (saved({0: torch.ones(1)}), r"holds 0 \(Tensor\)"),
     "a text": (b"hello there\n", "is no file of weights"),
     "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(99), "is no file of weights"),
-    "a page": (b"\n<!DOCTYPE html><html>Sign in</html>", "is a web page"),
+    "a web page": (b"\n<!DOCTYPE html><html>Sign in</html>", "is a web page"),
     "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n", "git lfs pull"),
     "an empty file": (b"", "is empty"),
     "a zip around it": (zipped("weights.pth", saved(STATE)), r"is a zip with weights\.pth in it; unpack it"),
     "an empty zip": (io.BytesIO(zipped("a", b"")).getvalue()[-22:], "is no file of weights"),
     "TorchScript": (zipped("w/constants.pkl", b""), "TorchScript"),
-    "cut off": (saved(STATE)[:-100], "damaged or only a part"),
-    "cut off, of old": (saved(STATE, _use_new_zipfile_serialization=False)[:-20], "damaged or only a part"),
-    "safetensors, cut off": (save(STATE)[:-20], "damaged or only a part"),
+    "truncated": (saved(STATE)[:-100], "damaged or only a part"),
+    "truncated, old format": (saved(STATE, _use_new_zipfile_serialization=False)[:-20], "damaged or only a part"),
+    "safetensors, truncated": (save(STATE)[:-20], "damaged or only a part"),
     "a bit flipped": (flipped(saved(STATE)), r"damaged .*checksum"),
     "pickled by another": (b"\x80\x04K\x01.", "damaged or only a part"),
 }
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
-@pytest.mark.parametrize(("content", "says"), WRONG.values(), ids=WRONG.keys())
+@pytest.mark.parametrize(("content", "words"), WRONG.values(), ids=WRONG.keys())
 def test_a_file_without_the_networks_tensors_gives_one_line(
-    name: str, content: bytes, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, content: bytes, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(content)
     with pytest.raises(InputError) as raised:
         read_tensors(Path(name))
-    assert re.match(rf"{re.escape(name)}: .*{says}", str(raised.value))
+    assert re.match(rf"{re.escape(name)}: .*{words}", str(raised.value))
     assert str(raised.value).isprintable()
     assert len(str(raised.value)) < 300
     assert not Path("executed").exists()
 
 
-@pytest.mark.parametrize(("make", "says"), [(Path.mkdir, "is a folder"), (lambda path: None, "no such file")])
-def test_a_path_that_is_not_a_file_gives_one_line(make: Callable[[Path], object], says: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("make", "words"), [(Path.mkdir, "is a folder"), (lambda path: None, "no such file")])
+def test_a_path_that_is_not_a_file_gives_one_line(make: Callable[[Path], object], words: str, tmp_path: Path) -> None:
     make(tmp_path / "w.pth")
-    with pytest.raises(InputError, match=rf"w\.pth: {says}"):
+    with pytest.raises(InputError, match=rf"w\.pth: {words}"):
         read_tensors(tmp_path / "w.pth")

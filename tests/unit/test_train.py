@@ -262,7 +262,7 @@ def truncate(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "changes", "said"),
+    ("damage", "changes", "logged"),
     [
         (flip_a_byte, {}, "damaged"),
         (truncate, {}, "damaged"),
@@ -272,7 +272,7 @@ def truncate(path: Path) -> None:
     ids=["flipped byte", "truncated", "other settings", "other precision"],
 )
 def test_an_unusable_checkpoint_is_ignored(
-    tiny: Bench, caplog: pytest.LogCaptureFixture, damage: Any, changes: dict[str, Any], said: str
+    tiny: Bench, caplog: pytest.LogCaptureFixture, damage: Any, changes: dict[str, Any], logged: str
 ) -> None:
     checkpoint = tiny.checkpoint("spoilt")
     checkpoint.parent.mkdir(exist_ok=True)
@@ -280,7 +280,7 @@ def test_an_unusable_checkpoint_is_ignored(
     damage(checkpoint)
     with caplog.at_level(logging.WARNING, "wbcsr"):
         assert tiny.train("spoilt", epochs=1, **changes).resumed_epochs == 0
-    assert said in caplog.text
+    assert logged in caplog.text
     same_result = tiny.model("spoilt").read_bytes() == tiny.model("once").read_bytes()
     assert same_result == (not changes)
 

@@ -250,13 +250,13 @@ def test_out_of_memory_halves_the_batch(kind: tuple[int, ...], caplog: pytest.Lo
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "words"),
     [({}, "with one image .* lower inference.tile"), ({"profile": Profile.fixed(1, 20, 24)}, "inference.batch_size")],
 )
-def test_out_of_memory_with_the_smallest_batch_gives_one_line(changes: dict, says: str) -> None:
+def test_out_of_memory_with_the_smallest_batch_gives_one_line(changes: dict, words: str) -> None:
     def run(batch: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory.\nMore lines.")
 
-    with pytest.raises(InputError, match=says) as refused:
+    with pytest.raises(InputError, match=words) as caught:
         enlarger(rrdbnet(4), 4, run=run, **changes)([RNG.integers(0, 256, (20, 24, 3), dtype=np.uint8)])
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(caught.value)

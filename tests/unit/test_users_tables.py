@@ -34,26 +34,26 @@ def read(folder: Path, content: str | bytes) -> pd.DataFrame:
 SAME = {
     "plain": PLAIN,
     "semicolons": PLAIN.replace(",", ";"),
-    "semicolons, named in a line before": "sep=;\r\n" + PLAIN.replace(",", ";").replace("\n", "\r\n"),
+    "semicolons, declared in the first line": "sep=;\r\n" + PLAIN.replace(",", ";").replace("\n", "\r\n"),
     "tabs": PLAIN.replace(",", "\t"),
-    "tabs in UTF-16, little end first": b"\xff\xfe" + PLAIN.replace(",", "\t").encode("utf-16-le"),
-    "tabs in UTF-16, big end first": b"\xfe\xff" + PLAIN.replace(",", "\t").encode("utf-16-be"),
+    "tabs in UTF-16, little-endian": b"\xff\xfe" + PLAIN.replace(",", "\t").encode("utf-16-le"),
+    "tabs in UTF-16, big-endian": b"\xfe\xff" + PLAIN.replace(",", "\t").encode("utf-16-be"),
     "byte-order mark": b"\xef\xbb\xbf" + PLAIN.encode(),
-    "line ends of Windows": PLAIN.replace("\n", "\r\n"),
-    "line ends of old Macs": PLAIN.replace("\n", "\r"),
+    "Windows line ends": PLAIN.replace("\n", "\r\n"),
+    "old Mac line ends": PLAIN.replace("\n", "\r"),
     "no line end at the end": PLAIN.rstrip(),
-    "upper case in the names of columns": PLAIN.replace("image,source", "Image,SOURCE"),
-    "blanks around the names of columns": PLAIN.replace("image,source", "\u00a0image , source\u200b"),
+    "upper case in column names": PLAIN.replace("image,source", "Image,SOURCE"),
+    "blanks around column names": PLAIN.replace("image,source", "\u00a0image , source\u200b"),
     "blanks around cells": PLAIN.replace("p1", " p1\u00a0").replace("007", "\u3000007\u200b"),
     "quotation marks": PLAIN.replace("p1", '"p1"').replace("image", '"image"'),
     "quotation marks after blanks": PLAIN.replace("p1", ' "p1"'),
     "quoted semicolons": '"image";"source"\n"TRAIN/A/1.png";"p1"\n"TRAIN/B/2.png";"007"\n',
     "commas at the ends of rows": PLAIN.replace("\n", ",\n"),
-    "commas at the ends of rows but the first": PLAIN.replace("\n", ",,\n").replace("source,,", "source"),
+    "commas at the ends of all rows but the first": PLAIN.replace("\n", ",,\n").replace("source,,", "source"),
     "empty rows": PLAIN.replace("\n", "\n\n,\n", 1) + ",\n , \n\n",
-    "columns in another order, and more of them": "x,source,x,image\n1,p1,2,TRAIN/A/1.png\n1,007,2,TRAIN/B/2.png\n",
+    "columns in another order, and further ones": "x,source,x,image\n1,p1,2,TRAIN/A/1.png\n1,007,2,TRAIN/B/2.png\n",
     "back slashes": PLAIN.replace("/", "\\"),
-    "paths from here": PLAIN.replace("TRAIN/", "./TRAIN//"),
+    "paths that begin with a dot": PLAIN.replace("TRAIN/", "./TRAIN//"),
 }
 
 
@@ -63,7 +63,7 @@ def test_all_formats_of_spreadsheets_give_the_same_table(tmp_path: Path, content
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (
             PLAIN.replace("source", "patient"),
@@ -85,10 +85,10 @@ def test_all_formats_of_spreadsheets_give_the_same_table(tmp_path: Path, content
         (PLAIN.encode("utf-16-le"), "mine.csv: is not UTF-8 text"),
     ],
 )
-def test_a_table_that_cannot_be_read_gives_one_line(tmp_path: Path, content: str | bytes, says: str) -> None:
+def test_a_table_that_cannot_be_read_gives_one_line(tmp_path: Path, content: str | bytes, message: str) -> None:
     with pytest.raises(InputError) as caught:
         read(tmp_path, content)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "correct it (sources.table)" in str(caught.value)
 

@@ -49,7 +49,7 @@ def test_ncnn_convolutions(tmp_path: Path, shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "says"),
+    ("damage", "message"),
     [
         (lambda content: content[:-1], "truncated"),
         (lambda content: content[:7], "truncated"),
@@ -57,15 +57,15 @@ def test_ncnn_convolutions(tmp_path: Path, shape: tuple[int, ...]) -> None:
         (lambda content: b"\1" + content[1:], "tag"),
     ],
 )
-def test_damaged_ncnn_models_are_named(tmp_path: Path, damage, says: str) -> None:
+def test_damaged_ncnn_models_are_named(tmp_path: Path, damage, message: str) -> None:
     param, model = ncnn_model(tmp_path, np.ones((2, 3, 3, 3)), np.zeros(2))
     model.write_bytes(damage(model.read_bytes()))
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         ncnn.read_convolutions(param, model)
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "message"),
     [
         ("Convolution conv 1 1 in out 0=2 1=3", "describes no convolution; install its package again"),
         ("Convolution", "describes no convolution"),
@@ -75,10 +75,10 @@ def test_damaged_ncnn_models_are_named(tmp_path: Path, damage, says: str) -> Non
         ("Convolution café 0=2 1=3 6=55", "has 55 weights"),
     ],
 )
-def test_invalid_ncnn_descriptions_are_named(tmp_path: Path, line: str, says: str) -> None:
+def test_invalid_ncnn_descriptions_are_named(tmp_path: Path, line: str, message: str) -> None:
     param, model = ncnn_model(tmp_path, np.ones((2, 3, 3, 3)), np.zeros(2))
     param.write_text(line, encoding="utf-8")
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         ncnn.read_convolutions(param, model)
 
 
@@ -105,7 +105,7 @@ TENSORS = rrdbnet(scale=4, blocks=1).state_dict()
 
 
 @pytest.mark.parametrize(
-    ("tensors", "says"),
+    ("tensors", "message"),
     [
         ({"layer1.0.conv1.weight": torch.zeros(1)}, "neither RRDBNet nor SRVGGNetCompact"),
         (without(TENSORS, "conv_hr.bias"), "conv_hr.bias is missing"),
@@ -113,8 +113,8 @@ TENSORS = rrdbnet(scale=4, blocks=1).state_dict()
         ({**TENSORS, "conv_hr.bias": torch.zeros(3)}, "conv_hr.bias has shape"),
     ],
 )
-def test_wrong_tensors_are_named(tensors: networks.Tensors, says: str) -> None:
-    with pytest.raises(InputError, match=rf"^own\.pth: .*{says}"):
+def test_wrong_tensors_are_named(tensors: networks.Tensors, message: str) -> None:
+    with pytest.raises(InputError, match=rf"^own\.pth: .*{message}"):
         networks.build(tensors, "own.pth")
 
 
@@ -172,7 +172,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [
         ("x4.pth", None),
         ("html.pth", "SHA-256"),
@@ -182,7 +182,7 @@ def server(tmp_path: Path) -> Iterator[str]:
         ("hanging", "ReadTimeout"),
     ],
 )
-def test_download(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, name: str, says: str | None) -> None:
+def test_download(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, name: str, message: str | None) -> None:
     torch.save({"params_ema": TENSORS}, tmp_path / "served" / "x4.pth")
     (tmp_path / "served" / "html.pth").write_text("<html>sign in</html>")
     (tmp_path / "served" / "cut.pth").write_bytes((tmp_path / "served" / "x4.pth").read_bytes()[:-1000])
@@ -195,10 +195,10 @@ def test_download(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(store._stream.retry, "sleep", lambda _: None)
     monkeypatch.setattr(store, "TIMEOUT_SECONDS", 0.5)
     outputs = tmp_path / "w.safetensors", tmp_path / "w.json"
-    if says is None:
+    if message is None:
         assert store.fetch("RealESRGAN_x4plus", {"source": "download"}, *outputs)["origin"] == f"{server}/{name}"
         return
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         store.fetch("RealESRGAN_x4plus", {"source": "download"}, *outputs)
     assert not list(tmp_path.glob("*.pth")) + list(tmp_path.glob("*.safetensors"))
 

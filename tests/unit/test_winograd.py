@@ -26,7 +26,7 @@ from wbcsr.weights.networks import Architecture, empty_network
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(
-    torch.cuda.is_available(), reason="this machine has a GPU: Winograd's way, which is a CPU's, was not looked at"
+    torch.cuda.is_available(), reason="winograd, which needs a CPU, was not tested: this machine has a GPU"
 )
 
 
@@ -44,7 +44,7 @@ def compile_code(path: Path, precision: str) -> None:
 
 
 BF16 = pytest.mark.skipif(
-    not torch.cpu._is_avx512_bf16_supported(), reason="this processor has no AVX512-BF16: bf16 was not looked at"
+    not torch.cpu._is_avx512_bf16_supported(), reason="bf16 was not tested: this processor has no AVX512-BF16"
 )
 
 
@@ -159,7 +159,7 @@ class Twice(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("network", "says"),
+    ("network", "message"),
     [
         (nn.Conv2d(3, 3, 3, padding=1, stride=2), r"no convolution with stride \(2, 2\)"),
         (nn.Conv2d(3, 3, 1), r"no convolution with kernel_size \(1, 1\)"),
@@ -175,8 +175,8 @@ class Twice(nn.Module):
         (Twice(lambda x, y: (y, y)), "cannot follow the network"),
     ],
 )
-def test_an_unsupported_operation_is_named(network: nn.Module, says: str) -> None:
-    with pytest.raises(UnsuitedError, match=says):
+def test_an_unsupported_operation_is_named(network: nn.Module, message: str) -> None:
+    with pytest.raises(UnsuitedError, match=message):
         trace(nn.Sequential(network))
 
 

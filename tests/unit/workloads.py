@@ -37,7 +37,7 @@ def make_large(mebibytes: int) -> Callable[[], Run]:
     return lambda: Run(0.001, int(held[-1]))
 
 
-def make_refusing() -> Callable[[], Run]:
+def make_failing_to_start() -> Callable[[], Run]:
     """A function that cannot be created."""
     raise RuntimeError("no such instruction\nmore lines")
 

@@ -35,8 +35,8 @@ def error(result: subprocess.CompletedProcess[str]) -> str:
     assert "Traceback" not in result.stdout
     lines = [line for line in result.stdout.splitlines() if line.startswith("error: ")]
     assert lines == result.stdout.splitlines()[-len(lines) :], result.stdout
-    (said,) = {re.sub(r" \(logs/[^ ]*\.log\)$", "", line) for line in lines}
-    return said.removeprefix("error: ")
+    (message,) = {re.sub(r" \(logs/[^ ]*\.log\)$", "", line) for line in lines}
+    return message.removeprefix("error: ")
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -70,10 +70,10 @@ def test_only_a_damaged_image_is_made_again(study: Path, variant: str, manifest:
         "pack_images": "results/packed/realesrgan_x4_32px.npy",
     }[needs]
     (study / target).unlink()
-    said = error(run(study, "--", target))
+    message = error(run(study, "--", target))
     listed = (folder / manifest).relative_to(study)
-    assert said.startswith(str(image.relative_to(study)))
-    assert f"run once with --force -- {listed} to regenerate it" in said
+    assert message.startswith(str(image.relative_to(study)))
+    assert f"run once with --force -- {listed} to regenerate it" in message
 
     result = run(study, "--force", "--", str(listed))
     assert result.returncode == 0, result.stdout
@@ -101,8 +101,8 @@ def test_results_changed_by_hand_are_not_used(study: Path) -> None:
     split, before = study / "results" / "splits" / "paper.csv", files(study)
     whole = split.read_bytes()
     replace(split, whole.replace(b"validation", b"train"))
-    said = error(run(study))
-    assert said.startswith("results/splits/paper.csv: changed since it was written; run once with --force -- ")
+    message = error(run(study))
+    assert message.startswith("results/splits/paper.csv: changed since it was written; run once with --force -- ")
     assert files(study).items() - before.items() == {("results/splits/paper.csv", sha256(split))}
     assert run(study, "--force", "--", "results/splits/paper.csv").returncode == 0
     assert split.read_bytes() == whole
@@ -136,10 +136,10 @@ def test_the_same_run_started_twice(small_study: Path, study: Path) -> None:
     second = run(study, "--", target)
     assert second.returncode == 1
     assert "cannot be locked" in second.stdout
-    beside = run(study, "--nolock", "--rerun-incomplete", "--", target)
-    said, _ = first.communicate()
-    assert 0 in (first.returncode, beside.returncode)
-    for status, text in ((first.returncode, said), (beside.returncode, beside.stdout)):
+    second = run(study, "--nolock", "--rerun-incomplete", "--", target)
+    message, _ = first.communicate()
+    assert 0 in (first.returncode, second.returncode)
+    for status, text in ((first.returncode, message), (second.returncode, second.stdout)):
         assert status == 0 or "a newer job has taken over these files" in text, text
     assert differences(study, small_study, f"results/images/realesrgan_x4/TRAIN/{CLASSES[0]}") == []
 
@@ -148,7 +148,7 @@ def test_a_read_only_disk_is_named(study: Path) -> None:
     folder = study / "results" / "images" / "bicubic_x2" / "TRAIN"
     mount = subprocess.run(["mount", "--bind", "-o", "ro", folder, folder], capture_output=True, text=True, check=False)
     if mount.returncode != 0:
-        pytest.skip(f"nothing could be mounted: a read-only disk was not looked at ({mount.stderr.strip()})")
+        pytest.skip(f"a read-only disk was not tested: nothing could be mounted ({mount.stderr.strip()})")
     try:
         result = run(study, "--force", "--", f"results/images/bicubic_x2/TRAIN/{CLASSES[0]}/manifest_1of1.csv")
         assert result.returncode == 1

@@ -197,7 +197,7 @@ def test_a_configuration_mistake_gives_one_line_and_writes_nothing(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (
             b"train: {epochs: 3}\nseeds: [1]\ntrain: {batch_size: 8}\n",
@@ -211,7 +211,7 @@ def test_a_configuration_mistake_gives_one_line_and_writes_nothing(tmp_path: Pat
 )
 @pytest.mark.parametrize("name", ["config.yaml", "profile.yaml"])
 def test_a_file_that_yaml_would_misread_gives_one_line_with_its_name(
-    tmp_path: Path, name: str, content: bytes, says: str
+    tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     """Snakemake reads a configuration file before the Snakefile, and ends with a traceback or without a line number."""
     write_config(tmp_path, SMALL)
@@ -220,5 +220,5 @@ def test_a_file_that_yaml_would_misread_gives_one_line_with_its_name(
     assert result.returncode == 1
     errors = [line for line in result.stdout.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
-    assert errors[0].startswith(f"error: {tmp_path / name}, {says}")
+    assert errors[0].startswith(f"error: {tmp_path / name}, {message}")
     assert "Traceback" not in result.stdout

@@ -98,41 +98,41 @@ class Case:
     """The input of a study (files and keys of its configuration), its target, and the expected messages."""
 
     given: Callable[[Path], dict[str, Any]]
-    says: str
+    message: str
     target: str = IMAGES
 
 
 RRDBNET = rrdbnet(scale=4, blocks=1).state_dict()
 CASES: dict[str, Case] = {
     **{
-        f"archive: {name}": Case(archive(lambda folder, make=make: make(folder / "mine.zip")), says)
-        for name, (make, says) in BAD_ZIPS.items()
+        f"archive: {name}": Case(archive(lambda folder, make=make: make(folder / "mine.zip")), message)
+        for name, (make, message) in BAD_ZIPS.items()
         if name in ("parent", "absolute", "link", "device", "encrypted", "twice", "bomb by ratio", "bomb by size")
     },
-    "archive: a page instead of it": Case(
+    "archive: a web page instead": Case(
         archive(lambda folder: (folder / "mine.zip").write_text("<html>Sign in</html>")),
         "error: mine.zip: is not a zip file, or is incomplete (File is not a zip file); download or copy it again",
     ),
-    "archive: cut in the middle": Case(
-        archive(lambda folder: BAD_ZIPS["cut in the middle"][0](folder / "mine.zip")),
+    "archive: truncated in the middle": Case(
+        archive(lambda folder: BAD_ZIPS["truncated in the middle"][0](folder / "mine.zip")),
         "error: mine.zip: is not a zip file, or is incomplete",
     ),
     "archive: more files than its limit": Case(
         archive(pack, limits={"files": 7}),
         "error: mine.zip: has 8 entries, more than the limit of 7; if this is intended, raise dataset.limits.files",
     ),
-    "archive: names that differ in case only": Case(
+    "archive: names that differ only in case": Case(
         archive(lambda folder: pack(folder, **{f"TRAIN/{CLASSES[0]}/X.png": b"", f"TRAIN/{CLASSES[0]}/x.png": b""})),
         f"mine.zip: TRAIN/{CLASSES[0]}/X.png and TRAIN/{CLASSES[0]}/x.png differ in case only; rename one of them",
     ),
-    "archive: all images of a class torn": Case(
+    "archive: all images of a class truncated": Case(
         archive(torn), "a class without images cannot be trained: repair it, or remove it from dataset.classes"
     ),
-    "archive: not there": Case(lambda folder: dataset(), "mine.zip does not exist; create it or correct the key"),
+    "archive: missing": Case(lambda folder: dataset(), "mine.zip does not exist; create it or correct the key"),
     "archive: lacks a class": Case(
         archive(pack, classes=[*CLASSES, "BASOPHIL"]), "mine.zip: has no folder 'BASOPHIL' with files in 'TRAIN'"
     ),
-    "weights: code in them": Case(
+    "weights: with code": Case(
         weights({"params_ema": Injected()}), "error: mine.pth: holds Python objects (getattr)", WEIGHTS
     ),
     "weights: a whole model": Case(
@@ -149,13 +149,13 @@ CASES: dict[str, Case] = {
         "error: mine.pth: is a Git LFS pointer",
         WEIGHTS,
     ),
-    "weights: cut off": Case(
+    "weights: truncated": Case(
         weights({"params": RRDBNET}, cut=1000), "error: mine.pth: damaged or only a part", WEIGHTS
     ),
     "weights: of another architecture": Case(
         weights({"params": {"layer1.0.conv1.weight": torch.zeros(1)}}), "neither RRDBNet nor SRVGGNetCompact", WEIGHTS
     ),
-    "weights: beyond what fp16 holds": Case(
+    "weights: too large for fp16": Case(
         weights({"params": {**RRDBNET, "conv_hr.bias": torch.full((64,), 1e5).half()}}), "conv_hr.bias: 64", WEIGHTS
     ),
     "configuration: an unknown key": Case(
@@ -164,15 +164,15 @@ CASES: dict[str, Case] = {
     "configuration: a wrong type": Case(
         configured(shards="many"), "error: configuration: key 'shards': must be integer"
     ),
-    "configuration: what cannot be together": Case(
+    "configuration: contradictory keys": Case(
         configured(splits=["by_source"], sources={"method": "none"}),
         "error: configuration: splits has by_source, but sources.method is none",
     ),
-    "configuration: a command for a seed": Case(
+    "configuration: a command as seed": Case(
         configured(seeds=["0; touch injected"]),
         "error: configuration: key 'seeds.0': must be integer, not '0; touch injected'",
     ),
-    "configuration: a path for a class": Case(
+    "configuration: a path as class": Case(
         configured(**dataset(classes=["../injected", "b"])), "error: configuration: key 'dataset.classes.0'"
     ),
 }
@@ -185,7 +185,7 @@ def test_bad_input_is_the_last_line(case: Case, tmp_path: Path) -> None:
     assert result.returncode == 1
     *above, last = result.stdout.splitlines()
     assert last.startswith("error: "), result.stdout
-    assert case.says in last, result.stdout
+    assert case.message in last, result.stdout
     assert not any(line.startswith("error: ") for line in above), result.stdout
     assert "\x1b" not in result.stdout
     assert "Traceback" not in result.stdout
@@ -205,8 +205,8 @@ def test_files_that_are_not_images_are_listed_and_the_others_used(tmp_path: Path
     assert f"{len(bad)} files rejected" in result.stdout
     rejected = pd.read_csv(tmp_path / "results" / "dataset" / "rejected.csv").set_index("image")["reason"]
     assert set(rejected.index) == set(bad)
-    for name, (_, says) in BAD_IMAGES.items():
-        assert re.search(says, rejected[f"TRAIN/{CLASSES[0]}/{name}.png"])
+    for name, (_, message) in BAD_IMAGES.items():
+        assert re.search(message, rejected[f"TRAIN/{CLASSES[0]}/{name}.png"])
     images = pd.read_csv(tmp_path / IMAGES)
     assert len(images) == 9
     assert f"TRAIN/{CLASSES[0]}/a BMP.jpg" in set(images["image"])
@@ -236,7 +236,7 @@ PAGE = "error: mine.zip: is not a zip file"
 
 
 @pytest.mark.parametrize(
-    ("given", "module", "action", "retries", "says"),
+    ("given", "module", "action", "retries", "messages"),
     [
         (
             archive(pack),
@@ -254,9 +254,9 @@ PAGE = "error: mine.zip: is not a zip file"
         ),
         (archive(pack), "wbcsr.dataset.ingest", "1 / 0", 0, ["error: rule ingest_dataset failed because of a bug"]),
         (archive(pack), "wbcsr.dataset.ingest", f"{FIRST}{KILL} if first else 0", 1, []),
-        (CASES["archive: a page instead of it"].given, "wbcsr.dataset.ingest", "0", 2, [PAGE]),
+        (CASES["archive: a web page instead"].given, "wbcsr.dataset.ingest", "0", 2, [PAGE]),
         (
-            CASES["archive: a page instead of it"].given,
+            CASES["archive: a web page instead"].given,
             "wbcsr.dataset.ingest",
             f"{FIRST}0 if first else {KILL}",
             1,
@@ -270,7 +270,7 @@ def test_the_last_line_is_the_error_of_the_last_attempt(
     module: str,
     action: str,
     retries: int,
-    says: list[str],
+    messages: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -280,10 +280,10 @@ def test_the_last_line_is_the_error_of_the_last_attempt(
         monkeypatch.setenv(name, value)
     write_config(tmp_path, {**SMALL, **given(tmp_path)})
     result = run(tmp_path, "--retries", str(retries), "--", IMAGES)
-    assert result.returncode == len(says)
+    assert result.returncode == len(messages)
     lines = [line for line in result.stdout.splitlines() if line.startswith("error: ")]
-    assert len(lines) == len(says)
-    for line, words in zip(lines, says, strict=True):
+    assert len(lines) == len(messages)
+    for line, words in zip(lines, messages, strict=True):
         assert words in line
         assert "logs/ingest_dataset/ingest.log" in line
         assert result.stdout.splitlines()[-1] == line
@@ -292,7 +292,7 @@ def test_the_last_line_is_the_error_of_the_last_attempt(
 
 def test_each_failed_job_has_a_line_at_the_end(tmp_path: Path) -> None:
     """This also holds on a terminal, where Snakemake colours its own lines."""
-    page = CASES["archive: a page instead of it"].given(tmp_path)
+    page = CASES["archive: a web page instead"].given(tmp_path)
     write_config(tmp_path, {**SMALL, **page, **weights(b"<html>404</html>")(tmp_path)})
     terminal = shlex.join(command(tmp_path, "--", IMAGES, WEIGHTS))
     result = subprocess.run(
@@ -303,6 +303,6 @@ def test_each_failed_job_has_a_line_at_the_end(tmp_path: Path) -> None:
     assert "\x1b[31m" in result.stdout
     *_, above, first, second = result.stdout.splitlines()
     assert "At least one job did not complete" in above
-    says = ["error: mine.pth: is a web page and not the weights", PAGE]
-    for line, words in zip(sorted([first, second]), says, strict=True):
+    messages = ["error: mine.pth: is a web page and not the weights", PAGE]
+    for line, words in zip(sorted([first, second]), messages, strict=True):
         assert line.startswith(words)

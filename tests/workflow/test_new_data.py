@@ -165,10 +165,10 @@ def test_labels_and_groups_from_a_csv_file_with_a_custom_split(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("labels", "says"),
+    ("labels", "message"),
     [("b.png,well\n", "has no row with the label 'ill'"), ("c.png,ill\nb.png,well\n", "lists 1 file (first: 'c.png')")],
 )
-def test_a_mistake_in_the_labels_is_printed_at_the_end_of_the_run(tmp_path: Path, labels: str, says: str) -> None:
+def test_a_mistake_in_the_labels_is_printed_at_the_end_of_the_run(tmp_path: Path, labels: str, message: str) -> None:
     """As a user sees it: one of the last lines that Snakemake prints."""
     (tmp_path / "clinic").mkdir()
     for name in "ab":
@@ -179,7 +179,7 @@ def test_a_mistake_in_the_labels_is_printed_at_the_end_of_the_run(tmp_path: Path
     write_config(tmp_path, {**SMALL, **study, "variants": ["original"]})
     result = run(tmp_path, "--", "results/dataset/images.csv")
     assert result.returncode == 1
-    assert says in "\n".join(result.stdout.splitlines()[-20:])
+    assert message in "\n".join(result.stdout.splitlines()[-20:])
     assert "Traceback" not in result.stdout
     assert not (tmp_path / "results" / "dataset" / "images.csv").exists()
 
@@ -234,8 +234,8 @@ def test_published_partitions_in_the_working_folder(tmp_path: Path) -> None:
     assert "ingest_dataset" in run(study, "--dry-run").stdout
     (store / "test" / "0.png").unlink()
     (store / "test" / "0.png").symlink_to(tmp_path / "config.yaml")
-    said = run(study).stdout
-    assert "error: .: entry 'test/B/0.png' is a link to" in said
+    output = run(study).stdout
+    assert "error: .: entry 'test/B/0.png' is a link to" in output
     assert (results / "dataset" / "images.csv").is_file()
 
 

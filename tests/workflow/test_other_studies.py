@@ -49,7 +49,7 @@ def test_a_few_real_cells_from_archive_to_report(real_archive: Path, tmp_path: P
     assert "drawn by this project" not in (tmp_path / "results" / "report" / "index.html").read_text()
 
 
-@pytest.mark.skipif("WBCSR_ARCHIVE" in os.environ, reason="the study of real cells, above, looks at what auto chooses")
+@pytest.mark.skipif("WBCSR_ARCHIVE" in os.environ, reason="the study of real cells above tests the choice of auto")
 def test_the_backend_chosen_by_auto_upscales_a_study(tmp_path: Path) -> None:
     """The backend that was faster here, from the quality check to the images."""
     synthetic = {**SMALL["synthetic"], "train_per_class": 5, "test_per_class": 1}

@@ -145,12 +145,12 @@ def test_every_deleted_file_is_made_again(small_study: Path, tmp_path: Path) -> 
     assert len(last) > 60
     for path in last:
         path.unlink()
-    said = run(tmp_path, "-n").stdout
-    rules = set(re.findall(r"^(\w+) +\d+$", said, re.MULTILINE))
+    output = run(tmp_path, "-n").stdout
+    rules = set(re.findall(r"^(\w+) +\d+$", output, re.MULTILINE))
     made = {"make_tables", "make_figures", "make_report", "make_fidelity_table", "make_fidelity_figure"}
     assert rules == {*made, "explain_changes", "all", "total"}
     # The inputs of the rule `all` are the files that are made if they are missing.
-    asked = re.search(r"^rule all:\n    input: (.*)$", said, re.MULTILINE)
+    asked = re.search(r"^rule all:\n    input: (.*)$", output, re.MULTILINE)
     assert asked is not None
     names = {path.relative_to(tmp_path).as_posix() for path in results}
     assert {name for name in names if not PICTURE.fullmatch(name)} == set(asked[1].split(", "))
@@ -176,7 +176,9 @@ def test_one_deleted_file_is_made_again(small_study: Path, tmp_path: Path, delet
     assert re.search(rf"^{rule} +1$", run(tmp_path, "-n").stdout, re.MULTILINE)
 
 
-@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="a GPU may be here: its refusals were not looked at")
+@pytest.mark.skipif(
+    shutil.which("nvidia-smi") is not None, reason="errors without a GPU were not tested: this machine has one"
+)
 def test_tensorrt_without_a_gpu_gives_one_clear_line(tmp_path: Path) -> None:
     write_config(tmp_path, {**SMALL, "inference": {"backend": "tensorrt"}})
     result = run(tmp_path, "engines")
@@ -244,7 +246,7 @@ def test_snakemakes_own_report_can_be_written(small_study: Path) -> None:
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page was not looked at in a browser")
+@pytest.mark.skipif(CHROMIUM is None, reason="the page was not tested in a browser: no Chromium on this machine")
 def test_the_page_is_laid_out_correctly_in_a_browser(small_study: Path, tmp_path: Path) -> None:
     """A browser without a network renders the page: every image has a size, and the page is as wide as a telephone."""
     page = (small_study / "results" / "report" / "index.html").read_text()
@@ -288,7 +290,7 @@ def kill_when(folder: Path, sign: str, *arguments: str) -> None:
     )
     deadline = time.monotonic() + 600
     while not list(folder.glob(sign)):
-        assert process.poll() is None, f"ended before {sign} was there"
+        assert process.poll() is None, f"ended before {sign} existed"
         assert time.monotonic() < deadline, f"{sign} did not come"
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
