@@ -150,7 +150,7 @@ def largest_resident_kib() -> int:
 def check_inputs(found: dict[str, str]) -> None:
     """Compare inputs with the hashes in the provenance files of the jobs that wrote them.
 
-    `found` is the SHA-256 of each input by its path. InputError if an input has changed since it was written.
+    `found` is the SHA-256 of each input by its path. Raises InputError if an input has changed since it was written.
     """
     for path, digest in found.items():
         stem = Path(path).with_suffix("")

@@ -171,7 +171,7 @@ def test_a_damaged_entry_is_an_error_when_it_is_read(tmp_path: Path, make: Calla
         archive.read("TRAIN/A/1.jpg")
 
 
-def test_missing_archive(tmp_path: Path) -> None:
+def test_a_missing_archive_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data\.zip: there is no such zip file or folder; .*dataset\.archive"):
         open_archive(tmp_path / "data.zip", LIMITS)
 

@@ -154,7 +154,7 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
         ({"nonsense": 1, "train": {"epochs": 0}}, "unknown key 'nonsense'"),
     ],
 )
-def test_a_mistake_is_one_line_that_names_the_key(change: dict[str, Any], message: str) -> None:
+def test_a_mistake_gives_one_line_with_the_key(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as error:
         complete(change, SCHEMA)
     assert message in str(error.value)

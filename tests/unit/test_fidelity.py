@@ -188,7 +188,7 @@ def test_12_bit_photographs_are_rescaled_like_the_images(tmp_path: Path) -> None
         (",Image,Category\n,0,BASOPHIL\n", 1, "names no photograph of EOSINOPHIL, NEUTROPHIL"),
     ],
 )
-def test_a_mistake_is_one_line(tmp_path: Path, labels: str | bytes | None, count: int, expected: str) -> None:
+def test_a_mistake_gives_one_line(tmp_path: Path, labels: str | bytes | None, count: int, expected: str) -> None:
     archive_in(tmp_path, labels, count)
     with open_archive(tmp_path, LIMITS) as archive, pytest.raises(InputError) as caught:
         choose(archive, FOLDER, CLASSES, 2)

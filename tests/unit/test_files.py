@@ -58,7 +58,7 @@ def test_a_system_error_has_its_own_text_and_the_name_of_the_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_class_names_that_look_like_missing_values_survive(tmp_path: Path) -> None:
+def test_class_names_that_look_like_missing_values_are_kept(tmp_path: Path) -> None:
     table = pd.DataFrame({"image": ["TRAIN/NA/1.png", "007"], "class": ["NA", "null"], "width": [3, 4]})
     write_csv(tmp_path / "images.csv", table)
     pd.testing.assert_frame_equal(read_csv(tmp_path / "images.csv", ["image", "class"]), table, check_dtype=False)

@@ -26,7 +26,7 @@ CAPABILITIES = (75, 80, 86, 89, 90, 100, 120)
 
 
 @pytest.mark.parametrize("check", pixel_checks.CHECKS, ids=lambda check: check.__name__)
-def test_the_path_through_torch(check: Callable[[ModuleType, str], None]) -> None:
+def test_the_torch_implementation(check: Callable[[ModuleType, str], None]) -> None:
     check(pixels, "cpu")
 
 
@@ -163,7 +163,9 @@ def _launch_all(height: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
-def test_every_kernel_compiles_for(capability: int, compiled: Callable[[int], list[Any]]) -> None:
+def test_every_kernel_compiles_for_each_compute_capability(
+    capability: int, compiled: Callable[[int], list[Any]]
+) -> None:
     """This includes bfloat16 on sm 75: the kernels need no instruction for it, and tensors may have this type there."""
     programs = compiled(capability)
     _launch_all(16, 32)

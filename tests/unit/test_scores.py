@@ -153,7 +153,7 @@ def test_an_accuracy_interval_uses_known_sources(tmp_path: Path) -> None:
     assert (test[1].low, test[1].high) == (test[2].low, test[2].high)
 
 
-def test_images_of_unknown_source_are_in_the_accuracy_and_not_in_its_interval(tmp_path: Path) -> None:
+def test_images_of_unknown_source_are_counted_but_not_in_the_accuracy(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original"], per_class=30)
     sources = pd.read_csv(results.sources, keep_default_na=False)
     sources.loc[sources["image"] == "TEST/A/0.png", "source"] = ""

@@ -101,7 +101,9 @@ def test_the_saved_model_has_the_scores_of_its_best_epoch(colours: Bench, traine
     ],
     ids=["highest accuracy", "then lowest loss", "then first"],
 )
-def test_best_epoch(accuracies: list[float], losses: list[float], best: int) -> None:
+def test_the_best_epoch_has_the_highest_accuracy_then_the_lowest_loss(
+    accuracies: list[float], losses: list[float], best: int
+) -> None:
     rows = [
         {"epoch": epoch, "validation_accuracy": accuracy, "validation_loss": loss}
         for epoch, (accuracy, loss) in enumerate(zip(accuracies, losses, strict=True), 1)

@@ -182,7 +182,9 @@ def server(tmp_path: Path) -> Iterator[str]:
         ("hanging", "ReadTimeout"),
     ],
 )
-def test_download(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, name: str, message: str | None) -> None:
+def test_downloaded_weights_are_checked(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, name: str, message: str | None
+) -> None:
     torch.save({"params_ema": TENSORS}, tmp_path / "served" / "x4.pth")
     (tmp_path / "served" / "html.pth").write_text("<html>sign in</html>")
     (tmp_path / "served" / "cut.pth").write_bytes((tmp_path / "served" / "x4.pth").read_bytes()[:-1000])

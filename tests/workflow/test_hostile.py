@@ -179,7 +179,7 @@ CASES: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_bad_input_is_the_last_line(case: Case, tmp_path: Path) -> None:
+def test_the_last_line_names_the_bad_input(case: Case, tmp_path: Path) -> None:
     write_config(tmp_path, {**SMALL, **case.given(tmp_path)})
     result = run(tmp_path, "--", case.target)
     assert result.returncode == 1
