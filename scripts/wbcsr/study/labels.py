@@ -24,6 +24,7 @@ CLASSIFIERS = {
     "efficientnet_lite0": "EfficientNet-Lite0",
     "efficientnet_lite2": "EfficientNet-Lite2",
 }
+CLASSIFIERS |= {f"{name}_groupnorm": f"{label} with group normalisation" for name, label in CLASSIFIERS.items()}
 NO_ENHANCED = "Empty: the configuration has no variant other than original."
 # Number of letters; longer class names are words, shorter ones (ALL, BASO) abbreviations.
 LONGEST_ABBREVIATION = 4
