@@ -29,7 +29,7 @@ endef
 	$(call package,$(@D))
 	touch $@
 
-# For a machine with a GPU: TensorRT and what tests/gpu needs, without torch-tensorrt-rtx, whose module has the same name.
+# For a machine with a GPU: TensorRT and what tests/gpu needs; not torch-tensorrt-rtx, whose module has the same name.
 .venv-gpu/installed: envs/pins.txt envs/workflow.txt envs/gpu.txt envs/without-dependencies.txt
 	$(call environment,$(@D))
 	$(@D)/bin/python -m pip install --quiet --constraint envs/pins.txt --requirement envs/workflow.txt --requirement envs/gpu.txt pytest hypothesis
