@@ -1,4 +1,4 @@
-"""The tables that the answer's words are made of, in memory, for the tests of the answer and of all prose."""
+"""The tables from which the text of the answer is made, in memory."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def results_of(
     subset: str = "test",
     thin: int = 40,
 ) -> dict[str, pd.DataFrame]:
-    """The tables that the words are made of, in memory: (trained on, tested on, accuracy) of each arm.
+    """The tables from which the text is made, in memory: (trained on, tested on, accuracy) of each arm.
 
-    `differences` has the interval of each comparison, by both arms; others have none, for `reason`. Of each
-    class `thin` sources are tested.
+    `differences` has the interval of each comparison, by both arms; other comparisons have no interval, for `reason`.
+    `thin` is the number of test sources of each class.
     """
     comparison, compared = [], []
     for trained_on, tested_on, accuracy in arms:
@@ -88,7 +88,7 @@ def together(*parts: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 def answer_of(
     original: float, enlarged: float, interval: tuple[float, float] | None = None, **more: Any
 ) -> dict[str, Any]:
-    """The answer of original and Real-ESRGAN ×4, with the study's validation images scored alike."""
+    """The answer for original and Real-ESRGAN ×4; validation and test images have the same accuracies."""
     sections = {name: more.pop(name) for name in ("dataset", "dual") if name in more}
     arms = ((*OWN, original), (*ENHANCED, enlarged))
     differences = {MAIN: interval} if interval else {}
@@ -97,9 +97,9 @@ def answer_of(
     return answer.answer(together(tested, validation), config_of(**sections))
 
 
-def prose(told: dict[str, Any]) -> str:
-    """Everything that the answer says."""
-    return " ".join([told["lead"], *told["sentences"], told["published"], *told["cautions"]])
+def prose(result: dict[str, Any]) -> str:
+    """The complete text of the answer."""
+    return " ".join([result["lead"], *result["sentences"], result["published"], *result["cautions"]])
 
 
 def page_part(name: str, config: dict[str, Any], **more: Any) -> str:
