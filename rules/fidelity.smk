@@ -6,6 +6,17 @@ localrules:
     make_fidelity_figure,
 
 
+# The user's own file of LPIPS's weights, if one is used.
+OWN_LPIPS = config["fidelity"]["lpips_weights"] if config["fidelity"]["lpips"] else None
+
+
+def lpips_weights():
+    """The file of LPIPS's weights, where LPIPS is measured."""
+    if not config["fidelity"]["lpips"]:
+        return []
+    return by_content(OWN_LPIPS) or rules.fetch_lpips_weights.output.weights
+
+
 rule measure_fidelity:
     input:
         archive=ARCHIVE,
@@ -13,6 +24,7 @@ rule measure_fidelity:
         engines=expand(f"{ENGINE}/engine.json", model=NETWORK_MODELS),
         # As for upscale: another threshold is to be passed, and changes no image.
         qualities=ancient(expand(f"{ENGINE}/quality.json", model=NETWORK_MODELS)),
+        lpips=lpips_weights(),
     output:
         table="results/fidelity/fidelity.csv",
         crops="results/fidelity/crops.npz",
@@ -38,6 +50,7 @@ rule measure_fidelity:
         state=state_of_archive,
         per_class=config["fidelity"]["per_class"],
         side=config["view"]["side"] if AROUND_CELL else None,
+        lpips=content_of(OWN_LPIPS),
     message:
         "Measuring how faithful upscaled photographs are"
     script:

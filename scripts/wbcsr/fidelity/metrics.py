@@ -1,7 +1,7 @@
 """How near an enlarged image is to the photograph, region by region.
 
-Of perceptual metrics only NIQE's weights come with a package (basicsr); LPIPS's and DISTS's would have to be
-downloaded. NIQE looks at the enlarged image alone: it says how natural an image looks, not how true it is.
+Of perceptual metrics, LPIPS compares an image with the truth; its weights are downloaded. NIQE, whose weights come with
+a package (basicsr), looks at the enlarged image alone: it says how natural an image looks, not how true it is.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
 from wbcsr.checks import psnr
 from wbcsr.fidelity import METRICS
+from wbcsr.weights.lpips import Lpips
 
 # Standard deviation, and radius in pixels, of the window of Wang et al. (2004).
 SSIM_SIGMA, SSIM_RADIUS = 1.5, 5
@@ -79,6 +81,18 @@ def niqe(image: np.ndarray) -> float:
         return float(calculate_niqe(image[:, :, ::-1], crop_border=0))
 
 
+def lpips(network: Lpips, image: np.ndarray, truth: np.ndarray) -> float:
+    """The perceptual distance (Zhang et al. 2018) of two images (H, W, 3) uint8 RGB; 0 where they are equal.
+
+    NaN where a side has fewer pixels than `network` needs.
+    """
+    if min(image.shape[:2]) < network.least_side:
+        return float("nan")
+    pair = (torch.tensor(pixels).permute(2, 0, 1)[None] / 255 for pixels in (image, truth))
+    with torch.inference_mode():
+        return float(network(*pair))
+
+
 def measure(
     image: np.ndarray, truth: np.ndarray, small: np.ndarray, regions: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, float]]:
@@ -87,7 +101,8 @@ def measure(
     `psnr` in dB; `ssim`; `ciede2000`, the mean over pixels of their colour difference (Sharma et al. 2005); `drift`,
     the same difference between the mean colours, which detail does not enter; `delta_l`, `delta_a` and `delta_b`,
     the mean of image minus truth in CIELAB (D65): lighter, redder and yellower where positive. For the whole image also
-    `consistency_psnr`, of the image halved again to `small`, and `niqe`. NaN where a region is empty.
+    `consistency_psnr`, of the image halved again to `small`, and `niqe`. NaN where a region is empty, and for `lpips`,
+    which is a function of its own.
     """
     similarity = ssim_map(image, truth)
     lab, true_lab = rgb2lab(image), rgb2lab(truth)

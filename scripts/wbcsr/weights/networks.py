@@ -10,7 +10,7 @@ from torch import nn
 
 import wbcsr.vision  # noqa: F401 basicsr cannot be imported without it
 from wbcsr.errors import InputError
-from wbcsr.weights.tensors import Tensors
+from wbcsr.weights.tensors import Tensors, fill
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,5 @@ def build(tensors: Tensors, origin: str | Path = "weights") -> tuple[nn.Module, 
     """
     architecture = describe(tensors, origin)
     network = empty_network(architecture)
-    expected = network.state_dict()
-    for name in sorted(expected.keys() | tensors.keys()):
-        if name not in tensors or name not in expected:
-            raise InputError(
-                f"{origin}: tensor {name} is {'missing' if name in expected else 'unknown'} for {architecture.name}; "
-                "give weights of Real-ESRGAN"
-            )
-        if tensors[name].shape != expected[name].shape:
-            raise InputError(
-                f"{origin}: tensor {name} has shape {tuple(tensors[name].shape)}, not {tuple(expected[name].shape)}; "
-                "give weights of Real-ESRGAN"
-            )
-    network.load_state_dict(tensors)
+    fill(network, tensors, origin, architecture.name, "give weights of Real-ESRGAN")
     return network, architecture

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from wbcsr.errors import InputError, first_line
 
@@ -61,6 +61,25 @@ def read_tensors(path: Path) -> Tensors:
         log.info("%s: '%s' before the names of all tensors is left out", path, prefix)
         content = {name.removeprefix(prefix): tensor for name, tensor in content.items()}
     return {name: _checked(tensor, name, path) for name, tensor in content.items()}
+
+
+def fill(network: nn.Module, tensors: Tensors, origin: str | Path, name: str, remedy: str) -> None:
+    """Load `tensors` into a network called `name`; they take the place of its own ones.
+
+    InputError, which begins with `origin`, where a tensor is missing, surplus, or of the wrong shape.
+    """
+    expected = network.state_dict()
+    for key in sorted(expected.keys() | tensors.keys()):
+        if key not in tensors or key not in expected:
+            raise InputError(
+                f"{origin}: tensor {key} is {'missing' if key in expected else 'unknown'} for {name}; {remedy}"
+            )
+        if tensors[key].shape != expected[key].shape:
+            raise InputError(
+                f"{origin}: tensor {key} has shape {tuple(tensors[key].shape)}, not {tuple(expected[key].shape)}; "
+                f"{remedy}"
+            )
+    network.load_state_dict(tensors, assign=True)
 
 
 def find_format(path: Path) -> str:
