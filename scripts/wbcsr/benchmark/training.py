@@ -73,8 +73,7 @@ def benchmark_training(
     folder: Path,
     steps: int | None = None,
 ) -> dict[str, Any]:
-    """Measure epochs of `steps` on original images; writes table and figure. `train` is the section of the
-    configuration.
+    """Measure epochs of `steps` on original images; writes table and figure. `train` is the section of that name.
 
     Returns the machine and the number of measurements. Raises InputError if there are fewer than three images.
     """

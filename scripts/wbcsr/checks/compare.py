@@ -107,8 +107,7 @@ def _divisible(shape: tuple[int, ...], multiple: int) -> Size:
 
 
 def _run_once(engine: Engine, image: torch.Tensor) -> torch.Tensor:
-    """Return the engine's output for (1, 3, h, w), float32; a full batch of copies is run, and the last one is
-    taken."""
+    """Return the engine's output for (1, 3, h, w), float32: the last one of a full batch of copies."""
     copies = engine.batch if engine.profile else 1
     batch = image.expand(copies, -1, -1, -1).contiguous(memory_format=engine.memory_format)
     return engine.run(batch)[-1:].float()

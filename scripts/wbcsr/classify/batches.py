@@ -79,8 +79,7 @@ class Resident:
 
 
 def place(sets: Sequence[ImageSet], device: torch.device) -> list[Batches]:
-    """Place the sets on `device`: in GPU memory if all fit into `RESIDENT_SHARE` of the free memory, otherwise
-    streamed.
+    """Place the sets on `device`: in GPU memory if all fit into `RESIDENT_SHARE` of what is free, otherwise streamed.
 
     A CPU always streams: the arrays are memory-mapped, and the operating system caches them. The choice is logged.
     """

@@ -99,8 +99,7 @@ def save(state: dict[str, Tensor], description: Description, path: Path) -> None
 
 
 def load(path: Path) -> tuple[nn.Module, Description]:
-    """Read a file written by `save`; the model is in evaluation mode on the CPU. Raises InputError for any other
-    file."""
+    """Read a file written by `save`; the model is on the CPU in evaluation mode. Raises InputError for other files."""
     again = "run the rule train_classifier again"
     try:
         with safe_open(path, "pt") as file:
@@ -218,8 +217,7 @@ def choose_precision(requested: str, device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Return a context for mixed precision: with bf16, convolutions and matrix products in bf16 and the rest in
-    fp32."""
+    """Return a context for mixed precision: with bf16, convolutions and matrix products use bf16, the rest fp32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 

@@ -187,8 +187,7 @@ def _parameters(model: nn.Module) -> int:
 
 
 def choose_compile(requested: bool | str, ranks: Ranks) -> bool:
-    """Whether the training step is compiled by torch.compile; `auto` compiles on a single GPU if a compiler is
-    installed.
+    """Whether torch.compile is used for the training step; `auto`: on a single GPU if a compiler is installed.
 
     Raises InputError if `requested` is true but compiling is not possible.
     """
@@ -304,8 +303,7 @@ class Training:
         return seconds
 
     def train_epoch(self, epoch: int, progress: tqdm) -> tuple[float, float]:
-        """Do one pass over the training images; returns mean loss and accuracy. Synchronises with a GPU only at the
-        end."""
+        """Do one pass over the training images; returns mean loss and accuracy. Waits for a GPU only at the end."""
         batches, draws = self._plan_epoch(epoch)
         parts = [self.ranks.part(len(batch)) for batch in batches]
         mine = [batch[part.where] for batch, part in zip(batches, parts, strict=True)]
@@ -409,8 +407,7 @@ class Training:
 
 
 def logits_of(model: nn.Module, images: Batches, device: torch.device, precision: str) -> Tensor:
-    """Return the logits of all `images` in order, (n, classes) float32 on the CPU; sets the model to evaluation
-    mode."""
+    """Return the logits of all `images` in order, (n, classes) float32 on the CPU; switches to evaluation mode."""
     model.eval()
     parts = np.split(
         np.arange(len(images)), range(classifiers.EVALUATION_BATCH, len(images), classifiers.EVALUATION_BATCH)

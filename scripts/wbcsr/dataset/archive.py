@@ -65,8 +65,7 @@ class Archive(ABC):
         return InputError(f"{self.path}: entry {entry!r} {problem}")
 
     def _beyond(self, number: int, limit: str, unit: int = 1) -> str | None:
-        """Return the end of an error message if `number` exceeds the `limit` of that name (in `unit`), otherwise
-        None."""
+        """Return the end of an error message if `number` exceeds the limit of this name (in `unit`), else None."""
         most = self.limits[limit] * unit
         if number <= most:
             return None

@@ -46,8 +46,7 @@ class Folder:
         self._working = os.path.realpath(os.curdir)
 
     def files(self, most: int) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield the path of each file inside the folder, with forward slashes, and its stat (for a link: of the
-        target).
+        """Yield the path of each file inside the folder, with forward slashes, and its stat (of a link: the target's).
 
         Raises InputError if a folder cannot be read, if there are more than `most` files and folders, or if a link
         points outside the allowed folders, in a circle, or to a missing target. Links to files that are never read

@@ -45,8 +45,7 @@ PLACES_NAMED = 10
 
 @dataclass(frozen=True)
 class _Verified:
-    """A successfully decoded file: size of the upright image, hash of the file to write, and hash of the file
-    itself."""
+    """A decoded file: size of the upright image, hash of the file to write, and hash of the file itself."""
 
     width: int
     height: int

@@ -17,8 +17,7 @@ Program = Callable[[torch.Tensor], torch.Tensor]
 
 
 class UnloadableError(InputError):
-    """A program was compiled on this machine but cannot be loaded, for example from a file system mounted with
-    noexec."""
+    """A program compiled on this machine cannot be loaded, for example because its file system is mounted noexec."""
 
 
 class Backend(Protocol):
@@ -47,8 +46,7 @@ class Backend(Protocol):
         """Return the memory format of weights and batches."""
 
     def settings(self, inference: Mapping[str, Any], device: torch.device, precision: str) -> dict[str, Any]:
-        """Return the settings of `compile`, from the section `inference` of the configuration; they can be saved as
-        JSON."""
+        """Return the settings of `compile` as JSON values, from the section `inference` of the configuration."""
 
     def compile(self, network: nn.Module, profile: Profile, program: Path, settings: Mapping[str, Any]) -> None:
         """Compile `network` for inputs of `profile` and write the result to `program`."""
@@ -63,7 +61,6 @@ def dtype_for(backend: Backend, precision: str) -> torch.dtype:
 
 
 def example_for(network: nn.Module, profile: Profile, backend: Backend) -> torch.Tensor:
-    """Return a batch of size `profile.opt` with the dtype, device and memory format that `backend` needs for
-    `network`."""
+    """Return a batch of size `profile.opt` in the dtype, device and memory format of `network` and `backend`."""
     parameter = next(network.parameters())
     return profile.example(parameter.dtype, parameter.device, backend.memory_format(parameter.device, parameter.dtype))

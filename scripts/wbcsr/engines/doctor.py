@@ -143,8 +143,7 @@ def _outcome(answer: Mapping[str, Any]) -> str:
 
 
 def _driver_cuda() -> str | None:
-    """Return the newest CUDA version that the driver supports, as "13.0" (cuDriverGetVersion of the CUDA driver
-    API)."""
+    """Return the newest CUDA version that the driver supports, as "13.0" (cuDriverGetVersion)."""
     try:
         library = ctypes.CDLL("libcuda.so.1")
     except OSError:

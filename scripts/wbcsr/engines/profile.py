@@ -32,8 +32,7 @@ class Profile:
 
     @classmethod
     def covering(cls, batch: int, images: Mapping[Size, int], multiple: int, tile: int | None, fix: bool) -> Profile:
-        """Return the profile for `images` (number of images by size); larger images are cut into tiles of `tile`
-        pixels.
+        """Return the profile for `images` (number of images by size); larger ones are cut into tiles of `tile` pixels.
 
         If `fix` is set or all sizes are equal, the profile is fixed to the most common size.
         """

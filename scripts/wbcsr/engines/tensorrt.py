@@ -171,8 +171,7 @@ def timing_cache(device: torch.device) -> Iterator[Path]:
 
 @contextmanager
 def _detect_out_of_memory() -> Iterator[None]:
-    """Raise torch.OutOfMemoryError if a build failed for lack of memory; Torch-TensorRT's own exception does not say
-    so."""
+    """Raise torch.OutOfMemoryError if a build ran out of memory, which Torch-TensorRT's exception does not say."""
     said: list[str] = []
 
     class Listener(logging.Handler):

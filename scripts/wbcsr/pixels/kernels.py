@@ -34,8 +34,7 @@ _HALF = tl.constexpr(1 << (PRECISION_BITS - 1))
 
 @triton.jit
 def _tile(rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Return the image (int64), rows (ROWS, 1) and columns (1, COLUMNS) of this program, and a mask of valid
-    elements."""
+    """Return image (int64), rows (ROWS, 1) and columns (1, COLUMNS) of this program, and a mask of valid elements."""
     tiles_across = tl.cdiv(columns, COLUMNS)
     tiles_down = tl.cdiv(rows, ROWS)
     program = tl.program_id(0)
@@ -85,8 +84,7 @@ def to_network_kernel(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """`images` (n, ·, ·, 3) with four `strides` → `target` (n, 3, height, width); periods are those of the
-    reflection."""
+    """`images` (n, ·, ·, 3) with `strides` → `target` (n, 3, height, width); the periods are for reflection."""
     if CHANNELS_LAST:
         image, row, element, exists = _tile(height, 3 * width, ROWS, COLUMNS)
         channel = element % 3

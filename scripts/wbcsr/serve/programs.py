@@ -23,8 +23,7 @@ INPUT, OUTPUT = "INPUT__0", "OUTPUT__0"
 
 @dataclass(frozen=True)
 class Format:
-    """The kind of a served program: the server's backend and platform, the file name, and our backend that compiles
-    it."""
+    """A kind of served program: the server's backend and platform, the file name, and the backend that compiles it."""
 
     backend: str
     platform: str

@@ -12,8 +12,7 @@ from PIL import Image
 
 
 def to_size(upscaled: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resize the output of a network to another size with OpenCV's Lanczos filter, as Real-ESRGAN's own program
-    does."""
+    """Resize a network's output to another size with OpenCV's Lanczos filter, as Real-ESRGAN's own program does."""
     return cv2.resize(upscaled, (width, height), interpolation=cv2.INTER_LANCZOS4)
 
 

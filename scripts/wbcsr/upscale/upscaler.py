@@ -161,8 +161,7 @@ class SuperResolution:
         return -(-side // self.multiple) * self.multiple
 
     def _in_batches(self, pieces: Images, run: Callable[[Images], Any]) -> list[Any]:
-        """Run the pieces in batches and return the results; if memory runs out, the batch size is halved
-        permanently."""
+        """Run the pieces in batches and return the results; out of memory halves the batch size permanently."""
         results, done = [], 0
         while done < len(pieces):
             chunk = pieces[done : done + self.batch_size]
@@ -190,8 +189,7 @@ class SuperResolution:
             torch.cuda.empty_cache()
 
     def _launch(self, pieces: Images, shape: tuple[int, int], crop: tuple[int, int]) -> Callable[[], np.ndarray]:
-        """Start the engine on pieces (h, w, 3) uint8, padded to `shape`; the returned function gives (n, *crop, 3)
-        uint8."""
+        """Start the engine on pieces (h, w, 3) uint8, padded to `shape`; returns a function → (n, *crop, 3) uint8."""
 
         def upscale(batch: torch.Tensor) -> torch.Tensor:
             with torch.inference_mode():

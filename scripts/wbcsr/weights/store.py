@@ -77,8 +77,7 @@ def load(weights_path: Path) -> tuple[nn.Module, networks.Architecture]:
 
 
 def wheel_files() -> tuple[Path, Path]:
-    """Return x4plus in ncnn's format (.param, .bin) from the pinned package. Raises InputError if missing or
-    damaged."""
+    """Return x4plus in ncnn's format (.param, .bin) from the pinned package. Raises InputError if this fails."""
     try:
         package = metadata.distribution(WHEEL)
     except metadata.PackageNotFoundError as error:

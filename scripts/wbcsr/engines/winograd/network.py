@@ -113,8 +113,7 @@ class _Bound:
         self._layers = (_Layer * len(layers))(*layers)
 
     def run(self, image: torch.Tensor, output: torch.Tensor) -> None:
-        """Write the output of the network for `image` (channels, height, width) to `output` (float32, shape
-        `self.output`)."""
+        """Write the network's output for `image` (channels, height, width) to `output`, float32 (`self.output`)."""
         if len(image) != self._channels_in:
             raise ValueError(f"the network takes {self._channels_in} channels, not {len(image)}")
         height, width = self.size

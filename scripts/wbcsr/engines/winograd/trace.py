@@ -50,8 +50,7 @@ class Concatenation:
 
 @dataclass
 class Trace:
-    """The convolutions of a network in order; `unshuffle` is the factor of the pixel-unshuffle before them (1:
-    none)."""
+    """The convolutions of a network in order, after a pixel-unshuffle by the factor `unshuffle` (1: none)."""
 
     unshuffle: int
     source: Image
