@@ -1,4 +1,4 @@
-"""Weights of both networks; what is downloaded is downloaded where Snakemake itself runs."""
+"""Weights of both networks; downloads run where Snakemake itself runs."""
 
 
 localrules:
