@@ -51,7 +51,7 @@ def compare_upscaler(engine: Path, weights: Path, manifests: Sequence[Path], cou
             expected = exact(prepared.to(ready.device)).cpu()
         shape = (output.shape[2], output.shape[3])
         ours, theirs = (reference.to_pixels(part, shape).short() for part in (output, expected))
-        _require_light(engine, ours, theirs)
+        _require_not_black(engine, ours, theirs)
         difference = (ours - theirs).abs()
         squares.append((difference.double() ** 2).mean().item())
         largest = max(largest, int(difference.max()))
@@ -123,6 +123,6 @@ def _require_finite(engine: Path, output: torch.Tensor) -> None:
         raise InputError(f"{engine}: produces NaN or infinite values; choose inference.precision bf16 or fp32")
 
 
-def _require_light(engine: Path, ours: torch.Tensor, theirs: torch.Tensor) -> None:
+def _require_not_black(engine: Path, ours: torch.Tensor, theirs: torch.Tensor) -> None:
     if ours.double().mean() < BLACK <= theirs.double().mean():
         raise InputError(f"{engine}: produces black images; choose another inference.precision or backend")

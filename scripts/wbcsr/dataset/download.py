@@ -36,7 +36,7 @@ def download_archive(handle: str, path: Path) -> None:
             f"{path}: kagglehub cannot be used ({_brief(error)}); `pip install kagglehub==1.0.3`, or {by_hand}"
         ) from error
 
-    def passing(error: BaseException) -> bool:
+    def is_temporary(error: BaseException) -> bool:
         if isinstance(error, requests.HTTPError):
             return error.response is None or error.response.status_code == 429 or error.response.status_code >= 500
         return isinstance(error, (requests.RequestException, exceptions.DataCorruptionError))
@@ -44,18 +44,18 @@ def download_archive(handle: str, path: Path) -> None:
     attempts = Retrying(
         stop=stop_after_attempt(ATTEMPTS),
         wait=wait_exponential(multiplier=2, max=30),
-        retry=retry_if_exception(passing),
+        retry=retry_if_exception(is_temporary),
         before_sleep=before_sleep_log(log, logging.WARNING),
         reraise=True,
     )
     try:
         folder = Path(attempts(kagglehub.dataset_download, handle))
     except (exceptions.UnauthenticatedError, exceptions.CredentialError) as error:
-        raise InputError(_refused(handle, error, by_hand)) from error
+        raise InputError(_denied(handle, error, by_hand)) from error
     except requests.HTTPError as error:
         status = error.response.status_code if error.response is not None else None
         if status in (401, 403):
-            raise InputError(_refused(handle, error, by_hand)) from error
+            raise InputError(_denied(handle, error, by_hand)) from error
         if status == 404:
             raise InputError(f"Kaggle has no data set {handle!r}; correct dataset.kaggle") from error
         raise InputError(f"Kaggle failed to send {handle} ({_brief(error)}); try again later, or {by_hand}") from error
@@ -81,7 +81,7 @@ def _pack(folder: Path, path: Path) -> None:
             packed.writestr(entry, file.read_bytes())
 
 
-def _refused(handle: str, error: Exception, by_hand: str) -> str:
+def _denied(handle: str, error: Exception, by_hand: str) -> str:
     return (
         f"Kaggle denies the download of {handle} ({_brief(error)}); create a token on Kaggle's account page and put "
         f"it in ~/.kaggle/kaggle.json, KAGGLE_API_TOKEN or KAGGLE_USERNAME and KAGGLE_KEY, or {by_hand}"

@@ -328,22 +328,22 @@ def _check_folders_present(contents: Archive, folders: list[Folder], present: se
             continue
         if not published:
             raise InputError(
-                f"{contents.path}: has no folder {name!r} with files (dataset.classes); {_known(name, names)}"
+                f"{contents.path}: has no folder {name!r} with files (dataset.classes); {_nearest(name, names)}"
                 f"{contents.doubt}"
             )
         if partition not in names:
             raise InputError(
                 f"{contents.path}: has no folder {partition!r} with files (dataset.partitions); "
-                f"{_known(partition, names)}{contents.doubt}"
+                f"{_nearest(partition, names)}{contents.doubt}"
             )
         there = {below for above, below in nested if above == partition}
         raise InputError(
             f"{contents.path}: has no folder {name!r} with files in {partition!r} (dataset.classes); "
-            f"{_known(name, there)}{contents.doubt}"
+            f"{_nearest(name, there)}{contents.doubt}"
         )
 
 
-def _known(missing: str, names: Iterable[str]) -> str:
+def _nearest(missing: str, names: Iterable[str]) -> str:
     """Return a remedy: the nearest of `names`, or a list of the existing ones."""
     by_folded = {name.casefold(): name for name in sorted(names)}
     near = difflib.get_close_matches(missing.casefold(), by_folded)
@@ -402,11 +402,11 @@ def _decode(content: bytes, image: str, levels: tuple[int, int] | None) -> _Veri
     except InputError as error:
         return str(error).removeprefix(f"{image}: ")
     height, width = pixels.shape[:2]
-    kept, own = (hashlib.sha256(each).hexdigest() for each in (_as_kept(content, pixels, image, levels), content))
+    kept, own = (hashlib.sha256(each).hexdigest() for each in (_new_bytes(content, pixels, image, levels), content))
     return _Verified(width, height, kept, own, _levels(pixels, levels) if pixels.dtype == np.uint16 else None)
 
 
-def _as_kept(content: bytes, pixels: np.ndarray, image: str, levels: tuple[int, int] | None) -> bytes:
+def _new_bytes(content: bytes, pixels: np.ndarray, image: str, levels: tuple[int, int] | None) -> bytes:
     """Return the bytes to write for an image: its own, or those of the stretched image if dataset.range applies."""
     if levels is None or pixels.dtype == np.uint8:
         return content
@@ -453,7 +453,7 @@ def _copy(
             return
         content = contents.read(found[image])
         if levels:
-            content = _as_kept(content, imaging.decode(content, image), image, levels)
+            content = _new_bytes(content, imaging.decode(content, image), image, levels)
         if hashlib.sha256(content).hexdigest() != expected:
             raise InputError(f"{contents.path}: {found[image]!r} changed while it was read; run again")
         write_bytes(target, content)

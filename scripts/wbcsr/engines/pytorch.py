@@ -84,12 +84,12 @@ class Inductor(Eager):
             return package
 
         def run(batch: torch.Tensor) -> torch.Tensor:
-            refused = _refused_allocations(batch.device)
+            failed = _failed_allocations(batch.device)
             try:
                 return package(batch)
             except RuntimeError as error:
                 # An error of the package does not say whether memory ran out.
-                if _refused_allocations(batch.device) == refused:
+                if _failed_allocations(batch.device) == failed:
                     raise
                 raise torch.OutOfMemoryError(f"inductor needs more memory to run {profile}") from error
 
@@ -103,7 +103,7 @@ def _cuda_home() -> str | None:
     return cpp_extension.CUDA_HOME
 
 
-def _refused_allocations(device: torch.device) -> int:
+def _failed_allocations(device: torch.device) -> int:
     """Return how many allocations on the GPU have failed so far."""
     return torch.cuda.memory_stats(device)["num_ooms"]
 

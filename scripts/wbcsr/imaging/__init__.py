@@ -88,7 +88,7 @@ def _decode(content: bytes, name: str, whole: bool) -> tuple[np.ndarray, object]
             if image.format != "PNG" and not (jpeg and image.mode in ("L", "RGB")):
                 return _converted(image), orientation
             if not jpeg:
-                content = _pixels_alone(content, name, whole)
+                content = _pixel_chunks(content, name, whole)
             elif not whole:
                 image.load()  # detects truncated data, which the faster decoder would fill with grey
     except UnidentifiedImageError as error:  # its message contains a memory address
@@ -118,7 +118,7 @@ def _converted(image: Image.Image) -> np.ndarray:
     return np.asarray(image if image.mode == mode else image.convert(mode))
 
 
-def _pixels_alone(content: bytes, name: str, whole: bool) -> bytes:
+def _pixel_chunks(content: bytes, name: str, whole: bool) -> bytes:
     """Return only the chunks of a PNG that its pixels depend on; OpenCV prints lines about faulty texts and profiles.
 
     Raises InputError if the chunks are incomplete, because OpenCV allocates the memory that a chunk claims, or if a

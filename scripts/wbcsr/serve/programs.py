@@ -75,7 +75,7 @@ def build_plan(exported: torch.export.ExportedProgram, images: Tensor, settings:
     """Return a serialized TensorRT engine for a batch of 1 to len(`images`), tuned for the largest batch."""
     import torch_tensorrt
 
-    _let_tensorrt_give_bytes()
+    _register_cast_to_uint8()
     shape = tuple(images.shape)
     inputs = torch_tensorrt.Input(min_shape=(1, *shape[1:]), opt_shape=shape, max_shape=shape, dtype=images.dtype)
     device = torch.device("cuda", torch.cuda.current_device())
@@ -124,7 +124,7 @@ class Plan:
 
 
 @cache
-def _let_tensorrt_give_bytes() -> None:
+def _register_cast_to_uint8() -> None:
     """Register the cast to uint8, which TensorRT supports for outputs but Torch-TensorRT 2.14 rejects."""
     import tensorrt
     from torch_tensorrt.dynamo.conversion import dynamo_tensorrt_converter

@@ -104,7 +104,7 @@ def upscale_shard(
     ledger = _Ledger(manifest, upscaler.identity)
     earlier = _earlier_run(manifest, upscaler.identity)
     listed = _entries(read_csv(manifest, MANIFEST_COLUMNS)) if earlier else []
-    done = _that_hold([*listed, *ledger.entries()], rows, manifest.parent)
+    done = _unchanged([*listed, *ledger.entries()], rows, manifest.parent)
     batches = _batches(rows, upscaler.batch_size)
     waiting = [batch for batch in batches if any(row.image not in done for row in batch)]
     if done:
@@ -168,7 +168,7 @@ def _entries(table: pd.DataFrame) -> list[Entry]:
     return [Entry(*row) for row in table[MANIFEST_COLUMNS].itertuples(index=False)]
 
 
-def _that_hold(entries: Iterable[Entry], rows: pd.DataFrame, folder: Path) -> dict[str, Entry]:
+def _unchanged(entries: Iterable[Entry], rows: pd.DataFrame, folder: Path) -> dict[str, Entry]:
     """Return, by image, the entries of the originals in `rows` whose files in `folder` are unchanged."""
     wanted = {row.image: (row.target, row.input_sha256) for row in rows.itertuples(index=False)}
     return {
