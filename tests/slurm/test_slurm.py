@@ -79,7 +79,7 @@ def test_logs_say_where_by_what_and_on_which_gpu(whole_study: Study, rule: str) 
         assert gpus == {"none requested, none visible"}
 
 
-@pytest.mark.parametrize(("rule", "left"), [("upscale", "shards of five to ten"), ("train_classifier", "min left")])
+@pytest.mark.parametrize(("rule", "left"), [("upscale", "shard of 5 to 10 minutes"), ("train_classifier", "min left")])
 def test_logs_say_how_fast(whole_study: Study, rule: str, left: str) -> None:
     assert re.search(rf"[\d.]+ images/s[,;] .*{left}", whole_study.log(rule))
 

@@ -184,7 +184,7 @@ def test_photographs_of_12_bits_are_stretched_as_the_images_are(tmp_path: Path) 
         (None, 1, "lacks photographs/labels.csv"),
         ("Number,Class\n0,NEUTROPHIL\n", 1, "labels.csv: lacks the column image"),
         (b"\xff\xfe\x00", 1, "labels.csv, line 1: is not UTF-8 text"),
-        (",Image,Category\n,one,NEUTROPHIL\n", 1, "labels.csv, line 2: 'one' is no number"),
+        (",Image,Category\n,one,NEUTROPHIL\n", 1, "labels.csv, line 2: 'one' is not a"),
         (",Image,Category\n,0,BASOPHIL\n", 1, "names no photograph of EOSINOPHIL, NEUTROPHIL"),
     ],
 )

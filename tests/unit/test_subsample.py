@@ -62,7 +62,7 @@ def test_images_of_a_source_are_limited_and_classes_balanced(
         found = chosen_sources(images, sources, per_class, per_source)
     assert {name: sorted(numbers.values(), reverse=True) for name, numbers in found.items()} == chosen
     for name, numbers in chosen.items():
-        told = f"{name}: {sum(numbers)} images of {len(numbers)} sources chosen, at most {numbers[0]} of a source"
+        told = f"{name}: chose {sum(numbers)} images of {len(numbers)} sources, at most {numbers[0]} per source"
         assert told in caplog.messages
 
 
