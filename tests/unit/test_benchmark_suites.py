@@ -121,7 +121,7 @@ def test_precisions_are_those_that_a_device_computes_in(device: str, monkeypatch
 
 def test_no_images_is_an_error(tmp_path: Path) -> None:
     manifest = write_originals(tmp_path / "A", [])
-    with pytest.raises(InputError, match=r"manifest\.csv: names no image .* dataset\.archive"):
+    with pytest.raises(InputError, match=r"manifest\.csv: lists no image .* dataset\.archive"):
         packing.benchmark_packing([manifest], 16, SETTINGS, 1, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

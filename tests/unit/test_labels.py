@@ -122,7 +122,7 @@ def test_labels_with_partitions(study: Study) -> None:
         ),
         (
             ["file,label", "a.png,-ä"],
-            r"has no row with the label 'blast cell'; correct it .* take it from dataset\.classes",
+            r"has no row with the label 'blast cell'; correct it .* remove it from dataset\.classes",
         ),
         (["file,label", "../a.png,-ä"], r"line 2: the file '\.\./a\.png' is not a path inside the archive"),
         (["file,label", ",-ä"], r"line 2: names no file; correct it"),

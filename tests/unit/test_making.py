@@ -41,9 +41,9 @@ def test_a_table_of_classes_that_is_damaged_is_named_with_its_line(tmp_path: Pat
     (tmp_path / "labels.csv").write_text("Image,Category\n1,A\nx2,B\n")
     with (
         open_archive(tmp_path, LIMITS) as archive,
-        pytest.raises(InputError, match=r"labels\.csv, line 3: 'x2'.*mend it"),
+        pytest.raises(InputError, match=r"labels\.csv, line 3: 'x2'.*correct it"),
     ):
-        categories(archive, "photographs", "mend it")
+        categories(archive, "photographs", "correct it")
 
 
 @pytest.mark.real

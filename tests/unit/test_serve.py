@@ -235,7 +235,7 @@ class Nearest(nn.Module):
     [
         ({"scale": 2}, None, "by 4, not by 2"),
         ({"inference": inference(tile=100)}, "image,height,width\na,96,128\n", "set inference.tile to 128 or more"),
-        ({}, "image,height,width\n", "names no image"),
+        ({}, "image,height,width\n", "lists no image"),
         ({}, "image\na\n", "lacks the column"),
     ],
 )
