@@ -251,9 +251,13 @@ def super_resolved_by(training):
 OWN_INIT = None if config["train"]["init"] in ("random", "imagenet") else config["train"]["init"]
 
 
+# A network with group norms starts from the weights of the same network with batch norms.
+IMAGENET_NETWORK = config["train"]["classifier"].removesuffix("_groupnorm")
+
+
 def initial_weights():
     """Return the file of initial weights, or an empty list."""
-    made = {"imagenet": f"results/weights/{config['train']['classifier']}_imagenet.safetensors"}
+    made = {"imagenet": f"results/weights/{IMAGENET_NETWORK}_imagenet.safetensors"}
     return made.get(config["train"]["init"], by_content(OWN_INIT))
 
 

@@ -31,7 +31,7 @@ rule fetch_imagenet_weights:
     log:
         "logs/fetch_imagenet_weights/{classifier}.log",
     wildcard_constraints:
-        classifier=config["train"]["classifier"],
+        classifier=IMAGENET_NETWORK,
     conda:
         "../envs/workflow.yaml"
     message:

@@ -14,6 +14,7 @@ with job(snakemake) as facts:
         [Path(path) for path in snakemake.input.whole],
         snakemake.params.side,
         snakemake.params.one_cell,
+        snakemake.params.keep_border_cells,
         Path(snakemake.output.cells).parent,
         [Path(path) for path in snakemake.output.cuts],
         snakemake.threads,

@@ -352,6 +352,8 @@ def _check_combinations(config: Config) -> None:
         raise InputError("configuration: weights.source is path, so weights.path and weights.sha256 must be given")
     if config["dual"] and enhanced_variant(config) is None:
         raise InputError("configuration: dual needs a realesrgan variant in 'variants'; add one or set dual: false")
+    if config["train"]["frozen_stages"] and config["train"]["init"] == "random":
+        raise InputError("configuration: train.frozen_stages must be 0 if train.init is random, or nothing is learned")
     uses: dict[str, str] = {}
     for use, name in partitions_of(config["dataset"]).items():
         if name in uses:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from wbcsr import imaging
-from wbcsr.cells.cut import CELL_COLUMNS, NOT_FOUND, SEVERAL, cut, cut_cells, lone_cell
+from wbcsr.cells.cut import AT_BORDER, CELL_COLUMNS, NOT_FOUND, SEVERAL, cut, cut_cells, lone_cell
 from wbcsr.cells.finder import WhiteCell, find_cell
 from wbcsr.dataset.ingest import IMAGE_COLUMNS, MANIFEST_COLUMNS
 from wbcsr.dataset.synthetic.archive import augmented_duplicate
@@ -201,9 +201,9 @@ class Ingested:
             self.cuts.append(folder / "images" / "original" / partition / name / "manifest.csv")
             write_csv(self.whole[-1], listed[MANIFEST_COLUMNS])
 
-    def cut(self, side: int = 32, one_cell: bool = True) -> dict[str, int]:
+    def cut(self, side: int = 32, one_cell: bool = True, keep_border_cells: bool = True) -> dict[str, int]:
         inputs = [self.folder / "whole" / f"{name}.csv" for name in ("images", "sources", "rejected")]
-        return cut_cells(*inputs, self.whole, side, one_cell, self.folder, self.cuts)
+        return cut_cells(*inputs, self.whole, side, one_cell, keep_border_cells, self.folder, self.cuts)
 
     def read(self, name: str, columns: list[str]) -> pd.DataFrame:
         return read_csv(self.folder / f"{name}.csv", columns)
@@ -254,6 +254,15 @@ def test_a_patient_may_have_cells_of_several_classes(tmp_path: Path) -> None:
         dict.fromkeys(["TRAIN/A/1.png", "TRAIN/B/1.png"], "p1"),
     )
     assert study.cut(one_cell=False)["cuts"] == 2
+
+
+def test_cells_at_the_border_can_be_rejected(tmp_path: Path) -> None:
+    images = {"TRAIN/A/1.png": CELL, "TRAIN/A/2.png": smear((9, 30, 9)), "TRAIN/B/1.png": CELL}
+    study = Ingested(tmp_path, images, {})
+    assert [study.cut(keep_border_cells=keep)["cuts"] for keep in (True, False)] == [3, 2]
+    rejected = study.read("rejected", ["image", "reason"]).set_index("image")["reason"]
+    assert rejected["TRAIN/A/2.png"] == AT_BORDER
+    assert study.read("images", IMAGE_COLUMNS)["image"].tolist() == ["TRAIN/A/1.png", "TRAIN/B/1.png"]
 
 
 def test_cutting_again_leaves_the_files_as_they_are(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torchvision.models import ResNet50_Weights, resnet18, resnet50
 
 from wbcsr.classify import classifiers
+from wbcsr.classify.networks import NETWORKS
 from wbcsr.errors import InputError
 
 
@@ -95,6 +96,21 @@ def test_a_model_of_ours_can_be_the_start_of_another(tmp_path: Path) -> None:
     second = classifiers.build(4, 2, tmp_path / "model.safetensors")
     assert torch.equal(second.layer4[0].conv1.weight, first.layer4[0].conv1.weight)
     assert second.fc.out_features == 4
+
+
+@pytest.mark.parametrize("name", ["resnet50", "efficientnet_lite2"])
+def test_group_norms_start_from_a_file_with_batch_norms(tmp_path: Path, images: Tensor, name: str) -> None:
+    given = NETWORKS[name].make(3).state_dict()
+    grouped = classifiers.build(4, 0, write(given, tmp_path / "w.safetensors"), f"{name}_groupnorm")
+    kept = [key for key in grouped.state_dict() if key in given and not key.startswith(NETWORKS[name].head)]
+    assert len(kept) == len([key for key in given if key.endswith((".weight", ".bias"))]) - 2
+    assert all(torch.equal(grouped.state_dict()[key], given[key]) for key in kept)
+    description = classifiers.Description(tuple("abcd"), 32, f"{name}_groupnorm")
+    classifiers.save(grouped.state_dict(), description, tmp_path / "model.safetensors")
+    loaded, _ = classifiers.load(tmp_path / "model.safetensors")
+    # The other images of the batch have no influence, unlike with batch norms, and training is computed as evaluation.
+    with torch.inference_mode():
+        assert torch.allclose(grouped.train()(images)[:1], loaded(images[:1]), atol=1e-4)
 
 
 def without(state: dict[str, Tensor], *names: str) -> dict[str, Tensor]:

@@ -148,6 +148,7 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
         ({"evaluation": {"primary": {"against": "realesrgan_x4"}}}, "compares realesrgan_x4 with itself"),
         ({"subsample": {"per_class": 0}}, "key 'subsample.per_class'"),
         ({"train": {"learning_rate": float("nan")}}, "train.learning_rate must be a number"),
+        ({"train": {"init": "random", "frozen_stages": 1}}, "train.frozen_stages must be 0"),
         ({"nonsense": 1, "train": {"epochs": 0}}, "unknown key 'nonsense'"),
     ],
 )

@@ -86,5 +86,5 @@ def test_the_choice_is_the_same_whatever_the_order() -> None:
 
 def test_a_class_without_a_source_of_its_own_is_an_error() -> None:
     images, sources = study(("A", "p1", 2), ("B", "", 2))
-    with pytest.raises(InputError, match="class 'B': .* known source of its own"):
+    with pytest.raises(InputError, match=r"class 'B': .* known source of its own"):
         subsample_images(images, sources, 2)

@@ -98,7 +98,7 @@ def test_a_prefix_that_is_left_out_is_logged(tmp_path: Path, caplog: pytest.LogC
     (tmp_path / "w.pth").write_bytes(saved(prefixed("module.")))
     read_tensors(tmp_path / "w.pth")
     (message,) = caplog.messages
-    assert re.search(r"w\.pth: 'module\.'", message)
+    assert re.search(r"w\.pth: .*'module\.'", message)
 
 
 class Malicious:

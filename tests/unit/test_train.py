@@ -65,6 +65,17 @@ def test_it_learns_and_writes_its_history(colours: Bench, trained: TrainSummary)
     assert trained.images_per_second > 0
 
 
+def test_frozen_stages_keep_their_initial_tensors(tiny: Bench) -> None:
+    settings = {"classifier": "efficientnet_lite0", "epochs": 1}
+    tiny.train("start", **settings, learning_rate=1e-30, frozen_stages=5)
+    tiny.train("frozen", **settings, init=tiny.model("start"), frozen_stages=2)
+    start, frozen = load_file(tiny.model("start")), load_file(tiny.model("frozen"))
+    kept = {name for name in start if name.startswith(("conv_stem.", "bn1.", "blocks.0."))}
+    same = {name for name in start if torch.equal(start[name], frozen[name])}
+    assert kept <= same
+    assert not [name for name in same - kept if name.endswith("weight") or "running" in name]
+
+
 def test_a_later_and_worse_epoch_is_not_kept(tiny: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     heads = []
 

@@ -21,6 +21,7 @@ CPU = torch.device("cpu")
 SETTINGS = {
     "classifier": "resnet50",
     "init": "random",
+    "frozen_stages": 0,
     "input_size": SIDE,
     "epochs": 2,
     "batch_size": 4,

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 CELL_COLUMNS = ["image", "x", "y", "side", "score", "touches_border", "reason"]
 NOT_FOUND = "no white cell was found by its stain"
 SEVERAL = "there are several white cells of about the same size"
+AT_BORDER = "the white cell touches the border of the image"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def cut_cells(
     whole: Sequence[Path],
     side: int,
     one_cell: bool,
+    keep_border_cells: bool,
     folder: Path,
     cuts: Sequence[Path],
     threads: int = 2,
@@ -86,11 +88,12 @@ def cut_cells(
 
     An image is rejected if no white cell is found or if there are several of about the same size. `one_cell` says that
     a source is a photograph of one cell, not a patient or slide. If such a source has images of several classes, one of
-    the labels belongs to another cell, and all its images are rejected.
+    the labels belongs to another cell, and all its images are rejected. A cell that touches the border of its image,
+    and may therefore be incomplete, is rejected unless `keep_border_cells`.
 
     Returns the numbers of images, crops, images without a cell, images with several cells, images from a source with
-    several classes, and crops whose cell touches the border of the image. Raises InputError if a class is left without
-    an image, or a file differs from its manifest.
+    several classes, and images whose only cell touches the border. Raises InputError if a class is left without an
+    image, or a file differs from its manifest.
     """
     images = read_csv(images_csv, IMAGE_COLUMNS)
     sources = read_csv(sources_csv, SOURCE_COLUMNS)
@@ -110,6 +113,8 @@ def cut_cells(
         cell = lone_cell(pixels)
         if isinstance(cell, str):
             return _Cut(row.image, reason=cell)
+        if cell.touches_border and not keep_border_cells:
+            return _Cut(row.image, touches_border=True, reason=AT_BORDER)
         content = imaging.encode_png(cut(pixels, cell.centre, side))
         digest = hashlib.sha256(content).hexdigest()
         if not (row.target.is_file() and sha256(row.target) == digest):
@@ -168,15 +173,16 @@ def _check_classes_left(images: pd.DataFrame, cells: pd.DataFrame) -> None:
 
 def _report(summary: dict[str, int], ambiguous_sources: int) -> None:
     log.info(
-        "%d of %s cut around the white cell; %d of these cells touch the border of the image",
+        "%d of %s cut around the white cell; %d cells touch the border of their image",
         summary["cuts"],
         counted(summary["images"], "image"),
         summary["at_border"],
     )
     if summary["cuts"] < summary["images"]:
         log.warning(
-            "rejected (see results/dataset/rejected.csv): %d without a white cell, %d with several of about the same "
-            "size, %d of %s with images of several classes",
+            "%d rejected (see results/dataset/rejected.csv): %d without a white cell, %d with several of about the "
+            "same size, %d of %s with images of several classes, the others because their cell touches the border",
+            summary["images"] - summary["cuts"],
             summary["without_cell"],
             summary["with_several_cells"],
             summary["of_several_classes"],

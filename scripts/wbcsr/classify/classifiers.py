@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from wbcsr.classify.networks import NETWORKS, RESNET50, Network
+from wbcsr.classify.networks import GROUPED, NETWORKS, RESNET50, Network
 from wbcsr.engines.capability import pick_precision
 from wbcsr.engines.engine import Engine
 from wbcsr.engines.source import Source
@@ -38,6 +38,7 @@ ENGINE_BATCH = {"cpu": EVALUATION_BATCH, "cuda": 256}
 IMAGENET_CLASSES = 1000
 # Buffers of a classifier in addition to the tensors of its network.
 _NORMALISATION = ("mean", "std")
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 # A single key, because the order of several keys differs between processes.
 _METADATA_KEY = "classifier"
 
@@ -89,6 +90,17 @@ def build(classes: int, seed: int, init: Path | None, architecture: str = RESNET
     if init is not None:
         _load_initial(model, init, architecture)
     return model
+
+
+def freeze(model: nn.Module, architecture: str, stages: int) -> list[nn.Module]:
+    """Exclude the first `stages` stages of a network from training; returns their modules.
+
+    Their batch norms must be kept in evaluation mode, too, or their running statistics would still change.
+    """
+    frozen = [model.get_submodule(name) for stage in NETWORKS[architecture].stages[:stages] for name in stage]
+    for module in frozen:
+        module.requires_grad_(False)
+    return frozen
 
 
 def save(state: dict[str, Tensor], description: Description, path: Path) -> None:
@@ -240,11 +252,14 @@ def _load_initial(model: nn.Module, path: Path, architecture: str) -> None:
     network = NETWORKS[architecture]
     given = read_tensors(path)
     state = model.state_dict()
+    if architecture.endswith(GROUPED):
+        # Files have batch norms, whose statistics a group norm does not use.
+        given = {name: given[name] for name in given if name in state or not name.endswith(_STATISTICS)}
     head_weight, head_bias = f"{network.head}.weight", f"{network.head}.bias"
     if head_weight in given:
         head, classes = len(given[head_weight]), len(state[head_weight])
         log.info("%s: its head of %d classes is replaced by a random one of %d", path, head, classes)
-    advice = f"train.init needs the weights of {network.names_of.format(architecture)}"
+    advice = f"train.init needs the weights of {network.names_of.format(architecture.removesuffix(GROUPED))}"
     for name, tensor in state.items():
         # The head gets new weights, and the normalisation belongs to the architecture.
         if name in (head_weight, head_bias, *_NORMALISATION):
@@ -255,7 +270,7 @@ def _load_initial(model: nn.Module, path: Path, architecture: str) -> None:
                 raise InputError(f"{path}: tensor {name} has shape {shapes}; {advice}")
             state[name] = given[name]
         # Files of older torch versions lack these counters, which do not affect the result.
-        elif not name.endswith("num_batches_tracked"):
+        elif not name.endswith(_STATISTICS[2]):
             raise InputError(f"{path}: lacks tensor {name}; {advice}")
     surplus = [name for name in given if name not in state]
     if surplus:

