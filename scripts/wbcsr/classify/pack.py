@@ -141,7 +141,7 @@ def select(
             counts = f"{counted(array.shape[0], 'image')}, but {index_path} names {len(index)}"
             raise InputError(f"{array_path}: holds {counts}; {_PACK_AGAIN}")
         if array.shape[1:] != opened[0].shape[1:]:
-            raise InputError(f"{array_path}: its images have another size than those of {arrays[0]}; {_PACK_AGAIN}")
+            raise InputError(f"{array_path}: its images differ in size from those of {arrays[0]}; {_PACK_AGAIN}")
         unknown = index.loc[~index["class"].isin(number_of)]
         if len(unknown):
             image, name = unknown[["image", "class"]].iloc[0]

@@ -125,7 +125,7 @@ def _checked(tensor: Tensor, name: str, path: Path) -> Tensor:
     if not tensor.is_floating_point():
         # Only a counter of batches may be an integer; it is a single number.
         if tensor.ndim:
-            raise InputError(f"{path}: tensor {name} holds {tensor.dtype}; give weights in fp32, fp16 or bf16")
+            raise InputError(f"{path}: tensor {name} holds {tensor.dtype}; use weights in fp32, fp16 or bf16")
         return tensor
     tensor = tensor.float()
     wrong = tensor.numel() - int(torch.isfinite(tensor).sum())
