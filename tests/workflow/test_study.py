@@ -93,6 +93,23 @@ def test_the_crate_holds_the_results_and_a_workflow_that_runs(small_study: Path,
     assert "make_report" in again.stdout + again.stderr
 
 
+def test_the_published_answer_has_the_numbers_and_no_cells(small_study: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    copy_study(small_study, study)
+    result = run(study, "--", "publish")
+    assert result.returncode == 0, result.stdout
+    answer, results = study / "results" / "answer", study / "results"
+    for table in (results / "tables").glob("*.csv"):
+        assert (answer / "tables" / table.name).read_bytes() == table.read_bytes()
+    charts = {path.name for path in (answer / "figures").iterdir()}
+    assert {"differences.png", "accuracy.png"} < charts
+    assert charts.isdisjoint({"fig2.png", "fig3.png", "changes_lost.png", "fidelity.png"})
+    page = (answer / "README.md").read_text()
+    assert [link for link in re.findall(r"\]\(([^)]+)\)", page) if not (answer / link).is_file()] == []
+    planned = run(study, "-n", "--configfile", str(answer / "config.yaml"))
+    assert "Nothing to be done" in planned.stdout, planned.stdout
+
+
 def test_provenance_says_how_a_model_came_to_be(small_study: Path) -> None:
     results = small_study / "results"
     record = json.loads((results / "runs" / "paper" / "dual" / "seed0" / "provenance.json").read_text())
