@@ -1,4 +1,4 @@
-"""Weights of all networks; what is downloaded is downloaded where Snakemake itself runs."""
+"""Weights of all networks; downloads run where Snakemake itself runs."""
 
 
 localrules:

@@ -50,7 +50,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Lpips:
 def published() -> Lpips:
     named = os.environ.get("WBCSR_LPIPS")
     if not named:
-        pytest.skip("set WBCSR_LPIPS to a file of fetch_lpips_weights: the published weights were not looked at")
+        pytest.skip("set WBCSR_LPIPS to a file of fetch_lpips_weights: the published weights were not tested")
     return weights.load(Path(named))
 
 
@@ -209,7 +209,7 @@ def test_a_file_of_other_weights_is_refused(
     state = fixed()
     change(state)
     save_file(state, tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match=rf"other\.safetensors: tensor {says}.*; give the file") as caught:
+    with pytest.raises(InputError, match=rf"other\.safetensors: tensor {says}.*; use the file") as caught:
         weights.load(tmp_path / "other.safetensors")
     assert "\n" not in str(caught.value)
 

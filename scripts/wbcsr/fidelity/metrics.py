@@ -83,9 +83,9 @@ def niqe(image: np.ndarray) -> float:
 
 
 def lpips(network: Lpips, image: np.ndarray, truth: np.ndarray) -> float:
-    """The perceptual distance (Zhang et al. 2018) of two images (H, W, 3) uint8 RGB; 0 where they are equal.
+    """The perceptual distance (Zhang et al. 2018) between two images (H, W, 3) uint8 RGB; 0 for equal images.
 
-    NaN where a side has fewer pixels than `network` needs.
+    NaN if a side has fewer pixels than `network.least_side`.
     """
     if min(image.shape[:2]) < network.least_side:
         return float("nan")

