@@ -373,8 +373,19 @@ def _check_combinations(config: Config) -> None:
             f"configuration: train.extra_input_sizes holds train.input_size {train['input_size']} itself; take it out"
         )
     _check_sources(config["sources"], config["dataset"])
+    _check_controls(config)
     _check_splits(config)
     _check_primary(config)
+
+
+def _check_controls(config: Config) -> None:
+    method, photographs = config["sources"]["method"], config["dataset"]["photographs"]
+    if "ceiling" in config["variants"] and not (photographs and method in ("auto", "photographs")):
+        raise InputError(
+            "configuration: variants has ceiling, the photograph of each image, but "
+            + (f"sources.method is {method}; set it to photographs" if photographs else "dataset.photographs is null")
+            + ", or take ceiling out of variants"
+        )
 
 
 def _check_primary(config: Config) -> None:
