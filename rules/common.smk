@@ -155,7 +155,7 @@ RUN = "results/runs/{split}/{training}/seed{seed}"
 RUN_ENGINE = f"{RUN}/engine/{GPU_MODEL}"
 # What jobs that run networks need: TensorRT only where it is asked for, since it is large.
 NETWORKS = "../envs/gpu.yaml" if config["inference"]["backend"] == "tensorrt" else "../envs/workflow.yaml"
-INTERPOLATED_VARIANTS = r"(bicubic|lanczos)_x\d+"
+INTERPOLATED_VARIANTS = r"(bicubic|lanczos|reduced)_x\d+"
 
 
 wildcard_constraints:

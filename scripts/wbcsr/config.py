@@ -386,6 +386,13 @@ def _check_controls(config: Config) -> None:
             + (f"sources.method is {method}; set it to photographs" if photographs else "dataset.photographs is null")
             + ", or take ceiling out of variants"
         )
+    for variant in config["variants"]:
+        wanted = variant.replace("sharpened", "realesrgan")
+        if wanted not in config["variants"]:
+            raise InputError(
+                f"configuration: variants has {variant}, which is sharpened as much as {wanted}, and lacks {wanted}; "
+                f"add it, or take {variant} out"
+            )
 
 
 def _check_primary(config: Config) -> None:

@@ -22,9 +22,11 @@ from wbcsr.dataset.synthetic.archive import PHOTOGRAPHS, augmentation, augmented
 from wbcsr.dataset.synthetic.photograph import draw_photograph
 from wbcsr.errors import InputError
 from wbcsr.fidelity.metrics import psnr_of
-from wbcsr.files import read_csv, write_csv
+from wbcsr.files import read_csv, read_json, write_csv
 from wbcsr.upscale.ceiling import ceiling, make_ceiling, read_frames
-from wbcsr.upscale.shard import MANIFEST_COLUMNS
+from wbcsr.upscale.interpolation import Interpolation, Reduction, Sharpening
+from wbcsr.upscale.shard import MANIFEST_COLUMNS, upscale_shard
+from wbcsr.upscale.sharpening import match_sharpening
 
 SIZE = (320, 240)
 DATASET = {"photographs": PHOTOGRAPHS, "limits": LIMITS, "links": None, "range": None}
@@ -161,3 +163,48 @@ def test_photographs_that_are_no_larger_than_their_images_are_refused(study: Stu
     arguments = (whole, whole, study.root / "sources.csv", None, tmp_path / "small.zip", DATASET)
     with pytest.raises(InputError, match="take ceiling out"):
         make_ceiling(*arguments, tmp_path / "manifest.csv", 1, 1, 2)
+
+
+@pytest.mark.parametrize(("sigma", "amount"), [(1.5, 0.8), (3.0, 2.0), (4.0, 0.4)])
+def test_the_mask_of_sharpened_images_is_found_again(study: Study, tmp_path: Path, sigma: float, amount: float) -> None:
+    """By which images were sharpened that stand for Real-ESRGAN's."""
+    originals = [study.manifests["TRAIN", name] for name in study.classes]
+    upscaled = [tmp_path / name / "manifest.csv" for name in study.classes]
+    for source, to in zip(originals, upscaled, strict=True):
+        to.parent.mkdir()
+        upscale_shard(source, to, 1, 1, Sharpening(2, sigma, amount), 1)
+    output = tmp_path / "sharpening.json"
+    match_sharpening(originals, upscaled, 2, output, images=6)
+    found = read_json(output)
+    # 8-bit values are clipped and rounded, which the model of the mask leaves out.
+    assert found["sigma"] == pytest.approx(sigma, rel=0.1)
+    assert found["amount"] == pytest.approx(amount, rel=0.1)
+    assert found["residual_db"] < 0.5
+    assert len(found["used"]) == found["images"] == 6
+    assert {image.split("/")[1] for image in found["used"]} == set(study.classes)
+
+
+@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_sharpening_by_nothing_is_bicubic_and_alpha_stays(channels: tuple[int, ...], dtype: type) -> None:
+    image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (9, 7, *channels)).astype(dtype)
+    (bicubic,) = Interpolation("bicubic", 3)([image])
+    (same,) = Sharpening(3, 2.0, 0.0)([image])
+    (sharp,) = Sharpening(3, 2.0, 1.0)([image])
+    assert np.array_equal(same, bicubic)
+    assert sharp.dtype == dtype
+    assert sharp[..., :3].astype(float).std() > bicubic[..., :3].astype(float).std()
+    if channels == (4,):
+        assert np.array_equal(sharp[..., 3], bicubic[..., 3])
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 8])
+def test_reducing_averages_detail_away(factor: int) -> None:
+    """Stripes of one pixel, which aliasing would turn into others."""
+    stripes = np.zeros((48, 96, 3), np.uint8)
+    stripes[:, ::2] = 255
+    (reduced,) = Reduction(factor)([stripes])
+    assert reduced.shape == (48 // factor, 96 // factor, 3)
+    assert np.abs(reduced[1:-1, 1:-1] - 127.5).max() < 40
+    (tiny,) = Reduction(8)([stripes[:3, :2]])
+    assert tiny.shape == (1, 1, 3)
