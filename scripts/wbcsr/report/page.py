@@ -19,6 +19,7 @@ from wbcsr.files import read_csv, write_text
 from wbcsr.present.figures.curves import CURVES_CAPTION, RELIABILITY_CAPTION
 from wbcsr.present.tables.accuracies import comparison_table, cross_table, f1_table, leakage_table, summary_table
 from wbcsr.present.tables.calibration import calibration_table
+from wbcsr.present.tables.controls import controls_table
 from wbcsr.present.tables.cost import cost_table
 from wbcsr.present.tables.differences import differences_table, recalls_table
 from wbcsr.present.tables.endpoints import correlation_table, endpoints_table
@@ -125,6 +126,7 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "guidelines": checklist.GUIDELINES,
         "summary": summary_table(*(plan.own(plan.judged_rows(results[name])) for name in ("comparison", "endpoints"))),
         "forest": figures.picture("differences", "Differences with their 95\u00a0% intervals."),
+        "controls": controls_table(results["controls"]) if len(results["controls"]) else None,
         "comparison": comparison_table(plan.own(comparison)),
         "accuracy": figures.picture("accuracy", "Accuracy of every training variant with its 95\u00a0% interval."),
         "leakage": leakage_table(count_sources(results["leakage"], comparison, plan), plan),

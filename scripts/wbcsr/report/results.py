@@ -12,7 +12,7 @@ from wbcsr.errors import InputError
 from wbcsr.present.table import read_table
 from wbcsr.present.tables.accuracies import METRICS
 from wbcsr.present.tables.differences import why_none
-from wbcsr.stats import comparison, correlation, cost, differences, endpoints
+from wbcsr.stats import comparison, controls, correlation, cost, differences, endpoints
 from wbcsr.stats.counts import TOTALS, read_leakage
 from wbcsr.stats.scores import RATIOS
 
@@ -41,6 +41,7 @@ COLUMNS = {
         ],
         4,
     ),
+    "controls": (controls.COLUMNS, len(controls.TEXTS)),
     "cost": ([*cost.TEXTS, *cost.NUMBERS], len(cost.TEXTS)),
 }
 
