@@ -155,7 +155,7 @@ RUN = "results/runs/{split}/{training}/seed{seed}"
 RUN_ENGINE = f"{RUN}/engine/{GPU_MODEL}"
 # Environment of jobs that run networks; TensorRT is large, so it is included only if configured.
 NETWORKS = "../envs/gpu.yaml" if config["inference"]["backend"] == "tensorrt" else "../envs/workflow.yaml"
-INTERPOLATED_VARIANTS = r"(bicubic|lanczos)_x\d+"
+INTERPOLATED_VARIANTS = r"(bicubic|lanczos|reduced)_x\d+"
 
 
 wildcard_constraints:

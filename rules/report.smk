@@ -8,7 +8,7 @@ localrules:
 
 
 TABLES = [
-    *("comparison", "differences", "recalls", "endpoints", "correlation", "calibration", "cost"),
+    *("comparison", "differences", "recalls", "endpoints", "correlation", "calibration", "cost", "controls"),
     *(f"table{number}" for number in range(2, 7)),
 ]
 PLAN = {

@@ -34,6 +34,8 @@ from wbcsr.text import counted
 log = logging.getLogger(__name__)
 
 SOURCE_COLUMNS = ["image", "source", "inliers", "runner_up_inliers"]
+# The photograph that an image was fitted to, and the fit: photograph x = xx · image x + xy · image y + x0, y likewise.
+FRAME_COLUMNS = ["photograph", *(f"photograph_{part}" for part in ("xx", "xy", "x0", "yx", "yy", "y0"))]
 
 # 150 are enough for the study's images; small images have fewer. OpenCV's default contrast, 0.04, finds a third.
 FEATURES = 250
@@ -43,6 +45,8 @@ NEIGHBOURS = 4
 CANDIDATES = 4
 # Lowe's ratio test: maximum ratio of the distances to the nearest and to the second nearest descriptor.
 RATIO = 0.8
+# OpenCV's SIFT finds features in an enlarged image, and its coordinates are this many pixels too large.
+BIAS = 0.25
 # In pixels, for images that are a few hundred pixels wide.
 TOLERANCE = 3.0
 # Range of the singular values of a fit: an augmented duplicate is rotated, sheared and slightly scaled; accidental
@@ -64,10 +68,14 @@ Listed = tuple[Path, str, Path]
 
 
 class Features(NamedTuple):
-    """The features of an image: `points` (n, 2) in pixels x, y, and their SIFT `descriptors` (n, 128)."""
+    """The features of an image: `points` (n, 2) in pixels x, y, and their SIFT `descriptors` (n, 128).
+
+    The centre of the first pixel is (0, 0). `original_size` is the (width, height) before the image was resized.
+    """
 
     points: Points
     descriptors: Descriptors
+    original_size: tuple[int, int]
 
 
 class Fit(NamedTuple):
@@ -85,12 +93,14 @@ class Fit(NamedTuple):
 def features(pixels: np.ndarray, size: tuple[int, int]) -> Features:
     """Return the strongest features of an image (see `imaging`) after resizing it to `size` (width, height)."""
     grey = cv2.cvtColor(imaging.to_rgb8(pixels), cv2.COLOR_RGB2GRAY)
+    original_size = (grey.shape[1], grey.shape[0])
     if grey.shape != (size[1], size[0]):
         grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     keypoints, descriptors = cv2.SIFT.create(FEATURES, contrastThreshold=CONTRAST).detectAndCompute(grey, None)
     if descriptors is None:
-        return Features(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32))
-    return Features(np.array([keypoint.pt for keypoint in keypoints], np.float32), np.asarray(descriptors, np.float32))
+        return Features(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32), original_size)
+    points = np.array([keypoint.pt for keypoint in keypoints], np.float32) - np.float32(BIAS)
+    return Features(points, np.asarray(descriptors, np.float32), original_size)
 
 
 def mirrored(descriptors: Descriptors) -> Descriptors:
@@ -157,6 +167,18 @@ def _fit(image: Features, target: Features, flipped: bool) -> tuple[int, npt.NDA
     return len(np.unique(there[inliers.ravel() > 0], axis=0)), np.asarray(matrix, np.float64)
 
 
+def frame(fit: Fit, image: Features, target: Features, size: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """The matrix (2, 3) that takes pixels of an image to its target's, both as they were before they had `size`."""
+
+    def resized(features: Features) -> npt.NDArray[np.float64]:
+        """Pixels of the original to those of the resized image; pixels are squares whose centres have whole numbers."""
+        scale = np.divide(size, features.original_size)
+        return np.array([[scale[0], 0, (scale[0] - 1) / 2], [0, scale[1], (scale[1] - 1) / 2], [0, 0, 1]])
+
+    whole = np.linalg.inv(resized(target)) @ np.vstack([fit.matrix, [0, 0, 1]]) @ resized(image)
+    return np.asarray(whole[:2])
+
+
 def fields(fits: Iterable[Sequence[Fit]], min_inliers: int) -> list[int]:
     """Return the field of view of each image, as the number of its first image; images that fit show the same field.
 
@@ -195,7 +217,7 @@ def find_sources(
     threads: int = 2,
     labels: Path | None = None,
 ) -> dict[str, Any]:
-    """Write `sources_csv` (`SOURCE_COLUMNS`), with a row for each image of `images_csv` in its order.
+    """Write `sources_csv` (`SOURCE_COLUMNS`, `FRAME_COLUMNS`): a row for each image of `images_csv` in its order.
 
     `settings` and `dataset` are sections of the configuration; `dataset["photographs"]` is the folder of photographs in
     the archive. `labels` is the CSV file of `dataset.labels`. `manifests` are those of the original images, which are
@@ -204,7 +226,8 @@ def find_sources(
 
     - photographs: each image is fitted to the photographs, which are reduced to the most common size of the images.
     `source` is the photograph's path in its folder. Overlapping photographs show the same cells, so photographs that
-    fit each other are one source, named after the first.
+    fit each other are one source, named after the first. `FRAME_COLUMNS` are the photograph with the most inliers,
+    which may be another one of the same source, and the fit; they are empty without a source and with other methods.
     - images: each image is fitted to the others; joined images are one source, named after the first. An image that
     fits no other image has no source. The features of all images are kept in memory: about 250 kB per image, plus the
     index.
@@ -237,10 +260,13 @@ def find_sources(
         "pattern": lambda: _by_pattern(images, settings["pattern"]),
         "table": lambda: _by_table(images, Path(settings["table"])),
         "groups": lambda: _by_groups(images, labels, dataset),
-        "each": lambda: [(image, None, None) for image in images["image"]],
-        "none": lambda: [("", None, None)] * len(images),
+        "each": lambda: [Found(image) for image in images["image"]],
+        "none": lambda: [Found("")] * len(images),
     }[method]()
-    sources = pd.DataFrame(fitted, columns=SOURCE_COLUMNS[1:]).astype(dict.fromkeys(SOURCE_COLUMNS[2:], "Int64"))
+    sources = pd.DataFrame(
+        [(each.source, each.inliers, each.runner_up_inliers, each.photograph, *each.frame) for each in fitted],
+        columns=[*SOURCE_COLUMNS[1:], *FRAME_COLUMNS],
+    ).astype(dict.fromkeys(SOURCE_COLUMNS[2:], "Int64"))
     sources.insert(0, "image", images["image"])
     if method in _NAMED_BY_USERS:
         _warn_of_names(sources["source"], f"sources.method {method}")
@@ -259,7 +285,14 @@ def find_sources(
     return {"method": method, "images": len(images), "found": len(named), "sources": int(named.nunique())}
 
 
-Row = tuple[str, int | None, int | None]
+class Found(NamedTuple):
+    """An image's source, and the other `SOURCE_COLUMNS` and `FRAME_COLUMNS`; `frame` is the fit's six numbers."""
+
+    source: str
+    inliers: int | None = None
+    runner_up_inliers: int | None = None
+    photograph: str = ""
+    frame: tuple[float | None, ...] = (None,) * 6
 
 
 def _warn_of_names(sources: pd.Series, where: str) -> None:
@@ -310,7 +343,7 @@ def photograph_fields(
 
     Photographs are reduced to `size` (width, height). An unreadable one is left out with a warning.
     """
-    entries = _photographs(contents, str(dataset["photographs"]))
+    entries = photograph_entries(contents, str(dataset["photographs"]))
 
     def photograph(entry: str) -> Features | None:
         try:
@@ -339,22 +372,26 @@ def _by_photographs(
     dataset: dict[str, Any],
     settings: dict[str, Any],
     threads: int,
-) -> list[Row]:
+) -> list[Found]:
     size, files = common_size(images), _files(images, manifests)
     with open_archive(archive, dataset["limits"], dataset["links"]) as contents:
         names, index, field = photograph_fields(contents, dataset, size, threads)
     shown = counted(len(set(field)), "field that does not overlap", "fields that do not overlap")
     log.info("%s: %s", counted(len(names), "photograph"), shown)
 
-    def row(image: Listed) -> Row:
-        fits = index.fits(features(imaging.read_listed(*image), size))
+    def find(listed: Listed) -> Found:
+        image = features(imaging.read_listed(*listed), size)
+        fits = index.fits(image)
         best, inliers, next_inliers = best_field(fits, field, settings["min_inliers"])
-        return "" if best is None else names[best], inliers, next_inliers
+        if best is None:
+            return Found("", inliers, next_inliers)
+        matrix = frame(fits[0], image, index.features[fits[0].target], size)
+        return Found(names[best], inliers, next_inliers, names[fits[0].target], tuple(matrix.ravel().round(6).tolist()))
 
-    return list(side_by_side(row, files, threads, "find sources"))
+    return list(side_by_side(find, files, threads, "find sources"))
 
 
-def _by_images(images: pd.DataFrame, manifests: Sequence[Path], settings: dict[str, Any], threads: int) -> list[Row]:
+def _by_images(images: pd.DataFrame, manifests: Sequence[Path], settings: dict[str, Any], threads: int) -> list[Found]:
     size, files = common_size(images), _files(images, manifests)
     index = Index(
         list(side_by_side(lambda image: features(imaging.read_listed(*image), size), files, threads, "find features"))
@@ -373,24 +410,24 @@ def _by_images(images: pd.DataFrame, manifests: Sequence[Path], settings: dict[s
         for fit in found:
             both[fit.target].append(fit._replace(target=number))
     field = fields(both, settings["min_inliers"])
-    rows: list[Row] = []
+    rows: list[Found] = []
     for found in both:
         best, inliers, next_inliers = best_field(found, field, settings["min_inliers"])
-        rows.append(("" if best is None else images["image"][best], inliers, next_inliers))
+        rows.append(Found("" if best is None else images["image"][best], inliers, next_inliers))
     return rows
 
 
-def _by_pattern(images: pd.DataFrame, pattern: str) -> list[Row]:
+def _by_pattern(images: pd.DataFrame, pattern: str) -> list[Found]:
     found = [re.search(pattern, image.rpartition("/")[2]) for image in images["image"]]
     if not any(found):
         raise InputError(
             f"configuration: sources.pattern {pattern!r} matches no file name (the first is "
             f"{images['image'][0].rpartition('/')[2]!r}); correct it"
         )
-    return [(clean(match[1] or "") if match else "", None, None) for match in found]
+    return [Found(clean(match[1] or "") if match else "") for match in found]
 
 
-def _by_table(images: pd.DataFrame, path: Path) -> list[Row]:
+def _by_table(images: pd.DataFrame, path: Path) -> list[Found]:
     table = read_users_table(path, ["image", "source"], "correct it (sources.table)")
     twice = table.loc[table["image"].duplicated(), "image"]
     if len(twice):
@@ -402,10 +439,10 @@ def _by_table(images: pd.DataFrame, path: Path) -> list[Row]:
             f"{path}: {len(missing)} of {counted(len(images), 'image')} have no row (first: {missing[0]}); add a row "
             "for each, with an empty source if it is not known (sources.table)"
         )
-    return [(source_of[image], None, None) for image in images["image"]]
+    return [Found(source_of[image]) for image in images["image"]]
 
 
-def _by_groups(images: pd.DataFrame, labels: Path | None, dataset: dict[str, Any]) -> list[Row]:
+def _by_groups(images: pd.DataFrame, labels: Path | None, dataset: dict[str, Any]) -> list[Found]:
     if labels is None:
         raise TypeError("the method groups needs labels")
     table = read_labels(labels, dataset, with_groups=True)
@@ -415,7 +452,7 @@ def _by_groups(images: pd.DataFrame, labels: Path | None, dataset: dict[str, Any
         raise InputError(
             f"{labels}: lacks {missing[0]}, which it had before; run `snakemake --forcerun ingest_dataset`"
         )
-    return [(group_of[image], None, None) for image in images["image"]]
+    return [Found(group_of[image]) for image in images["image"]]
 
 
 def common_size(images: pd.DataFrame) -> tuple[int, int]:
@@ -424,7 +461,7 @@ def common_size(images: pd.DataFrame) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _photographs(contents: Archive, folder: str) -> dict[str, str]:
+def photograph_entries(contents: Archive, folder: str) -> dict[str, str]:
     """Return, in sorted order, the path of each photograph below `folder` → its entry."""
     inside = f"/{clean_path(folder.strip('/'))}/"
     found = {

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from wbcsr.dataset.synthetic.cells import KINDS
@@ -70,15 +71,20 @@ def make_synthetic_archive(
 def augmented_duplicate(photograph: Pixels, rng: Random) -> Pixels:
     """Return a photograph rotated, sheared, shifted and randomly flipped, at half the size; black outside its edges."""
     height, width = photograph.shape[:2]
+    moved = cv2.warpAffine(photograph, augmentation(photograph, rng), (width, height), flags=cv2.INTER_LINEAR)
+    return np.asarray(cv2.resize(moved, (width // 2, height // 2), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def augmentation(photograph: Pixels, rng: Random) -> npt.NDArray[np.float64]:
+    """The matrix (2, 3) that takes a photograph's pixels to where `augmented_duplicate` moves them before halving."""
+    height, width = photograph.shape[:2]
     angle, shear = np.radians(rng.uniform(-35, 35)), rng.uniform(-0.12, 0.12)
     flips = np.diag(rng.choice([-1.0, 1.0], 2))
     linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = linear @ np.array([[1, shear], [0, 1]]) @ flips
     middle = np.array([width - 1, height - 1]) / 2
     shift = rng.uniform(-0.08, 0.08, 2) * [width, height]
-    matrix = np.column_stack([linear, middle + shift - linear @ middle])
-    moved = cv2.warpAffine(photograph, matrix, (width, height), flags=cv2.INTER_LINEAR)
-    return np.asarray(cv2.resize(moved, (width // 2, height // 2), interpolation=cv2.INTER_AREA), np.uint8)
+    return np.column_stack([linear, middle + shift - linear @ middle])
 
 
 def _jpeg(pixels: Pixels) -> bytes:
