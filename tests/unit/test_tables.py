@@ -38,6 +38,7 @@ NAMES = [
     "endpoints",
     "correlation",
     "calibration",
+    "controls",
     "cost",
 ]
 

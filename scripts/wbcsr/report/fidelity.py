@@ -30,6 +30,7 @@ SAID = (
     ("cell", "psnr", "PSNR in the white cell", "+.2f", " dB"),
     ("cell", "ssim", "SSIM in the white cell", "+.3f", ""),
     ("nucleus", "drift", "colour difference of the nucleus", "+.2f", " CIEDE2000"),
+    ("cell", "lpips", "LPIPS of the square around the cell (less is more similar)", "+.3f", ""),
     ("whole", "niqe", "NIQE of the whole image (less looks more natural)", "+.1f", ""),
 )
 

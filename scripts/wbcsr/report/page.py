@@ -27,6 +27,7 @@ from wbcsr.present.tables.accuracies import (
     summary_table,
 )
 from wbcsr.present.tables.calibration import calibration_table
+from wbcsr.present.tables.controls import controls_table
 from wbcsr.present.tables.cost import cost_table
 from wbcsr.present.tables.differences import differences_table, recalls_table
 from wbcsr.present.tables.endpoints import correlation_table, endpoints_table
@@ -158,6 +159,7 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "sections": [id for id in SECTIONS if optional.get(id, True)],
         "summary": summary_table(*(plan.own(plan.judged_rows(results[name])) for name in ("comparison", "endpoints"))),
         "forest": figures.picture("differences", "Differences with their 95\u00a0% intervals."),
+        "controls": controls_table(results["controls"]) if len(results["controls"]) else None,
         "comparison": comparison_table(plan.own(comparison)),
         "accuracy": figures.picture("accuracy", ACCURACIES_CAPTION),
         "leakage": leakage_table(count_sources(results["leakage"], comparison, plan), plan),

@@ -9,7 +9,7 @@ import pandas as pd
 
 from wbcsr.errors import InputError
 from wbcsr.present.table import read_table
-from wbcsr.stats import comparison, correlation, cost, differences, endpoints
+from wbcsr.stats import comparison, controls, correlation, cost, differences, endpoints
 from wbcsr.stats.counts import TOTALS, read_leakage
 from wbcsr.stats.scores import RATIOS
 
@@ -25,6 +25,7 @@ COLUMNS = {
     "endpoints": ([*endpoints.TEXTS, *endpoints.NUMBERS], len(endpoints.TEXTS)),
     "correlation": (correlation.COLUMNS, correlation.TEXTS),
     "calibration": ([*correlation.COLUMNS[:4], *CALIBRATION], 4),
+    "controls": (controls.COLUMNS, len(controls.TEXTS)),
     "cost": ([*cost.TEXTS, *cost.NUMBERS], len(cost.TEXTS)),
 }
 
