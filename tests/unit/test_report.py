@@ -451,7 +451,7 @@ def test_published_values_are_not_shown_with_synthetic_images(shown: dict[str, A
 
 
 def test_our_confusion_matrix_is_shown_next_to_the_studys(tree_of_gpu: Tree) -> None:
-    matrix = context(tree_of_gpu.inputs, tree_of_gpu.config)["tables"][3]
+    matrix = context(tree_of_gpu.inputs, tree_of_gpu.config)["tables"][4]
     assert matrix.groups == [("", 1), ("This run", 4), ("The study", 4)]
     assert matrix.cells.iloc[0].tolist() == ["Eosinophil", "4", "0", "0", "0", "423", "9", "12", "55"]
     assert {(0, "here_0"), (0, "study_0"), (3, "here_3")} <= set(matrix.marked)
