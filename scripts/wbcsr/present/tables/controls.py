@@ -21,7 +21,7 @@ STEPS = {
 
 def controls_table(data: pd.DataFrame) -> Table:
     """A row for each comparison; `data` comes from `wbcsr.stats.controls.controls`."""
-    metric = METRICS[data["metric"].iloc[0]].lower() if len(data) else ""
+    metric = f" in {METRICS[data['metric'].iloc[0]].lower()}" if len(data) else ""
     return Table(
         "controls",
         "Controls",
@@ -33,7 +33,7 @@ def controls_table(data: pd.DataFrame) -> Table:
             text("step", "Question", STEPS.__getitem__),
             text("variant", "Variant", variant_label),
             text("against", "Against", variant_label),
-            points("metric_difference", f"Difference in {metric}"),
+            points("metric_difference", f"Difference{metric}"),
             interval("metric_low", "metric_high", "+.1f"),
             points("difference", "Difference in accuracy"),
             interval("low", "high", "+.1f", "95 % CI, accuracy"),
