@@ -137,8 +137,9 @@ class Study:
         """Remove `target`, start to make it again, and return its job's number once half of its work is there."""
         self.remove(target)
         self.start("--", target)
+        job = wait_for(lambda: self.jobs(RULES[target]), f"the job of {target}")[-1]["JobId"]
         wait_for(lambda: list(self.folder.glob(HALF_DONE[target])), f"half of {target}", 300)
-        return self.jobs(RULES[target])[-1]["JobId"]
+        return job
 
     def remove(self, target: str) -> None:
         """Remove `target` and all that its job has made."""

@@ -96,7 +96,7 @@ def test_the_crate_holds_the_results_and_a_workflow_that_runs(small_study: Path,
 def test_provenance_says_how_a_model_came_to_be(small_study: Path) -> None:
     results = small_study / "results"
     record = json.loads((results / "runs" / "paper" / "dual" / "seed0" / "provenance.json").read_text())
-    assert record["parameters"]["train"]["epochs"] == 2
+    assert record["parameters"]["train"]["epochs"] == 3
     assert record["wildcards"] == {"split": "paper", "training": "dual", "seed": "0"}
     assert record["inputs_sha256"]["results/splits/paper.csv"] == sha256(results / "splits" / "paper.csv")
     assert record["versions"]["torch"]
