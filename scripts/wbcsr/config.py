@@ -68,7 +68,8 @@ def complete(config: Config, schema_path: str | Path) -> Config:
 
     The error is one line that names the key; for an unknown key, it also names the nearest known one.
     """
-    schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
+    # libyaml where PyYAML has it: every start of Snakemake reads the schema.
+    schema = yaml.load(Path(schema_path).read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     completed = _typed(copy.deepcopy(config), schema)
     _fill(completed, schema)
     problem = best_match(Draft202012Validator(schema).iter_errors(completed), key=_unknown_keys_first)

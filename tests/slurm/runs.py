@@ -137,8 +137,9 @@ class Study:
         """Remove `target`, start making it again, and return the number of its job when half of its work is done."""
         self.remove(target)
         self.start("--", target)
+        job = wait_for(lambda: self.jobs(RULES[target]), f"the job of {target}")[-1]["JobId"]
         wait_for(lambda: list(self.folder.glob(HALF_DONE[target])), f"half of {target}", 300)
-        return self.jobs(RULES[target])[-1]["JobId"]
+        return job
 
     def remove(self, target: str) -> None:
         """Remove `target` and everything that its job made."""

@@ -83,7 +83,7 @@ def test_twelve_classes_of_mixed_sizes_and_formats(tmp_path: Path) -> None:
         "variants": ["original", "bicubic_x2"],
         "dual": False,
         "cross_evaluate": True,
-        "train": {**SMALL["train"], "epochs": 1, "batch_size": 16},
+        "train": {**SMALL["train"], "classifier": "resnet50", "epochs": 1, "batch_size": 16},
     }
     write_config(tmp_path, {**SMALL, **study})
     result = run(tmp_path, *BY_ITSELF)

@@ -113,7 +113,7 @@ def test_the_published_answer_has_the_numbers_and_no_cells(small_study: Path, tm
 def test_provenance_describes_how_a_model_was_made(small_study: Path) -> None:
     results = small_study / "results"
     record = json.loads((results / "runs" / "paper" / "dual" / "seed0" / "provenance.json").read_text())
-    assert record["parameters"]["train"]["epochs"] == 2
+    assert record["parameters"]["train"]["epochs"] == 3
     assert record["wildcards"] == {"split": "paper", "training": "dual", "seed": "0"}
     assert record["inputs_sha256"]["results/splits/paper.csv"] == sha256(results / "splits" / "paper.csv")
     assert record["versions"]["torch"]
