@@ -31,7 +31,7 @@ from wbcsr.classify.history import best_epoch
 from wbcsr.classify.pack import select
 from wbcsr.classify.ranks import Ranks
 from wbcsr.classify.train import TrainSummary, choose_compile, learning_rate, logits_of
-from wbcsr.errors import InputError
+from wbcsr.errors import InputError, user_message
 
 
 @pytest.fixture(scope="module")
@@ -316,6 +316,20 @@ def test_the_loss_must_stay_finite(tiny: Bench) -> None:
     with pytest.raises(InputError, match=r"epoch 1; lower train.learning_rate .*train.precision to fp32"):
         tiny.train("diverged", epochs=1, batch_size=2, learning_rate=1e30)
     assert not tiny.model("diverged").exists()
+
+
+def test_too_little_gpu_memory_is_one_line(tiny: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """cuDNN's words for it, of a GPU that is made up."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("FIND was unable to find an engine to execute this computation")
+
+    monkeypatch.setattr(training.Training, "_step", refuse)
+    monkeypatch.setattr(torch.cuda, "memory_stats", lambda device: {"num_ooms": 3})
+    with pytest.raises(torch.OutOfMemoryError) as raised:
+        tiny.train("refused", epochs=1)
+    assert "lower train.batch_size" in str(user_message(raised.value))
+    assert not tiny.model("refused").exists()
 
 
 def break_split(folder: Path) -> None:

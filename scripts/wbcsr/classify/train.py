@@ -29,6 +29,7 @@ from wbcsr.classify.history import best_epoch
 from wbcsr.classify.pack import select
 from wbcsr.classify.ranks import Part, Ranks
 from wbcsr.engines.capability import pick_device
+from wbcsr.engines.memory import naming_lack_of_memory
 from wbcsr.engines.pytorch import Inductor
 from wbcsr.errors import InputError, first_line
 from wbcsr.files import remove_leftovers, sha256, write_bytes, write_csv
@@ -86,6 +87,7 @@ class TrainSummary:
     images_per_second: float | None
 
 
+@naming_lack_of_memory()
 def train(job: TrainJob, ranks: Ranks | None = None) -> TrainSummary:
     """Train a classifier on the training images of one or two packed variants and keep its best epoch.
 
@@ -100,7 +102,8 @@ def train(job: TrainJob, ranks: Ranks | None = None) -> TrainSummary:
     Each of several processes (`ranks`) calls this; they share every batch, all validate, and the first one writes.
 
     InputError where the inputs do not fit each other (see `select`), there are fewer than two training images, the
-    loss is no longer finite, or the training step cannot be compiled as the settings ask.
+    loss is no longer finite, or the training step cannot be compiled as the settings ask. torch.OutOfMemoryError where
+    the GPU's memory does not suffice.
     """
     ranks = ranks or Ranks(pick_device())
     training = begin(job, ranks)

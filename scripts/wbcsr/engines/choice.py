@@ -102,9 +102,10 @@ def _eager_or_compiled(order: Order, rejected: list[Reason]) -> dict[str, Any]:
     eager, profile, images = BACKENDS["eager"], order.profile, order.workload.images
     network = order.network(eager)
     example = example_for(network, profile, eager)
+    run = eager.load(network, order.program, profile)
     batches = sum(-(-count // profile.batch) for count in images.values())
-    _seconds(network, example)  # the first call chooses algorithms and allocates
-    eager_seconds = _seconds(network, example)
+    _seconds(run, example)  # the first call chooses algorithms and allocates
+    eager_seconds = _seconds(run, example)
     minutes = eager_seconds * batches / 60
     measured: dict[str, Any] = {"eager_seconds_per_batch": round(eager_seconds, 4), "images": sum(images.values())}
     limit = order.inference["compile_above_minutes"]
@@ -141,8 +142,9 @@ def _faster(order: Order, backend: Backend, measured: dict[str, Any], rejected: 
     eager = BACKENDS["eager"]
     network = order.network(eager)
     example = example_for(network, order.profile, eager)
-    _seconds(network, example)
-    eager_seconds, compiled_seconds = _seconds(network, example), measured[f"{name}_seconds_per_batch"]
+    run = eager.load(network, order.program, order.profile)
+    _seconds(run, example)
+    eager_seconds, compiled_seconds = _seconds(run, example), measured[f"{name}_seconds_per_batch"]
     measured["eager_seconds_per_batch"] = round(eager_seconds, 4)
     faster = name if compiled_seconds < eager_seconds else "eager"
     if faster == "eager":

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from wbcsr.engines.backend import Program, example_for
+from wbcsr.engines.memory import naming_lack_of_memory, refused_allocations
 from wbcsr.engines.profile import Profile
 from wbcsr.files import replacing
 
@@ -42,7 +43,11 @@ class Eager:
         raise TypeError("eager compiles nothing")
 
     def load(self, network: nn.Module, program: Path, profile: Profile) -> Program:
-        return network
+        def run(batch: torch.Tensor) -> torch.Tensor:
+            with naming_lack_of_memory():
+                return network(batch)
+
+        return run
 
 
 class Inductor(Eager):
@@ -83,12 +88,12 @@ class Inductor(Eager):
             return package
 
         def run(batch: torch.Tensor) -> torch.Tensor:
-            refused = _refused_allocations(batch.device)
+            refused = refused_allocations(batch.device)
             try:
                 return package(batch)
             except RuntimeError as error:
                 # The package's own errors do not say what they are of.
-                if _refused_allocations(batch.device) == refused:
+                if refused_allocations(batch.device) == refused:
                     raise
                 raise torch.OutOfMemoryError(f"inductor needs more to run {profile}") from error
 
@@ -100,11 +105,6 @@ def _cuda_home() -> str | None:
     from torch.utils import cpp_extension
 
     return cpp_extension.CUDA_HOME
-
-
-def _refused_allocations(device: torch.device) -> int:
-    """How often the GPU had not the memory that PyTorch asked for, so far."""
-    return torch.cuda.memory_stats(device)["num_ooms"]
 
 
 class CudaGraph:
