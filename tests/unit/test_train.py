@@ -103,6 +103,24 @@ def test_the_model_scores_as_its_best_epoch_did(colours: Bench, trained: TrainSu
     assert loss.item() == pytest.approx(best["validation_loss"], rel=1e-4)
 
 
+@pytest.mark.parametrize(("device", "sizes"), [("cpu", [32] * 8 + [14]), ("cuda", [256, 14])])
+def test_a_gpu_validates_in_large_batches(device: str, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPU is made up: the images stay where they are."""
+    seen: list[int] = []
+
+    class Images:
+        def __len__(self) -> int:
+            return 270
+
+        def read(self, parts: list[np.ndarray]) -> Iterator[tuple[Tensor, None]]:
+            seen.extend(len(part) for part in parts)
+            return ((torch.from_numpy(part)[:, None].float(), None) for part in parts)
+
+    logits = logits_of(torch.nn.Identity(), Images(), torch.device(device), "fp32")  # type: ignore[arg-type]
+    assert seen == sizes
+    assert logits[:, 0].tolist() == list(range(270))
+
+
 @pytest.mark.parametrize(
     ("accuracies", "losses", "best"),
     [
@@ -212,27 +230,28 @@ def test_a_compiled_step_does_the_same_and_repeats_itself(colours: Bench, monkey
 
 
 @pytest.mark.parametrize(
-    ("requested", "ranks", "compiler", "chosen"),
+    ("requested", "ranks", "passes", "compiler", "chosen"),
     [
-        ("auto", Ranks(CPU), "g++", False),
-        ("auto", Ranks(torch.device("cuda")), "g++", True),
-        ("auto", Ranks(torch.device("cuda")), "", False),
-        ("auto", Ranks(torch.device("cuda", 1), 1, 2), "g++", False),
-        (True, Ranks(CPU), "clang++", True),
-        (False, Ranks(torch.device("cuda")), "g++", False),
-        (True, Ranks(CPU), "", "needs a C\\+\\+ compiler .*set it to auto or false"),
-        (True, Ranks(torch.device("cuda", 1), 1, 2), "g++", "batch norms that several GPUs share"),
+        ("auto", Ranks(CPU), 2_000_000, "g++", False),
+        ("auto", Ranks(torch.device("cuda")), 2_000_000, "g++", True),
+        ("auto", Ranks(torch.device("cuda")), 100_000, "g++", False),
+        ("auto", Ranks(torch.device("cuda")), 2_000_000, "", False),
+        ("auto", Ranks(torch.device("cuda", 1), 1, 2), 2_000_000, "g++", False),
+        (True, Ranks(CPU), 10, "clang++", True),
+        (False, Ranks(torch.device("cuda")), 2_000_000, "g++", False),
+        (True, Ranks(CPU), 10, "", "needs a C\\+\\+ compiler .*set it to auto or false"),
+        (True, Ranks(torch.device("cuda", 1), 1, 2), 10, "g++", "batch norms that several GPUs share"),
     ],
 )
 def test_when_the_step_is_compiled(
-    monkeypatch: pytest.MonkeyPatch, requested: bool | str, ranks: Ranks, compiler: str, chosen: bool | str
+    monkeypatch: pytest.MonkeyPatch, requested: bool | str, ranks: Ranks, passes: int, compiler: str, chosen: bool | str
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda program: program if program == compiler else None)
     if isinstance(chosen, bool):
-        assert choose_compile(requested, ranks) is chosen
+        assert choose_compile(requested, ranks, passes) is chosen
     else:
         with pytest.raises(InputError, match=f"train.compile true cannot be done here: .*{chosen}"):
-            choose_compile(requested, ranks)
+            choose_compile(requested, ranks, passes)
 
 
 @pytest.mark.parametrize(("share", "kind"), [(1.0, Resident), (0.99, Streamed)])
