@@ -24,6 +24,9 @@ from wbcsr.files import read_json, sha256, write_json
 
 log = logging.getLogger(__name__)
 
+# TensorRT and many kernels of PyTorch count the elements of a tensor in 32 bits.
+LARGEST_TENSOR = 2**31 - 1
+
 _NEEDED = {"backend", "precision", "batch_size", "profile", "inference", "fingerprint", "program_sha256"}
 
 
@@ -56,7 +59,8 @@ def build(source: Source, path: Path, workload: Workload, inference: Mapping[str
     """Choose backend, precision and batch as `inference` (the configuration's section) says, and write the engine.
 
     `path` (engine.json) says what was chosen and why, and holds the fingerprint; a compiled program lies beside it as
-    program.pt2. A batch that the device has no memory for is halved, which is logged and written down.
+    program.pt2. A batch that the device has no memory for is halved, which is logged and written down; so is one whose
+    largest tensor would have more than `LARGEST_TENSOR` elements.
     InputError where a backend or precision that was asked for cannot run here, or the memory does not hold one image.
     """
     device = pick_device()
@@ -64,8 +68,13 @@ def build(source: Source, path: Path, workload: Workload, inference: Mapping[str
     # A batch is of one size, so no more can go together than there are of the most common.
     wanted = batch = min(workload.batch[device.type], max(workload.images.values()))
     program = path.with_name("program.pt2")
+    tile, fix = inference["tile"] if source.tiled else None, inference["shapes"] == "static"
+    height, width = Profile.covering(1, workload.images, source.multiple, tile, fix).max
+    most = max(1, LARGEST_TENSOR // (source.elements_per_pixel * height * width))
+    if batch > most:
+        batch = most
+        log.warning("a tensor of %d images has too many elements for a GPU; going on with %d", wanted, batch)
     while True:
-        tile, fix = inference["tile"] if source.tiled else None, inference["shapes"] == "static"
         profile = Profile.covering(batch, workload.images, source.multiple, tile, fix)
         require_claim()
         program.unlink(missing_ok=True)
