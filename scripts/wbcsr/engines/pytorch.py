@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,13 +64,18 @@ class Inductor(Eager):
     def unavailable(self, device: torch.device) -> str | None:
         if not (shutil.which("g++") or shutil.which("clang++")):
             return "inductor needs a C++ compiler on the PATH (Debian: g++)"
+        if importlib.util.find_spec("setuptools") is None:  # torch.utils.cpp_extension imports it
+            return "inductor needs the package setuptools, which Python has not from 3.12 on; install it"
         if device.type == "cuda" and _cuda_home() is None:
             return "inductor needs the CUDA toolkit to build for a GPU; install it and set CUDA_HOME"
         return None
 
     def settings(self, inference: Mapping[str, Any], device: torch.device, precision: str) -> dict[str, Any]:
         # Freezing lets weights be packed for the processor's convolutions at compile time.
-        return {"freezing": True} if device.type == "cpu" else {"max_autotune": True}
+        if device.type == "cpu":
+            return {"freezing": True}
+        # Each of many kernels is timed then, which takes minutes.
+        return {"max_autotune": inference["optimization_level"] >= 3}
 
     def compile(self, network: nn.Module, profile: Profile, program: Path, settings: Mapping[str, Any]) -> None:
         exported = torch.export.export(
