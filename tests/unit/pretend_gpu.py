@@ -12,7 +12,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
+import pytest
 import torch
+
+from wbcsr.provenance import version
 
 CAPABILITY = (8, 9)
 MEMORY = 24 * 2**30
@@ -27,8 +30,12 @@ def answering(value: Any) -> Callable[..., Any]:
 def pretend_gpu() -> Iterator[None]:
     """Have torch describe a GPU of compute capability 8.9 with 24 GiB, all free, within the block.
 
-    `torch.cuda.is_available()` stays False. Does nothing where there is a real GPU. Torch-TensorRT is kept quiet.
+    `torch.cuda.is_available()` stays False. Does nothing where there is a real GPU. Torch-TensorRT is kept quiet; a
+    test that needs it is skipped where it is not installed, or is for another version of torch.
     """
+    found = version("torch-tensorrt-rtx") or version("torch-tensorrt") or "none"
+    if found.split(".")[:2] != torch.__version__.split(".")[:2]:
+        pytest.skip(f"torch is {torch.__version__} and Torch-TensorRT {found}: what it builds was not looked at")
     chatter = logging.getLogger("torch_tensorrt")
     level = chatter.level
     with ExitStack() as replaced:
