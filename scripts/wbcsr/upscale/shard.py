@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 MANIFEST_COLUMNS = ["image", "file", "width", "height", "sha256", "input_sha256"]
 # Batches that wait decoded, or to be encoded: enough to keep the network busy, few enough to keep memory flat.
-WAITING = 2
+WAITING = 4
 
 
 class Upscaler(Protocol):
@@ -111,13 +111,15 @@ def upscale_shard(
         log.info("%d of %s were finished before and are kept", len(done), counted(len(rows), "image"))
     started = time.perf_counter()
     progress = image_progress(len(rows), manifest.parent.name, len(done))
-    with ledger, progress, ThreadPoolExecutor(max(2, threads)) as pool:
+    # Pools of their own, so that no batch waits to be decoded behind images that are encoded, which takes far longer.
+    decoders, encoders = (ThreadPoolExecutor(max(2, threads)) for _ in range(2))
+    with ledger, progress, decoders, encoders:
         # Each stage works on later batches while the next one is busy with earlier ones.
-        decoding = ((batch, pool.submit(_decode, batch, source)) for batch in waiting)
+        decoding = ((batch, decoders.submit(_decode, batch, source)) for batch in waiting)
         running = ((batch, _start_by_kind(upscaler, images.result())) for batch, images in _ahead(decoding, WAITING))
         encoding = (
             [
-                pool.submit(_write, row, result, ledger, progress)
+                encoders.submit(_write, row, result, ledger, progress)
                 for row, result in zip(batch, finish(), strict=True)
                 if row.image not in done
             ]
