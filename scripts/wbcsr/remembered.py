@@ -20,9 +20,9 @@ def remembered_sha256(path: str | Path) -> str:
     """The SHA-256 of a file's bytes, as `files.sha256`; a large file that has not changed is read once on a node.
 
     A file is unchanged if its inode, its size and the times of its last change are: every write sets the last of these
-    (ctime), and no program can set it back. Damage by the disk itself changes none of them: it shows on another node, or
-    when the notes, which are temporary files, are gone. A damaged note is not used, and one that cannot be written does
-    no harm.
+    (ctime), and no program can set it back. Damage by the disk itself changes none of these; it shows on another node,
+    or when the notes are gone, which are temporary files. A damaged note is not used, and one that cannot be written
+    does no harm.
     """
     before = _state(path)
     if os.stat(path).st_size < LEAST:
