@@ -68,7 +68,7 @@ rule report:
         rules.make_report.output,
 
 
-# Every file of a study, so that one that was deleted is made again.
+# Every file of a study, so that Snakemake makes a deleted file again.
 rule all:
     default_target: True
     input:

@@ -78,7 +78,7 @@ def _visible(known: Mapping[str, _Gpu]) -> list[str]:
 
 
 def _take(devices: list[str], count: int, known: Mapping[str, _Gpu], held: ExitStack) -> list[str]:
-    """Hold `count` free `devices` until `held` is closed or this process ends, in whatever way."""
+    """Hold `count` free `devices` until `held` is closed or this process ends, for any reason."""
     waiting = False
     while True:
         taken: list[str] = []
@@ -98,7 +98,7 @@ def _take(devices: list[str], count: int, known: Mapping[str, _Gpu], held: ExitS
 
 
 def _hold(device: str, stack: ExitStack) -> bool:
-    """Whether the device was free. It is held by a socket name, which Linux gives to one process of a machine only."""
+    """Whether the device was free. It is held by a socket name, which Linux gives to only one process of a machine."""
     name = socket.socket(socket.AF_UNIX)
     try:
         name.bind(f"\0wbcsr-gpu-{device}")

@@ -20,7 +20,7 @@ from wbcsr.report.results import read_tables
 from wbcsr.stats.records import read_records
 from wbcsr.study.plan import Plan
 
-# Figures without images of cells, by how their names begin.
+# Figures without images of cells, by the beginnings of their names.
 CHARTS = ("differences", "accuracy", "confusion", "curves", "reliability", "fig9", "fig10", "fig11", "fig12")
 ON_THE_PAGE = ("differences", "accuracy")
 IMAGES = "images.csv"
@@ -28,7 +28,7 @@ IMAGES = "images.csv"
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files of a finished study that are published, or that the page is made of.
+    """The files of a finished study that are published or needed for the page.
 
     `tables` are all files of results/tables, `figures` the .png files, `provenances` the records of all jobs; `images`
     is the list of images in `dataset.images`, or None if the study uses all.
@@ -44,24 +44,24 @@ class Inputs:
 def publish(folder: Path, repository: Path, inputs: Inputs, config: Config) -> None:
     """Write `folder`: README.md (the answer, and how it was computed), config.yaml, tables and figures.
 
-    `config` is the complete configuration. The folder is replaced as a whole. Raises InputError if a table is missing.
+    `config` is the complete configuration. An existing folder is replaced. Raises InputError if a table is missing.
     """
-    beside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    (beside / "tables").mkdir(parents=True)
-    (beside / "figures").mkdir()
+    temporary = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    (temporary / "tables").mkdir(parents=True)
+    (temporary / "figures").mkdir()
     for path in inputs.tables:
-        shutil.copyfile(path, beside / "tables" / path.name)
+        shutil.copyfile(path, temporary / "tables" / path.name)
     charts = [path for path in inputs.figures if path.name.startswith(CHARTS)]
     for path in charts:
-        shutil.copyfile(path, beside / "figures" / path.name)
+        shutil.copyfile(path, temporary / "figures" / path.name)
     if inputs.images:
-        shutil.copyfile(inputs.images, beside / IMAGES)
+        shutil.copyfile(inputs.images, temporary / IMAGES)
     shown = yaml.safe_dump(without_folders(config), sort_keys=False, allow_unicode=True, width=100)
-    write_text(beside / "config.yaml", shown)
-    write_text(beside / "README.md", _page(beside, repository, inputs, config))
+    write_text(temporary / "config.yaml", shown)
+    write_text(temporary / "README.md", _page(temporary, repository, inputs, config))
     shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
+    temporary.rename(folder)
 
 
 def _page(folder: Path, repository: Path, inputs: Inputs, config: Config) -> str:
@@ -98,16 +98,16 @@ def _page(folder: Path, repository: Path, inputs: Inputs, config: Config) -> str
 
 
 def _markdown(folder: Path, table: Table) -> str:
-    """A table that only the page has; it is written beside the others."""
+    """The Markdown text of a table; the table is also written into the folder of the other tables."""
     write_table(table, folder / "tables")
     return (folder / "tables" / f"{table.name}.md").read_text("utf-8").strip()
 
 
 def _commit(repository: Path) -> str:
-    """The commit of the code, with the mark "-dirty" if files were changed after it; without git the version."""
-    asked = ["git", "-C", str(repository), "describe", "--always", "--dirty", "--exclude=*"]
+    """The commit of the code, with the suffix "-dirty" if files were changed after it; without git, the version."""
+    command = ["git", "-C", str(repository), "describe", "--always", "--dirty", "--exclude=*"]
     try:
-        return f"commit {subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()}"
+        return f"commit {subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()}"
     except (OSError, subprocess.CalledProcessError):
         return f"version {version('wbcsr')}, not a git repository"
 

@@ -12,17 +12,17 @@ from wbcsr.files import scratch_folder, sha256
 
 # Bytes that are hashed in about 20 ms.
 LEAST = 16 * 2**20
-# A file may be written twice in one tick of its clock; it is remembered when it is older than any tick.
+# Two writes within one tick of the clock give the same times, so younger files are not remembered.
 _SETTLED_NS = 2_000_000_000
 
 
 def remembered_sha256(path: str | Path) -> str:
     """The SHA-256 of a file's bytes, as `files.sha256`; a large file that has not changed is read once on a node.
 
-    A file is unchanged if its inode, its size and the times of its last change are: every write sets the last of these
-    (ctime), and no program can set it back. Damage by the disk itself changes none of these; it shows on another node,
-    or when the notes are gone, which are temporary files. A damaged note is not used, and one that cannot be written
-    does no harm.
+    A file counts as unchanged if its inode, its size and its times of modification (mtime, ctime) are the same. Every
+    write sets ctime, and no program can set it back. A fault of the disk changes none of them; it is found on another
+    node, or when the notes, which are temporary files, are gone. A damaged note is not used. If a note cannot be
+    written, the file is read again next time.
     """
     before = _state(path)
     if os.stat(path).st_size < LEAST:

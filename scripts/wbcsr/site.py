@@ -1,4 +1,4 @@
-"""A site's own PyTorch: what of it is missing or too old, and whether this process uses one. Needs no other package."""
+"""Check a site's own PyTorch for parts that are missing or too old, and find out whether this process uses one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEAST = {"torch": (2, 11), "torchvision": (0, 26), "triton": (3, 6)}
 
 
 def problems(wheelhouse: Path) -> list[str]:
-    """What keeps `make setup-site` from installing what is in `wheelhouse` on top of this Python, a line each."""
+    """What prevents `make setup-site` from using this Python and the folder `wheelhouse`, one line for each problem."""
     found = []
     for package, least in LEAST.items():
         needed = f"needed is {'.'.join(map(str, least))} or newer"
@@ -39,7 +39,7 @@ def problems(wheelhouse: Path) -> list[str]:
 
 
 def folder() -> Path | None:
-    """Where the site's PyTorch is that this environment was made on top of; None if it has its own, or none at all."""
+    """The folder of the site's PyTorch that this environment uses; None if it has its own or none."""
     try:
         place = Path(str(metadata.distribution("torch").locate_file("")))
     except metadata.PackageNotFoundError:

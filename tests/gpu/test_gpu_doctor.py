@@ -1,4 +1,4 @@
-"""What the doctor finds on a node with a GPU."""
+"""The report of `doctor` on a node with a GPU."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from wbcsr.engines.backends import BACKENDS
 INFERENCE = {"workspace_gib": None, "optimization_level": 3}
 
 
-@pytest.mark.gpu(verifies="the doctor finds the GPU, its driver and free memory")
-def test_it_describes_the_gpu() -> None:
+@pytest.mark.gpu(verifies="that `doctor` reports the GPU, its driver and free memory")
+def test_doctor_describes_the_gpu() -> None:
     gpu = doctor.check("survey", INFERENCE, timeout_s=300)["gpus"][0]
     assert gpu["name"] == torch.cuda.get_device_name(0)
     assert 0 < gpu["free_gib"] <= gpu["memory_gib"]
     assert doctor.provenance.driver()
 
 
-@pytest.mark.gpu(verifies="the doctor's checks of the installed backends and the Triton kernels run on the GPU")
+@pytest.mark.gpu(verifies="that doctor's checks of the installed backends and the Triton kernels run on the GPU")
 @pytest.mark.parametrize("name", [*doctor.BACKENDS, "kernels"])
-def test_everything_runs_on_it(name: str) -> None:
+def test_every_feature_runs_on_the_gpu(name: str) -> None:
     reason = BACKENDS[name].unavailable(torch.device("cuda")) if name in BACKENDS else None
     if reason:
         pytest.skip(f"{name} was not tried: {reason}")

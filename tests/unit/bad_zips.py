@@ -1,4 +1,4 @@
-"""Archives that must be refused: how each comes about, and what is said of it."""
+"""Archives that must be rejected: how to make each, and its message."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def in_headers(path: Path, offset_local: int, offset_central: int, value: bytes)
 
 
 def misnamed(path: Path) -> None:
-    """An entry whose local header says that its name is UTF-8, and it is none."""
+    """An entry whose local header declares a UTF-8 name, although the name is not UTF-8."""
     in_headers(path, 6, 8, b"\0\x08")
     raw = bytearray(path.read_bytes())
     raw[30:31] = b"\xc7"
@@ -80,6 +80,6 @@ BAD_ZIPS: dict[str, tuple[Callable[[Path], object], str]] = {
     "bzip2": (lambda path: zipped(path, {"TRAIN/A/1.jpg": b"x"}, zipfile.ZIP_BZIP2), "unusual method"),
     "no zip": (lambda path: path.write_bytes(b"<html>Sign in</html>"), "is not a zip file"),
     "empty": (lambda path: path.write_bytes(b""), "is not a zip file"),
-    "cut in the middle": (lambda path: cut(path, 0.5), "is not a zip file, or is incomplete"),
-    "cut at the end": (lambda path: cut(path, 0.98), "is not a zip file, or is incomplete"),
+    "truncated in the middle": (lambda path: cut(path, 0.5), "is not a zip file, or is incomplete"),
+    "truncated at the end": (lambda path: cut(path, 0.98), "is not a zip file, or is incomplete"),
 }

@@ -1,4 +1,4 @@
-"""Too little GPU memory is recognised, whatever a library calls it. The GPU's refusals are stand-ins."""
+"""Errors that mean too little GPU memory are recognised. The errors of the GPU are simulated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CUDNN = "GET was unable to find an engine to execute this computation"
         ("mat1 and mat2 shapes cannot be multiplied", 1, False),
     ],
 )
-def test_what_means_that_the_memory_does_not_suffice(
+def test_which_errors_mean_too_little_memory(
     text: str, refused: int, lack: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "memory_stats", lambda device: {"num_ooms": refused})
@@ -38,12 +38,12 @@ def test_what_means_that_the_memory_does_not_suffice(
         run(torch.zeros(1, 3, 4, 4))
     assert isinstance(raised.value, torch.OutOfMemoryError) == lack
     assert str(raised.value) == (text.splitlines()[0] if lack else text)
-    told = user_message(raised.value)
-    assert (told is not None) == lack
-    assert not lack or "train.batch_size" in str(told)
+    message = user_message(raised.value)
+    assert (message is not None) == lack
+    assert not lack or "train.batch_size" in str(message)
 
 
-def test_without_a_gpu_nothing_was_refused() -> None:
+def test_no_allocation_is_refused_without_a_gpu() -> None:
     if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU: what is counted without one was not looked at")
+        pytest.skip("this machine has a GPU: the count without one was not tested")
     assert memory.refused_allocations() == 0

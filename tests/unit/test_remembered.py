@@ -1,4 +1,4 @@
-"""The hash of a large file is remembered while the file is unchanged, and never when it is not."""
+"""The hash of a large file is remembered as long as the file does not change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report: its words follow from the numbers, and the page is whole, self-contained and safe."""
+"""The report: its text follows from the numbers, and the page is complete, self-contained and safe."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ CHART = '<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><path d=
 STUDY = {"dataset": {"photographs": "photographs"}, "seeds": [0, 1, 2]}
 
 
-# ---- words ----------------------------------------------------------------------------------------------------------
+# ---- text ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("share", "text"), [(-0.026, "−2.6"), (0.026, "+2.6"), (0.0004, "0.0"), (-0.0004, "0.0"), (float("nan"), "–")]
 )
-def test_points(share: float, text: str) -> None:
+def test_percentage_points(share: float, text: str) -> None:
     assert numbers.points(share) == text
 
 
@@ -51,7 +51,7 @@ def test_points(share: float, text: str) -> None:
     ("share", "images", "text"),
     [(0.875, 32, "87.5\u00a0% (28 of 32)"), (0.8615, 32, "86.2\u00a0% (27.6 of 32)"), (0.875, 100, "87.5\u00a0%")],
 )
-def test_few_images_are_counted(share: float, images: int, text: str) -> None:
+def test_with_few_images_their_number_is_given(share: float, images: int, text: str) -> None:
     assert numbers.share_of(share, images) == text
 
 
@@ -59,7 +59,7 @@ def test_few_images_are_counted(share: float, images: int, text: str) -> None:
     ("split", "folds", "text"),
     [("paper", 5, "paper"), ("by_source", 1, "by_source"), ("by_source", 5, "by_source (first of five folds)")],
 )
-def test_what_is_of_the_first_fold_alone_says_so(split: str, folds: int, text: str) -> None:
+def test_results_of_only_the_first_fold_are_marked(split: str, folds: int, text: str) -> None:
     assert numbers.first_fold(split, config_of(by_source={"folds": folds})) == text
 
 
@@ -92,7 +92,9 @@ def test_limitations_follow_from_the_configuration(sections: dict[str, Any], wor
         ),
     ],
 )
-def test_licences(sections: dict[str, Any], enlarged: str | None, licences: list[str]) -> None:
+def test_licences_of_data_and_weights_are_listed(
+    sections: dict[str, Any], enlarged: str | None, licences: list[str]
+) -> None:
     found = limits.licences(enlarged, config_of(**sections))
     assert len(found) == len(licences)
     assert all(words in licence for words, licence in zip(licences, found, strict=True))
@@ -110,7 +112,7 @@ def test_licences(sections: dict[str, Any], enlarged: str | None, licences: list
         (7322, "2 h 2 min"),
     ],
 )
-def test_durations(seconds: float, text: str) -> None:
+def test_durations_have_readable_units(seconds: float, text: str) -> None:
     assert method.duration(seconds) == text
 
 
@@ -120,9 +122,9 @@ def test_durations(seconds: float, text: str) -> None:
 def engine_facts(
     gpu: bool, is_run: bool, quality: dict[str, Any] | None = None, **changes: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the jobs that build and check an engine record, with `changes` of it and those of its `quality`.
+    """The records of the jobs that build and check an engine, with `changes` of it and of its `quality`.
 
-    With `gpu` they are such as TensorRT would give, written by hand: no GPU had a part in them.
+    With `gpu` they look like those of TensorRT; they are written by hand, without a GPU.
     """
     engine: dict[str, Any] = {
         **{"backend": "eager", "precision": "fp32", "device": "cpu", "machine": "processor Zuse Z3 AVX2"},
@@ -157,7 +159,7 @@ def measured(eager: float, compiled: float) -> dict[str, Any]:
 
 
 class Tree:
-    """A small results tree with the study's own confusion matrices for every seed; `gpu` is `engine_facts`'s."""
+    """A small results tree with the study's own confusion matrices for every seed; `engine_facts` gets `gpu`."""
 
     def __init__(self, folder: Path, config: dict[str, Any], gpu: bool = False) -> None:
         self.folder, self.config, self.gpu = folder, config, gpu
@@ -202,7 +204,7 @@ class Tree:
         listed = pd.concat(subsets)
         self.write("dataset/images.csv", pd.concat(images).to_csv(index=False))
         self.write("splits/paper.csv", listed[["image", "subset"]].to_csv(index=False))
-        # Ten images of one source stand side by side, and all subsets have the same sources.
+        # Ten consecutive images have one source, and all subsets have the same sources.
         number = listed["image"].str.extract(r"(\d+)\.png", expand=False).astype(int) // 10
         sources = listed[["image"]].assign(source=listed["class"] + number.astype(str))
         self.write("dataset/sources.csv", sources.to_csv(index=False))
@@ -242,7 +244,7 @@ class Tree:
             Image.fromarray(pixels).save(self.folder / "figures" / f"{name}.png")
 
     def _write_provenances(self) -> list[Path]:
-        """Records of all jobs: each used two cores, and with `gpu` one GPU where a network ran."""
+        """Records of all jobs: each used two cores and, with `gpu`, one GPU if it ran a network."""
         paths: list[Path] = []
         gpu = {"name": "NVIDIA H100", "capability": "9.0", "driver": "570.86.15", "memory_gib": "79.1"}
 
@@ -280,10 +282,10 @@ class Tree:
                 facts["enlarger"] = f"eager fp32 cpu 1 None {WEIGHTS_SHA256} x4"
             rule, seconds = ("upscale", 60.0) if network else ("interpolate", 0.6)
             for speed in (0.4, 0.5, None):
-                told = facts | {"images_per_second": speed}
+                speeds = facts | {"images_per_second": speed}
                 inputs = made if network else {}
                 wildcards = {"variant": variant, "shard": "1"}
-                record(rule, wildcards, seconds, network, upscaling=told, inputs_sha256=inputs)
+                record(rule, wildcards, seconds, network, upscaling=speeds, inputs_sha256=inputs)
         for training, tested in configuration.training_variants(self.config).items():
             for seed in self.config["seeds"]:
                 run = {"split": "paper", "training": training, "seed": str(seed)}
@@ -356,7 +358,7 @@ def page(tree: Tree) -> str:
 
 
 class Checker(HTMLParser):
-    """Collects what a page is made of, and complains about tags that do not close in order."""
+    """Collects the elements of a page and reports tags that are not closed in order."""
 
     VOID = ("meta", "link", "img", "br", "input")
 
@@ -370,7 +372,7 @@ class Checker(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert len(dict(attrs)) == len(attrs), f"an attribute twice in <{tag}>"
+        assert len(dict(attrs)) == len(attrs), f"duplicate attribute in <{tag}>"
         self.tags.append((tag, dict(attrs)))
         if tag not in self.VOID:
             self.open.append(tag)
@@ -441,21 +443,21 @@ def test_one_figure_and_one_table_come_before_the_contents(page: str) -> None:
     assert len(head.all("table")) == 1
 
 
-def test_long_tables_are_folded_and_all_scroll_by_themselves(shown: dict[str, Any], page: str) -> None:
+def test_long_tables_are_collapsed_and_every_table_scrolls(shown: dict[str, Any], page: str) -> None:
     long = [table for table in tables_in(shown) if len(table.data) > LONG]
     assert page.count('<details class="long">') == len(long) > 0
     checker = Checker(page)
     assert len(checker.all("table")) == [attributes.get("class") for attributes in checker.all("div")].count("scroll")
 
 
-def test_the_checklist_refers_to_sections_or_says_why_not(shown: dict[str, Any], page: str) -> None:
+def test_each_checklist_item_has_a_section_or_a_reason(shown: dict[str, Any], page: str) -> None:
     ids = {attributes["id"] for _, attributes in Checker(page).tags if "id" in attributes}
     for item in shown["checklist"]:
         assert item.said
         assert item.section in ids | {""}
 
 
-def test_published_values_do_not_stand_next_to_drawn_cells(grow: Callable[..., Tree]) -> None:
+def test_published_values_are_not_shown_with_synthetic_images(grow: Callable[..., Tree]) -> None:
     tree = grow(**STUDY | {"dataset": {"archive": "data/drawn.zip", "photographs": "photographs"}, "seeds": [0]})
     shown = context(tree.inputs, tree.config)
     assert not any(column.of_study for table in tables_in(shown) for column in table.shown)
@@ -463,8 +465,8 @@ def test_published_values_do_not_stand_next_to_drawn_cells(grow: Callable[..., T
     assert "study" not in set(shown["leakage"].data["split"])
 
 
-def test_our_tables_stand_beside_the_studys(shown: dict[str, Any]) -> None:
-    """Ours repeats the study's matrix, so every number is there twice."""
+def test_our_tables_are_shown_next_to_the_studys(shown: dict[str, Any]) -> None:
+    """Our results repeat the study's matrix, so every number occurs twice."""
     rows = shown["tables"][1].cells.set_index("class")
     for key in ("precision", "recall", "f1", "support"):
         assert rows[key].tolist() == rows[f"study_{key}"].tolist()
@@ -491,13 +493,13 @@ def test_the_comparison_has_a_block_for_each_subset(shown: dict[str, Any]) -> No
     assert cells.loc[("validation", "dual, tested on original"), "study_accuracy"] == ""
 
 
-def test_the_cost_stands_beside_the_accuracy(tree_of_gpu: Tree) -> None:
+def test_the_cost_is_shown_next_to_the_accuracy(tree_of_gpu: Tree) -> None:
     table = context(tree_of_gpu.inputs, tree_of_gpu.config)["cost"]
     assert table.groups == [
         *(("", 1), ("Beyond original", 2), ("Test accuracy", 2), ("Images", 2), ("One run", 2), ("Memory, MiB", 2))
     ]
     rows = {cells[0]: cells[1:] for cells in table.cells.drop(columns="split").to_numpy().tolist()}
-    # Images: 2 × (30 + 20 + 3 × 60 + 5) CPU s; a run: 2 × (1,620 + 10 × seed + 7 + 2 + 9), the mean over three seeds.
+    # Images: 2 × (30 + 20 + 3 × 60 + 5) CPU s; a run: 2 × (1,620 + 10 × seed + 7 + 2 + 9), mean over three seeds.
     assert rows["Real-ESRGAN ×4"] == [
         *("+460", "+230", "89.3 ± 0.0", "−2.4", "470", "230", "3,296 ± 20", "1,648 ± 10", "2,640", "3,640")
     ]
@@ -508,12 +510,12 @@ def test_the_cost_stands_beside_the_accuracy(tree_of_gpu: Tree) -> None:
     assert "Zuse Z3 and NVIDIA H100" in table.note
 
 
-def test_without_a_gpu_no_cost_speaks_of_one(shown: dict[str, Any]) -> None:
+def test_without_a_gpu_the_cost_does_not_mention_one(shown: dict[str, Any]) -> None:
     assert not any("gpu" in key for key in shown["cost"].cells)
     assert "GPU" not in shown["cost"].note
 
 
-def test_example_cells_show_one_field_of_view(shown: dict[str, Any]) -> None:
+def test_example_cells_have_the_same_field_of_view(shown: dict[str, Any]) -> None:
     examples = shown["examples"]
     assert [example["label"] for example in examples] == ["Eosinophil", "Lymphocyte", "Monocyte", "Neutrophil"]
     original, bicubic, enhanced = examples[0]["views"]
@@ -534,7 +536,7 @@ def test_pictures_keep_the_page_small(shown: dict[str, Any], page: str) -> None:
     assert len(page) < 2_000_000
 
 
-def test_how_it_was_made(shown: dict[str, Any]) -> None:
+def test_the_page_describes_how_it_was_made(shown: dict[str, Any]) -> None:
     weights = shown["weights"].cells.iloc[0]
     assert (weights["sha256"], weights["architecture"]) == (WEIGHTS_SHA256, "RRDBNet ×4, 23 blocks")
     stages = shown["stages"].cells.set_index(["rule", "variant"])
@@ -545,7 +547,7 @@ def test_how_it_was_made(shown: dict[str, Any]) -> None:
     assert any("1,200 train · 1,989 validation · 2,487 test" in text for _, text in shown["settings"])
 
 
-def test_each_kind_of_machine_is_named_once_and_with_its_gpu() -> None:
+def test_each_kind_of_machine_is_listed_once_with_its_gpu() -> None:
     gpu = {"name": "NVIDIA H100", "capability": "9.0", "driver": "570.86.15", "memory_gib": "79.1"}
     node = {"processor": "Zuse Z3", "cores": 2, "system": "Linux x86_64"}
     records = [{"machine": machine} for machine in (node, node | {"gpu": None}, node | {"gpu": gpu})]
@@ -563,7 +565,7 @@ def run(training: str = "original", seed: int = 0) -> dict[str, str]:
 
 
 def records_of(*engines: tuple[dict[str, str], tuple[dict[str, Any], dict[str, Any]]]) -> dict[Path, dict[str, Any]]:
-    """The records of the jobs that built and checked engines, each given by its wildcards and `engine_facts`."""
+    """The records of the jobs that built and checked engines, given by their wildcards and `engine_facts`."""
     records: dict[Path, dict[str, Any]] = {}
     for wildcards, (engine, quality) in engines:
         of = "upscaler" if "model" in wildcards else "classifier"
@@ -573,12 +575,12 @@ def records_of(*engines: tuple[dict[str, str], tuple[dict[str, Any], dict[str, A
 
 
 def rows_of(described: dict[str, Any]) -> list[list[dict[str, str]]]:
-    """The rows of each table of engines; every row must have what the columns ask for."""
+    """The rows of each table of engines; requires that every row has all columns."""
     assert all(not table.cells.isna().any(axis=None) for table in described["tables"])
     return [table.data.to_dict("records") for table in described["tables"]]
 
 
-def test_uncompiled_networks_are_in_plain_words(shown: dict[str, Any]) -> None:
+def test_uncompiled_networks_are_described_in_plain_words(shown: dict[str, Any]) -> None:
     (model,), (runs,) = rows_of(shown["engines"])
     assert (model["name"], model["engine"], model["sizes"]) == ("RealESRGAN_x4plus", "eager, fp32", "any")
     assert model["speed"] == "0.45"
@@ -587,7 +589,7 @@ def test_uncompiled_networks_are_in_plain_words(shown: dict[str, Any]) -> None:
     assert "0 of 13 networks" in shown["engines"]["summary"]
 
 
-def test_compiled_engines_stand_with_their_quality_and_what_was_required(tree_of_gpu: Tree) -> None:
+def test_compiled_engines_are_listed_with_quality_and_thresholds(tree_of_gpu: Tree) -> None:
     shown = context(tree_of_gpu.inputs, tree_of_gpu.config)["engines"]
     assert "13 of 13 networks" in shown["summary"]
     (model,), (runs,) = rows_of(shown)
@@ -599,7 +601,7 @@ def test_compiled_engines_stand_with_their_quality_and_what_was_required(tree_of
         assert required in table.note
 
 
-def test_runs_that_differ_in_measured_values_alone_share_a_row() -> None:
+def test_runs_that_differ_only_in_measured_values_share_a_row() -> None:
     measurements = [(0.021, 0.0), (0.023, 0.00390625), (0.019, 0.001953125)]
     alike = [
         (
@@ -637,7 +639,7 @@ def test_runs_that_differ_in_measured_values_alone_share_a_row() -> None:
         ({}, {}, "speed", "–"),
     ],
 )
-def test_what_a_row_of_an_engine_says(quality: dict[str, Any], changes: dict[str, Any], column: str, text: str) -> None:
+def test_the_row_of_an_engine(quality: dict[str, Any], changes: dict[str, Any], column: str, text: str) -> None:
     facts = engine_facts(True, False, quality, **changes)
     ((row,),) = rows_of(engines.describe_engines(records_of((MODEL, facts))))
     assert row[column] == text
@@ -653,7 +655,7 @@ def test_the_summary_counts_compiled_engines(compiled: bool, count: str) -> None
 @pytest.mark.parametrize(
     ("number", "part", "key"), [(0, "engine", "reasons"), (0, "engine", "profile"), (1, "quality", "passed")]
 )
-def test_a_record_without_a_key_is_named(wildcards: dict[str, str], number: int, part: str, key: str) -> None:
+def test_a_record_with_a_missing_key_is_named(wildcards: dict[str, str], number: int, part: str, key: str) -> None:
     records = records_of((wildcards, engine_facts(True, "split" in wildcards)))
     path = Path(f"{number}.json")
     del records[path][part][key]
@@ -672,7 +674,7 @@ def test_an_engine_that_was_not_checked_is_named() -> None:
     ("speeds", "text"),
     [([], ""), ([0.01234], "0.0123"), ([999.2], "999"), ([999.6], "1,000"), ([5100.0, None], "5,100")],
 )
-def test_speeds(speeds: list[float | None], text: str) -> None:
+def test_speeds_have_readable_units(speeds: list[float | None], text: str) -> None:
     assert method.median_speed(speeds) == text
 
 
@@ -700,13 +702,13 @@ def test_foreign_text_is_escaped(grow: Callable[..., Tree]) -> None:
     assert "&lt;script&gt;alert(2)" in page
     assert "onerror" not in {name for _, attributes in checker.tags for name in attributes}
     assert "<i>bad" not in page
-    # Other classes than the study's: nothing of the study stands beside ours.
+    # The classes are not the study's, so no result of the study is shown.
     assert "The study reported" not in checker.text
     assert "This run" not in checker.text
 
 
 def tables_in(shown: Any) -> list[Table]:
-    """Every table of what the page shows."""
+    """Every table of the page."""
     if isinstance(shown, Table):
         return [shown]
     inner = shown.values() if isinstance(shown, dict) else shown if isinstance(shown, list) else []
@@ -728,7 +730,7 @@ def test_a_class_may_have_the_name_of_a_row_of_all_classes(grow: Callable[..., T
             assert len(set(heads)) == len(heads), table.name
 
 
-def test_one_of_anything_is_no_plural(grow: Callable[..., Tree]) -> None:
+def test_counts_of_one_are_singular(grow: Callable[..., Tree]) -> None:
     tree = grow(
         dataset={"classes": ["cat", "dog"]}, variants=["original", "bicubic_x4"], dual=False, train={"epochs": 1}
     )
@@ -783,7 +785,7 @@ def test_a_broken_provenance_is_named(tree: Tree, content: str, words: str) -> N
         context(replace(tree.inputs, provenances=[broken]), tree.config)
 
 
-def test_words_for_numbers_are_named(tree: Tree) -> None:
+def test_text_instead_of_a_number_is_named(tree: Tree) -> None:
     broken = tree.write("broken/table3.csv", "class,precision,recall,f1,support\nA,much,1,1,1\n")
     tables = [path for path in tree.inputs.tables if path.stem != "table3"]
     with pytest.raises(InputError, match=r"table3\.csv: has words for numbers"):

@@ -1,4 +1,4 @@
-"""A site's own PyTorch: what of it is missing or too old is said in a line each. The site is made up."""
+"""The check of a site's own PyTorch prints a line for each part that is missing or too old. The site is simulated."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def have(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
     monkeypatch.setattr(metadata, "version", version)
 
 
-def test_nothing_is_lacking(machine: Path) -> None:
+def test_a_good_site_has_no_problems(machine: Path) -> None:
     assert site.problems(machine) == []
 
 
@@ -59,7 +59,7 @@ def test_a_package_that_is_missing_or_too_old_is_named(
 
 
 @pytest.mark.parametrize("name", ["Python.h", "gcc", "requirements.txt"])
-def test_what_else_is_missing_is_named(name: str, machine: Path) -> None:
+def test_other_missing_parts_are_named(name: str, machine: Path) -> None:
     (machine / name).unlink()
     (line,) = site.problems(machine)
     assert {"Python.h": "Python.h", "gcc": "C compiler", "requirements.txt": "wheelhouse"}[name] in line
@@ -71,7 +71,7 @@ def test_a_newer_site_is_good(machine: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_it_needs_no_other_package(tmp_path: Path) -> None:
-    """As `make setup-site` runs it: by a Python that has only itself; all lines come at once, with exit status 1."""
+    """`make setup-site` runs it with the site's Python. It prints all lines at once and exits with status 1."""
     command = [sys.executable, "-S", "-m", "wbcsr.site", str(tmp_path / "3.12")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     lines = done.stderr.splitlines()

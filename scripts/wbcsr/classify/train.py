@@ -192,7 +192,7 @@ def _parameters(model: nn.Module) -> int:
 def choose_compile(requested: bool | str, ranks: Ranks, passes: int) -> bool:
     """Whether the training step goes through torch.compile; `auto` does so on one GPU, if a compiler is there.
 
-    And only for more than `COMPILE_ABOVE` of `passes`, which is images times epochs.
+    `auto` also needs more than `COMPILE_ABOVE` passes. `passes` is the number of images times the number of epochs.
 
     InputError where it was asked for and cannot be done.
     """

@@ -1,4 +1,4 @@
-"""Too little GPU memory, whatever a library calls it."""
+"""Recognise errors that mean too little GPU memory."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 
 from wbcsr.errors import first_line
 
-# cuDNN, if none of its algorithms fits; PyTorch has then already counted refused allocations. It also says so of a
-# computation that it does not support.
+# cuDNN's message if none of its algorithms fits into the memory; PyTorch has then counted refused allocations. The message
+# is the same for a computation that cuDNN does not support.
 _NO_ENGINE = "unable to find an engine"
-# CUDA and cuBLAS, of memory that they allocate past PyTorch.
+# Messages of CUDA and cuBLAS about memory that PyTorch does not allocate.
 _REFUSED = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 

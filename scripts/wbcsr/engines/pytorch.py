@@ -65,7 +65,7 @@ class Inductor(Eager):
         if not (shutil.which("g++") or shutil.which("clang++")):
             return "inductor needs a C++ compiler on the PATH (Debian: g++)"
         if importlib.util.find_spec("setuptools") is None:  # torch.utils.cpp_extension imports it
-            return "inductor needs the package setuptools, which Python has not from 3.12 on; install it"
+            return "inductor needs the package setuptools (Python 3.12 and newer do not include it); install it"
         if device.type == "cuda" and _cuda_home() is None:
             return "inductor needs the CUDA toolkit to build for a GPU; install it and set CUDA_HOME"
         return None
@@ -74,7 +74,7 @@ class Inductor(Eager):
         # Freezing lets weights be packed for the processor's convolutions at compile time.
         if device.type == "cpu":
             return {"freezing": True}
-        # Each of many kernels is timed then, which takes minutes.
+        # Autotuning times many variants of each kernel, which takes minutes.
         return {"max_autotune": inference["optimization_level"] >= 3}
 
     def compile(self, network: nn.Module, profile: Profile, program: Path, settings: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ class Source:
 
     `architecture` describes it, `weights` is the file that it came from, `multiple` divides every height and width of
     its input, and `rule` is the rule that builds its engine. `tiled` says whether it may be given an image in tiles.
-    Its largest layer gives `elements_per_pixel` numbers for each pixel of the input.
+    `elements_per_pixel` is the size of its largest layer's output, in elements for each pixel of the input.
     If `exact_on_cpu`, `auto` leaves it in fp32 on a CPU, and a backend that does not know it leaves it eager there.
     """
 

@@ -111,7 +111,7 @@ def upscale_shard(
         log.info("%d of %s were finished before and are kept", len(done), counted(len(rows), "image"))
     started = time.perf_counter()
     progress = image_progress(len(rows), manifest.parent.name, len(done))
-    # Pools of their own, so that no batch waits to be decoded behind images that are encoded, which takes far longer.
+    # Two pools: encoding takes far longer, and in one pool, batches to decode would wait behind it.
     decoders, encoders = (ThreadPoolExecutor(max(2, threads)) for _ in range(2))
     with ledger, progress, decoders, encoders:
         # Each stage works on later batches while the next one is busy with earlier ones.
