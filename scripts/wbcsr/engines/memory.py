@@ -9,8 +9,8 @@ import torch
 
 from wbcsr.errors import first_line
 
-# cuDNN's message if none of its algorithms fits into the memory; PyTorch has then counted refused allocations. The message
-# is the same for a computation that cuDNN does not support.
+# cuDNN's message if none of its algorithms fits into the memory; PyTorch has then counted refused allocations. The
+# message is the same for a computation that cuDNN does not support.
 _NO_ENGINE = "unable to find an engine"
 # Messages of CUDA and cuBLAS about memory that PyTorch does not allocate.
 _REFUSED = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
