@@ -1,19 +1,20 @@
-"""Upscale one shard of images by interpolation."""
+"""Resize one shard of images by interpolation."""
 
 from pathlib import Path
 
 from wbcsr.job import job
 
 with job(snakemake) as facts:
-    from wbcsr.upscale.interpolation import Interpolation
+    from wbcsr.upscale.interpolation import Interpolation, Reduction
     from wbcsr.upscale.shard import upscale_shard
 
+    method, scale = snakemake.params.method, snakemake.params.scale
     made = upscale_shard(
         Path(snakemake.input.originals),
         Path(snakemake.output.manifest),
         int(snakemake.wildcards.shard),
         int(snakemake.wildcards.shards),
-        Interpolation(snakemake.params.method, snakemake.params.scale),
+        Reduction(scale) if method == "reduced" else Interpolation(method, scale),
         snakemake.threads,
     )
     facts.update(made)

@@ -210,6 +210,8 @@ def check_files(config: Config, made: set[str]) -> None:
         named["train.init"] = config["train"]["init"]
     if config["weights"]["source"] == "path":
         named["weights.path"] = config["weights"]["path"]
+    if config["fidelity"]["lpips"] and config["fidelity"]["lpips_weights"]:
+        named["fidelity.lpips_weights"] = config["fidelity"]["lpips_weights"]
     if config["sources"]["method"] == "table":
         named["sources.table"] = config["sources"]["table"]
     for key in ("images", "labels", "links"):
@@ -219,7 +221,7 @@ def check_files(config: Config, made: set[str]) -> None:
         named["custom"] = config["custom"]
     for key, path in named.items():
         own = next((name for name in OWN_FOLDERS if Path(path).resolve().is_relative_to(Path(name).resolve())), None)
-        if own and not key.startswith(("train", "weights")):
+        if own and not key.startswith(("train", "weights", "fidelity")):
             raise InputError(
                 f"configuration: {key} {path} is in {own}, where the workflow writes its results; copy it to another "
                 "folder, such as data"
@@ -376,8 +378,26 @@ def _check_combinations(config: Config) -> None:
             f"configuration: train.extra_input_sizes contains train.input_size {train['input_size']}; remove it there"
         )
     _check_sources(config["sources"], config["dataset"])
+    _check_controls(config)
     _check_splits(config)
     _check_primary(config)
+
+
+def _check_controls(config: Config) -> None:
+    method, photographs = config["sources"]["method"], config["dataset"]["photographs"]
+    if "ceiling" in config["variants"] and not (photographs and method in ("auto", "photographs")):
+        raise InputError(
+            "configuration: variants has ceiling, the photograph of each image, but "
+            + (f"sources.method is {method}; set it to photographs" if photographs else "dataset.photographs is null")
+            + ", or take ceiling out of variants"
+        )
+    for variant in config["variants"]:
+        wanted = variant.replace("sharpened", "realesrgan")
+        if wanted not in config["variants"]:
+            raise InputError(
+                f"configuration: variants has {variant}, which is sharpened as much as {wanted}, and lacks {wanted}; "
+                f"add it, or take {variant} out"
+            )
 
 
 def _check_primary(config: Config) -> None:

@@ -45,7 +45,7 @@ def user_message(error: BaseException) -> str | None:
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here: that takes seconds
         return one_line(
             f"the GPU has too little memory ({first_line(error)}); lower train.batch_size or inference.batch_size, or "
-            "leave the GPU to this job alone"
+            "run no other program on this GPU"
         )
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         where = error.filename or f"the working folder or {tempfile.gettempdir()}"

@@ -158,7 +158,7 @@ def style(monkeypatch: pytest.MonkeyPatch) -> object:
 
 @pytest.mark.usefixtures("style")
 def test_figures_name_the_arms_and_their_numbers(tmp_path: Path) -> None:
-    arms = drawn_arms(CLASSES)
+    arms = drawn_arms(CLASSES, per_class=100)
     table = calibrations(arms)
     save_figure(draw_reliability(arms), tmp_path, "reliability")
     save_figure(draw_curves(arms), tmp_path, "curves")

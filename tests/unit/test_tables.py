@@ -13,7 +13,7 @@ from wbcsr.errors import InputError
 from wbcsr.files import read_csv
 from wbcsr.present.table import Table
 from wbcsr.present.tables.accuracies import comparison_table
-from wbcsr.present.tables.calibration import calibration_table
+from wbcsr.present.tables.calibration import calibration_error_text, calibration_table
 from wbcsr.present.tables.differences import differences_table, recalls_table
 from wbcsr.present.tables.study import counts_table, scores_table
 from wbcsr.present.tables.write import write_tables
@@ -38,6 +38,7 @@ NAMES = [
     "endpoints",
     "correlation",
     "calibration",
+    "controls",
     "cost",
 ]
 
@@ -160,7 +161,7 @@ def test_the_printed_comparison(study_results: Results) -> None:
     cells, _ = cells_and_data(table, **ENHANCED, subset="validation")
     assert cells[keys].tolist() == ["64", "64", "64", "1", "98.4", "0.984", "−1.6", "89.3"]
     assert [title for title, _ in table.bodies] == [
-        "Validation images, split paper: 64 images of 64 sources, 100.0\u00a0% with a duplicate in training",
+        "Validation images, split paper: 64 images of 64 sources, 100.0\u00a0% (64 of 64) with a duplicate in training",
         "Test images, split paper: 192 images of 96 sources, 0.0\u00a0% with a duplicate in training",
     ]
 
@@ -196,8 +197,13 @@ def test_the_printed_calibration(study_results: Results) -> None:
     assert row["ece"] == pytest.approx(0.9375 - 0.7)
     assert row["auc"] != row["average_precision"]
     areas = [f"{row['auc']:.3f}", f"{row['average_precision']:.3f}"]
-    keys = ["images", "ece", "confidence", "accuracy", "auc", "average_precision"]
-    assert cells[keys].tolist() == ["192", f"{row['ece']:.3f}", "70.0", "93.8", *areas]
+    keys = ["images", "confidence", "accuracy", "auc", "average_precision"]
+    assert cells[keys].tolist() == ["192", "70.0", "93.8", *areas]
+
+
+@pytest.mark.parametrize(("images", "text"), [(199, ""), (200, "0.050")])
+def test_the_calibration_error_of_few_images_is_not_shown(images: int, text: str) -> None:
+    assert calibration_error_text(0.05, images) == text
 
 
 @pytest.mark.parametrize("classes", [["a", "b"], [f"class_{number} of 8" for number in range(8)]])

@@ -164,6 +164,18 @@ def test_splits_leakage_and_a_selection_are_targets(tmp_path: Path, target: str,
     assert planned(tmp_path, target).keys() - {"job", "total"} == {"make_synthetic_archive", "ingest_dataset", *rules}
 
 
+@pytest.mark.parametrize("around", ["image", "cell"])
+def test_controls_are_variants_like_others(tmp_path: Path, around: str) -> None:
+    variants = ["original", "bicubic_x4", "realesrgan_x4", "ceiling", "sharpened_x4", "reduced_x2"]
+    dataset = {**SMALL["dataset"], "photographs": "dataset-master/dataset-master/JPEGImages"}
+    write_config(tmp_path, {**SMALL, "variants": variants, "view": {"around": around, "side": 32}, "dataset": dataset})
+    counts = planned(tmp_path)
+    assert counts["match_sharpening"] == "1"
+    assert counts["make_ceiling"] == counts["sharpen"] == str(2 * 2)  # partitions and classes
+    assert counts["interpolate"] == str(2 * 2 * 2)  # bicubic and reduced
+    assert counts["train_classifier"] == str(len(variants) + 1)  # and dual
+
+
 def test_cells_are_cropped_only_with_view_around_cell(tmp_path: Path) -> None:
     """All other jobs are the same."""
     write_config(tmp_path, SMALL)

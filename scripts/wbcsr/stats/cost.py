@@ -19,6 +19,8 @@ from wbcsr.config import parse_training
 
 DEVICES = ("cpu", "gpu")
 STAGES = ("engine", "enlarging", "packing")
+# The rules that make the images of a variant.
+MAKING_VARIANTS = ("upscale", "interpolate", "shrink", "sharpen", "make_ceiling")
 UNITS = {"cpu": "CPU s", "gpu": "GPU s"}
 
 # The columns of cost.csv: first those with text, then those with numbers.
@@ -157,9 +159,7 @@ def _image_jobs(jobs: list[Job], packing: list[Job], variants: list[str]) -> dic
     def of(jobs: list[Job], rules: tuple[str, ...], variant: str) -> list[Job]:
         return [job for job in jobs if job.rule in rules and job.wildcards["variant"] == variant]
 
-    enlarging = [
-        of(jobs, ("upscale", "interpolate", "shrink"), variant) for variant in variants if variant != "original"
-    ]
+    enlarging = [of(jobs, MAKING_VARIANTS, variant) for variant in variants if variant != "original"]
     if shrunk := {path for kind in enlarging for job in kind if job.rule == "shrink" for path in job.inputs}:
         enlarging.append([job for job in jobs if job.rule == "upscale" and job.outputs & shrunk])
     taken = {path for kind in enlarging for job in kind if job.rule == "upscale" for path in job.inputs}

@@ -10,7 +10,16 @@ import pandas as pd
 
 from wbcsr.config import parse_training
 from wbcsr.stats import verdicts
-from wbcsr.stats.intervals import Comparison, Floats, compare, compare_pair, compare_recalls, holm, macro_weights
+from wbcsr.stats.intervals import (
+    Comparison,
+    Estimate,
+    Floats,
+    compare,
+    compare_pair,
+    compare_recalls,
+    holm,
+    macro_weights,
+)
 from wbcsr.stats.power import ASKED, power
 from wbcsr.stats.predictions import Arm
 from wbcsr.stats.training import Noise, shared_noise, training_noise
@@ -35,6 +44,8 @@ RECALL_COLUMNS = [
     *("difference", "low", "high", "p_sources", "p_holm", "p_mcnemar"),
 ]
 RECALL_TEXTS = 7
+# Methods that enlarge without a network.
+INTERPOLATED = ("bicubic", "lanczos", "sharpened")
 
 
 class Pair(NamedTuple):
@@ -63,7 +74,7 @@ def pairs(arms: list[Arm], plan: Plan) -> list[Pair]:
         for variant in others:
             yield "enlargement", (variant, variant), (original, original)
         for variant in others:
-            if enhanced and enhanced.startswith("realesrgan") and not variant.startswith("realesrgan"):
+            if enhanced and enhanced.startswith("realesrgan") and variant.startswith(INTERPOLATED):
                 yield "control", (enhanced, enhanced), (variant, variant)
         for variant in plan.trainings.get("dual", []):
             yield "dual", ("dual", variant), (variant, variant)
@@ -111,8 +122,8 @@ def differences(arms: list[Arm], plan: Plan) -> pd.DataFrame:
     `detectable` and `sources_1` to `sources_3` come from `wbcsr.stats.power.power`.
     """
     blocks = []
-    for block in _blocks(arms):
-        judging = _Judging(block, plan)
+    for block in blocks_of(arms):
+        judging = Judging(block, plan)
         rows = pd.DataFrame([judging.row(pair) for pair in pairs(block, plan)])
         blocks.append(judging.corrected(rows) if len(rows) else pd.DataFrame(columns=COLUMNS))
     return pd.concat(blocks, ignore_index=True)[COLUMNS]
@@ -128,7 +139,7 @@ def recalls(arms: list[Arm], plan: Plan) -> pd.DataFrame:
     there is no enlarged variant.
     """
     blocks = [pd.DataFrame(columns=RECALL_COLUMNS)]
-    for block in _blocks(arms):
+    for block in blocks_of(arms):
         by_name = {(arm.trained_on, arm.tested_on): arm for arm in block}
         arm, against = by_name.get((str(plan.enhanced),) * 2), by_name.get(("original",) * 2)
         if arm and against:
@@ -137,13 +148,13 @@ def recalls(arms: list[Arm], plan: Plan) -> pd.DataFrame:
     return pd.concat(blocks, ignore_index=True)[RECALL_COLUMNS]
 
 
-def _blocks(arms: list[Arm]) -> Iterator[list[Arm]]:
+def blocks_of(arms: list[Arm]) -> Iterator[list[Arm]]:
     """The arms of each split and subset; the arms of one block were tested on the same images."""
     for key in dict.fromkeys((arm.split, arm.subset) for arm in arms):
         yield [arm for arm in arms if (arm.split, arm.subset) == key]
 
 
-class _Judging:
+class Judging:
     """The comparisons of one block of arms, which have the same test images and the same noise of training."""
 
     def __init__(self, block: list[Arm], plan: Plan) -> None:
@@ -197,6 +208,10 @@ class _Judging:
             **{f"sources_{100 * points:.0f}": needed for points, needed in zip(ASKED, able.needed, strict=True)},
             "estimate": estimate,
         }
+
+    def difference(self, pair: Pair) -> Estimate:
+        """The difference of a pair in the metric that decides the verdicts."""
+        return self._compare(pair, self.metric)[0].difference
 
     def corrected(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows with Holm's p-values of each family, and the verdicts that follow from them."""

@@ -28,7 +28,7 @@ CLASSIFIERS |= {f"{name}_groupnorm": f"{label} with group normalisation" for nam
 NO_ENHANCED = "Empty: the configuration has no variant other than original."
 # Number of letters; longer class names are words, shorter ones (ALL, BASO) abbreviations.
 LONGEST_ABBREVIATION = 4
-_METHODS = {"bicubic": "bicubic", "lanczos": "Lanczos", "realesrgan": "Real-ESRGAN"}
+_METHODS = {"bicubic": "bicubic", "lanczos": "Lanczos", "realesrgan": "Real-ESRGAN", "sharpened": "sharpened bicubic"}
 
 
 def confusion_name(split: str, trained_on: str, tested_on: str, subset: str) -> str:
@@ -58,7 +58,8 @@ def variant_label(variant: str) -> str:
     """
     name, size = parse_training(variant)
     method, scale = parse_variant(name)
-    label = _METHODS.get(method, method) + (f" ×{scale}" if scale > 1 else "")
+    times = "÷" if method == "reduced" else "×"
+    label = _METHODS.get(method, method) + (f" {times}{scale}" if scale > 1 else "")
     return f"{label} at {size} px" if size else label
 
 

@@ -9,12 +9,14 @@ from wbcsr.files import read_csv
 from wbcsr.present.table import write_table
 from wbcsr.present.tables.accuracies import comparison_table
 from wbcsr.present.tables.calibration import calibration_table
+from wbcsr.present.tables.controls import controls_table
 from wbcsr.present.tables.cost import cost_table
 from wbcsr.present.tables.differences import differences_table, recalls_table
 from wbcsr.present.tables.endpoints import correlation_table, endpoints_table
 from wbcsr.present.tables.study import study_tables
 from wbcsr.stats.calibration import Probabilities, calibrations
 from wbcsr.stats.comparison import compare_arms, main_arm
+from wbcsr.stats.controls import controls
 from wbcsr.stats.correlation import correlations
 from wbcsr.stats.cost import costs
 from wbcsr.stats.counts import count_images, read_leakage
@@ -38,9 +40,8 @@ def write_tables(
 ) -> None:
     """Write every table, each as .csv, .md and .tex, into `folder`.
 
-    `images`, `sources` and `leakage` are the CSV files of that name, `splits` the files <split>.csv and `runs`
-    have the predictions; `provenances` are the records of all jobs that these results come of. InputError where a file
-    lacks what it must have.
+    `images`, `sources` and `leakage` are the CSV files of these names, `splits` the files <split>.csv; `runs` have the
+    predictions, and `provenances` are the records of all jobs. Raises InputError if a file lacks a column or a key.
     """
     arms = read_arms(runs, splits, sources, plan)
     records = read_records(map(Path, provenances), ["rule", "wildcards", "machine"])
@@ -64,6 +65,7 @@ def write_tables(
         endpoints_table(endpoints(arms), plan),
         correlation_table(correlations(arms)),
         calibration_table(calibrations(map(Probabilities.of, arms))),
+        controls_table(controls(arms, plan)),
         cost_table(costs(records, plan.own(comparison), plan.seeds)),
     ):
         write_table(table, folder)
