@@ -24,8 +24,8 @@ from wbcsr.errors import InputError, first_line
 
 log = logging.getLogger(__name__)
 
-# For `auto`. Building an engine takes minutes on a GPU, where it saves about a quarter of the time (estimated), and tens of minutes
-# on a CPU.
+# For `auto`. Building an engine takes tens of minutes on a CPU. On a GPU it takes minutes, and the engine saves about a
+# quarter of the time (estimated, not measured).
 COMPILE_ABOVE_MINUTES = {"cpu": 30.0, "cuda": 15.0}
 # Maximum height and width (pixels) of the batch that compares winograd with eager; a CPU needs about a second for it.
 TRIAL_SIDE = 64

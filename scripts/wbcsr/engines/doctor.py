@@ -41,7 +41,7 @@ def diagnose(inference: Mapping[str, Any], path: Path) -> None:
 
 
 def examine(inference: Mapping[str, Any], timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """Return environment, processor, memory (GiB), GPUs, versions, compiler, free disk space (GiB), and which backends run.
+    """Return environment, processor, memory (GiB), GPUs, versions, compiler, free disk space (GiB), and what runs.
 
     Each entry of `backends` and `kernels` has `runs` and either device and seconds, or a one-line `reason` with the
     remedy. `timeout_s` is the limit of each check in seconds. Anything missing, such as nvidia-smi, is None or empty;

@@ -73,9 +73,7 @@ def build(source: Source, path: Path, workload: Workload, inference: Mapping[str
     most = max(1, LARGEST_TENSOR // (source.elements_per_pixel * height * width))
     if batch > most:
         batch = most
-        log.warning(
-            "%d images at once would need a tensor of more than 2^31 elements; continuing with %d", wanted, batch
-        )
+        log.warning("a tensor of %d images would have more than 2^31 elements; continuing with %d", wanted, batch)
     while True:
         profile = Profile.covering(batch, workload.images, source.multiple, tile, fix)
         require_claim()
