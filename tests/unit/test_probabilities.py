@@ -125,7 +125,7 @@ def test_the_probabilities_of_an_arm_are_those_of_its_files(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("columns", "words"),
-    [({"B": "half"}, "could not convert string to float"), ({"B": 0.9}, "does not sum to 1"), ({"B": ""}, "")],
+    [({"B": "half"}, "could not convert string to float"), ({"B": 0.9}, "sum to 1"), ({"B": ""}, "")],
 )
 def test_damaged_probabilities_are_an_error_that_names_the_file(
     tmp_path: Path, columns: dict[str, object], words: str

@@ -222,7 +222,7 @@ class Tree:
 
         counts = {"train": 1200, "validation": 1989, "test": 2487}
         images = {subset: {self.classes[0]: count - 1, self.classes[1]: 1} for subset, count in counts.items()}
-        record("split_dataset", {"split": "paper"}, 0.4, images=images, left_out=0)
+        record("split_dataset", {"split": "paper"}, 0.4, images=images)
         made = {"engine.json": WEIGHTS_SHA256, "quality.json": WEIGHTS_SHA256}
         if self._has_network():
             engine, quality = engine_facts(self.gpu, is_run=False)

@@ -62,9 +62,9 @@ def _split(split: str, config: Config, records: Sequence[dict[str, Any]]) -> str
     jobs = (record for record in records if record["rule"] == "split_dataset")
     job = next(job for job in jobs if job["wildcards"]["split"] == split)
     counts = [f"{sum(job['images'][subset].values()):,} {subset}" for subset in ("train", *SUBSETS)]
-    if job["left_out"]:
+    if left_out := job.get("left_out"):  # older records have no such key
         why = ", as the file says" if split == "custom" else " because their source is not known"
-        counts.append(f"{job['left_out']:,} left out{why}")
+        counts.append(f"{left_out:,} left out{why}")
     return f"{SPLIT_RULES[split].format(**config)}: {' · '.join(counts)}"
 
 
