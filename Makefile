@@ -5,7 +5,7 @@ SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
 # The environment for GPUs if it is installed, otherwise the other one.
 NODE := $(if $(wildcard .venv-gpu/installed),.venv-gpu,.venv)
 
-.PHONY: setup setup-gpu setup-benchmark hashes audit profile demo test test-gpu prose coverage mutation doctor lint docs pictures
+.PHONY: setup setup-gpu setup-site wheelhouse setup-benchmark hashes audit profile demo test test-gpu prose coverage mutation doctor lint docs pictures
 
 setup: .venv/installed
 
@@ -37,20 +37,54 @@ endef
 	$(call package,$(@D))
 	touch $@
 
+# For a machine that has its own PyTorch and no network. `make wheelhouse PYTHON_VERSION=3.12` downloads the other packages
+# on a machine with a network; `make setup-site PYTHON=…` installs them there, on top of the packages of PYTHON.
+PYTHON_VERSION ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+WHEELS = wheelhouse/$(PYTHON_VERSION)
+PLATFORMS = $(foreach glibc,1 2010 2014 _2_5 _2_12 _2_17 _2_24 _2_26 _2_27 _2_28,--platform manylinux$(glibc)_x86_64)
+# Pure Python packages without wheels on PyPI.
+SOURCES = basicsr,connection-pool
+
+wheelhouse:
+	$(call environment,.venv-hashes)
+	.venv-hashes/bin/python -m pip install --quiet --constraint envs/pins.txt setuptools
+	rm -rf $(WHEELS)
+	.venv-hashes/bin/python -m pip download --quiet --no-deps --no-build-isolation --require-hashes --only-binary :all: --no-binary $(SOURCES) --python-version $(PYTHON_VERSION) $(PLATFORMS) --dest $(WHEELS) --requirement envs/site-hashes.txt
+	.venv-hashes/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(WHEELS) $(WHEELS)/*.tar.gz
+	rm $(WHEELS)/*.tar.gz
+	cd $(WHEELS) && sha256sum *.whl | sed -E 's|^(\S+) +(.+)|./\2 --hash=sha256:\1|' > requirements.txt
+
+setup-site: .venv-site/installed
+
+# If PYTHON belongs to a virtual environment, --system-site-packages does not include its packages: site.pth does.
+.venv-site/installed: $(wildcard $(WHEELS)/requirements.txt)
+	PYTHONPATH=scripts $(PYTHON) -m wbcsr.site $(WHEELS)
+	$(call environment,--system-site-packages $(@D))
+	$(PYTHON) -c 'import site; print("\n".join(site.getsitepackages()))' > $$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/site.pth
+	cd $(WHEELS) && $(CURDIR)/$(@D)/bin/python -m pip install --quiet --no-index --no-deps --require-hashes --requirement requirements.txt
+	$(call package,$(@D))
+	touch $@
+
 # Other programs that the benchmark measures, in the environment that runs it.
 setup-benchmark: $(NODE)/installed
 	$(NODE)/bin/python -m pip install --quiet --constraint envs/pins.txt --requirement envs/benchmark.txt
 
-# Rewrite hashes.txt, the hash of every file that `make setup` installs, after a list or a pin was changed.
-UV = .venv-hashes/bin/uv pip compile --quiet --no-header --no-annotate --generate-hashes --constraint envs/pins.txt --python-version 3.11 --python-platform linux
+# Rewrite hashes.txt and site-hashes.txt, the hash of every file that `make setup` and `make wheelhouse` take, after a list
+# or a pin was changed.
+UV = .venv-hashes/bin/uv pip compile --quiet --no-header --no-annotate --generate-hashes --constraint envs/pins.txt --python-version 3.11
 
 hashes:
 	$(call environment,.venv-hashes)
 	.venv-hashes/bin/python -m pip install --quiet --constraint envs/pins.txt uv
 	echo '# Written by `make hashes`: the packages of workflow.txt, tests.txt and without-dependencies.txt in the versions of pins.txt.' > envs/hashes.part
-	$(UV) envs/workflow.txt envs/tests.txt >> envs/hashes.part
-	$(UV) --no-deps envs/without-dependencies.txt >> envs/hashes.part
+	$(UV) --python-platform linux envs/workflow.txt envs/tests.txt >> envs/hashes.part
+	$(UV) --python-platform linux --no-deps envs/without-dependencies.txt >> envs/hashes.part
 	mv envs/hashes.part envs/hashes.txt
+	echo '# Written by `make hashes`: the packages of site.txt and without-dependencies.txt in the versions of pins.txt.' > envs/hashes.part
+	echo "torch; sys_platform == 'none'" > .venv-hashes/override.txt
+	$(UV) --universal --override .venv-hashes/override.txt envs/site.txt >> envs/hashes.part
+	$(UV) --python-platform linux --no-deps envs/without-dependencies.txt >> envs/hashes.part
+	mv envs/hashes.part envs/site-hashes.txt
 
 # List the packages that have known vulnerabilities according to PyPI.
 audit:

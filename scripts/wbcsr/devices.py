@@ -7,8 +7,9 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from wbcsr.provenance import nvidia_smi
@@ -20,26 +21,29 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 
 
 @contextmanager
-def using_gpus(count: int) -> Iterator[list[str]]:
-    """Restrict this process and its children to `count` GPUs, or fewer if fewer exist; yields their names.
+def using_gpus(count: int) -> Iterator[dict[str, str]]:
+    """Restrict this process and its children to `count` GPUs, or fewer if fewer exist; yields their names and models.
+
+    A name is that in CUDA_VISIBLE_DEVICES, or else nvidia-smi's UUID; the model is empty where it is not known.
 
     SLURM lists the devices that it allocated in CUDA_VISIBLE_DEVICES, and the job uses them. Without SLURM, or if it
     lists more than the job needs, the job takes GPUs that no other job of this workflow holds (of any user), from those
     in CUDA_VISIBLE_DEVICES or from all, and waits until they are free. Must be called before torch is imported.
     """
     named = os.environ.get(VISIBLE)
-    seen = visible_gpus() if count else []
+    known = _known() if count else {}
+    seen = _visible(known) if count else []
     with ExitStack() as held:
         given = seen
         if len(seen) < count and named is None and has_driver():
             log.warning("nvidia-smi lists %d of %d GPUs: this job may share GPUs with others", len(seen), count)
         if named is None or len(seen) > count or "SLURM_JOB_ID" not in os.environ:
-            given = _take(seen, min(count, len(seen)), held)
+            given = _take(seen, min(count, len(seen)), known, held)
         # Without nvidia-smi the list is empty although there may be GPUs; then torch finds them.
         if count == 0 or given:
             os.environ[VISIBLE] = ",".join(given)
         try:
-            yield given
+            yield {name: known[name].model if name in known else "" for name in given}
         finally:
             os.environ.pop(VISIBLE, None)
             if named is not None:
@@ -51,26 +55,38 @@ def has_driver() -> bool:
     return Path("/proc/driver/nvidia/version").exists()
 
 
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them, or else by nvidia-smi's UUID."""
+@dataclass(frozen=True)
+class _Gpu:
+    uuid: str
+    model: str
+
+
+def _known() -> dict[str, _Gpu]:
+    """The GPUs that nvidia-smi lists, each by its number and by its UUID. It may take a second, so it is asked once."""
+    # If nvidia-smi finds no GPU, or a failed one, it may print a message instead.
+    lines = [line.split(", ", 2) for line in nvidia_smi("index,uuid,name")]
+    gpus = [(line[0], _Gpu(*line[1:])) for line in lines if len(line) == 3 and line[1].startswith("GPU-")]
+    return dict(gpus) | {gpu.uuid: gpu for _, gpu in gpus}
+
+
+def _visible(known: Mapping[str, _Gpu]) -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them, or else all that are known."""
     named = os.environ.get(VISIBLE)
     if named is not None:
         return [name.strip() for name in named.split(",") if name.strip()]
-    # If nvidia-smi finds no GPU, or a failed one, it may print a message instead of a name.
-    return [name for name in nvidia_smi("uuid") if name.startswith("GPU-")]
+    return list(dict.fromkeys(gpu.uuid for gpu in known.values()))
 
 
-def _take(devices: list[str], count: int, held: ExitStack) -> list[str]:
-    """Hold `count` free `devices` until `held` is closed or this process ends for any reason."""
-    # One job may refer to a GPU by its number and another job by its UUID.
-    lines = nvidia_smi("index,uuid") if any(map(str.isdecimal, devices)) else []
-    uuids = {index: uuid for index, _, uuid in (line.partition(", ") for line in lines)}
+def _take(devices: list[str], count: int, known: Mapping[str, _Gpu], held: ExitStack) -> list[str]:
+    """Hold `count` free `devices` until `held` is closed or this process ends, for any reason."""
     waiting = False
     while True:
         taken: list[str] = []
         with ExitStack() as stack:
             for device in devices:
-                if len(taken) < count and _hold(uuids.get(device, device), stack):
+                # One job may name a GPU by its number and another one by its UUID.
+                uuid = known[device].uuid if device in known else device
+                if len(taken) < count and _hold(uuid, stack):
                     taken.append(device)
             if len(taken) == count:
                 held.enter_context(stack.pop_all())

@@ -38,10 +38,15 @@ def one_line(text: str) -> str:
 def user_message(error: BaseException) -> str | None:
     """The line that tells a user what to correct, or None if the error is a defect of the program.
 
-    A user can correct an `InputError`, a full disk, and a disk without write permission.
+    A user can correct an `InputError`, a full disk, a disk without write permission, and a GPU with too little memory.
     """
     if isinstance(error, InputError):
         return str(error)
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here: that takes seconds
+        return one_line(
+            f"the GPU has too little memory ({first_line(error)}); lower train.batch_size or inference.batch_size, or "
+            "run no other program on this GPU"
+        )
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         where = error.filename or f"the working folder or {tempfile.gettempdir()}"
         reason = str(error.strerror).lower()

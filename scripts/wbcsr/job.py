@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,16 +129,14 @@ def job(snakemake: Any) -> Iterator[dict[str, Any]]:
         sys.exit(1)
 
 
-def _log_where(snakemake: Any, gpus: list[str]) -> None:
-    """Begin a job's log with the job, the node, the GPUs and the versions."""
+def _log_where(snakemake: Any, gpus: Mapping[str, str]) -> None:
+    """Begin a job's log with the job, the node, its `gpus` (name and model) and the versions."""
     wildcards = ", ".join(f"{name} {value}" for name, value in snakemake.wildcards.items())
     scheduler = os.environ.get("SLURM_JOB_ID")
     where = f"node {socket.gethostname()}" + (f", SLURM job {scheduler}" if scheduler else "")
     log.info("%s%s on %s, %d threads", snakemake.rule, f" ({wildcards})" if wildcards else "", where, snakemake.threads)
     if snakemake.resources.get("gpu", 0):
-        # nvidia-smi also lists GPUs that the job must not use.
-        listed = [line.split(", ", 2) for line in provenance.nvidia_smi("index,uuid,name")]
-        names = ", ".join(line[2] for line in listed if len(line) == 3 and set(line[:2]) & set(gpus))
+        names = ", ".join(filter(None, gpus.values()))
         log.info("GPUs: %s=%s (%s)", VISIBLE, os.environ.get(VISIBLE, "not set"), names or "nvidia-smi names none")
     else:
         log.info("GPUs: none requested, none visible")

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from wbcsr.errors import InputError, how_to_regenerate
-from wbcsr.files import read_json, sha256
+from wbcsr.files import read_json
+from wbcsr.remembered import remembered_sha256
 
 PACKAGES = (
     "torch",
@@ -177,5 +178,5 @@ def hashes(paths: list[str]) -> dict[str, str]:
     for path in sorted(set(paths)):
         if Path(path).is_file():
             name = path if not Path(path).is_absolute() and not path.startswith("..") else Path(path).name
-            found[name] = sha256(path)
+            found[name] = remembered_sha256(path)
     return found

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import ModuleType
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 import pixel_checks
@@ -25,11 +23,10 @@ def test_the_compiled_kernels(check: Callable[[ModuleType, str], None]) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(240, 320), (960, 1280), (3000, 40)])
-def test_resizing_images_of_real_size_equals_pillow(height: int, width: int) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (3, height, width, 3), np.uint8)
-    resized = [Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR) for image in images]
-    found = pixels.to_square(torch.from_numpy(images).cuda(), 224)
-    np.testing.assert_array_equal(found.cpu().numpy(), np.stack([np.asarray(image) for image in resized]))
+def test_resizing_images_of_real_size_equals_the_cpu(height: int, width: int) -> None:
+    """The unit tests compare the CPU with Pillow 13; a node may have an older one with another order of passes."""
+    images = torch.randint(0, 256, (3, height, width, 3), dtype=torch.uint8)
+    assert torch.equal(pixels.to_square(images.cuda(), 224).cpu(), pixels.to_square(images, 224))
 
 
 def _whole_way(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,7 +12,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
+import pytest
 import torch
+
+from wbcsr.provenance import version
 
 CAPABILITY = (8, 9)
 MEMORY = 24 * 2**30
@@ -28,8 +31,11 @@ def pretend_gpu() -> Iterator[None]:
     """Within the block, torch reports a GPU of compute capability 8.9 with 24 GiB of free memory.
 
     `torch.cuda.is_available()` remains False. Does nothing if there is a real GPU. Messages of Torch-TensorRT are
-    hidden.
+    hidden. A test is skipped if Torch-TensorRT is not installed or belongs to another version of torch.
     """
+    found = version("torch-tensorrt-rtx") or version("torch-tensorrt") or "none"
+    if found.split(".")[:2] != torch.__version__.split(".")[:2]:
+        pytest.skip(f"torch is {torch.__version__} and Torch-TensorRT {found}: its engines were not tested")
     chatter = logging.getLogger("torch_tensorrt")
     level = chatter.level
     with ExitStack() as replaced:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from wbcsr.devices import VISIBLE, using_gpus, visible_gpus
+from wbcsr.devices import VISIBLE, using_gpus
 
 SECONDS = 120.0
 
@@ -28,7 +28,7 @@ import json, logging, os, sys
 from wbcsr.devices import VISIBLE, using_gpus
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format='"%(message)s"')
 with using_gpus(int(sys.argv[1])) as given:
-    print(json.dumps({"given": given, "visible": os.environ.get(VISIBLE)}), flush=True)
+    print(json.dumps({"given": list(given), "visible": os.environ.get(VISIBLE)}), flush=True)
     sys.stdin.readline()
 """
 
@@ -52,17 +52,18 @@ def clock() -> Iterator[None]:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
-    """A function that makes nvidia-smi list a number of GPUs, with nothing else on the PATH; it returns their UUIDs."""
+    """A function that makes nvidia-smi list a number of GPUs, with nothing else on the PATH; it returns their UUIDs.
+
+    The file `asked` gets a line for each call of nvidia-smi.
+    """
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv(VISIBLE, raising=False)
 
     def having(count: int) -> list[str]:
         uuids = [f"GPU-{uuid.uuid4()}" for _ in range(count)]
-        answers_of = {"uuid": uuids, "index,uuid": [f"{index}, {name}" for index, name in enumerate(uuids)]}
-        answers = "".join(
-            f"--query-gpu={fields}) echo '{chr(10).join(answers_of[fields])}';;\n" for fields in answers_of
-        )
-        write_nvidia_smi(tmp_path, f'case "$1" in\n{answers}*) exit 2;;\nesac')
+        listed = "\n".join(f"{index}, {name}, Stand-in {index}" for index, name in enumerate(uuids))
+        answer = f"--query-gpu=index,uuid,name) echo '{listed}';;"
+        write_nvidia_smi(tmp_path, f'echo "$1" >> {tmp_path}/asked\ncase "$1" in\n{answer}\n*) exit 2;;\nesac')
         return uuids
 
     return having
@@ -120,7 +121,7 @@ def test_a_job_that_requests_no_gpu_sees_none(
     if named is not None:
         monkeypatch.setenv(VISIBLE, named)
     with using_gpus(0) as given:
-        assert (given, os.environ[VISIBLE]) == ([], "")
+        assert (given, os.environ[VISIBLE]) == ({}, "")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_gpus_chosen_by_a_scheduler_are_kept(
     monkeypatch.setenv(VISIBLE, named)
     # Two holds at once: the scheduler assigned the GPU, so nothing is held and nobody waits.
     with using_gpus(count) as first, using_gpus(count) as second:
-        assert first == second == (expected.split(",") if expected else [])
+        assert [*first] == [*second] == (expected.split(",") if expected else [])
         assert os.environ[VISIBLE] == (expected or "")
 
 
@@ -229,14 +230,26 @@ def test_if_nvidia_smi_lists_no_gpu_torch_searches_itself(
         write_nvidia_smi(tmp_path, body)
     else:
         (tmp_path / "nvidia-smi").unlink()
-    assert visible_gpus() == []
     with using_gpus(1) as given:
-        assert given == []
+        assert given == {}
         assert VISIBLE not in os.environ
 
 
 def test_a_job_that_requests_too_many_gpus_gets_all_of_them(machine: Callable[[int], list[str]]) -> None:
     uuids = machine(2)
     with using_gpus(3) as given:
-        assert given == uuids
+        assert given == {uuids[0]: "Stand-in 0", uuids[1]: "Stand-in 1"}
         assert os.environ[VISIBLE] == ",".join(uuids)
+
+
+@pytest.mark.parametrize("named", [None, "1", "0,1"])
+def test_a_job_with_a_gpu_calls_nvidia_smi_once_and_others_never(
+    named: str | None, machine: Callable[[int], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(2)
+    if named is not None:
+        monkeypatch.setenv(VISIBLE, named)
+    with using_gpus(0):
+        assert not (tmp_path / "asked").exists()
+    with using_gpus(1):
+        assert len((tmp_path / "asked").read_text().splitlines()) == 1

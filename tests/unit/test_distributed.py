@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from two_colours import CLASSES, CPU, Bench, Small, build_small, make_bench
-from wbcsr.classify import classifiers, distributed
+from wbcsr.classify import classifiers, distributed, ranks
 from wbcsr.classify.ranks import Ranks
 from wbcsr.classify.train import TrainJob, TrainSummary, train
 from wbcsr.errors import InputError
@@ -62,6 +62,19 @@ def together(bench: Bench) -> TrainJob:
 
 def history(job: TrainJob) -> pd.DataFrame:
     return pd.read_csv(job.history).drop(columns="seconds")
+
+
+def test_running_statistics_are_not_exchanged_in_any_version_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The argument has another name in torch 2.11; an unknown argument would end every training on several GPUs."""
+    given: dict[str, Any] = {}
+
+    def record(model: Any, device_ids: Any = None, *, broadcast_buffers: bool = True) -> Any:
+        given["broadcast_buffers"] = broadcast_buffers
+        return model
+
+    monkeypatch.setattr(ranks, "DistributedDataParallel", record)
+    Ranks(CPU, 0, 2).average_gradients(torch.nn.Linear(1, 1))
+    assert given == {"broadcast_buffers": False}
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 16])

@@ -20,6 +20,7 @@ INFERENCE = {"workspace_gib": None, "optimization_level": 3}
 
 # An invented GPU node, because no test machine is one.
 NODE: dict[str, Any] = {
+    "environment": {"python": "3.12.3", "folder": "/home/me/wbcsr/.venv-site", "site": "/opt/pytorch/packages"},
     "processor": "Zuse Z3",
     "cores": 16,
     "memory_gib": 125.5,
@@ -86,6 +87,11 @@ def test_the_processor_is_described(found: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        (
+            "Environment",
+            "Python 3.12.3 in /home/me/wbcsr/.venv-site, with the site's own PyTorch in /opt/pytorch/packages "
+            "(`make setup-site`)",
+        ),
         ("Processor", "Zuse Z3, cores: 16, 125.5 GiB, AVX512, AMX, no AVX512-BF16"),
         ("GPU", "NVIDIA H100 80GB HBM3, compute capability 9.0, 79.1 GiB, 78.5 GiB free"),
         ("nvidia-smi", "NVIDIA H100 80GB HBM3, Exclusive_Process, Disabled (name, compute mode, MIG)"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -201,11 +202,55 @@ def test_inductor_on_a_gpu_reports_a_missing_cuda_toolkit(monkeypatch: pytest.Mo
     assert Inductor().unavailable(torch.device("cpu")) is None
 
 
+def test_inductor_reports_missing_setuptools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "setuptools", None)
+    assert "setuptools" in str(Inductor().unavailable(torch.device("cpu")))
+
+
+@pytest.mark.parametrize(("level", "tuned"), [(0, False), (2, False), (3, True), (5, True)])
+def test_optimization_level_decides_whether_inductor_autotunes(level: int, tuned: bool) -> None:
+    settings = Inductor().settings(inference(optimization_level=level), torch.device("cuda"), "fp16")
+    assert settings == {"max_autotune": tuned}
+
+
+@pytest.mark.parametrize(
+    ("device", "seconds_per_batch", "measured"), [("cuda", 0.4, False), ("cuda", 1.2, True), ("cpu", 1.2, False)]
+)
+def test_auto_compiles_only_above_the_limit(
+    device: str, seconds_per_batch: float, measured: bool, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1,000 batches take 7 or 20 minutes; device and seconds are simulated."""
+    source = upscaler.source(weights)[0]
+    order = choice.Order(
+        source, Profile.fixed(1, 24, 32), Path(), workload(1000), inference(), "bf16", torch.device("cpu")
+    )
+    limits = {"cpu": choice.COMPILE_ABOVE_MINUTES[device]}
+    monkeypatch.setattr(choice, "COMPILE_ABOVE_MINUTES", limits)
+    monkeypatch.setattr(choice, "_seconds", lambda run, example: seconds_per_batch)
+    monkeypatch.setattr(choice, "_faster", lambda *_: {"measured": True})
+    monkeypatch.setattr(Inductor, "unavailable", lambda *_: None)
+    assert (choice._eager_or_compiled(order, []).get("measured") is True) == measured
+
+
 def test_a_batch_is_not_larger_than_the_number_of_images_of_a_size(tmp_path: Path) -> None:
     source = upscaler.source(write_weights(tmp_path / "w.safetensors"))[0]
     sizes = Workload({(24, 32): 3, (25, 32): 2}, {"cpu": 8, "cuda": 8})
     description = engines.build(source, tmp_path / "engine.json", sizes, inference(backend="eager", precision="fp32"))
     assert (description["batch_size"], description["batch_size_wanted"]) == (3, 3)
+
+
+@pytest.mark.parametrize(("sizes", "batch"), [({(24, 32): 40}, 27), ({(24, 32): 40, (48, 32): 1}, 13)])
+def test_the_batch_keeps_tensors_below_2_to_the_31_elements(
+    sizes: dict, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """x4plus gives 64 channels at 4 × 4 the size: 2^31 elements are 27.3 images of 240×320 pixels, here a hundredth."""
+    source = upscaler.source(write_weights(tmp_path / "w.safetensors"))[0]
+    assert source.elements_per_pixel == 64 * 16
+    assert engines.LARGEST_TENSOR // (source.elements_per_pixel * 240 * 320) == 27
+    monkeypatch.setattr(engines, "LARGEST_TENSOR", engines.LARGEST_TENSOR // 100)
+    wanted = Workload(sizes, {"cpu": 32, "cuda": 32})
+    description = engines.build(source, tmp_path / "engine.json", wanted, inference(backend="eager", precision="fp32"))
+    assert (description["batch_size"], description["batch_size_wanted"]) == (batch, 32)
 
 
 def test_a_batch_too_large_for_building_is_halved(

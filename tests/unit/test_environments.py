@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.markers import Marker
 from packaging.requirements import Requirement
 
 from wbcsr.weights import store
@@ -67,11 +68,9 @@ NOT_EVERYWHERE = {"tensorrt", "torch_tensorrt", "ncnn", "onnxruntime", "openvino
 ELSEWHERE = {"kagglehub"}
 
 
-@pytest.mark.parametrize(
-    "name", ["workflow.txt", "gpu.txt", "tests.txt", "benchmark.txt", "docs.txt", "without-dependencies.txt"]
-)
+@pytest.mark.parametrize("name", [path.name for path in ENVIRONMENTS.glob("*.txt") if "hash" not in path.name])
 def test_listed_packages_are_pinned(name: str) -> None:
-    assert [package for package in lines(name) if plain(package) not in PINS] == []
+    assert [line for line in lines(name) if plain(line.partition("==")[0]) not in PINS] == []
 
 
 @pytest.mark.parametrize(
@@ -195,6 +194,19 @@ def test_hashes_have_the_pinned_versions() -> None:
     assert {plain(name): version for name, version, _ in listed}.items() <= PINS.items()
     needed = {plain(package) for name in SETUP for package in lines(name)}
     assert needed <= {plain(name) for name, _, _ in listed}
+
+
+def test_the_packages_for_a_sites_pytorch_are_all_but_pytorch() -> None:
+    of_the_site = {"torch", "torchvision", "triton"}
+    assert set(lines("site.txt")) >= set(lines("workflow.txt")) - of_the_site
+    assert not set(lines("site.txt")) & of_the_site
+    hashes = (ENVIRONMENTS / "site-hashes.txt").read_text()
+    listed = re.findall(r"^([\w.-]+)==(\S+)(?: ; (.+?))? \\\n    --hash=sha256:", hashes, re.MULTILINE)
+    wanted = {plain(name): version for name, version, marker in listed if not marker or Marker(marker).evaluate()}
+    assert wanted.items() <= PINS.items()
+    assert not {name for name in wanted if name in of_the_site or name.startswith(("nvidia-", "cuda-"))}
+    needed = {plain(package) for package in [*lines("site.txt"), *lines("without-dependencies.txt")]}
+    assert needed <= wanted.keys()
 
 
 def test_every_package_that_is_installed_has_a_hash() -> None:

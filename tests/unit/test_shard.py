@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,6 +55,29 @@ def test_the_manifest_agrees_with_the_files(tmp_path: Path) -> None:
         assert (row.height, row.width) == enlarged.shape[:2]
     assert sorted(path.name for path in manifest.parent.iterdir()) == sorted([manifest.name, *table["file"]])
     assert (summary["images"], summary["images_kept"]) == (6, 0)
+
+
+def test_images_are_decoded_while_every_encoder_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encoding waits here until enough later images are decoded; a shared pool would be blocked."""
+    source = originals(tmp_path / "original", 12)
+    decoded, waited = [], []
+    enough = Event()
+    read, encode = imaging.read_listed, imaging.encode_png
+
+    def counted(*arguments: Any) -> np.ndarray:
+        decoded.append(arguments)
+        if len(decoded) == 9:
+            enough.set()
+        return read(*arguments)
+
+    def waiting(pixels: np.ndarray) -> bytes:
+        waited.append(enough.wait(20))
+        return encode(pixels)
+
+    monkeypatch.setattr(imaging, "read_listed", counted)
+    monkeypatch.setattr(imaging, "encode_png", waiting)
+    upscale_shard(source, tmp_path / "x" / "manifest_1of1.csv", 1, 1, counting(1), 2)
+    assert waited == [True] * 12
 
 
 def test_shards_divide_the_images(tmp_path: Path) -> None:

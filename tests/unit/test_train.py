@@ -31,7 +31,7 @@ from wbcsr.classify.history import best_epoch
 from wbcsr.classify.pack import select
 from wbcsr.classify.ranks import Ranks
 from wbcsr.classify.train import TrainSummary, choose_compile, learning_rate, logits_of
-from wbcsr.errors import InputError
+from wbcsr.errors import InputError, user_message
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,24 @@ def test_the_saved_model_has_the_scores_of_its_best_epoch(colours: Bench, traine
     assert (logits.argmax(1) == labels).double().mean() == best["validation_accuracy"]
     loss = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=SETTINGS["label_smoothing"])
     assert loss.item() == pytest.approx(best["validation_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize(("device", "sizes"), [("cpu", [32] * 8 + [14]), ("cuda", [256, 14])])
+def test_a_gpu_validates_in_large_batches(device: str, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPU is simulated: the images remain in the CPU's memory."""
+    seen: list[int] = []
+
+    class Images:
+        def __len__(self) -> int:
+            return 270
+
+        def read(self, parts: list[np.ndarray]) -> Iterator[tuple[Tensor, None]]:
+            seen.extend(len(part) for part in parts)
+            return ((torch.from_numpy(part)[:, None].float(), None) for part in parts)
+
+    logits = logits_of(torch.nn.Identity(), Images(), torch.device(device), "fp32")  # type: ignore[arg-type]
+    assert seen == sizes
+    assert logits[:, 0].tolist() == list(range(270))
 
 
 @pytest.mark.parametrize(
@@ -214,27 +232,28 @@ def test_a_compiled_step_gives_the_same_reproducible_result(colours: Bench, monk
 
 
 @pytest.mark.parametrize(
-    ("requested", "ranks", "compiler", "chosen"),
+    ("requested", "ranks", "passes", "compiler", "chosen"),
     [
-        ("auto", Ranks(CPU), "g++", False),
-        ("auto", Ranks(torch.device("cuda")), "g++", True),
-        ("auto", Ranks(torch.device("cuda")), "", False),
-        ("auto", Ranks(torch.device("cuda", 1), 1, 2), "g++", False),
-        (True, Ranks(CPU), "clang++", True),
-        (False, Ranks(torch.device("cuda")), "g++", False),
-        (True, Ranks(CPU), "", "needs a C\\+\\+ compiler .*set it to auto or false"),
-        (True, Ranks(torch.device("cuda", 1), 1, 2), "g++", "torch cannot compile batch norms"),
+        ("auto", Ranks(CPU), 2_000_000, "g++", False),
+        ("auto", Ranks(torch.device("cuda")), 2_000_000, "g++", True),
+        ("auto", Ranks(torch.device("cuda")), 100_000, "g++", False),
+        ("auto", Ranks(torch.device("cuda")), 2_000_000, "", False),
+        ("auto", Ranks(torch.device("cuda", 1), 1, 2), 2_000_000, "g++", False),
+        (True, Ranks(CPU), 10, "clang++", True),
+        (False, Ranks(torch.device("cuda")), 2_000_000, "g++", False),
+        (True, Ranks(CPU), 10, "", "needs a C\\+\\+ compiler .*set it to auto or false"),
+        (True, Ranks(torch.device("cuda", 1), 1, 2), 10, "g++", "torch cannot compile batch norms"),
     ],
 )
 def test_conditions_for_compiling_the_step(
-    monkeypatch: pytest.MonkeyPatch, requested: bool | str, ranks: Ranks, compiler: str, chosen: bool | str
+    monkeypatch: pytest.MonkeyPatch, requested: bool | str, ranks: Ranks, passes: int, compiler: str, chosen: bool | str
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda program: program if program == compiler else None)
     if isinstance(chosen, bool):
-        assert choose_compile(requested, ranks) is chosen
+        assert choose_compile(requested, ranks, passes) is chosen
     else:
         with pytest.raises(InputError, match=f"train.compile cannot be true here: .*{chosen}"):
-            choose_compile(requested, ranks)
+            choose_compile(requested, ranks, passes)
 
 
 @pytest.mark.parametrize(("share", "kind"), [(1.0, Resident), (0.99, Streamed)])
@@ -318,6 +337,20 @@ def test_a_loss_that_is_not_finite_is_an_error(tiny: Bench) -> None:
     with pytest.raises(InputError, match=r"epoch 1; lower train.learning_rate .*train.precision to fp32"):
         tiny.train("diverged", epochs=1, batch_size=2, learning_rate=1e30)
     assert not tiny.model("diverged").exists()
+
+
+def test_too_little_gpu_memory_is_one_line(tiny: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error of cuDNN is simulated."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("FIND was unable to find an engine to execute this computation")
+
+    monkeypatch.setattr(training.Training, "_step", refuse)
+    monkeypatch.setattr(torch.cuda, "memory_stats", lambda device: {"num_ooms": 3})
+    with pytest.raises(torch.OutOfMemoryError) as raised:
+        tiny.train("refused", epochs=1)
+    assert "lower train.batch_size" in str(user_message(raised.value))
+    assert not tiny.model("refused").exists()
 
 
 def break_split(folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed
@@ -58,8 +60,9 @@ class Ranks:
         if self.count == 1:
             return model
         # Running means and variances are not synchronised: those of the first process are kept.
+        exchange: dict[str, Any] = {_exchange(): False}
         return DistributedDataParallel(
-            model, device_ids=[self.device] if self.device.type == "cuda" else None, forward_sync_buffers=False
+            model, device_ids=[self.device] if self.device.type == "cuda" else None, **exchange
         )
 
     def sum(self, value: Tensor) -> Tensor:
@@ -67,3 +70,9 @@ class Ranks:
         if self.count > 1:
             torch.distributed.all_reduce(value)
         return value
+
+
+def _exchange() -> str:
+    """What this torch calls the exchange of running means and variances before each step."""
+    name = "forward_sync_buffers"
+    return name if name in inspect.signature(DistributedDataParallel).parameters else "broadcast_buffers"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wbcsr import provenance
+from wbcsr import provenance, site
 from wbcsr.errors import first_line
 from wbcsr.files import write_json
 from wbcsr.isolated import EndedError, IsolatedProcess
@@ -39,14 +41,20 @@ def diagnose(inference: Mapping[str, Any], path: Path) -> None:
 
 
 def examine(inference: Mapping[str, Any], timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """Return processor, memory (GiB), GPUs, versions, compiler, free disk space (GiB), and which backends run.
+    """Return environment, processor, memory (GiB), GPUs, versions, compiler, free disk space (GiB), and what runs.
 
     Each entry of `backends` and `kernels` has `runs` and either device and seconds, or a one-line `reason` with the
     remedy. `timeout_s` is the limit of each check in seconds. Anything missing, such as nvidia-smi, is None or empty;
     it is never an error.
     """
     log.info("checking what runs here; each of %d checks may take up to %g s", len(BACKENDS) + 2, timeout_s)
+    torch_folder = site.folder()
     return {
+        "environment": {
+            "python": platform.python_version(),
+            "folder": sys.prefix,
+            "site": str(torch_folder) if torch_folder else None,
+        },
         "processor": provenance.processor(),
         "cores": provenance.cores(),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB, 1),
@@ -88,7 +96,8 @@ def _run_check(name: str, inference: Mapping[str, Any]) -> dict[str, Any]:
 
 def table(found: Mapping[str, Any]) -> list[str]:
     """Return the findings of `examine` as lines with a name and a value in two columns."""
-    rows = [("Processor", _processor(found)), *_gpus(found), ("CUDA", _cuda(found))]
+    rows = [("Environment", _environment(found["environment"])), ("Processor", _processor(found))]
+    rows += [*_gpus(found), ("CUDA", _cuda(found))]
     rows += [(package, _package(package, found["versions"])) for package in PACKAGES]
     rows.append(("C++ compiler", found["compiler"] or "none; inductor needs one (Debian: g++)"))
     rows += [(f"Free: {name}", f"{gib} GiB") for name, gib in found["free_gib"].items()]
@@ -96,6 +105,13 @@ def table(found: Mapping[str, Any]) -> list[str]:
     rows.append(("Triton kernels", _outcome(found["kernels"])))
     width = max(len(name) for name, _ in rows)
     return [f"{name:<{width}}  {text}" for name, text in rows]
+
+
+def _environment(found: Mapping[str, Any]) -> str:
+    text = f"Python {found['python']} in {found['folder']}"
+    if found["site"] is None:
+        return text
+    return f"{text}, with the site's own PyTorch in {found['site']} (`make setup-site`)"
 
 
 def _processor(found: Mapping[str, Any]) -> str:

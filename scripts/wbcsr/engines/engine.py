@@ -24,6 +24,9 @@ from wbcsr.files import read_json, sha256, write_json
 
 log = logging.getLogger(__name__)
 
+# TensorRT and many kernels of PyTorch count the elements of a tensor in 32 bits.
+LARGEST_TENSOR = 2**31 - 1
+
 _NEEDED = {"backend", "precision", "batch_size", "profile", "inference", "fingerprint", "program_sha256"}
 
 
@@ -56,16 +59,22 @@ def build(source: Source, path: Path, workload: Workload, inference: Mapping[str
     """Choose backend, precision and batch size from `inference` (section of the configuration), and write the engine.
 
     `path` (engine.json) records what was chosen and why, and the fingerprint; a compiled program is written next to it
-    as program.pt2. If the device runs out of memory, the batch size is halved; this is logged and recorded. Raises
-    InputError if the configured backend or precision cannot run here, or if memory is too small for one image.
+    as program.pt2. If the device runs out of memory, the batch size is halved; it is also reduced if the largest tensor
+    would have more than `LARGEST_TENSOR` elements. Both are logged and recorded. Raises InputError if the configured
+    backend or precision cannot run here, or if memory is too small for one image.
     """
     device = pick_device()
     precision = precision_for(source, inference, device)
     # All images of a batch have the same size, so a batch never exceeds the number of images of the most common size.
     wanted = batch = min(workload.batch[device.type], max(workload.images.values()))
     program = path.with_name("program.pt2")
+    tile, fix = inference["tile"] if source.tiled else None, inference["shapes"] == "static"
+    height, width = Profile.covering(1, workload.images, source.multiple, tile, fix).max
+    most = max(1, LARGEST_TENSOR // (source.elements_per_pixel * height * width))
+    if batch > most:
+        batch = most
+        log.warning("a tensor of %d images would have more than 2^31 elements; continuing with %d", wanted, batch)
     while True:
-        tile, fix = inference["tile"] if source.tiled else None, inference["shapes"] == "static"
         profile = Profile.covering(batch, workload.images, source.multiple, tile, fix)
         require_claim()
         program.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from wbcsr.engines.backend import Program, example_for
+from wbcsr.engines.memory import naming_lack_of_memory, refused_allocations
 from wbcsr.engines.profile import Profile
 from wbcsr.files import replacing
 
@@ -43,7 +45,11 @@ class Eager:
         raise TypeError("eager compiles nothing")
 
     def load(self, network: nn.Module, program: Path, profile: Profile) -> Program:
-        return network
+        def run(batch: torch.Tensor) -> torch.Tensor:
+            with naming_lack_of_memory():
+                return network(batch)
+
+        return run
 
 
 class Inductor(Eager):
@@ -59,13 +65,18 @@ class Inductor(Eager):
     def unavailable(self, device: torch.device) -> str | None:
         if not (shutil.which("g++") or shutil.which("clang++")):
             return "inductor needs a C++ compiler on the PATH (Debian: g++)"
+        if importlib.util.find_spec("setuptools") is None:  # torch.utils.cpp_extension imports it
+            return "inductor needs the package setuptools (Python 3.12 and newer do not include it); install it"
         if device.type == "cuda" and _cuda_home() is None:
             return "inductor needs the CUDA toolkit to compile for a GPU; install it and set CUDA_HOME"
         return None
 
     def settings(self, inference: Mapping[str, Any], device: torch.device, precision: str) -> dict[str, Any]:
         # With freezing, the weights are packed for the CPU's convolutions at compile time.
-        return {"freezing": True} if device.type == "cpu" else {"max_autotune": True}
+        if device.type == "cpu":
+            return {"freezing": True}
+        # Autotuning times many variants of each kernel, which takes minutes.
+        return {"max_autotune": inference["optimization_level"] >= 3}
 
     def compile(self, network: nn.Module, profile: Profile, program: Path, settings: Mapping[str, Any]) -> None:
         exported = torch.export.export(
@@ -84,12 +95,12 @@ class Inductor(Eager):
             return package
 
         def run(batch: torch.Tensor) -> torch.Tensor:
-            failed = _failed_allocations(batch.device)
+            refused = refused_allocations(batch.device)
             try:
                 return package(batch)
             except RuntimeError as error:
                 # An error of the package does not say whether memory ran out.
-                if _failed_allocations(batch.device) == failed:
+                if refused_allocations(batch.device) == refused:
                     raise
                 raise torch.OutOfMemoryError(f"inductor needs more memory to run {profile}") from error
 
@@ -101,11 +112,6 @@ def _cuda_home() -> str | None:
     from torch.utils import cpp_extension
 
     return cpp_extension.CUDA_HOME
-
-
-def _failed_allocations(device: torch.device) -> int:
-    """Return how many allocations on the GPU have failed so far."""
-    return torch.cuda.memory_stats(device)["num_ooms"]
 
 
 class CudaGraph:

@@ -22,6 +22,7 @@ class Source:
     `architecture` describes it, and `weights` is its file. Heights and widths of inputs are divisible by `multiple`.
     `rule` is the rule that builds the engine. `tiled` says whether images may be processed in tiles. If `exact_on_cpu`
     is true, `auto` uses fp32 on a CPU, and eager replaces a backend that does not support the network.
+    `elements_per_pixel` is the size of the largest layer's output, in elements per pixel of the input.
     """
 
     network: nn.Module
@@ -31,6 +32,7 @@ class Source:
     rule: str
     tiled: bool
     exact_on_cpu: bool
+    elements_per_pixel: int
 
 
 @dataclass(frozen=True)

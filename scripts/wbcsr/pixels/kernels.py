@@ -126,9 +126,9 @@ def resample_kernel(
     weights,
     strides,
     last,
-    taps,
     height,
     width,
+    TAPS: tl.constexpr,
     DOWN: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
@@ -151,7 +151,7 @@ def resample_kernel(
     weight = weights + position
     # Adding one half makes the shift round.
     total = tl.full((ROWS, COLUMNS), _HALF, tl.int32)
-    for tap in range(taps):
+    for tap in range(TAPS):
         # Beyond the last pixel the weight is 0, so any pixel can be read.
         at = tl.minimum(start + tap, last).to(tl.int64)
         pixel = tl.load(source + at * step, mask=exists, other=0).to(tl.int32)
@@ -205,7 +205,6 @@ def _resample(pixels: Tensor, axis: int, side: int) -> Tensor:
     shape = list(pixels.shape)
     shape[axis] = side
     target = torch.empty(shape, dtype=torch.uint8, device=pixels.device)
-    line = (pixels.shape[axis] - 1, len(table))
     with torch.cuda.device_of(pixels):
         resample_kernel[_grid(shape[0], shape[1], 3 * shape[2], RESAMPLE_ROWS)](
             pixels,
@@ -213,8 +212,9 @@ def _resample(pixels: Tensor, axis: int, side: int) -> Tensor:
             starts,
             table,
             pixels.stride(),
-            *line,
+            pixels.shape[axis] - 1,
             *shape[1:3],
+            len(table),
             axis == 1,
             RESAMPLE_ROWS,
             COLUMNS,

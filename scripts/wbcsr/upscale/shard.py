@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 MANIFEST_COLUMNS = ["image", "file", "width", "height", "sha256", "input_sha256"]
 # Batches that wait to be upscaled or encoded: enough to keep the network busy, few enough to limit memory.
-WAITING = 2
+WAITING = 4
 
 
 class Upscaler(Protocol):
@@ -111,13 +111,15 @@ def upscale_shard(
         log.info("%d of %s are kept from an earlier run", len(done), counted(len(rows), "image"))
     started = time.perf_counter()
     progress = image_progress(len(rows), manifest.parent.name, len(done))
-    with ledger, progress, ThreadPoolExecutor(max(2, threads)) as pool:
+    # Two pools: encoding takes far longer, and in one pool, batches to decode would wait behind it.
+    decoders, encoders = (ThreadPoolExecutor(max(2, threads)) for _ in range(2))
+    with ledger, progress, decoders, encoders:
         # The stages run in parallel, each on a later batch than the next stage.
-        decoding = ((batch, pool.submit(_decode, batch, source)) for batch in waiting)
+        decoding = ((batch, decoders.submit(_decode, batch, source)) for batch in waiting)
         running = ((batch, _start_by_kind(upscaler, images.result())) for batch, images in _ahead(decoding, WAITING))
         encoding = (
             [
-                pool.submit(_write, row, result, ledger, progress)
+                encoders.submit(_write, row, result, ledger, progress)
                 for row, result in zip(batch, finish(), strict=True)
                 if row.image not in done
             ]

@@ -39,7 +39,11 @@ def source(weights: Path) -> tuple[Source, Architecture]:
     """
     network, architecture = store.load(weights)
     described = asdict(architecture)
-    return Source(network, described, weights, architecture.multiple, "compile_upscaler", True, False), architecture
+    # RRDBNet's last layers have all its channels in the size of the output.
+    largest = architecture.features * architecture.scale**2
+    return Source(
+        network, described, weights, architecture.multiple, "compile_upscaler", True, False, largest
+    ), architecture
 
 
 def batches(inference: Mapping[str, Any]) -> dict[str, int]:
