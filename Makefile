@@ -5,7 +5,7 @@ SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
 # The environment for GPUs if it is installed, otherwise the other one.
 NODE := $(if $(wildcard .venv-gpu/installed),.venv-gpu,.venv)
 
-.PHONY: setup setup-gpu setup-benchmark hashes audit profile demo test test-gpu coverage mutation doctor lint docs pictures
+.PHONY: setup setup-gpu setup-benchmark hashes audit profile demo test test-gpu prose coverage mutation doctor lint docs pictures
 
 setup: .venv/installed
 
@@ -81,6 +81,10 @@ test: setup
 
 test-gpu: setup-gpu
 	.venv-gpu/bin/python -m pytest tests/gpu
+
+# After a change of wording: writes tests/unit/prose.txt anew; read what `git diff` shows.
+prose: setup
+	RENEW_PROSE=1 $(BIN)/python -m pytest tests/unit/test_prose.py
 
 # Lines and branches of the library that the unit tests reach, also in processes that they start.
 coverage: setup

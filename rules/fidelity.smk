@@ -1,4 +1,4 @@
-"""How faithful upscaled photographs are, if the archive has photographs; otherwise there are no jobs."""
+"""Fidelity of upscaled photographs, if the archive has photographs; otherwise there are no jobs."""
 
 
 localrules:
@@ -6,13 +6,25 @@ localrules:
     make_fidelity_figure,
 
 
+# The user's own file of LPIPS's weights, if one is used.
+OWN_LPIPS = config["fidelity"]["lpips_weights"] if config["fidelity"]["lpips"] else None
+
+
+def lpips_weights():
+    """The file of LPIPS's weights, where LPIPS is measured."""
+    if not config["fidelity"]["lpips"]:
+        return []
+    return by_content(OWN_LPIPS) or rules.fetch_lpips_weights.output.weights
+
+
 rule measure_fidelity:
     input:
         archive=ARCHIVE,
         weights=expand(f"{WEIGHTS}.safetensors", model=NETWORK_MODELS),
         engines=expand(f"{ENGINE}/engine.json", model=NETWORK_MODELS),
-        # As for upscale: another threshold is to be passed, and changes no image.
+        # ancient: a changed threshold must be passed, but does not change images.
         qualities=ancient(expand(f"{ENGINE}/quality.json", model=NETWORK_MODELS)),
+        lpips=lpips_weights(),
     output:
         table="results/fidelity/fidelity.csv",
         crops="results/fidelity/crops.npz",
@@ -38,8 +50,9 @@ rule measure_fidelity:
         state=state_of_archive,
         per_class=config["fidelity"]["per_class"],
         side=config["view"]["side"] if AROUND_CELL else None,
+        lpips=content_of(OWN_LPIPS),
     message:
-        "Measuring how faithful upscaled photographs are"
+        "Measuring the fidelity of upscaled photographs"
     script:
         "../scripts/measure_fidelity.py"
 
@@ -100,7 +113,7 @@ rule make_fidelity_figure:
         "../scripts/make_fidelity_figure.py"
 
 
-# Read by the report, and empty where nothing is measured.
+# Input of the report; empty if fidelity is not measured.
 FIDELITY, FIDELITY_PROVENANCES = [], []
 if MEASURES_FIDELITY:
     FIDELITY = [rules.make_fidelity_table.output.csv, rules.make_fidelity_figure.output.png]

@@ -1,9 +1,10 @@
-"""Weights of both networks; what is downloaded is downloaded where Snakemake itself runs."""
+"""Weights of all networks; downloads run where Snakemake itself runs."""
 
 
 localrules:
     fetch_weights,
     fetch_imagenet_weights,
+    fetch_lpips_weights,
 
 
 rule fetch_weights:
@@ -38,3 +39,17 @@ rule fetch_imagenet_weights:
         "Downloading the ImageNet weights of {wildcards.classifier}"
     script:
         "../scripts/fetch_imagenet_weights.py"
+
+
+rule fetch_lpips_weights:
+    output:
+        weights="results/weights/lpips_alexnet.safetensors",
+        provenance="results/weights/lpips_alexnet.provenance.json",
+    log:
+        "logs/fetch_lpips_weights/lpips_alexnet.log",
+    conda:
+        "../envs/workflow.yaml"
+    message:
+        "Downloading the weights of LPIPS"
+    script:
+        "../scripts/fetch_lpips_weights.py"

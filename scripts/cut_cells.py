@@ -1,4 +1,4 @@
-"""Cut a square around the white cell out of each image."""
+"""Crop a square around the white cell of each image."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Fetch the data set's archive from Kaggle."""
+"""Download the data set's archive from Kaggle."""
 
 from pathlib import Path
 

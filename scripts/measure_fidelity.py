@@ -1,4 +1,4 @@
-"""Measure how faithful upscaling is on photographs that were halved."""
+"""Measure the fidelity of upscaling with photographs that were reduced to half their size."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ with job(snakemake) as facts:
     from wbcsr.engines.engine import load
     from wbcsr.fidelity.measure import measure_fidelity
     from wbcsr.upscale.upscaler import SuperResolution, source
+    from wbcsr.weights import lpips
 
     torch.set_num_threads(snakemake.threads)
     inputs, params = snakemake.input, snakemake.params
@@ -32,4 +33,5 @@ with job(snakemake) as facts:
         params.levels,
         params.links,
         params.side,
+        lpips.load(Path(inputs.lpips)) if inputs.lpips else None,
     )

@@ -210,6 +210,8 @@ def check_files(config: Config, made: set[str]) -> None:
         named["train.init"] = config["train"]["init"]
     if config["weights"]["source"] == "path":
         named["weights.path"] = config["weights"]["path"]
+    if config["fidelity"]["lpips"] and config["fidelity"]["lpips_weights"]:
+        named["fidelity.lpips_weights"] = config["fidelity"]["lpips_weights"]
     if config["sources"]["method"] == "table":
         named["sources.table"] = config["sources"]["table"]
     for key in ("images", "labels", "links"):
@@ -219,7 +221,7 @@ def check_files(config: Config, made: set[str]) -> None:
         named["custom"] = config["custom"]
     for key, path in named.items():
         own = next((name for name in OWN_FOLDERS if Path(path).resolve().is_relative_to(Path(name).resolve())), None)
-        if own and not key.startswith(("train", "weights")):
+        if own and not key.startswith(("train", "weights", "fidelity")):
             raise InputError(
                 f"configuration: {key} {path} is in {own}, where the workflow writes its results; copy it to another "
                 "folder, such as data"

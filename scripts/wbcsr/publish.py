@@ -85,7 +85,7 @@ def _page(folder: Path, repository: Path, inputs: Inputs, config: Config) -> str
                 f"Machine: {markdown_text('; '.join(method.machines(records)))}.",
                 f"Date: {days[0]}{f' to {days[-1]}' if days[1:] else ''}.",
                 f"Code: {_commit(repository)}.",
-                *(f"{name}: {markdown_text(value)}." for name, value in method.settings(config, records)),
+                *(f"{name}: {markdown_text(value)}." for name, value in method.settings(config, records).items()),
             )
         ),
         _markdown(folder, method.stages_table(records)),

@@ -246,8 +246,8 @@ def memory_for(images: float, network: torch.nn.Module, image: torch.Tensor) -> 
         torch.cuda.empty_cache()
 
 
-def going_on(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if "going on with" in record.getMessage()]
+def continuing(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "continuing with" in record.getMessage()]
 
 
 @pytest.mark.gpu(verifies="that a batch which is too large for the GPU's memory is halved when the engine is built")
@@ -261,7 +261,7 @@ def test_a_batch_too_large_for_building_is_halved(tmp_path: Path, caplog: pytest
     assert description["batch_size_wanted"] == 32
     assert description["batch_size"] in (1, 2, 4)
     assert description["backend"] == "eager"
-    assert going_on(caplog)[-1].endswith(f"going on with {description['batch_size']}")
+    assert continuing(caplog)[-1].endswith(f"continuing with {description['batch_size']}")
 
 
 @pytest.mark.gpu(verifies="that the batch is halved if memory runs out during upscaling, and all images are correct")
@@ -276,7 +276,7 @@ def test_a_batch_too_large_for_running_is_halved(tmp_path: Path, caplog: pytest.
     with memory_for(5, enlarge.engine.run, image):  # type: ignore[arg-type]
         results = enlarge(images)
     assert enlarge.batch_size in (1, 2, 4)
-    assert going_on(caplog)[-1].endswith(f"going on with {enlarge.batch_size} images at once")
+    assert continuing(caplog)[-1].endswith(f"continuing with {enlarge.batch_size} images at once")
     for ours, theirs in zip(results, expected, strict=True):
         assert np.abs(ours.astype(int) - theirs).max() <= 2
 

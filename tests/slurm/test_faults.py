@@ -19,8 +19,8 @@ from runs import PROFILE, RULES, RUN, RUN_TARGET, SHARD, SHARD_TARGET, Study, re
 from studies import SMALL, write_config
 
 GOES_ON = {
-    SHARD_TARGET: r"[1-4] of 5 images were finished before and are kept",
-    RUN_TARGET: r"going on after epoch 1 of 2",
+    SHARD_TARGET: r"[1-4] of 5 images are kept",
+    RUN_TARGET: r"after epoch 1 of 2",
 }
 both = pytest.mark.parametrize("target", [SHARD_TARGET, RUN_TARGET], ids=["upscaling", "training"])
 

@@ -77,7 +77,7 @@ def test_logs_name_node_versions_and_gpus(whole_study: Study, rule: str) -> None
         assert gpus == {"none requested, none visible"}
 
 
-@pytest.mark.parametrize(("rule", "left"), [("upscale", "shards of five to ten"), ("train_classifier", "min left")])
+@pytest.mark.parametrize(("rule", "left"), [("upscale", "shard of 5 to 10 minutes"), ("train_classifier", "min left")])
 def test_logs_report_the_speed(whole_study: Study, rule: str, left: str) -> None:
     assert re.search(rf"[\d.]+ images/s[,;] .*{left}", whole_study.log(rule))
 

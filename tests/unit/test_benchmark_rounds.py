@@ -92,7 +92,7 @@ def test_a_process_that_ends_after_its_last_run_keeps_its_measurements() -> None
     outcomes = measure_in_workers({"dies": partial(make_dying_idle, 3), "goes on": make_slow}, seconds=0.001, repeats=3)
     assert [len(outcome.runs) for outcome in outcomes.values()] == [3, 3]
     assert outcomes["dies"].peak_mib is None
-    assert str(outcomes["dies"].note).startswith("memory is not known: its process ended with exit status 9")
+    assert str(outcomes["dies"].note).startswith("memory is unknown: its process ended with exit status 9")
     assert outcomes["goes on"].note is None
 
 

@@ -66,7 +66,7 @@ def test_training_speed_is_a_fraction_of_the_speed_of_the_network_alone(tmp_path
 
 def test_too_few_training_images_are_an_error(tmp_path: Path) -> None:
     manifest = write_originals(tmp_path / "A", [(24, 20)] * 2)
-    with pytest.raises(InputError, match="training needs three images"):
+    with pytest.raises(InputError, match=r"dataset\.limit_per_class"):
         training.benchmark_training([manifest], TRAIN, SETTINGS, 1, tmp_path, steps=1)
 
 
@@ -81,7 +81,7 @@ def test_scaling_has_a_row_for_each_shard_and_method(tmp_path: Path, manifests: 
         (scaling.PROCESSES, 2, 2, 1),
     ]
     assert (table["peak_memory_mib"] > 50).all()
-    assert (table["note"] == "images are cut from 24×20 about their middle").all()
+    assert (table["note"] == "images are centre crops of 24×20 images").all()
 
 
 def test_scaling_measures_each_number_of_images_once(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_precisions_are_those_that_the_device_supports(device: str, monkeypatch:
 
 def test_a_benchmark_without_images_is_an_error(tmp_path: Path) -> None:
     manifest = write_originals(tmp_path / "A", [])
-    with pytest.raises(InputError, match=r"manifest\.csv: names no image .* dataset\.archive"):
+    with pytest.raises(InputError, match=r"manifest\.csv: lists no image .* dataset\.archive"):
         packing.benchmark_packing([manifest], 16, SETTINGS, 1, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -163,7 +163,7 @@ def test_a_saved_model_can_be_loaded(tmp_path: Path, images: Tensor) -> None:
 
 def test_a_file_of_another_program_is_an_error(tmp_path: Path) -> None:
     save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match=r"other\.safetensors: does not say which classes"):
+    with pytest.raises(InputError, match=r"other\.safetensors: has no list of classes"):
         classifiers.load(tmp_path / "other.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"\0" * 100)
     with pytest.raises(InputError, match=r"broken\.safetensors: not a readable"):

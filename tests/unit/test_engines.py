@@ -176,7 +176,7 @@ def test_auto_continues_if_the_compiler_fails(
     assert (description["backend"], description["program_sha256"]) == ("eager", None)
     failed = {"code": "failed", "backend": "inductor", "detail": "CUDA_HOME environment variable is not set"}
     assert description["reasons"][0] == failed
-    assert "auto takes eager" in caplog.text
+    assert "auto uses eager" in caplog.text
 
 
 @without_gpu
@@ -229,7 +229,7 @@ def test_a_batch_too_large_for_building_is_halved(
     description = engines.build(source, path, eight, inference(backend="inductor", precision="fp32"))
     assert batches == [8, 4, 2]
     assert (description["batch_size"], description["batch_size_wanted"]) == (2, 8)
-    assert "going on with 2" in caplog.text
+    assert "continuing with 2" in caplog.text
     monkeypatch.setattr(Inductor, "compile", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("none left")))
     with pytest.raises(InputError, match=r"memory for one image .* lower inference.tile"):
         engines.build(source, path, eight, inference(backend="inductor", precision="fp32"))
@@ -462,7 +462,7 @@ def test_a_classifier_batch_that_does_not_fit_is_halved(caplog: pytest.LogCaptur
     pixels = torch.randint(0, 256, (9, 4, 4, 3), dtype=torch.uint8)
     logits = classifiers.engine_logits(engine, NETWORKS["resnet50"], pixels.split(8))
     assert sizes == [8, 4, 2, 2, 2, 2, 1]
-    assert "going on with 2 images" in caplog.text
+    assert "continuing with 2 images" in caplog.text
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in NETWORKS["resnet50"].normalisation)
     wanted = ((pixels.permute(0, 3, 1, 2) - mean) / std).mean((2, 3))
     torch.testing.assert_close(logits, wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from wbcsr.explain.grad_cam import enlarge, grad_cam
 from wbcsr.imaging import encode_png
 from wbcsr.present.style import STYLE, house_style
 from wbcsr.report import changes
+from wbcsr.report.page import ENVIRONMENT
 from wbcsr.report.pictures import Figures
 
 CLASSES = ["EOSINOPHIL", "NEUTROPHIL", "MONOCYTE"]
@@ -373,31 +375,37 @@ def counts_of(*changed: tuple[str, int, str, int, int, int, int], images: int = 
 SR = "realesrgan_x4"
 
 
+def words_of(section: dict[str, Any]) -> str:
+    """What the page says of the changes."""
+    page = ENVIRONMENT.get_template("changes.html.j2")
+    return re.sub(r"[ \n]+", " ", page.render(changes=section, results=lambda table: "", drawing=lambda *_: ""))
+
+
 @pytest.mark.parametrize(("kinds", "share"), [((4, 6, 2), "12.0"), ((6, 5, 0), "11.0"), ((0, 0, 0), "0.0")])
-def test_the_sentence_gives_the_counts(kinds: tuple[int, int, int], share: str) -> None:
-    result = changes._what_changed(counts_of(("original", 0, SR, 0, *kinds)).iloc[0], "paper")
+def test_the_page_gives_the_counts(tmp_path: Path, kinds: tuple[int, int, int], share: str) -> None:
+    found = section(tmp_path, counts_of(("original", 0, SR, 0, *kinds)), ["1", *[""] * sum(kinds)][: sum(kinds)])
+    assert found is not None
     gained, lost, other = kinds
     for part in (f"{share}\u00a0%", f"{gained} gained", f"{lost} lost", f"{other} changed"):
-        assert part in result
+        assert part in words_of(found)
+    assert ("changes.csv" in words_of(found)) == (gained + lost > 0)
 
 
 @pytest.mark.parametrize(
-    ("between", "within", "word"),
-    [
-        ([10], [], "not known"),
-        ([30, 31], [10, 12], "differ more"),
-        ([30, 12], [10, 12], "do not differ clearly"),
-        ([3, 4], [10, 12], "differ less"),
-    ],
+    ("between", "within", "order"),
+    [([10], [], None), ([30, 31], [10, 12], "more"), ([30, 12], [10, 12], ""), ([3, 4], [10, 12], "less")],
 )
-def test_the_changes_are_compared_with_all_pairs_of_seeds(between: list[int], within: list[int], word: str) -> None:
+def test_the_changes_are_compared_with_all_pairs_of_seeds(
+    between: list[int], within: list[int], order: str | None
+) -> None:
     rows = [("original", seed, SR, seed, 0, 0, count) for seed, count in enumerate(between)]
     rows += [(name, 0, name, 1, 0, 0, count) for name, count in zip(("original", SR), within, strict=False)]
-    result = changes._yardstick(counts_of(*rows))
-    assert word in result
-    if within:
-        assert f"{within[0]:.1f}\u00a0%" in result
-        assert f"{sum(between) / len(between):.1f}\u00a0%" in result
+    found = changes.yardstick(counts_of(*rows))
+    if order is None:
+        assert found is None
+    else:
+        mean = sum(between) / len(between) / 100
+        assert found == {"original": within[0] / 100, "pairs": 1, "between": pytest.approx(mean), "order": order}
 
 
 def section(folder: Path, counts: pd.DataFrame, shown: list[str]) -> dict[str, Any] | None:
@@ -408,18 +416,16 @@ def section(folder: Path, counts: pd.DataFrame, shown: list[str]) -> dict[str, A
     for kind in ("gained", "lost"):
         paths.append(folder / f"changes_{kind}.png")
         paths[-1].write_bytes(encode_png(np.zeros((4, 6, 3), np.uint8)))
-    return changes.describe_changes(
-        [folder / "changes.csv", folder / "counts.csv"], Figures(paths), complete({}, SCHEMA)
-    )
+    return changes.section([folder / "changes.csv", folder / "counts.csv"], Figures(paths), complete({}, SCHEMA))
 
 
 def test_the_section_has_counts_figures_and_the_caveat(tmp_path: Path) -> None:
     found = section(tmp_path, counts_of(("original", 0, SR, 0, 3, 0, 0)), ["1", "2", ""])
     assert found is not None
-    assert "2 of 3 gained" in found["sentences"][2]
+    assert "2 of 3 gained" in words_of(found)
     assert found["table"].cells["pair"].tolist()[0] == "original, seed 0 → Real-ESRGAN ×4, seed 0"
     assert [picture["alt"][:9] for picture in found["pictures"]] == ["two cells", "A notice "]
-    assert "7\u00a0×\u00a07 fields" in found["caveat"]  # 224 pixels
+    assert found["fields"] == 7  # 224 pixels
 
 
 def test_inconsistent_counts_give_one_line(tmp_path: Path) -> None:
@@ -430,7 +436,7 @@ def test_inconsistent_counts_give_one_line(tmp_path: Path) -> None:
 
 
 def test_without_an_enhanced_variant_there_is_no_section() -> None:
-    assert changes.describe_changes([], Figures([]), complete({}, SCHEMA)) is None
+    assert changes.section([], Figures([]), complete({}, SCHEMA)) is None
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from skimage.color import lab2rgb
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from studies import SMALL, run, write_config
@@ -21,13 +22,14 @@ from wbcsr.errors import InputError
 from wbcsr.fidelity import REGIONS
 from wbcsr.fidelity.figure import draw_fidelity
 from wbcsr.fidelity.measure import COLUMNS, enlarge_twice, measure_fidelity, read_crops
-from wbcsr.fidelity.metrics import halve, measure, niqe, psnr_of, ssim_map
+from wbcsr.fidelity.metrics import halve, lpips, measure, niqe, psnr_of, ssim_map
 from wbcsr.fidelity.photographs import choose, read
 from wbcsr.fidelity.regions import box_of, find_regions
 from wbcsr.fidelity.table import ALL, compare_methods, fidelity_table, paired, read_measurements, write_fidelity_table
 from wbcsr.imaging import encode_png
 from wbcsr.present.style import house_style
 from wbcsr.report import fidelity as words
+from wbcsr.weights.lpips import Lpips
 
 VIOLET, PINK, BACKGROUND = (110, 60, 170), (200, 150, 150), (225, 220, 215)
 FOLDER = "photographs/JPEGImages"
@@ -184,7 +186,7 @@ def test_12_bit_photographs_are_rescaled_like_the_images(tmp_path: Path) -> None
         (None, 1, "lacks photographs/labels.csv"),
         ("Number,Class\n0,NEUTROPHIL\n", 1, "labels.csv: lacks the column image"),
         (b"\xff\xfe\x00", 1, "labels.csv, line 1: is not UTF-8 text"),
-        (",Image,Category\n,one,NEUTROPHIL\n", 1, "labels.csv, line 2: 'one' is no number"),
+        (",Image,Category\n,one,NEUTROPHIL\n", 1, "labels.csv, line 2: 'one' is not a"),
         (",Image,Category\n,0,BASOPHIL\n", 1, "names no photograph of EOSINOPHIL, NEUTROPHIL"),
     ],
 )
@@ -198,12 +200,12 @@ def test_a_mistake_gives_one_line(tmp_path: Path, labels: str | bytes | None, co
     assert "fidelity.per_class to 0" in message
 
 
-def measured(folder: Path, per_class: int = 2) -> tuple[pd.DataFrame, Path, Path]:
+def measured(folder: Path, per_class: int = 2, perceptual: Lpips | None = None) -> tuple[pd.DataFrame, Path, Path]:
     labels = ",Image,Category\n" + "".join(f",{number},{CLASSES[number % 2]}\n" for number in range(4))
     archive = archive_in(folder / "archive", labels)
     table, crops = folder / "fidelity.csv", folder / "crops.npz"
     sharp = {4: lambda images: [noisy(image.repeat(4, 0).repeat(4, 1)) for image in images]}
-    facts = measure_fidelity(archive, LIMITS, FOLDER, CLASSES, per_class, sharp, table, crops)
+    facts = measure_fidelity(archive, LIMITS, FOLDER, CLASSES, per_class, sharp, table, crops, perceptual=perceptual)
     assert facts == {
         **{"photographs": 4, "photographs_without_cell": 0},
         "methods": ["bicubic", "lanczos", "realesrgan_x4"],
@@ -234,9 +236,37 @@ def test_photographs_give_table_figure_and_text(tmp_path: Path) -> None:
     assert cell.loc["bicubic", "psnr_sd"] == pytest.approx(by_hand.std())
     sentences = words.sentences(rows)
     assert "so few photographs" in sentences[-1]
-    blocks = list(fidelity_table(rows).bodies)
+    printed = fidelity_table(rows)
+    blocks = list(printed.bodies)
     assert [title for title, _ in blocks] == list(REGIONS.values())
-    assert [row.cells[0][1] for row in blocks[1][1]] == ["Bicubic", "Lanczos", "Real-ESRGAN ×4, shrunk to ×2"]
+    assert printed.cells["method"].iloc[blocks[1][1]].tolist() == ["Bicubic", "Lanczos", "Real-ESRGAN ×4, shrunk to ×2"]
+
+
+def test_lpips_is_of_the_whole_image_and_of_the_square_around_the_cell(tmp_path: Path) -> None:
+    """Nothing else has a value, and where it is not measured the table has no column of it."""
+    network = Lpips()
+    network.load_state_dict(
+        {name: torch.full(of.shape, 0.01) for name, of in network.state_dict().items()}, assign=True
+    )
+    (tmp_path / "with").mkdir()
+    data, _, crops = measured(tmp_path / "with", perceptual=network)
+    known = data[data["lpips"].notna()]
+    assert set(zip(known["method"], known["region"], strict=True)) == {
+        (method, region) for method in ("bicubic", "lanczos", "realesrgan_x4") for region in ("whole", "cell")
+    }
+    views = read_crops(crops)["NEUTROPHIL"]
+    shown = known[(known["region"] == "cell") & (known["method"] == "bicubic") & (known["class"] == "NEUTROPHIL")]
+    by_hand = lpips(network, views["bicubic"], views["photograph"])
+    assert by_hand > 0
+    assert shown["lpips"].tolist()[0] == pytest.approx(by_hand)
+    rows = compare_methods(data, CLASSES)
+    assert "LPIPS" in str(fidelity_table(rows[rows["class"] == ALL]).note)
+    assert "lpips" in fidelity_table(rows).cells
+    assert any("LPIPS" in sentence for sentence in words.sentences(rows[rows["class"] == ALL]))
+    without = compare_methods(data.assign(lpips=np.nan), CLASSES)
+    assert "lpips" not in fidelity_table(without).cells
+    assert "LPIPS" not in str(fidelity_table(without).note)
+    assert not any("LPIPS" in sentence for sentence in words.sentences(without[without["class"] == ALL]))
 
 
 def test_with_view_around_cell_squares_of_photographs_are_measured(
@@ -286,8 +316,10 @@ def measurements_of(bicubic: float, network: float, photographs: int = 8) -> pd.
                 metrics = {"psnr": value + number * (1 + 0.01 * value), "ssim": value / 100 + 0.001 * number}
                 metrics |= {"ciede2000": 1.0, "drift": 40 / value, "delta_l": -1.0, "delta_a": 0.5, "delta_b": 0.0}
                 place = {"image": str(number), "class": "NEUTROPHIL", "method": method, "region": region}
-                rows.append({**place, "pixels": 9, **metrics, "consistency_psnr": 40.0, "niqe": np.nan})
-    return pd.DataFrame(rows)
+                rows.append(
+                    {**place, "pixels": 9, **metrics, "consistency_psnr": 40.0, "niqe": np.nan, "lpips": np.nan}
+                )
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 @pytest.mark.parametrize(

@@ -295,7 +295,7 @@ def test_differences_are_legible_and_name_both_arms(tmp_path: Path, per_class: i
 @pytest.mark.parametrize("splits", [("paper",), ("paper", "by_source")])
 def test_accuracies_show_every_arm(tmp_path: Path, splits: tuple[str, ...]) -> None:
     classes = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
-    results = results_of(tmp_path, classes, splits=splits, seeds=(0, 1))
+    results = results_of(tmp_path, classes, splits=splits, seeds=(0, 1), per_class=30)
     figure = draw_accuracies(arms_of(results), results.plan)
     assert len(figure.axes) == len(splits)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -308,4 +308,17 @@ def test_accuracies_show_every_arm(tmp_path: Path, splits: tuple[str, ...]) -> N
     ]
     hollow = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
     assert [line.get_xdata()[0] for line in hollow] == pytest.approx([1825 / 1989, 1777 / 1989])
+    assert_legible(figure)
+
+
+@pytest.mark.usefixtures("style")
+@pytest.mark.parametrize(("per_class", "subsets"), [(30, ["validation", "test"]), (6, ["test"]), (2, [])])
+def test_an_accuracy_without_an_interval_is_not_drawn(tmp_path: Path, per_class: int, subsets: list[str]) -> None:
+    """Of 30 images of each class, 10 sources are in the validation; of 6, too few are; of 2, the test has too few."""
+    results = write_results(tmp_path, ["A", "B"], ["original", "bicubic_x4"], per_class=per_class)
+    figure = draw_accuracies(arms_of(results), results.plan)
+    intervals = [line for axis in figure.axes for line in axis.lines if len(line.get_xdata()) == 2]
+    dots = [line for axis in figure.axes for line in axis.lines if line.get_marker() in ("o", "s")]
+    assert len(intervals) == len(dots) == 2 * len(subsets)
+    assert [text.get_text() for legend in figure.legends for text in legend.get_texts()] == subsets
     assert_legible(figure)

@@ -153,10 +153,10 @@ def spoil_a_byte(variant: Variant) -> None:
             lambda v: v.change(lambda t: t.replace({"image": {t["image"].iat[0]: "TRAIN/ROUND/new.jpeg"}})),
             r"manifest\.csv: lists TRAIN/ROUND/new\.jpeg, which is not in",
         ),
-        (lambda v: v.change(lambda t: t.iloc[[0, 1, 2, 3, 0]]), r"lists TRAIN/ROUND/0\.jpeg, which is in .* as well"),
+        (lambda v: v.change(lambda t: t.iloc[[0, 1, 2, 3, 0]]), r"lists TRAIN/ROUND/0\.jpeg, which .* also lists"),
         (
             lambda v: v.change(lambda t: t.assign(input_sha256="older")),
-            r"TRAIN/ROUND/0\.jpeg was made from another file than that of .*images\.csv",
+            r"TRAIN/ROUND/0\.jpeg was made from a file that differs .*images\.csv",
         ),
     ],
     ids=["damaged", "deleted", "missing", "surplus", "twice", "other input"],

@@ -71,7 +71,7 @@ ONES = (1.0, 1.0, 1.0)
         (lambda: pixels.to_square(IMAGES.float(), 2), "torch.float32"),
         (lambda: pixels.to_square(IMAGES[:, :0], 2), "(0, 5)"),
         (lambda: pixels.to_square(IMAGES, 0), "(0, 0)"),
-        (lambda: pixels.to_pixels(OUTPUT, (5, 5)), "(4, 5) cannot hold (5, 5)"),
+        (lambda: pixels.to_pixels(OUTPUT, (5, 5)), "(4, 5), but at least (5, 5)"),
         (lambda: pixels.to_pixels(OUTPUT, (4, 0)), "(4, 0)"),
         (lambda: pixels.to_pixels(OUTPUT.double(), (4, 5)), "torch.float64"),
         (lambda: pixels.to_network(IMAGES, (4, 4), ONES, ONES, torch.float32, torch.contiguous_format), "(4, 4)"),

@@ -125,7 +125,7 @@ def test_the_probabilities_of_an_arm_are_those_of_its_files(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("columns", "words"),
-    [({"B": "half"}, "could not convert string to float"), ({"B": 0.9}, "does not sum to 1"), ({"B": ""}, "")],
+    [({"B": "half"}, "could not convert string to float"), ({"B": 0.9}, "sum to 1"), ({"B": ""}, "")],
 )
 def test_damaged_probabilities_are_an_error_that_names_the_file(
     tmp_path: Path, columns: dict[str, object], words: str
@@ -158,7 +158,7 @@ def style(monkeypatch: pytest.MonkeyPatch) -> object:
 
 @pytest.mark.usefixtures("style")
 def test_figures_name_the_arms_and_their_numbers(tmp_path: Path) -> None:
-    arms = drawn_arms(CLASSES)
+    arms = drawn_arms(CLASSES, per_class=100)
     table = calibrations(arms)
     save_figure(draw_reliability(arms), tmp_path, "reliability")
     save_figure(draw_curves(arms), tmp_path, "curves")

@@ -11,6 +11,7 @@ from wbcsr.benchmark.packing import ENLARGED, ORIGINAL, OURS, SUITE, TORCHVISION
 from wbcsr.errors import InputError
 from wbcsr.files import write_json
 from wbcsr.report.benchmark import section
+from wbcsr.report.page import speed
 
 MACHINE = Machine("Zuse Z3, 1 of 1 cores", "python 3.11", "2026-01-02")
 
@@ -42,8 +43,9 @@ def test_a_benchmark_has_a_table_and_a_figure(measured: list[Path]) -> None:
     assert shown["picture"]["source"].startswith("data:image/svg+xml;base64,")
 
 
-def test_without_measurements_there_is_no_section() -> None:
-    assert section([]) == []
+def test_the_page_has_the_section_only_if_something_was_measured(measured: list[Path]) -> None:
+    assert speed([]) == []
+    assert [shown["table"].name for shown in speed(measured)] == ["packing"]
 
 
 def test_a_missing_machine_name_gives_one_line(measured: list[Path]) -> None:

@@ -233,9 +233,9 @@ class Nearest(nn.Module):
 @pytest.mark.parametrize(
     ("changes", "table", "message"),
     [
-        ({"scale": 2}, None, "enlarges by 4 and not by 2"),
+        ({"scale": 2}, None, "by 4, not by 2"),
         ({"inference": inference(tile=100)}, "image,height,width\na,96,128\n", "set inference.tile to 128 or more"),
-        ({}, "image,height,width\n", "names no image"),
+        ({}, "image,height,width\n", "lists no image"),
         ({}, "image\na\n", "lacks the column"),
     ],
 )
@@ -265,7 +265,7 @@ def test_without_a_compiler_the_old_repository_is_kept(
 
 @pytest.mark.parametrize(
     ("model", "message"),
-    [(UPSCALER, "PSNR of .* below psnr_db 45 of inference.tolerances"), (CLASSIFIER, "a probability is .* off")],
+    [(UPSCALER, "PSNR of .* below psnr_db 45 of inference.tolerances"), (CLASSIFIER, "a probability differs by")],
 )
 def test_a_program_that_differs_from_the_network_is_rejected(
     served: Path, made: Made, model: str, message: str

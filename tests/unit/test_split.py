@@ -146,7 +146,7 @@ def test_every_image_has_one_subset_for_any_order(
     ],
 )
 def test_a_class_needs_training_and_validation_images(images: list[str], fraction: float, words: str) -> None:
-    with pytest.raises(InputError, match=r"change validation_fraction or take more images") as caught:
+    with pytest.raises(InputError, match=r"change validation_fraction .*dataset\.limit_per_class") as caught:
         paper_split(table(*images), "TRAIN", "TEST", fraction)
     assert words in str(caught.value)
 
@@ -294,7 +294,7 @@ def test_a_class_needs_at_least_one_source_per_fold(sources: dict[str, int], unk
     images, known = studied(sources)
     if unknown:
         known.loc[known["image"].str.contains(f"/{unknown}/"), "source"] = ""
-    with pytest.raises(InputError, match=r"make by_source.parts smaller .* or take more images") as caught:
+    with pytest.raises(InputError, match=r"lower by_source.parts .*dataset\.limit_per_class") as caught:
         by_source_split(images, known, 5, 1)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -304,7 +304,7 @@ def test_a_subset_without_a_class_is_an_error() -> None:
     """Each class has three sources, but two of them are shared; an even distribution would leave a fold without B."""
     sources = [("A/1", "p1"), ("A/2", "p2"), ("A/3", "p3"), ("B/1", "p0"), ("B/2", "p2"), ("B/3", "p3")]
     known = pd.DataFrame([(f"TRAIN/{image}", source) for image, source in sources], columns=["image", "source"])
-    words = "class 'B': no source of it fell to the validation subset of fold 1 of 3; take more images"
+    words = "class 'B': none of its sources is in the validation subset of fold 1 of 3"
     with pytest.raises(InputError, match=words):
         by_source_split(table(*known["image"]), known, 3, 1)
 

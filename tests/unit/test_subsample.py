@@ -62,7 +62,7 @@ def test_images_of_a_source_are_limited_and_classes_balanced(
         found = chosen_sources(images, sources, per_class, per_source)
     assert {name: sorted(numbers.values(), reverse=True) for name, numbers in found.items()} == chosen
     for name, numbers in chosen.items():
-        line = f"{name}: {sum(numbers)} images of {len(numbers)} sources chosen, at most {numbers[0]} of a source"
+        line = f"{name}: chose {sum(numbers)} images of {len(numbers)} sources, at most {numbers[0]} per source"
         assert line in caplog.messages
 
 
@@ -86,5 +86,5 @@ def test_the_selection_does_not_depend_on_the_order() -> None:
 
 def test_a_class_without_its_own_source_is_an_error() -> None:
     images, sources = study(("A", "p1", 2), ("B", "", 2))
-    with pytest.raises(InputError, match="class 'B': no image has a known source of its own"):
+    with pytest.raises(InputError, match=r"class 'B': .* known source of its own"):
         subsample_images(images, sources, 2)

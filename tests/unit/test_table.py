@@ -90,10 +90,11 @@ def test_a_table_without_rows_keeps_its_headings(tmp_path: Path) -> None:
 
 
 def test_html_rows_are_grouped_in_blocks_with_their_common_values() -> None:
-    shown = table(blocks=("split",), told=("count",), title_of=lambda row: f"Split {row['split']}")
+    shown = table(blocks=("split",), in_title=("count",), title_of=lambda row: f"Split {row['split']}")
     assert [column.key for column in shown.on_page] == ["name", "share"]
     assert shown.groups == [("", 1), ("Above", 1)]
-    blocks = [(title, [[cell for _, cell in row.cells] for row in rows]) for title, rows in shown.bodies]
+    cells = shown.cells[[column.key for column in shown.on_page]].to_numpy()
+    blocks = [(title, cells[rows].tolist()) for title, rows in shown.bodies]
     assert blocks == [("Split a", [["x", "0.50"], ["y", "0.12"]]), ("Split b", [["x", ""]])]
 
 

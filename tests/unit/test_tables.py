@@ -13,7 +13,7 @@ from wbcsr.errors import InputError
 from wbcsr.files import read_csv
 from wbcsr.present.table import Table
 from wbcsr.present.tables.accuracies import comparison_table
-from wbcsr.present.tables.calibration import calibration_table
+from wbcsr.present.tables.calibration import calibration_error_text, calibration_table
 from wbcsr.present.tables.differences import differences_table, recalls_table
 from wbcsr.present.tables.study import counts_table, scores_table
 from wbcsr.present.tables.write import write_tables
@@ -102,15 +102,16 @@ def test_text_is_left_aligned_and_totals_are_separated(study_results: Results, t
         "recalls": 4,
         "calibration": 3,
         "cost": 2,
+        "controls": 3,
     }
+    # Verdicts follow the differences and their intervals.
+    verdicts = {"differences": [7], "controls": [7, 8]}
     for name in NAMES:
         lines = (tmp_path / "tables" / f"{name}.md").read_text(encoding="utf-8").splitlines()
         right = [cell.endswith(":") for cell in lines[3].strip("|").split("|")]
         expected = [False] * texts.get(name, 1) + [True] * (len(right) - texts.get(name, 1))
-        if name == "differences":
-            expected[7] = False  # the verdict, which follows the difference and its interval
-        if name == "controls":
-            expected[7] = expected[8] = False  # the verdict, and whether it may be interpreted
+        for column in verdicts.get(name, []):
+            expected[column] = False
         assert right == expected
     for name, above in (("table2", "Neutrophil & 48 & 48 & 96"), ("table4", "Neutrophil & 0.94 & ")):
         lines = (tmp_path / "tables" / f"{name}.tex").read_text().splitlines()
@@ -163,7 +164,7 @@ def test_the_printed_comparison(study_results: Results) -> None:
     cells, _ = cells_and_data(table, **ENHANCED, subset="validation")
     assert cells[keys].tolist() == ["64", "64", "64", "1", "98.4", "0.984", "−1.6", "89.3"]
     assert [title for title, _ in table.bodies] == [
-        "Validation images, split paper: 64 images of 64 sources, 100.0\u00a0% with a duplicate in training",
+        "Validation images, split paper: 64 images of 64 sources, 100.0\u00a0% (64 of 64) with a duplicate in training",
         "Test images, split paper: 192 images of 96 sources, 0.0\u00a0% with a duplicate in training",
     ]
 
@@ -199,8 +200,13 @@ def test_the_printed_calibration(study_results: Results) -> None:
     assert row["ece"] == pytest.approx(0.9375 - 0.7)
     assert row["auc"] != row["average_precision"]
     areas = [f"{row['auc']:.3f}", f"{row['average_precision']:.3f}"]
-    keys = ["images", "ece", "confidence", "accuracy", "auc", "average_precision"]
-    assert cells[keys].tolist() == ["192", f"{row['ece']:.3f}", "70.0", "93.8", *areas]
+    keys = ["images", "confidence", "accuracy", "auc", "average_precision"]
+    assert cells[keys].tolist() == ["192", "70.0", "93.8", *areas]
+
+
+@pytest.mark.parametrize(("images", "text"), [(199, ""), (200, "0.050")])
+def test_the_calibration_error_of_few_images_is_not_shown(images: int, text: str) -> None:
+    assert calibration_error_text(0.05, images) == text
 
 
 @pytest.mark.parametrize("classes", [["a", "b"], [f"class_{number} of 8" for number in range(8)]])

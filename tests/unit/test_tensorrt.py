@@ -340,7 +340,7 @@ def test_too_little_memory_for_building_is_reported_as_out_of_memory(
 
 def test_a_build_that_fails_for_another_reason_keeps_its_error() -> None:
     def fail() -> None:
-        with tensorrt._naming_lack_of_memory():
+        with tensorrt._detect_out_of_memory():
             logging.getLogger("torch_tensorrt [TensorRT Conversion Context]").error("Error Code 10: Internal Error")
             raise RuntimeError("no engine")
 

@@ -244,7 +244,7 @@ def test_out_of_memory_halves_the_batch(kind: tuple[int, ...], caplog: pytest.Lo
     images = [RNG.integers(0, 256, kind, dtype=np.uint8) for _ in range(9)]
     results = enlarger(network, 4, run=run, batch=8)(images)
     assert sizes == [8, 4, 2, 2, 2, 2, 1]
-    assert [record.message for record in caplog.records][-1].endswith("going on with 2 images at once")
+    assert [record.message for record in caplog.records][-1].endswith("continuing with 2 images at once")
     for image, result in zip(images, results, strict=True):
         assert np.abs(enlarger(network, 4)([image])[0].astype(int) - result).max() <= 1
 

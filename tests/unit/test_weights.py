@@ -53,7 +53,7 @@ def test_ncnn_convolutions(tmp_path: Path, shape: tuple[int, ...]) -> None:
     [
         (lambda content: content[:-1], "truncated"),
         (lambda content: content[:7], "truncated"),
-        (lambda content: content + b"\0", "1 bytes more"),
+        (lambda content: content + b"\0", "1 bytes longer"),
         (lambda content: b"\1" + content[1:], "tag"),
     ],
 )
@@ -67,9 +67,9 @@ def test_damaged_ncnn_models_are_named(tmp_path: Path, damage, message: str) -> 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("Convolution conv 1 1 in out 0=2 1=3", "describes no convolution; install its package again"),
-        ("Convolution", "describes no convolution"),
-        ("Convolution conv 0=two 1=3 6=54", "describes no convolution"),
+        ("Convolution conv 1 1 in out 0=2 1=3", "is no convolution; install its package again"),
+        ("Convolution", "is no convolution"),
+        ("Convolution conv 0=two 1=3 6=54", "is no convolution"),
         ("Convolution conv 0=0 1=3 6=54", "has 54 weights, which do not fill 0 3×3 kernels"),
         ("Convolution conv 0=-2 1=3 6=-54", "has -54 weights"),
         ("Convolution café 0=2 1=3 6=55", "has 55 weights"),

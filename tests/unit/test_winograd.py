@@ -161,18 +161,18 @@ class Twice(nn.Module):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (nn.Conv2d(3, 3, 3, padding=1, stride=2), r"no convolution with stride \(2, 2\)"),
-        (nn.Conv2d(3, 3, 1), r"no convolution with kernel_size \(1, 1\)"),
-        (nn.Conv2d(4, 4, 3, padding=1, groups=2), "no convolution with groups 2"),
-        (nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect"), "no padding with reflect"),
-        (nn.PReLU(), "no PReLU"),
-        (nn.LeakyReLU(), "an activation straight behind a convolution alone"),
-        (Sum(), "the sum of a convolution"),
-        (Twice(lambda x, y: y + y), "the sum of a convolution"),
-        (Twice(lambda x, y: y + x), "images of its size alone"),
-        (Twice(lambda x, y: torch.add(y, y, alpha=0.2)), "no add"),
-        (Twice(lambda x, y: F.pixel_unshuffle(y, 2)), "no pixel_unshuffle"),
-        (Twice(lambda x, y: (y, y)), "cannot follow the network"),
+        (nn.Conv2d(3, 3, 3, padding=1, stride=2), r"a convolution with stride \(2, 2\)"),
+        (nn.Conv2d(3, 3, 1), r"a convolution with kernel_size \(1, 1\)"),
+        (nn.Conv2d(4, 4, 3, padding=1, groups=2), "a convolution with groups 2"),
+        (nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect"), "padding with reflect"),
+        (nn.PReLU(), "not support PReLU"),
+        (nn.LeakyReLU(), "an activation only directly after a convolution"),
+        (Sum(), "a sum only of a convolution"),
+        (Twice(lambda x, y: y + y), "a sum only of a convolution"),
+        (Twice(lambda x, y: y + x), "images of its size"),
+        (Twice(lambda x, y: torch.add(y, y, alpha=0.2)), "not support add"),
+        (Twice(lambda x, y: F.pixel_unshuffle(y, 2)), "not support pixel_unshuffle"),
+        (Twice(lambda x, y: (y, y)), "cannot trace the network"),
     ],
 )
 def test_an_unsupported_operation_is_named(network: nn.Module, message: str) -> None:
@@ -207,7 +207,7 @@ def test_an_engine_with_backend_winograd(tmp_path: Path) -> None:
 def test_an_unsupported_precision_gives_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     source = upscaler.source(write_weights(tmp_path / "small.safetensors"))[0]
-    with pytest.raises(InputError, match=r"winograd computes here in fp32 alone, .* choose precision auto or fp32$"):
+    with pytest.raises(InputError, match=r"winograd supports only fp32 here, .* choose precision auto or fp32$"):
         engines.build(source, tmp_path / "engine.json", workload(), inference(backend="winograd", precision="bf16"))
 
 
@@ -221,7 +221,7 @@ def test_with_backend_winograd_the_classifier_uses_eager(tmp_path: Path) -> None
     )
     assert (description["backend"], description["precision"]) == ("eager", "fp32")
     assert description["reasons"] == [
-        {"code": "unusable", "detail": "winograd knows no convolution with kernel_size (7, 7)"}
+        {"code": "unusable", "detail": "winograd does not support a convolution with kernel_size (7, 7)"}
     ]
 
 
@@ -270,7 +270,7 @@ def test_an_unsupported_upscaler_gives_one_line(tmp_path: Path) -> None:
     save_file(network.state_dict(), tmp_path / "compact.safetensors")
     write_json(tmp_path / "compact.json", {"sha256": sha256(tmp_path / "compact.safetensors")})
     source = upscaler.source(tmp_path / "compact.safetensors")[0]
-    with pytest.raises(InputError, match=r"backend winograd cannot run this network: winograd knows no PReLU$"):
+    with pytest.raises(InputError, match=r"backend winograd cannot run this network: winograd does not support PReLU$"):
         engines.build(source, tmp_path / "engine.json", workload(), inference(backend="winograd"))
     assert not (tmp_path / "engine.json").exists()
 

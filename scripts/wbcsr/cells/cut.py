@@ -1,4 +1,4 @@
-"""Cut a square around the white cell out of each image."""
+"""Crop a square around the white cell of each image."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AT_BORDER = "the white cell touches the border of the image"
 
 @dataclass(frozen=True)
 class _Cut:
-    """An image's row of `CELL_COLUMNS`, and the SHA-256 of its cut; where there is no cut, the reason."""
+    """An image's row of `CELL_COLUMNS`, and the SHA-256 of its crop; without a crop, the reason."""
 
     image: str
     x: int | None = None
@@ -46,9 +46,9 @@ class _Cut:
 
 
 def cut(pixels: np.ndarray, centre: tuple[int, int], side: int) -> np.ndarray:
-    """The square of `side` pixels around the pixel `centre` (x, y) of an image (H, W) or (H, W, channels).
+    """Return the square of `side` pixels around the pixel `centre` (x, y) of an image (H, W) or (H, W, channels).
 
-    Beyond the border of the image, the image is reflected.
+    Beyond the border, the image is padded by reflection.
     """
     height, width = pixels.shape[:2]
     left, top = (place - side // 2 for place in centre)
@@ -59,7 +59,7 @@ def cut(pixels: np.ndarray, centre: tuple[int, int], side: int) -> np.ndarray:
 
 
 def lone_cell(pixels: np.ndarray) -> WhiteCell | str:
-    """The one white cell of an image (see `imaging`), or the reason why no cell can be chosen."""
+    """Return the only white cell of an image (see `imaging`), or the reason why no cell can be chosen."""
     found = find_cell(imaging.to_rgb8(pixels))
     if found is None:
         return NOT_FOUND
@@ -78,22 +78,22 @@ def cut_cells(
     cuts: Sequence[Path],
     threads: int = 2,
 ) -> dict[str, int]:
-    """Cut a square of `side` pixels around the white cell of each image, for all stages that follow.
+    """Crop a square of `side` pixels around the white cell of each image; all later stages use the crops.
 
-    `images_csv`, `sources_csv` and `rejected_csv` describe the images as they were ingested, `whole` are their
-    manifests. Each of `cuts` is the manifest of the cuts from the images of the manifest in the same place of `whole`;
-    the cuts are PNG files beside it, and other images there are removed. Writes to `folder` images.csv, sources.csv and
-    rejected.csv as they are for the cuts, and cells.csv: for each ingested image the centre x, y of its cut in pixels,
-    `side`, score (see `WhiteCell`), touches_border, and the reason if there is no cut.
+    `images_csv`, `sources_csv` and `rejected_csv` describe the ingested images; `whole` are their manifests. `cuts` are
+    the manifests of the crops, in the order of `whole`; the crops are PNG files in the folder of their manifest, and
+    other images there are removed. Writes to `folder` images.csv, sources.csv and rejected.csv for the crops, and
+    cells.csv: for each ingested image the centre x, y of its crop in pixels, `side`, score (see `WhiteCell`),
+    touches_border, and the reason if there is no crop.
 
     An image is rejected if no white cell is found or if there are several of about the same size. `one_cell` says that
-    a source is a photograph of one cell, and no patient or slide: if a source then has images of several classes, one
-    of the labels belongs to another cell, and all its images are rejected. A cell that touches the border of its image,
-    where a part of it may be missing, is rejected unless `keep_border_cells`.
+    a source is a photograph of one cell, not a patient or slide. If such a source has images of several classes, one of
+    the labels belongs to another cell, and all its images are rejected. A cell that touches the border of its image,
+    and may therefore be incomplete, is rejected unless `keep_border_cells`.
 
-    Returns the numbers of images, cuts, images without a cell, with several cells and of a source of several classes,
-    and of images whose only cell touches the border. Raises InputError if a class is left without an image, or a file
-    is not the one that its manifest lists.
+    Returns the numbers of images, crops, images without a cell, images with several cells, images from a source with
+    several classes, and images whose only cell touches the border. Raises InputError if a class is left without an
+    image, or a file differs from its manifest.
     """
     images = read_csv(images_csv, IMAGE_COLUMNS)
     sources = read_csv(sources_csv, SOURCE_COLUMNS)
@@ -151,7 +151,7 @@ def cut_cells(
 
 
 def _of_several_classes(images: pd.DataFrame, sources: pd.DataFrame) -> dict[str, str]:
-    """Each image whose source has images of several classes → the reason to reject it."""
+    """Return the reason to reject each image whose source has images of several classes."""
     known = images.assign(source=source_of(images, sources)).query("source != ''")
     classes = known.groupby("source")["class"].unique()
     several = {source: ", ".join(names) for source, names in classes.items() if len(names) > 1}

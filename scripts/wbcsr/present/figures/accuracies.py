@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -17,19 +18,25 @@ from wbcsr.study import published
 from wbcsr.study.labels import NO_ENHANCED, QUESTIONS, arm_label
 from wbcsr.study.plan import Plan
 
-# Colour, mark and place beside the row's middle of each subset's accuracies.
+# Colour and mark of each subset's accuracies, and their offset from the row's middle.
 SUBSET_MARKS = {"validation": (BLUE, "o", -0.16), "test": (VERMILLION, "s", 0.16)}
 
-
+ACCURACIES_CAPTION = (
+    "Accuracies with their 95\u00a0% intervals; those without an interval are only in the table. Small dots: the "
+    "single trainings, if there are several. Hollow diamonds: the study’s accuracies."
+)
 STUDY_MARK: dict[str, Any] = {"marker": "D", "color": GREY, "markerfacecolor": "none", "markersize": 4}
 
 
 def draw_accuracies(arms: list[Arm], plan: Plan) -> Figure:
-    """The accuracy of every arm, a panel for each split: the mean over the seeds with its 95 % interval over sources.
+    """The accuracies with their 95 % intervals over sources, a panel for each split: means over the seeds.
 
-    An arm of too few sources has no interval.
-    Small dots are the single seeds; hollow diamonds are the study's accuracies.
+    An accuracy without an interval is not drawn. Small dots are the single seeds; hollow diamonds are the study's
+    accuracies.
     """
+    arms = [arm for arm in arms if not math.isnan(arm.estimate.low)]
+    if not arms:
+        return draw_notice("No accuracy has an interval; the table says why.")
     names = list(dict.fromkeys((arm.trained_on, arm.tested_on) for arm in arms))
     labels = [wrapped(arm_label(*name), 30) for name in names]
     width = SINGLE_COLUMN if len(plan.splits) == 1 else DOUBLE_COLUMN
@@ -52,6 +59,7 @@ def draw_accuracies(arms: list[Arm], plan: Plan) -> Figure:
     keys = [
         Line2D([], [], color=colour, marker=mark, markersize=4, label=subset)
         for subset, (colour, mark, _) in SUBSET_MARKS.items()
+        if any(arm.subset == subset for arm in arms)
     ]
     if any(_of_study(arm, plan) is not None for arm in arms):
         keys.append(Line2D([], [], linestyle="", label="study, validation", **STUDY_MARK))
@@ -69,15 +77,15 @@ def _draw_arm(panel: Axes, arm: Arm, row: int, plan: Plan) -> None:
         seeds = [height + 0.11] * len(arm.accuracies)
         panel.plot(arm.accuracies, seeds, "o", color=colour, markersize=1.8, alpha=0.6, markeredgewidth=0)
     panel.plot(arm.accuracy, height, mark, color=colour, markersize=4)
-    told = _of_study(arm, plan)
-    if told is not None:
-        panel.plot(told, height - 0.16, **STUDY_MARK)
+    published_accuracy = _of_study(arm, plan)
+    if published_accuracy is not None:
+        panel.plot(published_accuracy, height - 0.16, **STUDY_MARK)
 
 
 def draw_differences(data: pd.DataFrame) -> Figure:
     """Differences in the metric of verdicts with their 95 % intervals, of `wbcsr.stats.differences.differences`.
 
-    A block for each question; what has no interval is not drawn.
+    A block for each question; a difference without an interval is not drawn.
     """
     if data.empty:
         return draw_notice(NO_ENHANCED)

@@ -7,7 +7,7 @@ import pandas as pd
 from wbcsr.present.table import Column, Table, interval, number, points, text
 from wbcsr.present.tables.accuracies import METRICS
 from wbcsr.present.tables.differences import VERDICTS
-from wbcsr.present.text import NONE, interval_texts, number_text
+from wbcsr.present.text import NONE, number_text
 from wbcsr.stats.controls import SHARPENING
 from wbcsr.study.labels import variant_label
 
@@ -21,7 +21,7 @@ STEPS = {
 
 def controls_table(data: pd.DataFrame) -> Table:
     """A row for each comparison; `data` comes from `wbcsr.stats.controls.controls`."""
-    metric = METRICS[data["metric"].iloc[0]].lower() if len(data) else ""
+    metric = f" in {METRICS[data['metric'].iloc[0]].lower()}" if len(data) else ""
     return Table(
         "controls",
         "Controls",
@@ -33,12 +33,10 @@ def controls_table(data: pd.DataFrame) -> Table:
             text("step", "Question", STEPS.__getitem__),
             text("variant", "Variant", variant_label),
             text("against", "Against", variant_label),
-            points("metric_difference", f"Difference in {metric}"),
+            points("metric_difference", f"Difference{metric}"),
             interval("metric_low", "metric_high", "+.1f"),
             points("difference", "Difference in accuracy"),
-            Column(
-                "low", "95 % CI, accuracy", lambda rows: interval_texts(100 * rows["low"], 100 * rows["high"], "+.1f")
-            ),
+            interval("low", "high", "+.1f", "95 % CI, accuracy"),
             text("verdict", "Verdict", VERDICTS.__getitem__),
             text("interpretable", "May be interpreted"),
             Column("share", "Share of the gain of Real-ESRGAN, %", _shares),
