@@ -43,7 +43,11 @@ def merged(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "name", ["config.yaml", "quick.yaml", "demo.yaml", "answer.yaml", "cells.yaml", "evidence.yaml", "benchmark.yaml"]
+    "name",
+    [
+        *("config.yaml", "quick.yaml", "demo.yaml", "answer.yaml", "cells.yaml", "evidence.yaml", "benchmark.yaml"),
+        "bloodmnist.yaml",
+    ],
 )
 def test_shipped_configurations_are_valid(name: str) -> None:
     config = complete(merged(name), SCHEMA)

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from wbcsr import imaging
-from wbcsr.config import UNPUBLISHED, partitions_of
-from wbcsr.dataset.archive import Archive, open_archive
+from wbcsr.config import UNPUBLISHED, extra_tests_of, partitions_of
+from wbcsr.dataset.archive import Archive, is_lfs_pointer, open_archive
 from wbcsr.dataset.folder import UNPRINTABLE, printable
 from wbcsr.dataset.labels import read_labels
 from wbcsr.errors import InputError
@@ -104,17 +104,20 @@ def ingest(
     Returns the numbers of files kept, rejected, left_out, copies (byte-identical, in the same class) and ignored; and
     elsewhere: how many of those ignored are in which outermost folder that holds no other ones, or the name of the
     file; at most `PLACES_NAMED` of them, the largest first. Where images have 16 bits, their number as deep, their
-    least_level and greatest_level, and the number of pixels that `range` cuts off.
-    InputError where the archive is refused (see `open_archive`) or damaged, lacks a partition or class, holds an
-    image twice or under names that differ in case only, or has no usable image of a class to train on; and where
-    `listed` is empty, names an image twice or one that is not there, or none of a class; and where `labels` is wrong,
-    or names a file that is not there or is there more than once.
+    least_level and greatest_level, and the number of pixels that `range` cuts off. Where git wrote the zip file, its
+    commit.
+    InputError where the archive is refused (see `open_archive`), damaged or not of the commit of `git`, lacks a
+    partition or class (a class of an extra test may be lacking, which the log says), holds an image twice or under
+    names that differ in case only, or has no usable image of a class to train on; and where `listed` is empty, names an
+    image twice or one that is not there, or none of a class; and where `labels` is wrong, or names a file that is not
+    there or is there more than once.
     """
     partitions = partitions_of(dataset)
     folders: list[Folder] = [(partition, name) for partition in partitions.values() for name in dataset["classes"]]
-    with open_archive(archive, dataset["limits"], dataset["links"]) as contents:
+    extra = set(extra_tests_of(partitions).values())
+    with open_archive(archive, dataset["limits"], dataset["links"], dataset["classes"]) as contents:
         if labels is None:
-            found, rejected, used = _find(contents, folders, published=dataset["partitions"] is not None)
+            found, rejected, used = _find(contents, folders, dataset["partitions"] is not None, extra)
         else:
             found, rejected, used = _find_labelled(contents, labels, dataset)
         there = set(found)
@@ -123,8 +126,14 @@ def ingest(
             wanted = _listed(listed, there | rejected.keys(), contents, dataset["classes"])
             found = {image: entry for image, entry in found.items() if image in wanted}
             rejected = {image: reason for image, reason in rejected.items() if image in wanted}
+        commit, git = contents.commit, dataset["git"]
+        if git and commit != git["commit"]:
+            raise InputError(
+                f"{archive}: is not of the commit of dataset.git ({git['commit']}); delete it and run again"
+            )
         verified = _verify(contents, found, folders, dataset, rejected, threads)
         _check_folders_filled(contents, verified, rejected, folders, partitions["train"])
+        _name_absent(verified, dataset["classes"], extra)
         order = sorted(verified, key=lambda image: (folders.index(_folder(image)), image))
         images = pd.DataFrame(
             [(image, *_folder(image), *_columns(verified[image])) for image in order], columns=IMAGE_COLUMNS
@@ -144,6 +153,7 @@ def ingest(
         "copies": int(images.duplicated(["class", "sha256"]).sum()),
         "ignored": elsewhere.total(),
         "elsewhere": dict(elsewhere.most_common(PLACES_NAMED)),
+        **({"commit": commit} if commit else {}),
     }
     _report(summary, len(elsewhere), images)
     return summary | _report_levels([each.levels for each in verified.values() if each.levels], dataset["range"])
@@ -178,8 +188,8 @@ def _folder(image: str) -> Folder:
 Found = tuple[dict[str, str], dict[str, str], set[str]]
 
 
-def _find(contents: Archive, folders: list[Folder], published: bool) -> Found:
-    """Image → entry, rejected file → reason, and the entries of both."""
+def _find(contents: Archive, folders: list[Folder], published: bool, extra: set[str]) -> Found:
+    """Image → entry, rejected file → reason, and the entries of both; `extra` partitions may lack classes."""
     found: dict[str, str] = {}
     rejected: dict[str, str] = {}
     present: set[Folder] = set()
@@ -205,7 +215,10 @@ def _find(contents: Archive, folders: list[Folder], published: bool) -> Found:
             )
         else:
             found[image] = entry
-    _check_folders_present(contents, folders, present, published)
+    needed = [folder for folder in folders if folder[0] not in extra]
+    # Of a partition that is not there, each class is missed.
+    needed += [folder for folder in folders if folder[0] in extra - {partition for partition, _ in present}]
+    _check_folders_present(contents, needed, present, published)
     _check_case(contents.path, found)
     if len(parents) > 1 and not published:
         log.warning(
@@ -393,6 +406,8 @@ def _verify(
 
 def _decode(content: bytes, image: str, levels: tuple[int, int] | None) -> _Verified | str:
     """What there is to know of an image, or why it cannot be used."""
+    if is_lfs_pointer(content):
+        return "is a pointer of Git LFS, not the image itself; run `git lfs pull` in the repository"
     try:
         pixels = imaging.decode(content, image)
     except InputError as error:
@@ -433,6 +448,16 @@ def _check_folders_filled(
                 f"{problem}; a class without images cannot be trained: repair it, or remove it from dataset.classes"
             )
         log.warning(problem)
+
+
+def _name_absent(verified: Iterable[str], classes: list[str], extra: Iterable[str]) -> None:
+    there = set(map(_folder, verified))
+    for partition in sorted(extra):
+        absent = [name for name in classes if (partition, name) not in there]
+        if absent:
+            log.warning(
+                "extra test %s: has no image of %s; it is tested on the other classes", partition, ", ".join(absent)
+            )
 
 
 def _copy(

@@ -1,4 +1,8 @@
-"""Splits: rules that give each image a subset, train, validation or test; and what leaks from one to another."""
+"""Splits: rules that give each image a subset; and what leaks from one to another.
+
+A subset is train, validation, test, or the name of an extra test (`dataset.partitions.extra_tests`), a published
+partition that every split tests in addition.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +26,34 @@ def split_images(
 ) -> pd.DataFrame:
     """The split of this name (see `config.parse_split`): image, subset, in the order of `images`.
 
-    `images` has the columns image, partition, class. A split by source reads the file `sources` and takes `parts` of
-    the settings; the user's own split reads the file `custom`; the others take `partitions`, and the study's one also
-    `validation_fraction`. InputError as the functions below.
+    `images` has the columns image, partition, class. The images of `extra_tests` of the settings (name → partition) get
+    that name, whatever the rule; it sees the others alone. A split by source reads the file `sources` and takes `parts`
+    of the settings; the user's own split reads the file `custom`; the others take `partitions`, and the study's one
+    also `validation_fraction`. InputError as the functions below, or where an extra test has no image.
     """
+    extra = settings["extra_tests"]
+    name_of = {partition: name for name, partition in extra.items()}
+    names = pd.Series([name_of.get(partition) for partition in images["partition"]], images["image"], dtype=object)
+    for name, partition in extra.items():
+        if name not in set(names):
+            raise InputError(
+                f"extra test {name}: has no image in the partition {partition!r}; take it out of "
+                "dataset.partitions.extra_tests, or see results/dataset/rejected.csv and dataset.images"
+            )
+    tested, dealt = names.dropna(), images[names.isna().to_numpy()]
     rule, fold = parse_split(split)
     if rule == "by_source":
-        return by_source_split(images, read_csv(sources, ["image", "source"]), settings["parts"], fold)
-    if rule == "custom":
-        return custom_split(images, Path(custom))
-    partitions = settings["partitions"]
-    if rule == "published":
-        return published_split(images, partitions)
-    return paper_split(images, partitions["train"], partitions["test"], settings["validation_fraction"])
+        known = read_csv(sources, ["image", "source"])
+        found = by_source_split(dealt, known[~known["image"].isin(tested.index)], settings["parts"], fold)
+    elif rule == "custom":
+        found = custom_split(dealt, Path(custom), tested)
+    elif rule == "published":
+        found = published_split(dealt, settings["partitions"])
+    else:
+        names_of = settings["partitions"]
+        found = paper_split(dealt, names_of["train"], names_of["test"], settings["validation_fraction"])
+    subset = pd.concat([tested, found.set_index("image")["subset"]])[images["image"]]
+    return subset.rename_axis("image").reset_index(name="subset")
 
 
 def count_subsets(images: pd.DataFrame, split: pd.DataFrame) -> dict[str, Any]:
@@ -134,11 +153,12 @@ def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fol
     return subset.rename_axis("image").reset_index(name="subset")
 
 
-def custom_split(images: pd.DataFrame, path: Path) -> pd.DataFrame:
+def custom_split(images: pd.DataFrame, path: Path, extra: pd.Series | None = None) -> pd.DataFrame:
     """The split that the CSV file `path` gives: its columns image and subset, in the order of `images`.
 
     `images` has the columns image and class. A subset is train, validation, test, or empty for an image that is left
     out; what the file says of images that are not in `images` counts for nothing, as a larger study's split does.
+    `extra` maps the images of extra tests to their names: the file need not list them, and may give no other subset.
 
     InputError where an image has no row or two, a subset is another word, or one is left without a class.
     """
@@ -147,6 +167,15 @@ def custom_split(images: pd.DataFrame, path: Path) -> pd.DataFrame:
     twice = table.loc[table["image"].duplicated(), "image"]
     if len(twice):
         raise InputError(f"{path}: has {twice.iloc[0]} twice; leave one row of it (custom)")
+    own = table["image"].map({} if extra is None else extra)
+    other = table[own.notna() & (table["subset"] != own)]
+    if len(other):
+        image, subset = other[["image", "subset"]].iloc[0]
+        raise InputError(
+            f"{path}: has {image} in the subset {subset!r}, but it is in the extra test {own[other.index[0]]!r}; "
+            f"{remedy}, or remove its row"
+        )
+    table = table[own.isna()]
     strange = sorted(set(table["subset"]) - {"", *SUBSETS})
     if strange:
         raise InputError(f"{path}: has the subset {strange[0]!r}, which is none of {', '.join(SUBSETS)}; {remedy}")
@@ -181,7 +210,7 @@ def _empty(images: pd.DataFrame, subset: pd.Series) -> Iterator[tuple[str, str]]
 
 
 def leakage(name: str, images: pd.DataFrame, sources: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
-    """How many validation and test images have an augmented duplicate in training: `LEAKAGE_COLUMNS`.
+    """How many images of each tested subset have an augmented duplicate in training: `LEAKAGE_COLUMNS`.
 
     `images` has the columns image and class, `sources` image and source, `split` image and subset; `name` is the split
     file's. A row for each subset and class, and one for each subset with all classes together, whose class is empty:
@@ -195,7 +224,8 @@ def leakage(name: str, images: pd.DataFrame, sources: pd.DataFrame, split: pd.Da
     )
     trained = set(table.loc[table["subset"] == "train", "source"])
     rows = []
-    for subset in ("validation", "test"):
+    extra = [name for name in table["subset"].unique() if name not in ("", *SUBSETS)]
+    for subset in ("validation", "test", *extra):
         held_out = table[table["subset"] == subset]
         by_class = [(class_name, held_out[held_out["class"] == class_name]) for class_name in images["class"].unique()]
         for class_name, part in [*by_class, ("", held_out)]:

@@ -11,11 +11,12 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from wbcsr.config import Config
+from wbcsr.config import Config, extra_tests_of, partitions_of
 from wbcsr.files import read_csv
 from wbcsr.present.table import Table, number, text
+from wbcsr.present.text import listed
 from wbcsr.stats.records import read_records
-from wbcsr.study.labels import CLASSIFIERS, SUBSETS, variant_label
+from wbcsr.study.labels import CLASSIFIERS, subsets_of, variant_label
 from wbcsr.text import counted
 
 SPLIT_RULES = {
@@ -57,13 +58,17 @@ def settings(config: Config, records: list[dict[str, Any]]) -> list[tuple[str, s
     if config["view"]["around"] == "cell":
         side = config["view"]["side"]
         pairs.append(("View", f"squares of {side} × {side} pixels around the white cell of each image"))
+    partitions = partitions_of(dataset)
     for split in config["splits"]:
         rule = SPLIT_RULES[split].format(**config)
-        counts = [f"{sum(sizes[split][subset].values()):,} {subset}" for subset in ("train", *SUBSETS)]
+        counts = [f"{sum(sizes[split][subset].values()):,} {subset}" for subset in ("train", *subsets_of(partitions))]
         if left_out.get(split):
             why = ", as it says" if split == "custom" else ", for their source is not known"
             counts.append(f"{left_out[split]:,} left out{why}")
         pairs.append((f"Split {split}", f"{rule}: {' · '.join(counts)}"))
+    if extra := extra_tests_of(partitions):
+        named = listed([f"{name} (partition {folder})" for name, folder in extra.items()])
+        pairs.append(("Extra tests", f"{named}: tested in addition, and in no other subset of any split"))
     pairs += [
         ("Seeds", ", ".join(map(str, config["seeds"]))),
         (

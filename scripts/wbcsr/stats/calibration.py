@@ -47,7 +47,7 @@ class Curves:
 class Probabilities:
     """An arm's probabilities of the images of one subset, all folds of its split together.
 
-    `actual` are the images' classes (images,), `by_seed` each seed's probabilities (images, classes) in the order of
+    `actual` are the images' classes (images,), `by_run` each run's probabilities (images, classes) in the order of
     `classes`. Every image counts once a seed, and every seed as much as another.
     """
 
@@ -57,7 +57,7 @@ class Probabilities:
     subset: str
     classes: list[str]
     actual: npt.NDArray[np.str_]
-    by_seed: dict[int, npt.NDArray[np.float64]]
+    by_run: dict[str, npt.NDArray[np.float64]]
 
     @classmethod
     def of(cls, arm: Arm) -> Probabilities:
@@ -68,18 +68,18 @@ class Probabilities:
     @property
     def confidence(self) -> float:
         """The mean over images and seeds of the largest probability."""
-        return float(np.mean([probabilities.max(axis=1).mean() for probabilities in self.by_seed.values()]))
+        return float(np.mean([probabilities.max(axis=1).mean() for probabilities in self.by_run.values()]))
 
     @property
     def accuracy(self) -> float:
         """The share of images whose largest probability is that of their class, mean over the seeds."""
         numbers = pd.Index(self.classes).get_indexer(pd.Index(self.actual))
-        return float(np.mean([(one.argmax(axis=1) == numbers).mean() for one in self.by_seed.values()]))
+        return float(np.mean([(one.argmax(axis=1) == numbers).mean() for one in self.by_run.values()]))
 
     @cached_property
     def calibration_error(self) -> float:
         """The mean over the seeds of the expected calibration error; see `calibration`."""
-        return float(np.mean([calibration(one, self.actual, self.classes).error for one in self.by_seed.values()]))
+        return float(np.mean([calibration(one, self.actual, self.classes).error for one in self.by_run.values()]))
 
     @cached_property
     def pooled(self) -> Calibration:
@@ -87,8 +87,8 @@ class Probabilities:
 
         Its error is not `calibration_error`: where one seed is too sure and another too cautious, theirs cancel.
         """
-        together = np.concatenate(list(self.by_seed.values()))
-        return calibration(together, np.tile(self.actual, len(self.by_seed)), self.classes)
+        together = np.concatenate(list(self.by_run.values()))
+        return calibration(together, np.tile(self.actual, len(self.by_run)), self.classes)
 
     @cached_property
     def curves(self) -> dict[str, list[Curves]]:
@@ -97,7 +97,7 @@ class Probabilities:
         Folds are classifiers of their own, to which one probability need not mean the same: areas of pooled folds tend
         to be smaller than those within folds (Forman and Scholz, SIGKDD Explorations 12, 2010).
         """
-        by_seed = [curves(one, self.actual, self.classes) for one in self.by_seed.values()]
+        by_seed = [curves(one, self.actual, self.classes) for one in self.by_run.values()]
         return {name: [found[name] for found in by_seed] for name in by_seed[0]}
 
     @cached_property

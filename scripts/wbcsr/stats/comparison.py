@@ -21,12 +21,13 @@ NUMBERS = [
 def compare_arms(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """A row for each arm, with `TEXTS` and `NUMBERS`, and the mean F1 score of each class as `f1_<class>`.
 
-    `accuracy` and `macro_f1` are means over the runs (one for each seed), `accuracy_sd` is the sample
-    standard deviation over them, `accuracy_low` and `accuracy_high` are the 95 % interval of the mean accuracy over
-    sources (`wbcsr.stats.intervals.accuracy_interval`), empty where there can be none, for `reason`. Where some
-    sources are known, `images` and accuracies are of the images of known source, and `unknown` is how many others there
-    are; F1 scores are of all. `sources` and `shared` are of `leakage` (`wbcsr.stats.counts.read_leakage`): how many
-    sources the images come of (empty where none is known), and how many images have an augmented duplicate in training.
+    F1 is NaN for a class without an image, and `macro_f1` is of the others. `accuracy` and `macro_f1` are means over
+    the runs (one for each seed; of an extra test, one for each seed and fold), `accuracy_sd` is the sample standard
+    deviation over them, `accuracy_low` and `accuracy_high` are the 95 % interval of the mean accuracy over sources
+    (`wbcsr.stats.intervals.accuracy_interval`), empty where there can be none, for `reason`. Where some sources are
+    known, `images` and accuracies are of the images of known source, and `unknown` is how many others there are; F1
+    scores are of all. `sources` and `shared` are of `leakage` (`wbcsr.stats.counts.read_leakage`): how many sources the
+    images come of (empty where none is known), and how many images have an augmented duplicate in training.
     `study_accuracy` follows from the study's confusion matrices, and `difference_to_original` is to the arm trained and
     tested on `original` of the same split and subset. InputError where `leakage` is of other images.
     """
@@ -36,6 +37,8 @@ def compare_arms(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> pd.DataF
     rows = []
     for arm in arms:
         f1 = pd.concat([scores.by_class["f1"] for scores in arm.scores], axis=1).mean(axis=1)
+        # What is taken for a class of which there is no image counts against the class that it is of.
+        f1 = f1.where(arm.scores[0].by_class["support"] > 0)
         counted = leakage.loc[arm.split, arm.subset, ""]
         if counted["images"] != arm.images:
             raise InputError(

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from wbcsr.config import Config, compared_variant, is_synthetic, partitions_of, training_variants
+from wbcsr.study.labels import subsets_of
 
 
 @dataclass(frozen=True)
 class Plan:
     """What the configuration asks for, each list in the order of the configuration.
 
-    `splits` are without folds; `partitions` maps `train`, `validation` where there is one, and `test` to the names of
-    the folders that the images were published in, or `train` alone to the name of all images; `trainings` is of
+    `splits` are without folds; `partitions` maps `train`, `validation` where there is one, `test` and each extra test
+    to the names of the folders that the images were published in, or `train` alone to the name of all images;
+    `trainings` is of
     `wbcsr.config.training_variants`; `evaluation` is that section of the complete configuration. Results on `synthetic`
     images are not shown next to published ones.
     """
@@ -47,6 +49,11 @@ class Plan:
     def published_classes(self) -> list[str]:
         """The classes for which published values are shown: none on synthetic images."""
         return [] if self.synthetic else self.classes
+
+    @property
+    def subsets(self) -> list[str]:
+        """The subsets that classifiers are tested on: validation, test and the extra tests."""
+        return subsets_of(self.partitions)
 
     @property
     def enhanced(self) -> str | None:
