@@ -100,7 +100,7 @@ def test_what_cannot_be_fetched_is_one_line(
 
 def test_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match="git is not installed, and dataset.git needs it; install it"):
+    with pytest.raises(InputError, match=r"git is not installed, and dataset\.git needs it; install it"):
         download_repository("https://example.org/cells", MISSING, None, tmp_path / "archive.zip")
 
 
@@ -128,7 +128,7 @@ def test_the_commit_is_recorded_and_another_one_refused(repository: Repository, 
     assert taken_in(tmp_path, archive)["commit"] == commit
     git = {"url": "https://example.org/cells", "commit": commit}
     assert taken_in(tmp_path, archive, git=git)["commit"] == commit
-    with pytest.raises(InputError, match=rf"{archive}: is not of the commit of dataset\.git \(0+\); delete it"):
+    with pytest.raises(InputError, match=rf"{archive}: is not of the commit 0+ of dataset\.git; delete it"):
         taken_in(tmp_path, archive, git=git | {"commit": MISSING})
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
+import subprocess
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -260,6 +262,42 @@ def test_a_file_of_medmnist_as_published(tmp_path: Path) -> None:
     damaged = run(tmp_path, *BY_ITSELF, "--", "results/splits/published.csv")
     assert damaged.returncode == 1
     assert "error: data/bloodmnist_128.npz: is not a zip file, or is incomplete" in damaged.stdout
+
+
+def test_a_commit_of_a_git_repository(tmp_path: Path) -> None:
+    """It is fetched, recorded, and fetched again for another commit."""
+    repository = tmp_path / "cells"
+
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+        done = subprocess.run(["git", "-C", repository, *who, *arguments], check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    for number, name in enumerate("AB"):
+        folder = repository / "images" / name
+        folder.mkdir(parents=True)
+        for copy in range(3):
+            (folder / f"{copy}.png").write_bytes(KINDS["png"](Image.fromarray(cell(10 * number + copy, 0.2, (24, 24)))))
+    git("init", "--quiet")
+    commits = []
+    for message in ("first", "second"):
+        git("add", ".")
+        git("commit", "--quiet", "--message", message)
+        commits.append(git("rev-parse", "HEAD"))
+        (repository / "images" / "A" / "0.png").unlink(missing_ok=True)
+    study = {**SMALL, "splits": ["by_source"], "sources": {"method": "each"}}
+    target = ["--", "results/dataset/images.csv"]
+    for commit, images in zip(commits, (6, 5), strict=True):
+        source = {"url": f"file://{repository}", "commit": commit, "folder": "images"}
+        dataset = {"archive": "data/archive.zip", "classes": ["A", "B"], "partitions": None, "git": source}
+        write_config(tmp_path / "study", {**study, "dataset": dataset})
+        result = run(tmp_path / "study", *BY_ITSELF, *target)
+        assert result.returncode == 0, result.stdout
+        assert len(pd.read_csv(tmp_path / "study" / "results" / "dataset" / "images.csv")) == images
+        provenance = json.loads((tmp_path / "study" / "results" / "dataset" / "provenance.json").read_text())
+        assert provenance["files"]["commit"] == commit
+        assert provenance["parameters"]["dataset"]["git"] == source
+        assert "Nothing to be done" in run(tmp_path / "study", *target).stdout
 
 
 def test_a_second_test_partition_of_another_camera_is_tested_in_addition(tmp_path: Path) -> None:

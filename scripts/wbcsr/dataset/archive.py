@@ -15,7 +15,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from wbcsr.dataset.folder import Folder
 from wbcsr.errors import InputError, first_line
@@ -65,7 +65,7 @@ class Archive(ABC):
     def close(self) -> None:
         """Let go of what is held open."""
 
-    def __enter__(self) -> Archive:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -116,6 +116,9 @@ def ingest(
     folders: list[Folder] = [(partition, name) for partition in partitions.values() for name in dataset["classes"]]
     extra = set(extra_tests_of(partitions).values())
     with open_archive(archive, dataset["limits"], dataset["links"], dataset["classes"]) as contents:
+        commit, git = contents.commit, dataset["git"]
+        if git and commit != git["commit"]:
+            raise InputError(f"{archive}: is not of the commit {git['commit']} of dataset.git; delete it and run again")
         if labels is None:
             found, rejected, used = _find(contents, folders, dataset["partitions"] is not None, extra)
         else:
@@ -126,11 +129,6 @@ def ingest(
             wanted = _listed(listed, there | rejected.keys(), contents, dataset["classes"])
             found = {image: entry for image, entry in found.items() if image in wanted}
             rejected = {image: reason for image, reason in rejected.items() if image in wanted}
-        commit, git = contents.commit, dataset["git"]
-        if git and commit != git["commit"]:
-            raise InputError(
-                f"{archive}: is not of the commit of dataset.git ({git['commit']}); delete it and run again"
-            )
         verified = _verify(contents, found, folders, dataset, rejected, threads)
         _check_folders_filled(contents, verified, rejected, folders, partitions["train"])
         _name_absent(verified, dataset["classes"], extra)

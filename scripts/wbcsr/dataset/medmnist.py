@@ -39,7 +39,7 @@ class MedMnist(Archive):
 
     def __init__(self, path: Path, limits: Mapping[str, int], classes: Sequence[str]) -> None:
         super().__init__(path, limits)
-        self._images: dict[str, tuple[npt.NDArray[np.uint8], int]] = {}
+        self._images: dict[str, tuple[npt.NDArray[np.generic], int]] = {}
         # One array holds the images of a partition, so no single file of the zip is too large.
         with Zip(path, {**limits, "file_mb": sys.maxsize}) as packed:
             arrays = {f"{name}.npy" for name in ("train_images", "train_labels")}
