@@ -70,7 +70,9 @@ def draw_accuracies(arms: list[Arm], plan: Plan) -> Figure:
     ]
     if any(_of_study(arm, plan) is not None for arm in arms):
         keys.append(Line2D([], [], linestyle="", label="study, validation", **STUDY_MARK))
-    figure.legend(handles=keys, loc="outside upper center", ncols=len(keys), columnspacing=1.2, handlelength=1.6)
+    figure.legend(
+        handles=keys, loc="outside upper center", ncols=min(len(keys), 3), columnspacing=1.2, handlelength=1.6
+    )
     return figure
 
 

@@ -172,7 +172,7 @@ def leakage_table(data: pd.DataFrame, plan: Plan) -> Table:
     def shared(rows: pd.DataFrame) -> list[str]:
         shares = rows["shared"] / (rows["images"] - rows["unknown"])
         counts = zip(number_texts(rows["shared"], ",.0f"), number_texts(100 * shares, ".1f"), strict=True)
-        return [f"{count} ({share}\u00a0%)" if count else "" for count, share in counts]
+        return [f"{count} ({share}\u00a0%)" if share else "" for count, share in counts]
 
     note = "A source is what an image was made from; a duplicate is another image of the same source."
     if is_published:
