@@ -7,7 +7,7 @@ import pandas as pd
 from wbcsr.present.table import Column, Table, interval, number, percent, text
 from wbcsr.present.text import NONE, number_text, number_texts
 from wbcsr.study import published
-from wbcsr.study.labels import arm_label, class_labels, summary_label, variant_label
+from wbcsr.study.labels import SUBSETS, arm_label, class_labels, summary_label, variant_label
 from wbcsr.study.plan import Plan
 from wbcsr.text import counted
 
@@ -67,8 +67,10 @@ def _correct(rows: pd.DataFrame) -> list[str]:
 def comparison_table(data: pd.DataFrame) -> Table:
     """The accuracies; `data` is of `wbcsr.stats.comparison.compare_arms`, or some rows of it."""
     has_sources, has_study = data["sources"].notna().any(), data["study_accuracy"].notna().any()
+    has_extra = not data["subset"].isin(SUBSETS).all()
+    runs = "one for each seed; of an extra test, for each seed and fold" if has_extra else "one for each seed"
     note = (
-        "Accuracy and macro F1: mean over the runs (one for each seed), ± standard deviation. "
+        f"Accuracy and macro F1: mean over the runs ({runs}), ± standard deviation. "
         "Difference: accuracy minus that of training and testing on original. "
     )
     note += (
