@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
-# The environment for GPUs, if it was installed.
+# The environment for GPUs if it is installed, otherwise the other one.
 NODE := $(if $(wildcard .venv-gpu/installed),.venv-gpu,.venv)
 
-.PHONY: setup setup-gpu setup-benchmark hashes audit profile demo test test-gpu coverage mutation doctor lint docs pictures
+.PHONY: setup setup-gpu setup-benchmark hashes audit profile demo test test-gpu prose coverage mutation doctor lint docs pictures
 
 setup: .venv/installed
 
@@ -17,7 +17,7 @@ define environment
 	$(PYTHON) -m venv $(1)
 endef
 
-# The library in scripts/wbcsr, from where it is, so that a change holds at once. Built by the setuptools installed before.
+# An editable installation of scripts/wbcsr: changes take effect at once. It uses the setuptools installed before.
 define package
 	$(1)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 endef
@@ -29,7 +29,7 @@ endef
 	$(call package,$(@D))
 	touch $@
 
-# For a machine with a GPU: TensorRT, and what tests/gpu needs; not torch-tensorrt-rtx, whose module has the same name.
+# For a machine with a GPU: TensorRT and what tests/gpu needs; not torch-tensorrt-rtx, whose module has the same name.
 .venv-gpu/installed: envs/pins.txt envs/workflow.txt envs/gpu.txt envs/without-dependencies.txt
 	$(call environment,$(@D))
 	$(@D)/bin/python -m pip install --quiet --constraint envs/pins.txt --requirement envs/workflow.txt --requirement envs/gpu.txt pytest hypothesis
@@ -52,7 +52,7 @@ hashes:
 	$(UV) --no-deps envs/without-dependencies.txt >> envs/hashes.part
 	mv envs/hashes.part envs/hashes.txt
 
-# Which of these packages have known vulnerabilities, as PyPI says.
+# List the packages that have known vulnerabilities according to PyPI.
 audit:
 	$(call environment,.venv-hashes)
 	.venv-hashes/bin/python -m pip install --quiet --constraint envs/pins.txt pip-audit
@@ -66,14 +66,14 @@ profile:
 	@mkdir -p "$(dir $(PROFILE))" && cp -r profiles/slurm "$(PROFILE)"
 	@echo "Now edit $(PROFILE)/profile.yaml: partition, GPU model, account"
 
-# Its jobs are short: with one thread each, one loads its libraries while another computes.
+# The demo's jobs are short: with one thread each, one job loads its libraries while another one computes.
 demo: setup
 	$(SNAKEMAKE) --max-threads 1 --configfile config/demo.yaml --directory studies/demo
 	@cat studies/demo/results/tables/comparison.md
 	@echo "These cells are synthetic: the accuracies show that the workflow runs; they say nothing about real cells."
 	@echo "The answer, with tables and figures: studies/demo/results/report/index.html"
 
-# Two processes for two cores, and a third one because the tests of SLURM mostly wait.
+# Two processes for two cores, and a third one because the SLURM tests mostly wait.
 PROCESSES ?= 3
 
 test: setup
@@ -82,7 +82,11 @@ test: setup
 test-gpu: setup-gpu
 	.venv-gpu/bin/python -m pytest tests/gpu
 
-# Which lines and branches of the library the unit tests reach, also in processes that they start.
+# After a change of wording: writes tests/unit/prose.txt anew; read what `git diff` shows.
+prose: setup
+	RENEW_PROSE=1 $(BIN)/python -m pytest tests/unit/test_prose.py
+
+# Lines and branches of the library that the unit tests reach, also in processes that they start.
 coverage: setup
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses $(PROCESSES) tests/unit
@@ -93,21 +97,21 @@ coverage: setup
 mutation: setup
 	$(BIN)/python tests/mutation/score.py
 
-# What this machine can do.
+# Report which features this machine supports.
 doctor: $(NODE)/installed
 	$(NODE)/bin/snakemake --profile profiles/local --force doctor
 
-# For the web site of the documentation, and for Snakemake, which draws the graph of the rules there.
+# For the web site of the documentation; Snakemake draws the graph of the rules in it.
 .venv-docs/installed: envs/pins.txt envs/docs.txt
 	$(call environment,$(@D))
 	$(@D)/bin/python -m pip install --quiet --constraint envs/pins.txt --requirement envs/docs.txt
 	touch $@
 
-# The web site, site/index.html; a link that leads nowhere is an error.
+# The web site, site/index.html; a broken link is an error.
 docs: .venv-docs/installed
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
-# The README's picture: synthetic cells, upscaled.
+# The picture in the README: upscaled synthetic cells.
 pictures: setup
 	$(BIN)/python docs/pictures/cells.py
 

@@ -16,6 +16,7 @@ include: "rules/classify.smk"
 include: "rules/explain.smk"
 include: "rules/report.smk"
 include: "rules/crate.smk"
+include: "rules/publish.smk"
 include: "rules/serve.smk"
 include: "rules/benchmark.smk"
 include: "rules/doctor.smk"
@@ -67,7 +68,7 @@ rule report:
         rules.make_report.output,
 
 
-# Every file of a study, so that one that was deleted is made again.
+# Every file of a study, so that Snakemake makes a deleted file again.
 rule all:
     default_target: True
     input:

@@ -1,10 +1,10 @@
-"""How fast everything is on the machine that it runs on, beside what others would use; see config.benchmark."""
+"""Benchmarks of all parts on the machine of the job, compared with other programs; see the section benchmark."""
 
-# Where no variant needs a network, the usual one is measured all the same.
+# If no variant needs a network, the default network is measured.
 MEASURED_MODEL = NETWORK_MODELS[-1] if NETWORK_MODELS else model_for_scale(4, config["weights"]["source"])
-# All cores of the machine, so that nothing runs beside; on a cluster, where a profile gives none, a job's usual ones.
+# All cores, so that nothing else runs at the same time; on a cluster, where a profile gives none, the usual 8 of a job.
 ALL_CORES = workflow.resource_settings.cores or 8
-# Whether the report shows it measures nothing anew.
+# The key in_report is left out, because it affects the report but no measurement.
 MEASURING = {key: value for key, value in config["benchmark"].items() if key != "in_report"}
 
 
@@ -22,7 +22,7 @@ rule benchmark_upscaling:
         NETWORKS
     threads: ALL_CORES
     resources:
-        # Every system stays in memory while the others have their turn.
+        # All systems stay in memory while they are measured in turn.
         mem_mb=growing(32000),
         runtime=growing(240),
         gpu=1,
@@ -30,7 +30,7 @@ rule benchmark_upscaling:
         inference=config["inference"],
         settings=MEASURING,
     message:
-        "Measuring upscaling beside others"
+        "Measuring upscaling and comparing it with other programs"
     script:
         "../scripts/benchmark_upscaling.py"
 
@@ -56,7 +56,7 @@ rule benchmark_scaling:
         inference=config["inference"],
         settings=MEASURING,
     message:
-        "Measuring how upscaling grows with images and processes"
+        "Measuring how upscaling scales with images and processes"
     script:
         "../scripts/benchmark_scaling.py"
 
@@ -80,7 +80,7 @@ rule benchmark_packing:
         input_size=config["train"]["input_size"],
         settings=MEASURING,
     message:
-        "Measuring packing beside torchvision"
+        "Measuring packing and comparing it with torchvision"
     script:
         "../scripts/benchmark_packing.py"
 
@@ -105,7 +105,7 @@ rule benchmark_training:
         train=config["train"],
         settings=MEASURING,
     message:
-        "Measuring training beside the usual script"
+        "Measuring training and comparing it with a typical script"
     script:
         "../scripts/benchmark_training.py"
 
@@ -131,7 +131,7 @@ rule benchmark_classifying:
         inference=config["inference"],
         settings=MEASURING,
     message:
-        "Measuring the classifier by each backend"
+        "Measuring the classifier with each backend"
     script:
         "../scripts/benchmark_classifying.py"
 
@@ -152,7 +152,7 @@ rule benchmark_workflow:
     params:
         settings=MEASURING,
     message:
-        "Measuring what the workflow adds to its jobs"
+        "Measuring the overhead of the workflow"
     script:
         "../scripts/benchmark_workflow.py"
 

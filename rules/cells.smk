@@ -1,4 +1,4 @@
-"""Squares around the white cells, if the configuration's view is the cell; otherwise there is no job."""
+"""Square crops around the white cells, if view.around is cell; otherwise there is no job."""
 
 # Empty if the view is the whole image.
 CELLS = {}
@@ -20,7 +20,7 @@ if AROUND_CELL:
             rejected=REJECTED,
             cells="results/dataset/cells.csv",
             cuts=manifests_of("original"),
-            # Under this name, since jobs that read the sources look for their hash here.
+            # Jobs that read the sources expect their hash in a file of this name.
             provenance=provenance_beside([SOURCES])[0],
         log:
             "logs/cut_cells/cells.log",
@@ -34,10 +34,11 @@ if AROUND_CELL:
             runtime=growing(30),
         params:
             side=config["view"]["side"],
-            # A patient or slide may have cells of several classes, a photograph of one cell not.
+            keep_border_cells=config["view"]["border_cells"] == "keep",
+            # A patient or slide may have cells of several classes, but a photograph shows one cell.
             one_cell=config["sources"]["method"] in ("auto", "photographs", "images"),
         message:
-            "Cutting a square around the white cell out of each image"
+            "Cropping a square around the white cell of each image"
         script:
             "../scripts/cut_cells.py"
 

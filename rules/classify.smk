@@ -1,4 +1,4 @@
-"""Arrays at the classifier's size, trained classifiers, and their predictions."""
+"""Packed arrays at the classifier's input size, trained classifiers, and their predictions."""
 
 
 rule pack_images:
@@ -64,7 +64,7 @@ rule predict:
         unpack(lambda wildcards: packed(wildcards.variant, wildcards.training)),
         model=rules.train_classifier.output.model,
         engine=rules.compile_classifier.output.engine,
-        # Another threshold is to be passed, and changes no prediction.
+        # ancient: a changed threshold must be passed, but does not change predictions.
         quality=ancient(f"{RUN_ENGINE}/quality.json"),
         split=rules.split_dataset.output.split,
     output:
@@ -84,6 +84,6 @@ rule predict:
     params:
         classes=CLASSES,
     message:
-        "Predicting {wildcards.variant} by the classifier trained on {wildcards.training}, seed {wildcards.seed}"
+        "Predicting {wildcards.variant} with the classifier trained on {wildcards.training}, seed {wildcards.seed}"
     script:
         "../scripts/predict.py"

@@ -1,4 +1,4 @@
-"""The configuration, checked, and the lists of jobs that follow from it alone."""
+"""The validated configuration, and the lists of jobs that follow from it."""
 
 import os
 import re
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from snakemake.logging import logger
 
-# This checkout's library, also where none is installed (a Snakemake of another environment, a job's conda environment)
-# or another checkout's is: first for these files, then for jobs and the processes that they start.
+# Use the library of this checkout even if none or another one is installed (Snakemake or a job may use another
+# environment): sys.path is for these files, PYTHONPATH for jobs and the processes that they start.
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from wbcsr import python_path
@@ -50,11 +50,11 @@ except InputError as error:
 configfile: DEFAULTS
 
 
-# Archives that rules make.
+# Archives that rules create.
 MADE = {"data/archive.zip", "data/drawn.zip"}
 try:
     config, renamed_keys = with_new_names(config)
-    # Jobs read the configuration again.
+    # Jobs read the configuration again, and must not repeat the warning.
     if renamed_keys and workflow.is_main_process:
         logger.warning(f"warning: {renamed_keys}")
     config = complete(config, Path(workflow.basedir) / "config" / "schema.yaml")
@@ -72,11 +72,11 @@ onstart:
 
 
 def growing(amount):
-    """A job's need of memory (MB) or time (minutes): `amount` at the first attempt, twice as much at the second, …"""
+    """Return a job's memory (MB) or time (minutes): `amount` times the number of the attempt (1, 2, …)."""
     return lambda wildcards, attempt: amount * attempt
 
 
-# Rules that make or load an engine, which runs only on the GPU model that it was built for.
+# Rules that build or load an engine, which runs only on the GPU model for which it was built.
 RULES_OF_ENGINES = [
     "compile_upscaler",
     "check_upscaler",
@@ -89,10 +89,10 @@ RULES_OF_ENGINES = [
 ]
 
 
-# Which the profile's set-resources names.
+# From the profile's set-resources.
 OVERWRITTEN = {rule: workflow.resource_settings.overwrite_resources.get(rule, {}) for rule in RULES_OF_ENGINES}
 try:
-    # Engines are kept apart by it, so that two models never get each other's.
+    # Part of the engines' path, so that different GPU models never share an engine.
     GPU_MODEL = one_gpu_model(
         {rule: given["gpu_model"].raw if "gpu_model" in given else None for rule, given in OVERWRITTEN.items()}
     )
@@ -101,23 +101,23 @@ except InputError as error:
 
 
 def by_content(path):
-    """A file or folder of the user's as an input: not its time counts, but its content, which is a parameter."""
+    """Return a user's file or folder as an input whose modification time is ignored; its content is a parameter."""
     return ancient(path) if path else []
 
 
 @cache
 def content_of(path):
-    """The SHA-256 of a file of the user's, None where none is given: a parameter, by which other content is seen."""
+    """Return the SHA-256 of a user's file (None without a file); as a parameter, it makes a changed content visible."""
     if path is None:
         return None
-    from wbcsr.files import sha256  # here, since it needs pandas, and most runs have no such file
+    from wbcsr.files import sha256  # imported here, because it needs pandas
 
     return sha256(path)
 
 
 def state_of_archive(wildcards):
-    """The same of the archive, which may be a folder."""
-    from wbcsr.dataset.state import archive_state  # here, for the same reason
+    """Return the same for the archive, which may be a folder."""
+    from wbcsr.dataset.state import archive_state  # imported here for the same reason
 
     dataset = config["dataset"]
     try:
@@ -127,7 +127,7 @@ def state_of_archive(wildcards):
 
 
 def state_of_photographs(wildcards):
-    """The archive's state if it has photographs."""
+    """Return the archive's state if photographs are configured."""
     return state_of_archive(wildcards) if config["dataset"]["photographs"] else None
 
 
@@ -136,7 +136,7 @@ PARTITIONS = list(partitions_of(config["dataset"]).values())
 SPLIT_NAMES = split_names(config)
 TRAINING = training_variants(config)
 TESTED = tested_variants(config)
-# What a rule makes in this run must be newer than what follows from it.
+# An archive created by a rule must keep its modification time, so that its outputs are made after it.
 ARCHIVE = (
     config["dataset"]["archive"] if config["dataset"]["archive"] in MADE else by_content(config["dataset"]["archive"])
 )
@@ -144,7 +144,7 @@ RECORD = "results/dataset/archive.csv"
 # The study's images: their list, the source of each one, and what was left out.
 IMAGES, SOURCES, REJECTED = (f"results/dataset/{name}.csv" for name in ("images", "sources", "rejected"))
 ORIGINAL_MANIFEST = "results/images/original/{partition}/{class_name}/manifest.csv"
-# If a square around the cell is cut out of each image, the same files of the whole images are apart.
+# If squares around the cells are cropped, the same files of the whole images have other paths.
 AROUND_CELL = config["view"]["around"] == "cell"
 WHOLE = "results/dataset/whole" if AROUND_CELL else "results/dataset"
 WHOLE_MANIFEST = ORIGINAL_MANIFEST.replace("original", "whole") if AROUND_CELL else ORIGINAL_MANIFEST
@@ -154,7 +154,7 @@ ENGINE = f"results/engines/{GPU_MODEL}/{{model}}"
 PACKED = "results/packed/{variant}_{size}px"
 RUN = "results/runs/{split}/{training}/seed{seed}"
 RUN_ENGINE = f"{RUN}/engine/{GPU_MODEL}"
-# What jobs that run networks need: TensorRT only where it is asked for, since it is large.
+# Environment of jobs that run networks; TensorRT is large, so it is included only if configured.
 NETWORKS = "../envs/gpu.yaml" if config["inference"]["backend"] == "tensorrt" else "../envs/workflow.yaml"
 INTERPOLATED_VARIANTS = r"(bicubic|lanczos)_x\d+"
 
@@ -171,7 +171,7 @@ wildcard_constraints:
 
 
 def manifests_of(variant):
-    """The manifests of a variant: one for each partition and class, and for each shard of an upscaled one."""
+    """Return the manifests of a variant: one per partition and class and, for upscaled variants, per shard."""
     if variant == "original":
         return expand(ORIGINAL_MANIFEST, partition=PARTITIONS, class_name=CLASSES)
     shards = config["shards"]
@@ -186,53 +186,53 @@ def manifests_of(variant):
 
 
 def model_of(variant):
-    """The model of Real-ESRGAN that makes a variant, or None."""
+    """Return the Real-ESRGAN model of a variant, or None."""
     method, scale = parse_variant(variant)
     return model_for_scale(scale, config["weights"]["source"]) if method == "realesrgan" else None
 
 
 def packed(variant, training):
-    """Array and index of a variant at the input size of a training variant."""
+    """Return array and index of a variant at the input size of a training variant."""
     stem = PACKED.format(variant=variant, size=input_size_of(training, config))
     return {"array": f"{stem}.npy", "index": f"{stem}.csv"}
 
 
 def caption_of(figure):
-    """The caption of a figure; those of one kind share one."""
+    """Return the name of a figure's caption; figures of one kind share a caption."""
     kind = figure.split("_")[0]
     return kind if kind in ("confusion", "reliability", "curves") else figure
 
 
 def files_of(output, run):
-    """The file of a rule's output for a run as the tables name it."""
+    """Return the files of a rule's output for a run in `TRAINED` or `TESTED_ON`."""
     names = {"split": run["split"], "training": run["trained_on"], "seed": run["seed"]}
     return expand(output, variant=run.get("tested_on", ""), **names)
 
 
 def only(variants):
-    """A pattern that these variants match, and nothing else."""
+    """Return a regular expression that matches only these variants."""
     return "|".join(variants) or "(?!)"
 
 
 def packed_for(training):
-    """Arrays and indexes that a training variant is trained on."""
+    """Return the arrays and indexes of a training variant."""
     files = [packed(variant, training) for variant in TRAINING[training]]
     return {"arrays": [file["array"] for file in files], "indexes": [file["index"] for file in files]}
 
 
 def validation_of_run(wildcards):
-    """Array and index of the first variant that a run is trained on, whose validation images its engine is checked by."""
+    """Return array and index of a run's first variant; its validation images are used to check the engine."""
     return packed(TRAINING[wildcards.training][0], wildcards.training)
 
 
 def training_settings(training):
-    """The section `train` as one training variant needs it: a further input size trains no other one again."""
+    """Return the section `train` for one training variant, so that a new extra input size retrains no other variant."""
     settings = {key: value for key, value in config["train"].items() if key != "extra_input_sizes"}
     return {**settings, "input_size": input_size_of(training, config)}
 
 
 def split_settings(split):
-    """What a split follows from beside images and sources: settings of one rule split by no other one again."""
+    """Return the settings of a split, so that a changed setting of one rule does not repeat the splits of another."""
     partitions = partitions_of(config["dataset"])
     extra = {"extra_tests": extra_tests_of(partitions)}
     if split == "custom":
@@ -246,27 +246,31 @@ def split_settings(split):
 
 
 def super_resolved_by(training):
-    """The first variant of a training variant that a network makes, or None."""
+    """Return the first variant of a training variant that is made by a network, or None."""
     return next((variant for variant in TRAINING[training] if variant in MODELS), None)
 
 
-# The user's own file that training starts from, if it starts from one.
+# The user's file of initial weights, or None.
 OWN_INIT = None if config["train"]["init"] in ("random", "imagenet") else config["train"]["init"]
 
 
+# A network with group norms starts from the weights of the same network with batch norms.
+IMAGENET_NETWORK = config["train"]["classifier"].removesuffix("_groupnorm")
+
+
 def initial_weights():
-    """The file that training starts from, if it starts from one."""
-    made = {"imagenet": f"results/weights/{config['train']['classifier']}_imagenet.safetensors"}
+    """Return the file of initial weights, or an empty list."""
+    made = {"imagenet": f"results/weights/{IMAGENET_NETWORK}_imagenet.safetensors"}
     return made.get(config["train"]["init"], by_content(OWN_INIT))
 
 
 def provenance_beside(paths):
-    """The provenance that stands beside each of `paths`, under the same stem."""
+    """Return the provenance file next to each of `paths`, with the same stem."""
     return [str(Path(path).with_suffix("")) + ".provenance.json" for path in paths]
 
 
 def measurements(name):
-    """The files of a benchmark: what was measured, as a table, as a figure, and how it came to be."""
+    """Return the files of a benchmark: table, figure and provenance."""
     stem = f"results/benchmark/{name}"
     return {
         "csv": f"{stem}.csv",
@@ -277,7 +281,7 @@ def measurements(name):
 
 # The network of each variant that has one.
 MODELS = {variant: model_of(variant) for variant in config["variants"] if model_of(variant)}
-# The variant from which each one is shrunk that needs no network of its own.
+# Each variant that is made by shrinking another one → that variant.
 SHRUNK = shrunk_from(MODELS)
 NETWORK_MODELS = sorted(set(MODELS.values()))
 MEASURES_FIDELITY = bool(config["dataset"]["photographs"] and config["fidelity"]["per_class"] and NETWORK_MODELS)

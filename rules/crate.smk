@@ -1,4 +1,4 @@
-"""The finished study in one file, an RO-Crate, for a repository of research data."""
+"""The finished study as an RO-Crate, in one file, for a research data repository."""
 
 
 localrules:

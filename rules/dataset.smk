@@ -1,4 +1,4 @@
-"""From the archive to images.csv, the original images, their sources, the splits, and what leaks through them."""
+"""From the archive to images.csv, the original images, their sources, the splits, and the leakage between subsets."""
 
 
 localrules:
@@ -53,7 +53,7 @@ rule ingest_dataset:
     output:
         images=f"{WHOLE}/images.csv",
         rejected=f"{WHOLE}/rejected.csv",
-        # What was noted the last time is read.
+        # update: the job reads the record of the last run.
         record=update(RECORD),
         manifests=expand(WHOLE_MANIFEST, partition=PARTITIONS, class_name=CLASSES),
         provenance="results/dataset/provenance.json",
@@ -77,7 +77,7 @@ rule ingest_dataset:
         "../scripts/ingest_dataset.py"
 
 
-# What finding and checking sources need of the section.
+# The keys of the section dataset that are needed to find and check sources.
 PHOTOGRAPHED = {
     key: config["dataset"][key] for key in ("photographs", "classes", "partitions", "limits", "links", "range")
 }
@@ -101,7 +101,7 @@ rule find_sources:
         "../envs/workflow.yaml"
     threads: 8
     resources:
-        # Fitted to one another, all images' features are held at once.
+        # The method images keeps the features of all images in memory.
         mem_mb=growing(2000 if config["sources"]["method"] != "images" else 8000),
         runtime=growing(60),
     params:
@@ -137,7 +137,7 @@ rule check_making:
         dataset=PHOTOGRAPHED,
         state=state_of_photographs,
     message:
-        "Holding the sources against the rule by which the images were made"
+        "Comparing the sources with the published method of making the images"
     script:
         "../scripts/check_making.py"
 
@@ -185,7 +185,7 @@ rule audit_leakage:
         mem_mb=growing(1000),
         runtime=growing(10),
     message:
-        "Counting the images whose source was trained on"
+        "Counting the images whose source was used for training"
     script:
         "../scripts/audit_leakage.py"
 

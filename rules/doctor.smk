@@ -1,4 +1,4 @@
-"""What the node that this job runs on can do."""
+"""The doctor: what can run on the node of this job."""
 
 
 rule doctor:
@@ -18,6 +18,6 @@ rule doctor:
     params:
         inference=config["inference"],
     message:
-        "Trying what this node can do"
+        "Checking what this node can run"
     script:
         "../scripts/doctor.py"

@@ -1,6 +1,6 @@
-"""Networks made ready for one device, precision and shape, and checked before anything relies on them."""
+"""Engines: networks prepared for one device, precision and shape, and checked before they are used."""
 
-# What engines are built by: a threshold of the gate builds nothing anew.
+# Without the thresholds of the quality check, which do not affect an engine.
 BUILDING = {key: value for key, value in config["inference"].items() if key != "tolerances"}
 
 
@@ -15,7 +15,7 @@ rule compile_upscaler:
         "logs/compile_upscaler/{model}.log",
     benchmark:
         "benchmarks/compile_upscaler/{model}.tsv"
-    # The longest chain of jobs starts first: this one, its check, upscaling; then training.
+    # The longest chain of jobs starts first: this rule, its check, upscaling; then training.
     priority: 2
     conda:
         NETWORKS
@@ -27,7 +27,7 @@ rule compile_upscaler:
     params:
         inference=BUILDING,
     message:
-        "Making {wildcards.model} ready"
+        "Building the engine of {wildcards.model}"
     script:
         "../scripts/compile_upscaler.py"
 
@@ -55,7 +55,7 @@ rule check_upscaler:
     params:
         tolerances=config["inference"]["tolerances"],
     message:
-        "Comparing {wildcards.model} with the network in fp32"
+        "Comparing {wildcards.model} with the fp32 network"
     script:
         "../scripts/check_upscaler.py"
 
@@ -81,7 +81,7 @@ rule compile_classifier:
     params:
         inference=BUILDING,
     message:
-        "Making the classifier ready that was trained on {wildcards.training}, split {wildcards.split}, seed {wildcards.seed}"
+        "Building the engine of the classifier: {wildcards.training}, split {wildcards.split}, seed {wildcards.seed}"
     script:
         "../scripts/compile_classifier.py"
 
@@ -110,6 +110,6 @@ rule check_classifier:
         classes=CLASSES,
         tolerances=config["inference"]["tolerances"],
     message:
-        "Comparing the classifier with its network in fp32: {wildcards.training}, split {wildcards.split}, seed {wildcards.seed}"
+        "Comparing the classifier with the fp32 network: {wildcards.training}, split {wildcards.split}, seed {wildcards.seed}"
     script:
         "../scripts/check_classifier.py"

@@ -1,11 +1,11 @@
-"""The cells that change their label between the original and the super-resolved images, and where both networks looked."""
+"""Cells whose label changes between the original and the super-resolved images, and Grad-CAM maps of both networks."""
 
-# Empty where the configuration has no upscaled variant: then there is no rule, and no section of the report.
+# Empty without an upscaled variant: there is then no rule and no section of the report.
 CHANGES = {}
 COMPARED = compared_variant(config["variants"])
 
 if COMPARED:
-    # Of folds, the first.
+    # For a split with folds, this is the first fold.
     FIRST = {"split": reported_split(config["splits"]), "seed": config["seeds"][0]}
     EXPLAINED = ["original", COMPARED]
 
@@ -65,7 +65,7 @@ if COMPARED:
             seeds=config["seeds"],
             images=config["explain"]["images"],
         message:
-            "Looking at the cells that change their label"
+            "Explaining the cells whose label changes"
         script:
             "../scripts/explain_changes.py"
 

@@ -1,4 +1,4 @@
-"""How faithful upscaled photographs are, if the archive has photographs; otherwise there are no jobs."""
+"""Fidelity of upscaled photographs, if the archive has photographs; otherwise there are no jobs."""
 
 
 localrules:
@@ -11,7 +11,7 @@ rule measure_fidelity:
         archive=ARCHIVE,
         weights=expand(f"{WEIGHTS}.safetensors", model=NETWORK_MODELS),
         engines=expand(f"{ENGINE}/engine.json", model=NETWORK_MODELS),
-        # As for upscale: another threshold is to be passed, and changes no image.
+        # ancient: a changed threshold must be passed, but does not change images.
         qualities=ancient(expand(f"{ENGINE}/quality.json", model=NETWORK_MODELS)),
     output:
         table="results/fidelity/fidelity.csv",
@@ -39,7 +39,7 @@ rule measure_fidelity:
         per_class=config["fidelity"]["per_class"],
         side=config["view"]["side"] if AROUND_CELL else None,
     message:
-        "Measuring how faithful upscaled photographs are"
+        "Measuring the fidelity of upscaled photographs"
     script:
         "../scripts/measure_fidelity.py"
 
@@ -100,7 +100,7 @@ rule make_fidelity_figure:
         "../scripts/make_fidelity_figure.py"
 
 
-# Read by the report, and empty where nothing is measured.
+# Input of the report; empty if fidelity is not measured.
 FIDELITY, FIDELITY_PROVENANCES = [], []
 if MEASURES_FIDELITY:
     FIDELITY = [rules.make_fidelity_table.output.csv, rules.make_fidelity_figure.output.png]

@@ -1,4 +1,4 @@
-"""Tables, figures and the page that answer the question: made where Snakemake itself runs, in seconds."""
+"""Tables, figures and the report: made where Snakemake itself runs, within seconds."""
 
 
 localrules:
@@ -23,7 +23,7 @@ PLAN = {
 }
 SPLITS = expand(rules.split_dataset.output.split, split=SPLIT_NAMES)
 RUNS = {"split": SPLIT_NAMES, "seed": config["seeds"]}
-# Which run each of the histories and predictions below is of; tables and figures do not read it out of paths.
+# The run of each of the histories and predictions below; tables and figures do not derive it from paths.
 TRAINED = [
     {"split": split, "trained_on": training, "seed": seed}
     for training in TRAINING
@@ -51,7 +51,7 @@ PROVENANCES = [
     *expand(rules.train_classifier.output.provenance, training=TRAINING, **RUNS),
     *[path.replace("engine.json", "provenance.json") for path in ENGINES],
 ]
-# What stands between the data set and the tables, beside the targets by name.
+# All files between the data set and the tables that are not targets by name.
 INTERMEDIATE = [
     *expand(rules.fetch_weights.output, model=NETWORK_MODELS),
     initial_weights(),
@@ -63,7 +63,7 @@ INTERMEDIATE = [
     *PROVENANCES,
     *provenance_beside(QUALITIES),
 ]
-# What the page shows of speed, if it is to.
+# Benchmarks that the report shows, if configured.
 BENCHMARKS = [
     file
     for name in ("upscaling", "training", "packing", "scaling", "classifying", "workflow")
@@ -79,7 +79,7 @@ rule make_tables:
         sources=SOURCES,
         leakage=rules.audit_leakage.output.leakage,
         predictions=PREDICTIONS,
-        # Another threshold of the gate is to be passed, and changes no result.
+        # ancient: a changed threshold must be passed, but does not change results.
         provenances=[*PROVENANCES, *ancient(provenance_beside(QUALITIES))],
     output:
         csv=[

@@ -1,6 +1,6 @@
 """Both networks of a run as a model repository for NVIDIA Triton Inference Server."""
 
-# Training variants whose images a network makes: only their classifiers take what the server's upscaler gives.
+# Training variants that a network makes: only their classifiers take the images of the served upscaler.
 SERVED = [training for training in TRAINING if super_resolved_by(training)]
 SERVE = "results/serve/{split}/{training}/seed{seed}"
 

@@ -6,7 +6,7 @@ rule upscale:
         originals=ORIGINAL_MANIFEST,
         weights=lambda wildcards: f"{WEIGHTS}.safetensors".format(model=MODELS[wildcards.variant]),
         engine=lambda wildcards: f"{ENGINE}/engine.json".format(model=MODELS[wildcards.variant]),
-        # Another threshold is to be passed, and changes no image; all else that does is an input of the engine's, too.
+        # ancient: a changed threshold must be passed, but does not change images; other changes also change the engine.
         quality=lambda wildcards: ancient(f"{ENGINE}/quality.json".format(model=MODELS[wildcards.variant])),
     output:
         manifest=update(f"{SHARD}.csv"),

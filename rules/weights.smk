@@ -1,4 +1,4 @@
-"""Weights of both networks; what is downloaded is downloaded where Snakemake itself runs."""
+"""Weights of both networks; downloads run where Snakemake itself runs."""
 
 
 localrules:
@@ -31,7 +31,7 @@ rule fetch_imagenet_weights:
     log:
         "logs/fetch_imagenet_weights/{classifier}.log",
     wildcard_constraints:
-        classifier=config["train"]["classifier"],
+        classifier=IMAGENET_NETWORK,
     conda:
         "../envs/workflow.yaml"
     message:

@@ -1,4 +1,4 @@
-"""Count, for every split, the validation and test images whose source was trained on."""
+"""Count, for every split, the validation and test images whose source was used for training."""
 
 from pathlib import Path
 

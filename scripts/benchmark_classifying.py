@@ -1,4 +1,4 @@
-"""Measure predicting by each backend on the machine that this job runs on."""
+"""Measure class prediction with each backend on the machine of this job."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Measure packing by ours and by torchvision on the machine that this job runs on."""
+"""Measure packing, ours and torchvision's, on the machine of this job."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Measure how time and memory of upscaling grow on the machine that this job runs on."""
+"""Measure how time and memory of upscaling grow, on the machine of this job."""
 
 from pathlib import Path
 

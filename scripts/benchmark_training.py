@@ -1,4 +1,4 @@
-"""Measure training by ours and by the usual script on the machine that this job runs on."""
+"""Measure training, ours and a typical script's, on the machine of this job."""
 
 from pathlib import Path
 

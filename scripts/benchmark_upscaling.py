@@ -1,4 +1,4 @@
-"""Measure upscaling by ours and by others on the machine that this job runs on."""
+"""Measure upscaling, ours and that of other programs, on the machine of this job."""
 
 from pathlib import Path
 

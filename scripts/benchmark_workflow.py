@@ -1,4 +1,4 @@
-"""Measure what the workflow itself adds to its jobs."""
+"""Measure the overhead of the workflow itself."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Hold the engine of a classifier against its network as it is in fp32."""
+"""Compare the engine of a classifier with its fp32 network."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Hold the sources against the rule by which the study's images were made."""
+"""Compare the sources with the published method of making the study's images."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Hold the engine of a super-resolution network against the network as it is in fp32."""
+"""Compare the engine of a super-resolution network with its fp32 network."""
 
 from pathlib import Path
 

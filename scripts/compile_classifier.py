@@ -1,4 +1,4 @@
-"""Make the classifier of one run ready for this machine."""
+"""Build the engine of the classifier of one run."""
 
 from wbcsr.job import job
 

@@ -1,4 +1,4 @@
-"""Make the super-resolution network of one model ready for this machine."""
+"""Build the engine of a super-resolution network."""
 
 from wbcsr.job import job
 

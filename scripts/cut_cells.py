@@ -1,4 +1,4 @@
-"""Cut a square around the white cell out of each image."""
+"""Crop a square around the white cell of each image."""
 
 from pathlib import Path
 
@@ -14,6 +14,7 @@ with job(snakemake) as facts:
         [Path(path) for path in snakemake.input.whole],
         snakemake.params.side,
         snakemake.params.one_cell,
+        snakemake.params.keep_border_cells,
         Path(snakemake.output.cells).parent,
         [Path(path) for path in snakemake.output.cuts],
         snakemake.threads,

@@ -1,4 +1,4 @@
-"""Find out what this node can do: which backends really run, and what is missing."""
+"""Check what this node can run: which backends work, and what is missing."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Fetch the data set's archive from Kaggle, or from a git repository."""
+"""Download the data set's archive from Kaggle, or from a git repository."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""List the cells whose label differs between original and enhanced images; draw where both networks looked."""
+"""List the cells whose label differs between original and super-resolved images, and draw Grad-CAM maps."""
 
 from pathlib import Path
 

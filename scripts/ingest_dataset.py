@@ -1,4 +1,4 @@
-"""Take the data set in: verify its images, describe them and copy them."""
+"""Ingest the data set: verify its images, describe them and copy them."""
 
 from itertools import product
 from pathlib import Path
@@ -12,7 +12,7 @@ with job(snakemake) as facts:
 
     dataset = snakemake.params.dataset
     record = Path(snakemake.output.record)
-    # Before any file is taken in, so that what changes meanwhile is seen at the next run.
+    # Noted before the files are ingested, so that a later change is detected at the next run.
     noted = note(Path(snakemake.input.archive), dataset["links"], dataset["limits"]["files"], record, snakemake.threads)
     partitions = partitions_of(dataset).values()
     manifests = [Path(path) for path in snakemake.output.manifests]

@@ -1,4 +1,4 @@
-"""Draw the cuts of each class, and those of which the finder is least sure."""
+"""Draw crops of each class, and those with the lowest score of the finder."""
 
 from pathlib import Path
 

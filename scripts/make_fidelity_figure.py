@@ -1,4 +1,4 @@
-"""Draw one cell of each class beside its upscaled versions, and where they differ from it."""
+"""Draw one cell of each class, its upscaled versions, and their differences from the original."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Write the table of how faithful upscaling is."""
+"""Write the table of the fidelity of upscaling."""
 
 from pathlib import Path
 

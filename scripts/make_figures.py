@@ -1,4 +1,4 @@
-"""Draw the study's figures of our own runs, every confusion matrix, and the accuracies beside the study's."""
+"""Draw the study's figures for our own runs, all confusion matrices, and accuracies compared with the study's."""
 
 from pathlib import Path
 

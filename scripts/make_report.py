@@ -1,4 +1,4 @@
-"""Write the page that answers the question."""
+"""Write the report, a page with the answer."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Write the study's tables of our own runs, the comparison with the study, and what it all cost."""
+"""Write the study's tables for our own runs, the comparison with the study, and the costs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Measure how faithful upscaling is on photographs that were halved."""
+"""Measure the fidelity of upscaling with photographs that were reduced to half their size."""
 
 from pathlib import Path
 

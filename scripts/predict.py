@@ -1,4 +1,4 @@
-"""Let the classifier of one run predict the classes of one variant's validation and test images."""
+"""Predict the classes of one variant's validation and test images with the classifier of one run."""
 
 from pathlib import Path
 

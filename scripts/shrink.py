@@ -1,4 +1,4 @@
-"""Make one shard of a smaller variant from the images that its network upscaled to its own scale."""
+"""Make one shard of a variant by shrinking images of the same network's own scale."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ with job(snakemake) as facts:
     made = upscale_shard(
         upscaled,
         Path(snakemake.output.manifest),
-        *(1, 1),  # of a shard, all
+        *(1, 1),  # the whole shard
         Shrinking(snakemake.params.factor, snakemake.params.scale, sha256(upscaled)),
         snakemake.threads,
     )

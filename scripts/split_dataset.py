@@ -1,4 +1,4 @@
-"""Give each image its subset by one split."""
+"""Assign each image to a subset according to one split."""
 
 from wbcsr.job import job
 

@@ -1,4 +1,4 @@
-"""Upscale one shard of images by Real-ESRGAN."""
+"""Upscale one shard of images with Real-ESRGAN."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the tests share: the real archive, the pretrained weights, and what becomes of tests that need a GPU."""
+"""Fixtures that all tests share (the real archive, pretrained weights, a small study), and rules for GPU tests."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ from typing import Any
 
 import pytest
 
-# As in a job: threads that wait for long do not spin. Read when torch is imported.
+# As in a job: waiting threads must not spin for long. OpenMP reads this when torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-# One of several processes that run tests side by side has not all cores to itself. Jobs take their own number.
+# Several test processes share the cores, so each of them uses one thread. Jobs set their own number of threads.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Processes that tests start, too, import this checkout's library, whichever is installed.
+# Processes that tests start also import the library of this checkout, whatever is installed.
 SCRIPTS = str(Path(__file__).parents[1] / "scripts")
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SCRIPTS, os.environ.get("PYTHONPATH")]))
 
 NO_GPU = "no GPU: not verified: "
-# Lines that tests have the summary say.
-TOLD = pytest.StashKey[list[str]]()
-# Where several processes run tests, these groups begin first: those that take longest.
+# Lines that tests add to the summary.
+SUMMARY_LINES = pytest.StashKey[list[str]]()
+# If several processes run tests, these slowest groups start first.
 FIRST = ["slurm", "test_study", "test_new_data", "test_other_studies", "test_broken", "test_kills", "test_hostile"]
 
 
 def group_of(nodeid: str) -> str:
-    """Tests of one group run in one process: those of a file share fixtures, and those of SLURM one SLURM."""
+    """Tests of one group run in one process: those of a file share fixtures, and the SLURM tests share one SLURM."""
     path = PurePath(nodeid.partition("::")[0])
     return "slurm" if path.parent.name == "slurm" else path.stem
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Share out groups; pytest-xdist's own `--dist loadgroup` knows no groups with this pytest."""
+    """Distribute groups over processes; `--dist loadgroup` of pytest-xdist does not know the groups of this pytest."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return group_of(nodeid)
 
-    config.option.loadscopereorder = False  # the order is that of the collected tests
+    config.option.loadscopereorder = False  # keep the order of the collected tests
     return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slowest, and skip what is marked `gpu` where there is none."""
+    """Start with the slowest groups, and skip tests marked `gpu` if there is no GPU."""
     groups = {item: group_of(item.nodeid) for item in items}
     items.sort(key=lambda item: FIRST.index(groups[item]) if groups[item] in FIRST else len(FIRST))
     skip_without_gpu(items)
 
 
 def skip_without_gpu(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none; the reason says what is not verified then."""
+    """Skip tests that need a GPU if there is none; the reason says what is then not verified."""
     marked = {item: mark for item in items if (mark := item.get_closest_marker("gpu"))}
     for item, mark in marked.items():
         if mark.args or mark.kwargs.keys() != {"verifies"} or not mark.kwargs["verifies"]:
@@ -64,29 +64,30 @@ def skip_without_gpu(items: list[pytest.Item]) -> None:
 
 
 def has_gpu() -> bool:
-    import torch  # takes seconds, and most selections of tests have none for a GPU
+    import torch  # imported here: it takes seconds, and most selections of tests have no GPU test
 
     return torch.cuda.is_available()
 
 
 @pytest.fixture(scope="session")
-def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """Has the summary say a line."""
-    lines = pytestconfig.stash.setdefault(TOLD, [])
-    if hasattr(pytestconfig, "workeroutput"):  # one of several processes, which hands them to the one that prints
-        pytestconfig.workeroutput["told"] = lines
+def add_to_summary(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """A function that adds a line to the summary of the test run."""
+    lines = pytestconfig.stash.setdefault(SUMMARY_LINES, [])
+    # One of several test processes: the process that prints the summary collects the lines.
+    if hasattr(pytestconfig, "workeroutput"):
+        pytestconfig.workeroutput["summary_lines"] = lines
     return lines.append
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take the lines that a process told which has ended."""
-    node.config.stash.setdefault(TOLD, []).extend(getattr(node, "workeroutput", {}).get("told", []))
+    """Collect the summary lines of a test process that has ended."""
+    node.config.stash.setdefault(SUMMARY_LINES, []).extend(getattr(node, "workeroutput", {}).get("summary_lines", []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say what tests told, and count the tests that need a GPU apart from others that were skipped."""
-    for line in config.stash.get(TOLD, []):
+    """Print the lines that tests added, and count skipped GPU tests separately from other skipped tests."""
+    for line in config.stash.get(SUMMARY_LINES, []):
         terminalreporter.write_line(line)
     skipped = terminalreporter.stats.get("skipped", [])
     count = sum(NO_GPU in str(report.longrepr) for report in skipped)
@@ -97,10 +98,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def real_archive() -> Path:
-    """The real archive of blood-cell images, which is no part of the repository."""
+    """The real archive of blood-cell images, which is not part of the repository."""
     named = os.environ.get("WBCSR_ARCHIVE")
     if not named:
-        pytest.skip("set WBCSR_ARCHIVE to the real archive.zip: real cells were not looked at")
+        pytest.skip("real images were not tested: set WBCSR_ARCHIVE to the real archive.zip")
     return Path(named).resolve()
 
 
@@ -116,9 +117,9 @@ def x4plus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small study from drawn smears to the report, run once for all tests that look at its results.
+    """A small study on synthetic images, complete up to the report, run once for all tests that read its results.
 
-    They only look: tests in another process have the same one.
+    Tests must not change it, because tests in other processes use the same folder.
     """
     from studies import SMALL, run, write_config
 

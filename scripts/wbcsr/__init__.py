@@ -10,5 +10,5 @@ from pathlib import Path
 
 
 def python_path() -> str:
-    """PYTHONPATH with which another process finds this library, before any other one that is installed there."""
+    """The PYTHONPATH with which another process imports this library rather than another installed copy."""
     return os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))

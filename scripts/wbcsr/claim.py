@@ -1,9 +1,9 @@
 """Only the job that started last may write its outputs.
 
-A cluster's job outlives the Snakemake that submitted it. If that Snakemake was killed and another one is started, the
-same job may run twice at once. The later one then holds the claim. The earlier one stops at the next file that it would
-have renamed into place: an image, an epoch, a table. A short time remains between its check and the renaming. Otherwise
-all files come from one job, and no GPU does the same work twice.
+A cluster job outlives the Snakemake process that submitted it. If that Snakemake was killed and another one is started,
+two copies of the same job may run at once. The later one then holds the claim. The earlier one stops before it renames
+its next file into place: an image, an epoch, a table. Only a short time between its check and the renaming is not
+protected. In all other cases, all files come from one job, and no GPU does the same work twice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from wbcsr.errors import InputError
 
-# In the environment, so that processes started by the job are bound by its claim, too.
+# In the environment, so that processes that the job starts also respect its claim.
 _HELD = "WBCSR_CLAIM"
 
 
@@ -30,28 +30,28 @@ def claiming(output: str | Path) -> Iterator[None]:
     path = first.with_name(f".{first.name}.claim")
     path.parent.mkdir(parents=True, exist_ok=True)
     token = uuid.uuid4().hex
-    beside = path.with_name(f"{path.name}.{token}")
+    temporary = path.with_name(f"{path.name}.{token}")
     try:
-        beside.write_text(f"{token} {_who()}", encoding="utf-8")
-        os.replace(beside, path)
+        temporary.write_text(f"{token} {_who()}", encoding="utf-8")
+        os.replace(temporary, path)
     except OSError as error:
         error.filename = str(output)
         with suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
         raise
     os.environ[_HELD] = f"{token} {path}"
     try:
         yield
     finally:
         del os.environ[_HELD]
-        # A claim that cannot be removed, as on a disk that became read-only, is simply taken over by the next job.
+        # If a claim cannot be removed, for example on a disk that became read-only, the next job takes it over.
         with suppress(OSError):
             if _holder(path).startswith(token):
                 path.unlink()
 
 
 def require_claim() -> None:
-    """InputError if a later job has taken the claim of this process's job. Does nothing without a claim."""
+    """Raise InputError if a later job has taken the claim of this process's job; without a claim, do nothing."""
     token, _, path = os.environ.get(_HELD, "").partition(" ")
     if token and not (holder := _holder(Path(path))).startswith(token):
         later = holder.partition(" ")[2] or "it has ended by now"

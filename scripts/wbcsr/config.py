@@ -1,4 +1,4 @@
-"""The configuration: defaults filled in, every key checked against config/schema.yaml."""
+"""The configuration: fills in defaults and checks every key against config/schema.yaml."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from wbcsr.names import clean
 
 Config = dict[str, Any]
 
-# The partition of images that were published in none.
+# The partition of images that were published without partitions.
 UNPUBLISHED = "ALL"
-# What a partition may be for beside an extra test.
+# The uses of a partition that is not an extra test.
 MAIN_USES = ("train", "validation", "test")
-# No names of extra tests: other subsets, and columns beside them in Table 2.
+# Names that extra tests cannot have: the other subsets, and the columns of Table 2.
 RESERVED_SUBSETS = {*MAIN_USES, "class", "total", "study_train", "study_test", "study_total"}
-# The archive that a rule downloads where it is missing.
+# The archive that a rule downloads if it is missing.
 DOWNLOADED = "data/archive.zip"
-# What the workflow writes into its working folder.
+# Folders that the workflow writes into its working folder.
 OWN_FOLDERS = ("results", "logs", "benchmarks")
-# Renamed keys, old → new: this release accepts the old ones. A key in a renamed section comes after the section.
+# Renamed keys, old → new; this release accepts the old ones. A key in a renamed section follows the section.
 RENAMED_KEYS = {
     "given": "custom",
     "choose": "subsample",
@@ -43,9 +43,9 @@ RENAMED_SPLITS = {"given": "custom"}
 
 
 def with_new_names(config: Config) -> tuple[Config, str | None]:
-    """Return `config` with its renamed keys and splits under their new names, and one line of warning if it has any.
+    """Return `config` with its renamed keys and splits under their new names, and a one-line warning if it has any.
 
-    InputError where a key is set under both names.
+    Raises InputError if a key is set under both names.
     """
     config, renamed = copy.deepcopy(config), {}
     for old, new in RENAMED_KEYS.items():
@@ -66,13 +66,13 @@ def with_new_names(config: Config) -> tuple[Config, str | None]:
     if not renamed:
         return config, None
     listed = ", ".join(f"{old} is now {new}" for old, new in renamed.items())
-    return config, f"configuration: {listed}; use the new names: the next release accepts no old ones"
+    return config, f"configuration: {listed}; use the new names: the next release will not accept the old ones"
 
 
 def complete(config: Config, schema_path: str | Path) -> Config:
     """Return `config` with the schema's defaults filled in, or raise `InputError`.
 
-    The error is one line that names the key; for an unknown key also the nearest known one.
+    The error is one line that names the key; for an unknown key, it also names the nearest known one.
     """
     schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
     completed = _typed(copy.deepcopy(config), schema)
@@ -96,14 +96,14 @@ def complete(config: Config, schema_path: str | Path) -> Config:
 
 
 def is_synthetic(config: Config) -> bool:
-    """Whether the images are the project's own drawings, which say nothing about real cells."""
+    """Whether the images are the synthetic ones of this project, which say nothing about real cells."""
     return PurePosixPath(config["dataset"]["archive"]).name == "drawn.zip"
 
 
 def partitions_of(dataset: Config) -> dict[str, str]:
-    """The names of the partitions by what they are for: train, validation where there is one, test, each extra test.
+    """The names of the partitions by use: train, validation (if there is one), test, and the extra tests.
 
-    Without published ones, train alone, which stands for all images.
+    Without published partitions there is only train, which contains all images.
     """
     published: dict[str, Any] = dataset["partitions"] or {"train": UNPUBLISHED}
     named = {use: published.get(use) for use in MAIN_USES} | published.get("extra_tests", {})
@@ -116,21 +116,21 @@ def extra_tests_of(partitions: Mapping[str, str]) -> dict[str, str]:
 
 
 def enhanced_variant(config: Config) -> str | None:
-    """The variant that the study calls enhanced: the first Real-ESRGAN one, if there is any."""
+    """The variant that the study calls enhanced: the first Real-ESRGAN variant, or None if there is none."""
     return next((variant for variant in config["variants"] if variant.startswith("realesrgan")), None)
 
 
 def compared_variant(variants: list[str]) -> str | None:
-    """What is laid beside `original`: the first Real-ESRGAN variant, else the last other one, else None."""
+    """The variant compared with `original`: the first Real-ESRGAN variant, else the last other variant, else None."""
     others = [variant for variant in variants if variant != "original"]
     return enhanced_variant({"variants": variants}) or (others[-1] if others else None)
 
 
 def training_variants(config: Config) -> dict[str, list[str]]:
-    """Name of each training variant → the variants whose images it is trained on.
+    """The name of each training variant → the variants whose images it is trained on.
 
-    Every variant and `dual` at `train.input_size`, then, for each of `train.extra_input_sizes`, `original`, what is
-    laid beside it (`compared_variant`) and `dual`, named as `original_448px`.
+    First every variant and `dual`, at `train.input_size`; then, for each of `train.extra_input_sizes`: `original`, the
+    variant compared with it (`compared_variant`), and `dual`, with names such as `original_448px`.
     """
     trained = {variant: [variant] for variant in config["variants"]}
     if config["dual"]:
@@ -142,9 +142,10 @@ def training_variants(config: Config) -> dict[str, list[str]]:
 
 
 def tested_variants(config: Config) -> dict[str, list[str]]:
-    """Name of each training variant → the variants that its classifier is tested on.
+    """The name of each training variant → the variants that its classifier is tested on.
 
-    Its own ones first; with `cross_evaluate`, at `train.input_size`, then all others in the order of the configuration.
+    Its own variants come first. With `cross_evaluate`, and at `train.input_size` only, all other variants follow in the
+    order of the configuration.
     """
     return {
         training: list(dict.fromkeys([*own, *config["variants"]]))
@@ -155,7 +156,7 @@ def tested_variants(config: Config) -> dict[str, list[str]]:
 
 
 def parse_training(training: str) -> tuple[str, int | None]:
-    """`dual` → ("dual", None), which is trained at `train.input_size`; `original_448px` → ("original", 448)."""
+    """`dual` → ("dual", None), trained at `train.input_size`; `original_448px` → ("original", 448)."""
     match = re.fullmatch(r"(?P<name>.+?)(?:_(?P<size>\d+)px)?", training)
     if match is None:
         raise ValueError(f"not a training variant: {training!r}")
@@ -163,12 +164,12 @@ def parse_training(training: str) -> tuple[str, int | None]:
 
 
 def input_size_of(training: str, config: Config) -> int:
-    """Side in pixels of the images that a training variant is trained and tested on."""
+    """The side in pixels of the images that a training variant is trained and tested on."""
     return parse_training(training)[1] or int(config["train"]["input_size"])
 
 
 def split_names(config: Config) -> list[str]:
-    """Name of each split's file: its own, as `paper`, and `by_source_fold2`, … where by_source has more folds."""
+    """The name of each split's file: the split's own, such as `paper`; by_source adds `by_source_fold2` and so on."""
     folds = {"by_source": config["by_source"]["folds"]}
     return [
         split if fold == 1 else f"{split}_fold{fold}"
@@ -186,14 +187,14 @@ def parse_split(name: str) -> tuple[str, int]:
 
 
 def reported_split(splits: list[str]) -> str:
-    """The split that the answer is taken from: by_source, which shares no source, if there is one; else the first."""
+    """The split on which the answer is based: by_source, whose subsets share no source; without it, the first split."""
     return "by_source" if "by_source" in splits else splits[0]
 
 
 def primary_comparison(config: Config) -> dict[str, str | None]:
-    """Split, variant and what it is compared against in the primary comparison; what is null follows from the others.
+    """The split, the variant and the variant it is compared with in the primary comparison; null values get defaults.
 
-    By default that is what `compared_variant` names against `original`, in the split of `reported_split`.
+    By default it compares the variant of `compared_variant` with `original`, in the split of `reported_split`.
     """
     primary = config["evaluation"]["primary"]
     return {
@@ -212,11 +213,11 @@ def parse_variant(variant: str) -> tuple[str, int]:
 
 
 def check_files(config: Config, made: set[str]) -> None:
-    """InputError where a file that the configuration names is neither there nor one of those that rules make (`made`).
+    """Raise InputError if a file that the configuration names does not exist and no rule makes it (`made`).
 
-    Without this, Snakemake would take older results of a rule whose input is gone for up to date. InputError, too,
-    where data lie in a folder that the workflow writes (`OWN_FOLDERS`), or where the hash of the file of weights is not
-    given; that error has the line to add.
+    Without this check, Snakemake would treat older results of a rule as up to date although the rule's input is
+    missing. Raises InputError also if data lie in a folder that the workflow writes (`OWN_FOLDERS`), or if the hash of
+    the file of weights is not given; that message contains the line to add.
     """
     named = {"dataset.archive": config["dataset"]["archive"]}
     if config["train"]["init"] not in ("imagenet", "random"):
@@ -243,38 +244,38 @@ def check_files(config: Config, made: set[str]) -> None:
             )
     weights = config["weights"]
     if weights["source"] == "path" and not weights["sha256"] and Path(weights["path"]).is_file():
-        from wbcsr.files import sha256  # here, since it needs pandas, and most runs have no such file
+        from wbcsr.files import sha256  # imported here, because it needs pandas, and most runs have no such file
 
         raise InputError(
-            f"configuration: weights.sha256 is missing; it is needed to notice a changed file; write in the section "
+            f"configuration: weights.sha256 is missing; it is needed to detect a changed file; add to the section "
             f"weights: 'sha256: {sha256(weights['path'])}'"
         )
 
 
 def one_gpu_model(given: Mapping[str, Any]) -> str:
-    """The GPU model that a profile gives to all rules that share engines, or "any" where it gives none.
+    """The GPU model that a profile sets for all rules that share engines, or "any" if it sets none.
 
-    `given` has each rule's, as the profile writes it, or None. InputError where they differ, or where the model's name
-    is none that can be submitted.
+    `given` has the value of each rule as the profile writes it, or None. Raises InputError if the values differ, or if
+    SLURM would not accept the name.
     """
     models = {rule: str(model).strip("'\"") if model else "any" for rule, model in given.items()}
     if len(set(models.values())) > 1:
         listed = ", ".join(f"{rule} {model}" for rule, model in models.items())
         raise InputError(
-            f"profile: set-resources gives these rules more than one gpu_model, and an engine runs on the model that "
-            f"it was built for: {listed}; give all of them one"
+            f"profile: set-resources gives these rules different values of gpu_model, but an engine runs only on the "
+            f"model that it was built for: {listed}; give all of them the same value"
         )
     (model,) = set(models.values())
     if not re.fullmatch(r"(?!\d+$)[A-Za-z0-9_.]+", model):
         raise InputError(
-            f"profile: gpu_model {model!r} cannot be submitted: that takes letters, digits, _ and ., and no number "
-            "alone; leave gpu_model out and choose the nodes by constraint"
+            f"profile: gpu_model {model!r} cannot be submitted: it may have only letters, digits, _ and ., and may "
+            "not be a number; remove gpu_model and choose the nodes by constraint"
         )
     return model
 
 
 def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that is no section or list, with the names of the keys that lead to it."""
+    """Every value that is not a section or list, with the names of the keys that lead to it."""
     if isinstance(value, (dict, list)):
         inner = value.items() if isinstance(value, dict) else enumerate(value)
         for key, part in inner:
@@ -293,7 +294,7 @@ def _fill(config: Any, schema: dict[str, Any]) -> None:
 
 
 def _typed(value: Any, rules: dict[str, Any]) -> Any:
-    """Give values from Snakemake's `--config key='{a: 1}'` their types: it leaves all inside the braces as text."""
+    """Convert values from Snakemake's `--config key='{a: 1}'`, which leaves everything inside the braces as text."""
     if isinstance(value, dict):
         return {key: _typed(inner, rules.get("properties", {}).get(key, {})) for key, inner in value.items()}
     if isinstance(value, list):
@@ -307,7 +308,7 @@ def _typed(value: Any, rules: dict[str, Any]) -> Any:
         except yaml.YAMLError:
             return value
         if "number" in types and isinstance(parsed, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", parsed):
-            parsed = float(parsed)  # YAML 1.1 takes 1e-3 for text
+            parsed = float(parsed)  # YAML 1.1 reads 1e-3 as text
         return parsed if parsed is None or "string" not in types else value
     return value
 
@@ -347,13 +348,13 @@ def _explain(problem: ValidationError, schema: dict[str, Any]) -> str:
         message = f"must be {' or '.join(wanted) if isinstance(wanted, list) else wanted}, not "
         message += "empty" if found is None else repr(found)
         if isinstance(found, bool):
-            message += " (as YAML reads yes, no, on and off, too)"
+            message += " (YAML also reads yes, no, on and off as true or false)"
         if "string" in wanted and isinstance(found, bool | int | float):
             message += "; put it in quotes"
     elif problem.validator == "anyOf":
         message = f"{problem.instance!r} is not allowed here"
     elif problem.validator == "not":
-        message = f"{problem.instance!r} is a name that the workflow needs for itself; take another"
+        message = f"{problem.instance!r} is a name that the workflow uses itself; choose another name"
     elif problem.validator == "contains":
         message = f"must contain '{problem.validator_value['const']}'"
     described = problem.schema.get("description", "")
@@ -361,7 +362,7 @@ def _explain(problem: ValidationError, schema: dict[str, Any]) -> str:
 
 
 def _check_combinations(config: Config) -> None:
-    """What no single key can say."""
+    """Check what the rules of a single key cannot express."""
     if config["weights"]["source"] == "path" and not config["weights"]["path"]:
         raise InputError("configuration: weights.source is path, so weights.path and weights.sha256 must be given")
     if config["dual"] and enhanced_variant(config) is None:
@@ -382,16 +383,18 @@ def _check_combinations(config: Config) -> None:
         uses[name] = use
     levels = config["dataset"]["range"]
     if levels and levels[0] >= levels[1]:
-        raise InputError(f"configuration: dataset.range {levels}: white, the second value, must be more than black")
+        raise InputError(
+            f"configuration: dataset.range {levels}: white, the second value, must be larger than black, the first"
+        )
     if 2 * config["inference"]["overlap"] >= config["inference"]["tile"]:
         raise InputError("configuration: inference.overlap must be less than half of inference.tile")
     folded = [name.casefold() for name in config["dataset"]["classes"]]
     if len(set(folded)) < len(folded):
-        raise InputError("configuration: dataset.classes has two names that differ in case or blanks only")
+        raise InputError("configuration: dataset.classes has two names that differ only in case or blanks")
     train = config["train"]
     if train["input_size"] in train["extra_input_sizes"]:
         raise InputError(
-            f"configuration: train.extra_input_sizes holds train.input_size {train['input_size']} itself; take it out"
+            f"configuration: train.extra_input_sizes contains train.input_size {train['input_size']}; remove it there"
         )
     git = config["dataset"]["git"]
     if git and config["dataset"]["archive"] != DOWNLOADED:
@@ -409,12 +412,12 @@ def _check_primary(config: Config) -> None:
     for key, known in (("split", "splits"), ("variant", "variants"), ("against", "variants")):
         if primary[key] and primary[key] not in config[known]:
             raise InputError(
-                f"configuration: evaluation.primary.{key} is {primary[key]}, which {known} lacks; add it there, or "
-                "name another"
+                f"configuration: evaluation.primary.{key} is {primary[key]}, which {known} does not contain; add it "
+                "there, or choose another"
             )
     if primary["variant"] == primary["against"]:
         raise InputError(
-            f"configuration: evaluation.primary compares {primary['variant']} with itself; name another variant"
+            f"configuration: evaluation.primary compares {primary['variant']} with itself; choose another variant"
         )
 
 
@@ -422,7 +425,7 @@ def _check_splits(config: Config) -> None:
     parts, folds = config["by_source"]["parts"], config["by_source"]["folds"]
     if folds > parts:
         raise InputError(
-            f"configuration: by_source.folds {folds} is more than by_source.parts {parts}; each part is tested once"
+            f"configuration: by_source.folds {folds} is more than by_source.parts {parts}; set folds to at most {parts}"
         )
     partitions = partitions_of(config["dataset"])
     if "paper" in config["splits"] and "test" not in partitions:
@@ -432,13 +435,13 @@ def _check_splits(config: Config) -> None:
     if "paper" in config["splits"] and "validation" in partitions:
         raise InputError(
             "configuration: splits has paper, which takes its validation images from dataset.partitions.train, so the "
-            f"images of .validation ({partitions['validation']}) would take no part; take published, by_source or "
+            f"images of .validation ({partitions['validation']}) would not be used; choose published, by_source or "
             "custom, or set dataset.partitions.validation to null"
         )
     if "published" in config["splits"] and "validation" not in partitions:
         raise InputError(
             "configuration: splits has published, which takes the images of train, validation and test as they were "
-            "published, and dataset.partitions.validation names no folder; give it, or take another split"
+            "published, and dataset.partitions.validation names no folder; set it, or choose another split"
         )
     if ("custom" in config["splits"]) != bool(config["custom"]):
         raise InputError(
@@ -450,8 +453,8 @@ def _check_splits(config: Config) -> None:
     if "by_source" in config["splits"] and (method == "none" or (method == "auto" and not photographs)):
         raise InputError(
             f"configuration: splits has by_source, but sources.method is {method}"
-            f"{' and dataset.photographs is null' if method == 'auto' else ''}, so no source is known; give "
-            "sources.method another value, or take by_source out of splits"
+            f"{' and dataset.photographs is null' if method == 'auto' else ''}, so no source is known; set "
+            "sources.method to another value, or remove by_source from splits"
         )
 
 
@@ -471,15 +474,16 @@ def _check_sources(sources: Config, dataset: Config) -> None:
             raise InputError(f"configuration: sources.method is {key}, so sources.{key} must be given")
         if method != key and sources[key] is not None:
             raise InputError(
-                f"configuration: sources.{key} is given, but sources.method is {method}; set it to {key}, or leave "
-                f"sources.{key} out"
+                f"configuration: sources.{key} is given, but sources.method is {method}; set it to {key}, or remove "
+                f"sources.{key}"
             )
     if method == "pattern":
         try:
             groups = re.compile(sources["pattern"]).groups
         except re.error as error:
             raise InputError(
-                f"configuration: sources.pattern {sources['pattern']!r} is no regular expression ({error}); correct it"
+                f"configuration: sources.pattern {sources['pattern']!r} is not a regular expression ({error}); "
+                "correct it"
             ) from error
         if groups != 1:
             raise InputError(

@@ -1,7 +1,7 @@
-"""A finished study as one file for a repository of research data: a Workflow Run RO-Crate.
+"""A finished study as one file for a research data repository: a Workflow Run RO-Crate.
 
 The profiles are Workflow Run Crate 0.5 (w3id.org/ro/wfrun/workflow/0.5) and those that it extends: Process Run Crate
-and Workflow RO-Crate, on RO-Crate 1.1, which WorkflowHub and other readers know.
+and Workflow RO-Crate, on RO-Crate 1.1. WorkflowHub and other software read this format.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PROFILES = {
     "https://w3id.org/ro/wfrun/workflow/0.5": ("Workflow Run Crate", "0.5"),
     "https://w3id.org/workflowhub/workflow-ro-crate/1.0": ("Workflow RO-Crate", "1.0"),
 }
-# What runs the workflow, in the repository: the rest are tests, documentation, and what a clone leaves behind.
+# The parts of the repository that the workflow needs; tests, documentation and generated files are left out.
 WORKFLOW = [
     "rules/**/*",
     "scripts/**/*",
@@ -47,9 +47,9 @@ USED = "config/study.yaml"
 def write_crate(path: Path, repository: Path, results: Sequence[str], config: Mapping[str, Any]) -> None:
     """Write the zip file `path`: the workflow in `repository`, the complete `config`, and the files `results`.
 
-    `results` are paths in the working folder, and have the same ones in the crate; the provenance files among them say
-    when the study ran and with which software. Of a path outside of the working folder the configuration keeps the
-    name alone. InputError where no result has a provenance.
+    `results` are paths in the working folder and have the same paths in the crate; the provenance files among them say
+    when the study ran and with which software. A path outside the working folder is reduced to its last part in the
+    configuration. Raises InputError if no result has a provenance.
     """
     records = [read_json(file) for file in results if file.endswith("provenance.json")]
     if not records:
@@ -59,8 +59,8 @@ def write_crate(path: Path, repository: Path, results: Sequence[str], config: Ma
     citation = yaml.safe_load((repository / "CITATION.cff").read_text("utf-8"))
     root["name"] = f"A study by {citation['title']}"
     root["description"] = (
-        "Configuration, splits, predictions, tables, figures and report of one study, and how each came to be. The "
-        "images of the data set are not contained."
+        "Configuration, splits, predictions, tables, figures and report of one study, with the provenance of each. "
+        "The images of the data set are not included."
     )
     spdx = {"@type": "CreativeWork", "name": citation["license"]}
     root["license"] = crate.add(ContextEntity(crate, f"https://spdx.org/licenses/{citation['license']}", spdx))
@@ -87,12 +87,12 @@ def write_crate(path: Path, repository: Path, results: Sequence[str], config: Ma
                 "actionStatus": "http://schema.org/CompletedActionStatus",
             },
         )
-        with replacing(path) as beside:
-            crate.write_zip(beside)
+        with replacing(path) as temporary:
+            crate.write_zip(temporary)
 
 
 def _add_workflow(crate: ROCrate, repository: Path, version: str, versions: Mapping[str, str]) -> Entity:
-    """The Snakefile, the files that it needs, and the software that the study ran with."""
+    """The Snakefile, the files that it needs, and the software versions of the study."""
     workflow = crate.add_workflow(
         repository / "Snakefile", "Snakefile", main=True, lang="snakemake", lang_version=versions.get("snakemake")
     )
@@ -123,17 +123,17 @@ def _add_file(crate: ROCrate, file: Path, place: str, name: str) -> Entity:
 
 
 def _data_set(crate: ROCrate, settings: Mapping[str, Any]) -> Entity:
-    """The data set by the name of its archive: named, but not contained."""
+    """The data set, described by the name of its archive; the crate does not include it."""
     described = {
         "@type": "Dataset",
         "name": Path(settings["archive"]).name,
-        "description": f"Images of the classes {', '.join(settings['classes'])}; not contained here.",
+        "description": f"Images of the classes {', '.join(settings['classes'])}; not included.",
     }
     return crate.add(ContextEntity(crate, "#data-set", described))
 
 
 def _versions(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Every version of each package that a result was made with: those of a name are joined, where they differ."""
+    """The version of each package that made a result; if there are several versions, they are joined."""
     found: dict[str, set[str]] = {}
     for record in records:
         for name, version in record["versions"].items():

@@ -61,8 +61,8 @@ def visible_gpus() -> list[str]:
 
 
 def _take(devices: list[str], count: int, held: ExitStack) -> list[str]:
-    """Hold `count` free `devices` until `held` is closed or this process ends, in whatever way."""
-    # One job may name a GPU by its number and another one by its UUID.
+    """Hold `count` free `devices` until `held` is closed or this process ends for any reason."""
+    # One job may refer to a GPU by its number and another job by its UUID.
     lines = nvidia_smi("index,uuid") if any(map(str.isdecimal, devices)) else []
     uuids = {index: uuid for index, _, uuid in (line.partition(", ") for line in lines)}
     waiting = False
@@ -82,7 +82,7 @@ def _take(devices: list[str], count: int, held: ExitStack) -> list[str]:
 
 
 def _hold(device: str, stack: ExitStack) -> bool:
-    """Whether the device was free. It is held by a socket name, which Linux gives to one process of a machine only."""
+    """Whether the device was free. It is held by a socket name, which Linux gives to only one process of a machine."""
     name = socket.socket(socket.AF_UNIX)
     try:
         name.bind(f"\0wbcsr-gpu-{device}")

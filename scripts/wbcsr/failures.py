@@ -24,7 +24,7 @@ class Failures(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._folder = Path.cwd()  # jobs run here; Snakemake changes back to the first folder at its end
+        self._folder = Path.cwd()  # jobs run here; at the end Snakemake changes back to the first folder
         self._before: dict[int, str] = {}  # content of a job's log file when its latest attempt was submitted
         self._said: dict[int, str] = {}  # the executor's message about the end of that attempt, if any
 

@@ -25,7 +25,7 @@ from wbcsr.errors import InputError, first_line, how_to_regenerate
 from wbcsr.names import clean, clean_path
 from wbcsr.text import counted
 
-# The endings of images' names; here and not in `imaging`, since a dry run needs them and has no decoders.
+# The suffixes of image files; defined here, not in `imaging`, because a dry run needs them and has no decoders.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 _SECONDS_OF_A_DAY = 86_400
@@ -37,40 +37,40 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; rename it to `path` when the block ends without an error.
 
     The temporary name contains host and process, so that two writers of one output never share a file. It keeps the
-    suffix, by which image and array writers choose their format. On failure nothing is left behind. InputError if a
-    later job now holds the outputs of this process's job (see `wbcsr.claim`).
+    suffix, by which image and array writers choose their format. After a failure, the temporary file is removed. Raises
+    InputError if a later job now holds the outputs of this process's job (see `wbcsr.claim`).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}@{socket.gethostname()}.part{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}@{socket.gethostname()}.part{path.suffix}")
     try:
-        yield beside
-        with open(beside, "rb+") as written:
+        yield temporary
+        with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
         require_claim()
-        os.replace(beside, path)
+        os.replace(temporary, path)
     except OSError as error:
         # The error of a full disk names no file, and the temporary name tells a user nothing. An error without a number
         # comes from a package, and a file name would replace its message.
-        if error.errno is not None and str(error.filename or beside) == str(beside):
+        if error.errno is not None and str(error.filename or temporary) == str(temporary):
             error.filename = str(path)
         raise
     finally:
         # On a read-only disk, unlinking a missing file is an error, too.
-        if beside.exists():
-            beside.unlink()
+        if temporary.exists():
+            temporary.unlink()
 
 
 def remove_leftovers(folder: Path) -> None:
     """Remove the unfinished files that killed processes left in `folder`.
 
-    For a process of this host it is known whether it has ended. A file of another host is removed after a day.
+    On this host, a file is removed if its process has ended. A file of another host is removed after a day.
     """
     for path in folder.glob(".*@*.part*"):
         name = re.fullmatch(r".*\.(?P<process>\d+)@(?P<host>.*)\.part.*", path.name)
         if name is None:
             continue
-        # Another job may rename or remove it meanwhile.
+        # Another job may have renamed or removed the file in the meantime.
         with suppress(FileNotFoundError):
             if name["host"] == socket.gethostname():
                 dead = not _is_alive(int(name["process"]))
@@ -82,7 +82,7 @@ def remove_leftovers(folder: Path) -> None:
 
 def _is_alive(process: int) -> bool:
     try:
-        os.kill(process, 0)  # signal 0 is not sent; it asks whether it could be
+        os.kill(process, 0)  # signal 0 only checks whether the process exists
     except ProcessLookupError:
         return False
     except PermissionError:
@@ -91,24 +91,24 @@ def _is_alive(process: int) -> bool:
 
 
 def scratch_folder() -> Path:
-    """This user's own folder for temporary files, below TMPDIR or /tmp; InputError if it belongs to another user."""
+    """This user's own folder for temporary files, in TMPDIR or /tmp; InputError if it belongs to another user."""
     folder = Path(tempfile.gettempdir()) / f"wbcsr-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise InputError(f"{folder}: belongs to another user; set TMPDIR to a folder of yours")
+        raise InputError(f"{folder}: belongs to another user; set TMPDIR to a folder of your own")
     return folder
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8, completely or not at all."""
-    with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
     """Write `content`, completely or not at all."""
-    with replacing(path) as beside:
-        beside.write_bytes(content)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -117,7 +117,7 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file; InputError if it is missing or not JSON."""
+    """Read a JSON file; raises InputError if it is missing or not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -128,15 +128,15 @@ def read_json(path: str | Path) -> Any:
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
     """Write `table` without its index; floats keep all significant digits."""
-    with replacing(path) as beside:
-        table.to_csv(beside, index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
 
 
 def read_csv(path: str | Path, columns: list[str]) -> pd.DataFrame:
     """Read a CSV file that one of our jobs wrote and that must have at least `columns`; see `read_users_table`.
 
-    Empty cells and the words NA and null stay text, since they may be names of classes.
-    InputError if the file is empty, cannot be parsed or lacks a column; the message ends with how to regenerate it.
+    Empty cells and the words NA and null remain text, because they may be names of classes. Raises InputError if the
+    file is empty, cannot be parsed or lacks a column; the message ends with how to regenerate the file.
     """
     texts = {
         "image": str,
@@ -156,7 +156,7 @@ def read_csv(path: str | Path, columns: list[str]) -> pd.DataFrame:
     except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
         raise InputError(f"{path}: cannot be read as CSV ({first_line(error)}); {remedy}") from error
     if not isinstance(table.index, pd.RangeIndex):
-        raise InputError(f"{path}: its rows have more fields than its header, as with a comma at their ends; {remedy}")
+        raise InputError(f"{path}: its rows have more fields than its header, perhaps a comma at their ends; {remedy}")
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise InputError(f"{path}: lacks the column(s) {', '.join(missing)}; {remedy}")
@@ -164,16 +164,16 @@ def read_csv(path: str | Path, columns: list[str]) -> pd.DataFrame:
 
 
 def read_users_table(path: str | Path, columns: list[str], remedy: str, optional: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table that a user wrote, by hand or with a spreadsheet; see `parse_users_table`.
+    """Read a table that a user wrote by hand or with a spreadsheet; see `parse_users_table`.
 
-    The columns `image` and `file` are paths. Backslashes become forward slashes, and a leading ./ is removed.
+    The columns `image` and `file` are paths. Backslashes become forward slashes, and a leading ./ is removed. Raises
     InputError also if such a cell is empty.
     """
     table = parse_users_table(Path(path).read_bytes(), str(path), columns, remedy, optional)
     for column in table.columns.intersection(["image", "file"]):
         table[column] = table[column].map(_forward)
         for line in table.index[table[column] == ""]:
-            raise InputError(f"{path}, line {line}: names no {column}; {remedy}")
+            raise InputError(f"{path}, line {line}: the column {column} is empty; {remedy}")
     return table
 
 
@@ -184,16 +184,16 @@ def _forward(path: str) -> str:
 def parse_users_table(
     content: bytes, name: str, columns: list[str], remedy: str, optional: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """The `columns` of a table that a user wrote, and the `optional` ones that it has; the index holds line numbers.
+    """The `columns` of a table that a user wrote, and its `optional` ones if present; the index holds line numbers.
 
-    `content` is CSV, separated by commas, semicolons or tabs (the one that splits the first line into the columns), in
-    UTF-8, or in UTF-16 with a byte-order mark, as spreadsheets save it. Column names are matched without regard to case
-    and surrounding blanks. Empty rows are skipped. All cells are text, cleaned by `names.clean`.
+    `content` is CSV, separated by commas, semicolons or tabs (the separator that splits the first line into the
+    columns), in UTF-8, or in UTF-16 with a byte-order mark, as spreadsheets save it. Column names are matched without
+    regard to case and surrounding blanks. Empty rows are skipped. All cells are text, cleaned by `names.clean`.
 
-    InputError if the text cannot be read, a column is missing or occurs twice, or a row has more or fewer fields than
-    the first line. The message begins with `name` and ends with `remedy`.
+    Raises InputError if the text cannot be read, a column is missing or occurs twice, or a row has more or fewer fields
+    than the first line. The message begins with `name` and ends with `remedy`.
     """
-    # Excel writes the separator into a line of its own.
+    # Excel writes the separator on a line of its own.
     text = re.sub(r"\Asep=[,;\t](?=[\r\n])", "", _decode(content, name, remedy))
     first = next((line for line in text.splitlines() if clean(line)), "")
     headers = {
@@ -236,8 +236,8 @@ def parse_users_table(
         broken = table.index[table[column].str.contains(r"[\r\n]")]
         if len(broken):
             raise InputError(
-                f"{name}, line {broken[0]}: its {column} holds a line break, as after a quotation mark that is not "
-                f"closed; {remedy}"
+                f"{name}, line {broken[0]}: the column {column} contains a line break, perhaps because a "
+                f"quotation mark is not closed; {remedy}"
             )
     return table
 
@@ -257,8 +257,8 @@ def _decode(content: bytes, name: str, remedy: str) -> str:
 def png_names(files: pd.Series) -> pd.Series:
     """The names of the PNG files that are made from the images `files` of one folder.
 
-    The new name is the old one's stem with .png, or, where two images of the folder share a stem or one's stem is the
-    other's name, the whole old name with .png.
+    The new name is the old stem with .png. If two images of the folder have the same stem, or the stem of one is the
+    name of another, it is the whole old name with .png.
     """
     stems = files.map(lambda file: PurePosixPath(file).stem)
     shared = (stems.map(Counter(stems)) > 1) | stems.isin(files)

@@ -1,7 +1,7 @@
-"""Functions called in a Python process of their own.
+"""Call functions in a separate Python process.
 
-What a call held there, memory or a GPU, is free when the process ends. A crash or a hang there stops nothing here, and
-an engine that was loaded there is one that a later job can load.
+When the process ends, its memory and its GPU are free again. A crash or a hang in it does not stop this process, and an
+engine that it has loaded can also be loaded by a later job.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from wbcsr.job import configure_logging, keep_large_blocks
 
 Result = TypeVar("Result")
 
-# Seconds between two looks at whether the process has ended without an answer.
+# Seconds between two checks whether the process has ended without an answer.
 _INTERVAL_S = 0.1
-# Seconds that a process without work may take to end by itself.
+# Seconds that an idle process gets to end by itself.
 _GRACE_S = 30
 
 
 class EndedError(RuntimeError):
-    """An isolated process that ended or was stopped before it had a result."""
+    """The isolated process ended or was stopped before it had a result."""
 
 
 class IsolatedProcess:
     """A new Python interpreter that calls functions, one after another, until the `with` block ends.
 
-    The process imports each function by its name, so that functions must be defined in a module. Arguments and results
-    must be what pickle takes. What the function raises is raised here, with the traceback from there as a note.
-    EndedError if the process ends without a result, or if a call takes longer than `timeout_s` seconds.
-    `output` is a file that gets what the process prints; without it, it prints where this process does. Whatever the
-    process started and left running ends with it, and it ends with this process.
+    The process imports each function by its name, so functions must be defined in a module. It must be possible to
+    pickle arguments and results. An exception of the function is raised here, with the original traceback as a note.
+    Raises EndedError if the process ends without a result, or if a call takes longer than `timeout_s` seconds. The
+    output of the process goes to the file `output`, or, without one, to the output of this process. All processes that
+    the isolated process started end with it, and it ends with this process.
     """
 
     def __init__(self, *, timeout_s: float | None = None, output: IO[bytes] | None = None) -> None:
@@ -68,12 +68,12 @@ class IsolatedProcess:
         self.close()
 
     def call(self, function: Callable[..., Result], *arguments: Any, **keywords: Any) -> Result:
-        """What `function` returns there."""
+        """Call `function` in the isolated process and return its result."""
         self.start(function, *arguments, **keywords)
         return self.result()
 
     def start(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> None:
-        """Begin to call `function`; `result` waits for it."""
+        """Start a call of `function`; `result` waits for it."""
         self._send((function, arguments, keywords))
         self._pending = True
 
@@ -82,7 +82,7 @@ class IsolatedProcess:
             self._connection.send(message)
 
     def result(self) -> Any:
-        """What the function that was started last returns, once it has."""
+        """Wait for the function that was started last, and return its result."""
         deadline = time.monotonic() + self._timeout_s if self._timeout_s else None
         while not self._connection.poll(_INTERVAL_S):
             if self._process.poll() is not None and not self._connection.poll():
@@ -100,7 +100,7 @@ class IsolatedProcess:
         return result
 
     def close(self) -> None:
-        """End the process; a call that has not returned is stopped."""
+        """End the process, and stop a call that has not returned."""
         self._connection.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(0 if self._pending else _GRACE_S)
@@ -110,7 +110,7 @@ class IsolatedProcess:
 
 
 def run_step(function: Callable[..., Result], *arguments: Any, log_file: str | None = None) -> Result:
-    """What `function` returns in a process of its own, which logs and uses memory as a job does; see `IsolatedProcess`.
+    """Call `function` in its own process, which logs and uses memory as a job does (see `IsolatedProcess`).
 
     Its log goes to stderr and to `log_file`.
     """
@@ -125,7 +125,7 @@ def _prepare_as_job(log_file: str | None) -> None:
 
 
 def end_with_parent() -> None:
-    """Have Linux kill this process when the one that started it is gone, even if that was killed itself."""
+    """Have Linux kill this process when its parent process ends, even if the parent is killed."""
     if sys.platform == "linux":
         set_parent_death_signal = 1  # name of the option in prctl.h
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
@@ -133,13 +133,13 @@ def end_with_parent() -> None:
 
 def _how_it_ended(status: int) -> str:
     if status < 0:
-        remark = ", as when memory runs out" if -status == signal.SIGKILL else ""
+        remark = ", perhaps because memory ran out" if -status == signal.SIGKILL else ""
         return f"its process was ended by {signal.Signals(-status).name}{remark}"
     return f"its process ended with exit status {status}"
 
 
 def _serve(connection: Connection) -> None:
-    """In the process: do each call that arrives, until the other end is closed."""
+    """Run by the isolated process: answer each call that arrives, until the other end is closed."""
     sys.path[:] = connection.recv()
     while True:
         try:
@@ -150,7 +150,7 @@ def _serve(connection: Connection) -> None:
 
 
 def _answer(call: bytes) -> bytes:
-    """The pickled pair of the error that a call raised, or None, and its result."""
+    """The pickled pair of the exception that a call raised, or None, and the call's result."""
     try:
         function, arguments, keywords = pickle.loads(call)
         return pickle.dumps((None, function(*arguments, **keywords)))
@@ -160,7 +160,7 @@ def _answer(call: bytes) -> bytes:
         try:
             answer = pickle.dumps((error, None))
             pickle.loads(answer)
-        except Exception:  # many exceptions cannot be pickled, or not be made again from what was
+        except Exception:  # many exceptions cannot be pickled, or cannot be restored from the pickle
             replacement = RuntimeError(f"{type(error).__name__}: {error}")
             replacement.add_note(text)
             answer = pickle.dumps((replacement, None))
@@ -170,6 +170,6 @@ def _answer(call: bytes) -> bytes:
 if __name__ == "__main__":
     end_with_parent()
     descriptor = int(sys.argv[1])
-    # Not for the processes that a call starts.
+    # Processes that a call starts do not inherit it.
     os.set_inheritable(descriptor, False)
     _serve(Connection(descriptor))

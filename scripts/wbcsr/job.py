@@ -24,7 +24,7 @@ log = logging.getLogger("wbcsr")
 
 
 class _LogFile(logging.FileHandler):
-    """A log file that raises no second error on a full disk; stderr has the same lines."""
+    """A log file that raises no second error if the disk is full; stderr has the same lines."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
@@ -33,7 +33,7 @@ class _LogFile(logging.FileHandler):
 
 
 class _Formatter(logging.Formatter):
-    """Log lines; a warning begins with the word."""
+    """Formatter of log lines; a warning begins with the word "warning"."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         if record.levelno == logging.WARNING:
@@ -44,7 +44,7 @@ class _Formatter(logging.Formatter):
 def configure_logging(log_file: str | None) -> None:
     """Send the log to stderr and to the rule's log file, if it has one; only the file gets details (`log.debug`).
 
-    Messages of other packages below the level of a warning are left out.
+    Messages of other packages below the level of a warning are not logged.
     """
     screen = logging.StreamHandler(sys.stderr)
     screen.setLevel(logging.INFO)
@@ -60,10 +60,10 @@ def configure_logging(log_file: str | None) -> None:
 
 
 def keep_large_blocks() -> None:
-    """Make the C library keep freed blocks of memory instead of returning each to the system.
+    """Make the C library keep freed memory blocks instead of returning each to the system.
 
-    A network on a CPU allocates and frees hundreds of megabytes a layer. Page faults took a sixth of the time (x4plus
-    at 160×120 on two cores: 5.5 s, with this 4.7 s). Does nothing if the C library is not glibc.
+    On a CPU, a network allocates and frees hundreds of megabytes per layer. Without this, page faults took a sixth of
+    the time (x4plus at 160×120 on two cores: 5.5 s without, 4.7 s with it). Does nothing if the C library is not glibc.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "gnu_get_libc_version"):
@@ -74,29 +74,30 @@ def keep_large_blocks() -> None:
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[dict[str, Any]]:
-    """Run the body of a script; yields a dictionary for facts to record (backend chosen, images/s …).
+    """Run the body of a script; yields a dictionary for facts to record (chosen backend, images/s …).
 
     The job sees as many GPUs as its rule requests, and its log begins with machine and versions. It holds the claim to
     its outputs (`wbcsr.claim`). The hashes of its inputs are compared with those that the writing jobs recorded, so
-    that a damaged file is not used.
-    What a user can correct (see `errors.user_message`) becomes one line and exit status 1; any other exception is
-    logged with its traceback.
-    When the body has ended without an error, the rule's `provenance` output (if it declares one) is written: rule,
-    wildcards, parameters, hashes of inputs and outputs, versions, machine, time, cost, and the facts that the body set.
+    that no damaged file is used. An error that a user can correct (see `errors.user_message`) becomes one line and exit
+    status 1; any other exception is logged with its traceback. If the body ends without an error, the rule's
+    `provenance` output (if it declares one) is written: rule, wildcards, parameters, hashes of inputs and outputs,
+    versions, machine, time, cost, and the facts that the body set.
     """
-    # Numerical libraries read these once, at import. Waiting threads must not spin for long: with the default, two jobs
-    # on shared cores took three times as long as one after the other; 1000 iterations slow down neither.
+    # Numerical libraries read these variables once, at import. Waiting threads must not spin for long: with the
+    # default, two jobs on shared cores took three times as long as one after the other. With 1000 iterations, neither
+    # is slowed down.
     os.environ["OMP_NUM_THREADS"] = str(snakemake.threads)
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     keep_large_blocks()
     facts: dict[str, Any] = {}
     try:
         configure_logging(snakemake.log[0] if snakemake.log else None)
-        # Compiler caches per user on the node's own disk: home folders are often on a network, and slow or full.
+        # Compiler caches per user on the node's own disk: home folders are often on a network file system, slow or
+        # full.
         for variable, folder in (("TORCHINDUCTOR_CACHE_DIR", "inductor"), ("TRITON_CACHE_DIR", "triton")):
             os.environ.setdefault(variable, str(scratch_folder() / folder))
         with claiming(snakemake.output[0]), using_gpus(snakemake.resources.get("gpu", 0)) as gpus:
-            # Started here: the time spent waiting for a GPU is not counted as GPU time.
+            # The clock starts here, because the time spent waiting for a GPU does not count as GPU time.
             started, clock = datetime.now(UTC), time.perf_counter()
             _log_where(snakemake, gpus)
             inputs = provenance.hashes([str(path) for path in snakemake.input])

@@ -31,10 +31,10 @@ def clean_path(path: str) -> str:
 
 
 def alike(names: Iterable[str]) -> list[list[str]]:
-    """Groups of different names that probably mean the same.
+    """Groups of different names that probably mean the same thing.
 
-    They differ only by letter case, blanks, full-width characters, leading zeros (`p7`, `p007`) or as an integer and
-    its decimal form (`1`, `1.0`).
+    They differ only in letter case, blanks, full-width characters or leading zeros (`p7`, `p007`), or are an integer
+    and its decimal form (`1`, `1.0`).
     """
     groups: dict[str, list[str]] = {}
     for name in sorted(set(names)):

@@ -31,7 +31,7 @@ class _LogLines:
 
 
 def image_progress(total: int, description: str, done: int = 0) -> tqdm:
-    """Progress over `total` images of which `done` are finished already, with images/s and the remaining time."""
+    """Progress over `total` images, of which `done` are already finished, with images/s and the remaining time."""
     if sys.stderr.isatty():
         return tqdm(total=total, initial=done, desc=description, unit="image", dynamic_ncols=True)
     return tqdm(

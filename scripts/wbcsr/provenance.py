@@ -70,8 +70,8 @@ def cores() -> int:
 def gpu() -> dict[str, str] | None:
     """The GPU that torch uses: name, capability ("9.0"), driver and memory_gib ("79.1").
 
-    None if there is none, or if this process has not imported torch: it then used no GPU, and importing torch takes
-    seconds.
+    None if there is no GPU, or if this process has not imported torch: then it used no GPU, and importing torch only to
+    ask would take seconds.
     """
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
@@ -150,7 +150,7 @@ def largest_resident_kib() -> int:
 def check_inputs(found: dict[str, str]) -> None:
     """Compare inputs with the hashes in the provenance files of the jobs that wrote them.
 
-    `found` is the SHA-256 of each input by its path. InputError if an input has changed since it was written.
+    `found` is the SHA-256 of each input by its path. Raises InputError if an input has changed since it was written.
     """
     for path, digest in found.items():
         stem = Path(path).with_suffix("")
@@ -161,7 +161,7 @@ def check_inputs(found: dict[str, str]) -> None:
 
 
 def without_folders(settings: Any) -> Any:
-    """Settings for publication: a path outside the working folder, which may hold user names, keeps its last part."""
+    """Settings for publication: of a path outside the working folder (it may contain user names), the last part."""
     if isinstance(settings, dict):
         return {key: without_folders(value) for key, value in settings.items()}
     if isinstance(settings, list):

@@ -1,4 +1,4 @@
-"""A check of configuration files: what YAML would silently drop or misread is an error.
+"""A check of configuration files: anything that YAML would silently drop or misread is an error.
 
 Snakemake loads the files itself; this module only checks them.
 """
@@ -27,7 +27,7 @@ _PLAIN = re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+|0b[01]+)")
 
 
 def check_yaml(paths: Iterable[str | Path]) -> None:
-    """InputError, with file and line, if one of the files is not a valid configuration or would be misread.
+    """Raise InputError, with file and line, if one of the files is not a valid configuration or would be misread.
 
     The causes are: the file cannot be read; it is not YAML or JSON in UTF-8, or not a mapping; it has a key twice, of
     which YAML keeps the last; or it has a value that YAML 1.1 reads as another number (010 as 8, 1:30 as 90) or a date.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def noun(number: int, one: str, many: str | None = None) -> str:
-    """`image` for 1, else `images`, or `many`."""
+    """`image` for 1; otherwise `images`, or `many` if it is given."""
     return one if number == 1 else many or f"{one}s"
 
 

@@ -1,7 +1,7 @@
 """torchvision with a module that basicsr 1.4.2 still imports by its old name, and without TorchDynamo.
 
-torchvision 0.29 imports TorchDynamo, which takes longer than the rest of it, for one query in its detection operators.
-Import torchvision from here only, so that no other import comes first.
+torchvision 0.29 imports TorchDynamo for one query in its detection operators, and this import takes longer than all
+others. Import torchvision only from this module, so that no other import of it comes first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ DYNAMO, UTILS = "torch._dynamo", "torch._dynamo.utils"
 
 
 def is_compile_supported(device: str) -> bool:
-    """Whether `torch.compile` can compile for a type of device (`cpu`, `cuda`): TorchDynamo's own answer."""
+    """Whether `torch.compile` supports a type of device (`cpu`, `cuda`); the answer is TorchDynamo's own."""
     from torch._dynamo import utils
 
     return bool(utils.is_compile_supported(device))
@@ -23,7 +23,7 @@ def is_compile_supported(device: str) -> bool:
 
 @contextmanager
 def dynamo_later() -> Iterator[None]:
-    """Give modules that are imported meanwhile this `is_compile_supported`, unless TorchDynamo is already imported.
+    """Give this `is_compile_supported` to modules imported in the block, unless TorchDynamo is already imported.
 
     On an AMD EPYC, each job then imports torch and torchvision in 1.4 s instead of 2.6 s.
     """

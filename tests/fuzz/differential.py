@@ -1,12 +1,14 @@
-"""Image files of all options, decoded by us and by the library that wrote them.
+"""Differential test of the image decoder: files with all options, compared with the library that wrote them.
 
-`python tests/fuzz/differential.py <format or all> <seconds>` writes files for so long, after those that have every pair
-of options that their writer allows; with 0 seconds, those alone. Of each it is known whether it must be refused, and
-otherwise what it shows: the pixels that were written, or, of compression with losses, what the writer's library reads.
-All of them are equal to the last bit, since Pillow, OpenCV and imagecodecs have the same libjpeg-turbo and libwebp.
+`python tests/fuzz/differential.py <format or all> <seconds>` first writes files that cover every pair of options that
+the writer allows, then random ones for the given time (0 seconds: only the first). For each file it is known whether it
+must be rejected, and otherwise which pixels it shows: those that were written, or, after lossy compression, those that
+the writer's library decodes. Our decoder must return exactly the same pixels, because Pillow, OpenCV and imagecodecs
+use the same libjpeg-turbo and libwebp.
 
-Prints how many files there were. A file that is taken wrongly, or refused though it must not be, is left in the working
-folder as differs-<hash>.<format>, and its options are printed; the exit status is then 1.
+Prints the number of files. If a file is decoded differently, accepted although it must be rejected, or rejected
+although it is valid, it is kept in the working folder as differs-<hash>.<format>, its options are printed, and the exit
+status is 1.
 """
 
 from __future__ import annotations
@@ -50,11 +52,11 @@ TURNED = {
 
 
 class NotWritableError(Exception):
-    """The writer does not make files of these options."""
+    """The writer cannot write files with these options."""
 
 
 class Refused:
-    """What is expected of a file that must be refused."""
+    """The expected result for a file that must be rejected."""
 
 
 Written = tuple[bytes, "np.ndarray | Refused"]
@@ -62,9 +64,9 @@ Written = tuple[bytes, "np.ndarray | Refused"]
 
 @dataclass(frozen=True)
 class Format:
-    """A format: the values of each option, and what writes a file of some, with what it shows or that it is refused.
+    """A file format: the values of each option, and a function that writes a file and returns the expected result.
 
-    Most files have of an option only its `usual` values, so that most are taken.
+    Most files use only the `usual` values of an option, so that most files are valid.
     """
 
     options: dict[str, list[Any]]
@@ -73,7 +75,7 @@ class Format:
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels upright, as Pillow turns them, channel by channel."""
+    """The pixels in upright orientation, turned channel by channel with Pillow."""
     if orientation not in TURNED:
         return pixels
     bands = pixels.transpose(2, 0, 1) if pixels.ndim == 3 else [pixels]
@@ -82,7 +84,7 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def smooth(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, top: int) -> np.ndarray:
-    """Random samples up to `top`, with runs of alike ones, which some compressions treat apart."""
+    """Random samples up to `top`, with runs of equal values, which some compressions encode separately."""
     values = rng.integers(0, top + 1, shape)
     values[:, : shape[1] // 2] = values[:1, :1]
     return values.astype(dtype)
@@ -101,12 +103,12 @@ def saved(image: Image.Image, form: str, **options: Any) -> bytes:
 
 
 def as_shown(image: Image.Image) -> np.ndarray:
-    """What Pillow shows: grey, RGB or RGBA, upright."""
+    """The image as Pillow shows it: grey, RGB or RGBA, upright."""
     mode = "L" if image.mode in ("1", "L") else "RGBA" if image.has_transparency_data else "RGB"
     return np.asarray(ImageOps.exif_transpose(image).convert(mode))
 
 
-# TIFF by tifffile.
+# TIFF files written by tifffile.
 
 SAMPLES = {
     "1-bit": (np.uint8, 1), "2-bit": (np.uint8, 2), "4-bit": (np.uint8, 4), "8-bit": (np.uint8, 8),
@@ -144,7 +146,7 @@ def write_tiff(o: Options, rng: np.random.Generator) -> Written:
     target = io.BytesIO()
     try:
         tifffile.imwrite(target, np.ascontiguousarray(stored), **options)
-    # It says no in many ways.
+    # tifffile reports unsupported options by exceptions of many types.
     except Exception as error:
         raise NotWritableError(str(error)) from error
     content = target.getvalue()
@@ -179,7 +181,7 @@ def refused_tiff(o: Options, bits: int, count: int) -> bool:
 
 
 def shown(data: np.ndarray, o: Options, bits: int, colormap: np.ndarray) -> np.ndarray:
-    """What samples (H, W, S) show, from TIFF 6.0's words."""
+    """The image that samples (H, W, S) show according to the TIFF 6.0 specification."""
     top = 2**bits - 1
     photometric, extra = o["photometric"], o["extra"]
     if photometric == "palette":
@@ -225,7 +227,7 @@ TIFF = Format(
 )
 
 
-# TIFF, BMP, PNG, JPEG, WebP by Pillow.
+# TIFF, BMP, PNG, JPEG and WebP files written by Pillow.
 
 
 def picture(mode: str, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
@@ -272,7 +274,7 @@ PILLOW_TIFF = Format(
 def write_png(o: Options, rng: np.random.Generator) -> Written:
     mode, deep = o["mode"], o["deep"]
     if deep:
-        # imagecodecs writes these, with a filter of its own choice; Pillow has no mode for them.
+        # imagecodecs writes these and chooses the filter itself; Pillow has no mode for them.
         shape = {"L": (), "LA": (2,), "RGB": (3,), "RGBA": (4,)}.get(mode)
         if shape is None or o["transparent"] or o["orientation"] != 1 or o["profile"]:
             raise NotWritableError("imagecodecs")
@@ -350,7 +352,8 @@ def write_bmp(o: Options, rng: np.random.Generator) -> Written:
         depth = content[28]
         body = content[int.from_bytes(content[10:14], "little") :]
     else:
-        # As no writer here makes them: 16 bits, as 5, 5 and 5 of them or by masks, and runs of alike pixels.
+        # Variants that no writer here supports: 16 bits per pixel (5, 5 and 5 bits, or bit masks) and run-length
+        # encoding.
         depth = 8 if o["kind"] == "RLE8" else 16
         values = smooth(rng, (height, width), np.uint8 if depth == 8 else np.uint16, 2 ** min(depth, 15) - 1)
         palette = rng.integers(0, 256, (256, 4), dtype=np.uint8) if depth == 8 else np.zeros((0, 4), np.uint8)
@@ -411,7 +414,7 @@ WEBP = Format(
 )
 
 FORMATS = {"tiff": TIFF, "pillow-tiff": PILLOW_TIFF, "png": PNG, "jpeg": JPEG, "bmp": BMP, "webp": WEBP}
-# How often another file is tried for a pair of options before it is taken for one that no file has.
+# Number of attempts to write a valid file with a pair of options before the pair counts as impossible.
 TRIES = 25
 
 
@@ -426,7 +429,7 @@ def drawn(form: Format, chance: random.Random, **fixed: Any) -> Options:
 
 
 def covering(form: Format, chance: random.Random) -> Iterator[Options | None]:
-    """Options that bring each pair of values into a file that is taken, if there is one; `send` says if it was."""
+    """Options that cover each pair of values in a valid file, if there is one; `send` reports if a file was valid."""
     missing = [
         {one: first, other: second}
         for one, other in itertools.combinations(form.options, 2)
@@ -444,7 +447,7 @@ def covering(form: Format, chance: random.Random) -> Iterator[Options | None]:
 
 @contextmanager
 def errors_kept() -> Iterator[list[bytes]]:
-    """Keep what is printed as errors, by libraries in C as well: after the block the list has it, if it is anything."""
+    """Capture stderr, also that of C libraries; after the block, the list holds the captured bytes, if any."""
     kept: list[bytes] = []
     with tempfile.TemporaryFile() as printed:
         before = os.dup(2)
@@ -459,7 +462,7 @@ def errors_kept() -> Iterator[list[bytes]]:
 
 
 def judge(content: bytes, expected: np.ndarray | Refused) -> str | None:
-    """What is wrong with how we decode a file, or None."""
+    """Describe the error of our decoder for a file; None if there is none."""
     try:
         pixels = decode(content, "file")
     except InputError as error:
@@ -473,7 +476,7 @@ def judge(content: bytes, expected: np.ndarray | Refused) -> str | None:
 
 
 def try_out(name: str, options: Options, seed: int) -> str:
-    """What became of a file: "alike", "refused", "not written", or what is wrong."""
+    """The result for a file: "alike", "refused", "not written", or a description of the error."""
     form = FORMATS[name]
     try:
         with errors_kept():
@@ -491,7 +494,7 @@ def try_out(name: str, options: Options, seed: int) -> str:
 
 
 def run(name: str, seconds: float) -> bool:
-    """Try files of a format; whether all were as they must be."""
+    """Test files of a format; returns whether all results were as expected."""
     form, chance, counts = FORMATS[name], random.Random(name), Counter[str]()
     seeds = itertools.count()
 

@@ -1,7 +1,7 @@
-"""Foreign bytes for everything that parses them: `python tests/fuzz/fuzz.py <parser> [options of libFuzzer]`.
+"""Fuzzing of all parsers of foreign data: `python tests/fuzz/fuzz.py <parser> [options of libFuzzer]`.
 
-Whatever the bytes, a parser gives a result or an InputError of one line; anything else is a finding, whose input
-libFuzzer leaves as crash-<hash> in the working folder. `-max_total_time=60` is a run of a minute.
+For any bytes, a parser must return a result or raise an InputError of one line. Anything else is a defect; libFuzzer
+keeps its input as crash-<hash> in the working folder. `-max_total_time=60` limits a run to a minute.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def configuration(content: bytes) -> None:
     try:
         config = yaml.safe_load(content)
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError):
-        return  # Snakemake reads the file, and says so itself
+        return  # Snakemake reads this file and reports the error itself
     if isinstance(config, dict):
         complete(config, SCHEMA)
 
@@ -101,7 +101,7 @@ def _tiff(compression: str | None, **options: Any) -> bytes:
     return target.getvalue()
 
 
-# Each parser with inputs that it takes, from which others are made.
+# The parsers, each with valid inputs from which libFuzzer makes others.
 PARSERS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
     "archive": (archive, [_zip()]),
     "image": (

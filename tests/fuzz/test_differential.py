@@ -1,4 +1,4 @@
-"""Files of all options of their formats are decoded as they show, or refused where they must be."""
+"""Image files with all options of their formats are decoded correctly, or rejected if they must be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ DIFFERENTIAL = Path(__file__).with_name("differential.py")
 SECONDS = 12
 
 
-def test_files_of_all_options_come_out_as_they_were_written(tmp_path: Path, tell: Callable[[str], None]) -> None:
+def test_decoded_pixels_equal_the_written_ones_for_all_options(
+    tmp_path: Path, add_to_summary: Callable[[str], None]
+) -> None:
     command = [sys.executable, str(DIFFERENTIAL), "all", str(SECONDS)]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr[-3000:]
@@ -22,4 +24,4 @@ def test_files_of_all_options_come_out_as_they_were_written(tmp_path: Path, tell
     assert {name for name, *_ in done} == {"tiff", "pillow-tiff", "png", "jpeg", "bmp", "webp"}
     for name, _, alike, _ in done:
         assert int(alike) >= 30, name
-    tell("; ".join(result.stdout.splitlines()))
+    add_to_summary("; ".join(result.stdout.splitlines()))

@@ -1,4 +1,4 @@
-"""The benchmark on a GPU: events instead of a clock, and the classifier by every backend that is installed."""
+"""The benchmark on a GPU: timing by CUDA events, and the classifier with every installed backend."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from wbcsr.classify import classifiers
 from wbcsr.engines.backends import BACKENDS
 
 
-@pytest.mark.gpu(verifies="that the events of a GPU tell the time of its work, and not of its launch")
-def test_events_agree_with_the_clock() -> None:
+@pytest.mark.gpu(verifies="that CUDA events measure the time of the work and not of its launch")
+def test_cuda_event_times_agree_with_the_clock() -> None:
     matrix = torch.rand(4096, 4096, device="cuda")
 
     def work() -> None:
@@ -38,7 +38,7 @@ def test_events_agree_with_the_clock() -> None:
     assert seconds / 2 < clock.seconds(start, clock.mark()) < seconds * 2
 
 
-@pytest.mark.gpu(verifies="that the classifier is measured by every installed backend and precision")
+@pytest.mark.gpu(verifies="that the classifier is measured with every installed backend and precision")
 def test_every_backend_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(classifiers.ENGINE_BATCH, "cuda", 4)
     settings = {"backends": list(BACKENDS), "precisions": ["fp32", "fp16", "bf16"], "seconds": 0.1, "repeats": 3}

@@ -1,4 +1,4 @@
-"""Engines on a GPU: built, loaded in another process, compared with the network in fp32, and used as jobs use them."""
+"""Engines on a GPU: built, loaded in another process, compared with the fp32 network, and used as jobs use them."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ COMPILED = [name for name, backend in BACKENDS.items() if backend.compiles]
 CLASSES = ["c", "a", "b"]
 BATCH = 2
 SIZE = (48, 64)
-# Sizes of images and how many there are of each; with x2, sides are made even.
+# Number of images of each size; for scale 2, the sides are made even.
 SIZES = {(31, 40): 1, SIZE: 5, (64, 63): 1}
 
 
 @dataclass(frozen=True)
 class Study:
-    """A folder with the weights of a short RRDBNet, drawn cells with their manifest, and an engine."""
+    """A folder with the weights of a small RRDBNet, synthetic cells with their manifest, and an engine."""
 
     folder: Path
     inference: dict[str, Any]
@@ -63,7 +63,7 @@ class Study:
         return engines.load(self.source(), self.folder / "engine.json")
 
     def exact(self) -> torch.nn.Module:
-        """The network in fp32 on the GPU, whose convolutions do not use TF32."""
+        """The fp32 network on the GPU, with convolutions that do not use TF32."""
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         return self.source().network.to(GPU)
 
@@ -78,7 +78,7 @@ def study(folder: Path, backend: str, scale: int = 4, **changes: Any) -> Study:
 
 
 def draw_cell(number: int, size: tuple[int, int]) -> np.ndarray:
-    """A disc with a nucleus on a bright ground, (h, w, 3) uint8."""
+    """A disc with a nucleus on a bright background, (h, w, 3) uint8."""
     height, width = size
     picture = np.full((height, width, 3), 220, np.uint8)
     middle = (width // 3 + 3 * number, height // 2)
@@ -88,7 +88,7 @@ def draw_cell(number: int, size: tuple[int, int]) -> np.ndarray:
 
 
 def write_cells(folder: Path, sizes: dict[tuple[int, int], int]) -> Path:
-    """Drawn cells as PNG files, and the manifest that names them."""
+    """Synthetic cells as PNG files, and the manifest that lists them."""
     rows = []
     for number, (height, width) in enumerate(size for size, count in sizes.items() for _ in range(count)):
         path = folder / f"{number}.png"
@@ -99,14 +99,14 @@ def write_cells(folder: Path, sizes: dict[tuple[int, int], int]) -> Path:
 
 
 def batch_of(size: tuple[int, int], first: int, engine: engines.Engine) -> torch.Tensor:
-    """A batch of drawn cells as the engine takes it."""
+    """A batch of synthetic cells in the engine's input format."""
     cells = np.stack([draw_cell(first + number, size) for number in range(engine.batch)])
     values = torch.from_numpy(cells).permute(0, 3, 1, 2) / 255
     return values.to(engine.device, engine.dtype).contiguous(memory_format=engine.memory_format)
 
 
 def require_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
-    """Two outputs (n, 3, H, W) are the same image but for the roundings of fp16."""
+    """Require that two outputs (n, 3, H, W) are the same image except for fp16 rounding errors."""
     assert ours.shape == theirs.shape
     difference = ours.float().clamp(0, 1) - theirs.float().clamp(0, 1)
     assert difference.abs().max() < 8 / 255
@@ -127,7 +127,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module", params=COMPILED)
 def fixed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """An engine for batches of one size, in fp16."""
+    """An engine for batches of one image size, in fp16."""
     skip_unless_it_runs(request.param)
     made = study(tmp_path_factory.mktemp(request.param), request.param, precision="fp16")
     made.build({SIZE: 5})
@@ -135,12 +135,12 @@ def fixed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.gpu(verifies="that a compiled engine loads and runs in a process that did not build it")
-def test_it_runs_in_a_process_of_its_own(fixed: Study) -> None:
+def test_an_engine_runs_in_another_process(fixed: Study) -> None:
     run_step(load_engine, str(fixed.folder / "sr.safetensors"), str(fixed.folder / "engine.json"))
 
 
-@pytest.mark.gpu(verifies="that a compiled engine passes the gate in fp16, and says what it is")
-def test_it_passes_the_gate(fixed: Study, tmp_path: Path) -> None:
+@pytest.mark.gpu(verifies="that a compiled fp16 engine passes the quality check and describes itself")
+def test_an_engine_passes_the_quality_check(fixed: Study, tmp_path: Path) -> None:
     manifests = [write_cells(tmp_path, SIZES)]
     engine = fixed.folder / "engine.json"
     compare = partial(compare_upscaler, engine, fixed.folder / "sr.safetensors", manifests, 4)
@@ -156,8 +156,8 @@ def test_it_passes_the_gate(fixed: Study, tmp_path: Path) -> None:
     assert description["program_sha256"] == sha256(fixed.folder / "program.pt2")
 
 
-@pytest.mark.gpu(verifies="that an engine launched as a CUDA graph computes each batch anew")
-def test_a_cuda_graph_computes_each_batch_anew(fixed: Study) -> None:
+@pytest.mark.gpu(verifies="that an engine launched as a CUDA graph computes every batch")
+def test_a_cuda_graph_computes_every_batch(fixed: Study) -> None:
     engine, exact = fixed.load(), fixed.exact()
     if engine.backend == "inductor":
         assert isinstance(engine.run, CudaGraph)
@@ -175,24 +175,24 @@ def test_a_cuda_graph_computes_each_batch_anew(fixed: Study) -> None:
         require_close(ours, theirs)
 
 
-@pytest.mark.gpu(verifies="that an engine of another GPU, driver or version is refused")
+@pytest.mark.gpu(verifies="that an engine of another GPU, driver or version is rejected")
 @pytest.mark.parametrize("part", ["GPU", "compute capability", "driver", "torch", "settings"])
-def test_an_engine_of_another_machine_is_refused(fixed: Study, tmp_path: Path, part: str) -> None:
+def test_an_engine_built_on_another_machine_is_rejected(fixed: Study, tmp_path: Path, part: str) -> None:
     for name in ("engine.json", "program.pt2"):
         shutil.copy(fixed.folder / name, tmp_path / name)
     description = json.loads((tmp_path / "engine.json").read_text())
     here = description["fingerprint"][part]
     description["fingerprint"][part] = "another"
     (tmp_path / "engine.json").write_text(json.dumps(description))
-    with pytest.raises(InputError, match=f"built for another {part} ") as refused:
+    with pytest.raises(InputError, match=f"built for another {part} ") as caught:
         engines.load(fixed.source(), tmp_path / "engine.json")
-    assert f"{part} another, here {here}" in str(refused.value)
-    assert "snakemake --forcerun compile_upscaler" in str(refused.value)
+    assert f"{part} another, here {here}" in str(caught.value)
+    assert "snakemake --forcerun compile_upscaler" in str(caught.value)
 
 
 @pytest.mark.gpu(verifies="that an engine for a range of sizes runs at its smallest, optimal and largest size")
 @pytest.mark.parametrize("scale", [2, 4])
-def test_a_range_of_sizes(backend: str, scale: int, tmp_path: Path) -> None:
+def test_an_engine_for_a_range_of_sizes(backend: str, scale: int, tmp_path: Path) -> None:
     made = study(tmp_path, backend, scale, precision="fp16")
     made.build(SIZES)
     engine, exact = made.load(), made.exact()
@@ -204,12 +204,12 @@ def test_a_range_of_sizes(backend: str, scale: int, tmp_path: Path) -> None:
         with torch.inference_mode():
             require_close(engine.run(batch), exact(batch.float().contiguous()))
     enlarge = made.super_resolution(engine)
-    for size in [*SIZES, (20, 30), (100, 70)]:  # the last two are padded, and cut into tiles
+    for size in [*SIZES, (20, 30), (100, 70)]:  # the last two sizes are padded and tiled
         assert enlarge([draw_cell(0, size)])[0].shape == (size[0] * scale, size[1] * scale, 3)
 
 
-@pytest.mark.gpu(verifies="that `auto` measures what is installed on a GPU, and writes down what it chose and why")
-def test_auto_measures(tmp_path: Path) -> None:
+@pytest.mark.gpu(verifies="that `auto` compares the installed backends on a GPU and records its choice and the reason")
+def test_backend_auto_compares_run_times(tmp_path: Path) -> None:
     made = study(tmp_path, "auto", compile_above_minutes=0)
     description = made.build({SIZE: 5})
     compiled = next(name for name in ("tensorrt", "inductor") if BACKENDS[name].unavailable(GPU) is None)
@@ -228,7 +228,7 @@ def test_auto_measures(tmp_path: Path) -> None:
 
 @contextmanager
 def memory_for(images: float, network: torch.nn.Module, image: torch.Tensor) -> Iterator[None]:
-    """Leave PyTorch about the memory that so many images take in the network."""
+    """Leave PyTorch about as much free memory as this number of images needs in the network."""
     with torch.inference_mode():
         network(image)
         torch.cuda.synchronize()
@@ -246,12 +246,12 @@ def memory_for(images: float, network: torch.nn.Module, image: torch.Tensor) -> 
         torch.cuda.empty_cache()
 
 
-def going_on(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if "going on with" in record.getMessage()]
+def continuing(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "continuing with" in record.getMessage()]
 
 
 @pytest.mark.gpu(verifies="that a batch which is too large for the GPU's memory is halved when the engine is built")
-def test_a_batch_that_is_too_large_is_halved_at_build(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_batch_too_large_for_building_is_halved(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     made, size = study(tmp_path, "auto", precision="fp16", compile_above_minutes=1e6), (256, 256)
     image = torch.rand(1, 3, *size, dtype=torch.float16, device=GPU).contiguous(memory_format=torch.channels_last)
@@ -261,11 +261,11 @@ def test_a_batch_that_is_too_large_is_halved_at_build(tmp_path: Path, caplog: py
     assert description["batch_size_wanted"] == 32
     assert description["batch_size"] in (1, 2, 4)
     assert description["backend"] == "eager"
-    assert going_on(caplog)[-1].endswith(f"going on with {description['batch_size']}")
+    assert continuing(caplog)[-1].endswith(f"continuing with {description['batch_size']}")
 
 
-@pytest.mark.gpu(verifies="that memory which gets short while images are enlarged halves the batch, and spoils none")
-def test_a_batch_that_gets_too_large_is_halved_at_work(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.gpu(verifies="that the batch is halved if memory runs out during upscaling, and all images are correct")
+def test_a_batch_too_large_for_running_is_halved(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     made, size = study(tmp_path, "eager", precision="fp16"), (256, 256)
     made.build({size: 16}, batch=16)
@@ -276,14 +276,14 @@ def test_a_batch_that_gets_too_large_is_halved_at_work(tmp_path: Path, caplog: p
     with memory_for(5, enlarge.engine.run, image):  # type: ignore[arg-type]
         results = enlarge(images)
     assert enlarge.batch_size in (1, 2, 4)
-    assert going_on(caplog)[-1].endswith(f"going on with {enlarge.batch_size} images at once")
+    assert continuing(caplog)[-1].endswith(f"continuing with {enlarge.batch_size} images at once")
     for ours, theirs in zip(results, expected, strict=True):
         assert np.abs(ours.astype(int) - theirs).max() <= 2
 
 
-@pytest.mark.gpu(verifies="that images enlarged on a GPU, from files to files, are those of the CPU")
+@pytest.mark.gpu(verifies="that image files upscaled on a GPU equal those of the CPU")
 @pytest.mark.parametrize("name", BACKENDS)
-def test_files_enlarged_on_the_gpu_are_those_of_the_cpu(name: str, tmp_path: Path) -> None:
+def test_files_upscaled_on_the_gpu_equal_those_of_the_cpu(name: str, tmp_path: Path) -> None:
     skip_unless_it_runs(name)
     made = study(tmp_path, name, precision="fp16")
     description = made.build(SIZES)
@@ -319,7 +319,7 @@ def test_files_enlarged_on_the_gpu_are_those_of_the_cpu(name: str, tmp_path: Pat
 
 @dataclass(frozen=True)
 class Run:
-    """A folder with ResNet-50 with random weights, and thirty packed images of which it tells three kinds apart."""
+    """A folder with a randomly initialised ResNet-50, and thirty packed images of three kinds that it distinguishes."""
 
     folder: Path
 
@@ -329,7 +329,7 @@ class Run:
         return {key: str(self.folder / name) for key, name in names.items()}
 
     def build(self, name: str, **changes: Any) -> tuple[Path, dict[str, Any]]:
-        """An engine of backend `name`, and the settings it was built by."""
+        """An engine of backend `name`, and the settings that it was built with."""
         path, settings = self.folder / name / "engine.json", inference(backend=name, optimization_level=1, **changes)
         workload = Workload({(64, 64): 30}, {"cpu": 8, "cuda": 8})
         engines.build(classifiers.source(self.folder / "model.safetensors")[0], path, workload, settings)
@@ -359,7 +359,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def centre_head(model: torch.nn.Module, images: torch.Tensor) -> None:
-    """Make the head give each colour a class of its own, with some margin: its weights are the mean features."""
+    """Set the head so that each colour gets its own class with some margin: the weights are the mean features."""
     features: list[torch.Tensor] = []
     hook = model.avgpool.register_forward_hook(lambda module, given, output: features.append(output.flatten(1)))
     with torch.inference_mode():
@@ -372,8 +372,8 @@ def centre_head(model: torch.nn.Module, images: torch.Tensor) -> None:
         model.fc.bias.copy_(-(model.fc.weight @ means.mean(0)))
 
 
-@pytest.mark.gpu(verifies="that ResNet-50's engine gives the labels of the network as it is, and passes the gate")
-def test_labels_by_an_engine_are_those_without(run: Run, backend: str) -> None:
+@pytest.mark.gpu(verifies="that an engine of ResNet-50 predicts the network's classes and passes the quality check")
+def test_an_engine_predicts_the_same_classes_as_the_network(run: Run, backend: str) -> None:
     exact = run.predict(run.build("eager", precision="fp32")[0])
     path, settings = run.build(backend, precision="fp16")
     predicted = run.predict(path)

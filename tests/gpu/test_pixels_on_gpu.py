@@ -1,4 +1,4 @@
-"""Our kernels as they run on a GPU, compared as under the interpreter, and what only a GPU can show."""
+"""The compiled kernels on a GPU: the checks that also run under the interpreter, and some that need a GPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 import pixel_checks
 from wbcsr import pixels
 
-pytestmark = pytest.mark.gpu(verifies="that the compiled pixel kernels give the bytes of numpy and Pillow on a GPU")
+pytestmark = pytest.mark.gpu(verifies="that the compiled pixel kernels equal numpy and Pillow on a GPU")
 
 IMAGENET = pixel_checks.IMAGENET
 
@@ -25,7 +25,7 @@ def test_the_compiled_kernels(check: Callable[[ModuleType, str], None]) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(240, 320), (960, 1280), (3000, 40)])
-def test_images_of_real_size_are_resized_as_by_pillow(height: int, width: int) -> None:
+def test_resizing_images_of_real_size_equals_pillow(height: int, width: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, height, width, 3), np.uint8)
     resized = [Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR) for image in images]
     found = pixels.to_square(torch.from_numpy(images).cuda(), 224)
@@ -33,7 +33,7 @@ def test_images_of_real_size_are_resized_as_by_pillow(height: int, width: int) -
 
 
 def _whole_way(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Image → network's input → pixels → the classifier's size."""
+    """Image → input of the network → pixels → the classifier's size."""
     height, width = images.shape[1:3]
     entered = pixels.to_network(
         images, (height + 3, width + 5), (0.0,) * 3, (255.0,) * 3, torch.float16, torch.channels_last
@@ -42,7 +42,7 @@ def _whole_way(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return entered, left, pixels.to_square(left, 24)
 
 
-def test_nothing_waits_for_the_gpu() -> None:
+def test_kernels_do_not_wait_for_the_gpu() -> None:
     images = torch.randint(0, 256, (2, 40, 50, 3), dtype=torch.uint8, device="cuda")
     _whole_way(images)
     torch.cuda.set_sync_debug_mode("error")
@@ -65,7 +65,7 @@ def test_a_cuda_graph_replays_the_kernels() -> None:
 
 
 def test_a_result_of_more_than_2_to_the_31_elements() -> None:
-    """The last image of a batch whose images are all the same one in memory."""
+    """The last image of a batch whose images all share the same memory."""
     height, width = 1500, 2000
     number = 2**31 // (3 * height * width) + 1
     image = torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8)
@@ -83,9 +83,9 @@ def test_a_result_of_more_than_2_to_the_31_elements() -> None:
 
 
 @pytest.mark.skipif(
-    torch.cuda.device_count() < 2, reason="needs two GPUs: launching on the tensor's own was not verified"
+    torch.cuda.device_count() < 2, reason="not verified: that a kernel runs on its tensor's GPU; needs two GPUs"
 )
-def test_kernels_run_where_the_tensor_lies() -> None:
+def test_kernels_run_on_the_gpu_of_their_tensor() -> None:
     images = torch.randint(0, 256, (2, 9, 11, 3), dtype=torch.uint8)
     for found, expected in zip(_whole_way(images.to("cuda:1")), _whole_way(images), strict=True):
         assert found.device == torch.device("cuda:1")

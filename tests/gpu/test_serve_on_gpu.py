@@ -1,4 +1,4 @@
-"""Model repositories on a GPU: programs are compiled, loaded from their files and held against the fp32 network."""
+"""Model repositories on a GPU: programs are compiled, loaded from their files and compared with the fp32 network."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from wbcsr.serve.repository import export_repository
 from wbcsr.upscale import upscaler
 
 
-@pytest.mark.gpu(verifies="that what a model server gets, as TensorRT's plan or AOTInductor's package, is the network")
+@pytest.mark.gpu(verifies="that a TensorRT plan or AOTInductor package for a model server equals the network")
 @pytest.mark.parametrize(
     ("backend", "platform", "file"),
     [("tensorrt", "tensorrt_plan", "model.plan"), ("inductor", "torch_aoti", "model.pt2")],
 )
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
-def test_a_repository_for_this_gpu(tmp_path: Path, backend: str, platform: str, file: str, precision: str) -> None:
+def test_a_model_repository_for_this_gpu(
+    tmp_path: Path, backend: str, platform: str, file: str, precision: str
+) -> None:
     reason = BACKENDS[backend].unavailable(torch.device("cuda"))
     if reason:
         pytest.skip(f"{reason}: a model repository with it was not exported")
@@ -39,7 +41,7 @@ def test_a_repository_for_this_gpu(tmp_path: Path, backend: str, platform: str, 
     engine.build(upscaler.source(weights)[0], engines[0], Workload({(48, 64): 4}, {"cuda": 4}), settings)
     engine.build(classifiers.source(model)[0], engines[1], Workload({(64, 64): 4}, {"cuda": 4}), settings)
     out = tmp_path / "out"
-    # The export itself loads each file and compares one image and a whole batch; it raises where they are off.
+    # The export loads each file and compares one image and a whole batch; it raises an error if they differ too much.
     export_repository(weights, engines[0], model, engines[1], table, 4, settings, out / "models", out / "manifest.json")
     manifest = json.loads((out / "manifest.json").read_text())
     for name in ("upscaler", "classifier"):

@@ -1,4 +1,4 @@
-"""Training on a GPU and on two."""
+"""Training on one GPU and on two."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wbcsr.classify.pack import ImageSet, select
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """Images enough for steps of two images a GPU and a short last batch."""
+    """Enough images for steps of two images per GPU and a smaller last batch."""
     yield from make_bench(tmp_path_factory.mktemp("colours"), train_images=38)
 
 
@@ -29,8 +29,8 @@ def images(bench: Bench) -> ImageSet:
     return select(bench.arrays, bench.indexes, bench.folder / "split.csv", CLASSES, {"train"})
 
 
-@pytest.mark.gpu(verifies="that batches gathered in a GPU's memory are those that are streamed to it")
-def test_resident_batches_are_the_streamed_ones(images: ImageSet) -> None:
+@pytest.mark.gpu(verifies="that batches gathered in a GPU's memory equal those streamed to it")
+def test_batches_in_gpu_memory_equal_streamed_batches(images: ImageSet) -> None:
     device = torch.device("cuda")
     order = np.random.default_rng(0).permutation(len(images))
     parts = [order[:16], order[16:32], order[32:]]
@@ -44,16 +44,16 @@ def test_resident_batches_are_the_streamed_ones(images: ImageSet) -> None:
 
 
 @pytest.mark.gpu(verifies="that the choice between a GPU's memory and streaming does not change a model")
-def test_where_the_images_are_changes_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_does_not_depend_on_where_the_images_are_stored(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench.train("resident", batch_size=16, compile=False).images_are == Resident.place
     monkeypatch.setattr(batches, "RESIDENT_SHARE", 0.0)
     assert bench.train("streamed", batch_size=16, compile=False).images_are == Streamed.place
     assert bench.model("resident").read_bytes() == bench.model("streamed").read_bytes()
 
 
-@pytest.mark.gpu(verifies="that training on a GPU, compiled and not, gives the same bytes twice, and learns")
+@pytest.mark.gpu(verifies="that training on a GPU, compiled or not, learns and is reproducible")
 @pytest.mark.parametrize("compiled", [False, True])
-def test_one_seed_gives_the_same_bytes(bench: Bench, compiled: bool) -> None:
+def test_the_same_seed_gives_the_same_model_file(bench: Bench, compiled: bool) -> None:
     for name in ("once", "twice"):
         torch.compiler.reset()
         summary = bench.train(f"{name}{compiled}", batch_size=16, epochs=6, precision="auto", compile=compiled)
@@ -62,8 +62,8 @@ def test_one_seed_gives_the_same_bytes(bench: Bench, compiled: bool) -> None:
     assert bench.history(f"once{compiled}")["validation_accuracy"].max() > 0.9
 
 
-@pytest.mark.gpu(verifies="that `auto` compiles the training step on a GPU, to the result of the step that is not")
-def test_a_compiled_step_does_what_the_plain_one_does(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.gpu(verifies="that `auto` compiles the training step on a GPU without changing its result")
+def test_a_compiled_step_equals_an_uncompiled_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifiers, "build", build_small)
     assert bench.train("compiled", batch_size=16).compiled
     assert not bench.train("plain", batch_size=16, compile=False).compiled
@@ -75,7 +75,7 @@ def test_a_compiled_step_does_what_the_plain_one_does(bench: Bench, monkeypatch:
 
 @pytest.mark.gpu(verifies="that no training step waits for the GPU")
 def test_a_step_does_not_wait_for_the_gpu(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the second step on, anything that waits is an error until the epoch is over."""
+    """From the second step to the end of the epoch, every synchronisation with the GPU is an error."""
     step, done = train.Training._step, []
 
     def watched(*arguments: Any, **options: Any) -> Any:
@@ -92,11 +92,11 @@ def test_a_step_does_not_wait_for_the_gpu(bench: Bench, monkeypatch: pytest.Monk
     assert len(done) == 10
 
 
-@pytest.mark.gpu(verifies="that two GPUs (NCCL, synchronised batch norm) train the model that one trains")
-def test_two_gpus_do_what_one_does(bench: Bench, tmp_path: Path) -> None:
-    """The real network. Its first epoch's scores agree; then the last digits of its sums have grown."""
+@pytest.mark.gpu(verifies="that two GPUs (NCCL, synchronised batch norm) train the same model as one")
+def test_training_on_two_gpus_equals_training_on_one(bench: Bench, tmp_path: Path) -> None:
+    """With the real network, the scores of the first epoch agree; after that, rounding errors have grown too much."""
     if torch.cuda.device_count() < 2:
-        pytest.skip("one GPU: not verified: that two GPUs train the model that one trains")
+        pytest.skip("not verified: that two GPUs train the same model as one; there is only one GPU")
     changes = {"batch_size": 16, "compile": False, "epochs": 1, "learning_rate": 1e-5}
     alone, together = bench.job("alone", **changes), bench.job("together", gpus=2, **changes)
     train.train(alone)

@@ -1,7 +1,7 @@
-"""How many faults put in at random the tests notice: `python tests/mutation/score.py [modules]`; all of them without.
+"""Mutation testing: the share of random faults that the tests detect: `python tests/mutation/score.py [modules]`.
 
-Each module is mutated by mutmut in a folder of its own, `mutants/<module>`, where `mutmut results` and
-`mutmut show <mutant>` tell which mutants survived. Only its own unit tests are run.
+Without arguments, all modules are tested. mutmut mutates each module in its own folder, `mutants/<module>`; there,
+`mutmut results` and `mutmut show <mutant>` show which mutants survived. Only the module's own unit tests are run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PROCESSES = 2
 
 
 def prepare(name: str) -> Path:
-    """A fresh folder with the sources where mutmut wants them, and its configuration for one module."""
+    """Make a new folder with the sources as mutmut expects them and its configuration for one module."""
     folder = REPOSITORY / "mutants" / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -49,9 +49,9 @@ def counted(name: str, folder: Path) -> str:
     found = folder / "mutants" / "src" / f"{MODULES[name][0]}.meta"
     exit_codes = json.loads(found.read_text())["exit_code_by_key"]
     statuses = Counter(status_by_exit_code[code] for code in exit_codes.values())
-    noticed = statuses["killed"] + statuses["timeout"]
-    told = ", ".join(f"{number} {status}" for status, number in statuses.most_common())
-    return f"{name}: {noticed / len(exit_codes):.1%} of {len(exit_codes)} mutants noticed ({told})"
+    detected = statuses["killed"] + statuses["timeout"]
+    listed = ", ".join(f"{number} {status}" for status, number in statuses.most_common())
+    return f"{name}: {detected / len(exit_codes):.1%} of {len(exit_codes)} mutants detected ({listed})"
 
 
 def main(names: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""A real SLURM of the tests' own: on loopback, in a folder of its own, beside whatever SLURM the machine has."""
+"""A real SLURM for the tests: on the loopback interface, in its own folder, independent of an installed SLURM."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ T = TypeVar("T")
 PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol"]
 DAEMONS = {"munged", "slurmctld", "slurmscriptd", "slurmd"}
 SLURMS_NAMES = tuple(f"Name:\t{name}" for name in ("slurm", "munge", "srun", "sbatch", "squeue", "scontrol", "scancel"))
-# Of the devices 0, 1 and 2.
+# The models of the devices 0, 1 and 2.
 GPU_MODELS = ["h100", "h100", "a100"]
 
-# Partitions have the names of profiles/slurm; `urgent` takes the place of jobs in the others. A requeued job waits for
-# its old credential to expire, by default for two minutes. Daemons may be slow to answer: other tests run beside.
-# Of what needs no cgroups, proctrack/pgid finds a process of a job whose parent has ended; linuxproc does not.
+# The partitions have the names of profiles/slurm; jobs in `urgent` preempt jobs in the others. A requeued job waits for
+# its old credential to expire, by default for two minutes. Timeouts are long, because daemons may be slow while other
+# tests run. Of the plugins that need no cgroups, proctrack/pgid finds a job's process whose parent has ended; linuxproc
+# does not.
 SLURM_CONF = """
 ClusterName=wbcsrtests
 SlurmctldHost={host}(127.0.0.1)
@@ -77,14 +78,14 @@ PartitionName=gpu Nodes={host} MaxTime=INFINITE State=UP PriorityTier=1
 PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=10
 """
 
-# Snakemake's jobstep executor takes SLURM's variables from the environment of srun, and SLURM_CONF with them.
+# Snakemake's jobstep executor takes SLURM's variables, including SLURM_CONF, from the environment of srun.
 SRUN = """#!/bin/sh
 SLURM_CONF={folder}/slurm.conf exec {srun} "$@"
 """
 
 
 def lacking() -> str | None:
-    """What this machine lacks to run a SLURM, as a sentence, or None."""
+    """What this machine lacks for running SLURM, as a sentence, or None."""
     missing = [program for program in PROGRAMS if shutil.which(program, path=_path()) is None]
     if missing:
         return f"no {', '.join(missing)} (Debian: slurmctld slurmd slurm-client munge)"
@@ -99,10 +100,10 @@ def lacking() -> str | None:
 
 
 class Cluster:
-    """One node with GPUs of two models, which are device files that answer like /dev/null."""
+    """One node with GPUs of two models; the GPUs are device files that behave like /dev/null."""
 
     def __init__(self) -> None:
-        # Short, since the path of a socket has 108 characters at most, and open to other users.
+        # A short path, because a socket's path has at most 108 characters, and readable for other users.
         self.folder = Path(tempfile.mkdtemp(prefix="wbcsr-slurm-", dir="/tmp"))
         self.folder.chmod(0o755)
         for name in ("run", "log", "state", "spool", "bin"):
@@ -134,7 +135,7 @@ class Cluster:
         wrapper.chmod(0o755)
 
     def start(self) -> None:
-        """Start the daemons; returns when the node takes jobs."""
+        """Start the daemons; returns when the node accepts jobs."""
         run = self.folder / "run"
         self._start(
             "munged",
@@ -151,13 +152,13 @@ class Cluster:
         self.start_node()
 
     def start_node(self) -> None:
-        """Start the daemon of the node that jobs run on."""
+        """Start the daemon of the compute node."""
         self._start("slurmd", "-D", "-N", self.host)
         ready = re.compile(r"State=(IDLE|MIXED|ALLOCATED) ")
         wait_for(lambda: ready.search(self.ask("scontrol", "show", "node")), "the node")
 
     def stop_node(self) -> None:
-        """Kill the daemon of the node, as a crash does; jobs that run go on."""
+        """Kill the daemon of the node, as in a crash; running jobs continue."""
         self.daemons.pop("slurmd").kill()
 
     def _start(self, program: str, *options: str) -> None:
@@ -173,9 +174,9 @@ class Cluster:
             )
 
     def stop(self) -> str:
-        """Cancel all jobs, stop the daemons and remove everything; AssertionError where a process of a job is left.
+        """Cancel all jobs, stop the daemons and remove all files; AssertionError if a process of a job remains.
 
-        What SLURM left of itself is killed and returned, as text.
+        Remaining processes of SLURM itself are killed and described in the returned text.
         """
         if "slurmctld" in self.daemons:
             for state in ("PENDING", "RUNNING"):
@@ -194,7 +195,7 @@ class Cluster:
         self._wait_for_the_end_of_all()
         left = {process: _description(process) for process in self.processes()}
         _kill(left)
-        # Removing a folder removes what is mounted below it, too.
+        # Removing a folder would also remove what is mounted below it.
         mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
         assert not [place for place in mounted if Path(place).is_relative_to(self.folder)]
         shutil.rmtree(self.folder)
@@ -208,7 +209,7 @@ class Cluster:
             time.sleep(0.2)
 
     def processes(self, besides: Container[str] = ()) -> list[int]:
-        """Processes that carry this SLURM's configuration: its daemons, its steps, its jobs."""
+        """Processes that use this SLURM's configuration: its daemons, steps and jobs."""
         mark = f"SLURM_CONF={self.folder / 'slurm.conf'}".encode()
         found = []
         for entry in Path("/proc").iterdir():
@@ -217,18 +218,18 @@ class Cluster:
                     name = (entry / "comm").read_text().strip()
                     if name not in besides and mark in (entry / "environ").read_bytes().split(b"\0"):
                         found.append(int(entry.name))
-                except OSError:  # it has ended meanwhile
+                except OSError:  # it has ended in the meantime
                     continue
         return found
 
     def ask(self, *command: str) -> str:
-        """What one of SLURM's commands prints."""
+        """The output of a SLURM command."""
         return subprocess.run(
             command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         ).stdout
 
     def jobs(self, *rules: str) -> list[dict[str, str]]:
-        """SLURM's own record of all jobs, or of those of some rules, oldest first: JobId, JobState, Comment, …"""
+        """SLURM's record of all jobs, or of the jobs of some rules, oldest first: JobId, JobState, Comment, …"""
         records = [
             {name: value.strip() for name, value in re.findall(r"(\S+?)=(.*?)(?= \S+?=|$)", line)}
             for line in self.ask("scontrol", "show", "job", "-o", "-d").splitlines()
@@ -238,25 +239,25 @@ class Cluster:
         return [record for record in records if not rules or rule_of(record) in rules]
 
     def recorded(self) -> int:
-        """How many jobs SLURM has written down as ended."""
+        """The number of jobs that SLURM has recorded as ended."""
         log = self.folder / "log" / "jobs"
         return len(log.read_text().splitlines()) if log.exists() else 0
 
     def scripts(self, job: str) -> list[int]:
-        """The processes that do the work of a job: Python in one of Snakemake's scripts."""
+        """The processes that do the work of a job: Python processes that run one of Snakemake's scripts."""
         found = []
         for process in self.processes(besides=DAEMONS):
             try:
                 command = Path(f"/proc/{process}/cmdline").read_bytes()
                 environment = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
-            except OSError:  # it has ended meanwhile
+            except OSError:  # it has ended in the meantime
                 continue
             if b".snakemake/scripts/" in command and f"SLURM_JOB_ID={job}".encode() in environment:
                 found.append(process)
         return found
 
     def freeze(self, job: str) -> list[int]:
-        """Stop the work of a job where it is, as a hanging node would; gives the processes, for SIGCONT."""
+        """Stop the processes of a job with SIGSTOP, as on a node that hangs; returns them, for SIGCONT."""
         frozen = wait_for(lambda: self.scripts(job), f"the script of job {job}")
         for process in frozen:
             os.kill(process, signal.SIGSTOP)
@@ -264,12 +265,12 @@ class Cluster:
 
 
 def rule_of(record: dict[str, str]) -> str:
-    """The rule that Snakemake wrote into a job's comment."""
+    """The rule in a job's comment, which Snakemake writes."""
     return re.sub(r"^rule_|_wildcards_.*$", "", record.get("Comment", ""))
 
 
 def wait_for(condition: Callable[[], T], what: str, seconds: float = 180) -> T:
-    """Wait until `condition` is true, and give what it gave."""
+    """Wait until `condition` returns a true value, and return it."""
     deadline = time.monotonic() + seconds
     while True:
         if found := condition():
@@ -285,17 +286,17 @@ def _kill(processes: Iterable[int]) -> None:
 
 
 def _description(process: int) -> str:
-    """State, parent and command of a process."""
+    """The state, parent and command of a process."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
         command = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError as error:  # it has ended meanwhile
+    except OSError as error:  # it has ended in the meantime
         return str(error)
     return ", ".join(re.findall(r"^(?:Name|State|PPid):.*$", status, re.MULTILINE)) + f": {command}"
 
 
 def _path() -> str:
-    """Where programs are looked for: daemons lie where users seldom look."""
+    """The search path for programs, with the folders of daemons, which are often not in a user's PATH."""
     return f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
 

@@ -1,4 +1,4 @@
-"""A real SLURM for the tests of this folder, and a study that went through it."""
+"""A real SLURM for the tests of this folder, and a study that was run on it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from studies import SMALL, write_config
 
 
 @pytest.fixture(scope="session")
-def slurm(tell: Callable[[str], None]) -> Iterator[Cluster]:
-    """SLURM itself, started and stopped by the tests. Its GPUs are a mock: device files that answer like /dev/null."""
+def slurm(add_to_summary: Callable[[str], None]) -> Iterator[Cluster]:
+    """SLURM, started and stopped by the tests. Device files that behave like /dev/null simulate its GPUs."""
     if reason := lacking():
-        pytest.skip(f"no SLURM to start: {reason}; submitting jobs and their faults were not looked at")
+        pytest.skip(f"jobs on SLURM and their faults were not tested: {reason}")
     cluster = Cluster()
     try:
         cluster.start()
         yield cluster
     finally:
-        tell(f"SLURM recorded {cluster.recorded()} jobs of these tests")
+        add_to_summary(f"SLURM recorded {cluster.recorded()} jobs of these tests")
         if left := cluster.stop():
-            tell(f"SLURM left processes of its own: {left}")
+            add_to_summary(f"SLURM did not stop these processes: {left}")
 
 
 @pytest.fixture(scope="session")
 def whole_study(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """The small study from drawn smears to the report, each job submitted by the profile as it is."""
+    """The small study on synthetic images, complete up to the report; its jobs use the SLURM profile."""
     folder = tmp_path_factory.mktemp("slurm")
     write_config(folder, SMALL)
     study = Study(folder, slurm)
@@ -41,9 +41,9 @@ def whole_study(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Stu
 
 @pytest.fixture
 def study(whole_study: Study, tmp_path: Path) -> Iterator[Study]:
-    """A copy of the whole study, for a test to do its work again in."""
+    """A copy of the whole study, in which a test can repeat parts of the work."""
     copy = Study(tmp_path / "study", whole_study.slurm)
-    # Results are put in place by renaming, so the files themselves can be shared; what is appended to cannot.
+    # Results are renamed into place, so the files can be shared by hard links; files that jobs append to cannot.
     shutil.copytree(whole_study.folder, copy.folder, ignore=shutil.ignore_patterns("results", "guard"))
     whole_study.link_results(copy.folder)
     yield copy

@@ -1,8 +1,8 @@
-"""Snakemake as it is, but its SLURM executor looks at its jobs every two seconds, and asks again what was not answered.
+"""Snakemake with a faster SLURM executor: it checks its jobs every two seconds and repeats unanswered queries.
 
-By itself it looks ten seconds later each time, and tests of jobs that take seconds would mostly wait for it. Where
-`scontrol` has not told MinJobAge within ten seconds, as on a busy machine, it asks sacct, which fails here, since the
-tests' SLURM keeps no accounts; and then it forgets the jobs and waits for ever.
+The unchanged executor waits ten seconds longer before each check, so tests of jobs that take seconds would mostly wait.
+If `scontrol` does not report MinJobAge within ten seconds, as on a busy machine, the executor uses sacct. That fails
+here, because the tests' SLURM has no accounting; the executor then forgets the jobs and waits forever.
 """
 
 from __future__ import annotations

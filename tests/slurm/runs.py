@@ -1,4 +1,4 @@
-"""Running the workflow through SLURM as its users do, and comparing what comes out."""
+"""Run the workflow on SLURM as its users do, and compare the results."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from cluster import Cluster, rule_of, wait_for
 from studies import CLASSES, REPOSITORY
 
 PROFILE = REPOSITORY / "profiles" / "slurm"
-# One shard and one run, in the middle of which faults strike; and what is in place when they are half done.
+# One shard and one run, which the tests interrupt, and the files that exist when half of their work is done.
 SHARD = f"results/images/realesrgan_x4/TRAIN/{CLASSES[0]}"
 SHARD_TARGET = f"{SHARD}/manifest_1of1.csv"
 RUN = "results/runs/paper/original/seed0"
 RUN_TARGET = f"{RUN}/model.safetensors"
 HALF_DONE = {SHARD_TARGET: f"{SHARD}/_*.png", RUN_TARGET: f"{RUN}/checkpoint.pt"}
 RULES = {SHARD_TARGET: "upscale", RUN_TARGET: "train_classifier"}
-# A job that runs in SLURM and reaches for the network writes down what it reached for.
+# A job on SLURM that tries to use the network records the address.
 NO_NETWORK = """
 import os, socket
 if "SLURM_JOB_ID" in os.environ:
@@ -47,7 +47,7 @@ if "SLURM_JOB_ID" in os.environ:
 
 
 class Study:
-    """A working folder, and Snakemake in it with the SLURM profile."""
+    """A working folder in which Snakemake runs with the SLURM profile."""
 
     def __init__(
         self,
@@ -63,16 +63,16 @@ class Study:
         self.environment = {**slurm.environment, **(environment or {})}
         self.user = dict(user or {})
         self.process: subprocess.Popen[bytes] | None = None
-        # Where in the output the run begins that is looked at.
+        # Position in the output at which the current run begins.
         self.begin = 0
 
     def can_import(self, package: str) -> bool:
-        """Whether this study's user can use a package."""
+        """Whether the user of this study can import a package."""
         command = [*self.python, "-c", f"import {package}"]
         return subprocess.run(command, env=self.environment, check=False, **self.user).returncode == 0
 
     def start(self, *arguments: str, profile: Path = PROFILE) -> Study:
-        """Start Snakemake; from here on its jobs and its output are this run's."""
+        """Start Snakemake; jobs and output now refer to this run."""
         self.begin = len(self.output())
         hurry = ["--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5"]
         paths = ["--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml")]
@@ -90,7 +90,7 @@ class Study:
         return self
 
     def cut_the_network(self) -> None:
-        """Have no job reach the network; what one reaches for is written to reached.txt."""
+        """Block the network for all jobs; attempts to use it are recorded in reached.txt."""
         guard = self.folder / "guard"
         guard.mkdir()
         (guard / "sitecustomize.py").write_text(
@@ -99,12 +99,12 @@ class Study:
         self.environment["PYTHONPATH"] = str(guard)
 
     def finish(self, seconds: float = 900) -> int:
-        """Wait for Snakemake's end; gives its exit status."""
+        """Wait until Snakemake ends; returns its exit status."""
         assert self.process is not None
         return self.process.wait(seconds)
 
     def end(self) -> None:
-        """Kill what is left of a test."""
+        """Kill all processes that a test left running."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
@@ -113,52 +113,52 @@ class Study:
                 self.slurm.ask("scancel", record["JobId"])
 
     def output(self) -> str:
-        """All that Snakemake has printed in this folder."""
+        """The complete output of Snakemake in this folder."""
         file = self.folder / "output.txt"
         return file.read_text() if file.exists() else ""
 
     def log(self, rule: str) -> str:
-        """The logs of a rule's jobs."""
+        """The logs of the jobs of a rule."""
         return "\n".join(path.read_text() for path in sorted((self.folder / "logs" / rule).rglob("*.log")))
 
     def jobs(self, *rules: str) -> list[dict[str, str]]:
-        """SLURM's record of this run's jobs; Snakemake names them by the run's id."""
+        """SLURM's record of this run's jobs, whose names contain the id of the run."""
         runs = re.findall(r"SLURM run ID: (\S+)", self.output()[self.begin :])
         return [record for record in self.slurm.jobs(*rules) if record["JobName"] in runs]
 
     def start_and_freeze(self, target: str) -> tuple[str, list[int]]:
-        """As `start_until_half_done`, and there its work stands still; gives the job and what to continue."""
+        """As `start_until_half_done`, then stop the work with SIGSTOP; returns the job and the stopped processes."""
         job = self.start_until_half_done(target)
         frozen = self.slurm.freeze(job)
-        assert not (self.folder / target).exists(), "the job was quicker than its fault"
+        assert not (self.folder / target).exists(), "the job ended before the fault"
         return job, frozen
 
     def start_until_half_done(self, target: str) -> str:
-        """Remove `target`, start to make it again, and return its job's number once half of its work is there."""
+        """Remove `target`, start making it again, and return the number of its job when half of its work is done."""
         self.remove(target)
         self.start("--", target)
         wait_for(lambda: list(self.folder.glob(HALF_DONE[target])), f"half of {target}", 300)
         return self.jobs(RULES[target])[-1]["JobId"]
 
     def remove(self, target: str) -> None:
-        """Remove `target` and all that its job has made."""
+        """Remove `target` and everything that its job made."""
         folder = (self.folder / target).parent
         for path in folder.iterdir():
             if path.name != "engine":
                 path.unlink()
 
     def kill(self) -> None:
-        """Kill Snakemake itself, at once; its jobs live on."""
+        """Kill Snakemake itself; its jobs continue."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
     def unlock(self) -> None:
-        """What a user does after Snakemake was killed."""
+        """Run `snakemake --unlock`, as a user does after Snakemake was killed."""
         assert self.start("--unlock").finish(300) == 0, self.output()
 
     def link_results(self, folder: Path) -> None:
-        """Have the results in another folder too, as the same files."""
+        """Make the results available in another folder, by hard links."""
         shutil.copytree(self.folder / "results", folder / "results", copy_function=os.link)
 
     def history(self, job: str) -> dict[str, str]:
@@ -169,12 +169,12 @@ class Study:
         return [record["JobState"] for record in self.jobs(rule)]
 
     def wait_for_state(self, job: str, *states: str, seconds: float = 180) -> None:
-        """Wait until SLURM has a job in one of some states."""
+        """Wait until SLURM reports one of the given states for a job."""
         wait_for(lambda: self.history(job)["JobState"] in states, f"job {job} {' or '.join(states)}", seconds)
 
 
 def requested(record: dict[str, str]) -> dict[str, str]:
-    """What a job asked SLURM for: partition, cores, memory, time, GPUs ("" for none)."""
+    """The resources that a job requested: partition, cores, memory, time, GPUs ("" for none)."""
     resources = dict(re.findall(r"(\w+)=(\w+)", record["TRES"]))
     gpus = record.get("TresPerJob", "").removeprefix("gres:gpu:")
     return {

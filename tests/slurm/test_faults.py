@@ -1,4 +1,4 @@
-"""What clusters do to jobs, done to them on a real SLURM; afterwards the results are an undisturbed run's."""
+"""Faults that occur on clusters, caused on a real SLURM; afterwards the results equal those of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from runs import PROFILE, RULES, RUN, RUN_TARGET, SHARD, SHARD_TARGET, Study, re
 from studies import SMALL, write_config
 
 GOES_ON = {
-    SHARD_TARGET: r"[1-4] of 5 images were finished before and are kept",
-    RUN_TARGET: r"going on after epoch 1 of 2",
+    SHARD_TARGET: r"[1-4] of 5 images are kept",
+    RUN_TARGET: r"after epoch 1 of 2",
 }
 both = pytest.mark.parametrize("target", [SHARD_TARGET, RUN_TARGET], ids=["upscaling", "training"])
 
 
-def finished_as_if_nothing_had_happened(study: Study, undisturbed: Study) -> None:
+def require_undisturbed_results(study: Study, undisturbed: Study) -> None:
     assert study.finish() == 0, study.output()
     assert differences(study.folder, undisturbed.folder) == []
     left = [path.name for path in (study.folder / "results").rglob(".*")]
@@ -33,10 +33,10 @@ def finished_as_if_nothing_had_happened(study: Study, undisturbed: Study) -> Non
 
 
 @both
-def test_a_cancelled_job_is_sent_again_and_asks_for_more(study: Study, whole_study: Study, target: str) -> None:
+def test_a_cancelled_job_is_resubmitted_with_more_resources(study: Study, whole_study: Study, target: str) -> None:
     job, _ = study.start_and_freeze(target)
     study.slurm.ask("scancel", job)
-    finished_as_if_nothing_had_happened(study, whole_study)
+    require_undisturbed_results(study, whole_study)
     first, second = study.jobs(RULES[target])
     assert (first["JobState"], second["JobState"]) == ("CANCELLED", "COMPLETED")
     megabytes = [int(requested(record)["memory"].rstrip("M")) for record in (first, second)]
@@ -46,29 +46,31 @@ def test_a_cancelled_job_is_sent_again_and_asks_for_more(study: Study, whole_stu
     assert re.search(GOES_ON[target], study.log(RULES[target]))
 
 
-def test_a_job_that_hangs_until_its_time_limit_is_sent_again(study: Study, whole_study: Study) -> None:
+def test_a_job_that_hangs_until_its_time_limit_is_resubmitted(study: Study, whole_study: Study) -> None:
     job, _ = study.start_and_freeze(SHARD_TARGET)
     study.slurm.ask("scontrol", "update", f"JobId={job}", "TimeLimit=1")
-    finished_as_if_nothing_had_happened(study, whole_study)
+    require_undisturbed_results(study, whole_study)
     assert study.states("upscale") == ["TIMEOUT", "COMPLETED"]
 
 
-def test_a_job_over_its_memory_gets_more_at_the_next_attempt(study: Study, whole_study: Study, tmp_path: Path) -> None:
+def test_a_job_that_runs_out_of_memory_gets_more_at_the_next_attempt(
+    study: Study, whole_study: Study, tmp_path: Path
+) -> None:
     content = yaml.safe_load((PROFILE / "profile.yaml").read_text())
     content["set-resources"]["upscale"] = {**content["set-resources"]["upscale"], "mem_mb": "400 * attempt ** 2"}
     (tmp_path / "profile.yaml").write_text(yaml.safe_dump(content))
     study.remove(SHARD_TARGET)
     study.start("--", SHARD_TARGET, profile=tmp_path)
-    finished_as_if_nothing_had_happened(study, whole_study)
+    require_undisturbed_results(study, whole_study)
     records = study.jobs("upscale")
     assert records[-1]["JobState"] == "COMPLETED"
     assert records[0]["JobState"] in {"FAILED", "OUT_OF_MEMORY", "CANCELLED"}
     assert [requested(record)["memory"] for record in records[:2]] == ["400M", "1600M"]
-    said = (study.slurm.folder / "log" / "slurmd.log").read_text()
-    assert re.search(rf"\b{records[0]['JobId']}\b.* exceeded memory limit", said)
+    log = (study.slurm.folder / "log" / "slurmd.log").read_text()
+    assert re.search(rf"\b{records[0]['JobId']}\b.* exceeded memory limit", log)
 
 
-# Kills a job where it begins with its work.
+# Kills a job at the start of its work.
 KILLED = """
 import os, sys
 class Killer:
@@ -80,7 +82,7 @@ sys.meta_path.insert(0, Killer())
 
 
 @pytest.mark.parametrize(
-    ("partition", "hook", "says"),
+    ("partition", "hook", "message"),
     [
         ("cpu", "", r"data\.zip: is not a zip file"),
         ("cpu", KILLED, r"rule ingest_dataset ended without a message \(killed\? .*\): SLURM-job '\d+' failed"),
@@ -88,10 +90,10 @@ sys.meta_path.insert(0, Killer())
     ],
     ids=["its own error", "killed", "not taken"],
 )
-def test_a_job_that_fails_at_every_attempt_is_the_last_line(
-    slurm: Cluster, tmp_path: Path, partition: str, hook: str, says: str
+def test_the_last_line_names_a_job_that_fails_at_every_attempt(
+    slurm: Cluster, tmp_path: Path, partition: str, hook: str, message: str
 ) -> None:
-    """Its error is read from its log, wherever it ran; of what wrote none, SLURM's word is given."""
+    """The error is read from the job's log; if the job wrote none, the line gives SLURM's state of the job."""
     content = yaml.safe_load((PROFILE / "profile.yaml").read_text())
     content["default-resources"]["slurm_partition"] = partition
     for name in ("profile", "hook"):
@@ -103,36 +105,36 @@ def test_a_job_that_fails_at_every_attempt_is_the_last_line(
     failing = Study(tmp_path, slurm, environment={"PYTHONPATH": str(tmp_path / "hook")})
     assert failing.start("--", "results/dataset/images.csv", profile=tmp_path / "profile").finish() == 1
     *above, last = failing.output().splitlines()
-    assert re.match(f"error: {says}", last), failing.output()
+    assert re.match(f"error: {message}", last), failing.output()
     assert not any(line.startswith("error: ") for line in above)
     assert len(failing.jobs()) == (0 if partition == "nowhere" else 2)
 
 
-def test_a_job_survives_the_nodes_daemon(study: Study, whole_study: Study) -> None:
+def test_a_job_survives_a_crash_of_the_node_daemon(study: Study, whole_study: Study) -> None:
     study.start_until_half_done(SHARD_TARGET)
     study.slurm.stop_node()
     time.sleep(3)
     study.slurm.start_node()
-    finished_as_if_nothing_had_happened(study, whole_study)
+    require_undisturbed_results(study, whole_study)
     (record,) = study.jobs("upscale")
     assert (record["JobState"], record["Restarts"]) == ("COMPLETED", "0")
 
 
-def test_a_requeued_job_goes_on(study: Study, whole_study: Study) -> None:
+def test_a_requeued_job_continues(study: Study, whole_study: Study) -> None:
     job, _ = study.start_and_freeze(SHARD_TARGET)
     study.slurm.ask("scontrol", "requeue", job)
-    finished_as_if_nothing_had_happened(study, whole_study)
+    require_undisturbed_results(study, whole_study)
     (record,) = study.jobs("upscale")
     assert (record["JobId"], record["JobState"], record["Restarts"]) == (job, "COMPLETED", "1")
     assert re.search(GOES_ON[SHARD_TARGET], study.log("upscale"))
 
 
 @both
-def test_a_preempted_job_goes_on(study: Study, whole_study: Study, target: str) -> None:
+def test_a_preempted_job_continues(study: Study, whole_study: Study, target: str) -> None:
     job, _ = study.start_and_freeze(target)
     urgent = ["--partition=urgent", "--gpus=h100:2", "--output=/dev/null", "--comment=rule_urgent", "--wrap=sleep 1"]
     study.slurm.ask("sbatch", *urgent)
-    finished_as_if_nothing_had_happened(study, whole_study)
+    require_undisturbed_results(study, whole_study)
     (record,) = study.jobs(RULES[target])
     assert (record["JobId"], record["JobState"], record["Restarts"]) == (job, "COMPLETED", "1")
     assert study.slurm.jobs("urgent")[-1]["JobState"] == "COMPLETED"
@@ -140,21 +142,21 @@ def test_a_preempted_job_goes_on(study: Study, whole_study: Study, target: str) 
 
 
 @both
-def test_a_job_that_hung_ends_after_the_one_that_took_its_place(study: Study, whole_study: Study, target: str) -> None:
-    """Snakemake was killed and started again, and sent the job once more; the old one comes to life at last."""
+def test_a_hung_job_stops_when_another_job_has_taken_over(study: Study, whole_study: Study, target: str) -> None:
+    """Snakemake was killed and started again, and resubmitted the job; then the old job continues."""
     old, frozen = study.start_and_freeze(target)
     restarted(study, target)
     assert study.finish() == 0, study.output()
     for process in frozen:
         os.kill(process, signal.SIGCONT)
     study.wait_for_state(old, "FAILED")
-    finished_as_if_nothing_had_happened(study, whole_study)
-    # Snakemake gives each attempt a new log; SLURM's own has what the old one said.
-    (said,) = study.folder.glob(f".snakemake/slurm_logs/**/{old}.log")
-    assert "a newer job has taken over these files (it has ended by now); this one stops" in said.read_text()
+    require_undisturbed_results(study, whole_study)
+    # Snakemake gives each attempt a new log; the old job's output is in SLURM's own log.
+    (log,) = study.folder.glob(f".snakemake/slurm_logs/**/{old}.log")
+    assert "a newer job has taken over these files (it has ended by now); this one stops" in log.read_text()
 
 
-def test_two_jobs_that_make_the_same_at_once(study: Study, whole_study: Study) -> None:
+def test_two_jobs_that_write_the_same_output_at_once(study: Study, whole_study: Study) -> None:
     old, frozen = study.start_and_freeze(SHARD_TARGET)
     restarted(study, SHARD_TARGET)
     wait_for(lambda: len(study.jobs("upscale")) == 2, "the second job")
@@ -163,7 +165,7 @@ def test_two_jobs_that_make_the_same_at_once(study: Study, whole_study: Study) -
         os.kill(process, signal.SIGCONT)
     assert study.finish() == 0, study.output()
     study.wait_for_state(old, "FAILED", "COMPLETED")
-    finished_as_if_nothing_had_happened(study, whole_study)
+    require_undisturbed_results(study, whole_study)
 
 
 def restarted(study: Study, target: str) -> None:
@@ -178,11 +180,11 @@ def restarted(study: Study, target: str) -> None:
 
 @contextmanager
 def small_disk(folder: Path, kilobytes: int) -> Iterator[None]:
-    """A file system of its own at `folder`, which is soon full."""
+    """Mount a small file system at `folder`."""
     mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
     mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
     if mounted.returncode != 0:
-        pytest.skip(f"no disk could be mounted: a full one was not looked at ({mounted.stderr.strip()})")
+        pytest.skip(f"a full disk was not tested: no disk could be mounted ({mounted.stderr.strip()})")
     try:
         yield
     finally:
@@ -194,7 +196,7 @@ def small_disk(folder: Path, kilobytes: int) -> Iterator[None]:
     [(SHARD_TARGET, SHARD, 160), (RUN_TARGET, RUN, 200_000)],
     ids=["upscaling", "training"],
 )
-def test_a_full_disk_is_one_line_and_after_it_was_cleared_the_job_goes_on(
+def test_a_full_disk_gives_one_line_and_the_job_continues_when_there_is_space(
     study: Study, whole_study: Study, target: str, folder: str, kilobytes: int
 ) -> None:
     study.remove(target)

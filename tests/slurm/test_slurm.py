@@ -1,4 +1,4 @@
-"""The workflow on a real SLURM: what it sends, what its jobs see, and what comes out."""
+"""The workflow on a real SLURM: what it submits, what its jobs see, and the results."""
 
 from __future__ import annotations
 
@@ -33,18 +33,16 @@ OTHER_RULES = {
 }
 
 
-def test_the_whole_study_through_slurm_equals_a_local_one(
-    whole_study: Study, small_study: Path, tmp_path: Path
-) -> None:
+def test_a_study_on_slurm_equals_a_local_one(whole_study: Study, small_study: Path, tmp_path: Path) -> None:
     shutil.copytree(small_study / "results", tmp_path / "results", copy_function=os.link)
     for folder in [*tmp_path.glob("results/engines/any"), *tmp_path.glob("results/runs/*/*/*/engine/any")]:
         folder.rename(folder.with_name("h100"))
     assert differences(whole_study.folder, tmp_path) == []
 
 
-def test_jobs_ask_for_what_their_rules_declare(whole_study: Study) -> None:
+def test_jobs_request_the_resources_of_their_rules(whole_study: Study) -> None:
     asked = [requested(record) for record in whole_study.jobs()]
-    # Downloads, splits, tables and the report are none of SLURM's.
+    # Downloads, splits, tables and the report do not run on SLURM.
     assert {job["rule"] for job in asked} == NETWORK_RULES | OTHER_RULES
     for job in asked:
         on_gpu = job["rule"] in NETWORK_RULES
@@ -55,7 +53,7 @@ def test_jobs_ask_for_what_their_rules_declare(whole_study: Study) -> None:
     assert upscale["time"].startswith("04:")
 
 
-def test_comments_and_names_tell_jobs_apart(whole_study: Study) -> None:
+def test_comments_and_names_identify_jobs(whole_study: Study) -> None:
     comments = [record["Comment"] for record in whole_study.jobs()]
     assert len(set(comments)) == len(comments)
     assert f"rule_upscale_wildcards_realesrgan_x4_TRAIN_{CLASSES[0]}_1_1" in comments
@@ -65,40 +63,40 @@ def test_comments_and_names_tell_jobs_apart(whole_study: Study) -> None:
 
 
 @pytest.mark.parametrize("rule", sorted(NETWORK_RULES | OTHER_RULES))
-def test_logs_say_where_by_what_and_on_which_gpu(whole_study: Study, rule: str) -> None:
+def test_logs_name_node_versions_and_gpus(whole_study: Study, rule: str) -> None:
     log = whole_study.log(rule)
     numbers = {record["JobId"] for record in whole_study.jobs(rule)}
     assert set(re.findall(rf"{rule}.* on node \S+, SLURM job (\d+), \d+ threads", log)) == numbers
     assert "versions: python 3" in log
     gpus = {line.split("GPUs: ")[1] for line in log.splitlines() if "GPUs: " in line}
     if rule in NETWORK_RULES:
-        # The first two devices are h100s. There is no driver, so nothing could name them.
+        # The first two devices are of model h100. There is no driver, so nvidia-smi cannot name them.
         assert gpus <= {f"CUDA_VISIBLE_DEVICES={device} (nvidia-smi names none)" for device in (0, 1)}
         assert gpus
     else:
         assert gpus == {"none requested, none visible"}
 
 
-@pytest.mark.parametrize(("rule", "left"), [("upscale", "shards of five to ten"), ("train_classifier", "min left")])
-def test_logs_say_how_fast(whole_study: Study, rule: str, left: str) -> None:
+@pytest.mark.parametrize(("rule", "left"), [("upscale", "shard of 5 to 10 minutes"), ("train_classifier", "min left")])
+def test_logs_report_the_speed(whole_study: Study, rule: str, left: str) -> None:
     assert re.search(rf"[\d.]+ images/s[,;] .*{left}", whole_study.log(rule))
 
 
-def test_slurm_gives_each_job_the_devices_that_it_asked_for(whole_study: Study) -> None:
-    """As the first process of a job finds them, before the workflow's own code could hide any."""
+def test_slurm_gives_each_job_the_devices_that_it_requested(whole_study: Study) -> None:
+    """The devices are read by the first process of a job, before the workflow's own code could hide any."""
     given: dict[str, str] = {}
     for line in (whole_study.folder / "jobs.txt").read_text().splitlines():
         given.setdefault(*line.split(" ", 1))
     for record in whole_study.jobs():
-        # The first two devices are h100s.
+        # The first two devices are of model h100.
         assert given[record["JobId"]] in ({"0", "1"} if rule_of(record) in NETWORK_RULES else {"none"}), record
 
 
-def test_nothing_on_a_compute_node_reaches_for_the_network(whole_study: Study, tmp_path: Path) -> None:
+def test_no_job_on_a_compute_node_uses_the_network(whole_study: Study, tmp_path: Path) -> None:
     guarded = {line.split()[0] for line in (whole_study.folder / "jobs.txt").read_text().splitlines()}
     assert guarded == {record["JobId"] for record in whole_study.jobs()}
     assert not (whole_study.folder / "reached.txt").exists()
-    # What would have written it down.
+    # The code that would have recorded it.
     reach = NO_NETWORK.format(record=str(tmp_path / "reached.txt"), jobs=str(tmp_path / "jobs.txt"))
     reach += "import urllib.request; urllib.request.urlopen('http://nowhere.invalid')"
     result = subprocess.run(
@@ -108,39 +106,39 @@ def test_nothing_on_a_compute_node_reaches_for_the_network(whole_study: Study, t
     assert "nowhere.invalid" in (tmp_path / "reached.txt").read_text()
 
 
-def test_a_dry_run_sends_nothing(study: Study) -> None:
+def test_a_dry_run_submits_nothing(study: Study) -> None:
     assert study.start("--dry-run", "--forceall").finish() == 0, study.output()
     assert re.search(r"upscale +4\n", study.output())
     assert study.jobs() == []
 
 
-def test_one_class_is_upscaled_again_by_one_job(study: Study, whole_study: Study) -> None:
+def test_one_job_upscales_one_class_again(study: Study, whole_study: Study) -> None:
     assert study.start("--forcerun", "upscale", "--", SHARD_TARGET).finish() == 0, study.output()
     (record,) = study.jobs()
     assert record["Comment"] == f"rule_upscale_wildcards_realesrgan_x4_TRAIN_{CLASSES[0]}_1_1"
     assert differences(study.folder, whole_study.folder) == []
 
 
-def test_another_scale_of_one_class_is_one_job(study: Study) -> None:
+def test_one_job_upscales_one_class_by_another_scale(study: Study) -> None:
     target = SHARD_TARGET.replace("x4", "x2")
     assert study.start("--config", "variants=[original, realesrgan_x2]", "--", target).finish() == 0, study.output()
     assert [rule_of(record) for record in study.jobs()] == ["upscale"]
     assert len(list((study.folder / target).parent.glob("_*.png"))) == 5
 
 
-def test_engines_of_two_gpu_models_are_kept_apart(study: Study, tmp_path: Path) -> None:
+def test_engines_of_two_gpu_models_are_stored_separately(study: Study, tmp_path: Path) -> None:
     target = "results/engines/a100/RealESRGAN_x4plus/engine.json"
-    # In the file one block stands for all rules that refer to it.
+    # In the file, one block defines the resources of all rules that refer to it.
     profile = edited(tmp_path, lambda resources: resources["upscale"].update(gpu_model="a100"))
     assert study.start("--", target, profile=profile).finish() == 0, study.output()
     (record,) = study.jobs()
     assert requested(record)["gpus"] == "a100:1"
-    # The third device is the a100.
+    # The third device is of model a100.
     assert "GPUs: CUDA_VISIBLE_DEVICES=2 " in study.log("compile_upscaler")
     assert (study.folder / target.replace("a100", "h100")).is_file()
 
 
-def test_a_profile_with_engines_on_two_gpu_models_is_refused(study: Study, tmp_path: Path) -> None:
+def test_a_profile_with_two_gpu_models_for_engines_is_rejected(study: Study, tmp_path: Path) -> None:
     def mistake(resources: dict[str, Any]) -> None:
         resources["predict"] = {**resources["predict"], "gpu_model": "a100"}
 
@@ -151,7 +149,7 @@ def test_a_profile_with_engines_on_two_gpu_models_is_refused(study: Study, tmp_p
 
 
 def edited(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    """A copy of the SLURM profile in which a user changed the resources of rules."""
+    """A copy of the SLURM profile with changed resources of rules."""
     content = yaml.safe_load((PROFILE / "profile.yaml").read_text())
     change(content["set-resources"])
     (folder / "profile").mkdir()
@@ -164,11 +162,11 @@ NOBODY: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []}
 
 @pytest.fixture
 def others_study(study: Study) -> Iterator[Study]:
-    """The study in a folder of another user's, with a copy of Python, which may lie where only its owner sees it."""
+    """The study in a folder of another user, with a copy of Python if only the owner can read the original."""
     folder = study.slurm.folder / "other"
     (folder / "home").mkdir(parents=True)
     python = Path(os.path.realpath(sys.executable))
-    # A Python of the system's own is open to all.
+    # A system Python can be used by all users.
     if not Path(sys.base_prefix).is_relative_to("/usr"):
         without = shutil.ignore_patterns("site-packages", "test", "__pycache__", "*.a")
         shutil.copytree(sys.base_prefix, folder / "python", ignore=without, symlinks=True)
@@ -181,7 +179,7 @@ def others_study(study: Study) -> Iterator[Study]:
     }
     other = Study(folder / "study", study.slurm, [str(python)], environment, NOBODY)
     if not other.can_import("torch"):
-        pytest.skip("the packages are not open to other users: two users at once were not looked at")
+        pytest.skip("two users at once were not tested: other users cannot read the packages")
     shutil.copytree(study.folder, other.folder)
     for path in [folder / "home", other.folder, *other.folder.rglob("*")]:
         os.chown(path, NOBODY["user"], NOBODY["group"])
@@ -189,10 +187,8 @@ def others_study(study: Study) -> Iterator[Study]:
     other.end()
 
 
-def test_two_folders_and_two_users_do_not_disturb_each_other(
-    study: Study, others_study: Study, whole_study: Study
-) -> None:
-    """Root in one folder and another user in another make the same at the same time on one node."""
+def test_runs_of_two_users_do_not_disturb_each_other(study: Study, others_study: Study, whole_study: Study) -> None:
+    """Root in one folder and another user in another folder make the same files at the same time on one node."""
     studies = (study, others_study)
     for one in studies:
         one.remove(SHARD_TARGET)
@@ -211,30 +207,30 @@ def rules() -> dict[str, str]:
     return dict(re.findall(r"^ *rule (\w+):\n((?:    .*\n|\n)+)", texts, re.MULTILINE))
 
 
-def test_every_rule_with_a_gpu_stands_in_the_profile() -> None:
+def test_the_profile_lists_every_rule_that_uses_a_gpu() -> None:
     with_gpu = {rule for rule, body in rules().items() if re.search(r"^        gpu=", body, re.MULTILINE)}
     assert with_gpu >= NETWORK_RULES
     assert set(yaml.safe_load((PROFILE / "profile.yaml").read_text())["set-resources"]) == with_gpu
 
 
-def test_the_page_about_slurm_says_what_jobs_request() -> None:
-    """Cores, megabytes, minutes and GPUs of each rule that SLURM gets in the whole study."""
+def test_the_slurm_page_lists_the_requests_of_jobs() -> None:
+    """Cores, megabytes, minutes and GPUs of each rule that runs on SLURM in the whole study."""
     page = (REPOSITORY / "docs" / "slurm.md").read_text()
     row = r"^\| `(\w+)` \| \d+ \| (\d+) \| (\d+) GB.*? \| (\d+) (min|h) \| *([^|]*?) *\|"
-    told = {
+    documented = {
         rule: (int(cores), 1000 * int(gigabytes), int(time) * {"min": 1, "h": 60}[unit], bool(gpu))
         for rule, cores, gigabytes, time, unit, gpu in re.findall(row, page, re.MULTILINE)
     }
-    # The tests' study shrinks no variant.
-    assert told.keys() == (NETWORK_RULES | OTHER_RULES | {"shrink"}) - {"make_synthetic_archive"}
+    # The tests' study has no variant that is made by shrinking another one.
+    assert documented.keys() == (NETWORK_RULES | OTHER_RULES | {"shrink"}) - {"make_synthetic_archive"}
     for rule, body in rules().items():
-        if rule in told:
+        if rule in documented:
             numbers = {
                 name: int(number)
                 for name, number in re.findall(r"(threads: |mem_mb=growing\(|runtime=growing\()(\d+)", body)
             }
             asked = (numbers.get("threads: ", 1), numbers["mem_mb=growing("], numbers["runtime=growing("])
-            assert (*asked, "gpu=" in body) == told[rule], rule
+            assert (*asked, "gpu=" in body) == documented[rule], rule
 
 
 @pytest.mark.parametrize(("profile", "jobs"), [("slurm", 156), ("local-gpu", 156)])
@@ -251,7 +247,7 @@ def test_a_profile_plans_the_whole_study(profile: str, jobs: int, tmp_path: Path
     assert re.search(rf"^total +{jobs}$", planned.stdout, re.MULTILINE)
 
 
-def test_the_profile_by_name_from_any_folder(tmp_path: Path) -> None:
+def test_the_profile_can_be_used_by_name_from_any_folder(tmp_path: Path) -> None:
     environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path / "config")}
     install = ["make", "-C", str(REPOSITORY), "profile"]
     subprocess.run(install, env=environment, check=True, capture_output=True)

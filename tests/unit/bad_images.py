@@ -1,4 +1,4 @@
-"""Files that are no image, or none that is taken: what they hold, and what is said of it."""
+"""Files that are not images or not accepted ones: their content, and the message for each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tiff(pixels: np.ndarray, **options: Any) -> bytes:
 
 
 def with_tags(content: bytes, **values: int) -> bytes:
-    """A TIFF with other values of some tags."""
+    """A TIFF with changed values of some tags."""
     for name, value in values.items():
         with tifffile.TiffFile(io.BytesIO(content)) as file:
             tag = file.pages.first.tags[name]
@@ -50,13 +50,13 @@ def animated(mode: str, form: str) -> bytes:
 PNG = encoded(Image.fromarray(RGB).resize((64, 64)), "PNG")
 
 
-def promising(side: int) -> bytes:
-    """A PNG whose header, checksum and all, says that so many pixels a side follow."""
+def png_announcing(side: int) -> bytes:
+    """A PNG with a valid header that announces this many pixels per side."""
     header = b"IHDR" + side.to_bytes(4) * 2 + PNG[24:29]
     return PNG[:12] + header + zlib.crc32(header).to_bytes(4) + PNG[33:]
 
 
-# As Apple's tools write PNGs for telephones, with pixels that other readers do not understand.
+# PNG in the variant of Apple's tools for iPhones, whose pixels other readers cannot decode.
 CGBI = b"\0\0\0\4CgBI" + bytes(4) + zlib.crc32(b"CgBI" + bytes(4)).to_bytes(4)
 TIFF = tiff(RGB, photometric="rgb", compression="deflate")
 TILED = tiff(RGB, photometric="rgb", compression="deflate", tile=(16, 16))
@@ -66,7 +66,7 @@ BAD_IMAGES: dict[str, tuple[bytes, str]] = {
     "truncated": (PNG[: len(PNG) // 2], "not a readable image"),
     "without its end": (PNG[:-12], "ends before its last chunk"),
     "a chunk of 4 GB": (PNG[:33] + b"\xfe\xff\xff\xff" + PNG[37:], "ends before its last chunk"),
-    "huge header": (promising(60_000), "60000×60000 pixels are more than the limit"),
+    "huge header": (png_announcing(60_000), "60000×60000 pixels are more than the limit"),
     "animated GIF": (animated("L", "GIF"), "2 frames"),
     "animated WebP": (animated("RGB", "WEBP"), "2 frames"),
     "animated PNG": (animated("RGB", "PNG"), "2 frames"),
@@ -86,9 +86,12 @@ BAD_IMAGES: dict[str, tuple[bytes, str]] = {
     "YCbCr": (encoded(Image.fromarray(RGB).convert("YCbCr"), "TIFF"), "YCBCR"),
     "fax": (encoded(Image.fromarray(RGB).convert("1"), "TIFF", compression="group4"), "CCITT"),
     "JPEG 2000": (tiff(RGB, photometric="rgb", compression="jpeg2000"), "JPEG2000"),
-    "predictor alone": (with_tags(tiff(RGB, photometric="rgb", predictor=2, compression="lzw"), Compression=1), "pred"),
+    "predictor without compression": (
+        with_tags(tiff(RGB, photometric="rgb", predictor=2, compression="lzw"), Compression=1),
+        "pred",
+    ),
     "huge TIFF": (with_tags(TIFF, ImageWidth=60_000, ImageLength=60_000), "more than the limit"),
     "huge tiles": (with_tags(TILED, TileWidth=65_520, TileLength=65_520), "more than the limit"),
-    "text for a number": (with_type(TIFF, "Compression", 2, b"\n\x01x\0"), "compressed as .*x"),
+    "text instead of a number": (with_type(TIFF, "Compression", 2, b"\n\x01x\0"), "compressed as .*x"),
     "TIFF without its data": (with_tags(TIFF, StripOffsets=100_000), "lacks the data"),
 }

@@ -1,4 +1,4 @@
-"""Archives that must be refused: how each comes about, and what is said of it."""
+"""Archives that must be rejected: how to make each, and its message."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def in_headers(path: Path, offset_local: int, offset_central: int, value: bytes)
 
 
 def misnamed(path: Path) -> None:
-    """An entry whose local header says that its name is UTF-8, and it is none."""
+    """An entry whose local header declares a UTF-8 name, although the name is not UTF-8."""
     in_headers(path, 6, 8, b"\0\x08")
     raw = bytearray(path.read_bytes())
     raw[30:31] = b"\xc7"
@@ -58,9 +58,9 @@ def cut(path: Path, share: float) -> None:
 
 
 BAD_ZIPS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "parent": (lambda path: zipped(path, {"TRAIN/../../evil.jpg": b"x"}), "'TRAIN/../../evil.jpg' leads out of"),
-    "parent, backslashes": (lambda path: zipped(path, {"..\\evil.jpg": b"x"}), "leads out of"),
-    "parent folder": (lambda path: zipped(path, {"../": b""}), "'../' leads out of"),
+    "parent": (lambda path: zipped(path, {"TRAIN/../../evil.jpg": b"x"}), "'TRAIN/../../evil.jpg' points outside"),
+    "parent, backslashes": (lambda path: zipped(path, {"..\\evil.jpg": b"x"}), "points outside"),
+    "parent folder": (lambda path: zipped(path, {"../": b""}), "'../' points outside"),
     "absolute": (lambda path: zipped(path, {"/etc/evil.jpg": b"x"}), "'/etc/evil.jpg' has an absolute path"),
     "drive": (lambda path: zipped(path, {"C:\\evil.jpg": b"x"}), "has an absolute path"),
     "share": (lambda path: zipped(path, {"\\\\host\\evil.jpg": b"x"}), "has an absolute path"),
@@ -70,16 +70,16 @@ BAD_ZIPS: dict[str, tuple[Callable[[Path], object], str]] = {
     "pipe": (lambda path: with_mode(path, stat.S_IFIFO | 0o600), "'TRAIN/A/odd.jpg' is a device"),
     "encrypted": (lambda path: in_headers(path, 6, 8, b"\x01"), "'TRAIN/A/1.jpg' is encrypted"),
     "strongly encrypted": (lambda path: in_headers(path, 6, 8, b"\x41"), "'TRAIN/A/1.jpg' is encrypted"),
-    "twice": (twice, "'TRAIN/A/1.jpg' comes twice"),
+    "twice": (twice, "'TRAIN/A/1.jpg' occurs twice"),
     "twice, written differently": (
         lambda path: zipped(path, {"TRAIN/A/1.jpg": b"a", "./TRAIN//A/1.jpg": b"b"}),
-        "'./TRAIN//A/1.jpg' comes twice",
+        "'./TRAIN//A/1.jpg' occurs twice",
     ),
     "bomb by ratio": (lambda path: zipped(path, {"TRAIN/A/1.jpg": bytes(2_000_000)}), "'TRAIN/A/1.jpg' grows"),
     "bomb by size": (lambda path: in_headers(path, 22, 24, struct.pack("<I", 200_000_001)), "unpacks to 200,000,001"),
     "bzip2": (lambda path: zipped(path, {"TRAIN/A/1.jpg": b"x"}, zipfile.ZIP_BZIP2), "unusual method"),
     "no zip": (lambda path: path.write_bytes(b"<html>Sign in</html>"), "is not a zip file"),
     "empty": (lambda path: path.write_bytes(b""), "is not a zip file"),
-    "cut in the middle": (lambda path: cut(path, 0.5), "is not a zip file, or is incomplete"),
-    "cut at the end": (lambda path: cut(path, 0.98), "is not a zip file, or is incomplete"),
+    "truncated in the middle": (lambda path: cut(path, 0.5), "is not a zip file, or is incomplete"),
+    "truncated at the end": (lambda path: cut(path, 0.98), "is not a zip file, or is incomplete"),
 }

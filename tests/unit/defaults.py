@@ -1,4 +1,4 @@
-"""Settings as a configuration has them that gives none, or few."""
+"""Complete settings: the defaults, with some sections changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the words of a figure can be read."""
+"""A check that the text of a figure is legible."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ LONG_NAMES = [f"immature granulocyte, stage_{number} of 8" for number in range(8
 
 
 def assert_legible(figure: Figure) -> None:
-    """Every text lies inside the figure, and no two level ones overlap."""
+    """Require that every text lies inside the figure, and that no two horizontal texts overlap."""
     figure.draw_without_rendering()
-    # Matplotlib keeps the labels of ticks beyond an axis's limits, or of an axis that is off, but does not draw them.
+    # Matplotlib keeps tick labels beyond the axis limits, or of an axis that is off, but does not draw them.
     undrawn = set()
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         low, high = sorted(axis.get_view_interval())

@@ -1,4 +1,4 @@
-"""Images of a class with their manifest, as the workflow leaves them."""
+"""Images of a class with their manifest, as the workflow writes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wbcsr.upscale.shard import MANIFEST_COLUMNS
 
 
 def write_originals(folder: Path, sizes: list[tuple[int, int]]) -> Path:
-    """A class's images, one of each (height, width), and their manifest."""
+    """The images of a class, one for each (height, width), and their manifest."""
     folder.mkdir(parents=True)
     generator, rows = np.random.default_rng(0), []
     for number, (height, width) in enumerate(sizes):
@@ -25,7 +25,7 @@ def write_originals(folder: Path, sizes: list[tuple[int, int]]) -> Path:
 
 
 def originals(folder: Path, count: int = 6) -> Path:
-    """A class folder with images of two shapes and several kinds, and its manifest."""
+    """A class folder with images of two shapes and several modes, and its manifest."""
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
     rows = []

@@ -1,8 +1,8 @@
-"""What `wbcsr.pixels` promises, as checks of either path: torch, or the kernels under Triton's interpreter or on a GPU.
+"""Checks of `wbcsr.pixels`, for the torch implementation and for the kernels under Triton's interpreter or on a GPU.
 
-A check takes the functions to look at (`wbcsr.pixels` or `wbcsr.pixels.kernels`) and the device of their tensors, and
-compares with numpy and Pillow, bit for bit. Run as a script, it checks the kernels under the interpreter, which must
-be asked for by TRITON_INTERPRET=1 before triton is imported, so in a process of its own.
+A check takes the module to test (`wbcsr.pixels` or `wbcsr.pixels.kernels`) and the device of the tensors, and compares
+the results with numpy and Pillow bit by bit. Run as a script, this module checks the kernels under the interpreter.
+TRITON_INTERPRET=1 must be set before triton is imported, so this needs a separate process.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ IMAGENET = (
     tuple(255 * value for value in (0.229, 0.224, 0.225)),
 )
 
-# The interpreter takes tenths of a second for an example.
+# An example takes tenths of a second under the interpreter.
 _examples = settings(max_examples=15 if os.environ.get("TRITON_INTERPRET") == "1" else 200, deadline=None)
-# Small, but larger than the kernels' tiles of 4 × 128 elements.
+# Small sizes, but larger than the kernels' tiles of 4 × 128 elements.
 _shape = st.tuples(
     st.integers(1, 3), st.integers(1, 9), st.integers(1, 9) | st.integers(40, 45) | st.integers(126, 130)
 )
 _seed = st.integers(0, 2**32 - 1)
-# Not exact in float32; without subnormal numbers, which the interpreter takes for float64.
+# Values that float32 cannot represent exactly; no subnormal numbers, which the interpreter treats as float64.
 _channels = st.tuples(*[st.floats(-300, 300).map(lambda value: round(value, 6))] * 3)
 
 
@@ -58,7 +58,7 @@ def _sliced(values: Tensor) -> Tensor:
     return room[1::2, 1::2, 1::2, 1::2].copy_(values)
 
 
-# Equal values at other strides.
+# Functions that keep the values of a tensor and change its strides.
 _layout = st.sampled_from((_whole, _turned, _channels_last, _channels_second, _sliced))
 
 
@@ -117,7 +117,7 @@ def check_network(
 
 
 def check_network_of_every_byte(path: ModuleType, device: str) -> None:
-    """What the two networks of the workflow are fed with, compared with how it was computed before."""
+    """The inputs of the workflow's two networks, compared with the former computation."""
     images = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).expand(1, 16, 16, 3).to(device)
     planes = images.cpu().permute(0, 3, 1, 2)
     mean, std = (
@@ -131,7 +131,8 @@ def check_network_of_every_byte(path: ModuleType, device: str) -> None:
             constants = (tuple(mean.flatten().tolist()), tuple(std.flatten().tolist()))
             found = path.to_network(images, (16, 16), *constants, dtype, memory_format)
             _same(found, ((planes.float() - mean) / std).to(dtype))
-            # From 256 bfloat16, and from 2048 float16, lacks the odd numbers: half of these lie between two values.
+            # bfloat16 lacks the odd numbers from 256 on, and float16 from 2048 on; odd numbers there lie half-way
+            # between two values.
             halfway = ((-256.0, -2048.0, 0.0), (1.0, 1.0, 1.0), dtype)
             found = path.to_network(images, (16, 16), *halfway, memory_format)
             _same(found, _expected_network(images, (16, 16), *halfway))
@@ -163,7 +164,7 @@ def check_pixels(
 
 
 def check_pixels_of_every_half(path: ModuleType, device: str) -> None:
-    """All numbers of 16 bits in both types, with infinities and every NaN."""
+    """All 16-bit numbers in both types, including infinities and every NaN."""
     bits = torch.from_numpy(np.arange(-(2**15), 2**15).astype(np.int16))
     for dtype in (torch.float16, torch.bfloat16):
         output = torch.cat([bits, bits[:128]]).view(dtype).view(1, 3, 8, 2736).to(device)
@@ -171,7 +172,7 @@ def check_pixels_of_every_half(path: ModuleType, device: str) -> None:
 
 
 def check_pixels_between_two_bytes(path: ModuleType, device: str) -> None:
-    """float32 where 255 x lies half-way between two bytes or beside it, and the edges of the range."""
+    """float32 values for which 255 x lies half-way between two bytes or next to it, and the ends of the range."""
     middle = (np.arange(-1, 257) + 0.5) / 255
     values = np.concatenate(
         [middle, np.arange(256) / 255, [0.0, -0.0, 1.0, math.inf, -math.inf, math.nan, 1e-45, 3e38]]
@@ -213,7 +214,7 @@ def check_square(
 
 
 def check_strides_beyond_32_bits(path: ModuleType, device: str) -> None:
-    """The third element of each axis in turn lies 2**31 elements after the first; the memory between is not touched."""
+    """The third element of each axis in turn lies 2**31 elements after the first; memory between them is not used."""
     for axis in range(4):
         strides = [27, 9, 3, 1]
         strides[axis] = 2**30 + 1

@@ -1,7 +1,7 @@
-"""A test double of a GPU, for machines without one: Torch-TensorRT asks for a GPU when it is imported and compiles.
+"""A test double of a GPU, for machines without one: Torch-TensorRT needs a GPU for its import and for compiling.
 
-Nothing runs on this GPU. With it a network can be exported, lowered and built into an engine; loading, running and
-numerics need a real one, which is what tests/gpu is for.
+Nothing runs on this GPU. With it a network can be exported, lowered and built into an engine. Loading, running and
+numerical checks need a real GPU; see tests/gpu.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ def answering(value: Any) -> Callable[..., Any]:
 
 @contextmanager
 def pretend_gpu() -> Iterator[None]:
-    """Have torch describe a GPU of compute capability 8.9 with 24 GiB, all free, within the block.
+    """Within the block, torch reports a GPU of compute capability 8.9 with 24 GiB of free memory.
 
-    `torch.cuda.is_available()` stays False. Does nothing where there is a real GPU. Torch-TensorRT is kept quiet.
+    `torch.cuda.is_available()` remains False. Does nothing if there is a real GPU. Messages of Torch-TensorRT are
+    hidden.
     """
     chatter = logging.getLogger("torch_tensorrt")
     level = chatter.level

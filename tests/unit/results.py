@@ -1,4 +1,4 @@
-"""Files as the earlier stages leave them, of which the statistics and tables are made."""
+"""Result files of the earlier stages, from which statistics and tables are made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wbcsr.study.plan import Plan
 
 @dataclass(frozen=True)
 class Results:
-    """Files as the earlier stages leave them."""
+    """Result files of the earlier stages."""
 
     plan: Plan
     images: Path
@@ -40,13 +40,14 @@ def write_results(
     sizes: tuple[int, ...] = (),
     extra: bool = False,
 ) -> Results:
-    """Of each class, `per_class` images in each partition; every third of TRAIN is a validation image.
+    """Write results with `per_class` images of each class in each partition; every third TRAIN image is for validation.
 
     With `extra`, the partition OTHER is the extra test other_camera, which lacks the last class.
 
-    `copies` images in a row are of one source; with 0, no source is known.
+    Each run of `copies` consecutive images has one source; with 0, no source is known.
 
-    Seed number k predicts the next class for the first k images of each class and subset, and is right for the others.
+    Seed number k predicts the next class for the first k images of each class and subset, and the correct class for the
+    others.
     """
     config = {
         "variants": variants,

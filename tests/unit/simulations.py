@@ -1,4 +1,4 @@
-"""Data sets drawn with a shift common to all photographs of one training, and how often intervals hold the truth.
+"""Simulated data sets with a shift that all photographs of one training share, and the coverage of intervals.
 
 Run as a command, this prints the table of docs/methods.md: `python tests/unit/simulations.py [data sets]`.
 """
@@ -19,7 +19,7 @@ ACCURACIES = (0.9, 0.88)
 
 
 class Trainings(NamedTuple):
-    """Two arms, each (seeds, images), and what the images are of, (images,)."""
+    """Two arms, each (seeds, images), and the source, class and fold of each image (images,)."""
 
     a: np.ndarray
     b: np.ndarray
@@ -31,10 +31,11 @@ class Trainings(NamedTuple):
 def trained(
     random: np.random.Generator, sources: int, images: int, seeds: int, shift: float, accuracies: tuple[float, float]
 ) -> Trainings:
-    """Arms of so many `sources` of `images` each, in `FOLDS`; `shift` is the deviation of a training's accuracy.
+    """Simulate two arms with `sources` of `images` each, in `FOLDS`; `shift` is the SD of a training's accuracy.
 
-    A number for each image says how hard it is; 0.8 of its variance is of the image, and the rest of each training
-    alone, which is what flips. Of both parts half is the source's own. Of the image's part 0.9 is common to the arms.
+    A latent number says how difficult each image is. 0.8 of its variance belongs to the image; the rest is drawn for
+    each training and changes single predictions. Half of both parts is common to the images of a source. 0.9 of the
+    image's part is common to both arms.
     """
     source_of = np.repeat(np.arange(sources), images)
 
@@ -57,7 +58,7 @@ def noise_of(drawn: Trainings) -> Noise:
 
 
 def coverage(data_sets: int, images: int, seeds: int, shift: float, sources: int = 305) -> dict[str, float]:
-    """The share of data sets whose 95 % interval of the difference holds the truth, with and without the trainings."""
+    """The share of data sets whose 95 % interval covers the true difference, with and without the trainings' noise."""
     random = np.random.default_rng(0)
     truth = _truth(shift)
     counts = {"with": 0, "without": 0}
@@ -73,7 +74,7 @@ def coverage(data_sets: int, images: int, seeds: int, shift: float, sources: int
 
 
 def _truth(shift: float) -> float:
-    """The expected difference: what clipping takes from the shifts included."""
+    """The expected difference, including the effect of clipping the shifts."""
     shifts = shift * norm.ppf((np.arange(10_000) + 0.5) / 10_000)
     one, other = (np.clip(accuracy + shifts, 0.001, 0.999).mean() for accuracy in ACCURACIES)
     return float(one - other)

@@ -1,4 +1,4 @@
-"""Small networks of the real architecture with random weights, images for them, and the settings to run them with."""
+"""Small networks of the real architecture with random weights, images for them, and settings to run them."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from wbcsr.upscale.shard import MANIFEST_COLUMNS
 from wbcsr.weights.networks import Architecture, empty_network
 
 without_gpu = pytest.mark.skipif(
-    torch.cuda.is_available(), reason="this machine has a GPU: what a CPU refuses was not looked at"
+    torch.cuda.is_available(), reason="errors on a machine without a GPU were not tested: this one has a GPU"
 )
 SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
 
 
 def rrdbnet(scale: int = 4, blocks: int = 1, seed: int = 0) -> nn.Module:
-    """basicsr's RRDBNet with few blocks; weights large enough that its output spans the range of an image."""
+    """basicsr's RRDBNet with few blocks; its weights are so large that the output spans the range of an image."""
     torch.manual_seed(seed)
     return empty_network(Architecture("RRDBNet", scale, 64, blocks, 32, {4: 1, 2: 2, 1: 4}[scale]))
 
 
 def write_weights(path: Path, scale: int = 4, seed: int = 0) -> Path:
-    """Weights of a small network with their description beside, as the workflow keeps them."""
+    """Weights of a small network with their description next to them, as the workflow stores them."""
     save_file(rrdbnet(scale, seed=seed).state_dict(), path)
     write_json(path.with_suffix(".json"), {"sha256": sha256(path)})
     return path
 
 
 def inference(**changes: Any) -> dict[str, Any]:
-    """The configuration's section `inference` with some of its keys changed."""
+    """The configuration section `inference` with some keys changed."""
     return complete({"inference": changes}, SCHEMA)["inference"]
 
 
 def workload(images: int = 4, size: tuple[int, int] = (24, 32)) -> Workload:
-    """So many images of one size."""
+    """A workload of `images` images of one size."""
     return Workload({size: images}, {"cpu": 1, "cuda": 2})
 
 

@@ -1,104 +1,16 @@
-"""The answer's words follow from the numbers of the tables, and say no more than these do."""
+"""The text of the answer follows from the numbers of the tables and claims nothing more."""
 
 from __future__ import annotations
 
-import itertools
-import math
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
+from answers import ENHANCED, MAIN, OWN, answer_of, page_part, prose, results_of, together
 from defaults import config_of
 from wbcsr.report import answer, limits
-from wbcsr.stats import differences as differences_module
-from wbcsr.stats.verdicts import Verdict, judged
 from wbcsr.study import published
-
-
-def results_of(
-    *arms: tuple[str, str, float],
-    images: int = 2487,
-    sources: float = 67,
-    shared: float = 0,
-    runs: int = 3,
-    differences: dict[tuple[str, str, str, str], tuple[float, float]] | None = None,
-    p_value: float = 0.01,
-    reason: str = "few_differing",
-    split: str = "paper",
-    subset: str = "test",
-    thin: int = 40,
-) -> dict[str, pd.DataFrame]:
-    """The tables that the words are made of, in memory: (trained on, tested on, accuracy) of each arm.
-
-    `differences` has the interval of each comparison, by both arms; others have none, for `reason`. Of each
-    class `thin` sources are tested.
-    """
-    comparison, compared = [], []
-    for trained_on, tested_on, accuracy in arms:
-        comparison.append(
-            {
-                **{"split": split, "trained_on": trained_on, "tested_on": tested_on, "subset": subset, "reason": ""},
-                **{"images": images, "sources": sources, "shared": shared, "runs": runs, "accuracy": accuracy},
-                "accuracy_sd": 0.004 if runs > 1 else float("nan"),
-                **{"accuracy_low": accuracy - 0.02, "accuracy_high": accuracy + 0.02},
-                "study_accuracy": published.accuracy(split, trained_on, tested_on, subset, published.CLASSES),
-            }
-        )
-    accuracies = {(trained_on, tested_on): accuracy for trained_on, tested_on, accuracy in arms}
-    for one, other in itertools.permutations(accuracies, 2):
-        low, high = (differences or {}).get((*one, *other), (float("nan"),) * 2)
-        finding = Verdict.UNKNOWN if reason == "few_sources" else Verdict.NOT_DETECTABLE
-        if p_value < 0.05 and low * high > 0:
-            finding = Verdict.HIGHER if low > 0 else Verdict.LOWER
-        compared.append(
-            {
-                **{"split": split, "subset": subset, "trained_on": one[0], "tested_on": one[1]},
-                **{"against_trained_on": other[0], "against_tested_on": other[1], "question": "enlargement"},
-                **{"reason": reason if math.isnan(low) else "", "images": images, "sources": sources},
-                **{"metric_effective_sources": 8.0, "metric_differing": 3.0},
-                **{"metric_difference": accuracies[one] - accuracies[other], "metric_low": low, "metric_high": high},
-                **{"metric": "macro_recall", "metric_reason": reason if math.isnan(low) else "", "margin": 0.03},
-                **{"p_metric_holm": p_value, "finding": finding, "verdict": judged(finding, runs), "seeds": runs},
-            }
-        )
-    names = [*published.CLASSES, ""]
-    leakage = pd.DataFrame(
-        {"split": split, "subset": subset, "class": names, "images": 9, "sources": thin, "unknown": 0, "shared": 0}
-    )
-    leakage.loc[leakage["class"] == "", "images"] = 9 * len(published.CLASSES)
-    return {
-        "comparison": pd.DataFrame(comparison).astype({"study_accuracy": float}),
-        "differences": pd.DataFrame(compared, columns=[*differences_module.COLUMNS]),
-        "leakage": leakage.set_index(["split", "subset", "class"]),
-    }
-
-
-OWN = ("original", "original")
-ENHANCED = ("realesrgan_x4", "realesrgan_x4")
-MAIN = (*ENHANCED, *OWN)
-
-
-def together(*parts: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    return {name: pd.concat([part[name] for part in parts]) for name in parts[0]}
-
-
-def answer_of(
-    original: float, enlarged: float, interval: tuple[float, float] | None = None, **more: Any
-) -> dict[str, Any]:
-    """The answer of original and Real-ESRGAN ×4, with the study's validation images scored alike."""
-    sections = {name: more.pop(name) for name in ("dataset", "dual") if name in more}
-    arms = ((*OWN, original), (*ENHANCED, enlarged))
-    differences = {MAIN: interval} if interval else {}
-    tested = results_of(*arms, differences=differences, **more)
-    validation = results_of(*arms, images=1989, sources=251, shared=1989, subset="validation")
-    return answer.answer(together(tested, validation), config_of(**sections))
-
-
-def prose(told: dict[str, Any]) -> str:
-    """Everything that the answer says."""
-    return " ".join([told["lead"], *told["sentences"], told["published"], *told["cautions"]])
 
 
 @pytest.mark.parametrize(
@@ -112,47 +24,47 @@ def prose(told: dict[str, Any]) -> str:
         (None, {"reason": "few_sources"}, "unknown"),
     ],
 )
-def test_the_verdict_is_that_of_the_table(
+def test_the_answer_has_the_verdict_of_the_table(
     interval: tuple[float, float] | None, more: dict[str, Any], verdict: str
 ) -> None:
-    told = answer_of(0.9, 0.9 + (np.mean(interval) if interval else 0.02), interval, **more)
-    assert told["verdict"] == verdict
-    assert 2 <= 1 + len(told["sentences"]) <= 4
-    assert ("macro recall" in told["lead"]) == (verdict != "unknown")
+    result = answer_of(0.9, 0.9 + (np.mean(interval) if interval else 0.02), interval, **more)
+    assert result["verdict"] == verdict
+    assert 2 <= 1 + len(result["sentences"]) <= 4
+    assert ("macro recall" in result["lead"]) == (verdict != "unknown")
     for end in interval or ():
-        assert f"{100 * end:+.1f}".replace("-", "−") in told["lead"]
+        assert f"{100 * end:+.1f}".replace("-", "−") in result["lead"]
 
 
 @pytest.mark.parametrize(("p_value", "share"), [(0.031, "3.1\u00a0%"), (0.0004, "0.1\u00a0%"), (1.0, "100.0\u00a0%")])
-def test_p_values_are_shares_of_cases(p_value: float, share: str) -> None:
+def test_p_values_are_explained_as_frequencies(p_value: float, share: str) -> None:
     assert f"{share} of cases" in answer_of(0.9, 0.9, (-0.02, 0.02), p_value=p_value)["sentences"][1]
 
 
-def test_the_answer_is_of_the_primary_comparison() -> None:
+def test_the_answer_is_based_on_the_primary_comparison() -> None:
     arms = [(*OWN, 0.9), ("bicubic_x4", "bicubic_x4", 0.92), (*ENHANCED, 0.95)]
     differences = {MAIN: (-0.01, 0.09), (*ENHANCED, "bicubic_x4", "bicubic_x4"): (0.01, 0.05)}
     config = config_of(evaluation={"primary": {"against": "bicubic_x4"}})
-    told = answer.answer(results_of(*arms, differences=differences), config)
-    assert told["verdict"] == "higher"
-    assert "bicubic ×4" in told["lead"]
-    assert "92.0" in told["sentences"][0]
-    assert told["published"] == ""
+    result = answer.answer(results_of(*arms, differences=differences), config)
+    assert result["verdict"] == "higher"
+    assert "bicubic ×4" in result["lead"]
+    assert "92.0" in result["sentences"][0]
+    assert result["published"] == ""
 
 
 @pytest.mark.parametrize(("against_bicubic", "beaten"), [((0.01, 0.09), True), ((-0.01, 0.05), False)])
-def test_a_gain_that_interpolation_has_too_is_not_super_resolutions(
+def test_a_gain_that_interpolation_also_gives_is_not_credited_to_super_resolution(
     against_bicubic: tuple[float, float], beaten: bool
 ) -> None:
     arms = [(*OWN, 0.9), ("bicubic_x4", "bicubic_x4", 0.92), (*ENHANCED, 0.95)]
     differences = {MAIN: (0.01, 0.09), (*ENHANCED, "bicubic_x4", "bicubic_x4"): against_bicubic}
-    told = answer.answer(results_of(*arms, differences=differences), config_of())
-    assert told["verdict"] == "higher"
-    assert ("plain interpolation" in told["lead"]) is not beaten
-    assert "bicubic ×4" in told["sentences"][-1]
-    assert f"{100 * against_bicubic[1]:+.1f}" in told["sentences"][-1]
+    result = answer.answer(results_of(*arms, differences=differences), config_of())
+    assert result["verdict"] == "higher"
+    assert ("plain interpolation" in result["lead"]) is not beaten
+    assert "bicubic ×4" in result["sentences"][-1]
+    assert f"{100 * against_bicubic[1]:+.1f}" in result["sentences"][-1]
 
 
-def test_interpolation_alone_says_nothing_of_super_resolution() -> None:
+def test_interpolation_alone_gives_no_answer_about_super_resolution() -> None:
     arms = [(*OWN, 0.9), ("bicubic_x4", "bicubic_x4", 0.95)]
     differences = {("bicubic_x4", "bicubic_x4", *OWN): (0.01, 0.09)}
     config = config_of(variants=["original", "bicubic_x4"], dual=False)
@@ -167,11 +79,11 @@ def test_interpolation_alone_says_nothing_of_super_resolution() -> None:
         ({"shared": 228}, ["9.2\u00a0%"], []),
         ({"runs": 1}, ["2,487"], ["mean of"]),
         ({"runs": 3}, ["three trainings"], []),
-        # Of few images the number of correct ones is given, too.
+        # With few images, the number of correct images is also given.
         ({"images": 32}, ["(28.5 of 32)", "(29.4 of 32)"], []),
     ],
 )
-def test_the_first_sentence_has_both_accuracies_and_their_images(
+def test_the_first_sentence_gives_both_accuracies_and_the_number_of_images(
     more: dict[str, Any], shown: list[str], hidden: list[str]
 ) -> None:
     sentence = answer_of(0.918, 0.892, **more)["sentences"][0]
@@ -179,14 +91,14 @@ def test_the_first_sentence_has_both_accuracies_and_their_images(
     assert not any(word in sentence for word in hidden)
 
 
-def test_the_answer_is_of_by_source_where_there_is_such_a_split() -> None:
+def test_the_answer_uses_the_split_by_source_if_there_is_one() -> None:
     arms = ((*OWN, 0.7), (*ENHANCED, 0.75))
     paper = results_of((*OWN, 0.9), (*ENHANCED, 0.8), differences={MAIN: (-0.2, -0.1)})
     by_source = results_of(*arms, differences={MAIN: (0.01, 0.09)}, split="by_source")
     config = config_of(splits=["paper", "by_source"], dataset={"photographs": "photographs"})
-    told = answer.answer(together(paper, by_source), config)
-    assert told["verdict"] == "higher"
-    assert "75.0\u00a0%" in told["sentences"][0]
+    result = answer.answer(together(paper, by_source), config)
+    assert result["verdict"] == "higher"
+    assert "75.0\u00a0%" in result["sentences"][0]
 
 
 @pytest.mark.parametrize(
@@ -198,9 +110,9 @@ def test_the_answer_is_of_by_source_where_there_is_such_a_split() -> None:
         (None, "neither"),
     ],
 )
-def test_the_study_is_compared_by_direction(interval: tuple[float, float] | None, word: str) -> None:
+def test_the_direction_is_compared_with_the_study(interval: tuple[float, float] | None, word: str) -> None:
     value = np.mean(interval) if interval else 0
-    told = answer_of(0.9, 0.9 + value, interval)["published"]
+    result = answer_of(0.9, 0.9 + value, interval)["published"]
     for number in (
         "89.3\u00a0%",
         "91.8\u00a0%",
@@ -212,7 +124,7 @@ def test_the_study_is_compared_by_direction(interval: tuple[float, float] | None
         "in 31.",
         word,
     ):
-        assert number in told
+        assert number in result
 
 
 def test_a_data_set_of_other_classes_is_not_compared_with_the_study() -> None:
@@ -237,7 +149,7 @@ def test_a_data_set_of_other_classes_is_not_compared_with_the_study() -> None:
         ("none", float("nan"), float("nan"), "not known"),
     ],
 )
-def test_a_caution_says_what_a_source_is(method: str, sources: float, shared: float, word: str) -> None:
+def test_a_caution_explains_sources(method: str, sources: float, shared: float, word: str) -> None:
     results = results_of((*OWN, 0.9), (*ENHANCED, 0.9), sources=sources, shared=shared)
     dataset = {"photographs": "cells"} if method == "photographs" else {"labels": "labels.csv"}
     cautions = answer.answer(results, config_of(dataset=dataset, sources={"method": method}))["cautions"]
@@ -245,42 +157,44 @@ def test_a_caution_says_what_a_source_is(method: str, sources: float, shared: fl
 
 
 @pytest.mark.parametrize(("thin", "recall"), [(4, "40\u00a0%"), (8, "63\u00a0%"), (40, None)])
-def test_one_caution_is_of_all_classes_with_few_sources(thin: int, recall: str | None) -> None:
+def test_one_caution_names_all_classes_with_few_sources(thin: int, recall: str | None) -> None:
     found = [caution for caution in answer_of(0.9, 0.9, thin=thin)["cautions"] if "Monocyte" in caution]
     assert len(found) == (1 if recall else 0)
     assert all(str(recall) in caution and "Eosinophil" in caution for caution in found)
 
 
 @pytest.mark.parametrize(("accuracies", "learned"), [((0.25, 0.26), False), ((0.25, 0.60), True), ((0.9, 0.9), True)])
-def test_guessing_is_called_no_answer(accuracies: tuple[float, float], learned: bool) -> None:
-    """Four classes: an accuracy of a quarter is what guessing gives."""
+def test_accuracies_of_guessing_give_the_verdict_nothing_learned(
+    accuracies: tuple[float, float], learned: bool
+) -> None:
+    """With four classes, guessing gives an accuracy of a quarter."""
     assert (answer_of(*accuracies)["verdict"] == "nothing learned") is not learned
 
 
 @pytest.mark.parametrize(
     ("archive", "drawn"), [("data/drawn.zip", True), ("data/archive.zip", False), ("drawn.zip/mine", False)]
 )
-def test_drawn_cells_are_called_drawn_whatever_the_numbers(archive: str, drawn: bool) -> None:
+def test_results_on_synthetic_images_are_called_a_demonstration(archive: str, drawn: bool) -> None:
     config = {"dataset": {"archive": archive}}
-    told = answer_of(0.5, 0.99, (0.4, 0.6), **config)
-    assert told["lead"].startswith("A demonstration") == drawn
-    assert any("drawn by a program" in limit for limit in limits.limitations(None, config_of(**config))) == drawn
+    result = answer_of(0.5, 0.99, (0.4, 0.6), **config)
+    assert result["lead"].startswith("A demonstration") == drawn
+    assert ("drawn by a program" in page_part("limits", config_of(**config))) == drawn
 
 
 @pytest.mark.parametrize(
     ("sizes", "word"),
     [((224, []), "discards"), ((224, [448]), "a part of"), ((960, []), "all of them")],
 )
-def test_the_page_says_whether_the_classifier_sees_the_resolution(sizes: tuple[int, list[int]], word: str) -> None:
+def test_the_page_says_whether_the_classifier_uses_the_resolution(sizes: tuple[int, list[int]], word: str) -> None:
     config = config_of(train={"input_size": sizes[0], "extra_input_sizes": sizes[1]})
-    told = limits.resolution("realesrgan_x4", 320, 240, config)
-    assert "1280\u00a0×\u00a0960" in told
-    assert word in told
+    result = limits.resolution("realesrgan_x4", 320, 240, config)
+    assert "1280\u00a0×\u00a0960" in result
+    assert word in result
     assert limits.resolution(None, 320, 240, config) == ""
 
 
-def test_nothing_is_concluded_without_an_upscaled_variant() -> None:
+def test_without_an_upscaled_variant_there_is_no_verdict() -> None:
     config = config_of(variants=["original"], dual=False)
-    told = answer.answer(results_of((*OWN, 0.9)), config)
-    assert (told["verdict"], told["published"]) == ("not asked", "")
-    assert "90.0\u00a0%" in prose(told)
+    result = answer.answer(results_of((*OWN, 0.9)), config)
+    assert (result["verdict"], result["published"]) == ("not asked", "")
+    assert "90.0\u00a0%" in prose(result)

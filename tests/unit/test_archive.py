@@ -1,4 +1,4 @@
-"""Archives: what is listed and read, and everything that is refused."""
+"""Archives: listing, reading, and everything that is rejected."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def unpacked(path: Path, files: dict[str, bytes]) -> Path:
 
 
 @pytest.mark.parametrize(("make", "words"), BAD_ZIPS.values(), ids=BAD_ZIPS.keys())
-def test_bad_zip_is_refused_in_one_line(tmp_path: Path, make: Callable[[Path], object], words: str) -> None:
+def test_a_bad_zip_is_rejected_with_one_line(tmp_path: Path, make: Callable[[Path], object], words: str) -> None:
     path = tmp_path / "archive.zip"
     make(path)
     with pytest.raises(InputError) as caught:
@@ -51,26 +51,26 @@ def test_limits_of_a_whole_zip(tmp_path: Path, limits: dict[str, int], words: st
         open_archive(path, {**LIMITS, **limits})
 
 
-def test_what_grows_much_is_taken_where_its_user_says_so(tmp_path: Path) -> None:
+def test_a_high_compression_ratio_is_accepted_if_the_limit_allows_it(tmp_path: Path) -> None:
     path = zipped(tmp_path / "archive.zip", {"white.bmp": bytes(2_000_000)})
     with open_archive(path, {**LIMITS, "ratio": 1032}) as archive:
         assert len(archive.read("white.bmp")) == 2_000_000
 
 
-def test_small_files_may_shrink_much(tmp_path: Path) -> None:
+def test_small_files_may_have_a_high_compression_ratio(tmp_path: Path) -> None:
     with open_archive(zipped(tmp_path / "archive.zip", {"white.bmp": bytes(900_000)}), LIMITS) as archive:
         assert archive.read("white.bmp") == bytes(900_000)
 
 
 @pytest.mark.parametrize("make", [zipped, unpacked])
-def test_lists_and_reads_the_same_from_zip_and_folder(tmp_path: Path, make: Callable[..., Path]) -> None:
+def test_zip_and_folder_list_and_read_the_same(tmp_path: Path, make: Callable[..., Path]) -> None:
     with open_archive(make(tmp_path / "archive", GOOD), LIMITS) as archive:
         assert archive.entries == {name: len(content) for name, content in GOOD.items()}
         assert {name: archive.read(name) for name in archive.entries} == GOOD
 
 
 class Named(zipfile.ZipInfo):
-    """An entry whose name is in an encoding that the zip does not tell."""
+    """An entry whose name has an encoding that the zip does not declare."""
 
     encoding = "utf-8"
 
@@ -88,8 +88,8 @@ def named(path: Path, names: list[str], encoding: str) -> Path:
 
 
 @pytest.mark.parametrize(("encoding", "form"), [("utf-8", "NFC"), ("utf-8", "NFD"), ("cp437", "NFC")])
-def test_names_are_read_as_they_were_meant(tmp_path: Path, encoding: str, form: str) -> None:
-    """macOS packs UTF-8 with letters and marks apart and does not say so; cp437 is what the format says."""
+def test_names_are_decoded_correctly(tmp_path: Path, encoding: str, form: str) -> None:
+    """macOS stores decomposed UTF-8 and does not declare it; the format's default encoding is cp437."""
     name = unicodedata.normalize(form, "Größe/ä.png")
     with open_archive(named(tmp_path / "a.zip", [name], encoding), LIMITS) as archive:
         assert list(archive.entries) == ["Größe/ä.png"]
@@ -99,9 +99,7 @@ def test_names_are_read_as_they_were_meant(tmp_path: Path, encoding: str, form: 
 @pytest.mark.parametrize(
     ("encoding", "classes"), [("cp1252", ["Größe", "A"]), ("gbk", ["红细胞", "A"]), ("cp932", ["好酸球", "A"])]
 )
-def test_a_class_whose_name_is_in_an_unknown_encoding_is_said(
-    tmp_path: Path, encoding: str, classes: list[str]
-) -> None:
+def test_a_class_name_in_an_unknown_encoding_is_an_error(tmp_path: Path, encoding: str, classes: list[str]) -> None:
     path = named(tmp_path / "a.zip", [f"{name}/1.png" for name in classes], encoding)
     with pytest.raises(InputError) as caught:
         ingest(
@@ -123,12 +121,12 @@ def test_a_class_whose_name_is_in_an_unknown_encoding_is_said(
     assert "they are not in UTF-8" in str(caught.value)
 
 
-def test_a_letter_that_holds_a_backslash_in_its_encoding_is_said(tmp_path: Path) -> None:
+def test_a_letter_whose_encoding_contains_a_backslash_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has a backslash .* they are not in UTF-8"):
         open_archive(named(tmp_path / "a.zip", ["表/1.png"], "cp932"), LIMITS)
 
 
-def test_blanks_around_the_names_of_folders_do_not_count(tmp_path: Path) -> None:
+def test_blanks_around_folder_names_are_ignored(tmp_path: Path) -> None:
     files = {"TRAIN /A\u00a0/1.png": b"one", "TRAIN/B/ 2.png": b"two"}
     for make in (zipped, unpacked):
         with open_archive(make(tmp_path / make.__name__, files), LIMITS) as archive:
@@ -138,9 +136,9 @@ def test_blanks_around_the_names_of_folders_do_not_count(tmp_path: Path) -> None
             }
 
 
-@pytest.mark.parametrize(("make", "says"), [(zipped, "comes twice"), (unpacked, "differs from another file by blanks")])
-def test_names_that_differ_by_a_blank_only_are_refused(tmp_path: Path, make: Callable[..., Path], says: str) -> None:
-    with pytest.raises(InputError, match=says):
+@pytest.mark.parametrize(("make", "words"), [(zipped, "occurs twice"), (unpacked, "differs from another file")])
+def test_names_that_differ_only_by_a_blank_are_rejected(tmp_path: Path, make: Callable[..., Path], words: str) -> None:
+    with pytest.raises(InputError, match=words):
         open_archive(make(tmp_path / "archive", {"A/1.png": b"one", "A /1.png": b"two"}), LIMITS)
 
 
@@ -155,13 +153,13 @@ def test_folder_entries_of_a_zip_are_not_listed(tmp_path: Path) -> None:
     "make",
     [
         pytest.param(lambda path: in_headers(path, 14, 16, b"\0\0\0\0"), id="wrong checksum"),
-        pytest.param(lambda path: in_headers(path, 22, 24, b"\x02\0\0\0"), id="more data than it says"),
-        pytest.param(lambda path: in_headers(path, 22, 24, b"\xff\0\0\0"), id="less data than it says"),
+        pytest.param(lambda path: in_headers(path, 22, 24, b"\x02\0\0\0"), id="more data than declared"),
+        pytest.param(lambda path: in_headers(path, 22, 24, b"\xff\0\0\0"), id="less data than declared"),
         pytest.param(lambda path: in_headers(path, 8, 10, b"\x08\0"), id="cannot be unpacked"),
-        pytest.param(lambda path: misnamed(path), id="a name that is no UTF-8"),
+        pytest.param(lambda path: misnamed(path), id="a name that is not UTF-8"),
     ],
 )
-def test_damage_is_found_when_an_entry_is_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_a_damaged_entry_is_an_error_when_it_is_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
     path = tmp_path / "archive.zip"
     make(path)
     with (
@@ -171,13 +169,13 @@ def test_damage_is_found_when_an_entry_is_read(tmp_path: Path, make: Callable[[P
         archive.read("TRAIN/A/1.jpg")
 
 
-def test_missing_archive(tmp_path: Path) -> None:
+def test_a_missing_archive_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data\.zip: there is no such zip file or folder; .*dataset\.archive"):
         open_archive(tmp_path / "data.zip", LIMITS)
 
 
-def test_where_links_of_a_folder_may_lead_is_looked_at_again_when_they_are_read(tmp_path: Path) -> None:
-    """Listed, the link leads into the folder named for links; then it comes to lead elsewhere."""
+def test_the_target_of_a_link_is_checked_again_when_it_is_read(tmp_path: Path) -> None:
+    """When it is listed, the link points into the allowed folder; then it is changed to point elsewhere."""
     unpacked(tmp_path, {"store/1.jpg": b"one", "secret.jpg": b"secret"})
     inside = unpacked(tmp_path / "data", GOOD)
     link = inside / "1.jpg"
@@ -190,7 +188,7 @@ def test_where_links_of_a_folder_may_lead_is_looked_at_again_when_they_are_read(
             archive.read("1.jpg")
 
 
-def test_folder_may_itself_be_a_link(tmp_path: Path) -> None:
+def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     unpacked(tmp_path / "data", GOOD)
     (tmp_path / "link").symlink_to(tmp_path / "data")
     with open_archive(tmp_path / "link", LIMITS) as archive:
@@ -202,5 +200,5 @@ def test_limits_of_a_folder(tmp_path: Path) -> None:
     limits = {**LIMITS, "file_mb": 1}
     with open_archive(inside, limits) as archive, pytest.raises(InputError, match=r"3\.jpg' has 1,000,001 bytes, more"):
         archive.read("data/TRAIN/A/3.jpg")
-    with pytest.raises(InputError, match=r"has more than 2 files and folders; .*name a folder further in"):
+    with pytest.raises(InputError, match=r"has more than 2 files and folders; .*dataset\.limits\.files"):
         open_archive(inside, {**LIMITS, "files": 2})

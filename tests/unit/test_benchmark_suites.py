@@ -1,4 +1,4 @@
-"""Packing, training, scaling, classifying and the workflow, measured in small: rows, figures, and what fails."""
+"""Packing, training, scaling, classification and the workflow, measured on a small scale: rows, figures, failures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def manifests(tmp_path: Path) -> list[Path]:
 
 
 def written(folder: Path, name: str, columns: list[str]) -> pd.DataFrame:
-    """The rows of a benchmark, all of whose files are there."""
+    """The rows of a benchmark; requires that all its files exist."""
     for suffix in ("md", "tex", "png", "svg"):
         assert (folder / f"{name}.{suffix}").stat().st_size > 300
     table = pd.read_csv(folder / f"{name}.csv")
@@ -39,23 +39,23 @@ def written(folder: Path, name: str, columns: list[str]) -> pd.DataFrame:
     return table
 
 
-def test_packing_goes_through_all_images_of_both_kinds(tmp_path: Path, manifests: list[Path]) -> None:
+def test_packing_measures_all_images_of_both_variants(tmp_path: Path, manifests: list[Path]) -> None:
     found = packing.benchmark_packing(manifests, 16, SETTINGS, 1, tmp_path / "out", count=6)
     table = written(tmp_path / "out", "packing", packing.COLUMNS)
     assert found["measurements"] == 4
     assert list(table[["variant", "system", "images"]].itertuples(index=False, name=None)) == [
-        (variant, system, 6)  # three of each class
+        (variant, system, 6)  # three images of each class
         for variant in (packing.ORIGINAL, packing.ENLARGED)
         for system in (packing.OURS, packing.TORCHVISION)
     ]
 
 
-def test_training_is_a_share_of_what_the_network_does_alone(tmp_path: Path, manifests: list[Path]) -> None:
+def test_training_speed_is_a_fraction_of_the_speed_of_the_network_alone(tmp_path: Path, manifests: list[Path]) -> None:
     train = {**TRAIN, "batch_size": 4, "input_size": 32}
     training.benchmark_training(manifests, train, SETTINGS, 1, tmp_path / "out", steps=1)
     table = written(tmp_path / "out", "training", training.COLUMNS).set_index("system")
     assert list(table.index) == [training.OURS, training.USUAL, training.NETWORK]
-    assert table["batch_size"].tolist() == [3, 3, 3]  # of four images one validates
+    assert table["batch_size"].tolist() == [3, 3, 3]  # one of four images is for validation
     assert table["images"].tolist() == [3, 4, 3]
     rates, shares = table["images_per_second"], table["share_of_network"]
     assert shares[training.OURS] == pytest.approx(rates[training.OURS] / rates[training.NETWORK])
@@ -64,13 +64,13 @@ def test_training_is_a_share_of_what_the_network_does_alone(tmp_path: Path, mani
     assert "batches of 3 at 32×32" in (tmp_path / "out" / "training.md").read_text()
 
 
-def test_too_few_images_to_train_on_is_an_error(tmp_path: Path) -> None:
+def test_too_few_training_images_are_an_error(tmp_path: Path) -> None:
     manifest = write_originals(tmp_path / "A", [(24, 20)] * 2)
-    with pytest.raises(InputError, match="training needs three images"):
+    with pytest.raises(InputError, match=r"dataset\.limit_per_class"):
         training.benchmark_training([manifest], TRAIN, SETTINGS, 1, tmp_path, steps=1)
 
 
-def test_scaling_has_a_row_for_each_shard_and_each_way(tmp_path: Path, manifests: list[Path]) -> None:
+def test_scaling_has_a_row_for_each_shard_and_method(tmp_path: Path, manifests: list[Path]) -> None:
     weights = write_weights(tmp_path / "sr.safetensors")
     settings = inference(tile=64, overlap=8)
     scaling.benchmark_scaling(weights, manifests, settings, SETTINGS, 1, tmp_path / "out", factors=(2,))
@@ -81,15 +81,15 @@ def test_scaling_has_a_row_for_each_shard_and_each_way(tmp_path: Path, manifests
         (scaling.PROCESSES, 2, 2, 1),
     ]
     assert (table["peak_memory_mib"] > 50).all()
-    assert (table["note"] == "images are cut from 24×20 about their middle").all()
+    assert (table["note"] == "images are centre crops of 24×20 images").all()
 
 
-def test_scaling_measures_no_number_of_images_twice(tmp_path: Path) -> None:
+def test_scaling_measures_each_number_of_images_once(tmp_path: Path) -> None:
     files = [tmp_path / f"{number}.png" for number in range(5)]
     cases = [Case(tmp_path, 4, files[:count], (8, 8), 4, {}, tmp_path) for count in (1, 2, 4, 5, 5)]
     points = scaling.points_for(cases, 4)
-    told = [(point.what, len(point.case.files), point.processes, point.case.threads) for point in points]
-    assert told == [
+    result = [(point.what, len(point.case.files), point.processes, point.case.threads) for point in points]
+    assert result == [
         *((scaling.IMAGES, count, 1, 4) for count in (1, 2, 4, 5)),
         (scaling.PROCESSES, 2, 1, 1),
         (scaling.PROCESSES, 2, 1, 4),
@@ -97,7 +97,7 @@ def test_scaling_measures_no_number_of_images_twice(tmp_path: Path) -> None:
     ]
 
 
-def test_classifying_has_a_row_for_each_backend_and_says_what_cannot_run(
+def test_classification_has_a_row_for_each_backend_with_reasons_for_failures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(classifying, "BATCHES", 1)
@@ -112,21 +112,21 @@ def test_classifying_has_a_row_for_each_backend_and_says_what_cannot_run(
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_precisions_are_those_that_a_device_computes_in(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precisions_are_those_that_the_device_supports(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for fast, bf16 in ((True, ["bf16"]), (False, [])):
         monkeypatch.setattr("wbcsr.benchmark.machine.has_fast_bf16", lambda _, fast=fast: fast)
         expected = ["fp32", *(["fp16"] if device == "cuda" else []), *bf16]
         assert precisions(torch.device(device)) == expected
 
 
-def test_no_images_is_an_error(tmp_path: Path) -> None:
+def test_a_benchmark_without_images_is_an_error(tmp_path: Path) -> None:
     manifest = write_originals(tmp_path / "A", [])
-    with pytest.raises(InputError, match=r"manifest\.csv: names no image .* dataset\.archive"):
+    with pytest.raises(InputError, match=r"manifest\.csv: lists no image .* dataset\.archive"):
         packing.benchmark_packing([manifest], 16, SETTINGS, 1, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_the_workflows_own_time_is_what_its_jobs_do_not_have(tmp_path: Path) -> None:
+def test_workflow_overhead_is_total_time_minus_job_time(tmp_path: Path) -> None:
     (tmp_path / "Snakefile").write_text("rule all:\n    output: 'x'\n    shell: 'touch x'\n")
     snakefile = str(tmp_path / "Snakefile")
     workflow.benchmark_workflow(snakefile, SETTINGS, tmp_path / "out", counts=(2,), shards=(1,))
@@ -137,7 +137,7 @@ def test_the_workflows_own_time_is_what_its_jobs_do_not_have(tmp_path: Path) -> 
     assert plan.repeats == 1
 
 
-def test_a_study_that_cannot_be_planned_says_why(tmp_path: Path) -> None:
+def test_a_study_that_cannot_be_planned_is_explained(tmp_path: Path) -> None:
     (tmp_path / "Snakefile").write_text("raise ValueError('no such key')\n")
     snakefile = str(tmp_path / "Snakefile")
     workflow.benchmark_workflow(snakefile, SETTINGS, tmp_path / "out", counts=(), shards=(1,))

@@ -1,4 +1,4 @@
-"""Upscaling beside others: a row for each implementation, what is missing or fails says why, figures agree."""
+"""The upscaling benchmark: a row for each implementation, reasons for missing or failed ones, consistent numbers."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def table(folder: Path) -> pd.DataFrame:
-    """A small network by ours and by Real-ESRGAN's tool; ncnn is not installed, and the others were not asked for."""
+    """A small network run by this workflow and by Real-ESRGAN's tool; ncnn is missing, the others are not selected."""
     manifest = write_originals(folder / "A", [(24, 20), (24, 20), (24, 20)])
     weights = write_weights(folder / "RealESRGAN_x4plus.safetensors")
     with pytest.MonkeyPatch.context() as patch:
-        # A number format takes six more processes; which ones a machine has is looked at below.
+        # Each number format needs six more processes; a test below checks which formats a machine supports.
         patch.setattr(upscaling, "precisions", lambda *_: ["fp32"])
         patch.setattr(implementations, "missing", lambda module: f"{module} is missing" if module == "ncnn" else None)
         settings = {**SETTINGS, "others": ["realesrganer", "ncnn"]}
@@ -65,23 +65,23 @@ def test_every_implementation_has_a_row_for_one_image_and_for_a_shard(table: pd.
     assert set(ran["system"]) == {"ours, eager", "RealESRGANer"}
     assert ran.groupby("what")["images"].unique().map(list).to_dict() == {ONE: [1], SHARD: [2], FILES: [2]}
     assert set(ran[["height", "width"]].itertuples(index=False, name=None)) == {(16, 16)}
-    assert (ran["note"] == "images are cut from 24×20 about their middle").all()
+    assert (ran["note"] == "images are centre crops of 24×20 images").all()
 
 
-def test_what_cannot_run_here_says_why(table: pd.DataFrame) -> None:
-    refused = table[table["repeats"].isna()].set_index("system")["note"]
-    assert refused["ncnn"].str.startswith("cannot run here: ncnn is missing").all()
-    assert refused["ours, tensorrt"].str.startswith("cannot run here: tensorrt needs an NVIDIA GPU").all()
+def test_an_implementation_that_cannot_run_has_a_reason(table: pd.DataFrame) -> None:
+    notes = table[table["repeats"].isna()].set_index("system")["note"]
+    assert notes["ncnn"].str.startswith("cannot run here: ncnn is missing").all()
+    assert notes["ours, tensorrt"].str.startswith("cannot run here: tensorrt needs an NVIDIA GPU").all()
 
 
-def test_figures_agree_with_each_other(table: pd.DataFrame) -> None:
+def test_measured_values_are_consistent(table: pd.DataFrame) -> None:
     ran = table[table["repeats"].notna()]
     np.testing.assert_allclose(ran["images_per_second"], ran["images"] / ran["median_seconds"])
     assert (ran["peak_memory_mib"] > 50).all()
     assert ran["gpu_memory_mib"].isna().all()
     assert (ran["share_of_peak"] > 0).all()
     fp32 = ran[ran["precision"] == "fp32"]
-    # Share of peak over images a second is one number: the network's work over the machine's rate.
+    # The share of peak divided by images per second is constant: the network's operations over the machine's peak rate.
     one = fp32[fp32["what"] == ONE]
     ratios = one["share_of_peak"] / one["images_per_second"]
     np.testing.assert_allclose(ratios, ratios.iloc[0])
@@ -105,7 +105,7 @@ def test_table_and_figure_are_written(table: pd.DataFrame, folder: Path) -> None
         assert (folder / "out" / f"upscaling.{suffix}").stat().st_size > 500
 
 
-def test_an_implementation_that_fails_does_not_lose_the_others_figures(tmp_path: Path) -> None:
+def test_a_failing_implementation_does_not_affect_the_others(tmp_path: Path) -> None:
     manifest = write_originals(tmp_path / "A", [(8, 8)])
     case = Case(tmp_path / "x", 4, [manifest.with_name("0.png")], (8, 8), 1, INFERENCE, tmp_path)
     fails = ["", "unavailable", "build", "load", "run"]
@@ -121,24 +121,24 @@ def test_an_implementation_that_fails_does_not_lose_the_others_figures(tmp_path:
     ]
     runs = outcomes[entries[0]].runs
     assert runs[0].found.images[0].shape == (32, 32, 3)
-    assert runs[1].found.images is None  # asked for once
+    assert runs[1].found.images is None  # the images are requested only once
     assert set(peaks) == {("cpu", "fp32")}
     assert peaks["cpu", "fp32"] > 1e8
 
 
-def test_psnr_is_over_all_pixels_and_infinite_for_equal_ones() -> None:
+def test_psnr_covers_all_pixels_and_is_infinite_for_equal_images() -> None:
     black = [np.zeros((4, 4, 3), np.uint8)] * 2
     assert psnr_to(black, black) == math.inf
     off = [black[0], black[0] + np.uint8(1)]
     assert psnr_to(off, black) == pytest.approx(10 * math.log10(255**2 / 0.5))
 
 
-def test_work_is_counted_by_definition() -> None:
+def test_the_number_of_operations_follows_its_definition() -> None:
     network = torch.nn.Conv2d(3, 8, 3, padding=1)
     assert flops_of(network, (10, 12)) == 2 * 3 * 8 * 9 * 10 * 12
 
 
-def test_implementations_are_those_of_the_settings(tmp_path: Path) -> None:
+def test_implementations_follow_the_settings(tmp_path: Path) -> None:
     weights = tmp_path / "custom.safetensors"
     settings = {**SETTINGS, "backends": ["inductor"], "others": ["openvino", "ncnn"]}
     found = upscaling.implementations_for(weights, "cpu", settings)
@@ -147,25 +147,23 @@ def test_implementations_are_those_of_the_settings(tmp_path: Path) -> None:
     ncnn = next(each for each in found if each.name == "ncnn")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(implementations, "missing", lambda _: None)
-        assert ncnn.unavailable() == "only x4plus comes in ncnn's format"
+        assert "x4plus" in str(ncnn.unavailable())
 
 
-def test_precisions_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precisions_follow_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upscaling, "precisions", lambda *_: ["fp32", "bf16"])
     settings = {**SETTINGS, "precisions": ["bf16"], "others": ["realesrganer", "openvino"], "backends": ["inductor"]}
     found = upscaling.implementations_for(Path("custom.safetensors"), "cpu", settings)
     assert [(each.name, each.precision) for each in found] == [
-        ("ours, eager", "fp32"),  # what the others are compared with
+        ("ours, eager", "fp32"),  # the reference for the others
         ("ours, inductor", "bf16"),
         ("RealESRGANer", "fp32"),  # has no bf16
         ("OpenVINO", "bf16"),
     ]
 
 
-def test_a_reference_that_was_not_asked_for_has_no_row_but_others_are_compared_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing is measured: each gives the images of its case, and all but the reference are brighter by one."""
+def test_an_unselected_reference_has_no_row_but_is_still_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is measured: each entry returns its case's images; all but the reference are brighter by one level."""
     took_part: list[tuple[str, str, int]] = []
 
     def measure(
@@ -198,7 +196,7 @@ def test_a_reference_that_was_not_asked_for_has_no_row_but_others_are_compared_w
     np.testing.assert_allclose(table["psnr_db"], 20 * math.log10(255))
 
 
-def test_a_figure_without_anything_to_draw_says_so() -> None:
+def test_an_empty_figure_says_so() -> None:
     row = {"system": "ours", "what": ONE, "note": "cannot run here", "height": 8, "width": 8}
     data = upscaling.SUITE.frame([row])
     assert "Nothing could be measured" in upscaling.draw_upscaling(data).texts[0].get_text()

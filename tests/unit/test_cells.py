@@ -1,4 +1,4 @@
-"""White cells are found where they are, and a cut holds the cell whole."""
+"""White cells are located correctly, and a cropped square contains the whole cell."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from wbcsr import imaging
-from wbcsr.cells.cut import CELL_COLUMNS, NOT_FOUND, SEVERAL, cut, cut_cells, lone_cell
+from wbcsr.cells.cut import AT_BORDER, CELL_COLUMNS, NOT_FOUND, SEVERAL, cut, cut_cells, lone_cell
 from wbcsr.cells.finder import WhiteCell, find_cell
 from wbcsr.dataset.ingest import IMAGE_COLUMNS, MANIFEST_COLUMNS
 from wbcsr.dataset.synthetic.archive import augmented_duplicate
@@ -32,7 +32,7 @@ Box = tuple[int, int, int, int]
 
 
 def smear(*cells: tuple[int, int, int]) -> np.ndarray:
-    """A 96×64 image with a pink disc, a black corner and violet discs, each x, y and radius."""
+    """A 96×64 image with a pink disc, a black corner and violet discs, each given by x, y and radius."""
     pixels = np.full((64, 96, 3), BACKGROUND, np.uint8)
     cv2.circle(pixels, (80, 12), 10, PINK, -1)
     for x, y, radius in cells:
@@ -59,15 +59,15 @@ def test_the_violet_disc_is_found(centre: tuple[int, int]) -> None:
         ([(50, 30, 2)], NOT_FOUND),  # a platelet
         ([(20, 20, 9), (70, 45, 8)], SEVERAL),
         ([(20, 20, 9), (70, 45, 3)], None),
-        ([(20, 20, 9), (34, 30, 8)], None),  # lobes of one nucleus
+        ([(20, 20, 9), (34, 30, 8)], None),  # two lobes of one nucleus
     ],
 )
-def test_a_cell_is_not_guessed(cells: list[tuple[int, int, int]], reason: str | None) -> None:
+def test_an_uncertain_cell_is_rejected(cells: list[tuple[int, int, int]], reason: str | None) -> None:
     found = lone_cell(smear(*cells))
     assert found == reason or (reason is None and isinstance(found, WhiteCell))
 
 
-def test_the_score_falls_with_the_size_of_what_else_is_violet() -> None:
+def test_the_score_decreases_with_the_size_of_other_violet_objects() -> None:
     scores = [find_cell(smear((20, 20, 9), (70, 45, radius))).score for radius in (3, 5, 7, 9)]
     assert scores == sorted(scores, reverse=True)
     assert scores[-1] == 0
@@ -82,7 +82,7 @@ def test_a_cell_near_the_border_is_marked(x: int, touches: bool) -> None:
     st.tuples(st.integers(5, 40), st.integers(5, 40)), st.integers(0, 39), st.integers(0, 39), st.integers(1, 60),
     st.sampled_from([(), (3,), (4,)]), st.sampled_from([np.uint8, np.uint16]),
 )  # fmt: skip
-def test_a_cut_is_the_reflected_image_around_the_centre(
+def test_a_crop_reflects_the_image_beyond_its_border(
     size: tuple[int, int], x: int, y: int, side: int, channels: tuple[int, ...], dtype: type
 ) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*size, *channels)).astype(dtype)
@@ -104,8 +104,8 @@ def holds(centre: tuple[int, int], side: int, box: Box) -> bool:
     return left <= x and top <= y and left + side >= x + width and top + side >= y + height
 
 
-def test_the_cut_holds_the_cell_in_98_of_100_synthetic_images() -> None:
-    """Augmented duplicates, too; a cell that the augmentation moved out of the image has nothing to be found."""
+def test_the_crop_contains_the_cell_in_98_percent_of_synthetic_images() -> None:
+    """This includes augmented duplicates; images are left out if the augmentation moved the cell out of the image."""
     held = []
     for kind in KINDS:
         for number in range(13):
@@ -122,7 +122,7 @@ def test_the_cut_holds_the_cell_in_98_of_100_synthetic_images() -> None:
 
 @pytest.fixture(scope="session")
 def real_boxes(real_archive: Path) -> dict[str, tuple[np.ndarray, list[Box]]]:
-    """The photographs with boxes of white cells, at the images' size: pixels, and boxes x, y, width, height."""
+    """The photographs that have boxes of white cells, at the images' size: pixels, and boxes x, y, width, height."""
     folder = "dataset-master/dataset-master"
     with zipfile.ZipFile(real_archive) as archive:
         names = set(archive.namelist())
@@ -132,7 +132,7 @@ def real_boxes(real_archive: Path) -> dict[str, tuple[np.ndarray, list[Box]]]:
             found = sorted(name for name in names if name.startswith(f"{folder}/Annotations/"))
             texts = {Path(name).stem: archive.read(name) for name in found if name.endswith(".xml")}
         if not texts:
-            pytest.skip("no boxes beside the photographs: set WBCSR_BOXES to a folder of Pascal VOC files")
+            pytest.skip("the archive has no boxes: set WBCSR_BOXES to a folder of Pascal VOC files")
         found_boxes = {}
         for name, text in texts.items():
             path = f"{folder}/JPEGImages/{name}.jpg"
@@ -143,7 +143,7 @@ def real_boxes(real_archive: Path) -> dict[str, tuple[np.ndarray, list[Box]]]:
 
 
 def boxes_of(text: bytes) -> list[Box]:
-    """The boxes of white cells in a Pascal VOC file of a photograph of twice the images' size, within the image."""
+    """The boxes of white cells in a Pascal VOC file, scaled from photograph to image size and limited to the image."""
     boxes = []
     for item in ElementTree.fromstring(text).iter("object"):
         if item.findtext("name") == "WBC":
@@ -154,19 +154,19 @@ def boxes_of(text: bytes) -> list[Box]:
 
 
 @pytest.mark.real
-def test_real_cells_are_where_people_drew_their_boxes(real_boxes: dict[str, tuple[np.ndarray, list[Box]]]) -> None:
+def test_real_cells_are_found_in_manually_drawn_boxes(real_boxes: dict[str, tuple[np.ndarray, list[Box]]]) -> None:
     one = [(lone_cell(pixels), boxes[0]) for pixels, boxes in real_boxes.values() if len(boxes) == 1]
     assert len(one) > 300
     found = [(cell.centre, box) for cell, box in one if isinstance(cell, WhiteCell)]
     inside = [0 <= x - left <= width and 0 <= y - top <= height for (x, y), (left, top, width, height) in found]
     assert sum(inside) / len(one) >= 0.99
-    # 98.5 of 100 boxes are small enough for 144 pixels.
+    # 98.5 % of the boxes are small enough for 144 pixels.
     for side, share in ((144, 0.95), (160, 0.98), (176, 0.995)):
         assert sum(holds(centre, side, box) for centre, box in found) / len(one) >= share, side
 
 
 @pytest.mark.real
-def test_most_real_photographs_with_two_cells_are_not_cut(
+def test_most_real_photographs_with_two_cells_are_rejected(
     real_boxes: dict[str, tuple[np.ndarray, list[Box]]],
 ) -> None:
     two = [lone_cell(pixels) for pixels, boxes in real_boxes.values() if len(boxes) == 2]
@@ -175,7 +175,7 @@ def test_most_real_photographs_with_two_cells_are_not_cut(
 
 
 class Ingested:
-    """Images as ingest_dataset leaves them, and where their cuts go."""
+    """Images as ingest_dataset writes them, and the folders for their crops."""
 
     def __init__(self, folder: Path, images: dict[str, np.ndarray], sources: dict[str, str]) -> None:
         self.folder, self.whole, self.cuts = folder, [], []
@@ -201,9 +201,9 @@ class Ingested:
             self.cuts.append(folder / "images" / "original" / partition / name / "manifest.csv")
             write_csv(self.whole[-1], listed[MANIFEST_COLUMNS])
 
-    def cut(self, side: int = 32, one_cell: bool = True) -> dict[str, int]:
+    def cut(self, side: int = 32, one_cell: bool = True, keep_border_cells: bool = True) -> dict[str, int]:
         inputs = [self.folder / "whole" / f"{name}.csv" for name in ("images", "sources", "rejected")]
-        return cut_cells(*inputs, self.whole, side, one_cell, self.folder, self.cuts)
+        return cut_cells(*inputs, self.whole, side, one_cell, keep_border_cells, self.folder, self.cuts)
 
     def read(self, name: str, columns: list[str]) -> pd.DataFrame:
         return read_csv(self.folder / f"{name}.csv", columns)
@@ -212,7 +212,7 @@ class Ingested:
 CELL, EMPTY, TWO = smear((50, 30, 9)), smear(), smear((20, 20, 9), (70, 45, 8))
 
 
-def test_cuts_take_the_place_of_the_images(tmp_path: Path) -> None:
+def test_crops_replace_the_images(tmp_path: Path) -> None:
     images = {
         "TRAIN/A/1.jpeg": CELL, "TRAIN/A/2.png": EMPTY, "TRAIN/A/3.png": smear((20, 30, 9)), "TRAIN/A/4.png": CELL,
         "TRAIN/B/1.png": smear((9, 30, 9)), "TRAIN/B/2.png": TWO, "TRAIN/B/3.png": CELL,
@@ -256,7 +256,16 @@ def test_a_patient_may_have_cells_of_several_classes(tmp_path: Path) -> None:
     assert study.cut(one_cell=False)["cuts"] == 2
 
 
-def test_cutting_again_leaves_the_files_as_they_are(tmp_path: Path) -> None:
+def test_cells_at_the_border_can_be_rejected(tmp_path: Path) -> None:
+    images = {"TRAIN/A/1.png": CELL, "TRAIN/A/2.png": smear((9, 30, 9)), "TRAIN/B/1.png": CELL}
+    study = Ingested(tmp_path, images, {})
+    assert [study.cut(keep_border_cells=keep)["cuts"] for keep in (True, False)] == [3, 2]
+    rejected = study.read("rejected", ["image", "reason"]).set_index("image")["reason"]
+    assert rejected["TRAIN/A/2.png"] == AT_BORDER
+    assert study.read("images", IMAGE_COLUMNS)["image"].tolist() == ["TRAIN/A/1.png", "TRAIN/B/1.png"]
+
+
+def test_cropping_again_does_not_change_the_files(tmp_path: Path) -> None:
     study = Ingested(tmp_path, {"TRAIN/A/1.png": CELL, "TRAIN/B/1.png": CELL}, {})
     study.cut()
     file = study.cuts[0].with_name("1.png")
@@ -278,7 +287,7 @@ def test_the_figure_shows_the_lowest_score_of_each_source(tmp_path: Path, monkey
     monkeypatch.setitem(STYLE, "savefig.dpi", 40)
     radii = {f"TRAIN/{name}/{n:02}.png": 1 + n % 5 for name in "AB" for n in range(12)}
     images = {image: smear((20, 20, 9), (70, 45, radius)) for image, radius in radii.items()}
-    # No source of the first five images is known.
+    # The sources of the first five images are unknown.
     study = Ingested(tmp_path, images, {image: image.split("/")[1] for image in list(radii)[5:]})
     study.cut()
     drawn: list[Figure] = []

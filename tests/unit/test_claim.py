@@ -1,4 +1,4 @@
-"""The claim to a job's outputs, between real processes: the later job holds it, the earlier one stops."""
+"""The claim to a job's outputs, tested between real processes: the later job holds it, the earlier one stops."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wbcsr.upscale.shard import upscale_shard
 
 SECONDS = 120.0
 
-# Holds the claim to its output and writes its name to each file that it is told on stdin; "end" ends it.
+# Holds the claim to its output and writes its name to each file named on stdin; "end" ends it.
 JOB = """
 import sys
 from wbcsr.claim import claiming
@@ -42,7 +42,8 @@ except InputError as error:
     sys.exit(1)
 """
 
-# Holds the claim to a relative output; a child of it, in the folder `elsewhere`, writes a file once stdin says so.
+# Holds the claim to a relative output; its child process, in the folder `elsewhere`, writes a file for each line on
+# stdin.
 JOB_WITH_A_CHILD = """
 import subprocess, sys
 from wbcsr.claim import claiming
@@ -56,7 +57,7 @@ with claiming(output):
         print(done.returncode, *done.stderr.splitlines()[-1:], flush=True)
 """
 
-# Enlarges the images of a shard; the enlarger waits for stdin before what would be its fourth batch.
+# Upscales the images of a shard; before its fourth batch, it waits for a line on stdin.
 SHARD = """
 import sys
 from pathlib import Path
@@ -85,7 +86,7 @@ except InputError as error:
 
 
 class Process:
-    """A real process that is told and answers line by line; the clock ends it, and then it answers nothing."""
+    """A real process that exchanges lines with the test; it is killed after a time limit and then answers nothing."""
 
     def __init__(
         self, program: str, *arguments: str | Path, folder: Path | None = None, job: str | None = None
@@ -99,16 +100,16 @@ class Process:
         self.clock = Timer(SECONDS, self.process.kill)
         self.clock.start()
 
-    def says(self) -> str:
+    def read_line(self) -> str:
         return _open(self.process.stdout).readline().rstrip("\n")
 
-    def tell(self, line: str | Path) -> None:
+    def write_line(self, line: str | Path) -> None:
         stdin = _open(self.process.stdin)
         stdin.write(f"{line}\n")
         stdin.flush()
 
     def end(self) -> int:
-        """The rest that it says must be nothing; gives its exit status."""
+        """Require that there is no further output; returns the exit status."""
         assert _open(self.process.stdout).read() == ""
         return self.process.wait(SECONDS)
 
@@ -142,50 +143,50 @@ def start() -> Iterator[Start]:
 
 
 @pytest.mark.parametrize("job", [None, "4711"])
-def test_the_later_job_stops_the_earlier_at_its_next_file(job: str | None, tmp_path: Path, start: Start) -> None:
+def test_a_later_job_stops_the_earlier_one_at_its_next_file(job: str | None, tmp_path: Path, start: Start) -> None:
     output, kept = tmp_path / "a.csv", tmp_path / "b.csv"
     earlier = start(JOB, output, "earlier")
-    assert earlier.says() == "holds"
-    earlier.tell(kept)
-    assert earlier.says() == "wrote"
+    assert earlier.read_line() == "holds"
+    earlier.write_line(kept)
+    assert earlier.read_line() == "wrote"
     later = start(JOB, output, "later", job=job)
-    assert later.says() == "holds"
-    later.tell(output)
-    assert later.says() == "wrote"
-    earlier.tell(output)
-    line = earlier.says()
+    assert later.read_line() == "holds"
+    later.write_line(output)
+    assert later.read_line() == "wrote"
+    earlier.write_line(output)
+    line = earlier.read_line()
     assert line.startswith(f"{tmp_path}: a newer job has taken over these files (")
     assert (f"(SLURM job {job} on " if job else f"(process {later.process.pid} on ") in line
     assert earlier.end() == 1
     assert (output.read_text(), kept.read_text()) == ("later", "earlier")
-    # That the earlier one ends does not take the claim from the later one.
-    later.tell(output)
-    assert later.says() == "wrote"
-    later.tell("end")
+    # The end of the earlier job does not take the claim from the later one.
+    later.write_line(output)
+    assert later.read_line() == "wrote"
+    later.write_line("end")
     assert later.end() == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "b.csv"]
 
 
 @pytest.mark.parametrize("elsewhere", [".", "another"])
-def test_a_process_that_a_job_starts_is_bound_too(elsewhere: str, tmp_path: Path, start: Start) -> None:
+def test_a_child_process_respects_the_claim(elsewhere: str, tmp_path: Path, start: Start) -> None:
     (tmp_path / "another").mkdir()
     file = tmp_path / "b.csv"
     earlier = start(JOB_WITH_A_CHILD, "results/a.csv", elsewhere, file, folder=tmp_path)
-    assert earlier.says() == "holds"
-    earlier.tell("go")
-    assert earlier.says() == "0"
-    assert earlier.says() == "holds"
+    assert earlier.read_line() == "holds"
+    earlier.write_line("go")
+    assert earlier.read_line() == "0"
+    assert earlier.read_line() == "holds"
     file.write_text("later")
     with claiming(tmp_path / "results" / "a.csv"):
-        earlier.tell("go")
-        answer = earlier.says()
+        earlier.write_line("go")
+        answer = earlier.read_line()
     assert answer.startswith("1 wbcsr.errors.InputError: ")
     assert f"a newer job has taken over these files (process {os.getpid()} on " in answer
     assert file.read_text() == "later"
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError("broken")])
-def test_the_claim_goes_when_the_job_ends(error: Exception | None, tmp_path: Path) -> None:
+def test_the_claim_is_released_when_the_job_ends(error: Exception | None, tmp_path: Path) -> None:
     def work() -> None:
         with claiming(tmp_path / "results" / "a.csv"):
             assert [path.name for path in (tmp_path / "results").iterdir()] == [".a.csv.claim"]
@@ -201,39 +202,39 @@ def test_the_claim_goes_when_the_job_ends(error: Exception | None, tmp_path: Pat
     assert "WBCSR_CLAIM" not in os.environ
 
 
-def test_what_a_killed_job_claimed_the_next_one_takes(tmp_path: Path, start: Start) -> None:
+def test_the_next_job_takes_over_the_claim_of_a_killed_job(tmp_path: Path, start: Start) -> None:
     output = tmp_path / "a.csv"
     killed = start(JOB, output, "killed")
-    assert killed.says() == "holds"
+    assert killed.read_line() == "holds"
     killed.process.kill()
     assert killed.end() == -signal.SIGKILL
     assert [path.name for path in tmp_path.iterdir()] == [".a.csv.claim"]
     following = start(JOB, output, "next")
-    assert following.says() == "holds"
-    following.tell(output)
-    assert following.says() == "wrote"
-    following.tell("end")
+    assert following.read_line() == "holds"
+    following.write_line(output)
+    assert following.read_line() == "wrote"
+    following.write_line("end")
     assert following.end() == 0
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
-def test_a_later_job_that_has_ended_stops_the_earlier_one_too(tmp_path: Path, start: Start) -> None:
+def test_a_later_job_stops_the_earlier_one_even_after_it_has_ended(tmp_path: Path, start: Start) -> None:
     output = tmp_path / "a.csv"
     earlier = start(JOB, output, "earlier")
-    assert earlier.says() == "holds"
+    assert earlier.read_line() == "holds"
     with claiming(output):
         write_text(output, "later")
-    earlier.tell(output)
-    assert "(it has ended by now); this one stops" in earlier.says()
+    earlier.write_line(output)
+    assert "(it has ended by now); this one stops" in earlier.read_line()
     assert earlier.end() == 1
     assert output.read_text() == "later"
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
-def test_without_a_claim_everything_can_be_written(tmp_path: Path, start: Start) -> None:
+def test_files_can_be_written_without_a_claim(tmp_path: Path, start: Start) -> None:
     output = tmp_path / "a.csv"
     other = start(JOB, output, "other")
-    assert other.says() == "holds"
+    assert other.read_line() == "holds"
     require_claim()
     write_text(output, "mine")
     assert output.read_text() == "mine"
@@ -249,18 +250,18 @@ def test_a_claim_that_cannot_be_written_names_the_output(tmp_path: Path) -> None
     assert "WBCSR_CLAIM" not in os.environ
 
 
-def test_a_shard_stops_at_its_next_image_and_the_later_one_goes_on(tmp_path: Path, start: Start) -> None:
+def test_an_earlier_shard_stops_at_its_next_image_and_the_later_one_continues(tmp_path: Path, start: Start) -> None:
     source, manifest = originals(tmp_path / "original", 16), tmp_path / "twice" / "manifest_1of1.csv"
     earlier = start(SHARD, source, manifest)
-    assert earlier.says() == "waits"
+    assert earlier.read_line() == "waits"
     ledger, end = manifest.with_name(".manifest_1of1.ledger"), time.monotonic() + SECONDS
     while len(ledger.read_text().split("\n{")) <= 6 and time.monotonic() < end:
         time.sleep(0.02)
     finished = {path.name: path.stat().st_mtime_ns for path in manifest.parent.glob("_*.png")}
     assert len(finished) == 6
     with claiming(manifest):
-        earlier.tell("go on")
-        assert f"a newer job has taken over these files (process {os.getpid()} on " in earlier.says()
+        earlier.write_line("go on")
+        assert f"a newer job has taken over these files (process {os.getpid()} on " in earlier.read_line()
         assert earlier.end() == 1
         assert {path.name for path in manifest.parent.glob("_*.png")} == finished.keys()
         summary = upscale_shard(source, manifest, 1, 1, Interpolation("bicubic", 4, 2), 2)["upscaling"]
@@ -272,7 +273,7 @@ def test_a_shard_stops_at_its_next_image_and_the_later_one_goes_on(tmp_path: Pat
     assert once == twice
 
 
-def test_the_ledger_gets_no_line_when_the_claim_went_after_the_image(
+def test_an_image_is_not_recorded_if_the_claim_was_lost_while_writing_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, manifest = originals(tmp_path / "original", 1), tmp_path / "twice" / "manifest_1of1.csv"

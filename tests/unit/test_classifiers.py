@@ -1,4 +1,4 @@
-"""Classifiers: ResNet-50 is torchvision's, starts from any file of one, and the files describe themselves."""
+"""Classifiers: ResNet-50 equals torchvision's, accepts any file of its weights, and model files describe themselves."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from torch import Tensor
 from torchvision.models import ResNet50_Weights, resnet18, resnet50
 
 from wbcsr.classify import classifiers
+from wbcsr.classify.networks import NETWORKS
 from wbcsr.errors import InputError
 
 
 @pytest.fixture(scope="module")
 def pretrained() -> dict[str, Tensor]:
-    """A stand-in for ImageNet's weights: the same names, shapes and file format, other numbers."""
+    """A substitute for the ImageNet weights: same names, shapes and file format, other numbers."""
     torch.manual_seed(7)
     return resnet50(num_classes=1000).state_dict()
 
@@ -30,8 +31,8 @@ def images() -> Tensor:
     return torch.randint(0, 256, (2, 40, 40, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def test_logits_are_torchvisions(pretrained: dict[str, Tensor], images: Tensor) -> None:
-    """With torchvision's weights and head the logits are those of torchvision's network and its own normalisation."""
+def test_logits_equal_those_of_torchvision(pretrained: dict[str, Tensor], images: Tensor) -> None:
+    """With torchvision's weights and head, the logits equal those of torchvision's network and normalisation."""
     ours, theirs = classifiers.empty("resnet50", 1000).eval(), resnet50().eval()
     ours.load_state_dict(pretrained, strict=False)
     theirs.load_state_dict(pretrained)
@@ -44,7 +45,7 @@ def test_logits_are_torchvisions(pretrained: dict[str, Tensor], images: Tensor) 
             torch.testing.assert_close(ours(given), wanted, rtol=1e-3, atol=1e-4)
 
 
-def test_random_weights_follow_from_the_seed_alone() -> None:
+def test_random_weights_depend_only_on_the_seed() -> None:
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
     states = [classifiers.build(4, seed, None).state_dict() for seed in (3, 3, 4)]
@@ -89,12 +90,27 @@ def test_initial_weights_come_from_a_file(
     assert all(torch.equal(state[key], tensor) for key, tensor in pretrained.items() if not key.startswith("fc."))
 
 
-def test_a_model_of_ours_can_be_the_start_of_another(tmp_path: Path) -> None:
+def test_training_can_start_from_a_trained_model(tmp_path: Path) -> None:
     first = classifiers.build(3, 1, None)
     classifiers.save(first.state_dict(), classifiers.Description(("a", "b", "c"), 32), tmp_path / "model.safetensors")
     second = classifiers.build(4, 2, tmp_path / "model.safetensors")
     assert torch.equal(second.layer4[0].conv1.weight, first.layer4[0].conv1.weight)
     assert second.fc.out_features == 4
+
+
+@pytest.mark.parametrize("name", ["resnet50", "efficientnet_lite2"])
+def test_group_norms_start_from_a_file_with_batch_norms(tmp_path: Path, images: Tensor, name: str) -> None:
+    given = NETWORKS[name].make(3).state_dict()
+    grouped = classifiers.build(4, 0, write(given, tmp_path / "w.safetensors"), f"{name}_groupnorm")
+    kept = [key for key in grouped.state_dict() if key in given and not key.startswith(NETWORKS[name].head)]
+    assert len(kept) == len([key for key in given if key.endswith((".weight", ".bias"))]) - 2
+    assert all(torch.equal(grouped.state_dict()[key], given[key]) for key in kept)
+    description = classifiers.Description(tuple("abcd"), 32, f"{name}_groupnorm")
+    classifiers.save(grouped.state_dict(), description, tmp_path / "model.safetensors")
+    loaded, _ = classifiers.load(tmp_path / "model.safetensors")
+    # The other images of the batch have no influence, unlike with batch norms, and training is computed as evaluation.
+    with torch.inference_mode():
+        assert torch.allclose(grouped.train()(images)[:1], loaded(images[:1]), atol=1e-4)
 
 
 def without(state: dict[str, Tensor], *names: str) -> dict[str, Tensor]:
@@ -120,7 +136,7 @@ def without(state: dict[str, Tensor], *names: str) -> dict[str, Tensor]:
     ],
     ids=["missing", "other shape", "deeper network", "ResNet-18", "NaN"],
 )
-def test_another_network_is_named_by_its_first_tensor(
+def test_the_error_for_another_network_names_its_first_tensor(
     pretrained: dict[str, Tensor], tmp_path: Path, name: str, content: Callable[[Any], Any], message: str
 ) -> None:
     path = write(content(pretrained), tmp_path / name)
@@ -129,13 +145,13 @@ def test_another_network_is_named_by_its_first_tensor(
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
-def test_a_file_that_holds_no_weights_is_an_error(tmp_path: Path, name: str) -> None:
+def test_a_file_without_weights_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("<html>not found</html>")
     with pytest.raises(InputError, match=name):
         classifiers.build(4, 0, tmp_path / name)
 
 
-def test_saved_and_loaded(tmp_path: Path, images: Tensor) -> None:
+def test_a_saved_model_can_be_loaded(tmp_path: Path, images: Tensor) -> None:
     model = classifiers.build(2, 0, None).to(memory_format=torch.channels_last).eval()
     description = classifiers.Description(("a class, with a comma", "β"), 40)
     classifiers.save(model.state_dict(), description, tmp_path / "model.safetensors")
@@ -145,19 +161,19 @@ def test_saved_and_loaded(tmp_path: Path, images: Tensor) -> None:
         torch.testing.assert_close(loaded(images), model(images))
 
 
-def test_a_file_that_is_no_model_of_ours_is_an_error(tmp_path: Path) -> None:
+def test_a_file_of_another_program_is_an_error(tmp_path: Path) -> None:
     save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match=r"other\.safetensors: does not say which classes"):
+    with pytest.raises(InputError, match=r"other\.safetensors: has no list of classes"):
         classifiers.load(tmp_path / "other.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"\0" * 100)
     with pytest.raises(InputError, match=r"broken\.safetensors: not a readable"):
         classifiers.load(tmp_path / "broken.safetensors")
 
 
-def test_imagenet_weights_as_torchvision_keeps_them(
+def test_imagenet_weights_are_read_from_torchvisions_cache(
     pretrained: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """torchvision's own function finds a file of its format in its cache; what is written starts a classifier."""
+    """torchvision's own function finds a file in its cache; the written file can initialise a classifier."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     kept = tmp_path / "hub" / "checkpoints" / Path(ResNet50_Weights.IMAGENET1K_V2.url).name
     kept.parent.mkdir(parents=True)
@@ -169,9 +185,7 @@ def test_imagenet_weights_as_torchvision_keeps_them(
 
 
 @pytest.mark.parametrize("failure", [urllib.error.URLError("no route"), RuntimeError("invalid hash value")])
-def test_a_download_that_fails_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
-) -> None:
+def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise failure
 

@@ -1,4 +1,4 @@
-"""The crate of a study: what it holds, as the library for RO-Crates reads it back."""
+"""The crate of a study, read back by the RO-Crate library."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECRET = "/home/somebody/archive.zip"
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The configuration of a study with one table and two provenances, in the working folder."""
+    """The configuration of a study with one table and two provenances in the working folder."""
     monkeypatch.chdir(tmp_path)
     write_text(TABLE, "a,b\n")
     for path, (started, seconds, versions) in RECORDS.items():
@@ -53,7 +53,7 @@ def test_the_run_is_described(study: dict[str, Any]) -> None:
     assert crate.mainEntity["version"] == citation["version"]
 
 
-def test_every_file_is_described_and_every_described_file_is_there(study: dict[str, Any]) -> None:
+def test_files_in_the_crate_and_descriptions_correspond(study: dict[str, Any]) -> None:
     described = {entity.id for entity in crate_of(study).data_entities if entity.type != "Dataset"}
     with zipfile.ZipFile("study.crate.zip") as packed:
         held = set(packed.namelist())
@@ -63,7 +63,7 @@ def test_every_file_is_described_and_every_described_file_is_there(study: dict[s
     assert {"rules/common.smk", "scripts/crate.py", "scripts/wbcsr/report/template.html.j2", "LICENSE"} < held
 
 
-def test_no_folder_of_the_user_is_published(study: dict[str, Any]) -> None:
+def test_the_crate_contains_no_folder_names_of_the_user(study: dict[str, Any]) -> None:
     data_set = crate_of(study).get("#data-set")
     with zipfile.ZipFile("study.crate.zip") as packed:
         used = yaml.safe_load(packed.read("config/study.yaml"))

@@ -1,6 +1,6 @@
-"""Which GPUs a job sees. A script called nvidia-smi stands in for GPUs: it names some, and nothing computes on them.
+"""The GPUs that a job sees. A script called nvidia-smi simulates GPUs: it lists some, but nothing runs on them.
 
-Holds are real, between real processes. They are a machine's, so that the names are new ones in each test.
+Processes really hold GPUs. The holds apply to the whole machine, so each test uses new GPU names.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from wbcsr.devices import VISIBLE, using_gpus, visible_gpus
 
 SECONDS = 120.0
 
-# Uses as many GPUs as it is told until its stdin has a line or ends; says what it has, or that it waits.
+# Holds the given number of GPUs until its stdin has a line or ends; prints their names, or that it waits.
 USER = """
 import json, logging, os, sys
 from wbcsr.devices import VISIBLE, using_gpus
@@ -38,7 +38,7 @@ Start = Callable[..., User]
 
 @pytest.fixture(autouse=True)
 def clock() -> Iterator[None]:
-    """End a test that waits for a GPU in this process."""
+    """Fail a test that waits too long for a GPU in this process."""
 
     def late(*_: object) -> None:
         raise TimeoutError(f"still waiting after {SECONDS:.0f} s")
@@ -52,14 +52,16 @@ def clock() -> Iterator[None]:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
-    """Have nvidia-smi name as many GPUs as are asked for, with nothing else on the PATH; gives their UUIDs."""
+    """A function that makes nvidia-smi list a number of GPUs, with nothing else on the PATH; it returns their UUIDs."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv(VISIBLE, raising=False)
 
     def having(count: int) -> list[str]:
         uuids = [f"GPU-{uuid.uuid4()}" for _ in range(count)]
-        told = {"uuid": uuids, "index,uuid": [f"{index}, {name}" for index, name in enumerate(uuids)]}
-        answers = "".join(f"--query-gpu={fields}) echo '{chr(10).join(told[fields])}';;\n" for fields in told)
+        answers_of = {"uuid": uuids, "index,uuid": [f"{index}, {name}" for index, name in enumerate(uuids)]}
+        answers = "".join(
+            f"--query-gpu={fields}) echo '{chr(10).join(answers_of[fields])}';;\n" for fields in answers_of
+        )
         write_nvidia_smi(tmp_path, f'case "$1" in\n{answers}*) exit 2;;\nesac')
         return uuids
 
@@ -74,7 +76,7 @@ def write_nvidia_smi(folder: Path, body: str) -> None:
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start a user of GPUs; the clock ends it, and then it says nothing more."""
+    """A function that starts a process that holds GPUs; after a time limit the process is killed."""
     users: list[User] = []
     clocks: list[Timer] = []
 
@@ -95,8 +97,8 @@ def start() -> Iterator[Start]:
         clock.cancel()
 
 
-def says(user: User) -> Any:
-    """The next line of a user: what it was given, or the line of its log."""
+def next_line(user: User) -> Any:
+    """The next line of a process: its GPUs, or a line of its log."""
     assert user.stdout is not None
     return json.loads(user.stdout.readline() or '"nothing"')
 
@@ -111,7 +113,7 @@ def having(*names: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("named", [None, "0,1"])
-def test_a_job_that_asks_for_none_sees_none(
+def test_a_job_that_requests_no_gpu_sees_none(
     named: str | None, machine: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(2)
@@ -124,88 +126,86 @@ def test_a_job_that_asks_for_none_sees_none(
 @pytest.mark.parametrize(
     ("named", "count", "expected"),
     [("3", 1, "3"), ("0,2", 2, "0,2"), ("5", 2, "5"), (" 0 , 1 ", 2, "0,1"), ("", 1, None)],
-    ids=["one", "two", "fewer than asked for", "spaces", "none"],
+    ids=["one", "two", "fewer than requested", "spaces", "none"],
 )
-def test_what_a_scheduler_named_stays(
+def test_gpus_chosen_by_a_scheduler_are_kept(
     named: str, count: int, expected: str | None, machine: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(1)
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
     monkeypatch.setenv(VISIBLE, named)
-    # Twice at once: the scheduler gave it, so that nothing is held and nothing is waited for.
+    # Two holds at once: the scheduler assigned the GPU, so nothing is held and nobody waits.
     with using_gpus(count) as first, using_gpus(count) as second:
         assert first == second == (expected.split(",") if expected else [])
         assert os.environ[VISIBLE] == (expected or "")
 
 
-def test_a_gpu_that_a_user_named_is_held_as_any_other(machine: Callable[[int], list[str]], start: Start) -> None:
+def test_a_gpu_that_a_user_chose_is_held_like_any_other(machine: Callable[[int], list[str]], start: Start) -> None:
     first_gpu, second_gpu = machine(2)
     first = start(1, "0")
-    assert says(first) == having("0")
-    # By another name it is the same GPU.
+    assert next_line(first) == having("0")
+    # The same GPU under another name.
     second = start(1)
-    assert says(second) == having(second_gpu)
+    assert next_line(second) == having(second_gpu)
     third = start(1, first_gpu)
-    assert "waiting" in says(third)
+    assert "waiting" in next_line(third)
     end(first)
-    assert says(third) == having(first_gpu)
+    assert next_line(third) == having(first_gpu)
     end(second)
     end(third)
 
 
 @pytest.mark.parametrize("how", ["ends", "is killed"])
-def test_jobs_side_by_side_get_different_gpus_and_a_third_waits(
+def test_two_jobs_get_different_gpus_and_a_third_waits(
     how: str, machine: Callable[[int], list[str]], start: Start
 ) -> None:
     first_gpu, second_gpu = machine(2)
     first = start(1)
-    assert says(first) == having(first_gpu)
+    assert next_line(first) == having(first_gpu)
     second = start(1)
-    assert says(second) == having(second_gpu)
+    assert next_line(second) == having(second_gpu)
     third = start(1)
-    assert says(third) == "waiting for 1 of 2 GPUs that other jobs hold"
+    assert next_line(third) == "waiting for 1 of 2 GPUs that other jobs hold"
     if how == "ends":
         end(second)
     else:
         second.kill()
         assert second.wait(SECONDS) == -signal.SIGKILL
-    assert says(third) == having(second_gpu)
+    assert next_line(third) == having(second_gpu)
     end(third)
     end(first)
 
 
-def test_a_gpu_that_nobody_named_is_held_also_where_there_is_only_one(
-    machine: Callable[[int], list[str]], start: Start
-) -> None:
+def test_the_only_gpu_is_held_even_if_nobody_chose_it(machine: Callable[[int], list[str]], start: Start) -> None:
     (only,) = machine(1)
     first = start(1)
-    assert says(first) == having(only)
+    assert next_line(first) == having(only)
     second = start(1)
-    assert says(second) == "waiting for 1 of 1 GPUs that other jobs hold"
+    assert next_line(second) == "waiting for 1 of 1 GPUs that other jobs hold"
     end(first)
-    assert says(second) == having(only)
+    assert next_line(second) == having(only)
 
 
 def test_a_job_that_waits_for_two_holds_none_of_them(machine: Callable[[int], list[str]], start: Start) -> None:
     first_gpu, second_gpu, third_gpu = machine(3)
     first, second = start(1, f"{second_gpu},{first_gpu}"), start(1, f"{third_gpu},{first_gpu}")
-    assert (says(first), says(second)) == (having(second_gpu), having(third_gpu))
+    assert (next_line(first), next_line(second)) == (having(second_gpu), having(third_gpu))
     both = start(2)
-    assert says(both) == "waiting for 2 of 3 GPUs that other jobs hold"
-    # Holding it while it looks is a matter of microseconds once a second.
+    assert next_line(both) == "waiting for 2 of 3 GPUs that other jobs hold"
+    # The job holds a GPU only for microseconds per second while it checks.
     one = start(1)
-    assert says(one) == having(first_gpu)
+    assert next_line(one) == having(first_gpu)
 
 
-def test_a_number_and_its_uuid_are_one_gpu(machine: Callable[[int], list[str]], start: Start) -> None:
+def test_a_number_and_a_uuid_can_name_the_same_gpu(machine: Callable[[int], list[str]], start: Start) -> None:
     uuids = machine(2)
-    assert says(start(1, "0,1")) == having("0")
-    assert says(start(1, ",".join(uuids))) == having(uuids[1])
-    assert says(start(1, "1,0")) == "waiting for 1 of 2 GPUs that other jobs hold"
+    assert next_line(start(1, "0,1")) == having("0")
+    assert next_line(start(1, ",".join(uuids))) == having(uuids[1])
+    assert next_line(start(1, "1,0")) == "waiting for 1 of 2 GPUs that other jobs hold"
 
 
 @pytest.mark.parametrize("named", [None, "", " 0,1"])
-def test_afterwards_the_environment_is_as_before(
+def test_the_environment_is_restored_afterwards(
     named: str | None, machine: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(2)
@@ -221,7 +221,7 @@ def test_afterwards_the_environment_is_as_before(
 
 
 @pytest.mark.parametrize("body", [None, "echo 'No devices were found'", "echo 'NVIDIA-SMI has failed'; exit 9"])
-def test_where_nvidia_smi_names_none_torch_may_look_itself(
+def test_if_nvidia_smi_lists_no_gpu_torch_searches_itself(
     body: str | None, tmp_path: Path, machine: Callable[[int], list[str]]
 ) -> None:
     machine(0)
@@ -235,7 +235,7 @@ def test_where_nvidia_smi_names_none_torch_may_look_itself(
         assert VISIBLE not in os.environ
 
 
-def test_a_job_that_asks_for_more_than_there_are_gets_what_there_is(machine: Callable[[int], list[str]]) -> None:
+def test_a_job_that_requests_too_many_gpus_gets_all_of_them(machine: Callable[[int], list[str]]) -> None:
     uuids = machine(2)
     with using_gpus(3) as given:
         assert given == uuids

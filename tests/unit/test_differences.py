@@ -1,4 +1,4 @@
-"""Which arms are held against one another, and that each number is the one that its name says."""
+"""Comparisons of arms: which ones are made, and that each number agrees with a calculation by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VARIANTS = ["original", "bicubic_x4", "realesrgan_x4"]
 
 
 def err(results: Results, run: str, images: list[str], predicted: str) -> None:
-    """Let one run take `images` for the class `predicted`."""
+    """Make one run predict `predicted` for `images`."""
     path = next(one.path for one in results.predictions if one.path.as_posix().endswith(run))
     table = pd.read_csv(path)
     assert table["image"].isin(images).sum() == len(images)
@@ -53,7 +53,7 @@ def test_every_question_has_its_comparisons(tmp_path: Path) -> None:
     ]
 
 
-def test_a_further_input_size_is_held_against_the_main_one_and_original_at_it(tmp_path: Path) -> None:
+def test_a_further_input_size_is_compared_with_the_main_size_and_with_original(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], sizes=(448,))
     assert names(results)[1:] == [
         ("size", "original_448px", "original", "original", "original"),
@@ -62,7 +62,7 @@ def test_a_further_input_size_is_held_against_the_main_one_and_original_at_it(tm
     ]
 
 
-def test_without_another_variant_nothing_is_compared(tmp_path: Path) -> None:
+def test_with_one_variant_there_are_no_comparisons(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original"])
     for found, columns in ((differences, COLUMNS), (recalls, RECALL_COLUMNS)):
         table = found(arms_of(results), results.plan)
@@ -70,8 +70,8 @@ def test_without_another_variant_nothing_is_compared(tmp_path: Path) -> None:
         assert table.columns.tolist() == columns
 
 
-def test_differences_by_hand(tmp_path: Path) -> None:
-    """Of 40 test images in 20 sources, enlarging loses both images of eight sources and no other."""
+def test_differences_equal_a_calculation_by_hand(tmp_path: Path) -> None:
+    """Of 40 test images from 20 sources, upscaling makes both images of eight sources wrong, and no others."""
     results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], per_class=20, copies=2)
     lost = [f"TEST/{name}/{number}.png" for name in "AB" for number in range(8)]
     for name, other in ("AB", "BA"):
@@ -80,7 +80,7 @@ def test_differences_by_hand(tmp_path: Path) -> None:
     row = table[table["subset"] == "test"].squeeze()
     assert (row["images"], row["sources"], row["difference"]) == (40, 20, pytest.approx(-16 / 40))
     assert row["low"] < -0.4 < row["high"] < 0
-    # All eight differ in one direction: of the 2**8 exchanges two are as extreme.
+    # All eight differ in one direction: two of the 2**8 exchanges are as extreme.
     assert row["p_sources"] == pytest.approx(2 / 2**8)
     assert row["p_mcnemar"] == pytest.approx(2 / 2**16)
     assert row["p_holm"] == row["p_sources"]
@@ -90,13 +90,13 @@ def test_differences_by_hand(tmp_path: Path) -> None:
     assert (row["low"], row["high"]) == (found.difference.low, found.difference.high)
 
 
-def test_holm_corrects_for_all_secondary_comparisons_of_a_subset_and_for_no_other(tmp_path: Path) -> None:
+def test_holm_corrects_for_exactly_the_secondary_comparisons_of_a_subset(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], VARIANTS, per_class=20)
     err(results, "realesrgan_x4/seed0/realesrgan_x4.csv", [f"TEST/A/{number}.png" for number in range(8)], "B")
     table = differences(arms_of(results), results.plan)
     test = table[table["subset"] == "test"].set_index(["question", "trained_on"])
     assert test.loc[("enlargement", "realesrgan_x4"), "p_sources"] == pytest.approx(2 / 2**8)
-    # The primary comparison is a family of its own in its metric; all others are corrected together.
+    # The primary comparison is a family by itself in its metric; all others are corrected together.
     assert test["family"].tolist() == ["secondary", "primary", "secondary"]
     assert test.loc[("enlargement", "realesrgan_x4"), "p_metric_holm"] == pytest.approx(2 / 2**8)
     assert test.loc[("control", "realesrgan_x4"), "p_metric_holm"] == pytest.approx(2 * 2 / 2**8)
@@ -122,8 +122,8 @@ def test_the_primary_comparison_is_made_once(tmp_path: Path, variant: str, again
     assert rows[["question", "trained_on", "against_trained_on"]].values.tolist() == [[question, variant, against]]
 
 
-def test_macro_recall_counts_every_source_the_same(tmp_path: Path) -> None:
-    """Of A six sources are lost, one of them with fifteen images; of B none: 6 of 20 sources of one class of two."""
+def test_macro_recall_weights_all_sources_equally(tmp_path: Path) -> None:
+    """Six sources of A are lost, one with fifteen images, and none of B: 6 of 20 sources of one class of two."""
     results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], per_class=34)
     table = pd.read_csv(results.sources)
     first = table["image"].isin([f"TEST/A/{number}.png" for number in range(15)])
@@ -146,13 +146,13 @@ def test_macro_recall_counts_every_source_the_same(tmp_path: Path) -> None:
 
 
 def accuracy_of(results: Results) -> dict[str, Any]:
-    """The plan's evaluation, of accuracy."""
+    """The plan's evaluation section with accuracy as metric."""
     evaluation = results.plan.evaluation
     return {**evaluation, "primary": {**evaluation["primary"], "metric": "accuracy"}}
 
 
-def test_equal_arms_are_equivalent_only_if_many_sources_were_equal(tmp_path: Path) -> None:
-    """Where none of n sources differs, at most 1 − 0.05^(1/n) of all do: 3 points need 99 sources."""
+def test_equal_arms_are_equivalent_only_with_many_sources(tmp_path: Path) -> None:
+    """If none of n sources differs, at most 1 − 0.05^(1/n) of all sources do: a margin of 3 points needs 99 sources."""
     for per_class, verdict in ((40, "no_detectable_difference"), (50, "equivalent")):
         folder = tmp_path / str(per_class)
         results = write_results(folder, ["A", "B"], ["original", "realesrgan_x4"], seeds=(0, 1, 2), per_class=per_class)
@@ -162,8 +162,8 @@ def test_equal_arms_are_equivalent_only_if_many_sources_were_equal(tmp_path: Pat
         assert row["largest_differing"] == pytest.approx(1 - 0.05 ** (1 / (2 * per_class)))
 
 
-def test_what_could_be_detected_stands_beside_few_differences(tmp_path: Path) -> None:
-    """Of 80 sources three differ: by the formula 6 points, of which the means of the classes take a little."""
+def test_the_detectable_difference_is_reported_with_few_differences(tmp_path: Path) -> None:
+    """Three of 80 sources differ: the formula gives 6 points, or slightly less without the means of the classes."""
     results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], per_class=40)
     err(results, "realesrgan_x4/seed0/realesrgan_x4.csv", ["TEST/A/10.png", "TEST/A/11.png"], "B")
     err(results, "realesrgan_x4/seed0/realesrgan_x4.csv", ["TEST/B/10.png"], "A")
@@ -176,8 +176,8 @@ def test_what_could_be_detected_stands_beside_few_differences(tmp_path: Path) ->
     assert row["sources_3"] == pytest.approx(7.85 * (3 / 80) / 0.03**2, rel=0.1)
 
 
-def test_the_noise_of_the_trainings_is_in_the_interval(tmp_path: Path) -> None:
-    """Two of three trainings on enlarged images lose the same eight images: flips of single images do not do that."""
+def test_the_interval_includes_the_noise_of_trainings(tmp_path: Path) -> None:
+    """Two of three trainings on upscaled images fail on the same eight images, so the changes are not independent."""
     results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], seeds=(0, 1, 2), per_class=40)
     lost = {name: [f"TEST/{name}/{number}.png" for number in range(10, 18)] for name in "AB"}
     for seed in (0, 1):
@@ -193,15 +193,15 @@ def test_the_noise_of_the_trainings_is_in_the_interval(tmp_path: Path) -> None:
     assert row["sources_1"] == np.inf
 
 
-def test_unknown_sources_are_said_to_be_unknown(tmp_path: Path) -> None:
+def test_unknown_sources_are_reported_as_unknown(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], per_class=20, copies=0)
     table = differences(arms_of(results), results.plan)
     assert table["sources"].isna().all()
     assert table["images"].tolist() == [14, 40]
 
 
-def test_recalls_and_the_pair_by_hand(tmp_path: Path) -> None:
-    """Enlarged, five of 20 neutrophils are taken for eosinophils and two for monocytes."""
+def test_recalls_and_pair_equal_a_calculation_by_hand(tmp_path: Path) -> None:
+    """After upscaling, five of 20 neutrophils are classified as eosinophils and two as monocytes."""
     results = write_results(tmp_path, STUDY_CLASSES, ["original", "realesrgan_x4"], per_class=20)
     run = "realesrgan_x4/seed0/realesrgan_x4.csv"
     err(results, run, [f"TEST/NEUTROPHIL/{number}.png" for number in range(5)], "EOSINOPHIL")
@@ -216,7 +216,7 @@ def test_recalls_and_the_pair_by_hand(tmp_path: Path) -> None:
     assert test.loc[("pair confusion", both), ["share", "against"]].tolist() == [5 / 40, 0]
 
 
-def test_other_classes_have_no_pair(tmp_path: Path) -> None:
+def test_other_classes_have_no_pair_rows(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], per_class=20)
     table = recalls(arms_of(results), results.plan)
     assert set(table["measure"]) == {"recall"}

@@ -1,8 +1,8 @@
-"""Several processes that train one model, tried with two on the CPU (gloo).
+"""Training of one model in several processes, tested with two processes on the CPU (gloo).
 
-Most tests give them a small network whose normalisation does not look beyond one image, so that two processes must do
-what one does; torch has no batch norm on a CPU that looks at both processes' images. torchrun then runs this file in
-place of `wbcsr.classify.distributed`, see the end.
+Most tests use a small network whose normalisation uses only one image, so two processes must give the result of one;
+torch has no synchronised batch norm on a CPU. torchrun then runs this file instead of `wbcsr.classify.distributed`; see
+its end.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from wbcsr.classify.ranks import Ranks
 from wbcsr.classify.train import TrainJob, TrainSummary, train
 from wbcsr.errors import InputError
 
-# Of thirteen images the batches have 5, 5 and 3: two and three for each process, then the three for both.
-MISTAKE = "a file: is wrong; mend it"
+MISTAKE = "a file: is wrong; correct it"
+# Thirteen images make batches of 5, 5 and 3: each process takes two or three of the five, and both take all three.
 SHARED = {"batch_size": 5, "gpus": 2, "epochs": 60}
 
 
 def run_small(job: TrainJob) -> TrainSummary:
-    """`distributed.run` of the small network."""
+    """`distributed.run` with the small network."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distributed, "PROGRAM", [__file__])
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), os.pathsep)
@@ -53,7 +53,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.fixture(scope="module")
 def together(bench: Bench) -> TrainJob:
-    """The job of a training of the small network in two processes, done without interruption."""
+    """A training of the small network in two processes without interruption."""
     job = bench.job("together", **SHARED)
     summary = run_small(job)
     assert (summary.devices, summary.training_images, summary.resumed_epochs) == (2, 13, 0)
@@ -66,8 +66,8 @@ def history(job: TrainJob) -> pd.DataFrame:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 16])
 @pytest.mark.parametrize("images", [2, 3, 5, 31, 32, 33, 64])
-def test_the_parts_make_the_batch(images: int, count: int) -> None:
-    """Every image is counted once, none is normalised alone, and the mean over the parts is that of the batch."""
+def test_the_parts_of_the_processes_make_up_the_batch(images: int, count: int) -> None:
+    """Every image counts once, no part has a single image, and the mean over the parts equals that over the batch."""
     losses = torch.rand(images, generator=torch.Generator().manual_seed(images), dtype=torch.float64)
     parts = [Ranks(CPU, rank, count).part(images) for rank in range(count)]
     assert [number for part in parts if part.counted for number in range(images)[part.where]] == list(range(images))
@@ -76,8 +76,10 @@ def test_the_parts_make_the_batch(images: int, count: int) -> None:
     assert mean.item() == pytest.approx(losses.mean().item())
 
 
-def test_two_processes_do_what_one_does(bench: Bench, together: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Order, augmentation, gradients, scores: all but the last digits, since sums are made in another order."""
+def test_two_processes_train_the_same_model_as_one(
+    bench: Bench, together: TrainJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Order, augmentation, gradients and scores agree, except for the last digits, because sums have another order."""
     monkeypatch.setattr(classifiers, "build", build_small)
     alone = bench.job("alone", **SHARED)
     train(alone, Ranks(CPU))
@@ -95,7 +97,7 @@ def children(process: int) -> set[int]:
 
 @pytest.fixture
 def nothing_left() -> Callable[[], bool]:
-    """Whether this process has no running child but those that it had before the test, as other tests' services."""
+    """Whether this process has only the child processes from before the test, such as services of other tests."""
     before = children(os.getpid())
     return lambda: not any(is_running(child) for child in children(os.getpid()) - before)
 
@@ -121,11 +123,11 @@ def stop_when(condition: Callable[[], bool]) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent: not looked at")
-def test_stopped_killed_and_resumed_gives_the_same_bytes(
+@pytest.mark.skipif(sys.platform != "linux", reason="not tested: only Linux ends a process with its parent")
+def test_a_stopped_or_killed_training_resumes_to_the_same_model(
     bench: Bench, together: TrainJob, nothing_left: Callable[[], bool]
 ) -> None:
-    """Whatever ends the training, its processes end with it; and going on equals the training left alone."""
+    """Whatever ends the training, its processes end too; a resumed training equals an uninterrupted one."""
     job = bench.job("ended", **SHARED)
     Thread(target=stop_when, args=[job.checkpoint.exists], daemon=True).start()
     with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
@@ -152,7 +154,7 @@ def test_stopped_killed_and_resumed_gives_the_same_bytes(
     pd.testing.assert_frame_equal(history(job), history(together), rtol=0)
 
 
-def test_what_one_process_meets_ends_all_with_one_line(
+def test_an_error_in_one_process_ends_all_with_one_line(
     bench: Bench,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -169,7 +171,7 @@ def test_what_one_process_meets_ends_all_with_one_line(
 
 
 @pytest.mark.parametrize(
-    ("status", "report", "says"),
+    ("status", "report", "message"),
     [
         (
             1,
@@ -183,10 +185,10 @@ def test_what_one_process_meets_ends_all_with_one_line(
     ],
     ids=["exception", "killed"],
 )
-def test_a_defect_is_shown_whole(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int, report: dict[str, Any], says: str
+def test_a_defect_is_shown_with_its_traceback(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int, report: dict[str, Any], message: str
 ) -> None:
-    """torchrun's part is played here; its own account of a failure is real."""
+    """The test replaces torchrun, but torchrun's report of the failure has its real form."""
     file = tmp_path / "error.json"
     if report:
         file.write_text(json.dumps({"message": report}))
@@ -195,7 +197,7 @@ def test_a_defect_is_shown_whole(
         raise ChildFailedError("training", {1: ProcessFailure(local_rank=1, pid=7, exitcode=status, error_file=file)})
 
     monkeypatch.setattr(distributed, "torchrun", fail)
-    with pytest.raises(RuntimeError, match=f"^{re.escape(says)}$"):
+    with pytest.raises(RuntimeError, match=f"^{re.escape(message)}$"):
         run_small(bench.job("failed", **SHARED))
 
 
@@ -208,22 +210,22 @@ def test_the_real_network_in_two_processes(bench: Bench, tmp_path: Path) -> None
     assert (tmp_path / "job.log").read_text().count("epoch 1 of 1") == 1
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: that its absence is noticed was not looked at")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the error without a GPU was not tested: this machine has one")
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
-        ({"gpus": 2}, r"train.gpus is 2, but this job sees no GPUs; set it to 1 or give the job more$"),
-        ({"gpus": 3, "batch_size": 5, "device_type": "cpu"}, r"train.batch_size 5 leaves .*; raise it to 6"),
+        ({"gpus": 2}, r"train.gpus is 2, but this job sees no GPUs; set it to 1 "),
+        ({"gpus": 3, "batch_size": 5, "device_type": "cpu"}, r"train.batch_size 5 leaves .*; raise it to at least 6"),
     ],
 )
-def test_what_cannot_be_shared_is_an_error_at_once(bench: Bench, changes: dict[str, Any], says: str) -> None:
+def test_settings_that_cannot_be_distributed_are_an_error(bench: Bench, changes: dict[str, Any], message: str) -> None:
     device_type = changes.pop("device_type", "cuda")
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         distributed.run(bench.job("never", **changes), device_type=device_type)
 
 
 class Mistaken(Small):
-    """Meets a mistake in the second process, in the middle of a step that the first one waits for."""
+    """Raises an error in the second process, in the middle of a step for which the first process waits."""
 
     def forward(self, images: Tensor) -> Tensor:
         if os.environ["RANK"] == "1" and self.training:

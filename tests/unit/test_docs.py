@@ -1,4 +1,4 @@
-"""The pages: what they say of keys, messages and rules is what the code has, and none is too long."""
+"""The documentation pages: keys, messages and rules on them exist in the code, and no page is too long."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_readmes_picture_is_small() -> None:
 
 
 def keys(schema: dict[str, Any], section: str = "") -> Iterator[tuple[str, str]]:
-    """Section and name of every key that is no section itself."""
+    """Section and name of every key that is not a section."""
     for name, inner in schema["properties"].items():
         if "properties" in inner:
             yield from keys(inner, f"{section}.{name}".lstrip("."))
@@ -71,35 +71,35 @@ def test_the_reference_has_every_key_once_in_its_section() -> None:
     assert sorted(found) == sorted(keys(SCHEMA))
 
 
-def test_the_reference_is_a_table_that_markdown_reads() -> None:
-    """Four cells a row; nothing that a browser would take for a tag."""
+def test_the_reference_is_a_valid_markdown_table() -> None:
+    """Four cells in each row, and nothing that a browser would read as a tag."""
     rows = [line for line in HOOKS.configuration().splitlines() if line.startswith("| `")]
     assert [row for row in rows if len(re.findall(r"(?<!\\)\|", row)) != 5] == []
     assert [row for row in rows if re.search(r"<\w", re.sub(r"`[^`]*`", "", row))] == []
 
 
-def test_a_row_of_the_reference_says_bounds_and_default() -> None:
+def test_a_row_of_the_reference_has_bounds_and_default() -> None:
     (row,) = [line for line in HOOKS.configuration().splitlines() if line.startswith("| `epochs` ")]
     assert "| integer, 1 to 1000 | `20` |" in row
 
 
 @cache
 def texts() -> frozenset[str]:
-    """Every text in the library; one with values in it in pieces."""
+    """Every string in the library; an f-string is split at its values."""
     trees = [ast.parse(path.read_text()) for path in (REPOSITORY / "scripts" / "wbcsr").rglob("*.py")]
     constants = [node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     return frozenset(text for text in constants if isinstance(text, str))
 
 
 def errors(page: str) -> list[str]:
-    """The messages of the library that a page's tables explain: the texts of first cells that begin with error:."""
+    """The error messages that a page's tables explain: the texts of first cells that begin with error:."""
     text = (REPOSITORY / "docs" / page).read_text()
-    # A message of the operating system, whose remedy alone is ours.
+    # The message comes from the operating system; only the remedy is ours.
     return [error.replace("no space left on device", "…") for error in re.findall(r"^\| `error: (.+?)`", text, re.M)]
 
 
 def reasons() -> list[str]:
-    """The reasons of rejected.csv that the page about troubleshooting explains."""
+    """The reasons of rejected.csv that the page on troubleshooting explains."""
     (section,) = re.findall(
         r"^## Rejected images\n(.+?)^## ", (REPOSITORY / "docs" / "troubleshooting.md").read_text(), re.M | re.S
     )
@@ -107,25 +107,25 @@ def reasons() -> list[str]:
 
 
 @pytest.mark.parametrize("error", sorted({*errors("troubleshooting.md"), *errors("slurm.md"), *reasons()}))
-def test_a_page_explains_only_messages_that_there_are(error: str) -> None:
-    """Each piece between values is in a text of the library; a message may be made of several texts."""
+def test_a_page_explains_only_messages_that_exist(error: str) -> None:
+    """Each piece between values occurs in a string of the library; a message may be composed of several strings."""
     pieces = [piece for piece in re.split("…|: |; ", error) if re.search(r"\w{3}", piece)]
     assert pieces
     assert [piece for piece in pieces if not any(piece in text for text in texts())] == []
 
 
-def test_the_rule_graph_is_of_the_study() -> None:
+def test_the_rule_graph_shows_the_study() -> None:
     graph = HOOKS.rule_graph()
     assert graph.startswith("```mermaid\n")
     edges = set(re.findall(r"^    r_(\w+)\[\1\] --> r_(\w+)\[\2\]$", graph, re.MULTILINE))
     assert len(edges) == graph.count("-->")
     assert {("download_archive", "ingest_dataset"), ("make_tables", "make_figures")} <= edges
-    # It follows from upscale → pack_images → train_classifier.
+    # This edge follows from upscale → pack_images → train_classifier.
     assert ("upscale", "train_classifier") not in edges
 
 
 @given(st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)).filter(lambda edge: edge[0] < edge[1])))
-def test_the_drawn_edges_lead_to_the_same_nodes(edges: set[tuple[int, int]]) -> None:
+def test_the_drawn_edges_keep_the_same_paths(edges: set[tuple[int, int]]) -> None:
     def closure(some: set[tuple[int, int]]) -> set[tuple[int, int]]:
         more = some | {(a, d) for a, b in some for c, d in some if b == c}
         return some if more == some else closure(more)

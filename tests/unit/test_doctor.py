@@ -1,4 +1,4 @@
-"""The doctor: what it finds on this machine, and that nothing that fails, hangs or is missing stops it."""
+"""`doctor`: what it reports about this machine; a check that fails, hangs or lacks something does not stop it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wbcsr.engines.pytorch import Eager
 
 INFERENCE = {"workspace_gib": None, "optimization_level": 3}
 
-# A GPU node as no machine of the tests is one: made up.
+# An invented GPU node, because no test machine is one.
 NODE: dict[str, Any] = {
     "processor": "Zuse Z3",
     "cores": 16,
@@ -45,7 +45,7 @@ NODE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """This machine, examined in earnest but for inductor, which takes its time; as the JSON file holds it."""
+    """The report on this machine, as in the JSON file; all checks are real, except that inductor is skipped as slow."""
     path = tmp_path_factory.mktemp("doctor") / "doctor.json"
     with pytest.MonkeyPatch.context() as without_inductor:
         without_inductor.setattr(doctor, "BACKENDS", ("eager", "tensorrt"))
@@ -54,11 +54,11 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def row(name: str, found: dict[str, Any]) -> str:
-    """What the table says of `name`."""
+    """The entry `name` of the table."""
     return next(line[len(name) :].strip() for line in doctor.table(found) if line.startswith(f"{name} "))
 
 
-def test_it_tries_every_backend() -> None:
+def test_doctor_tries_every_backend() -> None:
     assert set(doctor.BACKENDS) == set(BACKENDS)
 
 
@@ -67,15 +67,15 @@ def test_pytorch_runs_here(found: dict[str, Any]) -> None:
     assert row("Backend eager", found).startswith("runs (")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU: how its lack is told was not looked at")
-def test_without_a_gpu_it_says_so_and_what_that_means(found: dict[str, Any]) -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the report without a GPU was not tested: this machine has one")
+def test_without_a_gpu_the_report_says_so_and_explains_the_consequences(found: dict[str, Any]) -> None:
     assert found["torch"]["gpus"] == []
     assert "none that PyTorch can use: " in row("GPU", found)
     assert row("Backend tensorrt", found).startswith("DOES NOT RUN: tensorrt needs an NVIDIA GPU")
     assert row("Triton kernels", found).startswith("DOES NOT RUN: they need an NVIDIA GPU; on a CPU")
 
 
-def test_it_describes_the_processor(found: dict[str, Any]) -> None:
+def test_the_processor_is_described(found: dict[str, Any]) -> None:
     assert found["cores"] == len(os.sched_getaffinity(0))
     assert torch.backends.cpu.get_cpu_capability() in row("Processor", found)
     assert found["versions"]["torch"] == torch.__version__.partition("+")[0]
@@ -90,36 +90,36 @@ def test_it_describes_the_processor(found: dict[str, Any]) -> None:
         ("GPU", "NVIDIA H100 80GB HBM3, compute capability 9.0, 79.1 GiB, 78.5 GiB free"),
         ("nvidia-smi", "NVIDIA H100 80GB HBM3, Exclusive_Process, Disabled (name, compute mode, MIG)"),
         ("CUDA", "driver 570.86.15 for CUDA up to 12.8; PyTorch was built for 13.0"),
-        ("torch-tensorrt", "not installed; torch-tensorrt-rtx, which is, serves to check engines and runs none"),
+        ("torch-tensorrt", "not installed (torch-tensorrt-rtx is installed, but it can only check engines)"),
         ("tensorrt", "not installed"),
         ("C++ compiler", "none; inductor needs one (Debian: g++)"),
         ("Free: temporary files", "0.5 GiB"),
-        ("Backend eager", "runs (cuda fp16; ready and run once in 1.5 s)"),
+        ("Backend eager", "runs (cuda fp16; built and run once in 1.5 s)"),
         (
             "Backend tensorrt",
             "DOES NOT RUN: the package torch-tensorrt is not installed; install envs/gpu.txt",
         ),
-        ("Triton kernels", "runs (cuda; ready and run once in 2.5 s)"),
+        ("Triton kernels", "runs (cuda; built and run once in 2.5 s)"),
     ],
 )
 def test_the_table_of_a_gpu_node(name: str, text: str) -> None:
     assert row(name, NODE) == text
 
 
-def test_a_gpu_that_another_process_holds_is_listed() -> None:
+def test_a_gpu_used_by_another_process_is_listed() -> None:
     node = copy.deepcopy(NODE)
     node["torch"]["gpus"][0] |= {"free_gib": None, "busy": "CUDA error: all CUDA-capable devices are busy"}
     assert row("GPU", node).endswith("79.1 GiB, busy: CUDA error: all CUDA-capable devices are busy")
 
 
-def test_a_torch_that_cannot_be_imported_is_told_and_the_rest_too() -> None:
-    node = {**NODE, "torch": {"runs": False, "reason": "it ended with exit status 1; what it printed is in the log"}}
-    assert row("GPU", node) == "none that PyTorch can use: it ended with exit status 1; what it printed is in the log"
+def test_if_torch_cannot_be_imported_the_rest_is_still_reported() -> None:
+    node = {**NODE, "torch": {"runs": False, "reason": "it ended with exit status 1; its output is in the log"}}
+    assert row("GPU", node) == "none that PyTorch can use: it ended with exit status 1; its output is in the log"
     assert row("Processor", node) == "Zuse Z3, cores: 16, 125.5 GiB"
     assert row("Backend eager", node)
 
 
-def test_nothing_on_the_path_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_path_is_not_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(doctor, "check", lambda *_: {"runs": False, "reason": "not tried"})
     found = doctor.examine(INFERENCE)
@@ -127,15 +127,15 @@ def test_nothing_on_the_path_is_no_error(tmp_path: Path, monkeypatch: pytest.Mon
     assert row("C++ compiler", found).startswith("none")
 
 
-def test_a_check_that_takes_too_long_is_a_reason() -> None:
+def test_a_check_that_takes_too_long_is_reported() -> None:
     answer = doctor.check("eager", INFERENCE, timeout_s=0.1)
     assert answer == {
         "runs": False,
-        "reason": "it took longer than 0.1 s and was stopped; what it printed is in the log",
+        "reason": "it took longer than 0.1 s and was stopped; its output is in the log",
     }
 
 
-def test_a_damaged_torch_is_a_reason_in_one_line_and_a_traceback_in_the_log(
+def test_a_damaged_torch_gives_one_line_and_a_traceback_in_the_log(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     reason = "libcudart.so.13: cannot open shared object file"
@@ -143,13 +143,13 @@ def test_a_damaged_torch_is_a_reason_in_one_line_and_a_traceback_in_the_log(
     monkeypatch.syspath_prepend(tmp_path)
     with caplog.at_level(logging.INFO, logger="wbcsr"):
         answer = doctor.check("eager", INFERENCE, timeout_s=60)
-    assert answer == {"runs": False, "reason": f"ImportError: {reason}; what it printed is in the log"}
+    assert answer == {"runs": False, "reason": f"ImportError: {reason}; its output is in the log"}
     assert "here" in caplog.text
     assert "capability_checks" in caplog.text  # the traceback
 
 
 class Broken(Eager):
-    """A backend that compiles nothing and gives `self.value` for each pixel, or raises it."""
+    """A backend that compiles nothing and returns `self.value` for each pixel, or raises it."""
 
     def __init__(self, value: float | Exception) -> None:
         self.value = value
@@ -161,7 +161,7 @@ class Broken(Eager):
 
 
 class Compiled(Eager):
-    """A backend that has to compile before it can load."""
+    """A backend that must compile before it can load."""
 
     compiles = True
 

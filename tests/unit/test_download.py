@@ -1,4 +1,4 @@
-"""Downloading from Kaggle. kagglehub and the network are fakes here: nothing leaves the machine."""
+"""Downloading from Kaggle. kagglehub and the network are fakes: the tests use no network."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ FILES = {"images/TRAIN/A/1.jpeg": b"one", "images/TEST/A/1.jpeg": b"two", "label
 
 
 class UnauthenticatedError(Exception):
-    """Stands for kagglehub.exceptions.UnauthenticatedError."""
+    """Replaces kagglehub.exceptions.UnauthenticatedError."""
 
 
 class CredentialError(Exception):
-    """Stands for kagglehub.exceptions.CredentialError."""
+    """Replaces kagglehub.exceptions.CredentialError."""
 
 
 class DataCorruptionError(Exception):
-    """Stands for kagglehub.exceptions.DataCorruptionError."""
+    """Replaces kagglehub.exceptions.DataCorruptionError."""
 
 
 class FakeKaggle:
-    """A fake kagglehub: each call raises the next of `failures`, or gives the folder of the unpacked data set."""
+    """A fake kagglehub: each call raises the next of `failures`, or returns the folder of the unpacked data set."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -73,7 +73,7 @@ def status(code: int) -> requests.HTTPError:
     return requests.HTTPError(f"{code} Client Error.\n\nMore lines, as kagglehub writes them.", response=response)
 
 
-def test_packs_what_was_downloaded(kaggle: FakeKaggle, tmp_path: Path) -> None:
+def test_downloaded_files_are_packed(kaggle: FakeKaggle, tmp_path: Path) -> None:
     path = tmp_path / "data" / "archive.zip"
     download_archive("owner/name", path)
     assert kaggle.calls == ["owner/name"]
@@ -91,7 +91,7 @@ def test_the_same_files_give_the_same_archive(kaggle: FakeKaggle, tmp_path: Path
     assert (tmp_path / "1.zip").read_bytes() == (tmp_path / "2.zip").read_bytes()
 
 
-PASSING: list[Callable[[], Exception]] = [
+TEMPORARY: list[Callable[[], Exception]] = [
     lambda: requests.ConnectionError("name resolution failed"),
     lambda: requests.ReadTimeout("read timed out"),
     lambda: requests.exceptions.ChunkedEncodingError("connection broken"),
@@ -102,8 +102,8 @@ PASSING: list[Callable[[], Exception]] = [
 ]
 
 
-@pytest.mark.parametrize("failure", PASSING)
-def test_what_may_pass_is_tried_again(kaggle: FakeKaggle, tmp_path: Path, failure: Callable[[], Exception]) -> None:
+@pytest.mark.parametrize("failure", TEMPORARY)
+def test_a_temporary_failure_is_retried(kaggle: FakeKaggle, tmp_path: Path, failure: Callable[[], Exception]) -> None:
     kaggle.failures = [failure(), failure()]
     download_archive("owner/name", tmp_path / "archive.zip")
     assert len(kaggle.calls) == 3
@@ -111,8 +111,8 @@ def test_what_may_pass_is_tried_again(kaggle: FakeKaggle, tmp_path: Path, failur
     assert (tmp_path / "archive.zip").is_file()
 
 
-@pytest.mark.parametrize("failure", PASSING)
-def test_three_failures_are_enough(kaggle: FakeKaggle, tmp_path: Path, failure: Callable[[], Exception]) -> None:
+@pytest.mark.parametrize("failure", TEMPORARY)
+def test_three_failures_end_the_download(kaggle: FakeKaggle, tmp_path: Path, failure: Callable[[], Exception]) -> None:
     kaggle.failures = [failure() for _ in range(4)]
     with pytest.raises(InputError) as caught:
         download_archive("owner/name", tmp_path / "archive.zip")
@@ -141,7 +141,7 @@ def check_advice(error: InputError, path: Path) -> None:
         (zipfile.BadZipFile("File is not a zip file"), "File is not a zip file"),
     ],
 )
-def test_what_a_user_must_mend_is_said_at_once(
+def test_an_error_that_the_user_must_correct_is_not_retried(
     kaggle: FakeKaggle, tmp_path: Path, failure: Exception, words: str
 ) -> None:
     kaggle.failures = [failure]
@@ -152,33 +152,33 @@ def test_what_a_user_must_mend_is_said_at_once(
     check_advice(caught.value, tmp_path / "archive.zip")
 
 
-def test_unknown_data_set(kaggle: FakeKaggle, tmp_path: Path) -> None:
+def test_an_unknown_data_set_is_an_error(kaggle: FakeKaggle, tmp_path: Path) -> None:
     kaggle.failures = [status(404)]
     with pytest.raises(InputError, match=r"Kaggle has no data set 'owner/nmae'; correct dataset\.kaggle"):
         download_archive("owner/nmae", tmp_path / "archive.zip")
 
 
-def test_defects_are_not_taken_for_the_users_mistakes(kaggle: FakeKaggle, tmp_path: Path) -> None:
+def test_a_defect_is_not_reported_as_a_user_error(kaggle: FakeKaggle, tmp_path: Path) -> None:
     kaggle.failures = [RuntimeError("a defect")]
     with pytest.raises(RuntimeError, match="a defect"):
         download_archive("owner/name", tmp_path / "archive.zip")
 
 
-def test_without_kagglehub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_kagglehub_the_download_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     with pytest.raises(InputError, match=r"pip install kagglehub==1\.0\.3") as caught:
         download_archive("owner/name", tmp_path / "archive.zip")
     check_advice(caught.value, tmp_path / "archive.zip")
 
 
-def test_an_empty_download_is_refused(kaggle: FakeKaggle, tmp_path: Path) -> None:
+def test_an_empty_download_is_rejected(kaggle: FakeKaggle, tmp_path: Path) -> None:
     kaggle.folder = tmp_path / "empty"
     kaggle.folder.mkdir()
-    with pytest.raises(InputError, match="left no files there; delete the folder and run again"):
+    with pytest.raises(InputError, match="has no files after the download; delete the folder"):
         download_archive("owner/name", tmp_path / "archive.zip")
 
 
-def test_broken_packing_leaves_nothing_behind(
+def test_an_interrupted_packing_leaves_no_files(
     kaggle: FakeKaggle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> None:

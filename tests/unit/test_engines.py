@@ -1,4 +1,4 @@
-"""Engines are chosen for a reason, checked against the network in fp32, and refused where they do not fit."""
+"""Engines: the choice of a backend has a reason, engines are compared with fp32, and unsuitable ones are rejected."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def weights(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make(weights: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Build an engine for the small network; `images` of 24×32 pixels are waiting."""
+    """A function that builds an engine of the small network for `images` images of 24×32 pixels."""
 
     def build(images: int = 4, **changes: Any) -> dict[str, Any]:
         return engines.build(
@@ -76,7 +76,7 @@ def test_a_profile_covers_the_images(images: dict, multiple: int, tile: int, exp
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_a_range_of_sizes_can_be_exported(scale: int) -> None:
-    """The program takes what the profile says, and x2 only what two divides."""
+    """The program accepts all sizes of the profile; for scale 2, only even sizes."""
     profile = Profile(1, (16, 24), (16, 32), (20, 24 + 8), multiple={2: 2, 4: 1}[scale])
     network = rrdbnet(scale)
     example = profile.example(torch.float32, torch.device("cpu"), torch.contiguous_format)
@@ -87,23 +87,23 @@ def test_a_range_of_sizes_can_be_exported(scale: int) -> None:
         program(torch.rand(1, 3, 22, 32))
 
 
-# Choosing
+# Choice of the backend
 
 
 def codes(description: dict[str, Any]) -> list[str]:
-    """What decided on the backend, and then what was not used."""
+    """The reason for the choice of the backend, then the reasons against other backends."""
     return [reason["code"] for reason in description["reasons"]]
 
 
 @pytest.fixture
 def without_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A processor that computes in bf16 otherwise, or not at all; test_winograd.py has those with AVX512-BF16."""
+    """A processor without AVX512-BF16, so winograd has no bf16; test_winograd.py tests processors that have it."""
     monkeypatch.setattr(Winograd, "precisions", ("fp32",))
 
 
 @without_gpu
 @pytest.mark.usefixtures("without_winograd")
-def test_auto_takes_eager_where_compiling_gains_nothing(make: Any, load: Any) -> None:
+def test_auto_chooses_eager_if_compiling_gains_nothing(make: Any, load: Any) -> None:
     description = make(precision="bf16")
     assert description["backend"] == "eager"
     assert codes(description) == ["few_images", "unusable"]
@@ -111,7 +111,7 @@ def test_auto_takes_eager_where_compiling_gains_nothing(make: Any, load: Any) ->
 
 
 @without_gpu
-def test_auto_without_a_compiler_takes_eager_and_says_so(
+def test_auto_without_a_compiler_chooses_eager_and_says_so(
     make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -123,13 +123,15 @@ def test_auto_without_a_compiler_takes_eager_and_says_so(
 
 @without_gpu
 @pytest.mark.usefixtures("without_winograd")
-def test_auto_measures_when_the_work_is_large(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The compiler is a stand-in here; the real one is in the test of inductor."""
+def test_auto_compares_run_times_if_there_is_much_work(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiler is replaced here; the test of inductor uses the real one."""
     monkeypatch.setattr(
         Inductor, "compile", lambda self, network, profile, program, settings: program.write_bytes(b"x")
     )
     monkeypatch.setattr(Inductor, "load", Eager.load)
-    # Eager cold and warm, inductor cold and warm, eager again cold and warm.
+    # Two runs each (first and repeated): eager, inductor, and eager again.
     for inductor, eager, winner in ((1.0, 2.0, "inductor"), (2.0, 1.0, "eager")):
         seconds = [9.0, 5.0, 9.0, inductor, 9.0, eager]
         readings = iter(seconds)
@@ -143,7 +145,7 @@ def test_auto_measures_when_the_work_is_large(make: Any, tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         (
             {"backend": "tensorrt"},
@@ -153,16 +155,16 @@ def test_auto_measures_when_the_work_is_large(make: Any, tmp_path: Path, monkeyp
     ],
 )
 @without_gpu
-def test_what_cannot_run_is_one_line(make: Any, tmp_path: Path, changes: dict, says: str) -> None:
-    with pytest.raises(InputError, match=says) as refused:
+def test_a_backend_that_cannot_run_gives_one_line(make: Any, tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
         make(**changes)
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "engine.json").exists()
 
 
 @without_gpu
 @pytest.mark.usefixtures("without_winograd")
-def test_auto_goes_on_without_a_compiler_that_fails(
+def test_auto_continues_if_the_compiler_fails(
     make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any) -> None:
@@ -174,14 +176,12 @@ def test_auto_goes_on_without_a_compiler_that_fails(
     assert (description["backend"], description["program_sha256"]) == ("eager", None)
     failed = {"code": "failed", "backend": "inductor", "detail": "CUDA_HOME environment variable is not set"}
     assert description["reasons"][0] == failed
-    assert "auto takes eager" in caplog.text
+    assert "auto uses eager" in caplog.text
 
 
 @without_gpu
 @pytest.mark.usefixtures("without_winograd")
-def test_auto_that_another_job_has_displaced_leaves_that_jobs_program(
-    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_keeps_the_program_of_a_later_job(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "program.pt2"
 
     def displaced(*_: Any) -> None:
@@ -195,23 +195,23 @@ def test_auto_that_another_job_has_displaced_leaves_that_jobs_program(
     assert program.read_bytes() == b"the later job's"
 
 
-def test_inductor_on_a_gpu_says_that_it_needs_the_toolkit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inductor_on_a_gpu_reports_a_missing_cuda_toolkit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wbcsr.engines.pytorch._cuda_home", lambda: None)
     assert "CUDA_HOME" in str(Inductor().unavailable(torch.device("cuda")))
     assert Inductor().unavailable(torch.device("cpu")) is None
 
 
-def test_a_batch_is_no_larger_than_there_are_images_of_a_size(tmp_path: Path) -> None:
+def test_a_batch_is_not_larger_than_the_number_of_images_of_a_size(tmp_path: Path) -> None:
     source = upscaler.source(write_weights(tmp_path / "w.safetensors"))[0]
     sizes = Workload({(24, 32): 3, (25, 32): 2}, {"cpu": 8, "cuda": 8})
     description = engines.build(source, tmp_path / "engine.json", sizes, inference(backend="eager", precision="fp32"))
     assert (description["batch_size"], description["batch_size_wanted"]) == (3, 3)
 
 
-def test_a_batch_too_large_to_build_for_is_halved(
+def test_a_batch_too_large_for_building_is_halved(
     make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The device's refusal is a stand-in: it holds two images at most."""
+    """The memory error of the device is simulated: at most two images fit."""
     batches = []
 
     monkeypatch.setattr(Inductor, "load", Eager.load)
@@ -229,18 +229,18 @@ def test_a_batch_too_large_to_build_for_is_halved(
     description = engines.build(source, path, eight, inference(backend="inductor", precision="fp32"))
     assert batches == [8, 4, 2]
     assert (description["batch_size"], description["batch_size_wanted"]) == (2, 8)
-    assert "going on with 2" in caplog.text
+    assert "continuing with 2" in caplog.text
     monkeypatch.setattr(Inductor, "compile", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("none left")))
     with pytest.raises(InputError, match=r"memory for one image .* lower inference.tile"):
         engines.build(source, path, eight, inference(backend="inductor", precision="fp32"))
 
 
-# Compiled for real
+# Tests with a compiled engine
 
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an engine of inductor for images of 24×32 pixels, its weights, and three images."""
+    """A folder with an inductor engine for images of 24×32 pixels, its weights, and three images."""
     folder = tmp_path_factory.mktemp("compiled")
     source, _ = upscaler.source(write_weights(folder / "w.safetensors"))
     engines.build(source, folder / "engine.json", workload(), inference(backend="inductor", precision="fp32"))
@@ -252,7 +252,7 @@ def load_compiled(folder: Path) -> engines.Engine:
     return engines.load(upscaler.source(folder / "w.safetensors")[0], folder / "engine.json")
 
 
-def test_a_compiled_engine_gives_eagers_pixels(compiled: Path) -> None:
+def test_a_compiled_engine_gives_the_pixels_of_eager(compiled: Path) -> None:
     found = compare.compare_upscaler(
         compiled / "engine.json", compiled / "w.safetensors", [compiled / "manifest.csv"], 2
     )
@@ -260,7 +260,7 @@ def test_a_compiled_engine_gives_eagers_pixels(compiled: Path) -> None:
     assert found["max_difference"] <= 1
 
 
-def test_a_compiled_engine_runs_in_a_fresh_process(compiled: Path) -> None:
+def test_a_compiled_engine_runs_in_a_new_process(compiled: Path) -> None:
     files = str(compiled / "w.safetensors"), str(compiled / "engine.json")
     run_step(load_engine, *files)
 
@@ -272,7 +272,7 @@ def test_a_compiled_engine_runs_in_a_fresh_process(compiled: Path) -> None:
         ("provenance.version", "0.0.1", "torch"),
     ],
 )
-def test_a_compiled_engine_of_elsewhere_is_refused(
+def test_a_compiled_engine_of_another_machine_is_rejected(
     compiled: Path, function: str, answer: Any, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"wbcsr.engines.engine.{function}", lambda *_: answer)
@@ -280,19 +280,19 @@ def test_a_compiled_engine_of_elsewhere_is_refused(
         load_compiled(compiled)
 
 
-def test_a_compiled_engine_of_other_settings_is_refused(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_engine_with_other_settings_is_rejected(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Inductor, "settings", lambda *_: {"freezing": False})
     with pytest.raises(InputError, match="another settings"):
         load_compiled(compiled)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 24, 24), (2, 3, 24, 32), (1, 3, 24, 40), (1, 1, 24, 32)])
-def test_a_compiled_engine_refuses_a_batch_of_another_shape(compiled: Path, shape: tuple[int, ...]) -> None:
+def test_a_compiled_engine_rejects_a_batch_of_another_shape(compiled: Path, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="the engine takes 1 of 24x32 and not"):
         load_compiled(compiled).run(torch.zeros(shape))
 
 
-def test_a_damaged_program_is_refused(compiled: Path) -> None:
+def test_a_damaged_program_is_rejected(compiled: Path) -> None:
     program = compiled / "program.pt2"
     whole = program.read_bytes()
     try:
@@ -319,7 +319,7 @@ def test_every_part_of_the_fingerprint_is_compared(make: Any, load: Any, tmp_pat
 
 
 @pytest.mark.parametrize("part", ["weights", "architecture", "precision", "device"])
-def test_a_fingerprint_that_lacks_a_part_is_refused(make: Any, load: Any, tmp_path: Path, part: str) -> None:
+def test_a_fingerprint_without_a_part_is_rejected(make: Any, load: Any, tmp_path: Path, part: str) -> None:
     make()
     content = json.loads((tmp_path / "engine.json").read_text())
     del content["fingerprint"][part]
@@ -335,7 +335,7 @@ def test_a_fingerprint_that_lacks_a_part_is_refused(make: Any, load: Any, tmp_pa
         {"precision": "fp8"},
         {"fingerprint": None},
         {"profile": {"batch": 1}},
-        # Of a version that had other names.
+        # From a version that used other names.
         {"profile": {"batch": 1, "least": [2, 2], "best": [2, 2], "most": [2, 2], "multiple": 1}},
         {"batch_size": None},
     ],
@@ -361,7 +361,7 @@ def test_a_damaged_description_is_named(make: Any, load: Any, tmp_path: Path, ch
 def test_the_fingerprint_of_a_tensorrt_engine_changes_with_each_part(
     weights: Path, change: dict, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The packages' versions are stand-ins: TensorRT itself is not installed beside its checking edition."""
+    """The package versions are replaced: TensorRT cannot be installed together with the edition that the tests use."""
     monkeypatch.setattr(engines.provenance, "version", lambda package: f"{package} 1")
     given: dict[str, Any] = {
         "source": upscaler.source(weights)[0],
@@ -385,8 +385,8 @@ def test_the_fingerprint_of_a_tensorrt_engine_changes_with_each_part(
     } <= before.keys()
 
 
-def test_the_machine_of_a_gpu_is_its_model_capability_and_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for a GPU."""
+def test_a_gpu_is_identified_by_model_capability_and_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPU is simulated."""
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(engines.provenance, "gpu", lambda: {"driver": "580.1"}, raising=False)
@@ -394,7 +394,7 @@ def test_the_machine_of_a_gpu_is_its_model_capability_and_driver(monkeypatch: py
     assert machine == {"GPU": "NVIDIA H200", "compute capability": "9.0", "driver": "580.1"}
 
 
-def test_an_engine_refuses_other_weights(make: Any, load: Any, weights: Path) -> None:
+def test_an_engine_rejects_other_weights(make: Any, load: Any, weights: Path) -> None:
     make()
     write_weights(weights, seed=1)
     with pytest.raises(InputError, match="another weights"):
@@ -409,7 +409,7 @@ def test_damaged_weights_are_not_used(make: Any, weights: Path) -> None:
         make()
 
 
-def test_an_engine_without_its_keys_is_named(load: Any, tmp_path: Path) -> None:
+def test_an_engine_description_without_its_keys_is_named(load: Any, tmp_path: Path) -> None:
     (tmp_path / "engine.json").write_text("{}")
     with pytest.raises(InputError, match=r"engine\.json: lacks .*; run once with --force"):
         load()
@@ -426,10 +426,10 @@ def classifier(tmp_path: Path) -> Path:
 
 
 @without_gpu
-def test_a_classifiers_engine_is_never_for_tiles(
+def test_an_engine_of_a_classifier_never_uses_tiles(
     classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The compiler is a stand-in; an image in tiles has a class for each of them."""
+    """The compiler is replaced. Tiles are wrong for a classifier, because each tile would have its own class."""
     profiles = []
 
     def compile_(self: Inductor, network: Any, profile: Profile, program: Path, settings: dict) -> None:
@@ -444,8 +444,8 @@ def test_a_classifiers_engine_is_never_for_tiles(
     assert profiles == ["1 of 96x96"]
 
 
-def test_a_batch_of_the_classifier_that_does_not_fit_is_halved(caplog: pytest.LogCaptureFixture) -> None:
-    """The device's refusal is a stand-in: it holds two images at most."""
+def test_a_classifier_batch_that_does_not_fit_is_halved(caplog: pytest.LogCaptureFixture) -> None:
+    """The memory error of the device is simulated: at most two images fit."""
     sizes = []
 
     def network(batch: torch.Tensor) -> torch.Tensor:
@@ -462,7 +462,7 @@ def test_a_batch_of_the_classifier_that_does_not_fit_is_halved(caplog: pytest.Lo
     pixels = torch.randint(0, 256, (9, 4, 4, 3), dtype=torch.uint8)
     logits = classifiers.engine_logits(engine, NETWORKS["resnet50"], pixels.split(8))
     assert sizes == [8, 4, 2, 2, 2, 2, 1]
-    assert "going on with 2 images" in caplog.text
+    assert "continuing with 2 images" in caplog.text
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in NETWORKS["resnet50"].normalisation)
     wanted = ((pixels.permute(0, 3, 1, 2) - mean) / std).mean((2, 3))
     torch.testing.assert_close(logits, wanted)

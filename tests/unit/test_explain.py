@@ -1,7 +1,8 @@
-"""Changed labels: who changed, who is shown, and that Grad-CAM is what its formula says."""
+"""Changed predictions: which images changed, which are shown, and Grad-CAM computed by hand."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from wbcsr.explain.grad_cam import enlarge, grad_cam
 from wbcsr.imaging import encode_png
 from wbcsr.present.style import STYLE, house_style
 from wbcsr.report import changes
+from wbcsr.report.page import ENVIRONMENT
 from wbcsr.report.pictures import Figures
 
 CLASSES = ["EOSINOPHIL", "NEUTROPHIL", "MONOCYTE"]
@@ -40,7 +42,10 @@ SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
 
 
 def predictions(folder: Path, name: str, rows: list[tuple[str, str, str, float, float]]) -> Path:
-    """Rows of image, class, predicted, and the probabilities of these two classes; the others share the rest."""
+    """A predictions file with rows of image, class, predicted, and the probabilities of these two classes.
+
+    The other classes share the remaining probability equally.
+    """
     table = []
     for image, actual, predicted, probability, confidence in rows:
         values = {actual: probability} | {predicted: confidence}
@@ -53,7 +58,8 @@ def predictions(folder: Path, name: str, rows: list[tuple[str, str, str, float, 
     return path
 
 
-# Image, class, then label, probability of the actual class and confidence on original and on enhanced images.
+# Image, class, then the predicted class, the actual class's probability and the confidence, on original and on enhanced
+# images.
 HAND_MADE = [
     ("a", E, (N, 0.2, 0.7), (E, 0.9, 0.9), "gained"),
     ("b", E, (E, 0.8, 0.8), (N, 0.1, 0.6), "lost"),
@@ -73,7 +79,7 @@ def tables(tmp_path: Path) -> list[pd.DataFrame]:
     return [read_predictions(path, images, CLASSES) for path in paths]
 
 
-def test_changes_are_those_of_hand_made_predictions(tables: list[pd.DataFrame]) -> None:
+def test_changes_agree_with_hand_made_predictions(tables: list[pd.DataFrame]) -> None:
     found = list_changes(*tables, ("original", "enhanced"))
     wanted = [
         (image, "test", actual, one[0], other[0], one[1], other[1], one[2], other[2], kind)
@@ -86,12 +92,12 @@ def test_changes_are_those_of_hand_made_predictions(tables: list[pd.DataFrame]) 
         *("probability_enhanced", "confidence_original", "confidence_enhanced", "kind"),
     ]
     assert count_changes(*tables) == {"images": 5, "changed": 3, "gained": 1, "lost": 1, "other": 1}
-    # Seen from the other side, what was gained is lost.
+    # With the two classifiers exchanged, gained and lost are exchanged.
     assert count_changes(*reversed(tables)) == {"images": 5, "changed": 3, "gained": 1, "lost": 1, "other": 1}
     assert count_changes(tables[0], tables[0])["changed"] == 0
 
 
-def test_the_yardstick_is_every_pair_of_seeds(tables: list[pd.DataFrame]) -> None:
+def test_changes_between_all_pairs_of_seeds_are_counted(tables: list[pd.DataFrame]) -> None:
     one, other = tables
     counts = count_pairs({0: one, 1: one, 7: other}, {0: other, 1: other, 7: other}, ("original", "realesrgan_x4"))
     pairs = [(*row[:4], row[6]) for row in counts.itertuples(index=False, name=None)]
@@ -104,13 +110,13 @@ def test_the_yardstick_is_every_pair_of_seeds(tables: list[pd.DataFrame]) -> Non
 
 
 @pytest.mark.parametrize(("tested", "subsets"), [(FEW - 1, {"test", "validation"}), (FEW, {"test"})])
-def test_few_test_images_are_joined_by_validation_images(tmp_path: Path, tested: int, subsets: set[str]) -> None:
+def test_with_few_test_images_validation_images_are_included(tmp_path: Path, tested: int, subsets: set[str]) -> None:
     subset = ["train", "validation", *["test"] * tested]
     pd.DataFrame({"image": range(len(subset)), "subset": subset}).to_csv(tmp_path / "paper.csv", index=False)
     assert set(compared_images(tmp_path / "paper.csv")["subset"]) == subsets
 
 
-def test_a_class_may_be_called_as_a_column_is(tmp_path: Path) -> None:
+def test_a_class_may_have_the_name_of_a_column(tmp_path: Path) -> None:
     images = pd.DataFrame({"image": ["b", "a"], "subset": ["test", "validation"]}, index=[7, 9])
     (tmp_path / "p.csv").write_text(
         "image,class,predicted,subset,source\na,subset,source,0.4,0.6\nb,source,source,0.3,0.7\n"
@@ -136,7 +142,7 @@ def test_a_class_may_be_called_as_a_column_is(tmp_path: Path) -> None:
     ],
     ids=["missing", "twice", "class", "column", "number"],
 )
-def test_predictions_that_do_not_serve_are_one_line(
+def test_unusable_predictions_give_one_line(
     tmp_path: Path, damage: Callable[[pd.DataFrame], pd.DataFrame], message: str
 ) -> None:
     path = predictions(tmp_path, "p.csv", [(row[0], row[1], *row[2]) for row in HAND_MADE])
@@ -147,14 +153,14 @@ def test_predictions_that_do_not_serve_are_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_an_image_of_two_classes_is_one_line(tables: list[pd.DataFrame]) -> None:
+def test_an_image_with_two_classes_gives_one_line(tables: list[pd.DataFrame]) -> None:
     tables[1].loc[0, "class"] = M
     with pytest.raises(InputError, match="two files give a different classes"):
         list_changes(*tables, ("original", "enhanced"))
 
 
 def changes_of(moves: dict[str, tuple[str, float]]) -> pd.DataFrame:
-    """Changes with only what the choice looks at: image → class, and how far the probability moved from 0.5."""
+    """Changes with only the columns that `choose` uses: image → class and probability change from 0.5."""
     rows = [(image, name, "", 0.5, 0.5 + move) for image, (name, move) in moves.items()]
     return pd.DataFrame(rows, columns=["image", "class", "source", "probability_original", "probability_enhanced"])
 
@@ -170,31 +176,31 @@ MOVES = {
     [
         (1, ["e2"]),
         (2, ["e2", "n2"]),
-        (3, ["e2", "n2", "m1"]),  # each class before any second one, however little it moved
-        (4, ["e2", "e3", "n2", "m1"]),  # of two that moved as far the first by name
+        (3, ["e2", "n2", "m1"]),  # each class before any second image of a class, even with a small change
+        (4, ["e2", "e3", "n2", "m1"]),  # of two equal changes, the first by name
         (5, ["e2", "e3", "n2", "n1", "m1"]),
         (8, ["e2", "e3", "e4", "e1", "n2", "n1", "m1"]),
     ],
 )
-def test_the_choice_is_balanced_and_follows_the_probabilities(number: int, wanted: list[str]) -> None:
+def test_the_selection_is_balanced_and_ranked_by_probability_change(number: int, wanted: list[str]) -> None:
     changes = changes_of(MOVES)
     assert list(choose(changes, CLASSES, number)["image"]) == wanted
     shuffled = changes.sample(frac=1, random_state=3)
     pd.testing.assert_frame_equal(choose(shuffled, CLASSES, number), choose(changes, CLASSES, number))
 
 
-def test_of_one_source_one_image_is_chosen() -> None:
+def test_one_image_of_each_source_is_selected() -> None:
     changes = changes_of(MOVES)
     changes.loc[changes["image"].isin(["e1", "e2", "e3"]), "source"] = "photograph"
     assert list(choose(changes, CLASSES, 8)["image"]) == ["e2", "e4", "n2", "n1", "m1"]
 
 
-def test_of_nothing_nothing_is_chosen() -> None:
+def test_without_changes_nothing_is_selected() -> None:
     assert choose(changes_of({}), CLASSES, 4).empty
 
 
 class Corner(nn.Module):
-    """The top-left pixel's red speaks for class 0, green anywhere for class 1 and against class 2."""
+    """The red value of the top-left pixel supports class 0; all green values support class 1 and oppose class 2."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -207,24 +213,24 @@ class Corner(nn.Module):
         return torch.stack([seen[:, 0, 0, 0], seen[:, 1].sum((1, 2)), -seen[:, 1].sum((1, 2))], dim=1)
 
 
-def test_grad_cam_is_its_formula_by_hand() -> None:
+def test_grad_cam_equals_a_calculation_by_hand() -> None:
     images = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    images[0, 0] = torch.eye(4)[0].outer(torch.eye(4)[0])  # red in the corner alone
+    images[0, 0] = torch.eye(4)[0].outer(torch.eye(4)[0])  # red only in the corner
     network = Corner()
     found = grad_cam(network, network.layer, images, torch.tensor([0, 1, 2]))
     # The mean gradient of the corner's logit over 16 places is 1/16 for red and 0 for green.
     corner = torch.zeros(4, 4)
     corner[0, 0] = 1.0
     torch.testing.assert_close(found[0], corner)
-    # That of the sum of green is 1 for green: the map is green itself, scaled to its maximum.
+    # The gradient of the sum of green is 1 for green, so the map is green itself, scaled to its maximum.
     torch.testing.assert_close(found[1], images[1, 1] / images[1, 1].max())
-    # All speaks against the last class.
+    # Everything opposes the last class.
     assert (found[2] == 0).all()
     assert not found.requires_grad
 
 
 class SeesACorner(nn.Module):
-    """Two convolutions that halve the image, blind but for one quarter of it."""
+    """Two convolutions that halve the image and see only one quarter of it."""
 
     def __init__(self, quarter: tuple[int, int]) -> None:
         super().__init__()
@@ -242,24 +248,24 @@ class SeesACorner(nn.Module):
 
 
 @pytest.mark.parametrize("quarter", [(0, 0), (0, 1), (1, 0), (1, 1)])
-def test_a_network_that_sees_one_corner_lights_up_that_corner(quarter: tuple[int, int]) -> None:
+def test_the_map_of_a_network_that_sees_one_corner_is_bright_there(quarter: tuple[int, int]) -> None:
     network = SeesACorner(quarter)
     heat = grad_cam(network, network.block, torch.ones(1, 3, 16, 16), torch.tensor([1]))
     wanted = torch.zeros(1, 2, 2, 2, 2)
     wanted[0, quarter[0], :, quarter[1]] = 1
     torch.testing.assert_close(heat, wanted.reshape(1, 4, 4))
-    # Laid over the image, the light falls off towards the dark quarters and is brightest in this one.
+    # In the enlarged map, brightness decreases towards the dark quarters and is highest in this one.
     large = enlarge(heat, 16)[0]
     corner = [15 * part for part in quarter]
     assert large[corner[0], corner[1]] == 1
     assert large[15 - corner[0], 15 - corner[1]] == 0
 
 
-def test_enlarging_keeps_what_is_even() -> None:
+def test_enlarging_keeps_a_constant_map() -> None:
     torch.testing.assert_close(enlarge(torch.full((2, 3, 3), 0.5), 7), torch.full((2, 7, 7), 0.5))
 
 
-def test_the_overlay_is_dark_where_the_network_did_not_look() -> None:
+def test_the_overlay_is_dark_where_the_map_is_low() -> None:
     heat = np.zeros((4, 4), np.float32)
     heat[0] = 1
     shown = overlay(np.full((4, 4, 3), 200, np.uint8), heat)
@@ -272,7 +278,7 @@ def test_the_overlay_is_dark_where_the_network_did_not_look() -> None:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five test images, two trained networks, and predictions that are those of `HAND_MADE`."""
+    """Five test images, two trained networks, and the predictions of `HAND_MADE`."""
     folder = tmp_path_factory.mktemp("explain")
     names = [row[0] for row in HAND_MADE]
     actual = [row[1] for row in HAND_MADE]
@@ -308,7 +314,7 @@ def explain(study: Path, output: Path, number: int = 8) -> ChangesSummary:
     )
 
 
-def test_files_are_whole_and_the_same_again(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_complete_and_reproducible(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(STYLE, "savefig.dpi", 40)
     for name in ("once", "twice"):
         summary = explain(study, tmp_path / name)
@@ -336,7 +342,7 @@ def view(label: str) -> View:
 
 @pytest.mark.parametrize("number", [0, 1, 8])
 @pytest.mark.parametrize("classes", [CLASSES, ["immature granulocyte, stage_1 of 8", "b", "a_b $^$ 50%"]])
-def test_every_word_of_the_figure_can_be_read(number: int, classes: list[str]) -> None:
+def test_the_text_of_the_figure_is_legible(number: int, classes: list[str]) -> None:
     one, other = classes[:2]
     rows = pd.DataFrame(
         {
@@ -356,11 +362,11 @@ def test_every_word_of_the_figure_can_be_read(number: int, classes: list[str]) -
         assert not any(text.get_window_extent().overlaps(picture) for picture in pictures), text.get_text()
 
 
-# ---- the report's words -----------------------------------------------------------------------------------------
+# ---- text of the report ----------------------------------------------------------------------------------------
 
 
 def counts_of(*changed: tuple[str, int, str, int, int, int, int], images: int = 100) -> pd.DataFrame:
-    """A counts.csv in memory: two variants and seeds, and how many were gained, lost and other."""
+    """A counts.csv in memory: two variants and seeds, and the numbers of gained, lost and other changes."""
     names = ["first_variant", "first_seed", "second_variant", "second_seed", "gained", "lost", "other"]
     table = pd.DataFrame(changed, columns=names).assign(images=images, subsets="test")
     return table.assign(changed=table[["gained", "lost", "other"]].sum(axis=1))
@@ -369,31 +375,37 @@ def counts_of(*changed: tuple[str, int, str, int, int, int, int], images: int = 
 SR = "realesrgan_x4"
 
 
+def words_of(section: dict[str, Any]) -> str:
+    """What the page says of the changes."""
+    page = ENVIRONMENT.get_template("changes.html.j2")
+    return re.sub(r"[ \n]+", " ", page.render(changes=section, results=lambda table: "", drawing=lambda *_: ""))
+
+
 @pytest.mark.parametrize(("kinds", "share"), [((4, 6, 2), "12.0"), ((6, 5, 0), "11.0"), ((0, 0, 0), "0.0")])
-def test_the_sentence_has_the_counts(kinds: tuple[int, int, int], share: str) -> None:
-    told = changes._what_changed(counts_of(("original", 0, SR, 0, *kinds)).iloc[0], "paper")
+def test_the_page_gives_the_counts(tmp_path: Path, kinds: tuple[int, int, int], share: str) -> None:
+    found = section(tmp_path, counts_of(("original", 0, SR, 0, *kinds)), ["1", *[""] * sum(kinds)][: sum(kinds)])
+    assert found is not None
     gained, lost, other = kinds
     for part in (f"{share}\u00a0%", f"{gained} gained", f"{lost} lost", f"{other} changed"):
-        assert part in told
+        assert part in words_of(found)
+    assert ("changes.csv" in words_of(found)) == (gained + lost > 0)
 
 
 @pytest.mark.parametrize(
-    ("between", "within", "word"),
-    [
-        ([10], [], "not known"),
-        ([30, 31], [10, 12], "differ more"),
-        ([30, 12], [10, 12], "do not differ clearly"),
-        ([3, 4], [10, 12], "differ less"),
-    ],
+    ("between", "within", "order"),
+    [([10], [], None), ([30, 31], [10, 12], "more"), ([30, 12], [10, 12], ""), ([3, 4], [10, 12], "less")],
 )
-def test_the_yardstick_takes_all_pairs(between: list[int], within: list[int], word: str) -> None:
+def test_the_changes_are_compared_with_all_pairs_of_seeds(
+    between: list[int], within: list[int], order: str | None
+) -> None:
     rows = [("original", seed, SR, seed, 0, 0, count) for seed, count in enumerate(between)]
     rows += [(name, 0, name, 1, 0, 0, count) for name, count in zip(("original", SR), within, strict=False)]
-    told = changes._yardstick(counts_of(*rows))
-    assert word in told
-    if within:
-        assert f"{within[0]:.1f}\u00a0%" in told
-        assert f"{sum(between) / len(between):.1f}\u00a0%" in told
+    found = changes.yardstick(counts_of(*rows))
+    if order is None:
+        assert found is None
+    else:
+        mean = sum(between) / len(between) / 100
+        assert found == {"original": within[0] / 100, "pairs": 1, "between": pytest.approx(mean), "order": order}
 
 
 def section(folder: Path, counts: pd.DataFrame, shown: list[str]) -> dict[str, Any] | None:
@@ -404,21 +416,19 @@ def section(folder: Path, counts: pd.DataFrame, shown: list[str]) -> dict[str, A
     for kind in ("gained", "lost"):
         paths.append(folder / f"changes_{kind}.png")
         paths[-1].write_bytes(encode_png(np.zeros((4, 6, 3), np.uint8)))
-    return changes.describe_changes(
-        [folder / "changes.csv", folder / "counts.csv"], Figures(paths), complete({}, SCHEMA)
-    )
+    return changes.section([folder / "changes.csv", folder / "counts.csv"], Figures(paths), complete({}, SCHEMA))
 
 
-def test_the_section_has_counts_pictures_and_the_caveat(tmp_path: Path) -> None:
+def test_the_section_has_counts_figures_and_the_caveat(tmp_path: Path) -> None:
     found = section(tmp_path, counts_of(("original", 0, SR, 0, 3, 0, 0)), ["1", "2", ""])
     assert found is not None
-    assert "2 of 3 gained" in found["sentences"][2]
+    assert "2 of 3 gained" in words_of(found)
     assert found["table"].cells["pair"].tolist()[0] == "original, seed 0 → Real-ESRGAN ×4, seed 0"
     assert [picture["alt"][:9] for picture in found["pictures"]] == ["two cells", "A notice "]
-    assert "7\u00a0×\u00a07 fields" in found["caveat"]  # 224 pixels
+    assert found["fields"] == 7  # 224 pixels
 
 
-def test_counts_of_other_changes_are_one_line(tmp_path: Path) -> None:
+def test_inconsistent_counts_give_one_line(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"counts\.csv: counts 3 changed labels, but .*changes\.csv lists 1; delete both"
     ):
@@ -426,7 +436,7 @@ def test_counts_of_other_changes_are_one_line(tmp_path: Path) -> None:
 
 
 def test_without_an_enhanced_variant_there_is_no_section() -> None:
-    assert changes.describe_changes([], Figures([]), complete({}, SCHEMA)) is None
+    assert changes.section([], Figures([]), complete({}, SCHEMA)) is None
 
 
 @pytest.mark.parametrize(
@@ -437,5 +447,5 @@ def test_without_an_enhanced_variant_there_is_no_section() -> None:
         (["realesrgan_x2", "original", "bicubic_x4", "realesrgan_x4"], "realesrgan_x2"),
     ],
 )
-def test_what_is_laid_beside_the_originals(variants: list[str], compared: str | None) -> None:
+def test_the_variant_compared_with_original(variants: list[str], compared: str | None) -> None:
     assert compared_variant(variants) == compared

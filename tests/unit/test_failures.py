@@ -1,4 +1,4 @@
-"""Errors are one printable line, and of each job that failed the last attempt's is what the run ends with."""
+"""Errors are one printable line, and a run ends with the error of the last attempt of each failed job."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ CANCELLED = "SLURM-job '7' failed, SLURM status is: 'CANCELLED'."
 @example("first\n\n  second\r\nthird\u2028fourth")
 @example("a\x07b\u202ec\udc80d\te")
 def test_an_error_is_one_printable_line(text: str) -> None:
-    said = user_message(InputError(text))
-    assert said is not None
-    assert said.isprintable()
-    assert said == text or not text.isprintable() or text != text.strip()
+    message = user_message(InputError(text))
+    assert message is not None
+    assert message.isprintable()
+    assert message == text or not text.isprintable() or text != text.strip()
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a\n  b\n", "a b"),
         ("\x1b[1;31mred\x1b[0m and plain", "red and plain"),
@@ -40,12 +40,12 @@ def test_an_error_is_one_printable_line(text: str) -> None:
         ("tab\there", "tab\\there"),
     ],
 )
-def test_what_cannot_be_printed_is_named_or_left_out(text: str, said: str) -> None:
-    assert str(InputError(text)) == said
+def test_unprintable_characters_are_escaped_or_removed(text: str, message: str) -> None:
+    assert str(InputError(text)) == message
 
 
 class Run:
-    """Snakemake's log of one job, `upscale`, whose log file is written by hand."""
+    """Snakemake's log of one job, `upscale`; the test writes the job's log file."""
 
     def __init__(self, folder: Path) -> None:
         self.log = folder / "upscale.log"
@@ -54,16 +54,16 @@ class Run:
             rule=SimpleNamespace(name="upscale"), log=[self.log.name], jobid=3, is_group=lambda: False
         )
 
-    def event(self, event: str, **told: Any) -> None:
-        record = logging.makeLogRecord({"event": event, "jobid": 3, "log": [self.log.name], "rule_msg": None, **told})
+    def event(self, event: str, **result: Any) -> None:
+        record = logging.makeLogRecord({"event": event, "jobid": 3, "log": [self.log.name], "rule_msg": None, **result})
         self.failures.handle(record)
 
-    def attempt(self, written: str | None, said: str | None = None) -> None:
-        """The job begins and fails: what it writes to its log (None: it does not begin), and the executor's word."""
+    def attempt(self, written: str | None, message: str | None = None) -> None:
+        """The job starts and fails; `written` is its log (None: it does not start), `said` the executor's message."""
         self.event("job_info")
         if written is not None:
             self.log.write_text(written)
-        self.event("job_error", rule_msg=said)
+        self.event("job_error", rule_msg=message)
 
     @property
     def error(self) -> str:
@@ -80,7 +80,7 @@ TRACE = 'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\
 
 
 @pytest.mark.parametrize(
-    ("written", "said", "error"),
+    ("written", "message", "error"),
     [
         (f"{HEADER}10:00:01 error: w.pth: is empty\n", None, "w.pth: is empty"),
         (f"{HEADER}10:00:01 error: w.pth: is empty\n", CANCELLED, "w.pth: is empty"),
@@ -100,17 +100,17 @@ TRACE = 'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\
         (None, None, "upscale did not begin: Snakemake"),
     ],
 )
-def test_what_is_said_of_a_job(run: Run, written: str | None, said: str | None, error: str) -> None:
-    """Also where an earlier run has left a log, which holds another error."""
+def test_the_error_line_of_a_job(run: Run, written: str | None, message: str | None, error: str) -> None:
+    """Also if an earlier run has left a log with another error."""
     run.log.write_text(f"{HEADER}09:00:00 error: old\n")
-    run.attempt(written, said)
+    run.attempt(written, message)
     assert run.error.isprintable()
     assert re.search(error, run.error)
     assert "old" not in run.error
     assert "(upscale.log)" in run.error or "traceback: upscale.log" in run.error
 
 
-def test_the_last_attempts_error_is_said(run: Run) -> None:
+def test_the_error_of_the_last_attempt_is_printed(run: Run) -> None:
     run.attempt(f"{HEADER}10:00:01 error: first\n", CANCELLED)
     run.attempt(f"{HEADER}10:00:09 error: second\n")
     assert run.error.startswith("second")
@@ -121,7 +121,7 @@ def test_the_last_attempts_error_is_said(run: Run) -> None:
 
 
 @pytest.mark.parametrize("grouped", [False, True])
-def test_each_job_that_failed_has_a_line_wherever_the_process_ends(
+def test_each_failed_job_has_a_line_however_the_process_ends(
     run: Run, grouped: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(atexit, "register", lambda function, *arguments: function(*arguments))
@@ -132,8 +132,8 @@ def test_each_job_that_failed_has_a_line_wherever_the_process_ends(
     assert capsys.readouterr().err == f"error: first ({run.log.name})\n"
 
 
-def test_a_job_whose_files_did_not_come_is_not_called_killed(run: Run) -> None:
-    """Snakemake says so, and logs no failure of the job."""
+def test_a_job_with_missing_output_files_is_not_reported_as_killed(run: Run) -> None:
+    """Snakemake reports the missing files and logs no failure of the job."""
     run.event("job_info")
     run.log.write_text(HEADER)
     assert "ended without a message: Snakemake's lines above" in run.error

@@ -1,4 +1,4 @@
-"""Fidelity: metrics, masks and words on images whose answer is known."""
+"""Fidelity: metrics, masks and text for images whose values are known."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def noisy(image: np.ndarray, amount: float = 12) -> np.ndarray:
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
-def test_psnr_by_hand_and_as_skimage() -> None:
+def test_psnr_equals_a_calculation_by_hand_and_skimage() -> None:
     truth = smear()
     off = truth.copy()
     off[:80] = truth[:80] - 4
@@ -75,14 +75,14 @@ def test_psnr_by_hand_and_as_skimage() -> None:
     assert psnr_of(noisy(truth), truth) == pytest.approx(peak_signal_noise_ratio(truth, noisy(truth)))
 
 
-def test_ssim_is_skimages() -> None:
+def test_ssim_equals_skimage() -> None:
     truth, image = smear(), noisy(smear())
     options: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     expected = structural_similarity(image, truth, data_range=255, channel_axis=2, **options)
     assert np.nanmean(ssim_map(image, truth)) == pytest.approx(expected)
 
 
-def test_an_identical_image_has_no_error_anywhere() -> None:
+def test_an_identical_image_has_no_error() -> None:
     truth = smear()
     for region, metrics in measure(truth, truth, halve(truth), find_regions(truth)).items():
         assert metrics["psnr"] == math.inf, region
@@ -95,7 +95,7 @@ def test_an_identical_image_has_no_error_anywhere() -> None:
     ("shift", "signs"),
     [((5, 0, 0), (1, 0, 0)), ((0, 5, 0), (0, 1, 0)), ((0, 0, -5), (0, 0, -1)), ((-5, 0, 0), (-1, 0, 0))],
 )
-def test_colour_drift_has_the_sign_of_the_enlarged_image(shift: tuple[int, ...], signs: tuple[int, ...]) -> None:
+def test_colour_differences_have_the_sign_of_the_change(shift: tuple[int, ...], signs: tuple[int, ...]) -> None:
     base = np.array([60.0, 10.0, -10.0])
     truth, image = (
         np.round(255 * np.broadcast_to(lab2rgb(lab), (64, 64, 3))).astype(np.uint8) for lab in (base, base + shift)
@@ -107,7 +107,7 @@ def test_colour_drift_has_the_sign_of_the_enlarged_image(shift: tuple[int, ...],
     assert metrics["drift"] == pytest.approx(metrics["ciede2000"]) != 0
 
 
-def test_detail_is_no_drift() -> None:
+def test_detail_does_not_change_drift() -> None:
     truth = np.full((64, 64, 3), 128, np.uint8)
     image = truth.copy()
     image[::2] += 6
@@ -116,7 +116,7 @@ def test_detail_is_no_drift() -> None:
     assert metrics["drift"] < 0.1 < 1 < metrics["ciede2000"]
 
 
-def test_regions_are_where_they_were_drawn() -> None:
+def test_regions_are_found_where_they_were_drawn() -> None:
     regions = find_regions(smear())
     assert set(regions) == set(REGIONS)
     x, y, width, height = box_of(regions["nucleus"])
@@ -131,7 +131,7 @@ def test_regions_are_where_they_were_drawn() -> None:
     assert np.array_equal(regions["outside"], ~regions["cell"])
 
 
-def test_an_even_photograph_has_no_cell() -> None:
+def test_a_uniform_photograph_has_no_cell() -> None:
     even = np.full((96, 96, 3), BACKGROUND, np.uint8)
     regions = find_regions(even)
     assert not regions["cell"].any()
@@ -150,7 +150,7 @@ def test_halving_is_antialiased() -> None:
     assert larger.shape == smear().shape
 
 
-def test_niqe_sees_noise_and_says_nothing_of_small_images() -> None:
+def test_niqe_detects_noise_and_is_nan_for_small_images() -> None:
     photograph = cv2.resize(noisy(smear(), 6), (400, 320), interpolation=cv2.INTER_CUBIC)
     assert niqe(noisy(photograph, 40)) != pytest.approx(niqe(photograph), rel=0.01)
     assert math.isnan(niqe(smear()))
@@ -166,7 +166,7 @@ def test_photographs_of_one_class_are_chosen(tmp_path: Path) -> None:
         assert [photograph.pixels.shape for photograph in read(archive, chosen)] == [(160, 200, 3)] * 2
 
 
-def test_photographs_of_12_bits_are_stretched_as_the_images_are(tmp_path: Path) -> None:
+def test_12_bit_photographs_are_rescaled_like_the_images(tmp_path: Path) -> None:
     plain = smear()[:128, :128]
     with zipfile.ZipFile(tmp_path / "archive.zip", "w") as packed:
         packed.writestr("twelve.png", encode_png((plain * (4095 / 255)).round().astype(np.uint16)))
@@ -178,22 +178,22 @@ def test_photographs_of_12_bits_are_stretched_as_the_images_are(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("labels", "count", "says"),
+    ("labels", "count", "expected"),
     [
         (LABELS, 0, "has no photographs in photographs/JPEGImages"),
         (None, 1, "lacks photographs/labels.csv"),
         ("Number,Class\n0,NEUTROPHIL\n", 1, "labels.csv: lacks the column image"),
         (b"\xff\xfe\x00", 1, "labels.csv, line 1: is not UTF-8 text"),
-        (",Image,Category\n,one,NEUTROPHIL\n", 1, "labels.csv, line 2: 'one' is no number"),
+        (",Image,Category\n,one,NEUTROPHIL\n", 1, "labels.csv, line 2: 'one' is not a"),
         (",Image,Category\n,0,BASOPHIL\n", 1, "names no photograph of EOSINOPHIL, NEUTROPHIL"),
     ],
 )
-def test_a_mistake_is_one_line(tmp_path: Path, labels: str | bytes | None, count: int, says: str) -> None:
+def test_a_mistake_gives_one_line(tmp_path: Path, labels: str | bytes | None, count: int, expected: str) -> None:
     archive_in(tmp_path, labels, count)
     with open_archive(tmp_path, LIMITS) as archive, pytest.raises(InputError) as caught:
         choose(archive, FOLDER, CLASSES, 2)
     message = str(caught.value)
-    assert says in message
+    assert expected in message
     assert "\n" not in message
     assert "fidelity.per_class to 0" in message
 
@@ -211,7 +211,7 @@ def measured(folder: Path, per_class: int = 2) -> tuple[pd.DataFrame, Path, Path
     return read_measurements(table), table, crops
 
 
-def test_from_photographs_to_table_figure_and_words(tmp_path: Path) -> None:
+def test_photographs_give_table_figure_and_text(tmp_path: Path) -> None:
     data, table, crops = measured(tmp_path)
     assert list(data.columns) == COLUMNS
     assert len(data) == 4 * (1 + 3 * len(REGIONS))
@@ -232,15 +232,18 @@ def test_from_photographs_to_table_figure_and_words(tmp_path: Path) -> None:
     by_hand = data[(data["region"] == "cell") & (data["method"] == "bicubic")]["psnr"]
     assert cell.loc["bicubic", "psnr"] == pytest.approx(by_hand.mean())
     assert cell.loc["bicubic", "psnr_sd"] == pytest.approx(by_hand.std())
-    told = words.sentences(rows)
-    assert "so few photographs" in told[-1]
-    blocks = list(fidelity_table(rows).bodies)
+    sentences = words.sentences(rows)
+    assert "so few photographs" in sentences[-1]
+    printed = fidelity_table(rows)
+    blocks = list(printed.bodies)
     assert [title for title, _ in blocks] == list(REGIONS.values())
-    assert [row.cells[0][1] for row in blocks[1][1]] == ["Bicubic", "Lanczos", "Real-ESRGAN ×4, shrunk to ×2"]
+    assert printed.cells["method"].iloc[blocks[1][1]].tolist() == ["Bicubic", "Lanczos", "Real-ESRGAN ×4, shrunk to ×2"]
 
 
-def test_around_the_cell_squares_of_photographs_are_measured(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A photograph without a cell is left out and named; with no other one, nothing can be measured."""
+def test_with_view_around_cell_squares_of_photographs_are_measured(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A photograph without a cell is left out and named; if no other is left, there is an error."""
     archive = archive_in(tmp_path / "archive", ",Image,Category\n,0,EOSINOPHIL\n,1,EOSINOPHIL\n,2,NEUTROPHIL\n", 3)
     empty = archive / FOLDER / "BloodImage_00001.png"
     empty.write_bytes(encode_png(np.full((160, 200, 3), BACKGROUND, np.uint8)))
@@ -250,7 +253,7 @@ def test_around_the_cell_squares_of_photographs_are_measured(tmp_path: Path, cap
     assert "BloodImage_00001.png" in caplog.text
     data = read_measurements(files[0])
     assert set(data.loc[data["region"] == "whole", "pixels"]) == {80 * 80}
-    # The nucleus has a radius of 20 pixels, wherever the square is.
+    # The nucleus has a radius of 20 pixels at any position of the square.
     assert data.loc[data["region"] == "nucleus", "pixels"].between(0.8 * np.pi * 20**2, 1.2 * np.pi * 20**2).all()
     for number in (0, 2):
         (archive / FOLDER / f"BloodImage_{number:05d}.png").write_bytes(empty.read_bytes())
@@ -258,13 +261,13 @@ def test_around_the_cell_squares_of_photographs_are_measured(tmp_path: Path, cap
         measure_fidelity(archive, LIMITS, FOLDER, CLASSES, 2, {}, *files, side=40)
 
 
-def test_damaged_crops_are_one_line(tmp_path: Path) -> None:
+def test_damaged_crops_give_one_line(tmp_path: Path) -> None:
     (tmp_path / "crops.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(InputError, match=r"crops\.npz: cannot be read"):
         read_crops(tmp_path / "crops.npz")
 
 
-def test_pairs() -> None:
+def test_paired_differences() -> None:
     index = list("abcdefgh")
     low, high = pd.Series(np.arange(8.0), index), pd.Series(np.arange(8.0) + np.linspace(1, 2, 8), index[::1])
     difference, p = paired(high, low[::-1])
@@ -292,18 +295,18 @@ def measurements_of(bicubic: float, network: float, photographs: int = 8) -> pd.
     ("bicubic", "network", "best", "difference"),
     [(40, 35, "bicubic", "−5.17 dB"), (35, 40, "Real-ESRGAN ×4", "+5.17 dB"), (35, 35, "bicubic", "0.00 dB")],
 )
-def test_words_follow_from_the_numbers(bicubic: float, network: float, best: str, difference: str) -> None:
+def test_the_text_follows_from_the_numbers(bicubic: float, network: float, best: str, difference: str) -> None:
     table = compare_methods(measurements_of(bicubic, network), CLASSES)
-    told = words.sentences(table[table["class"] == ALL])
-    assert best in told[0]
-    assert "eight photographs" in told[0]
-    assert difference in told[1]
-    assert ("no detectable difference" in told[1]) == (bicubic == network)
-    assert any("loses hardly any detail" in sentence for sentence in told) == (bicubic == 40)
+    sentences = words.sentences(table[table["class"] == ALL])
+    assert best in sentences[0]
+    assert "eight photographs" in sentences[0]
+    assert difference in sentences[1]
+    assert ("no detectable difference" in sentences[1]) == (bicubic == network)
+    assert any("loses hardly any detail" in sentence for sentence in sentences) == (bicubic == 40)
 
 
 def test_a_class_may_be_called_all(tmp_path: Path) -> None:
-    """Its rows are not taken for those of all classes together."""
+    """Its rows are not confused with those of all classes together."""
     data = measurements_of(40, 35)
     data.loc[data["image"] == "0", "class"] = "all"
     data.to_csv(tmp_path / "measurements.csv", index=False)
@@ -311,7 +314,7 @@ def test_a_class_may_be_called_all(tmp_path: Path) -> None:
     assert words.read_methods(tmp_path / "fidelity.csv")["photographs"].tolist() == [8] * 2 * len(REGIONS)
 
 
-def test_identical_images_are_said_to_be() -> None:
+def test_the_text_names_identical_images() -> None:
     data = measurements_of(40, 35)
     data.loc[data["method"] == "bicubic", "psnr"] = math.inf
     table = fidelity_table(compare_methods(data, CLASSES))
@@ -338,7 +341,7 @@ def test_without_photographs_nothing_is_measured(tmp_path: Path, change: dict[st
 
 
 @pytest.mark.real
-def test_a_real_photograph_by_interpolation(real_archive: Path, tmp_path: Path) -> None:
+def test_interpolation_of_a_real_photograph(real_archive: Path, tmp_path: Path) -> None:
     folder = "dataset-master/dataset-master/JPEGImages"
     table, crops = tmp_path / "fidelity.csv", tmp_path / "crops.npz"
     measure_fidelity(real_archive, LIMITS, folder, ["LYMPHOCYTE"], 1, {}, table, crops)

@@ -39,7 +39,7 @@ def smear(centre: tuple[int, int], radius: int = 9) -> np.ndarray:
 
 
 def write_images(folder: Path, plan: Plan) -> list[Path]:
-    """Two images a class and variant; the cell of the first is cut off by the image's edge."""
+    """Two images for each class and variant; in the first, the edge of the image cuts through the cell."""
     manifests = []
     for variant in plan.variants:
         scale = int(variant[-1]) if variant[-1].isdigit() else 1
@@ -91,7 +91,7 @@ def draw_all(folder: Path, classes: list[str], variants: list[str]) -> Path:
 
 @pytest.fixture
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few dots an inch, for speed."""
+    """Low resolution of figures, for speed."""
     monkeypatch.setitem(STYLE, "savefig.dpi", 40)
 
 
@@ -114,7 +114,7 @@ def test_every_figure_of_the_configuration_is_written(tmp_path: Path, classes: l
 
 
 @pytest.mark.usefixtures("coarse", "style")
-def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_results_give_identical_files(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x2"], seeds=(0, 1))
     images = read_manifests(write_images(tmp_path, results.plan))
     cells, arms = choose_cells(images, results.plan), arms_of(results)
@@ -127,7 +127,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("style")
-def test_png_has_300_dots_an_inch_and_svg_no_date(tmp_path: Path) -> None:
+def test_png_has_300_dpi_and_svg_no_date(tmp_path: Path) -> None:
     save_figure(draw_notice("nothing"), tmp_path, "empty")
     with Image.open(tmp_path / "empty.png") as image:
         assert image.width == 1050
@@ -135,13 +135,13 @@ def test_png_has_300_dots_an_inch_and_svg_no_date(tmp_path: Path) -> None:
     assert "<dc:date>" not in (tmp_path / "empty.svg").read_text()
 
 
-def test_cells_at_the_edge_are_passed_over(tmp_path: Path) -> None:
+def test_cells_at_the_edge_are_not_shown(tmp_path: Path) -> None:
     plan = Plan(["A", "B"], ["original"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"}, {})
     cells = choose_cells(read_manifests(write_images(tmp_path, plan)), plan)
     assert {name: cell.image for name, cell in cells.items()} == {"A": "TRAIN/A/1.jpeg", "B": "TRAIN/B/1.jpeg"}
 
 
-def test_class_without_a_free_cell_is_shown_by_its_first_image(tmp_path: Path) -> None:
+def test_a_class_whose_cells_all_touch_the_edge_is_shown_by_its_first_image(tmp_path: Path) -> None:
     plan = Plan(["A"], ["original"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"}, {})
     images = read_manifests(write_images(tmp_path, plan))
     for path in images["path"]:
@@ -153,7 +153,7 @@ def test_class_without_a_free_cell_is_shown_by_its_first_image(tmp_path: Path) -
 
 @pytest.mark.usefixtures("style")
 @pytest.mark.parametrize("classes", [LONG_NAMES[:2], LONG_NAMES])
-def test_pictures_of_long_class_names_are_legible(tmp_path: Path, classes: list[str]) -> None:
+def test_figures_with_long_class_names_are_legible(tmp_path: Path, classes: list[str]) -> None:
     plan = Plan(classes, ["original", "bicubic_x2"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"}, {})
     images = read_manifests(write_images(tmp_path, plan))
     cells = choose_cells(images, plan)
@@ -176,7 +176,7 @@ def test_enlargements_show_the_same_field_of_view(tmp_path: Path) -> None:
     assert_legible(figure)
 
 
-def test_image_that_a_variant_lacks_is_an_error(tmp_path: Path) -> None:
+def test_an_image_missing_in_a_variant_is_an_error(tmp_path: Path) -> None:
     plan = Plan(["A", "B"], ["original", "realesrgan_x2"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"}, {})
     manifests = write_images(tmp_path, plan)
     images = read_manifests(manifests[:2])
@@ -184,7 +184,7 @@ def test_image_that_a_variant_lacks_is_an_error(tmp_path: Path) -> None:
         draw_enlargements(choose_cells(images, plan), images, plan)
 
 
-def test_class_without_a_training_image_is_an_error(tmp_path: Path) -> None:
+def test_a_class_without_a_training_image_is_an_error(tmp_path: Path) -> None:
     plan = Plan(["A", "B"], ["original"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"}, {})
     images = read_manifests(write_images(tmp_path, plan)[:1])
     with pytest.raises(InputError, match="class B"):
@@ -194,7 +194,7 @@ def test_class_without_a_training_image_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("style")
 @pytest.mark.parametrize("quantity", ["accuracy", "loss"])
 @pytest.mark.parametrize("epochs", [1, 5])
-def test_history_marks_the_epochs_whose_models_were_kept(tmp_path: Path, quantity: str, epochs: int) -> None:
+def test_the_epoch_of_the_kept_model_is_marked(tmp_path: Path, quantity: str, epochs: int) -> None:
     plan = Plan(["A", "B"], ["original"], ["paper"], [0, 1], {}, {})
     histories = read_histories(write_histories(tmp_path, plan, epochs=epochs), plan)
     figure = draw_history(histories, quantity, "original")
@@ -207,8 +207,8 @@ def test_history_marks_the_epochs_whose_models_were_kept(tmp_path: Path, quantit
 
 @pytest.mark.usefixtures("style")
 @pytest.mark.parametrize("quantity", ["accuracy", "loss"])
-def test_of_equal_accuracies_the_lower_loss_was_kept(tmp_path: Path, quantity: str) -> None:
-    """As training keeps it, in the figure of accuracy and of loss alike."""
+def test_of_epochs_with_equal_accuracy_the_one_with_the_lower_loss_is_marked(tmp_path: Path, quantity: str) -> None:
+    """Training keeps the same one; the figures of accuracy and of loss mark the same epoch."""
     plan = Plan(["A", "B"], ["original"], ["paper"], [0], {}, {})
     histories = read_histories(write_histories(tmp_path, plan, epochs=3), plan)
     histories["validation_accuracy"], histories["validation_loss"] = [0.5, 0.5, 0.25], [1.0, 0.9, 0.8]
@@ -216,7 +216,7 @@ def test_of_equal_accuracies_the_lower_loss_was_kept(tmp_path: Path, quantity: s
     assert [line.get_label() for line in figure.axes[0].lines if list(line.get_xdata()) == [2]] == ["kept: epoch 2"]
 
 
-def test_history_with_a_broken_cell_is_an_error(tmp_path: Path) -> None:
+def test_a_history_with_a_damaged_cell_is_an_error(tmp_path: Path) -> None:
     plan = Plan(["A", "B"], ["original"], ["paper"], [0], {}, {})
     (run,) = write_histories(tmp_path, plan)
     run.history.write_text(run.history.read_text().replace("0.5", "half"))
@@ -246,7 +246,7 @@ def test_confusion_matrix_is_legible(tmp_path: Path, classes: list[str]) -> None
 
 @pytest.mark.usefixtures("style")
 @pytest.mark.parametrize(("classes", "rotation"), [(LONG_NAMES[:2], 0), ([f"metamyelocyte{n}" for n in range(4)], 45)])
-def test_names_below_a_confusion_matrix_are_turned_rather_than_broken(
+def test_class_names_below_a_confusion_matrix_are_rotated_instead_of_broken(
     tmp_path: Path, classes: list[str], rotation: int
 ) -> None:
     results = write_results(tmp_path, classes, ["original"])
@@ -268,7 +268,7 @@ def test_confusion_matrix_shows_counts_and_shares_of_the_row(tmp_path: Path) -> 
 @pytest.mark.usefixtures("style")
 @pytest.mark.parametrize("per_class", [4, 20])
 def test_differences_are_legible_and_name_both_arms(tmp_path: Path, per_class: int) -> None:
-    """With too few sources there is no interval to draw."""
+    """With too few sources, there is no interval to draw."""
     variants = ["original", "bicubic_x4", "lanczos_x4", "realesrgan_x4"]
     results = write_results(
         tmp_path, ["A", "B"], variants, dual=True, cross_evaluate=True, per_class=per_class, sizes=(448,)
@@ -295,7 +295,7 @@ def test_differences_are_legible_and_name_both_arms(tmp_path: Path, per_class: i
 @pytest.mark.parametrize("splits", [("paper",), ("paper", "by_source")])
 def test_accuracies_show_every_arm(tmp_path: Path, splits: tuple[str, ...]) -> None:
     classes = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
-    results = results_of(tmp_path, classes, splits=splits, seeds=(0, 1))
+    results = results_of(tmp_path, classes, splits=splits, seeds=(0, 1), per_class=30)
     figure = draw_accuracies(arms_of(results), results.plan)
     assert len(figure.axes) == len(splits)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -308,4 +308,17 @@ def test_accuracies_show_every_arm(tmp_path: Path, splits: tuple[str, ...]) -> N
     ]
     hollow = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
     assert [line.get_xdata()[0] for line in hollow] == pytest.approx([1825 / 1989, 1777 / 1989])
+    assert_legible(figure)
+
+
+@pytest.mark.usefixtures("style")
+@pytest.mark.parametrize(("per_class", "subsets"), [(30, ["validation", "test"]), (6, ["test"]), (2, [])])
+def test_an_accuracy_without_an_interval_is_not_drawn(tmp_path: Path, per_class: int, subsets: list[str]) -> None:
+    """Of 30 images of each class, 10 sources are in the validation; of 6, too few are; of 2, the test has too few."""
+    results = write_results(tmp_path, ["A", "B"], ["original", "bicubic_x4"], per_class=per_class)
+    figure = draw_accuracies(arms_of(results), results.plan)
+    intervals = [line for axis in figure.axes for line in axis.lines if len(line.get_xdata()) == 2]
+    dots = [line for axis in figure.axes for line in axis.lines if line.get_marker() in ("o", "s")]
+    assert len(intervals) == len(dots) == 2 * len(subsets)
+    assert [text.get_text() for legend in figure.legends for text in legend.get_texts()] == subsets
     assert_legible(figure)

@@ -1,4 +1,4 @@
-"""Whole files or none."""
+"""Files are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from wbcsr.errors import InputError
 from wbcsr.files import read_csv, read_json, remove_leftovers, replacing, sha256, write_csv, write_text
 
 
-def test_a_failure_leaves_the_old_file_and_nothing_beside(tmp_path: Path) -> None:
+def test_after_a_failure_only_the_old_file_exists(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     write_text(path, "old")
 
     def fail() -> None:
-        with replacing(path) as beside:
-            beside.write_text("half")
+        with replacing(path) as temporary:
+            temporary.write_text("half")
             raise RuntimeError("disk full")
 
     with pytest.raises(RuntimeError, match="disk full"):
@@ -39,17 +39,17 @@ def test_a_failure_leaves_the_old_file_and_nothing_beside(tmp_path: Path) -> Non
         (OSError(errno.ENOSPC, "No space left on device", "/other"), "[Errno 28] No space left on device: '/other'"),
         (None, "[Errno 2] No such file or directory: '{}'"),
     ],
-    ids=["without a number", "without a name", "of another file", "of the file beside"],
+    ids=["without a number", "without a name", "of another file", "of the temporary file"],
 )
-def test_an_error_of_the_system_says_its_own_text_and_the_files_name(
+def test_a_system_error_has_its_own_text_and_the_name_of_the_file(
     error: OSError | None, text: str, tmp_path: Path
 ) -> None:
     def fail() -> None:
-        with replacing(tmp_path / "image.png") as beside:
+        with replacing(tmp_path / "image.png") as temporary:
             if error:
-                beside.write_text("half")
+                temporary.write_text("half")
                 raise error
-            # Nothing is written, so that there is nothing to rename.
+            # Nothing was written, so there is nothing to rename.
 
     with pytest.raises(OSError, match=r".") as raised:
         fail()
@@ -58,7 +58,7 @@ def test_an_error_of_the_system_says_its_own_text_and_the_files_name(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_class_names_that_look_like_missing_values_survive(tmp_path: Path) -> None:
+def test_class_names_that_look_like_missing_values_are_kept(tmp_path: Path) -> None:
     table = pd.DataFrame({"image": ["TRAIN/NA/1.png", "007"], "class": ["NA", "null"], "width": [3, 4]})
     write_csv(tmp_path / "images.csv", table)
     pd.testing.assert_frame_equal(read_csv(tmp_path / "images.csv", ["image", "class"]), table, check_dtype=False)
@@ -67,7 +67,7 @@ def test_class_names_that_look_like_missing_values_survive(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "content", ["", "a,b\n1,2\n", 'image\n"open\n', "image,class\n1,2,3,4\n5,6\n7,8,9\n", "image\x00"]
 )
-def test_damaged_csv_is_named(tmp_path: Path, content: str) -> None:
+def test_a_damaged_csv_file_is_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "images.csv"
     path.write_text(content)
     with pytest.raises(InputError, match=r"images\.csv.*run once with --force -- ") as caught:
@@ -75,7 +75,7 @@ def test_damaged_csv_is_named(tmp_path: Path, content: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_damaged_json_is_named(tmp_path: Path) -> None:
+def test_a_damaged_json_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "engine.json").write_text("{")
     with pytest.raises(InputError, match=r"engine\.json"):
         read_json(tmp_path / "engine.json")
@@ -86,7 +86,7 @@ def test_sha256(tmp_path: Path) -> None:
     assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_leftovers_of_another_host_are_kept_for_a_day(tmp_path: Path) -> None:
+def test_unfinished_files_of_another_host_are_kept_for_a_day(tmp_path: Path) -> None:
     young, old = (tmp_path / f".{name}.1@elsewhere.part.png" for name in ("young", "old"))
     for path, age in ((young, 3_600), (old, 90_000)):
         path.touch()
@@ -95,7 +95,7 @@ def test_leftovers_of_another_host_are_kept_for_a_day(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [young]
 
 
-def test_leftovers_of_killed_processes_are_removed_and_of_living_ones_kept(tmp_path: Path) -> None:
+def test_unfinished_files_of_killed_processes_are_removed_and_those_of_running_ones_kept(tmp_path: Path) -> None:
     script = (
         "import sys; from wbcsr.files import replacing; cm = replacing(sys.argv[1]); cm.__enter__().write_text('x'); "
     )
@@ -104,9 +104,9 @@ def test_leftovers_of_killed_processes_are_removed_and_of_living_ones_kept(tmp_p
         check=False,
     )
     assert len(list(tmp_path.iterdir())) == 1
-    with replacing(tmp_path / "mine.png") as beside:
-        beside.write_text("x")
+    with replacing(tmp_path / "mine.png") as temporary:
+        temporary.write_text("x")
         remove_leftovers(tmp_path)
-        assert list(tmp_path.iterdir()) == [beside]
+        assert list(tmp_path.iterdir()) == [temporary]
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]

@@ -1,4 +1,4 @@
-"""The files of a folder: where links may lead, and what of a folder that somebody works in is no data."""
+"""A folder as data set: where links may point, and which files of a working folder are not data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILES = ["TRAIN/A/1.jpg", "TRAIN/A/2.jpg", "TEST/A/3.jpg"]
 
 
 def files(root: Path, links: Path | None = None, most: int = 1000) -> dict[str, int]:
-    """Size of each file by its name."""
+    """The size of each file by its name."""
     return {name: found.st_size for name, found in Folder(root, links).files(most)}
 
 
@@ -33,7 +33,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def to_class(store: str) -> Callable[[Path, Path], object]:
-    """The folder of a class is a link into the store."""
+    """The folder of a class is a link to the store."""
 
     def make(data: Path, tmp_path: Path) -> None:
         shutil.move(data / "TRAIN" / "A", write(tmp_path / "store") / store)
@@ -43,7 +43,7 @@ def to_class(store: str) -> Callable[[Path, Path], object]:
 
 
 def annexed(data: Path, tmp_path: Path) -> None:
-    """As git-annex leaves a repository: a file is a link into .git, and so stays inside."""
+    """As in a git-annex repository: a file is a link into .git, which is inside the folder."""
     objects = data / ".git" / "annex" / "objects" / "K1"
     objects.mkdir(parents=True)
     shutil.move(data / "TRAIN" / "A" / "1.jpg", objects / "K1.jpg")
@@ -51,14 +51,14 @@ def annexed(data: Path, tmp_path: Path) -> None:
 
 
 def in_a_cache(data: Path, tmp_path: Path) -> None:
-    """As DVC does with cache.type symlink: the cache's names have no endings."""
+    """As DVC does with cache.type symlink: file names in the cache have no suffixes."""
     (tmp_path / "store" / "5f").mkdir(parents=True)
     shutil.move(data / "TRAIN" / "A" / "1.jpg", tmp_path / "store" / "5f" / "ab1")
     (data / "TRAIN" / "A" / "1.jpg").symlink_to(tmp_path / "store" / "5f" / "ab1")
 
 
 def by_a_detour(data: Path, tmp_path: Path) -> None:
-    """A chain that leaves the folder and comes back."""
+    """A chain of links that leaves the folder and comes back."""
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "back").symlink_to(data / "TEST" / "A" / "3.jpg")
     (data / "TRAIN" / "A" / "4.jpg").symlink_to(tmp_path / "outside" / "back")
@@ -76,7 +76,7 @@ def by_a_detour(data: Path, tmp_path: Path) -> None:
         pytest.param(lambda data, _: (data / "lost.pdf").symlink_to("gone"), False, ["lost.pdf"], id="no image, lost"),
     ],
 )
-def test_links_are_followed_below_the_folder_and_the_one_that_is_named(
+def test_links_are_followed_inside_the_folder_and_the_permitted_one(
     data: Path, tmp_path: Path, make: Callable[[Path, Path], object], needs_links: bool, more: list[str]
 ) -> None:
     make(data, tmp_path)
@@ -87,7 +87,7 @@ def test_links_are_followed_below_the_folder_and_the_one_that_is_named(
     if not needs_links:
         assert files(data) == found
         return
-    with pytest.raises(InputError, match=r"is a link to '.*/store/.*', outside this folder; .* as dataset\.links"):
+    with pytest.raises(InputError, match=r"is a link to '.*/store/.*', outside this folder; .* dataset\.links"):
         files(data)
     (tmp_path / "elsewhere").mkdir()
     with pytest.raises(InputError, match=r"outside this folder and .*elsewhere \(dataset\.links\)"):
@@ -102,12 +102,12 @@ def test_links_are_followed_below_the_folder_and_the_one_that_is_named(
         pytest.param(lambda odd: odd.symlink_to("/etc"), "is a link to '/etc', outside", id="folder out"),
         pytest.param(lambda odd: odd.symlink_to("."), "which contains it", id="to its own folder"),
         pytest.param(lambda odd: odd.symlink_to(odd.parents[1]), "which contains it", id="to one above"),
-        pytest.param(lambda odd: odd.symlink_to("odd.jpg"), "leads round in a circle", id="to itself"),
+        pytest.param(lambda odd: odd.symlink_to("odd.jpg"), "leads back to itself", id="to itself"),
         pytest.param(lambda odd: odd.symlink_to("gone"), "'gone', .*git annex get.*dvc pull", id="not fetched"),
         pytest.param(os.mkfifo, "is a device or another special file", id="pipe"),
     ],
 )
-def test_what_harms_or_misleads_is_refused_by_name(
+def test_a_dangerous_or_misleading_entry_is_rejected_and_named(
     data: Path, tmp_path: Path, spoil: Callable[[Path], None], words: str
 ) -> None:
     (tmp_path / "secret").write_bytes(b"secret")
@@ -116,14 +116,14 @@ def test_what_harms_or_misleads_is_refused_by_name(
         files(data)
 
 
-def test_a_class_whose_store_is_not_there_is_named(data: Path) -> None:
+def test_a_class_folder_that_is_a_broken_link_is_named(data: Path) -> None:
     (data / "TRAIN" / "B").symlink_to("/nowhere/cells")
     with pytest.raises(InputError, match=r"'TRAIN/B' is a link to '/nowhere/cells', whose content is not here"):
         files(data)
 
 
-def test_links_to_one_another_end_at_the_limit(tmp_path: Path) -> None:
-    """Folders without a file whose links double at each level, 2⁶⁰ in all, but none of which leads to itself."""
+def test_links_that_multiply_stop_at_the_limit(tmp_path: Path) -> None:
+    """Folders without files whose links double at each level, 2⁶⁰ in total; no link leads to itself."""
     for level in range(60):
         (tmp_path / "data" / str(level)).mkdir(parents=True)
         for link in "ab":
@@ -134,8 +134,8 @@ def test_links_to_one_another_end_at_the_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("archive", [".", "..", "../link", "../study"])
-def test_what_the_workflow_writes_is_no_data(tmp_path: Path, archive: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The working folder is the archive, or lies in it; beside it lies another study; somebody's results stay."""
+def test_files_of_the_workflow_are_not_data(tmp_path: Path, archive: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working folder is the archive or inside it, next to another study; a user's own results folder is data."""
     write(tmp_path / "study", *FILES, "results/images/original/TRAIN/A/1.jpg", "logs/x.jpg", "benchmarks/x.jpg")
     write(tmp_path / "study", ".snakemake/1.jpg", "TRAIN/A/.hidden.jpg", "TRAIN/results/4.jpg")
     write(tmp_path / "other", "results/dataset/images.csv", "results/images/original/TRAIN/A/1.jpg", "TEST/logs/5.jpg")
@@ -147,7 +147,7 @@ def test_what_the_workflow_writes_is_no_data(tmp_path: Path, archive: str, monke
     assert files(Path(archive)).keys() == (beside if archive == ".." else inside)
 
 
-def test_names_that_cannot_be_printed_stay_apart() -> None:
+def test_different_unprintable_names_remain_different() -> None:
     names = ["a\nb.png", "a\\nb.png", "a\\\nb.png", os.fsdecode(b"\xff.png"), "\\udcff.png", "ä b.png"]
     shown = [printable(name) for name in names]
     assert len(set(shown)) == len(names)

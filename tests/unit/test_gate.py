@@ -1,4 +1,4 @@
-"""The gate: an engine that is not the network in fp32, to within the thresholds, is not used."""
+"""The quality check: an engine that differs from the fp32 network by more than the thresholds is not used."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def never() -> Mapping[str, Any]:
 
 
 @without_gpu
-def test_the_network_itself_in_fp32_is_not_compared_with_itself(tmp_path: Path) -> None:
+def test_the_fp32_network_is_not_compared_with_itself(tmp_path: Path) -> None:
     source, _ = upscaler.source(write_weights(tmp_path / "w.safetensors"))
     engines.build(source, tmp_path / "engine.json", workload(), inference(backend="eager", precision="fp32"))
     quality = pass_gate(tmp_path / "engine.json", never, thresholds(), tmp_path / "quality.json")
@@ -44,7 +44,7 @@ def test_the_network_itself_in_fp32_is_not_compared_with_itself(tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def rough(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an engine in bf16, uncompiled, and three images of another size than it was made for."""
+    """A folder with an uncompiled bf16 engine, and three images of another size than the engine was made for."""
     folder = tmp_path_factory.mktemp("rough")
     source, _ = upscaler.source(write_weights(folder / "w.safetensors"))
     engines.build(source, folder / "engine.json", workload(), inference(backend="eager", precision="bf16"))
@@ -58,14 +58,14 @@ def compare(folder: Path, count: int = 1) -> Callable[[], dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"psnr_db": 99}, r"PSNR of \d\d\.\d dB .* below psnr_db 99 of inference\.tolerances; choose another"),
-        ({"psnr_db": 10, "max_difference": 0}, r"a pixel is \d+ of 255 off .* above max_difference 0 "),
+        ({"psnr_db": 10, "max_difference": 0}, r"a pixel differs by \d+ of 255 .* above max_difference 0 "),
     ],
 )
-def test_a_missed_threshold_fails_and_names_it(rough: Path, tmp_path: Path, changes: dict, says: str) -> None:
-    with pytest.raises(InputError, match=says):
+def test_a_missed_threshold_is_named(rough: Path, tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         pass_gate(rough / "engine.json", compare(rough), thresholds(**changes), tmp_path / "quality.json")
     assert not (tmp_path / "quality.json").exists()
 
@@ -78,19 +78,23 @@ def test_bf16_passes_the_default_thresholds(rough: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("value", "says"), [(float("nan"), "NaN or infinite"), (float("inf"), "NaN or infinite"), (0.0, "black images")]
+    ("value", "message"), [(float("nan"), "NaN or infinite"), (float("inf"), "NaN or infinite"), (0.0, "black images")]
 )
-def test_a_broken_engine_fails_the_gate(rough: Path, value: float, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_engine_fails_the_quality_check(
+    rough: Path, value: float, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(batch: torch.Tensor) -> torch.Tensor:
         return batch.new_full((len(batch), 3, 4 * batch.shape[2], 4 * batch.shape[3]), value)
 
     monkeypatch.setattr(Eager, "load", lambda self, network, program, profile: broken)
-    with pytest.raises(InputError, match=rf"engine\.json: produces {says}"):
+    with pytest.raises(InputError, match=rf"engine\.json: produces {message}"):
         compare(rough)()
 
 
-def test_an_engine_for_a_range_is_compared_at_its_ends_too(rough: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The range is a stand-in around an uncompiled network, which takes any size."""
+def test_an_engine_for_a_range_of_sizes_is_also_compared_at_its_ends(
+    rough: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The range belongs to an uncompiled network, which accepts any size."""
     load, seen = engines.load, []
 
     def ranged(source: Source, path: Path) -> engines.Engine:
@@ -110,7 +114,7 @@ def test_an_engine_for_a_range_is_compared_at_its_ends_too(rough: Path, monkeypa
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a classifier, its engine in bf16, and twelve validation images."""
+    """A folder with a classifier, its bf16 engine, and twelve validation images."""
     folder = tmp_path_factory.mktemp("run")
     names = [f"TRAIN/{'ab'[number % 2]}/{number}.png" for number in range(12)]
     np.save(folder / "a.npy", np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8))
@@ -132,7 +136,7 @@ def compare_labels(folder: Path, most: int) -> Callable[[], dict[str, Any]]:
     return partial(compare_classifier, *files, ["a", "b"], most)
 
 
-def test_a_classifier_in_bf16_is_compared_by_its_labels(run: Path, tmp_path: Path) -> None:
+def test_a_bf16_classifier_is_compared_by_its_predicted_classes(run: Path, tmp_path: Path) -> None:
     gate = thresholds(changed_labels=0.5)
     quality = pass_gate(run / "engine.json", compare_labels(run, 7), gate, tmp_path / "quality.json")
     assert quality["images"] == 7
@@ -140,8 +144,8 @@ def test_a_classifier_in_bf16_is_compared_by_its_labels(run: Path, tmp_path: Pat
     assert 0 < quality["max_probability_difference"] < 0.5
 
 
-def test_changed_labels_fail_the_gate(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine that swaps the classes."""
+def test_changed_classes_fail_the_quality_check(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine swaps the classes."""
     monkeypatch.setattr(Eager, "load", lambda self, network, program, profile: lambda batch: -network(batch))
-    with pytest.raises(InputError, match=r"100\.0% of 12 labels are not those in fp32, above changed_labels 0\.01 "):
+    with pytest.raises(InputError, match=r"100\.0% of 12 labels differ .* above changed_labels 0\.01 "):
         pass_gate(run / "engine.json", compare_labels(run, 100), thresholds(), tmp_path / "quality.json")

@@ -1,4 +1,4 @@
-"""Imports between the packages of results run one way, and a job imports no large library that it does not use."""
+"""Packages of results import each other in one direction only, and jobs import no large library without using it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGES = Path(__file__).parents[2] / "scripts" / "wbcsr"
-# Each may import what stands to its left, and none of those to its right.
+# Each package may import those on its left, but not those on its right.
 ORDER = ["study", "stats", "present", "report"]
 
 
@@ -27,10 +27,10 @@ def imported(package: str) -> set[str]:
 
 
 @pytest.mark.parametrize("package", ORDER[:-1])
-def test_no_package_imports_one_above_it(package: str) -> None:
+def test_no_package_imports_a_higher_one(package: str) -> None:
     above = {*ORDER[ORDER.index(package) + 1 :], "fidelity", "explain", "benchmark"}
     found = imported(package)
-    assert found, "imports nothing: is it still there?"
+    assert found, "the package imports nothing: does it still exist?"
     assert found & above == set()
 
 
@@ -40,7 +40,7 @@ def test_no_package_imports_one_above_it(package: str) -> None:
         ("upscale.compiling", ["torch"]),  # imported only in the process that compiles
         ("classify.compiling", ["torch"]),
         ("checks.gate", ["torch"]),  # an engine that is the fp32 network itself is not compared
-        ("engines.doctor", ["torch"]),  # which may be damaged
+        ("engines.doctor", ["torch"]),  # torch may be damaged
         ("upscale.interpolation", ["torch", "scipy", "sklearn"]),
         ("classify.pack", ["torch", "scipy", "sklearn"]),
         ("dataset.split", ["torch", "scipy", "sklearn"]),
@@ -50,7 +50,7 @@ def test_no_package_imports_one_above_it(package: str) -> None:
     ],
 )
 def test_a_job_imports_no_large_library_that_it_does_not_use(module: str, unused: list[str]) -> None:
-    """Importing torch takes three seconds, scikit-learn or scikit-image one: more than most jobs of a small study."""
+    """Importing torch takes three seconds, scikit-learn or scikit-image one: longer than most jobs of a small study."""
     code = f"import sys; sys.path.insert(0, {str(PACKAGES.parent)!r}); import wbcsr.{module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) & set(unused) == set()

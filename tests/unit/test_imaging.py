@@ -1,4 +1,4 @@
-"""Decoding: every kind of image comes out as what it shows, and what is no image is named."""
+"""Decoding: every kind of image is decoded correctly, and files that are not images are named."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KINDS = {
 
 @pytest.mark.parametrize("name", ["x.png", "x.tif", "x.TIFF", "x.jpg"])
 @pytest.mark.parametrize("pixels", KINDS.values(), ids=KINDS.keys())
-def test_what_we_encode_is_lossless(pixels: np.ndarray, name: str) -> None:
+def test_encoding_is_lossless(pixels: np.ndarray, name: str) -> None:
     content = imaging.encode(np.ascontiguousarray(pixels), name)
     decoded = imaging.decode(content, name)
     assert decoded.dtype == pixels.dtype
@@ -68,7 +68,7 @@ def by_tifffile(pixels: np.ndarray, orientation: int) -> bytes:
 
 
 def png16(pixels: np.ndarray, orientation: int) -> bytes:
-    """A PNG of 16 bits with EXIF behind its header, which Pillow and OpenCV do not write."""
+    """A 16-bit PNG with EXIF data after its header, which Pillow and OpenCV cannot write."""
     content = imaging.encode_png(pixels)
     chunk = b"eXIf" + exif(orientation).tobytes().removeprefix(b"Exif\0\0")
     return content[:33] + (len(chunk) - 4).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) + content[33:]
@@ -97,10 +97,10 @@ WITH_ORIENTATION = {
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize(("write", "kind"), WITH_ORIENTATION.values(), ids=WITH_ORIENTATION.keys())
-def test_an_image_is_turned_once_as_pillow_turns_it(write: Any, kind: str, orientation: int) -> None:
+def test_an_image_is_rotated_once_as_by_pillow(write: Any, kind: str, orientation: int) -> None:
     pixels = np.ascontiguousarray(KINDS[kind])
     content = write(pixels, orientation)
-    if kind in ("RGB16", "RGBA16"):  # Pillow has no mode for these: it turns a picture of the pixels' numbers
+    if kind in ("RGB16", "RGBA16"):  # Pillow has no mode for these, so it rotates an image of the pixel numbers.
         numbers = Image.fromarray(
             np.arange(pixels.shape[0] * pixels.shape[1], dtype=np.uint8).reshape(pixels.shape[:2])
         )
@@ -115,12 +115,12 @@ def test_an_image_is_turned_once_as_pillow_turns_it(write: Any, kind: str, orien
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
-def test_an_unknown_orientation_turns_nothing(orientation: int) -> None:
+def test_an_unknown_orientation_is_ignored(orientation: int) -> None:
     for content in (by_pillow("PNG")(RGB, orientation), by_tifffile(RGB, orientation)):
         np.testing.assert_array_equal(imaging.decode(content, "x"), RGB)
 
 
-def test_exif_behind_the_pixels_is_found() -> None:
+def test_exif_data_after_the_pixels_are_found() -> None:
     png = by_pillow("PNG")(RGB, 6)
     start = png.index(b"eXIf") - 4
     end = start + 12 + int.from_bytes(png[start : start + 4], "big")
@@ -134,7 +134,7 @@ def test_exif_behind_the_pixels_is_found() -> None:
 @pytest.mark.parametrize("layout", [{}, {"rowsperstrip": 2}, {"tile": (16, 16)}], ids=["one", "strips", "tiles"])
 @pytest.mark.parametrize("compression", [None, "lzw", "deflate", "packbits", "zstd"])
 @pytest.mark.parametrize("kind", ["RGB", "RGB16", "RGBA16"])
-def test_planes_and_layout_of_a_tiff_do_not_change_it(
+def test_planes_and_layout_of_a_tiff_do_not_change_the_pixels(
     kind: str, compression: str | None, layout: dict[str, Any], byteorder: str, planes: str
 ) -> None:
     pixels = KINDS[kind]
@@ -152,7 +152,7 @@ def test_min_is_white_is_inverted() -> None:
         np.testing.assert_array_equal(decoded, np.iinfo(decoded.dtype).max - KINDS[kind])
 
 
-def test_a_palette_of_16_bits_becomes_rgb_of_8() -> None:
+def test_a_16_bit_palette_becomes_8_bit_rgb() -> None:
     index = RGB[:, :, 0]
     palette = RNG.integers(0, 65536, (3, 256), dtype=np.uint16)
     decoded = imaging.decode(tiff(index, photometric="palette", colormap=palette), "x.tif")
@@ -172,7 +172,7 @@ def test_alpha_of_a_tiff() -> None:
     np.testing.assert_array_equal(imaging.decode(unexplained, "x.tif"), RGB)
 
 
-def test_a_pyramid_below_the_one_page_is_no_further_image() -> None:
+def test_a_pyramid_of_smaller_versions_is_not_a_second_image() -> None:
     target = io.BytesIO()
     with tifffile.TiffWriter(target) as writer:
         writer.write(RGB, photometric="rgb", subifds=1)
@@ -181,7 +181,7 @@ def test_a_pyramid_below_the_one_page_is_no_further_image() -> None:
 
 
 def test_a_small_tiff_that_expands_is_decoded_in_bounded_memory() -> None:
-    """100 million pixels in 100 kB are within the limit; the decoder must not take many times what they need."""
+    """100 million pixels in 100 kB are within the limit; the decoder must not need many times their memory."""
     program = (
         "import resource, sys\n"
         "from wbcsr import imaging\n"
@@ -195,14 +195,14 @@ def test_a_small_tiff_that_expands_is_decoded_in_bounded_memory() -> None:
 
 
 def run(program: str, content: bytes) -> subprocess.CompletedProcess[bytes]:
-    # glibc fills memory that is taken, so that a decoder which reads it before it was written does not get zeros.
+    # glibc fills allocated memory with this value, so a decoder that reads uninitialised memory does not get zeros.
     environment = os.environ | {"MALLOC_PERTURB_": "165"}
     command = [sys.executable, "-c", program]
     return subprocess.run(command, input=content, capture_output=True, check=True, env=environment)
 
 
-def test_damaged_lzw_data_are_refused() -> None:
-    """imagecodecs' own decoder crashes where the first code of a table is not in it: it reads what it never wrote."""
+def test_damaged_lzw_data_are_rejected() -> None:
+    """If a table lacks its first code, imagecodecs' own decoder reads uninitialised memory and crashes."""
     codes = [256, 300] + [258] * 10 + [257]
     bits = "".join(f"{code:09b}" for code in codes)
     data = bytes(int(bits[start : start + 8].ljust(8, "0"), 2) for start in range(0, len(bits), 8))
@@ -224,7 +224,7 @@ def test_damaged_lzw_data_are_refused() -> None:
 
 @pytest.mark.parametrize("compression", [None, "lzw", "deflate", "packbits", "jpeg", "zstd"])
 @pytest.mark.parametrize("layout", [{"rowsperstrip": 20}, {"tile": (16, 16)}], ids=["strips", "tiles"])
-def test_a_truncated_tiff_is_found(compression: str | None, layout: dict[str, Any]) -> None:
+def test_a_truncated_tiff_is_rejected(compression: str | None, layout: dict[str, Any]) -> None:
     pixels = RNG.integers(0, 256, (32, 48, 3), dtype=np.uint8)
     content = tiff(pixels, photometric="rgb", compression=compression, **layout)
     for length in range(0, len(content), 29):
@@ -234,7 +234,7 @@ def test_a_truncated_tiff_is_found(compression: str | None, layout: dict[str, An
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-def test_a_truncated_jpeg_is_found(mode: str, options: dict[str, Any]) -> None:
+def test_a_truncated_jpeg_is_rejected(mode: str, options: dict[str, Any]) -> None:
     content = encoded(Image.fromarray(RGB).resize((40, 30)).convert(mode), "JPEG", **options)
     for length in range(len(content) - 3, 0, -3):
         with pytest.raises(InputError):
@@ -242,14 +242,14 @@ def test_a_truncated_jpeg_is_found(mode: str, options: dict[str, Any]) -> None:
     assert imaging.decode(content + b"what a camera adds", "x.jpg").shape[:2] == (30, 40)
 
 
-def test_of_a_jpeg_with_more_pictures_the_first_is_taken() -> None:
+def test_the_first_image_of_a_multi_picture_jpeg_is_used() -> None:
     first = Image.fromarray(RGB).resize((64, 48))
     content = encoded(first, "MPO", save_all=True, append_images=[first.rotate(180), first.resize((16, 12))])
     assert Image.open(io.BytesIO(content)).n_frames == 3
     np.testing.assert_array_equal(imaging.decode(content, "x.jpg"), np.asarray(Image.open(io.BytesIO(content))))
 
 
-def test_cmyk_becomes_rgb_as_pillow_converts_it() -> None:
+def test_cmyk_is_converted_to_rgb_as_by_pillow() -> None:
     cmyk = Image.fromarray(RGBA, "CMYK")
     for content in (encoded(cmyk, "TIFF"), encoded(cmyk, "JPEG")):
         expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
@@ -258,7 +258,7 @@ def test_cmyk_becomes_rgb_as_pillow_converts_it() -> None:
     np.testing.assert_allclose(sixteen / 257, np.asarray(cmyk.convert("RGB")), atol=0.5)
 
 
-def test_modes_of_png_and_bmp_are_what_pillow_shows() -> None:
+def test_png_and_bmp_modes_are_decoded_as_by_pillow() -> None:
     picture = Image.fromarray(RGB)
     grey, palette = picture.convert("L"), picture.quantize(8)
     for form in ("PNG", "BMP"):
@@ -278,9 +278,9 @@ def test_modes_of_png_and_bmp_are_what_pillow_shows() -> None:
     np.testing.assert_array_equal(imaging.decode(imagecodecs.png_encode(two), "x"), two[:, :, [0, 0, 0, 1]])
 
 
-@pytest.mark.parametrize(("content", "says"), BAD_IMAGES.values(), ids=BAD_IMAGES.keys())
-def test_what_is_no_image_is_one_line(content: bytes, says: str) -> None:
-    with pytest.raises(InputError, match=says) as error:
+@pytest.mark.parametrize(("content", "message"), BAD_IMAGES.values(), ids=BAD_IMAGES.keys())
+def test_a_file_that_is_not_an_image_gives_one_line(content: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
         imaging.decode(content, "TRAIN/A/x.png")
     assert str(error.value).startswith("TRAIN/A/x.png: ")
     assert "\n" not in str(error.value)
@@ -291,8 +291,8 @@ def with_chunk(kind: bytes, data: bytes) -> bytes:
     return PNG[:33] + len(data).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) + PNG[33:]
 
 
-def test_no_library_prints_lines_of_its_own() -> None:
-    """On file descriptor 2, where libraries in C print, about files that are taken and about files that are not."""
+def test_no_library_prints_its_own_messages() -> None:
+    """File descriptor 2, to which C libraries print, stays empty for accepted and for rejected files."""
     odd = [
         with_chunk(b"iCCP", b"x\0\0" + zlib.compress(b"no profile")),
         with_chunk(b"gAMA", bytes(4)),
@@ -325,21 +325,21 @@ def test_no_library_prints_lines_of_its_own() -> None:
     assert int(result.stdout) >= 5
 
 
-def test_what_was_enlarged_may_be_larger_than_what_is_taken_in() -> None:
-    """As 4,000 pixels a side are by four."""
+def test_an_upscaled_image_may_exceed_the_limit_for_input_images() -> None:
+    """An image with a side of 4,000 pixels exceeds it after upscaling by four."""
     content = encoded(Image.new("L", (12_000, 9_000), 7), "PNG")
     with pytest.raises(InputError, match="more than the limit"):
         imaging.decode(content, "x.png")
     assert imaging.decode(content, "x.png", whole=True).shape == (9_000, 12_000)
 
 
-def test_to_rgb8() -> None:
+def test_16_bits_and_alpha_become_8_bit_rgb() -> None:
     sixteen = np.array([[0, 257, 65535]], np.uint16)
     np.testing.assert_array_equal(imaging.to_rgb8(sixteen)[:, :, 2], [[0, 1, 255]])
     assert imaging.to_rgb8(np.dstack([RGB, RGB[:, :, 0]])).shape == (5, 7, 3)
 
 
-def test_stretch() -> None:
+def test_range_rescales_16_bit_values() -> None:
     values = np.array([[0, 100, 2000, 4095, 5000]], np.uint16)
     np.testing.assert_array_equal(imaging.stretch(values, (0, 4095)), [[0, 1600, 32007, 65535, 65535]])
     np.testing.assert_array_equal(imaging.stretch(values, (100, 2000)), [[0, 0, 65535, 65535, 65535]])

@@ -1,4 +1,4 @@
-"""Taking a data set in: what is found, kept, rejected, copied and written."""
+"""Ingesting a data set: the images that are found, kept, rejected and copied, and the files that are written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wbcsr.errors import InputError
 from wbcsr.files import read_csv, sha256
 from wbcsr.imaging import decode, encode, encode_png
 
-CLASSES = ["B", "A"]  # not in alphabetical order, as a user may have it
+CLASSES = ["B", "A"]  # not in alphabetical order, as in a user's configuration
 FOLDERS = [(partition, name) for partition in ("TRAIN", "TEST") for name in CLASSES]
 
 
@@ -33,13 +33,13 @@ def png(seed: int) -> bytes:
 
 
 def images(per_folder: int = 3) -> dict[str, bytes]:
-    """Distinct images 0.png, 1.png, … of every folder."""
+    """Distinct images 0.png, 1.png, … in every folder."""
     names = [f"{partition}/{name}/{n}.png" for partition, name in FOLDERS for n in range(per_folder)]
     return {image: png(seed) for seed, image in enumerate(names)}
 
 
 class Study:
-    """A results folder, and an archive to take into it."""
+    """A results folder, and an archive that is ingested into it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -111,7 +111,7 @@ def study(tmp_path: Path) -> Study:
 
 @pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "folder"])
 @pytest.mark.parametrize("prefix", ["", "images/", "set2-master/set2-master/images/", "TRAIN/", "A/TEST/", "TRAIN/A/"])
-def test_finds_the_images_at_any_depth(study: Study, prefix: str, as_zip: bool) -> None:
+def test_images_are_found_at_any_depth(study: Study, prefix: str, as_zip: bool) -> None:
     files = images()
     summary = study.ingest(files, prefix, as_zip)
     assert study.copied() == files
@@ -130,7 +130,7 @@ def test_tables_describe_the_images_in_the_configured_order(study: Study) -> Non
     assert (study.root / "results" / "rejected.csv").read_text() == "image,reason\n"
 
 
-def test_manifests_name_the_files_beside_them(study: Study) -> None:
+def test_manifests_list_the_files_next_to_them(study: Study) -> None:
     study.ingest(images())
     for partition, name in FOLDERS:
         manifest = study.manifest(partition, name)
@@ -141,7 +141,7 @@ def test_manifests_name_the_files_beside_them(study: Study) -> None:
             assert sha256(manifest.parent / row.file) == row.sha256 == row.input_sha256
 
 
-def test_what_is_not_configured_is_ignored(study: Study) -> None:
+def test_folders_that_are_not_configured_are_ignored(study: Study) -> None:
     others = {
         "TEST_SIMPLE/A/1.png": png(90),
         "TRAIN/C/1.png": png(91),
@@ -180,13 +180,13 @@ def test_bad_files_are_rejected_with_a_reason(study: Study, name: str, content: 
     assert (summary["kept"], summary["rejected"], summary["left_out"]) == (12, 1, 0)
 
 
-def test_junk_of_the_same_name_under_two_prefixes_is_no_conflict(study: Study) -> None:
+def test_rejected_files_of_the_same_name_are_no_conflict(study: Study) -> None:
     study.ingest(images() | {"__MACOSX/TRAIN/A/._0.png": b"junk", "TRAIN/A/._0.png": b"junk"})
     assert study.rejected == {"TRAIN/A/._0.png": "not an image"}
 
 
 @pytest.mark.parametrize("name", ["9.PNG", "9" * 196 + ".png"], ids=["upper case", "200 bytes"])
-def test_odd_names_of_images_are_taken(study: Study, name: str) -> None:
+def test_unusual_image_names_are_accepted(study: Study, name: str) -> None:
     study.ingest(images() | {f"TRAIN/A/{name}": png(90)})
     assert f"TRAIN/A/{name}" in study.copied()
 
@@ -204,7 +204,7 @@ def test_the_same_file_in_two_classes_is_rejected_everywhere(study: Study, other
     }
 
 
-def test_files_elsewhere_are_counted_by_the_outermost_folder_without_an_image(
+def test_ignored_files_are_counted_by_their_outermost_folder_without_images(
     study: Study, caplog: pytest.LogCaptureFixture
 ) -> None:
     masks = {f"masks/{fold}/{number}.png": b"" for fold in "01" for number in range(6)}
@@ -220,7 +220,7 @@ def test_files_elsewhere_are_counted_by_the_outermost_folder_without_an_image(
     assert "9.txt and 2 more places" in caplog.text
 
 
-def test_three_partitions_are_taken_in_the_order_of_their_use(study: Study) -> None:
+def test_three_partitions_are_ordered_by_their_use(study: Study) -> None:
     files = images() | {f"VAL/{name}/0.png": png(seed) for seed, name in enumerate(CLASSES, start=50)}
     summary = study.ingest(files, partitions={"train": "TRAIN", "test": "TEST", "validation": "VAL"})
     assert summary["kept"] == 14
@@ -237,7 +237,7 @@ def test_an_extra_test_may_lack_classes_and_no_more(study: Study, caplog: pytest
         study.ingest(images(), partitions=partitions)
 
 
-def test_copies_within_a_class_are_kept_and_counted(study: Study, caplog: pytest.LogCaptureFixture) -> None:
+def test_identical_files_within_a_class_are_kept_and_counted(study: Study, caplog: pytest.LogCaptureFixture) -> None:
     copies = {"TRAIN/A/7.png": png(90), "TRAIN/A/8.png": png(90), "TEST/A/9.png": png(91), "TRAIN/A/9.png": png(91)}
     summary = study.ingest(images() | copies)
     assert study.copied() == images() | copies
@@ -245,7 +245,7 @@ def test_copies_within_a_class_are_kept_and_counted(study: Study, caplog: pytest
     assert "2 images with the same bytes as another one of the class, 1 image in more than one partition" in caplog.text
 
 
-def test_limit_takes_the_first_names_as_text(study: Study, caplog: pytest.LogCaptureFixture) -> None:
+def test_limit_takes_the_first_names_in_text_order(study: Study, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     summary = study.ingest(images(12), limit_per_class=3)
     for partition, name in FOLDERS:
@@ -255,11 +255,11 @@ def test_limit_takes_the_first_names_as_text(study: Study, caplog: pytest.LogCap
     assert "12 images kept, 0 files rejected, 36 left out" in caplog.text
 
 
-def test_limit_fills_up_what_was_rejected_and_reads_no_more(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limit_replaces_rejected_images_and_reads_no_others(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     files = images(9)
     files["TRAIN/A/0.png"] = b"broken"
-    files["TRAIN/A/2.png"] = files["TRAIN/B/1.png"]  # is met when 0.png is replaced
-    files["TEST/B/2.png"] = files["TRAIN/A/2.png"]  # lies behind the limit
+    files["TRAIN/A/2.png"] = files["TRAIN/B/1.png"]  # read as replacement for 0.png
+    files["TEST/B/2.png"] = files["TRAIN/A/2.png"]  # beyond the limit
     files["TRAIN/B/2.png"] = b"broken"
     decoded: list[str] = []
     decode = module.imaging.decode
@@ -273,12 +273,12 @@ def test_limit_fills_up_what_was_rejected_and_reads_no_more(study: Study, monkey
     assert len(decoded) == len(set(decoded)) == 8 + 4
 
 
-def test_a_limit_beyond_the_images_takes_all(study: Study) -> None:
+def test_a_limit_above_the_number_of_images_takes_all(study: Study) -> None:
     assert study.ingest(images(), limit_per_class=100)["kept"] == 12
 
 
-def test_only_listed_images_are_taken(study: Study) -> None:
-    """Of a folder none of which is listed, an empty manifest is written."""
+def test_only_listed_images_are_used(study: Study) -> None:
+    """A folder without a listed image gets an empty manifest."""
     files = images(4) | {"TRAIN/A/9.png": b"broken", "TEST/B/9.png": b"broken"}
     files |= {"TRAIN/A/9.txt": b"junk", "TEST/B/9.txt": b"junk"}
     listed = ["TEST/B/1.png", "TRAIN/A/3.png", "TRAIN/A/9.png", "TRAIN/A/2.png", "TRAIN/A/0.png", "TRAIN/A/9.txt"]
@@ -310,13 +310,13 @@ def test_a_list_that_does_not_fit_the_archive_is_an_error(study: Study, listed: 
 
 
 def labelled(study: Study, *more: str, **files: bytes) -> dict[str, int]:
-    """Four images and what else there is, taken in by `labels.csv`."""
+    """Ingest four images, with further rows and files, by `labels.csv`."""
     rows = ["p/a.png,TRAIN,A", "p/b.png,TRAIN,B", "q/a.png,TEST,A", "q/b.png,TEST,B"]
     there = {row.partition(",")[0]: png(seed) for seed, row in enumerate(rows)}
     return study.ingest(there | files, labels=[*rows, *more])
 
 
-def test_labelled_files_that_are_no_images_are_rejected_with_a_reason(study: Study) -> None:
+def test_labelled_files_that_are_not_images_are_rejected_with_a_reason(study: Study) -> None:
     files = {"p/notes.txt": b"junk", "p/c\td.png": png(90), "p/e.png": b"broken", "readme.txt": b""}
     summary = labelled(study, *(f"{name},TRAIN,A" for name in files if name != "readme.txt"), **files)
     assert set(study.copied()) == {"TRAIN/A/p_a.png", "TRAIN/B/p_b.png", "TEST/A/q_a.png", "TEST/B/q_b.png"}
@@ -337,7 +337,7 @@ def test_labelled_files_that_are_no_images_are_rejected_with_a_reason(study: Stu
         (["p/c.png,TRAIN,A", "p/d.png,TRAIN,A"], "lists 2 files (first: 'p/c.png')"),
         (["e.png,TRAIN,A"], "'e.png' matches more than one file of"),
         (["e.png,TRAIN,A"], "'x/e.png' and 'y/e.png'; give a longer part of the path"),
-        (["P/A.png,TRAIN,A"], "TRAIN/A/P_A.png and TRAIN/A/p_a.png differ in case only"),
+        (["P/A.png,TRAIN,A"], "TRAIN/A/P_A.png and TRAIN/A/p_a.png differ"),
     ],
 )
 def test_labels_that_do_not_fit_the_archive_are_an_error(study: Study, rows: list[str], words: str) -> None:
@@ -347,7 +347,7 @@ def test_labels_that_do_not_fit_the_archive_are_an_error(study: Study, rows: lis
     assert words in str(caught.value)
 
 
-def test_rerun_keeps_files_mends_damage_and_removes_what_left(study: Study) -> None:
+def test_a_rerun_keeps_valid_files_repairs_damaged_ones_and_removes_others(study: Study) -> None:
     study.ingest(images())
     stays, damaged, gone = (study.originals / "TRAIN" / "A" / f"{n}.png" for n in range(3))
     os.utime(stays, (1, 1))
@@ -363,7 +363,7 @@ def test_rerun_keeps_files_mends_damage_and_removes_what_left(study: Study) -> N
     assert note.read_text() == "mine"
 
 
-def test_two_runs_write_the_same(study: Study) -> None:
+def test_two_runs_write_identical_files(study: Study) -> None:
     study.ingest(images())
     first = {file: file.read_bytes() for file in (study.root / "results").rglob("*") if file.is_file()}
     study.ingest(dict(reversed(images().items())))
@@ -410,7 +410,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(study: Study, monkeypa
         study.ingest(images(), as_zip=False)
 
 
-def test_no_usable_test_image_is_a_warning(study: Study, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_test_partition_without_usable_images_is_a_warning(study: Study, caplog: pytest.LogCaptureFixture) -> None:
     study.ingest(images() | {f"TEST/A/{n}.png": b"broken" for n in range(3)})
     assert "no file in TEST/A can be used" in caplog.text
     assert study.manifest("TEST", "A").read_text() == ",".join(MANIFEST_COLUMNS) + "\n"
@@ -425,15 +425,15 @@ def test_no_usable_test_image_is_a_warning(study: Study, caplog: pytest.LogCaptu
         ("TEST/B/", "TEST/other/", "has no folder 'B' with files in 'TEST' (dataset.classes); found 'A', 'other'"),
     ],
 )
-def test_missing_folder_is_named_with_what_is_there(study: Study, old: str, new: str, words: str) -> None:
+def test_the_error_for_a_missing_folder_lists_the_existing_ones(study: Study, old: str, new: str, words: str) -> None:
     with pytest.raises(InputError) as caught:
         study.ingest({name.replace(old, new): content for name, content in images().items()})
     assert words in str(caught.value)
 
 
 @pytest.mark.parametrize(("others", "more"), [(8, False), (9, True)])
-def test_of_many_folders_the_first_ten_are_named(study: Study, others: int, more: bool) -> None:
-    """Ten with A and TRAIN; the folder of the other class is missing."""
+def test_the_error_for_a_missing_folder_lists_at_most_ten(study: Study, others: int, more: bool) -> None:
+    """Ten including A and TRAIN; the folder of the other class is missing."""
     files = {"TRAIN/A/1.png": png(0)} | {f"{number}/1.png": png(1) for number in range(others)}
     with pytest.raises(InputError) as caught:
         study.ingest(files, partitions={"train": "TRAIN", "test": "nowhere"}, classes=["A"])
@@ -441,12 +441,12 @@ def test_of_many_folders_the_first_ten_are_named(study: Study, others: int, more
     assert str(caught.value).endswith(f"; found {listed}" + (" and more" if more else ""))
 
 
-def test_empty_archive(study: Study) -> None:
+def test_an_empty_archive_is_an_error(study: Study) -> None:
     with pytest.raises(InputError, match=r"has no folder 'TRAIN' .*; found no folder"):
         study.ingest({})
 
 
-def test_rotated_image_has_the_size_it_is_seen_with(study: Study) -> None:
+def test_a_rotated_image_has_its_displayed_size(study: Study) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     content = io.BytesIO()
@@ -477,11 +477,11 @@ def deep(seed: int, top: int, least: int = 0) -> np.ndarray:
         (0, 900, [0, 4095], "[0, 1023]"),
     ],
 )
-def test_images_of_16_bits_that_look_black_are_a_warning(
+def test_16_bit_images_that_look_black_give_a_warning(
     study: Study, caplog: pytest.LogCaptureFixture, least: int, top: int, range_: list[int] | None, suggests: str | None
 ) -> None:
     files = {image: encode_png(deep(seed, top, least)) for seed, image in enumerate(images())}
-    files["TRAIN/A/0.png"] = png(0)  # one of 8 bits says nothing of a camera
+    files["TRAIN/A/0.png"] = png(0)  # an 8-bit image gives no information about the camera
     summary = study.ingest(files, range=range_)
     assert (summary["deep"], summary["greatest_level"], summary["cut_pixels"]) == (11, top, 0)
     assert summary["least_level"] >= least
@@ -495,10 +495,10 @@ def test_images_of_16_bits_that_look_black_are_a_warning(
 
 
 @pytest.mark.parametrize("bright", [1, 11])
-def test_bright_pixels_of_one_image_hide_no_camera_of_12_bits(
+def test_bright_pixels_in_one_image_do_not_prevent_the_warning_about_12_bits(
     study: Study, caplog: pytest.LogCaptureFixture, bright: int
 ) -> None:
-    """One image in which a pixel is damaged, or all are; where most images use their bits, nothing is wrong."""
+    """One image has one damaged pixel or only damaged pixels; if most images use all bits, there is no warning."""
     files = {image: deep(seed, 4095) for seed, image in enumerate(images())}
     for pixels in [*files.values()][:bright]:
         pixels[:] = pixels * 15
@@ -507,20 +507,22 @@ def test_bright_pixels_of_one_image_hide_no_camera_of_12_bits(
 
 
 @pytest.mark.parametrize("path", ["A/B/1.png", "0/A/x/B/1.png"])
-def test_a_file_in_the_folders_of_two_classes_is_refused(study: Study, path: str) -> None:
-    """A patient's folder may have the name of a class; no guess tells which of them is meant."""
+def test_a_file_in_the_folders_of_two_classes_is_rejected(study: Study, path: str) -> None:
+    """A patient's folder may have the name of a class, so the class cannot be known."""
     files = {f"A/{seed}.png": png(seed) for seed in (1, 2)} | {f"B/{seed}.png": png(seed) for seed in (3, 4)}
-    with pytest.raises(InputError, match=rf"'{path}' lies in the folders of two classes, 'A' and 'B'.*dataset\.labels"):
+    with pytest.raises(InputError, match=rf"'{path}' is in .* 'A' and 'B'.*dataset\.labels"):
         study.ingest(files | {path: png(5)}, partitions=None)
 
 
-def test_range_that_makes_images_alike_is_not_taken_for_copies(study: Study, caplog: pytest.LogCaptureFixture) -> None:
+def test_images_that_become_equal_by_rescaling_are_not_duplicates(
+    study: Study, caplog: pytest.LogCaptureFixture
+) -> None:
     files = {image: encode_png(deep(seed, 65_535, 40_000)) for seed, image in enumerate(images())}
     assert study.ingest(files, range=[0, 4095])["rejected"] == 0
-    assert "dataset.range [0, 4095] cuts off values" in caplog.text
+    assert "dataset.range [0, 4095] clips" in caplog.text
 
 
-def test_partitions_that_are_pooled_are_a_warning(study: Study, caplog: pytest.LogCaptureFixture) -> None:
+def test_pooled_partitions_give_a_warning(study: Study, caplog: pytest.LogCaptureFixture) -> None:
     files = {
         f"{folder}/{name}/{folder}{seed}.png": png(seed)
         for folder in ("fit", "val")
@@ -532,7 +534,7 @@ def test_partitions_that_are_pooled_are_a_warning(study: Study, caplog: pytest.L
 
 
 @pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "folder"])
-def test_range_stretches_the_images_of_16_bits_where_they_are_taken_in(
+def test_range_rescales_16_bit_images_when_they_are_ingested(
     study: Study, caplog: pytest.LogCaptureFixture, as_zip: bool
 ) -> None:
     arrays = {"TRAIN/A/7.png": deep(7, 4095), "TRAIN/A/8.tif": deep(8, 4095), "TEST/B/9.png": deep(9, 5000)[:, :, 0]}
@@ -551,20 +553,20 @@ def test_range_stretches_the_images_of_16_bits_where_they_are_taken_in(
         rows = read_csv(study.manifest(partition, name), MANIFEST_COLUMNS)
         digests = rows["image"].map(lambda image: hashlib.sha256(written[image]).hexdigest())
         assert (rows["sha256"] == digests).all()
-        assert (rows["input_sha256"] == digests).all(), "what a later stage made of another range is not taken over"
+        assert (rows["input_sha256"] == digests).all(), "an output of a later stage for another range was reused"
     assert summary["copies"] == 1
     cut = int((arrays["TEST/B/9.png"] > 4095).sum())
     assert summary["cut_pixels"] == cut
-    assert f"cuts off values of {cut} of {4 * 48} pixels, in 1 of 4 images" in caplog.text
+    assert f"clips {cut} of {4 * 48} pixels, in 1 of 4 " in caplog.text
 
 
-def test_a_range_without_images_of_16_bits_is_a_warning(study: Study, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_range_without_16_bit_images_gives_a_warning(study: Study, caplog: pytest.LogCaptureFixture) -> None:
     study.ingest(images(), range=[0, 4095])
     assert study.copied() == images()
     assert "dataset.range is set, but" in caplog.text
 
 
-def test_another_range_and_the_same_again(study: Study) -> None:
+def test_another_range_changes_the_images_and_the_same_range_restores_them(study: Study) -> None:
     files = images() | {"TRAIN/A/9.png": encode_png(deep(9, 4095))}
     target = study.originals / "TRAIN/A/9.png"
 
@@ -578,7 +580,7 @@ def test_another_range_and_the_same_again(study: Study) -> None:
     assert taken(None)[0] == files["TRAIN/A/9.png"]
 
 
-# What a file of an archive may be called and hold.
+# Paths and contents of the files of a generated archive.
 PLACES = st.sampled_from(["TRAIN/A", "TRAIN/B", "TEST/A", "TEST/B", "TRAIN/C", "A", "TRAIN/A/more", "x/TEST/A"])
 LEAVES = st.sampled_from(["8.png", "8.PNG", "9.png", "9.jpeg", ".8.png", "é.png", "- 9.png", "a b.png", "notes.txt"])
 CONTENTS = st.sampled_from([b"", b"<html>", png(1)[:-9], *map(png, range(100, 104))])
@@ -590,22 +592,22 @@ CONTENTS = st.sampled_from([b"", b"<html>", png(1)[:-9], *map(png, range(100, 10
     st.one_of(st.none(), st.integers(2, 4)),
     st.booleans(),
 )
-def test_each_file_is_kept_as_it_is_or_accounted_for(
+def test_each_file_is_kept_unchanged_or_reported(
     tmp_path_factory: pytest.TempPathFactory, others: dict[str, bytes], limit: int | None, as_zip: bool
 ) -> None:
-    """Whatever is packed: bytes stay, and what is kept, rejected, left out or ignored is all there is; or one line."""
+    """For any archive, kept files are unchanged, and every file is kept, rejected, left out or ignored; or one line."""
     study = Study(tmp_path_factory.mktemp("any"))
     files = images(2) | others
-    summary, said = None, ""
+    summary, message = None, ""
     try:
         summary = study.ingest(files, as_zip=as_zip, limit_per_class=limit)
     except InputError as error:
-        said = str(error)
+        message = str(error)
     if summary is None:
-        assert len(said.splitlines()) == 1
+        assert len(message.splitlines()) == 1
         assert not study.originals.exists()
         return
-    # What is no image under two prefixes is one row of those that were rejected.
+    # A file that is not an image and occurs under two prefixes has one row in rejected.csv.
     apart = {name.removeprefix("x/") for name in files}
     assert sum(summary[key] for key in ("kept", "rejected", "left_out", "ignored")) == len(apart)
     copied = study.copied()
@@ -620,7 +622,7 @@ def test_each_file_is_kept_as_it_is_or_accounted_for(
 
 
 @pytest.mark.real
-def test_real_archive_in_small(tmp_path: Path, real_archive: Path) -> None:
+def test_a_small_part_of_the_real_archive_is_ingested(tmp_path: Path, real_archive: Path) -> None:
     classes = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
     partitions = {"train": "TRAIN", "test": "TEST"}
     dataset = {"partitions": partitions, "classes": classes, "limit_per_class": 2}

@@ -1,4 +1,4 @@
-"""Functions in a process of their own: results, errors, crashes, hangs, and that nothing is left running."""
+"""Functions in an isolated process: results, errors, crashes and hangs; no process is left running."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from wbcsr.isolated import EndedError, IsolatedProcess, run_step
 from workloads import count_up, log_a_line, raise_unpicklable, start_child_and_wait
 
 
-def test_one_process_does_one_call_after_another() -> None:
+def test_one_process_executes_several_calls() -> None:
     with IsolatedProcess() as process:
         pids = {process.call(os.getpid) for _ in range(2)}
-        assert [process.call(count_up), process.call(count_up)] == [1, 2]  # it keeps what its modules hold
+        assert [process.call(count_up), process.call(count_up)] == [1, 2]  # its modules keep their state
         assert process.call(sorted, [2, 1, 3], reverse=True) == [3, 2, 1]
     assert len(pids) == 1
     assert os.getpid() not in pids
 
 
-def test_what_a_call_raises_is_raised_here_with_its_traceback(tmp_path: Path) -> None:
+def test_an_exception_of_a_call_is_raised_with_its_traceback(tmp_path: Path) -> None:
     with IsolatedProcess() as process:
         with pytest.raises(InputError, match=r"gone\.json: is missing") as raised:
             process.call(read_json, tmp_path / "gone.json")
         assert "in read_json" in raised.value.__notes__[0]
-        assert process.call(max, 1, 2) == 2  # and the process goes on
+        assert process.call(max, 1, 2) == 2  # the process continues
 
 
-def test_an_error_that_cannot_be_pickled_arrives_by_its_name() -> None:
+def test_an_exception_that_cannot_be_pickled_is_reported_by_name() -> None:
     with IsolatedProcess() as process, pytest.raises(RuntimeError, match="CannotBePickledError: at 3"):
         process.call(raise_unpicklable, 3)
 
@@ -45,11 +45,13 @@ def test_an_error_that_cannot_be_pickled_arrives_by_its_name() -> None:
     [
         (os._exit, 3, "its process ended with exit status 3"),
         (sys.exit, 4, "its process ended with exit status 4"),
-        (os.kill, 9, "its process was ended by SIGKILL, as when memory runs out"),
+        (os.kill, 9, "its process was ended by SIGKILL, perhaps because memory ran out"),
         (time.sleep, 60, "it took longer than 1 s and was stopped"),
     ],
 )
-def test_a_call_may_end_its_process_or_hang(function: Callable[..., Any], argument: int, message: str) -> None:
+def test_a_call_that_ends_its_process_or_hangs_is_an_error(
+    function: Callable[..., Any], argument: int, message: str
+) -> None:
     started = time.monotonic()
     with IsolatedProcess(timeout_s=1 if function is time.sleep else None) as process:
         arguments = (process.call(os.getpid), argument) if function is os.kill else (argument,)
@@ -59,14 +61,14 @@ def test_a_call_may_end_its_process_or_hang(function: Callable[..., Any], argume
     assert time.monotonic() - started < 30
 
 
-def test_a_process_that_has_ended_says_so_at_every_further_call() -> None:
+def test_every_further_call_of_an_ended_process_is_an_error() -> None:
     with IsolatedProcess() as process:
         for _ in range(2):
             with pytest.raises(EndedError, match="exit status 5"):
                 process.call(os._exit, 5)
 
 
-def test_what_it_prints_may_go_to_a_file() -> None:
+def test_the_output_of_a_process_can_go_to_a_file() -> None:
     with tempfile.TemporaryFile() as output:
         with IsolatedProcess(output=output) as process:
             process.call(print, "of Python", flush=True)
@@ -75,8 +77,8 @@ def test_what_it_prints_may_go_to_a_file() -> None:
         assert output.read().decode().splitlines() == ["of Python", "of a program"]
 
 
-def test_nothing_is_left_running(tmp_path: Path) -> None:
-    """A program that a call started, such as a compiler, is stopped too and delays nothing."""
+def test_no_process_is_left_running(tmp_path: Path) -> None:
+    """A program that a call started, such as a compiler, is also stopped and causes no delay."""
     sign = tmp_path / "alive"
     started = time.monotonic()
     with IsolatedProcess(timeout_s=2) as process, pytest.raises(EndedError, match="longer than 2 s"):
@@ -86,6 +88,6 @@ def test_nothing_is_left_running(tmp_path: Path) -> None:
     assert not sign.exists()
 
 
-def test_the_log_of_a_step_goes_to_the_jobs_log_file(tmp_path: Path) -> None:
+def test_the_log_of_a_step_goes_to_the_log_file_of_the_job(tmp_path: Path) -> None:
     assert run_step(log_a_line, "compiling", log_file=str(tmp_path / "job.log")) is None
     assert "compiling" in (tmp_path / "job.log").read_text()

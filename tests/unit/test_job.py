@@ -1,7 +1,6 @@
-"""A script's door: what its log begins with, how it ends where a user can mend something, and what it has cost.
+"""`job`: the start of its log, its end after an error that a user can correct, and its recorded cost.
 
-Each job runs in a fresh process with an object of the test's own in the place of Snakemake's. A script called
-nvidia-smi stands in for a GPU.
+Each job runs in a new process with a substitute for Snakemake's object. A script called nvidia-smi simulates a GPU.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ TOO_MUCH = "write_text('disk/table.csv', 'x' * 200_000)"
 
 
 def run(folder: Path, program: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a program of jobs in `folder`, with nothing in its environment of what a job or a scheduler sets there."""
+    """Run a program with jobs in `folder`, without the environment variables that a job or a scheduler sets."""
     foreign = re.compile("WBCSR_|SLURM_|CUDA_|OMP_|GOMP_|TORCHINDUCTOR_|TRITON_")
     environment = {name: value for name, value in os.environ.items() if not foreign.match(name)}
     environment |= variables
@@ -75,8 +74,8 @@ def one_job(snakemake: str, body: str) -> str:
     return f"with job(fake({snakemake})) as facts:\n" + "".join(f"    {line}\n" for line in body.splitlines())
 
 
-def ends_in_one_line(done: subprocess.CompletedProcess[str], line: str) -> None:
-    """Whether a job has ended with status 1 and this line as the last one, and no other error on stderr."""
+def require_one_line(done: subprocess.CompletedProcess[str], line: str) -> None:
+    """Require that a job ended with status 1 and this line as the last one, and printed no other error."""
     assert done.returncode == 1, done.stderr
     assert re.sub(r"^\d\d:\d\d:\d\d ", "", done.stderr.splitlines()[-1]) == f"error: {line}"
     assert len(re.findall("error", done.stderr, re.IGNORECASE)) == 1, done.stderr
@@ -86,14 +85,16 @@ def ends_in_one_line(done: subprocess.CompletedProcess[str], line: str) -> None:
 
 @contextmanager
 def mounted(folder: Path, options: str) -> Iterator[Path]:
-    """A small disk of its own in memory; skips where this user cannot mount one."""
+    """A small file system in memory; skips the test if this user cannot mount one."""
     if os.getuid():
-        pytest.skip("only root can mount a small disk: not seen how a full or read-only one ends a job")
+        pytest.skip("not tested how a full or read-only disk ends a job: only root can mount a small disk")
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     if done.returncode:
-        pytest.skip(f"root cannot mount here ({done.stderr.strip()}): not seen how a full or read-only disk ends a job")
+        pytest.skip(
+            f"not tested how a full or read-only disk ends a job: root cannot mount here ({done.stderr.strip()})"
+        )
     try:
         yield folder
     finally:
@@ -121,7 +122,7 @@ def header(done: subprocess.CompletedProcess[str], log: Path) -> list[str]:
     return [line[len("12:34:56 ") :] for line in written]
 
 
-def test_the_log_begins_with_what_runs_where_and_its_file_with_the_versions(tmp_path: Path) -> None:
+def test_the_log_begins_with_job_node_and_gpus_and_the_log_file_with_versions(tmp_path: Path) -> None:
     write_nvidia_smi(tmp_path, "GPU-of-test-job", "Stand-in 80GB")
     settings = 'log="logs/a.log", rule="upscale", gpu=1, threads=3, wildcards={"class": "LYT", "shard": "2of4"}'
     program = one_job(settings, "logging.getLogger('wbcsr').info('body')")
@@ -143,7 +144,7 @@ def test_the_log_begins_with_what_runs_where_and_its_file_with_the_versions(tmp_
         ("1", "GPUs: CUDA_VISIBLE_DEVICES=not set (nvidia-smi names none)"),
     ],
 )
-def test_the_log_says_so_where_there_is_no_scheduler_and_no_gpu(gpu: str, expected: str, tmp_path: Path) -> None:
+def test_the_log_of_a_job_without_scheduler_and_gpu(gpu: str, expected: str, tmp_path: Path) -> None:
     done = run(tmp_path, one_job(f"log='a.log', gpu={gpu}", "pass"), PATH=str(tmp_path))
     first, gpus, _ = header(done, tmp_path / "a.log")
     assert first == f"make_table on node {socket.gethostname()}, 2 threads"
@@ -151,83 +152,83 @@ def test_the_log_says_so_where_there_is_no_scheduler_and_no_gpu(gpu: str, expect
 
 
 @pytest.mark.parametrize("log", ["elsewhere.log", "disk/log.txt"])
-def test_a_disk_that_a_file_fills_ends_in_one_line(log: str, tmp_path: Path, disk: Path) -> None:
+def test_a_full_disk_gives_one_line(log: str, tmp_path: Path, disk: Path) -> None:
     done = run(tmp_path, one_job(f"log={log!r}, table='disk/table.csv'", TOO_MUCH))
-    ends_in_one_line(done, f"disk/table.csv: {FULL}")
-    # What was half written has gone, and the claim with it.
+    require_one_line(done, f"disk/table.csv: {FULL}")
+    # The unfinished file and the claim have been removed.
     assert {path.name for path in disk.iterdir()} <= {"log.txt"}
     assert (tmp_path / log).read_text().endswith(f"error: disk/table.csv: {FULL}\n")
 
 
-def test_a_log_that_has_no_room_is_no_second_error(tmp_path: Path, disk: Path) -> None:
+def test_a_log_file_on_a_full_disk_is_not_a_second_error(tmp_path: Path, disk: Path) -> None:
     body = f"fill('disk/rest')\nfor line in range(99): logging.getLogger('wbcsr').info('x' * 99)\n{TOO_MUCH}"
     done = run(tmp_path, one_job("log='disk/log.txt', table='disk/table.csv'", body))
-    ends_in_one_line(done, f"disk/table.csv: {FULL}")
-    # stderr has every line, the log file those for which there was room.
+    require_one_line(done, f"disk/table.csv: {FULL}")
+    # stderr has every line; the log file has those that fitted.
     assert done.stderr.count("x" * 99) == 99
     log = (disk / "log.txt").read_text()
     assert "make_table on node" in log
     assert log.count("x" * 99) < 99
 
 
-def test_a_log_that_cannot_be_begun_is_named(tmp_path: Path) -> None:
+def test_a_log_file_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", "size=64k,nr_inodes=2") as disk:
         (disk / "only").touch()
         done = run(tmp_path, one_job("log='disk/log.txt'", "pass"))
-    ends_in_one_line(done, f"{tmp_path}/disk/log.txt: {FULL}")
+    require_one_line(done, f"{tmp_path}/disk/log.txt: {FULL}")
 
 
-def test_a_claim_for_which_there_is_no_room_names_the_output(tmp_path: Path) -> None:
+def test_a_claim_on_a_full_disk_names_the_output(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", "size=64k,nr_inodes=2") as disk:
         (disk / "only").touch()
         done = run(tmp_path, one_job("log='a.log', table='disk/table.csv'", "pass"))
-    ends_in_one_line(done, f"disk/table.csv: {FULL}")
+    require_one_line(done, f"disk/table.csv: {FULL}")
 
 
-def test_a_provenance_for_which_there_is_no_room_is_named(tmp_path: Path, disk: Path) -> None:
+def test_a_provenance_on_a_full_disk_is_named(tmp_path: Path, disk: Path) -> None:
     body = "write_text('table.csv', 'a')\nfill('disk/rest')"
     done = run(tmp_path, one_job("log='a.log', table='table.csv', provenance='disk/provenance.json'", body))
-    ends_in_one_line(done, f"disk/provenance.json: {FULL}")
+    require_one_line(done, f"disk/provenance.json: {FULL}")
     assert [path.name for path in disk.iterdir()] == ["rest"]
 
 
-def test_what_does_not_say_its_name_may_be_the_working_folder_or_the_temporary_one(tmp_path: Path, disk: Path) -> None:
+def test_a_full_disk_without_a_file_name_names_working_and_temporary_folder(tmp_path: Path, disk: Path) -> None:
     body = "with open('disk/ledger', 'a') as file: file.write('x' * 200_000)"
     done = run(tmp_path, one_job("log='a.log', table='disk/table.csv'", body))
-    ends_in_one_line(done, f"the working folder or {tempfile.gettempdir()}: {FULL}")
+    require_one_line(done, f"the working folder or {tempfile.gettempdir()}: {FULL}")
 
 
 @pytest.mark.parametrize(("log", "named"), [("a.log", "disk/table.csv"), ("disk/log.txt", "{}/disk/log.txt")])
-def test_a_read_only_disk_ends_in_one_line(log: str, named: str, tmp_path: Path) -> None:
+def test_a_read_only_disk_gives_one_line(log: str, named: str, tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", "size=64k,ro"):
         done = run(tmp_path, one_job(f"log={log!r}, table='disk/table.csv'", "pass"))
-    ends_in_one_line(done, f"{named.format(tmp_path)}: {READ_ONLY}")
+    require_one_line(done, f"{named.format(tmp_path)}: {READ_ONLY}")
 
 
-def test_a_disk_that_becomes_read_only_ends_in_one_line(tmp_path: Path, disk: Path) -> None:
+def test_a_disk_that_becomes_read_only_gives_one_line(tmp_path: Path, disk: Path) -> None:
     body = "subprocess.run(['mount', '-o', 'remount,ro', os.path.abspath('disk')], check=True)\n" + TOO_MUCH
     done = run(tmp_path, one_job("log='a.log', table='disk/table.csv'", body))
-    ends_in_one_line(done, f"disk/table.csv: {READ_ONLY}")
+    require_one_line(done, f"disk/table.csv: {READ_ONLY}")
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere: not seen how a lack of permission ends a job")
-def test_a_folder_without_permission_ends_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.getuid() == 0, reason="missing permission was not tested: root may write everywhere")
+def test_a_folder_without_permission_gives_one_line(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir(mode=0o500)
     done = run(tmp_path, one_job("log='a.log', table='theirs/table.csv'", "pass"))
     remedy = "ask its owner for permission or use a --directory that you may write"
-    ends_in_one_line(done, f"theirs/table.csv: permission denied; {remedy} and run again: what is finished is kept")
+    require_one_line(done, f"theirs/table.csv: permission denied; {remedy} and run again: what is finished is kept")
 
 
-def test_a_full_disk_of_an_isolated_process_is_passed_on_as_one_line(disk: Path) -> None:
+def test_a_full_disk_in_an_isolated_process_gives_one_line(disk: Path) -> None:
     with pytest.raises(OSError, match="No space left") as raised:
         run_step(write_text, str(disk / "a.json"), "x" * 200_000)
     assert user_message(raised.value) == f"{disk}/a.json: {FULL}"
     assert list(disk.iterdir()) == []
 
 
-def test_a_wrong_input_ends_in_its_line(tmp_path: Path) -> None:
+def test_an_input_error_gives_one_line(tmp_path: Path) -> None:
     done = run(tmp_path, one_job("log='a.log'", "raise InputError('config.yaml: scale is 3; set 2 or 4')"))
-    ends_in_one_line(done, "config.yaml: scale is 3; set 2 or 4")
+    require_one_line(done, "config.yaml: scale is 3; set 2 or 4")
     assert (tmp_path / "a.log").read_text().splitlines()[-1] == done.stderr.splitlines()[-1]
 
 
@@ -261,7 +262,7 @@ def provenance(folder: Path, body: str = "") -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The provenance of a job that does next to nothing."""
+    """The provenance of a job that does almost nothing."""
     return provenance(tmp_path_factory.mktemp("plain"))
 
 
@@ -278,7 +279,7 @@ def test_a_job_that_does_little_costs_little(plain: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("body", [BUSY, IN_A_CHILD.format(f"import time\n{BUSY}")], ids=["itself", "child"])
-def test_the_seconds_of_the_processor_are_counted(body: str, tmp_path: Path) -> None:
+def test_cpu_seconds_are_counted(body: str, tmp_path: Path) -> None:
     cost = provenance(tmp_path, body)["cost"]
     assert 2 <= cost["cpu_seconds"] < 30
     assert 2 <= cost["wall_seconds"] < 30
@@ -300,7 +301,7 @@ def test_memory_of_the_process_that_started_the_job_is_not_counted(tmp_path: Pat
 
 
 @pytest.mark.parametrize("ends", ["well", "in an error"])
-def test_two_jobs_in_one_process_leave_nothing_to_each_other(ends: str, tmp_path: Path) -> None:
+def test_two_jobs_in_one_process_do_not_influence_each_other(ends: str, tmp_path: Path) -> None:
     body = "    raise InputError('no')\n" if ends == "in an error" else "    pass\n"
     program = (
         "before = dict(os.environ)\n"
@@ -310,10 +311,10 @@ def test_two_jobs_in_one_process_leave_nothing_to_each_other(ends: str, tmp_path
         + one_job("gpu=1, threads=5, log='second.log', table='b/second.csv'", "seen = dict(os.environ)")
         + "print(json.dumps([sorted(left), seen]))"
     )
-    # No nvidia-smi, so that the second job leaves its GPUs for torch to find.
+    # Without nvidia-smi, the second job lets torch find its GPUs.
     done = run(tmp_path, program, PATH=str(tmp_path))
     left, seen = json.loads(done.stdout)
-    # Each job sets its own number of threads; the others say the same to every job.
+    # Each job sets its own number of threads; the other variables are the same for every job.
     assert left == ["GOMP_SPINCOUNT", "OMP_NUM_THREADS", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"]
     assert seen["OMP_NUM_THREADS"] == "5"
     assert "CUDA_VISIBLE_DEVICES" not in seen

@@ -1,4 +1,4 @@
-"""The rule by which the study's images were made finds images that are of another photograph than is said."""
+"""The rule by which the study made its images detects images that cannot come from the stated photograph."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ LIMITS = {"files": 200_000, "file_mb": 200, "total_gb": 50, "ratio": 200}
     ("image", "source", "allowed"),
     [
         (("TRAIN", "A"), "1.jpg", ["1.jpg"]),
-        (("TEST", "A"), "1.jpg", []),  # the other side of the split
+        (("TEST", "A"), "1.jpg", []),  # the other partition
         (("TRAIN", "B"), "1.jpg", []),  # another class
-        (("TEST", "B"), "2.jpg", ["3.jpg"]),  # of two that overlap, the one that is of its side
+        (("TEST", "B"), "2.jpg", ["3.jpg"]),  # of two overlapping photographs, the one of the image's partition
         (("TRAIN", "B"), "2.jpg", ["2.jpg"]),
         (("TRAIN", "A"), "4.jpg", []),  # a photograph that no image was made from
         (("TRAIN", "A"), "", []),  # no source is known
     ],
 )
-def test_an_image_is_of_a_photograph_of_its_own_class_and_side(
+def test_an_image_comes_from_a_photograph_of_its_class_and_partition(
     image: tuple[str, str], source: str, allowed: list[str]
 ) -> None:
     rule = {"1.jpg": ("TRAIN", "A"), "2.jpg": ("TRAIN", "B"), "3.jpg": ("TEST", "B")}
@@ -37,18 +37,18 @@ def test_an_image_is_of_a_photograph_of_its_own_class_and_side(
     assert candidates(images, joined, rule) == [allowed]
 
 
-def test_a_table_of_classes_that_is_damaged_is_named_with_its_line(tmp_path: Path) -> None:
+def test_a_damaged_table_of_classes_is_named_with_the_line(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("Image,Category\n1,A\nx2,B\n")
     with (
         open_archive(tmp_path, LIMITS) as archive,
-        pytest.raises(InputError, match=r"labels\.csv, line 3: 'x2'.*mend it"),
+        pytest.raises(InputError, match=r"labels\.csv, line 3: 'x2'.*correct it"),
     ):
-        categories(archive, "photographs", "mend it")
+        categories(archive, "photographs", "correct it")
 
 
 @pytest.mark.real
-def test_the_rule_gives_the_test_photographs_that_were_published(real_archive: Path) -> None:
-    """TEST_SIMPLE holds the photographs of the test part as they are: as many of each class as the rule says."""
+def test_the_rule_gives_the_published_test_photographs(real_archive: Path) -> None:
+    """TEST_SIMPLE holds the unchanged test photographs: for each class as many as the rule gives."""
     with open_archive(real_archive, LIMITS) as archive:
         folder = "dataset-master/dataset-master/JPEGImages"
         there = {int(entry[-9:-4]) for entry in archive.entries if f"{folder}/BloodImage_" in entry}

@@ -1,4 +1,4 @@
-"""Packing: the pixels of a plain reading, the order of images.csv, and no image that is not what its manifest says."""
+"""Packing: pixels equal those of a simple implementation, in the order of images.csv; wrong images are rejected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIDE = 32
 
 
 class Variant:
-    """Images in a folder for each class, a manifest in each, and images.csv in an order of its own."""
+    """Images in a folder for each class with a manifest, and images.csv in another order."""
 
     def __init__(self, root: Path, number: int = 8) -> None:
         self.root = root
@@ -83,7 +83,7 @@ def variant(tmp_path: Path) -> Variant:
     return Variant(tmp_path)
 
 
-def test_pixels_and_order_are_those_of_a_plain_reading(variant: Variant) -> None:
+def test_pixels_and_order_equal_those_of_a_simple_implementation(variant: Variant) -> None:
     summary = variant.pack()
     packed = np.load(variant.array(), mmap_mode="r")
     assert isinstance(packed, np.memmap)
@@ -108,7 +108,7 @@ def test_the_number_of_threads_changes_nothing(variant: Variant) -> None:
 
 @pytest.mark.parametrize("shape", [(240, 320), (960, 1280), (20, 17), (SIDE, SIDE)])
 def test_interpolation_is_antialiased(shape: tuple[int, int]) -> None:
-    """torch's antialiased interpolation in floating point differs by the rounding of 8 bits only."""
+    """torch's antialiased interpolation in floating point differs only by rounding to 8 bits."""
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     batch = torch.from_numpy(pixels).permute(2, 0, 1)[None].double()
     wanted = torch.nn.functional.interpolate(batch, size=(SIDE, SIDE), mode="bilinear", antialias=True)
@@ -153,15 +153,15 @@ def spoil_a_byte(variant: Variant) -> None:
             lambda v: v.change(lambda t: t.replace({"image": {t["image"].iat[0]: "TRAIN/ROUND/new.jpeg"}})),
             r"manifest\.csv: lists TRAIN/ROUND/new\.jpeg, which is not in",
         ),
-        (lambda v: v.change(lambda t: t.iloc[[0, 1, 2, 3, 0]]), r"lists TRAIN/ROUND/0\.jpeg, which is in .* as well"),
+        (lambda v: v.change(lambda t: t.iloc[[0, 1, 2, 3, 0]]), r"lists TRAIN/ROUND/0\.jpeg, which .* also lists"),
         (
             lambda v: v.change(lambda t: t.assign(input_sha256="older")),
-            r"TRAIN/ROUND/0\.jpeg was made from another file than that of .*images\.csv",
+            r"TRAIN/ROUND/0\.jpeg was made from a file that differs .*images\.csv",
         ),
     ],
-    ids=["spoilt", "gone", "missing", "surplus", "twice", "other input"],
+    ids=["damaged", "deleted", "missing", "surplus", "twice", "other input"],
 )
-def test_what_is_not_as_the_manifest_says_stops(
+def test_a_file_that_differs_from_its_manifest_is_an_error(
     variant: Variant, damage: Callable[[Variant], None], message: str
 ) -> None:
     damage(variant)
@@ -170,8 +170,8 @@ def test_what_is_not_as_the_manifest_says_stops(
     assert not list(variant.root.glob("*packed*")), "a file was left behind"
 
 
-def test_memory_does_not_hold_the_packed_images(tmp_path: Path) -> None:
-    """240 images more take far less memory than their pixels."""
+def test_packed_images_are_not_kept_in_memory(tmp_path: Path) -> None:
+    """240 further images need far less memory than their pixels."""
     peaks = []
     for number in (80, 320):
         folder = tmp_path / str(number)

@@ -1,4 +1,4 @@
-"""Pixels go into a network and come out of it as numpy and Pillow would have it, through torch and our kernels."""
+"""Conversion between pixels and network tensors equals numpy and Pillow, with torch and with our kernels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CAPABILITIES = (75, 80, 86, 89, 90, 100, 120)
 
 
 @pytest.mark.parametrize("check", pixel_checks.CHECKS, ids=lambda check: check.__name__)
-def test_the_path_through_torch(check: Callable[[ModuleType, str], None]) -> None:
+def test_the_torch_implementation(check: Callable[[ModuleType, str], None]) -> None:
     check(pixels, "cpu")
 
 
@@ -38,14 +38,14 @@ def test_the_path_through_torch(check: Callable[[ModuleType, str], None]) -> Non
         (480, 640, 96),
         (7, 900, 64),
         (1000, 3, 40),
-        # On both sides of where Pillow begins with the columns.
+        # Sizes for which Pillow resizes rows first, and sizes for which it resizes columns first.
         (40, 30, 20),
         (41, 30, 20),
         (19, 10, 20),
         (21, 10, 20),
     ],
 )
-def test_images_are_resized_as_by_pillow(height: int, width: int, side: int) -> None:
+def test_resizing_equals_pillow(height: int, width: int, side: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     expected = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(pixels.to_square(torch.from_numpy(image)[None], side)[0].numpy(), expected)
@@ -71,7 +71,7 @@ ONES = (1.0, 1.0, 1.0)
         (lambda: pixels.to_square(IMAGES.float(), 2), "torch.float32"),
         (lambda: pixels.to_square(IMAGES[:, :0], 2), "(0, 5)"),
         (lambda: pixels.to_square(IMAGES, 0), "(0, 0)"),
-        (lambda: pixels.to_pixels(OUTPUT, (5, 5)), "(4, 5) cannot hold (5, 5)"),
+        (lambda: pixels.to_pixels(OUTPUT, (5, 5)), "(4, 5), but at least (5, 5)"),
         (lambda: pixels.to_pixels(OUTPUT, (4, 0)), "(4, 0)"),
         (lambda: pixels.to_pixels(OUTPUT.double(), (4, 5)), "torch.float64"),
         (lambda: pixels.to_network(IMAGES, (4, 4), ONES, ONES, torch.float32, torch.contiguous_format), "(4, 4)"),
@@ -81,7 +81,7 @@ ONES = (1.0, 1.0, 1.0)
         (lambda: pixels.to_pixels(OUTPUT.to("meta"), (4, 5)), "meta"),
     ],
 )
-def test_what_would_read_beyond_a_tensor_is_refused(call: Callable[[], Any], message: str) -> None:
+def test_arguments_that_would_read_beyond_a_tensor_are_rejected(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
 
@@ -90,7 +90,7 @@ def test_cuda_tensors_do_not_fall_back_to_torch(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "triton", None)
     monkeypatch.delitem(sys.modules, "wbcsr.pixels.kernels", raising=False)
     monkeypatch.delattr(pixels, "kernels", raising=False)
-    # A stand-in for a tensor on a GPU, which has a device and no memory.
+    # A substitute for a tensor on a GPU: it has a device but no memory.
     with FakeTensorMode():
         images = torch.zeros(1, 4, 4, 3, dtype=torch.uint8, device="cuda")
         with pytest.raises(InputError, match="triton: is not installed"):
@@ -98,7 +98,7 @@ def test_cuda_tensors_do_not_fall_back_to_torch(monkeypatch: pytest.MonkeyPatch)
 
 
 class StandInDriver:
-    """Takes the place of CUDA's driver, which no machine without a GPU has: it only says what to compile for."""
+    """Replaces CUDA's driver on machines without a GPU: it only reports the architecture to compile for."""
 
     def __init__(self, capability: int) -> None:
         self.capability = capability
@@ -117,7 +117,7 @@ class StandInDriver:
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], list[Any]]:
-    """For a compute capability: a list that grows by what each launch would run there; nothing is launched."""
+    """A function from a compute capability to a list that gets the program of each launch; nothing is run."""
     import triton
     from triton.compiler import ASTSource
     from triton.runtime.driver import driver
@@ -140,7 +140,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int],
     return start
 
 
-# What one instruction stores of each kernel's result: four elements, one where they are gathered tap by tap.
+# The store instruction for each kernel's result: four elements, or one where they are gathered one by one.
 STORES = {
     ("to_network_kernel", "*fp32"): "v4.b32",
     ("to_network_kernel", "*fp16"): "v2.b32",
@@ -151,7 +151,7 @@ STORES = {
 
 
 def _launch_all(height: int, width: int) -> None:
-    """Every kernel, in every type and format."""
+    """Launch every kernel with every type and memory format."""
     from wbcsr.pixels import kernels
 
     images = torch.zeros(2, height, width, 3, dtype=torch.uint8)
@@ -163,8 +163,10 @@ def _launch_all(height: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
-def test_every_kernel_compiles_for(capability: int, compiled: Callable[[int], list[Any]]) -> None:
-    """bfloat16 on sm 75 too: the kernels need no instruction for it, and a tensor may have that type there."""
+def test_every_kernel_compiles_for_each_compute_capability(
+    capability: int, compiled: Callable[[int], list[Any]]
+) -> None:
+    """This includes bfloat16 on sm 75: the kernels need no instruction for it, and tensors may have this type there."""
     programs = compiled(capability)
     _launch_all(16, 32)
     names = [program.name for program in programs]
@@ -173,12 +175,12 @@ def test_every_kernel_compiles_for(capability: int, compiled: Callable[[int], li
         ptx, binary = program.asm["ptx"], program.asm["cubin"]
         assert re.search(r"^\.target sm_(\d+)", ptx, re.M)[1] == str(capability)
         assert binary.startswith(b"\x7fELF")
-        # Each operation is rounded on its own, to nearest: .rn, and never fused, approximated or flushed to zero.
+        # Each operation is rounded separately to nearest (.rn), never fused, approximated or flushed to zero.
         assert not re.search(r"\bfma\.|\.approx|\.ftz|\.full", ptx)
         assert set(re.findall(r"\b(?:add|sub|mul|div)(\.\w+)?\.f32", ptx)) <= {".rn"}
         assert ("div.rn.f32" in ptx) == (program.name == "to_network_kernel")
         assert ("mul.rn.f32" in ptx) == ("add.rn.f32" in ptx) == (program.name == "to_pixels_kernel")
-        # Neighbouring elements are stored together, and no thread waits for another.
+        # Adjacent elements are stored together, and no thread waits for another.
         assert set(re.findall(r"\bst\.global\.([\w.]+)", ptx)) == {
             STORES[program.name, program.src.signature["target"]]
         }

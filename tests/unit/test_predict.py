@@ -1,4 +1,4 @@
-"""Predictions: the right images in the right order, and the probabilities of the model that was saved."""
+"""Predictions: the right images in the right order, with the probabilities of the saved model."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     return Case(folder)
 
 
-def test_predictions_are_those_of_the_model(case: Case) -> None:
+def test_predictions_equal_those_of_the_model(case: Case) -> None:
     summary = case.predict("first.csv")
     table = pd.read_csv(case.folder / "first.csv")
     held_out = np.flatnonzero(~np.isin(np.arange(NUMBER) % 5, [1, 4]))

@@ -39,7 +39,7 @@ def row_of(group: Probabilities) -> pd.Series:
 
 
 def drawn_arms(classes: list[str], per_class: int = 60, variants: Sequence[str] = VARIANTS) -> list[Probabilities]:
-    """Arms that know their classes more or less well, two seeds each."""
+    """Arms that recognise their classes to different degrees, with two seeds each."""
     random = np.random.default_rng(0)
     actual = np.repeat(np.arange(len(classes)), per_class)
     truth = np.eye(len(classes))[actual]
@@ -52,8 +52,8 @@ def drawn_arms(classes: list[str], per_class: int = 60, variants: Sequence[str] 
     return found
 
 
-def test_calibration_error_of_three_images_by_hand() -> None:
-    # 0.95 is right, 0.93 wrong and 0.6 right, and each has a bin of its own: 14/15 is 0.933.
+def test_calibration_error_of_three_images_equals_a_calculation_by_hand() -> None:
+    # 0.95 is correct, 0.93 wrong and 0.6 correct, and each is in its own bin: 14/15 is 0.933.
     row = row_of(arm({0: [[0.95, 0.05], [0.07, 0.93], [0.6, 0.4]]}, "AAA"))
     assert row["ece"] == pytest.approx((0.05 + 0.93 + 0.4) / 3)
     assert row["confidence"] == pytest.approx((0.95 + 0.93 + 0.6) / 3)
@@ -62,12 +62,12 @@ def test_calibration_error_of_three_images_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("actual", "area", "error"), [("AABB", 1, 0), ("BBAA", 0, 1)])
-def test_perfect_and_swapped(actual: str, area: float, error: float) -> None:
+def test_perfect_and_swapped_predictions(actual: str, area: float, error: float) -> None:
     row = row_of(arm({0: [[1, 0], [1, 0], [0, 1], [0, 1]]}, actual))
     assert row[["auc", "auc_A", "auc_B"]].tolist() == [area] * 3
     assert row["ece"] == error
     assert row["accuracy"] == area
-    # Swapped, every class comes last: at full recall precision is the class's share.
+    # If the classes are swapped, every class comes last: at full recall, the precision is the share of the class.
     assert row[["average_precision", "ap_A", "ap_B"]].tolist() == [1 if area else 0.5] * 3
 
 
@@ -77,26 +77,26 @@ def test_numbers_are_means_over_the_seeds() -> None:
     assert row[["ece", "accuracy", "auc", "ap_A"]].tolist() == [0.5, 0.5, 0.5, 0.75]
 
 
-def test_seeds_that_err_in_opposite_ways_do_not_cancel() -> None:
+def test_errors_of_overconfident_and_underconfident_seeds_do_not_cancel() -> None:
     group = arm({0: [[0.75, 0.25]], 1: [[0.25, 0.75]]}, "A")
     assert group.calibration_error == pytest.approx((0.25 + 0.75) / 2)
     assert group.pooled.error == pytest.approx(0.25)
 
 
-def test_class_without_images_has_no_curve_and_is_in_no_mean() -> None:
+def test_a_class_without_images_has_no_curve_and_is_in_no_mean() -> None:
     probabilities = [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.5, 0.4, 0.1]]
     row = row_of(arm({0: probabilities}, "AAB", "ABC"))
     assert row[["auc_C", "ap_C"]].isna().all()
     assert row[["auc", "auc_A", "auc_B"]].tolist() == [1, 1, 1]
 
 
-def test_images_of_one_class_alone_have_a_calibration_error_and_no_curve() -> None:
+def test_images_of_a_single_class_have_a_calibration_error_but_no_curve() -> None:
     row = row_of(arm({0: [[0.75, 0.25]]}, "A"))
     assert row["ece"] == pytest.approx(0.25)
     assert row[["auc", "auc_A", "auc_B", "average_precision"]].isna().all()
 
 
-def test_mean_curves_enclose_the_mean_areas() -> None:
+def test_the_area_under_a_mean_curve_is_the_mean_area() -> None:
     [group] = drawn_arms(list("ABC"), per_class=30, variants=["original"])
     curves = [curve for found in group.curves.values() for curve in found]
     row = row_of(group)
@@ -104,14 +104,14 @@ def test_mean_curves_enclose_the_mean_areas() -> None:
     assert mean_precision(curves).mean() == pytest.approx(row["average_precision"], abs=2e-3)
 
 
-def test_mean_curves_by_hand() -> None:
-    # The order is A, B, A: half of the As before the B, precision 1 up to a recall of 1/2 and 2/3 beyond.
+def test_mean_curves_equal_a_calculation_by_hand() -> None:
+    # The ranking is A, B, A: half of the As come before the B, so precision is 1 up to a recall of 1/2, and then 2/3.
     group = arm({0: [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]}, "ABA")
     assert mean_roc(group.curves["A"])[[0, 500, 999, 1000]].tolist() == [0.5, 0.5, 0.5, 1]
     assert mean_precision(group.curves["A"])[[0, 499, 500, 999]].tolist() == pytest.approx([1, 1, 2 / 3, 2 / 3])
 
 
-def test_an_arms_probabilities_are_those_of_its_files(tmp_path: Path) -> None:
+def test_the_probabilities_of_an_arm_are_those_of_its_files(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original"], seeds=(7, 3))
     path = next(run.path for run in results.predictions if run.seed == 3)
     table = pd.read_csv(path).iloc[::-1]
@@ -137,20 +137,20 @@ def test_damaged_probabilities_are_an_error_that_names_the_file(
         arms_of(results)
 
 
-def test_matched_arms_are_those_of_one_variant() -> None:
+def test_matched_arms_are_trained_and_tested_on_the_same_variant() -> None:
     [group] = drawn_arms(["A", "B"], 2, ["original"])
     others = [{"tested_on": "bicubic_x4"}, {"trained_on": "dual"}, {"subset": "validation"}, {"split": "by_source"}]
     assert matched_arms([group, *(replace(group, **other) for other in others)], "paper") == [group]
 
 
 def text_of(svg: Path) -> list[str]:
-    """What is written in a figure: matplotlib draws letters as paths, and writes each text beside them."""
+    """The text of a figure: matplotlib draws letters as paths, and writes each text as a comment next to them."""
     return re.findall(r"<!-- (.*?) -->", svg.read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.fixture
 def style(monkeypatch: pytest.MonkeyPatch) -> object:
-    """The style of all figures, with few dots an inch, for speed."""
+    """The style of all figures, with low resolution for speed."""
     monkeypatch.setitem(STYLE, "savefig.dpi", 40)
     with house_style():
         yield
@@ -158,7 +158,7 @@ def style(monkeypatch: pytest.MonkeyPatch) -> object:
 
 @pytest.mark.usefixtures("style")
 def test_figures_name_the_arms_and_their_numbers(tmp_path: Path) -> None:
-    arms = drawn_arms(CLASSES)
+    arms = drawn_arms(CLASSES, per_class=100)
     table = calibrations(arms)
     save_figure(draw_reliability(arms), tmp_path, "reliability")
     save_figure(draw_curves(arms), tmp_path, "curves")
@@ -174,8 +174,8 @@ def test_figures_name_the_arms_and_their_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("style")
-def test_reliability_shows_no_empty_bin_and_few_predictions_as_hollow() -> None:
-    # Twelve predictions of 0.9 of which nine are right, and two of 0.6 of which one is.
+def test_reliability_omits_empty_bins_and_marks_small_ones_as_hollow() -> None:
+    # Twelve predictions of 0.9, nine of them correct, and two of 0.6, one of them correct.
     group = arm({0: [[0.9, 0.1]] * 12 + [[0.6, 0.4]] * 2}, "A" * 9 + "B" * 3 + "AB")
     above, below = draw_reliability([group]).axes
     _, many, few = above.lines
@@ -207,10 +207,10 @@ def test_figures_are_legible_with_few_and_many_classes_and_arms(classes: list[st
 
 
 @pytest.mark.usefixtures("style")
-def test_many_classes_are_drawn_as_their_mean(tmp_path: Path) -> None:
+def test_many_classes_are_drawn_as_one_mean_curve(tmp_path: Path) -> None:
     classes = [f"C{number}" for number in range(9)]
     arms = drawn_arms(classes, 5)
-    # Nobody is of the last class.
+    # No image has the last class.
     kept = arms[0].actual != "C8"
     arms = [
         replace(one, actual=one.actual[kept], by_run={run: rows[kept] for run, rows in one.by_run.items()})
@@ -223,7 +223,7 @@ def test_many_classes_are_drawn_as_their_mean(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("style")
-def test_panel_of_a_class_without_images_says_so() -> None:
+def test_the_panel_of_a_class_without_images_says_so() -> None:
     group = arm({0: [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1]]}, "AB", "ABC")
     figure = draw_curves([group])
     texts = [[text.get_text() for text in axis.texts] for axis in figure.axes]

@@ -1,4 +1,4 @@
-"""What a provenance says of the machine. GPUs, nvidia-smi and /proc are fakes here: nothing needs a GPU."""
+"""What a provenance records about the machine. GPUs, nvidia-smi and /proc are fakes, so no test needs a GPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KERNEL_MODULES = {
 
 @pytest.fixture
 def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only program on the PATH, still to be written."""
+    """The path of the only program on the PATH, which a test then writes."""
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path / "nvidia-smi"
 
@@ -36,12 +36,14 @@ def write_program(path: Path, body: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "version"), KERNEL_MODULES.items())
-def test_the_kernel_module_tells_the_driver(text: str, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_driver_version_comes_from_the_kernel_module(
+    text: str, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hide_kernel_module(monkeypatch, text + "\nGCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n")
     assert provenance.driver() == version
 
 
-def test_nvidia_smi_tells_the_driver_where_the_kernel_module_does_not(
+def test_without_the_kernel_module_the_driver_version_comes_from_nvidia_smi(
     nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_program(nvidia_smi, "echo 552.22; echo 552.22")
@@ -50,14 +52,14 @@ def test_nvidia_smi_tells_the_driver_where_the_kernel_module_does_not(
 
 
 @pytest.mark.parametrize("body", [None, "echo 'NVIDIA-SMI has failed'; exit 9"])
-def test_no_driver_is_no_error(body: str | None, nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_driver_is_not_an_error(body: str | None, nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if body:
         write_program(nvidia_smi, body)
     hide_kernel_module(monkeypatch)
     assert provenance.driver() is None
 
 
-def test_settings_are_published_without_folders_of_their_user() -> None:
+def test_published_settings_contain_no_folders_of_the_user() -> None:
     settings = {"archive": "/home/ada/cells.zip", "classes": ["a/b", "-"], "deep": [{"labels": "../ada/labels.csv"}]}
     expected = {"archive": "cells.zip", "classes": ["a/b", "-"], "deep": [{"labels": "labels.csv"}]}
     assert provenance.without_folders({**settings, "init": "data/own.pth"}) == {**expected, "init": "data/own.pth"}
@@ -70,7 +72,7 @@ def pretend_torch(monkeypatch: pytest.MonkeyPatch, available: bool) -> None:
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
 
 
-def test_a_gpu_is_described_in_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_is_described_by_strings(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_torch(monkeypatch, available=True)
     monkeypatch.setattr(provenance, "driver", lambda: "570.86.15")
     described = {
@@ -82,12 +84,12 @@ def test_a_gpu_is_described_in_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert provenance.gpu() == provenance.machine()["gpu"] == described
 
 
-def test_without_a_gpu_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_there_is_no_description(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_torch(monkeypatch, available=False)
     assert provenance.gpu() is None
 
 
-def test_asking_for_the_machine_does_not_import_torch() -> None:
+def test_describing_the_machine_does_not_import_torch() -> None:
     code = "import sys; from wbcsr.provenance import machine; print(machine()['gpu'], 'torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["None", "False"]
@@ -97,10 +99,10 @@ def test_asking_for_the_machine_does_not_import_torch() -> None:
     ("device", "gpus", "expected"),
     [("cuda", 0, 2.5), ("cuda", 1, 2.5), ("cuda:1", 2, 5.0), ("cpu", 1, 0.0), (None, 0, 0.0)],
 )
-def test_the_seconds_of_gpus(
+def test_gpu_seconds_are_counted(
     device: str | None, gpus: int, expected: float, nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job on "cuda" without nvidia-smi could name no GPU, and has used one."""
+    """Without nvidia-smi, a job on "cuda" cannot name a GPU, but has used one."""
     cuda = SimpleNamespace(max_memory_reserved=lambda: 3 * 2**20 if device else 0)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
     cost = provenance.cost(2.5, device, gpus)
@@ -108,7 +110,7 @@ def test_the_seconds_of_gpus(
     assert cost["gpu_memory_mib"] == (3.0 if expected else None)
 
 
-def test_no_memory_on_the_gpu_where_pytorch_has_held_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_no_gpu_memory_if_pytorch_used_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     cost = provenance.cost(1.0, "cuda", 1)
     assert (cost["gpu_seconds"], cost["gpu_memory_mib"]) == (1.0, None)

@@ -1,4 +1,4 @@
-"""The report shows what the benchmarks measured, with the machine named, and nothing where nothing was measured."""
+"""The report shows benchmark measurements with the name of the machine, and nothing if nothing was measured."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from wbcsr.benchmark.packing import ENLARGED, ORIGINAL, OURS, SUITE, TORCHVISION
 from wbcsr.errors import InputError
 from wbcsr.files import write_json
 from wbcsr.report.benchmark import section
+from wbcsr.report.page import speed
 
 MACHINE = Machine("Zuse Z3, 1 of 1 cores", "python 3.11", "2026-01-02")
 
 
 @pytest.fixture
 def measured(tmp_path: Path) -> list[Path]:
-    """Packing, of which one way failed."""
+    """A packing benchmark in which one method failed."""
     seconds = {"repeats": 3, "median_seconds": 0.5, "min_seconds": 0.4, "max_seconds": 0.6}
     rows = [
         {"system": system, "variant": variant, "input_size": 224, "threads": 1}
@@ -31,7 +32,7 @@ def measured(tmp_path: Path) -> list[Path]:
     return [tmp_path / f"packing.{suffix}" for suffix in ("csv", "svg", "provenance.json")]
 
 
-def test_a_benchmark_has_its_table_and_its_figure(measured: list[Path]) -> None:
+def test_a_benchmark_has_a_table_and_a_figure(measured: list[Path]) -> None:
     (shown,) = section(measured)
     table = shown["table"]
     assert "Zuse Z3, 1 of 1 cores" in table.caption
@@ -42,11 +43,12 @@ def test_a_benchmark_has_its_table_and_its_figure(measured: list[Path]) -> None:
     assert shown["picture"]["source"].startswith("data:image/svg+xml;base64,")
 
 
-def test_nothing_measured_is_no_section() -> None:
-    assert section([]) == []
+def test_the_page_has_the_section_only_if_something_was_measured(measured: list[Path]) -> None:
+    assert speed([]) == []
+    assert [shown["table"].name for shown in speed(measured)] == ["packing"]
 
 
-def test_a_machine_that_is_not_named_is_one_line(measured: list[Path]) -> None:
+def test_a_missing_machine_name_gives_one_line(measured: list[Path]) -> None:
     write_json(measured[2], {})
     with pytest.raises(InputError, match=r"packing\.provenance\.json: names no machine; .* --force -- .*packing\.csv"):
         section(measured)

@@ -32,7 +32,7 @@ def test_confusion_has_actual_rows_and_predicted_columns() -> None:
     assert found.loc["C", "A"] == 1
 
 
-def test_scores_by_hand() -> None:
+def test_scores_equal_a_calculation_by_hand() -> None:
     scores = score(matrix([[3, 1], [2, 4]]))
     assert scores.accuracy == pytest.approx(0.7)
     assert scores.by_class.loc["A"].tolist() == pytest.approx([3 / 5, 3 / 4, 2 / 3, 4])
@@ -44,12 +44,14 @@ def test_scores_by_hand() -> None:
 @pytest.mark.parametrize(
     ("counts", "zeros"),
     [
-        ([[2, 0, 1], [0, 0, 0], [0, 0, 3]], ["precision", "recall", "f1"]),  # B neither there nor predicted
-        ([[2, 1, 0], [0, 0, 0], [0, 0, 3]], ["precision", "recall", "f1"]),  # B predicted, but not there
-        ([[2, 0, 0], [3, 0, 0], [0, 0, 3]], ["precision", "recall", "f1"]),  # B there, but never predicted
+        ([[2, 0, 1], [0, 0, 0], [0, 0, 3]], ["precision", "recall", "f1"]),  # B neither occurs nor is predicted
+        ([[2, 1, 0], [0, 0, 0], [0, 0, 3]], ["precision", "recall", "f1"]),  # B is predicted but does not occur
+        ([[2, 0, 0], [3, 0, 0], [0, 0, 3]], ["precision", "recall", "f1"]),  # B occurs but is never predicted
     ],
 )
-def test_class_without_images_or_predictions_scores_zero_silently(counts: list[list[int]], zeros: list[str]) -> None:
+def test_a_class_without_images_or_predictions_scores_zero_without_a_warning(
+    counts: list[list[int]], zeros: list[str]
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scores = score(matrix(counts))
@@ -59,7 +61,7 @@ def test_class_without_images_or_predictions_scores_zero_silently(counts: list[l
 
 @given(st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from("ABC")), min_size=1, max_size=40))
 @settings(max_examples=40, deadline=None)
-def test_matrix_says_the_same_as_predictions(pairs: list[tuple[str, str]]) -> None:
+def test_scores_of_a_matrix_equal_those_of_the_predictions(pairs: list[tuple[str, str]]) -> None:
     actual, predicted = map(list, zip(*pairs, strict=True))
     scores = score(confusion(actual, predicted, list("ABC")))
     assert scores.accuracy == pytest.approx(accuracy_score(actual, predicted))
@@ -69,7 +71,7 @@ def test_matrix_says_the_same_as_predictions(pairs: list[tuple[str, str]]) -> No
 
 
 @pytest.mark.parametrize("variant", ["original", "realesrgan_x4"])
-def test_the_studys_matrices_give_its_printed_tables(variant: str) -> None:
+def test_the_studys_matrices_give_its_published_scores(variant: str) -> None:
     scores = score(published.matrix(variant))
     printed = scores.by_class[["precision", "recall", "f1"]].round(2)
     assert [tuple(row) for row in printed.to_numpy()] == published.PRINTED_SCORES[variant]
@@ -77,7 +79,7 @@ def test_the_studys_matrices_give_its_printed_tables(variant: str) -> None:
     assert scores.by_class["support"].tolist() == [499, 496, 495, 499]
 
 
-def test_the_studys_counts() -> None:
+def test_the_studys_counts_of_images() -> None:
     assert published.counts().sum().to_dict() == {"train": 9957, "test": 2487}
 
 
@@ -93,7 +95,7 @@ def test_the_studys_counts() -> None:
         (("paper", "bicubic_x4", "bicubic_x4", "validation"), None),
     ],
 )
-def test_the_studys_accuracy_stands_only_where_the_study_measured(
+def test_the_studys_accuracy_is_given_only_for_arms_that_it_measured(
     arm: tuple[str, str, str, str], accuracy: float | None
 ) -> None:
     assert published.accuracy(*arm, [name.lower() for name in reversed(published.CLASSES)]) == pytest.approx(accuracy)
@@ -101,17 +103,17 @@ def test_the_studys_accuracy_stands_only_where_the_study_measured(
 
 
 @pytest.mark.parametrize(("hits", "images"), [(0, 5), (5, 5), (1, 3), (447, 499), (1825, 1989)])
-def test_wilson_interval_is_scipys_for_whole_counts(hits: int, images: int) -> None:
+def test_wilson_interval_equals_scipy_for_whole_counts(hits: int, images: int) -> None:
     expected = binomtest(hits, images).proportion_ci(confidence_level=0.95, method="wilson")
     assert wilson_interval(hits / images, images) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
-def test_wilson_interval_of_a_mean_lies_between_its_neighbours() -> None:
+def test_wilson_interval_of_a_mean_lies_between_those_of_whole_counts() -> None:
     below, between, above = (wilson_interval(hits / 10, 10)[0] for hits in (7, 7.5, 8))
     assert below < between < above
 
 
-def test_arms_come_in_the_order_of_the_plan(tmp_path: Path) -> None:
+def test_arms_are_ordered_as_in_the_plan(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["b", "a"], ["realesrgan_x2", "original"], True, ("paper", "by_source"), (7, 3))
     shuffled = replace(results, predictions=results.predictions[::-1])
     arms = arms_of(shuffled)
@@ -129,7 +131,7 @@ def test_arms_come_in_the_order_of_the_plan(tmp_path: Path) -> None:
     assert all(list(arm.matrices) == [7, 3] for arm in arms)
 
 
-def test_arms_count_each_subset_apart(tmp_path: Path) -> None:
+def test_arms_count_each_subset_separately(tmp_path: Path) -> None:
     validation, test = arms_of(write_results(tmp_path, ["A", "B"], ["original"], seeds=(0, 1), per_class=6))
     assert (validation.images, test.images) == (4, 12)
     assert validation.accuracies.tolist() == [1, 0.5]
@@ -137,7 +139,7 @@ def test_arms_count_each_subset_apart(tmp_path: Path) -> None:
     assert test.accuracy == pytest.approx(11 / 12)
 
 
-def test_an_accuracy_is_of_sources_where_they_are_known(tmp_path: Path) -> None:
+def test_an_accuracy_interval_uses_known_sources(tmp_path: Path) -> None:
     copies, apart, unknown = (
         arms_of(
             write_results(tmp_path / str(copies), ["A", "B"], ["original"], per_class=60, seeds=(1, 0), copies=copies)
@@ -147,11 +149,11 @@ def test_an_accuracy_is_of_sources_where_they_are_known(tmp_path: Path) -> None:
     test = [arms[1].estimate for arms in (copies, apart, unknown)]
     assert [estimate.sources for estimate in test] == [30, 120, 120]
     assert [arms[1].has_sources for arms in (copies, apart, unknown)] == [True, True, False]
-    # Where no source is known each image counts as one.
+    # If no source is known, each image counts as a source.
     assert (test[1].low, test[1].high) == (test[2].low, test[2].high)
 
 
-def test_images_of_unknown_source_are_in_the_accuracy_and_not_in_its_interval(tmp_path: Path) -> None:
+def test_images_of_unknown_source_are_counted_but_not_in_the_accuracy(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original"], per_class=30)
     sources = pd.read_csv(results.sources, keep_default_na=False)
     sources.loc[sources["image"] == "TEST/A/0.png", "source"] = ""
@@ -160,7 +162,7 @@ def test_images_of_unknown_source_are_in_the_accuracy_and_not_in_its_interval(tm
     assert (test.images, test.estimate.images, test.correct.shape) == (60, 59, (1, 59))
 
 
-def test_folds_of_a_split_are_one_arm(tmp_path: Path) -> None:
+def test_folds_of_a_split_form_one_arm(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original"], splits=("by_source", "by_source_fold2"))
     results = replace(results, plan=replace(results.plan, splits=["by_source"]))
     with pytest.raises(InputError, match="two folds have the validation image"):
@@ -174,7 +176,7 @@ def test_folds_of_a_split_are_one_arm(tmp_path: Path) -> None:
     assert (validation.accuracy, test.accuracy) == (1, 1)
 
 
-def test_classes_called_na_and_numbers_are_kept(tmp_path: Path) -> None:
+def test_classes_called_na_or_by_numbers_are_kept(tmp_path: Path) -> None:
     arms = arms_of(write_results(tmp_path, ["NA", "1", "subset"], ["original"]))
     assert arms[0].matrices[0].to_numpy().tolist() == [[2, 0, 0], [0, 2, 0], [0, 0, 2]]
 
@@ -216,7 +218,7 @@ def test_damaged_predictions_are_an_error_that_names_the_file(tmp_path: Path, da
 @pytest.mark.parametrize(
     ("change", "what"), [({"seeds": [5]}, "seed"), ({"splits": ["by_source"]}, "split"), ({"variants": []}, "variant")]
 )
-def test_predictions_that_the_configuration_lacks_are_an_error(
+def test_predictions_that_are_not_configured_are_an_error(
     tmp_path: Path, change: dict[str, list[object]], what: str
 ) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original"])
@@ -224,7 +226,7 @@ def test_predictions_that_the_configuration_lacks_are_an_error(
         arms_of(replace(results, plan=replace(results.plan, **change)))
 
 
-def test_split_without_a_test_image_is_an_error(tmp_path: Path) -> None:
+def test_a_split_without_a_test_image_is_an_error(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original"])
     table = pd.read_csv(results.splits[0])
     table[table["subset"] != "test"].to_csv(results.splits[0], index=False)

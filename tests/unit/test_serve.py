@@ -1,7 +1,7 @@
-"""A model repository is what the server's own schema reads, and its programs are what it says of them.
+"""The server's own schema accepts a model repository, and its programs agree with their descriptions.
 
-No server runs here. AOTInductor's packages are compiled and run for the CPU; TensorRT-RTX builds the plans for a GPU
-that `pretend_gpu` describes, which tests/gpu builds and runs in earnest.
+No server runs here. AOTInductor packages are compiled and run on the CPU. TensorRT-RTX builds plans for the GPU that
+`pretend_gpu` describes; tests/gpu builds and runs them on a real GPU.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from wbcsr.serve.programs import INPUT, OUTPUT
 from wbcsr.serve.repository import CLASSIFIER, ENSEMBLE, UPSCALER
 from wbcsr.upscale import upscaler
 
-# Not in alphabetical order, and with what a text format might trip over.
+# Not in alphabetical order, and with characters that need escaping in a text format.
 CLASSES = ("mono cyte", 'b"lym\\ph', "äosin")
 SIDE = 32
 NORMALISATION = NETWORKS["resnet50"].normalisation
@@ -51,7 +51,7 @@ TYPES = {"TYPE_UINT8": torch.uint8, "TYPE_FP32": torch.float32}
 
 @dataclass
 class Made:
-    """Weights, a model, and an engine for each, as earlier rules leave them."""
+    """Weights, a model, and an engine for each, as earlier rules write them."""
 
     folder: Path
 
@@ -71,9 +71,9 @@ class Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     kept = Made(tmp_path_factory.mktemp("made"))
-    # fp32, in which two ways of computing differ by the rounding of a pixel at the most.
+    # fp32, so that two implementations differ at most by the rounding of a pixel.
     paths, settings = kept.arguments(), inference(backend="eager", precision="fp32")
-    # A last layer that makes images of grey and colour, neither black nor white.
+    # A last layer that gives grey and coloured images instead of black or white ones.
     last = {"conv_last.weight": 20.0, "conv_last.bias": 0.0}
     tensors = {name: tensor * last.get(name, 1.0) for name, tensor in rrdbnet().state_dict().items()}
     save_file({**tensors, "conv_last.bias": tensors["conv_last.bias"] + 0.5}, paths["weights"])
@@ -90,7 +90,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture(scope="module")
 def served(made: Made) -> Path:
-    """The repository, exported in the place of an older one; the two compilations of this file."""
+    """The repository, exported over an older one; both compilations of this file happen here."""
     arguments = made.arguments()
     (arguments["repository"] / "old").mkdir(parents=True)
     with torch._inductor.config.patch({"aot_inductor.compile_wrapper_opt_level": "O0"}):
@@ -99,7 +99,7 @@ def served(made: Made) -> Path:
 
 
 def config_of(served: Path, model: str) -> schema.ModelConfig:
-    """A configuration as the server's own schema reads it, which refuses an unknown field."""
+    """A configuration read with the server's own schema, which rejects unknown fields."""
     return text_format.Parse((served / model / "config.pbtxt").read_text("utf-8"), schema.ModelConfig())
 
 
@@ -113,7 +113,7 @@ def images(count: int, size: tuple[int, int]) -> Tensor:
 
 @pytest.mark.parametrize("name", ["upscaler", "classifier"])
 def test_a_network_is_served_in_the_precision_of_its_engine(made: Made, tmp_path: Path, name: str) -> None:
-    """Beside it stands the network in fp32, whose weights were never rounded."""
+    """It is compared with the fp32 network, whose weights were not rounded."""
     paths, path = made.arguments(), tmp_path / "engine.json"
     source = upscaler.source(paths["weights"])[0] if name == "upscaler" else classifiers.source(paths["model"])[0]
     size = SIZE if name == "upscaler" else (SIDE, SIDE)
@@ -131,12 +131,12 @@ def test_a_network_is_served_in_the_precision_of_its_engine(made: Made, tmp_path
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("model", [UPSCALER, CLASSIFIER])
-def test_a_configuration_describes_its_program(served: Path, model: str, count: int) -> None:
+def test_a_configuration_agrees_with_its_program(served: Path, model: str, count: int) -> None:
     config, program = config_of(served, model), package(served, model)
     (taken,), (given,) = config.input, config.output
     assert (config.name, config.backend, config.platform) == (model, "pytorch", "torch_aoti")
     assert count <= config.max_batch_size == 3
-    # The server calls the only input and output of a package so; one without a structure is a single tensor.
+    # The server requires these names for the only input and output of a package without a structure of tensors.
     assert (taken.name, given.name) == ("INPUT__0", "OUTPUT__0")
     arguments, result = (json.loads(spec)[1] for spec in program.loader.get_call_spec())
     positional, keywords = arguments["children_spec"]
@@ -150,7 +150,7 @@ def test_a_configuration_describes_its_program(served: Path, model: str, count: 
     assert [(group.count, group.kind) for group in config.instance_group] == [(1, schema.ModelInstanceGroup.KIND_CPU)]
 
 
-def test_the_upscaler_gives_the_pixels_of_the_workflow(served: Path, made: Made) -> None:
+def test_the_served_upscaler_gives_the_pixels_of_the_workflow(served: Path, made: Made) -> None:
     paths, cells = made.arguments(), images(3, SIZE)
     source, architecture = upscaler.source(paths["weights"])
     enlarge = upscaler.SuperResolution(engine.load(source, paths["upscaler_engine"]), architecture, 4, 512, 48)
@@ -159,14 +159,14 @@ def test_the_upscaler_gives_the_pixels_of_the_workflow(served: Path, made: Made)
     assert abs(package(served, UPSCALER)(cells).numpy() - expected).max() <= 1
 
 
-def test_the_classifier_gives_the_probabilities_of_the_workflow(served: Path, made: Made) -> None:
+def test_the_served_classifier_gives_the_probabilities_of_the_workflow(served: Path, made: Made) -> None:
     paths, cells = made.arguments(), images(3, ENLARGED)
     ready = engine.load(classifiers.source(paths["model"])[0], paths["classifier_engine"])
     expected = classifiers.engine_logits(ready, NETWORKS["resnet50"], [pixels.to_square(cells, SIDE)]).softmax(1)
     torch.testing.assert_close(package(served, CLASSIFIER)(cells), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_ensemble_hands_the_image_on(served: Path) -> None:
+def test_the_ensemble_connects_upscaler_and_classifier(served: Path) -> None:
     config = config_of(served, ENSEMBLE)
     first, second = config.ensemble_scheduling.step
     models = {name: config_of(served, name) for name in (UPSCALER, CLASSIFIER)}
@@ -184,12 +184,12 @@ def test_the_ensemble_hands_the_image_on(served: Path) -> None:
 
 
 @pytest.mark.parametrize("model", [CLASSIFIER, ENSEMBLE])
-def test_labels_stand_in_the_order_of_the_probabilities(served: Path, model: str) -> None:
+def test_labels_have_the_order_of_the_probabilities(served: Path, model: str) -> None:
     named = served / model / config_of(served, model).output[0].label_filename
     assert named.read_text("utf-8").splitlines() == list(CLASSES)
 
 
-def test_the_manifest_and_the_readme_say_what_is_there(served: Path) -> None:
+def test_manifest_and_readme_describe_the_repository(served: Path) -> None:
     manifest = json.loads((served.parent / "manifest.json").read_text())
     found = {str(path.relative_to(served)): sha256(path) for path in served.rglob("*") if path.is_file()}
     assert manifest["files_sha256"] == found
@@ -207,12 +207,12 @@ SIDES = st.integers(1, 70)
 
 @given(SIDES, SIDES, SIDES, st.integers(0, 2**32 - 1))
 @settings(max_examples=60, deadline=None)
-def test_resized_bytes_are_those_of_the_workflow(height: int, width: int, side: int, seed: int) -> None:
+def test_resized_pixels_equal_those_of_the_workflow(height: int, width: int, side: int, seed: int) -> None:
     batch = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (2, height, width, 3), dtype=np.uint8))
     assert torch.equal(Resize((height, width), side)(batch).to(torch.uint8), pixels.to_square(batch, side))
 
 
-def test_an_image_that_the_network_cannot_divide_is_reflected() -> None:
+def test_an_image_with_odd_sides_is_extended_by_reflection() -> None:
     network = rrdbnet(2)
     odd = images(2, (15, 21))
     both = (0.0,) * 3, (255.0,) * 3
@@ -224,35 +224,35 @@ def test_an_image_that_the_network_cannot_divide_is_reflected() -> None:
 
 
 class Nearest(nn.Module):
-    """Enlarges by repeating pixels."""
+    """Upscales by repeating pixels."""
 
     def forward(self, batch: Tensor) -> Tensor:
         return batch.repeat_interleave(4, 2).repeat_interleave(4, 3)
 
 
 @pytest.mark.parametrize(
-    ("changes", "table", "says"),
+    ("changes", "table", "message"),
     [
-        ({"scale": 2}, None, "enlarges by 4 and not by 2"),
+        ({"scale": 2}, None, "by 4, not by 2"),
         ({"inference": inference(tile=100)}, "image,height,width\na,96,128\n", "set inference.tile to 128 or more"),
-        ({}, "image,height,width\n", "names no image"),
+        ({}, "image,height,width\n", "lists no image"),
         ({}, "image\na\n", "lacks the column"),
     ],
 )
-def test_what_cannot_be_served_is_said(
-    made: Made, tmp_path: Path, changes: dict[str, Any], table: str | None, says: str
+def test_a_model_that_cannot_be_served_is_explained(
+    made: Made, tmp_path: Path, changes: dict[str, Any], table: str | None, message: str
 ) -> None:
     arguments = made.arguments(repository=tmp_path / "out" / "models", manifest=tmp_path / "out" / "m.json", **changes)
     if table:
         arguments["images_csv"] = tmp_path / "images.csv"
         arguments["images_csv"].write_text(table)
-    with pytest.raises(InputError, match=says) as error:
+    with pytest.raises(InputError, match=message) as error:
         repository.export_repository(**arguments)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
-def test_without_a_compiler_nothing_is_exported_and_the_old_stays(
+def test_without_a_compiler_the_old_repository_is_kept(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = tmp_path / "models"
@@ -264,11 +264,13 @@ def test_without_a_compiler_nothing_is_exported_and_the_old_stays(
 
 
 @pytest.mark.parametrize(
-    ("model", "says"),
-    [(UPSCALER, "PSNR of .* below psnr_db 45 of inference.tolerances"), (CLASSIFIER, "a probability is .* off")],
+    ("model", "message"),
+    [(UPSCALER, "PSNR of .* below psnr_db 45 of inference.tolerances"), (CLASSIFIER, "a probability differs by")],
 )
-def test_a_program_that_is_not_the_network_is_refused(served: Path, made: Made, model: str, says: str) -> None:
-    """Each package is checked as that of another network, as if the compiler had got it wrong."""
+def test_a_program_that_differs_from_the_network_is_rejected(
+    served: Path, made: Made, model: str, message: str
+) -> None:
+    """Each package is compared with another network, as if the compiler had made an error."""
     if model == UPSCALER:
         exact: nn.Module = Upscaler(Nearest(), torch.float32, SIZE, 4, 1)
         size = SIZE
@@ -280,13 +282,13 @@ def test_a_program_that_is_not_the_network_is_refused(served: Path, made: Made, 
     tensor = repository.Tensor(INPUT, "UINT8", (*size, 3))
     on_cpu = SimpleNamespace(device=torch.device("cpu"))
     checked: Any = SimpleNamespace(name=model, exact=exact, engine=on_cpu, input=tensor)
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         repository._check(checked, served / model / "1" / "model.pt2", programs.PACKAGE, 2, inference()["tolerances"])
 
 
 @pytest.fixture(scope="module")
 def builder() -> Iterator[SimpleNamespace]:
-    """A stand-in for the GPU: TensorRT-RTX builds, `interpreter` holds what it got; the plan is not loaded."""
+    """Simulates the GPU: TensorRT-RTX builds a plan, and `interpreter` records its input; the plan is not loaded."""
     kept = SimpleNamespace()
     with pretend_gpu():
         from torch_tensorrt.dynamo.conversion import _TRTInterpreter as interpreting
@@ -298,7 +300,7 @@ def builder() -> Iterator[SimpleNamespace]:
             kept.interpreter = interpreter
 
         class Runtime:
-            """Keeps the engine's bytes; a real one loads them onto the GPU."""
+            """Keeps the engine's bytes; the real class loads them onto the GPU."""
 
             def __init__(self, logger: object) -> None: ...
 
@@ -313,11 +315,11 @@ def builder() -> Iterator[SimpleNamespace]:
 
 
 @pytest.mark.parametrize("model", [UPSCALER, CLASSIFIER])
-def test_a_plan_has_names_types_and_shapes_of_its_configuration(
+def test_a_plan_has_the_names_types_and_shapes_of_its_configuration(
     builder: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: str
 ) -> None:
     trt = builder.trt
-    # Stands in for the timings of a GPU, whose name tells the file.
+    # Replaces the timing cache, whose file is named after the GPU.
     monkeypatch.setattr(programs, "timing_cache", lambda device: nullcontext(tmp_path / "timings.cache"))
     size, batch = (16, 24), 3
     if model == UPSCALER:

@@ -1,4 +1,4 @@
-"""A shard: names, order, manifests, and going on after an interruption."""
+"""A shard: names, order, manifests, and resuming after an interruption."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wbcsr.upscale.shard import MANIFEST_COLUMNS, shard_rows, upscale_shard
 
 
 class Counting(Interpolation):
-    """An enlarger that notes what it was given."""
+    """An enlarger that records its inputs."""
 
     seen: list[np.ndarray]
 
@@ -55,7 +55,7 @@ def test_the_manifest_agrees_with_the_files(tmp_path: Path) -> None:
     assert (summary["images"], summary["images_kept"]) == (6, 0)
 
 
-def test_shards_share_the_images_out(tmp_path: Path) -> None:
+def test_shards_divide_the_images(tmp_path: Path) -> None:
     table = read_csv(originals(tmp_path / "original", 7), MANIFEST_COLUMNS)
     parts = [shard_rows(table, shard, 3) for shard in (1, 2, 3)]
     assert list(pd.concat(parts)["image"]) == list(table["image"])
@@ -70,13 +70,13 @@ def test_an_empty_shard_has_an_empty_manifest(tmp_path: Path) -> None:
     assert len(read_csv(manifest, MANIFEST_COLUMNS)) == 0
 
 
-def test_two_images_with_one_stem_get_two_files(tmp_path: Path) -> None:
+def test_two_images_with_the_same_stem_get_different_files(tmp_path: Path) -> None:
     table = pd.DataFrame({"file": ["a.jpeg", "b.jpeg", "a.png"]})
     assert list(shard_rows(table, 1, 1)["target"]) == ["a.jpeg.png", "b.png", "a.png.png"]
 
 
 @pytest.mark.parametrize("damage", ["gone", "changed"])
-def test_an_original_that_is_not_the_ingested_one(tmp_path: Path, damage: str) -> None:
+def test_an_original_that_changed_since_it_was_ingested_is_an_error(tmp_path: Path, damage: str) -> None:
     source = originals(tmp_path / "original")
     victim = source.with_name("_3_7.png")
     victim.unlink() if damage == "gone" else victim.write_bytes(imaging.encode_png(np.zeros((8, 12, 3), np.uint8)))
@@ -87,7 +87,7 @@ def test_an_original_that_is_not_the_ingested_one(tmp_path: Path, damage: str) -
     assert not (tmp_path / "x" / "manifest_1of1.csv").exists()
 
 
-# Enlarges slowly and kills itself, as the machine would, after the third batch.
+# Enlarges slowly and kills itself after the third batch, like a failing machine.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -120,14 +120,14 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def killed_run(killed: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """A copy of it: its originals' manifest and the manifest it was to write."""
+    """A copy of the killed shard: the manifest of its originals and the path of its own manifest."""
     shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     manifest = tmp_path / "killed" / "manifest_1of1.csv"
     assert not manifest.exists()
     return tmp_path / "original" / "manifest.csv", manifest
 
 
-def test_a_killed_shard_goes_on_and_equals_an_undisturbed_one(killed_run: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_killed_shard_resumes_and_equals_an_undisturbed_one(killed_run: tuple[Path, Path], tmp_path: Path) -> None:
     source, manifest = killed_run
     finished = {path.name: path.stat().st_mtime_ns for path in manifest.parent.glob("_*.png")}
     assert 0 < len(finished) < 16
@@ -146,7 +146,7 @@ def test_a_killed_shard_goes_on_and_equals_an_undisturbed_one(killed_run: tuple[
 
 
 @pytest.mark.parametrize("change", ["file damaged", "file deleted", "other enlarger", "ledger cut", "ledger foreign"])
-def test_what_does_not_hold_any_more_is_done_again(killed_run: tuple[Path, Path], change: str) -> None:
+def test_images_that_are_no_longer_valid_are_made_again(killed_run: tuple[Path, Path], change: str) -> None:
     source, manifest = killed_run
     ledger = manifest.with_name(".manifest_1of1.ledger")
     some = next(manifest.parent.glob("_*.png"))
@@ -171,7 +171,7 @@ def test_what_does_not_hold_any_more_is_done_again(killed_run: tuple[Path, Path]
 
 @pytest.fixture
 def finished(tmp_path: Path) -> tuple[Path, Path]:
-    """The originals' manifest, and that of a shard that came to its end, with its provenance as a job writes it."""
+    """The manifest of the originals and that of a finished shard, with its provenance as a job writes it."""
     source, manifest = originals(tmp_path / "original"), tmp_path / "x" / "manifest_1of1.csv"
     made = upscale_shard(source, manifest, 1, 1, counting(), 2)
     noted = {"outputs_sha256": {"x/manifest_1of1.csv": sha256(manifest)}, "cost": {"wall_seconds": 7}, **made}
@@ -179,7 +179,7 @@ def finished(tmp_path: Path) -> tuple[Path, Path]:
     return source, manifest
 
 
-def test_a_finished_shard_that_is_made_again_enlarges_nothing_and_keeps_what_it_cost(
+def test_remaking_a_finished_shard_enlarges_nothing_and_keeps_its_cost(
     finished: tuple[Path, Path],
 ) -> None:
     source, manifest = finished
@@ -195,7 +195,7 @@ def test_a_finished_shard_that_is_made_again_enlarges_nothing_and_keeps_what_it_
     ("change", "again"),
     [("image damaged", 1), ("image deleted", 1), ("other manifest", 6), ("other enlarger", 6), ("no provenance", 6)],
 )
-def test_of_a_finished_shard_only_what_does_not_hold_is_made_again(
+def test_remaking_a_finished_shard_makes_only_invalid_images(
     finished: tuple[Path, Path], change: str, again: int
 ) -> None:
     source, manifest = finished
@@ -224,7 +224,7 @@ FILES = st.lists(st.builds("".join, st.tuples(NAMES, st.sampled_from([".jpg", ".
 
 
 @given(FILES, st.integers(1, 7))
-def test_shards_hold_each_image_once_under_a_name_of_its_own(files: list[str], shards: int) -> None:
+def test_shards_contain_each_image_once_with_a_unique_name(files: list[str], shards: int) -> None:
     table = pd.DataFrame({"file": pd.Series(files, dtype=str)})
     parts = [shard_rows(table, shard, shards) for shard in range(1, shards + 1)]
     assert [file for part in parts for file in part["file"]] == files

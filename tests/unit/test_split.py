@@ -1,4 +1,4 @@
-"""Splits: the study's own is reproduced to the image; by source, nothing leaks; and what leaks is counted."""
+"""Splits: the study's split is reproduced exactly, the split by source has no leakage, and leakage is counted."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def subsets(split: pd.DataFrame) -> dict[str, list[str]]:
         (9, 0.2, 1),
         (10, 0.2, 2),
         (2, 0.5, 1),
-        (100, 0.29, 28),  # 0.29 · 100 is 28.999999999999996 in binary, and Keras cuts it off
+        (100, 0.29, 28),  # 0.29 · 100 is 28.999999999999996 in binary floating point, and Keras truncates it
         (100, 0.57, 56),
         (10, 0.7, 7),
     ],
@@ -65,7 +65,7 @@ def test_number_of_validation_images(images: int, fraction: float, held_out: int
     assert (len(found["validation"]), len(found["train"])) == (held_out, images - held_out)
 
 
-def test_the_first_names_as_text_are_held_out() -> None:
+def test_the_first_names_in_text_order_are_for_validation() -> None:
     split = paper_split(table(*numbered(12, test=2)), "TRAIN", "TEST", 0.25)
     assert subsets(split)["validation"] == ["TRAIN/A/0.png", "TRAIN/A/1.png", "TRAIN/A/10.png"]
     assert subsets(split)["test"] == ["TEST/A/0.png", "TEST/A/1.png"]
@@ -80,7 +80,9 @@ def test_the_first_names_as_text_are_held_out() -> None:
         ("custom", IMAGES, IMAGES[["image"]].assign(subset=["test", "validation", *["train"] * 7, ""])),
     ],
 )
-def test_a_split_is_found_by_its_name(split: str, images: pd.DataFrame, expected: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_split_is_selected_by_its_name(
+    split: str, images: pd.DataFrame, expected: pd.DataFrame, tmp_path: Path
+) -> None:
     files = [tmp_path / "sources.csv", tmp_path / "custom.csv"]
     for file, written in zip(files, [SOURCES, expected], strict=True):
         write_csv(file, written)
@@ -139,7 +141,7 @@ def test_subsets_are_counted_by_class() -> None:
     assert counts == {"images": {"test": {"B": 1}, "train": {"A": 2}}, "left_out": 1}
 
 
-def test_partitions_have_the_names_of_the_configuration() -> None:
+def test_partitions_have_their_configured_names() -> None:
     images = table("test/A/1", "test/A/2", "train/A/1")
     assert list(paper_split(images, "test", "train", 0.5)["subset"]) == ["validation", "train", "test"]
 
@@ -157,7 +159,7 @@ NAMES = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"])
     fraction=st.floats(0.25, 0.75),
     data=st.data(),
 )
-def test_every_image_has_one_subset_whatever_the_order(
+def test_every_image_has_one_subset_for_any_order(
     names: dict[str, tuple[set[str], set[str]]], fraction: float, data: st.DataObject
 ) -> None:
     images = [
@@ -189,13 +191,13 @@ def test_every_image_has_one_subset_whatever_the_order(
         (numbered(10) + numbered(3, name="rare"), 0.2, "class 'rare': validation_fraction 0.2 of its 3 images"),
     ],
 )
-def test_a_class_needs_images_to_train_and_to_validate(images: list[str], fraction: float, words: str) -> None:
-    with pytest.raises(InputError, match=r"change validation_fraction or take more images") as caught:
+def test_a_class_needs_training_and_validation_images(images: list[str], fraction: float, words: str) -> None:
+    with pytest.raises(InputError, match=r"change validation_fraction .*dataset\.limit_per_class") as caught:
         paper_split(table(*images), "TRAIN", "TEST", fraction)
     assert words in str(caught.value)
 
 
-def test_strange_partition() -> None:
+def test_an_unknown_partition_is_an_error() -> None:
     with pytest.raises(InputError, match=r"has the partition 'OTHER'.*; run `snakemake --forcerun ingest_dataset`"):
         paper_split(table("TRAIN/A/1", "OTHER/A/1"), "TRAIN", "TEST", 0.5)
 
@@ -203,7 +205,7 @@ def test_strange_partition() -> None:
 PUBLISHED = {"train": "fit", "validation": "val", "test": "held out"}
 
 
-def test_published_partitions_are_the_subsets() -> None:
+def test_published_partitions_become_the_subsets() -> None:
     images = table("held out/A/1", "fit/A/1", "val/A/1", "fit/A/2")
     split = published_split(images, PUBLISHED)
     assert split["image"].tolist() == images["image"].tolist()
@@ -223,21 +225,21 @@ def test_published_partitions_are_the_subsets() -> None:
         (["fit/A/1", "val/A/1", "held out/A/1", "more/A/1"], "has the partition 'more'"),
     ],
 )
-def test_each_published_partition_has_each_class(images: list[str], words: str) -> None:
+def test_each_published_partition_needs_each_class(images: list[str], words: str) -> None:
     with pytest.raises(InputError) as caught:
         published_split(table(*images), PUBLISHED)
     assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("index", [pd.Index([0] * 12), pd.Index(range(12, 0, -1), name="image")])
-def test_the_rows_may_carry_any_index(index: pd.Index) -> None:
+def test_the_table_of_images_may_have_any_index(index: pd.Index) -> None:
     images = table(*numbered(10, test=2))
     odd = images.set_index(index)
     pd.testing.assert_frame_equal(paper_split(odd, "TRAIN", "TEST", 0.2), paper_split(images, "TRAIN", "TEST", 0.2))
 
 
 @pytest.mark.real
-def test_the_studys_supports(real_archive: Path) -> None:
+def test_the_number_of_validation_images_equals_the_studys(real_archive: Path) -> None:
     with open_archive(real_archive, LIMITS) as archive:
         inside = [entry.partition("/images/")[2] for entry in archive.entries]
     images = table(*(image for image in inside if image.startswith(("TRAIN/", "TEST/"))))
@@ -249,12 +251,12 @@ def test_the_studys_supports(real_archive: Path) -> None:
 
 @st.composite
 def sourced(draw: st.DrawFn) -> tuple[pd.DataFrame, pd.DataFrame, int]:
-    """Images of both partitions and their sources, some unknown and some of two classes; and a number of parts."""
+    """Images of both partitions and their sources, some unknown and some of two classes, and a number of folds."""
     parts = draw(st.integers(3, 5))
     images, sources = [], []
     for name in ("A", "B", "NA"):
         for source in range(draw(st.integers(parts + 2, 3 * parts))):
-            # One class's first sources are the next class's, too.
+            # The first sources of one class also belong to the next class.
             named = f"shared{source}" if source < 2 and name != "A" else f"{name}{source}"
             for copy in range(draw(st.integers(1, 6))):
                 images.append(f"{draw(st.sampled_from(['TRAIN', 'TEST']))}/{name}/{named}_{copy}.png")
@@ -267,7 +269,7 @@ def sourced(draw: st.DrawFn) -> tuple[pd.DataFrame, pd.DataFrame, int]:
 
 @settings(max_examples=15, deadline=None)
 @given(study=sourced(), data=st.data())
-def test_no_two_subsets_share_a_source_and_each_is_tested_once(
+def test_subsets_share_no_source_and_each_source_is_tested_once(
     study: tuple[pd.DataFrame, pd.DataFrame, int], data: st.DataObject
 ) -> None:
     images, sources, parts = study
@@ -290,7 +292,7 @@ def test_no_two_subsets_share_a_source_and_each_is_tested_once(
 
 
 def studied(sources: dict[str, int], copies: int = 4) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """So many sources of each class, each with so many copies, a quarter of them in TEST."""
+    """The given number of sources of each class, each with `copies` images, a quarter of them in TEST."""
     names = [
         (f"{'TEST' if copy % 4 == 3 else 'TRAIN'}/{name}/_{copy}_{number}.png", f"{name}{number}")
         for name, count in sources.items()
@@ -300,7 +302,7 @@ def studied(sources: dict[str, int], copies: int = 4) -> tuple[pd.DataFrame, pd.
     return table(*(image for image, _ in names)), pd.DataFrame(names, columns=["image", "source"])
 
 
-def test_parts_are_balanced_by_class() -> None:
+def test_folds_are_balanced_by_class() -> None:
     images, sources = studied({"EOSINOPHIL": 80, "LYMPHOCYTE": 30, "MONOCYTE": 20, "NEUTROPHIL": 200}, copies=10)
     split = by_source_split(images, sources, 5, 1)
     shares = split.groupby([images["class"], "subset"]).size() / images.groupby("class").size()
@@ -308,19 +310,19 @@ def test_parts_are_balanced_by_class() -> None:
     assert shares.xs("validation", level="subset").between(0.19, 0.21).all()
 
 
-def test_the_part_after_the_tested_one_validates() -> None:
+def test_the_fold_after_the_test_fold_is_for_validation() -> None:
     images, sources = studied({"A": 3, "B": 3})
     folds = [subsets(by_source_split(images, sources, 3, fold)) for fold in (1, 2, 3)]
     assert [fold["validation"] for fold in folds] == [folds[1]["test"], folds[2]["test"], folds[0]["test"]]
 
 
-def test_the_rows_may_carry_any_index_by_source_too() -> None:
+def test_the_tables_of_the_split_by_source_may_have_any_index() -> None:
     images, sources = studied({"A": 4, "B": 4})
     odd = images.set_index(pd.Index([0] * len(images), name="image"))
     pd.testing.assert_frame_equal(by_source_split(odd, sources, 3, 1), by_source_split(images, sources, 3, 1))
 
 
-def test_images_without_a_known_source_take_no_part() -> None:
+def test_images_of_unknown_source_are_left_out() -> None:
     images, sources = studied({"A": 4, "B": 4})
     sources.loc[sources["image"].str.contains("/A/_0"), "source"] = ""
     found = subsets(by_source_split(images, sources, 3, 1))
@@ -334,27 +336,27 @@ def test_images_without_a_known_source_take_no_part() -> None:
         ({"A": 5, "rare": 5}, "rare", "class 'rare': its images come from 0 known sources"),
     ],
 )
-def test_a_class_needs_as_many_sources_as_parts(sources: dict[str, int], unknown: str, words: str) -> None:
+def test_a_class_needs_at_least_one_source_per_fold(sources: dict[str, int], unknown: str, words: str) -> None:
     images, known = studied(sources)
     if unknown:
         known.loc[known["image"].str.contains(f"/{unknown}/"), "source"] = ""
-    with pytest.raises(InputError, match=r"make by_source.parts smaller .* or take more images") as caught:
+    with pytest.raises(InputError, match=r"lower by_source.parts .*dataset\.limit_per_class") as caught:
         by_source_split(images, known, 5, 1)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_no_subset_is_left_without_a_class() -> None:
-    """Three sources of each class, but two of them are the same: dealt evenly, a part has none of B."""
+def test_a_subset_without_a_class_is_an_error() -> None:
+    """Each class has three sources, but two of them are shared; an even distribution would leave a fold without B."""
     sources = [("A/1", "p1"), ("A/2", "p2"), ("A/3", "p3"), ("B/1", "p0"), ("B/2", "p2"), ("B/3", "p3")]
     known = pd.DataFrame([(f"TRAIN/{image}", source) for image, source in sources], columns=["image", "source"])
-    words = "class 'B': no source of it fell to the validation subset of fold 1 of 3; take more images"
+    words = "class 'B': none of its sources is in the validation subset of fold 1 of 3"
     with pytest.raises(InputError, match=words):
         by_source_split(table(*known["image"]), known, 3, 1)
 
 
 @pytest.mark.parametrize("change", ["missing", "surplus", "twice"])
-def test_sources_of_other_images_are_refused(change: str) -> None:
+def test_sources_of_other_images_are_rejected(change: str) -> None:
     images, sources = studied({"A": 3, "B": 3})
     changed = {
         "missing": sources.iloc[1:],
@@ -365,7 +367,7 @@ def test_sources_of_other_images_are_refused(change: str) -> None:
         by_source_split(images, changed, 3, 1)
 
 
-def test_leakage_counts_images_whose_source_was_trained_on() -> None:
+def test_leakage_counts_images_whose_source_is_in_training() -> None:
     rows = [
         ("TRAIN/A/1", "p1", "train"),
         ("TRAIN/A/2", "", "train"),
@@ -374,7 +376,7 @@ def test_leakage_counts_images_whose_source_was_trained_on() -> None:
         ("TRAIN/A/4", "p1", "validation"),
         ("TRAIN/A/5", "p3", "validation"),
         ("TRAIN/A/6", "", "validation"),
-        ("TRAIN/B/2", "p1", "validation"),  # of another class, and the same photograph
+        ("TRAIN/B/2", "p1", "validation"),  # the same photograph as an image of another class
         ("TEST/A/1", "p3", "test"),
         ("TEST/B/1", "p2", "test"),
         ("TEST/B/2", "p9", ""),
@@ -393,21 +395,21 @@ def test_leakage_counts_images_whose_source_was_trained_on() -> None:
     ]
 
 
-def test_an_audit_needs_the_split_of_these_images() -> None:
+def test_the_leakage_audit_rejects_the_split_of_other_images() -> None:
     images, sources = studied({"A": 3, "B": 3})
     split = by_source_split(images, sources, 3, 1)
     with pytest.raises(InputError, match="run `snakemake --forcerun split_dataset`"):
         leakage("by_source", images, sources, split.iloc[1:])
 
 
-def test_without_sources_nothing_is_known_to_be_shared() -> None:
+def test_without_sources_no_image_counts_as_shared() -> None:
     images = table(*numbered(10, test=2))
     sources = pd.DataFrame({"image": images["image"], "source": ""})
     audited = leakage("paper", images, sources, paper_split(images, "TRAIN", "TEST", 0.2))
     assert audited[["images", "sources", "unknown", "shared"]].to_numpy().tolist() == [[2, 0, 2, 0]] * 4
 
 
-def test_the_studys_own_split_leaks() -> None:
+def test_the_studys_own_split_has_leakage() -> None:
     images, sources = studied({"A": 20, "B": 20})
     audited = leakage("paper", images, sources, paper_split(images, "TRAIN", "TEST", 0.2))
     assert audited["shared"].gt(0).all()

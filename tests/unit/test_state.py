@@ -1,4 +1,4 @@
-"""What an archive's contents are known by: other contents are seen, and other times alone are not."""
+"""The state of an archive: it changes with the contents, but not with the times alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wbcsr.files import sha256
 
 
 class Study:
-    """An archive, which is a folder or a zip, and the record of when it was taken in."""
+    """An archive (folder or zip), and the record of its ingestion."""
 
     def __init__(self, root: Path, as_zip: bool = False) -> None:
         self.archive, self.record = root / "cells", root / "archive.csv"
@@ -36,8 +36,8 @@ class Study:
         if time is not None:
             os.utime(path, ns=(time, time))
 
-    def take_in(self) -> str | None:
-        """As the ingest does, after which the state must be what it was before."""
+    def ingest(self) -> str | None:
+        """Record the archive as the ingestion does; the state must not change by this."""
         before = self.state
         write_record(self.record, note(self.archive, self.links, 1000, self.record, 2))
         assert self.state == before
@@ -48,16 +48,16 @@ class Study:
         return archive_state(self.archive, self.links, 1000, self.record)
 
 
-@pytest.fixture(params=[False, True], ids=["never taken in", "taken in"])
+@pytest.fixture(params=[False, True], ids=["not ingested", "ingested"])
 def study(request: pytest.FixtureRequest, tmp_path: Path) -> Study:
     made = Study(tmp_path)
     if request.param:
-        made.take_in()
+        made.ingest()
     return made
 
 
 def older(study: Study) -> None:
-    """As rsync and mv leave it: other content of the same size, and an older time."""
+    """As after rsync or mv: other content of the same size, and an older time."""
     study.write("A/1.png", "CONTENT OF A/1.png", time=1)
 
 
@@ -74,51 +74,51 @@ CHANGES: dict[str, Callable[[Study], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_change_is_seen_once(study: Study, change: Callable[[Study], object]) -> None:
+def test_a_change_is_detected_once(study: Study, change: Callable[[Study], object]) -> None:
     before = study.state
     change(study)
     assert study.state != before
-    study.take_in()
+    study.ingest()
 
 
 @pytest.mark.parametrize("name", ["README.md", "config.yaml", "A/.DS_Store", ".git/1.png", "A/._1.png", "results.txt"])
-def test_what_is_no_image_changes_nothing(study: Study, name: str) -> None:
+def test_files_that_are_not_images_do_not_change_the_state(study: Study, name: str) -> None:
     before = study.state
     study.write(name, "something else")
     assert study.state == before
 
 
-def test_other_times_alone_change_nothing(tmp_path: Path) -> None:
+def test_other_times_alone_do_not_change_the_state(tmp_path: Path) -> None:
     study = Study(tmp_path)
-    first = study.take_in()
+    first = study.ingest()
     for time in (5, 10**18):
         for path in study.archive.rglob("*"):
             os.utime(path, ns=(time, time))
         assert study.state == first
-        study.take_in()
+        study.ingest()
         assert study.state == first
 
 
-def test_content_that_comes_back_is_another_change(tmp_path: Path) -> None:
-    """What was taken in last counts, not what was there before, even where its time comes back, too."""
+def test_restoring_old_content_is_another_change(tmp_path: Path) -> None:
+    """The content of the last ingestion counts, not that before it, even if the old time is restored, too."""
     study = Study(tmp_path)
     study.write("A/1.png", "one", time=1)
-    study.take_in()
+    study.ingest()
     study.write("A/1.png", "two", time=2)
-    second = study.take_in()
+    second = study.ingest()
     study.write("A/1.png", "one", time=1)
     assert study.state != second
-    third = study.take_in()
-    # Noted with a later time, and then replaced by a file of the time that the first one had.
+    third = study.ingest()
+    # Recorded with a later time, then replaced by a file with the first file's time.
     os.utime(study.archive / "A/1.png", ns=(9, 9))
-    assert study.take_in() == third
+    assert study.ingest() == third
     study.write("A/1.png", "six", time=1)
     assert study.state != third
 
 
-def test_a_zip_is_one_file(tmp_path: Path) -> None:
+def test_the_state_of_a_zip_is_that_of_one_file(tmp_path: Path) -> None:
     study = Study(tmp_path, as_zip=True)
-    first = study.take_in()
+    first = study.ingest()
     os.utime(study.archive)
     assert study.state == first
     with zipfile.ZipFile(study.archive, "w"):
@@ -126,12 +126,12 @@ def test_a_zip_is_one_file(tmp_path: Path) -> None:
     os.utime(study.archive, (1, 1))
     assert study.state != first
     study.archive.unlink()
-    assert study.state is None  # a rule makes it
+    assert study.state is None  # a rule makes this zip
 
 
-def test_only_what_has_another_time_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_files_with_another_time_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = Study(tmp_path)
-    study.take_in()
+    study.ingest()
     read: list[str] = []
 
     def reading(path: str) -> str:
@@ -140,14 +140,14 @@ def test_only_what_has_another_time_is_read(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(module, "sha256", reading)
     os.utime(study.archive / "A" / "2.png")
-    study.take_in()
+    study.ingest()
     assert {Path(path).name for path in read} == {"2.png"}
     read.clear()
     assert study.state
     assert read == []
 
 
-def test_of_a_link_its_target_counts(tmp_path: Path) -> None:
+def test_the_state_of_a_link_is_that_of_its_target(tmp_path: Path) -> None:
     study = Study(tmp_path)
     target = tmp_path / "store" / "5fab"
     target.parent.mkdir()
@@ -155,7 +155,7 @@ def test_of_a_link_its_target_counts(tmp_path: Path) -> None:
     study.links = target.parent
     (study.archive / "A" / "1.png").unlink()
     (study.archive / "A" / "1.png").symlink_to(target)
-    first = study.take_in()
+    first = study.ingest()
     os.utime(target)
     assert study.state == first
     target.write_text("two")
@@ -179,13 +179,13 @@ NAMES = st.sampled_from(
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.dictionaries(NAMES, st.tuples(st.sampled_from(["", "x", "y"]), st.integers(1, 3))), min_size=2))
-def test_whatever_happens_the_state_tells_contents_apart(
+def test_the_state_distinguishes_contents_after_any_changes(
     tmp_path_factory: pytest.TempPathFactory, folders: list[dict[str, tuple[str, int]]]
 ) -> None:
-    """A folder that is changed and taken in again and again; each content has a name, a text and a time.
+    """A folder that is changed and ingested repeatedly; each content has a name, a text and a time.
 
-    The state stays where names and contents do, and changes where they do, but for what nobody can see: another
-    content of the same size at the same time.
+    The state changes if and only if names or contents change. The exception is content that cannot be recognised as
+    new: of the same size with the same time.
     """
     root = tmp_path_factory.mktemp("any")
     study = Study(root)
@@ -206,4 +206,4 @@ def test_whatever_happens_the_state_tells_contents_apart(
             }
             assert (study.state == taken) == same
         if not unseen:
-            last, taken = folder, study.take_in()
+            last, taken = folder, study.ingest()

@@ -24,24 +24,25 @@ from wbcsr.stats.intervals import (
 )
 
 DATA_SETS = 400
-# Sources of each class, and how many images one has: 1 to 30; or as in the study's TEST, 620 images a class.
+# Sources of each class, and images per class: a source has 1 to 30 images (None), or, as in the study's TEST, a class
+# has 620.
 FOUR_CLASSES = ((4, 20, 30, 60), None)
 STUDY = ((4, 6, 13, 48), 620)
 ONE_CLASS = ((20,), None)
 
 
 def booleans(*rows: str) -> np.ndarray:
-    """`10` → right, wrong; a row for each seed."""
+    """`10` → correct, wrong; a row for each seed."""
     return np.array([[mark == "1" for mark in row] for row in rows])
 
 
 def drawn(
     structure: tuple[tuple[int, ...], int | None], accuracies: tuple[float, float], random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Two arms whose images are right together within a source, and alike between the arms: a, b, sources, classes.
+    """Two arms with predictions correlated within a source and between the arms: a, b, sources, classes.
 
-    An image is right where a normal number lies below the quantile of the accuracy; half of that number's variance is
-    the source's own, and 0.7 of each half is common to the arms.
+    An image is correct if a normal variable is below the quantile of the accuracy. Half of its variance belongs to the
+    source, and 0.7 of each half is common to the arms.
     """
     counts, images = structure
     sizes = [random.integers(1, 31, size=count) if images is None else [images // count] * count for count in counts]
@@ -57,17 +58,17 @@ def drawn(
 
 
 def as_nominal(covered: int, probability: float = 0.95) -> bool:
-    """Whether so many of `DATA_SETS` are what a chance of `probability` gives in all but one of 5,000 tests."""
+    """Whether `covered` of `DATA_SETS` is compatible with `probability`, with a significance level of 1/5,000."""
     low, high = binom.ppf([1e-4, 1 - 1e-4], DATA_SETS, probability)
     return bool(low <= covered <= high)
 
 
-def test_values_by_hand() -> None:
+def test_a_comparison_equals_a_calculation_by_hand() -> None:
     a, b = booleans("1110", "1100"), booleans("1000", "1100")
     found = compare(a, b, ["s", "s", "u", "u"], ["A"] * 4)
     assert (found.a.value, found.b.value, found.difference.value) == (5 / 8, 3 / 8, 2 / 8)
     assert (found.a.images, found.a.sources) == (4, 2)
-    # By source one image each: of ++, +−, −+ and −− two are as extreme.
+    # Each source has one image: of the sign combinations ++, +−, −+ and −−, two are as extreme.
     assert found.p_sources == 0.5
     assert found.p_mcnemar == (0.5, 1.0)
 
@@ -76,19 +77,19 @@ def test_values_by_hand() -> None:
     ("hits", "images", "low", "high"),
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
-def test_wilson_intervals_are_those_of_newcombe(hits: int, images: int, low: float, high: float) -> None:
+def test_wilson_intervals_equal_newcombes_published_ones(hits: int, images: int, low: float, high: float) -> None:
     """Newcombe, Stat. Med. 17, 1998, 857–872, Table I, method 3."""
     assert wilson_interval(hits / images, images) == pytest.approx((low, high), abs=6e-5)
 
 
-def test_no_wilson_interval_leaves_the_scale() -> None:
-    """Rounding would: of 21 images that are all wrong the lower end comes to −1·10⁻¹⁷."""
+def test_wilson_intervals_stay_between_0_and_1() -> None:
+    """Rounding would violate this: if 21 of 21 images are wrong, the lower end is computed as −1·10⁻¹⁷."""
     ends = [wilson_interval(proportion, images) for proportion in (0, 1) for images in range(1, 200)]
     assert np.min(ends) == 0
     assert np.max(ends) == 1
 
 
-def test_mcnemar_is_of_each_seed() -> None:
+def test_mcnemar_is_computed_for_each_seed() -> None:
     a, b = booleans("111110", "111111"), booleans("000001", "111111")
     found = compare(a, b, list("uvwxyz"), ["A"] * 6)
     assert found.p_mcnemar == pytest.approx((2 * (1 + 6) / 2**6, 1.0))
@@ -97,11 +98,11 @@ def test_mcnemar_is_of_each_seed() -> None:
 @pytest.mark.parametrize(
     ("differences", "p"), [([], 1), ([3], 1), ([2, -1, 1], 6 / 8), ([1] * 6, 2 / 64), ([1] * 13, 2 / 2**13)]
 )
-def test_sign_flips_by_hand(differences: list[float], p: float) -> None:
+def test_sign_flips_equal_a_calculation_by_hand(differences: list[float], p: float) -> None:
     assert statistics._sign_flip(np.array(differences, float), 0) == pytest.approx(p)
 
 
-def test_random_sign_flips_agree_with_all_of_them() -> None:
+def test_random_sign_flips_agree_with_all_sign_flips() -> None:
     differences = np.array([5, -3, 4, 1, 2, -2, 6, 1, -1, 3, 2, -4, 1, 2], float)
     flips = np.array(list(itertools.product([-1, 1], repeat=len(differences))))
     exact = (np.abs(flips @ differences) >= differences.sum()).mean()
@@ -110,22 +111,22 @@ def test_random_sign_flips_agree_with_all_of_them() -> None:
     assert found != exact
 
 
-def test_a_random_test_is_never_surer_than_its_resamples() -> None:
+def test_the_p_value_of_random_flips_is_not_below_its_resolution() -> None:
     assert statistics._sign_flip(np.ones(200), 0) == pytest.approx(2 / statistics.RESAMPLES)
 
 
-def test_holm_by_hand() -> None:
+def test_holm_equals_a_calculation_by_hand() -> None:
     found = holm(pd.Series({"x": 0.01, "y": 0.04, "z": 0.03}))
     assert found.to_dict() == pytest.approx({"x": 0.03, "y": 0.06, "z": 0.06})
 
 
 @pytest.mark.parametrize("wrong", [np.nan, 1.5, -0.1])
-def test_what_is_no_p_value_is_refused(wrong: float) -> None:
+def test_an_invalid_p_value_is_rejected(wrong: float) -> None:
     with pytest.raises(ValueError, match="p-value is missing"):
         holm(pd.Series([0.01, wrong]))
 
 
-def test_with_one_image_a_source_the_error_is_scipys() -> None:
+def test_with_one_image_per_source_the_error_equals_scipy() -> None:
     random = np.random.default_rng(3)
     a, b = random.random((2, 1, 300)) < [[[0.9]], [[0.8]]]
     found = compare(a, b, np.arange(300), ["A"] * 300).difference
@@ -134,12 +135,12 @@ def test_with_one_image_a_source_the_error_is_scipys() -> None:
     residuals = difference - difference.mean()
     freedom = 2 / ((residuals**4).sum() / (residuals**2).sum() ** 2 - 1 / 300)
     half = t.ppf(0.975, min(freedom, 299)) * reference.standard_error
-    # The error of a standard deviation of 10,000 numbers is 0.7 %, and of two of them 1 %.
+    # The standard deviation of 10,000 numbers has an error of 0.7 %, and the difference of two such an error of 1 %.
     assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.04)
     assert found.high + found.low == pytest.approx(2 * difference.mean())
 
 
-def test_copies_of_an_image_make_nothing_surer() -> None:
+def test_copies_of_an_image_do_not_narrow_the_interval() -> None:
     a, b, *_ = drawn(((40,), 40), (0.8, 0.5), np.random.default_rng(1))
     once = compare(a, b, np.arange(40), ["A"] * 40)
     copied = compare(a.repeat(25, axis=1), b.repeat(25, axis=1), np.arange(40).repeat(25), ["A"] * 1000)
@@ -149,26 +150,26 @@ def test_copies_of_an_image_make_nothing_surer() -> None:
     assert copied.p_mcnemar < once.p_mcnemar
 
 
-def test_every_class_keeps_its_share() -> None:
-    """Where the classes differ and nothing varies within them, sources count as images: 40, with 39 degrees."""
+def test_every_class_keeps_its_share_in_resampling() -> None:
+    """If classes differ and nothing varies within them, sources count as images: 40, with 39 degrees of freedom."""
     correct = np.arange(400)[None] < 200
     found = accuracy_interval(correct, np.arange(400) // 10, np.where(correct[0], "A", "B"))
     confidence = 2 * norm.cdf(t.ppf(0.975, 39)) - 1
     assert (found.low, found.high) == pytest.approx(wilson_interval(0.5, 40, confidence))
 
 
-def test_all_right_is_no_certainty() -> None:
+def test_an_accuracy_of_1_still_has_an_interval() -> None:
     found = accuracy_interval(np.ones((2, 300), bool), np.arange(300) // 10, ["A"] * 300)
     assert found.high == pytest.approx(1)
     assert 0.85 < found.low < 0.9
 
 
-def test_a_variance_has_the_components_of_its_textbook() -> None:
-    """Balanced: between 2 sources of 3 images (squares of 2/3 in all), within 4/3 of 4 degrees; sizes are 3."""
+def test_variance_components_equal_the_textbook_formula() -> None:
+    """Balanced: between 2 sources of 3 images (sum of squares 2/3), within 4/3 with 4 degrees; sizes are 3."""
     values = np.array([1, 1, 0, 0, 0, 1], float)
     design = statistics._design(values[None] == 1, list("sssuuu"), ["A"] * 6)
     between, within = 3 * 2 * (1 / 6) ** 2 / 1, (2 / 3 + 2 / 3) / 4
-    assert between < within  # so all of the variance is within
+    assert between < within  # so the whole variance is within sources
     assert statistics._component_variance(values, design) == pytest.approx(within / 6)
     values = np.array([1, 1, 1, 0, 0, 1], float)
     between, within = 3 * 2 * (1 / 3) ** 2, (2 / 3) / 4
@@ -176,12 +177,12 @@ def test_a_variance_has_the_components_of_its_textbook() -> None:
     assert statistics._component_variance(values, design) == pytest.approx(expected)
 
 
-def test_a_variance_has_the_components_of_its_textbook_with_unequal_sizes() -> None:
-    """Searle et al., Variance Components, 1992: two classes of two sources, of 1, 3, 2 and 2 images."""
+def test_variance_components_of_unequal_sources_equal_the_textbook_formula() -> None:
+    """Searle et al., Variance Components, 1992: two classes with two sources each, of 1, 3, 2 and 2 images."""
     values = np.array([1, 1, 1, 1, 0, 0, 1, 0], float)
     sources, classes = list("stttuuvv"), list("AAAABBBB")
     design = statistics._design(values[None] == 1, sources, classes)
-    # Means are 1 and 1/4 of the classes, 1, 1, 0 and 1/2 of the sources.
+    # The means of the classes are 1 and 1/4, and those of the sources 1, 1, 0 and 1/2.
     between = (2 * (1 / 4) ** 2 + 2 * (1 / 4) ** 2) / 2
     within = (1 / 2) / 4
     assert between == within  # so sources do not differ
@@ -204,8 +205,8 @@ def test_resampling_gives_the_variance_of_a_stratified_sample() -> None:
     assert statistics._bootstrap_variance(values, design, 0) == pytest.approx(expected, rel=0.05)
 
 
-def test_degrees_of_freedom_by_hand() -> None:
-    """Of forty sources two hold all errors: they count as little more than themselves, equal ones as forty."""
+def test_degrees_of_freedom_equal_a_calculation_by_hand() -> None:
+    """If two of forty sources hold all errors, there are between 4 and 5 degrees of freedom; equal sources give 39."""
     sources = np.arange(40).repeat(10)
     design = statistics._design(np.ones((1, 400), bool), sources, ["A"] * 400)
     wrong = (sources >= 2).astype(float)
@@ -217,8 +218,8 @@ def test_degrees_of_freedom_by_hand() -> None:
     assert statistics._quantile(half, design) == pytest.approx(t.ppf(0.975, 39))
 
 
-def test_an_accuracy_is_as_sure_as_its_sources_are_alike() -> None:
-    """Forty sources of ten images, half of them right on all and half on six: worth 156 images, by the variance."""
+def test_the_interval_depends_on_the_correlation_within_sources() -> None:
+    """Forty sources of ten images; half are correct on all images, half on six: the variance gives 156 images."""
     sources = np.arange(400) // 10
     correct = (np.arange(400) % 10 < np.where(sources % 2, 10, 6))[None]
     found = accuracy_interval(correct, sources, ["A"] * 400)
@@ -229,7 +230,7 @@ def test_an_accuracy_is_as_sure_as_its_sources_are_alike() -> None:
 
 @pytest.fixture
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Enough for the mean over many data sets."""
+    """Fewer resamples, which suffice for a mean over many data sets."""
     monkeypatch.setattr(statistics, "RESAMPLES", 200)
 
 
@@ -238,7 +239,7 @@ def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     ("structure", "accuracies"),
     [(FOUR_CLASSES, (0.9, 0.88)), (FOUR_CLASSES, (0.99, 0.98)), (STUDY, (0.9, 0.88)), (ONE_CLASS, (0.8, 0.75))],
 )
-def test_intervals_cover_the_truth_as_often_as_they_say(
+def test_intervals_have_their_nominal_coverage(
     structure: tuple[tuple[int, ...], int | None], accuracies: tuple[float, float]
 ) -> None:
     random = np.random.default_rng(0)
@@ -254,7 +255,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say(
         low, high = wilson_interval(share.value, share.images)
         half = 1.96 * (values.var() / len(values)) ** 0.5
         counts["accuracy"] += share.low <= accuracies[0] <= share.high
-        # Where there is no interval, nothing false is said.
+        # Without an interval, there is no false claim.
         counts["difference"] += bool(difference.reason) or difference.low <= truth <= difference.high
         counts["Wilson’s over images"] += low <= accuracies[0] <= high
         counts["Wald’s over images"] += abs(difference.value - truth) <= half
@@ -262,7 +263,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say(
     assert {name: as_nominal(count) for name, count in counts.items()} == {
         "accuracy": True,
         "difference": True,
-        # What takes images for independent fails the same test.
+        # Intervals that treat images as independent fail the same test.
         "Wilson’s over images": False,
         "Wald’s over images": False,
     }, counts
@@ -270,12 +271,12 @@ def test_intervals_cover_the_truth_as_often_as_they_say(
 
 
 @pytest.mark.usefixtures("few_resamples")
-def test_of_two_variants_with_their_names_shuffled_one_in_twenty_differs() -> None:
+def test_false_positive_rate_of_shuffled_variants_is_five_percent() -> None:
     random = np.random.default_rng(0)
     by_sources = by_images = 0
     for number in range(DATA_SETS):
         a, b, sources, classes = drawn(STUDY, (0.9, 0.8), random)
-        # Source by source, which variant is called a: then no difference is left but chance.
+        # The variants are exchanged at random for each source, so only chance differences remain.
         swapped = (random.random(sources.max() + 1) < 0.5)[sources]
         shuffled_a, shuffled_b = np.where(swapped, b, a), np.where(swapped, a, b)
         found = compare(shuffled_a, shuffled_b, sources, classes, number)
@@ -286,7 +287,7 @@ def test_of_two_variants_with_their_names_shuffled_one_in_twenty_differs() -> No
     assert by_images > 0.3 * DATA_SETS
 
 
-def test_a_difference_that_is_there_is_found() -> None:
+def test_a_true_difference_is_detected() -> None:
     a, b, sources, classes = drawn(FOUR_CLASSES, (0.95, 0.7), np.random.default_rng(0))
     found = compare(a, b, sources, classes)
     assert found.p_sources < 0.001
@@ -303,7 +304,7 @@ def test_a_difference_that_is_there_is_found() -> None:
         (np.minimum(np.arange(60), 30), ["A"] * 60, "few_sources", 60**2 / (30 + 30**2)),
     ],
 )
-def test_too_few_sources_have_no_interval_and_say_why(
+def test_too_few_sources_have_no_interval_but_a_reason(
     sources: np.ndarray, classes: list[str], reason: str, worth: float
 ) -> None:
     correct = np.arange(60)[None] % 5 > 0
@@ -328,12 +329,12 @@ def test_arms_that_differ_on_few_sources_have_no_interval(differing: int, given:
     assert np.isfinite([found.difference.low, found.difference.high]).tolist() == [given, given]
     if not given:
         assert (found.difference.differing, found.difference.sources) == (differing, 30)
-        # A thirtieth of the sources is hardly any; a sixth is more than that.
+        # A thirtieth of the sources counts as alike; a sixth does not.
         assert found.difference.reason == (Reason.ALIKE if differing <= 1 else Reason.FEW_DIFFERING)
     assert found.p_sources == (min(1, 2 / 2**differing))
 
 
-def test_no_interval_of_a_difference_leaves_the_scale() -> None:
+def test_intervals_of_a_difference_stay_between_minus_1_and_1() -> None:
     a = np.ones((1, 30), bool)
     b = np.arange(30)[None] == 0
     sources, classes = np.arange(30), ["A"] * 30
@@ -341,13 +342,13 @@ def test_no_interval_of_a_difference_leaves_the_scale() -> None:
     assert compare(b, a, sources, classes).difference.low == -1
 
 
-def test_a_difference_on_every_one_of_too_few_sources_has_no_interval() -> None:
+def test_with_too_few_sources_even_a_difference_on_all_has_no_interval() -> None:
     found = compare(np.ones((1, 80), bool), np.arange(80)[None] % 10 > 0, np.arange(80) // 10, ["A"] * 80).difference
     assert np.isnan([found.low, found.high]).all()
     assert (found.reason, found.effective_sources) == (Reason.FEW_SOURCES, 8)
 
 
-def test_one_seed_of_chance_gives_one_result() -> None:
+def test_the_same_random_seed_gives_the_same_result() -> None:
     a, b, sources, classes = drawn(FOUR_CLASSES, (0.9, 0.88), np.random.default_rng(0))
     first, again, other = (compare(a, b, sources, classes, seed) for seed in (1, 1, 2))
     assert first == again
@@ -365,14 +366,14 @@ def test_the_order_of_images_does_not_matter() -> None:
     assert found.p_mcnemar == expected.p_mcnemar
 
 
-def test_the_studys_images_are_resampled_in_no_time() -> None:
+def test_resampling_the_studys_images_takes_less_than_a_second() -> None:
     a, _, sources, classes = drawn(STUDY, (0.9, 0.88), np.random.default_rng(0))
     begun = time.process_time()
     accuracy_interval(a, sources, classes)
     assert time.process_time() - begun < 1
 
 
-def test_recalls_are_comparisons_of_one_class() -> None:
+def test_recalls_are_comparisons_within_one_class() -> None:
     a, b, sources, classes = drawn(FOUR_CLASSES, (0.9, 0.8), np.random.default_rng(0))
     found = compare_recalls(a, b, sources, classes)
     assert list(found) == ["0", "1", "2", "3"]
@@ -384,20 +385,20 @@ def test_recalls_are_comparisons_of_one_class() -> None:
     assert (found["0"].difference.reason, found["0"].difference.sources) == (Reason.FEW_SOURCES, 4)
 
 
-def test_a_pair_of_classes_by_hand() -> None:
+def test_a_pair_of_classes_equals_a_calculation_by_hand() -> None:
     classes = ["N", "N", "E", "E", "M"]
     a = np.array([["N", "E", "E", "M", "N"]])
     b = np.array([["E", "E", "N", "E", "E"]])
     accuracy, confusion = compare_pair(a, b, list("stuvw"), classes, ("N", "E"))
-    # The monocyte does not count, and an eosinophil taken for a monocyte is wrong without being confused.
+    # The monocyte does not count. An eosinophil classified as a monocyte is wrong, but not a confusion of the pair.
     assert (accuracy.a.value, accuracy.b.value, accuracy.a.images) == (2 / 4, 1 / 4, 4)
     assert (confusion.a.value, confusion.b.value, confusion.difference.value) == (1 / 4, 3 / 4, -2 / 4)
     with pytest.raises(ValueError, match="no image of the class 'B'"):
         compare_pair(a, b, list("stuvw"), classes, ("N", "B"))
 
 
-def test_a_pair_is_compared_as_all_images_are() -> None:
-    """Accuracy and confusion of the pair are what `compare` finds on its images, by the same chance."""
+def test_a_pair_is_compared_like_all_images() -> None:
+    """Accuracy and confusion of the pair equal the results of `compare` on its images, with the same random numbers."""
     a, b, sources, numbers = drawn(FOUR_CLASSES, (0.9, 0.8), np.random.default_rng(0))
     classes = np.array(list("ABCD"))[numbers]
     of = np.isin(classes, ["C", "D"])
@@ -409,8 +410,8 @@ def test_a_pair_is_compared_as_all_images_are() -> None:
         assert confusion == compare(~a[:, of], ~b[:, of], sources[of], classes[of], *more)
 
 
-def test_a_source_of_two_classes_is_one_source_all_the_same() -> None:
-    """It stands in the class of most of its images: so the numbers are those of all its images in that class."""
+def test_a_source_of_two_classes_counts_as_one_source() -> None:
+    """It belongs to the class of most of its images, so the result is the same as with all its images in that class."""
     sources = [f"s{number // 4}" for number in range(80)]
     classes = ["A"] * 40 + ["B"] * 40
     correct = np.random.default_rng(0).random((2, 80)) < 0.8
@@ -432,7 +433,7 @@ def test_a_source_of_two_classes_is_one_source_all_the_same() -> None:
         ({"sources": pd.Series(["s", None])}, "an image has no source"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(change: dict[str, object], words: str) -> None:
+def test_arms_that_cannot_be_compared_are_rejected(change: dict[str, object], words: str) -> None:
     arguments = {
         **{"correct_a": booleans("11"), "correct_b": booleans("10")},
         **{"sources": ["s", "t"], "classes": ["A", "A"]},
@@ -441,7 +442,7 @@ def test_what_cannot_be_compared_is_refused(change: dict[str, object], words: st
         compare(**{**arguments, **change})
 
 
-def test_calibration_by_hand() -> None:
+def test_calibration_equals_a_calculation_by_hand() -> None:
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.5, 0.5], [1.0, 0.0]])
     found = calibration(probabilities, ["A", "B", "B", "A", "A"], ["A", "B"], bins=5)
     assert list(found.table) == ["low", "high", "images", "confidence", "accuracy"]
@@ -456,7 +457,11 @@ def test_calibration_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("row", "in_bin"),
-    [([1 + 5e-7, 0], 14), ([0.05] * 20, 0), ([0.3333] * 3, 4)],  # rounded above 1; of many classes; read from a file
+    [
+        ([1 + 5e-7, 0], 14),
+        ([0.05] * 20, 0),
+        ([0.3333] * 3, 4),
+    ],  # rounded to above 1; one of many classes; read from a file
 )
 def test_every_confidence_has_its_bin(row: list[float], in_bin: int) -> None:
     found = calibration(np.array([row]), ["0"], [str(number) for number in range(len(row))])
@@ -464,14 +469,14 @@ def test_every_confidence_has_its_bin(row: list[float], in_bin: int) -> None:
 
 
 def drawn_probabilities(images: int) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of three classes, and classes drawn by them: a perfectly calibrated classifier."""
+    """Probabilities of three classes, and classes drawn from them: a perfectly calibrated classifier."""
     random = np.random.default_rng(0)
     probabilities = random.dirichlet([0.5] * 3, size=images)
     chosen = (random.random(images)[:, None] > probabilities.cumsum(axis=1)).sum(axis=1)
     return probabilities, np.array(list("ABC"))[chosen]
 
 
-def test_calibration_agrees_with_scikit_learn_and_finds_the_calibrated() -> None:
+def test_calibration_agrees_with_scikit_learn_and_is_small_for_a_calibrated_classifier() -> None:
     probabilities, actual = drawn_probabilities(20_000)
     found = calibration(probabilities, actual, list("ABC"))
     right = np.array(list("ABC"))[probabilities.argmax(axis=1)] == actual
@@ -483,11 +488,11 @@ def test_calibration_agrees_with_scikit_learn_and_finds_the_calibrated() -> None
     assert found.error < 0.01
 
 
-def test_areas_by_hand() -> None:
+def test_areas_equal_a_calculation_by_hand() -> None:
     scores = np.array([0.9, 0.8, 0.7, 0.1])
     found = curves(np.column_stack([scores, 1 - scores]), ["A", "B", "A", "B"], ["A", "B"])
     assert list(found) == ["A", "B"]
-    # Of four pairs of an A and a B three are in order; precision is 1 at the first A and 2/3 at the second.
+    # Three of the four pairs of an A and a B are ranked correctly; precision is 1 at the first A and 2/3 at the second.
     assert found["A"].area == found["B"].area == 0.75
     assert found["A"].average_precision == pytest.approx((1 + 2 / 3) / 2)
     assert found["A"].roc[["false_positive_rate", "true_positive_rate"]].iloc[[0, -1]].to_numpy().tolist() == [
@@ -498,7 +503,7 @@ def test_areas_by_hand() -> None:
     assert found["A"].roc["threshold"].tolist() == [np.inf, 0.9, 0.8, 0.7, 0.1]
 
 
-def test_areas_are_scikit_learns() -> None:
+def test_areas_equal_scikit_learn() -> None:
     probabilities, actual = drawn_probabilities(500)
     for number, (name, curve) in enumerate(curves(probabilities, actual, list("ABC")).items()):
         assert curve.area == pytest.approx(roc_auc_score(actual == name, probabilities[:, number]))
@@ -519,7 +524,7 @@ def test_areas_are_scikit_learns() -> None:
         ([[0.5, 0.5], [0.5, 0.5]], "AC", "'C' is not among the classes"),
     ],
 )
-def test_what_are_no_probabilities_is_refused(
+def test_invalid_probabilities_are_rejected(
     function: Callable[..., object], probabilities: list[list[float]], actual: str, words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
@@ -527,5 +532,5 @@ def test_what_are_no_probabilities_is_refused(
 
 
 @pytest.mark.parametrize(("actual", "found"), [("AA", []), ("CC", []), ("AB", ["A", "B"]), ("BC", ["B", "C"])])
-def test_a_class_without_a_rest_has_no_curve(actual: str, found: list[str]) -> None:
+def test_a_class_of_all_or_no_images_has_no_curve(actual: str, found: list[str]) -> None:
     assert list(curves(np.full((2, 3), 1 / 3), list(actual), ["A", "B", "C"])) == found

@@ -1,4 +1,4 @@
-"""A configuration file means what it says, or is one line that names file and line."""
+"""A configuration file is read as its author meant it, or gives one line with file and line number."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WRONG = {
     "an unknown alias": ("seeds: [1]\ntrain: *other\n", 2, "undefined alias 'other'"),
     "code": ("a: !!python/object/apply:os.system [ls]\n", 1, "python/object/apply"),
     "nothing": ("", 1, "has no keys"),
-    "comments alone": ("# train: {epochs: 3}\n", 1, "has no keys"),
+    "only comments": ("# train: {epochs: 3}\n", 1, "has no keys"),
     "a list": ("- train\n- seeds\n", 1, "has no keys"),
     "a text": ("train\n", 1, "has no keys"),
     "octal": ("seeds:\n- 1\n- 010\n", 3, "reads 010 as another number"),
@@ -47,18 +47,20 @@ WRONG = {
     "base 60 with a fraction": ("a: 1:30.5\n", 1, "reads 1:30.5 as another number"),
     "half a number": ("a: 0x_\n", 1, "reads 0x_ as another number"),
     "a date": ("dataset: {photographs: 2020-01-31}\n", 1, "reads 2020-01-31 as a date"),
-    "no date at all": ("dataset: {photographs: 2020-13-45}\n", 1, "reads 2020-13-45 as a date"),
+    "an impossible date": ("dataset: {photographs: 2020-13-45}\n", 1, "reads 2020-13-45 as a date"),
 }
 
 
-@pytest.mark.parametrize(("content", "line", "says"), WRONG.values(), ids=WRONG.keys())
-def test_what_is_wrong_is_one_line(tmp_path: Path, content: str | bytes, line: int, says: str) -> None:
+@pytest.mark.parametrize(("content", "line", "message"), WRONG.values(), ids=WRONG.keys())
+def test_an_invalid_configuration_file_gives_one_line(
+    tmp_path: Path, content: str | bytes, line: int, message: str
+) -> None:
     path = tmp_path / "my.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError) as caught:
         check_yaml([path])
     assert str(caught.value).startswith(f"{path}, line {line}: ")
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -73,7 +75,7 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, content: str | bytes, line: i
         "a: [0.5, 00.5, .5, 1e-3, 1.5e-3, .inf, yes, null, ~]\n",
     ],
 )
-def test_what_is_right_passes(tmp_path: Path, content: str) -> None:
+def test_a_valid_configuration_file_is_accepted(tmp_path: Path, content: str) -> None:
     (tmp_path / "my.yaml").write_text(content, encoding="utf-8", newline="")
     check_yaml([tmp_path / "my.yaml"])
 
@@ -92,7 +94,9 @@ VALUES = st.recursive(
 
 
 @given(config=st.dictionaries(st.text(), VALUES, min_size=1, max_size=4))
-def test_what_yaml_wrote_itself_passes(tmp_path_factory: pytest.TempPathFactory, config: dict[str, object]) -> None:
+def test_files_written_by_yaml_are_accepted(
+    tmp_path_factory: pytest.TempPathFactory, config: dict[str, object]
+) -> None:
     path = tmp_path_factory.mktemp("yaml") / "my.yaml"
     path.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8", newline="")
     check_yaml([path])

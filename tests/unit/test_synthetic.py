@@ -1,4 +1,4 @@
-"""The drawn data set: the study's layout, and cells that can be told apart."""
+"""The synthetic data set has the study's layout, and its classes can be distinguished."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def photographs(kind: str, count: int = 8) -> list[np.ndarray]:
 
 
 def nucleus(photograph: np.ndarray) -> np.ndarray:
-    """Violet and dark: the largest such region."""
+    """The largest dark violet region."""
     red, green, blue = (photograph[..., channel].astype(int) for channel in range(3))
     dark = ((blue - green > 60) & (red < 160)).astype(np.uint8)
     _, regions, table, _ = cv2.connectedComponentsWithStats(cv2.dilate(dark, np.ones((7, 7))))
@@ -58,14 +58,14 @@ def nucleus(photograph: np.ndarray) -> np.ndarray:
 
 
 def cytoplasm(photograph: np.ndarray) -> np.ndarray:
-    """What lies within 8 pixels of the nucleus and is not as clear as the background."""
+    """Pixels within 8 pixels of the nucleus that are darker than the background."""
     inside = nucleus(photograph).astype(np.uint8)
     ring = cv2.dilate(inside, np.ones((17, 17))) - cv2.dilate(inside, np.ones((7, 7)))
     return (ring > 0) & (photograph[..., 1] < 180)
 
 
 def roundness(mask: np.ndarray) -> float:
-    """Share of the convex hull that the region fills."""
+    """The share of its convex hull that the region fills."""
     points = cv2.findNonZero(mask.astype(np.uint8))
     return float(mask.sum() / cv2.contourArea(cv2.convexHull(points)))
 
@@ -81,7 +81,7 @@ def test_layout_and_counts(small: Path) -> None:
     assert drawn == set(labels(files)) == {int(match["photograph"]) for match in images}
 
 
-def test_duplicates_have_the_class_of_their_photograph_and_keep_to_one_partition(small: Path) -> None:
+def test_duplicates_have_the_class_of_their_photograph_and_one_partition(small: Path) -> None:
     files = contents(small)
     category, partitions = labels(files), {}
     for name in files:
@@ -91,7 +91,7 @@ def test_duplicates_have_the_class_of_their_photograph_and_keep_to_one_partition
     assert all(len(found) == 1 for found in partitions.values())
 
 
-def test_siblings_stand_on_both_sides_of_the_first_fifth(tmp_path: Path) -> None:
+def test_the_validation_images_have_duplicates_in_training(tmp_path: Path) -> None:
     make_synthetic_archive(
         tmp_path / "a.zip",
         ["A", "B"],
@@ -113,13 +113,13 @@ def test_every_file_is_an_image_and_photographs_are_twice_as_large(small: Path) 
             assert decode(content, name).shape == (96, 128, 3)
 
 
-def test_one_seed_one_archive(small: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_archive(small: Path, tmp_path: Path) -> None:
     make_synthetic_archive(tmp_path / "same.zip", CLASSES, **SMALL)
     make_synthetic_archive(tmp_path / "other.zip", CLASSES, **SMALL, seed=1)
     assert sha256(tmp_path / "same.zip") == sha256(small) != sha256(tmp_path / "other.zip")
 
 
-def test_an_image_does_not_depend_on_how_many_there_are(small: Path, tmp_path: Path) -> None:
+def test_an_image_does_not_depend_on_the_number_of_images(small: Path, tmp_path: Path) -> None:
     make_synthetic_archive(tmp_path / "more.zip", CLASSES[:3], **{**SMALL, "train_per_class": 6, "test_per_class": 4})
     fewer, more = contents(small), contents(tmp_path / "more.zip")
     for name in CLASSES[:3]:
@@ -129,7 +129,7 @@ def test_an_image_does_not_depend_on_how_many_there_are(small: Path, tmp_path: P
         assert of_fewer < of_more
 
 
-def test_other_names_take_the_four_kinds_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_class_names_use_the_four_cell_types_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names, partitions, kinds = ["a", "MONOCYTE", "Zelle ä", "d", "e"], ("fit", "look", "check"), []
     monkeypatch.setattr(
         synthetic, "draw_photograph", lambda size, kind, rng: kinds.append(kind) or draw_photograph(size, kind, rng)
@@ -143,7 +143,7 @@ def test_other_names_take_the_four_kinds_in_turn(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("size", [(48, 48), (48, 200), (200, 48), (101, 53), (320, 240)])
-def test_frames_of_any_shape(size: tuple[int, int]) -> None:
+def test_images_may_have_any_shape(size: tuple[int, int]) -> None:
     width, height = size
     photograph = draw_photograph((2 * width, 2 * height), "MONOCYTE", np.random.default_rng(0))
     assert photograph.shape == (2 * height, 2 * width, 3)
@@ -151,17 +151,17 @@ def test_frames_of_any_shape(size: tuple[int, int]) -> None:
     assert augmented_duplicate(photograph, np.random.default_rng(0)).shape == (height, width, 3)
 
 
-def test_duplicates_are_rotated_and_show_black_where_nothing_was_photographed() -> None:
+def test_duplicates_are_rotated_with_black_corners() -> None:
     photograph = photographs("NEUTROPHIL", 1)[0]
     duplicates = [augmented_duplicate(photograph, np.random.default_rng(n)) for n in range(12)]
     black = [float((image.max(axis=2) == 0).mean()) for image in duplicates]
     assert photograph.max(axis=2).min() > 0
     assert 0.03 < np.mean(black) < 0.4
-    # The white cell is in every duplicate: a label without its cell would teach nothing.
+    # The white cell is visible in every duplicate; otherwise its label would be wrong.
     assert all(nucleus(image).sum() > 0.12 * nucleus(photograph).sum() for image in duplicates)
 
 
-def test_kinds_look_as_in_life() -> None:
+def test_cell_types_have_their_typical_shapes() -> None:
     drawn = {kind: photographs(kind) for kind in CLASSES}
     area = {kind: np.mean([nucleus(p).sum() for p in drawn[kind]]) for kind in CLASSES}
     fill = {kind: np.mean([roundness(nucleus(p)) for p in drawn[kind]]) for kind in CLASSES}

@@ -1,4 +1,4 @@
-"""A table is defined once, and is the same in every format."""
+"""A table is defined once and has the same content in every format."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_cells_of_each_kind_of_column(column: Column, cells: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("value", "cell"), [(-0.026, "−2.6"), (0.026, "+2.6"), (0.0004, "0.0"), (-0.0004, "0.0")])
-def test_what_rounds_to_zero_has_no_sign(value: float, cell: str) -> None:
+def test_a_value_that_rounds_to_zero_has_no_sign(value: float, cell: str) -> None:
     assert list(points("value", "").show(pd.DataFrame({"value": [value]}))) == [cell]
 
 
@@ -73,7 +73,7 @@ def table(**more: object) -> Table:
     return Table("t", "Table", "Of <all>", DATA, columns, **more)  # type: ignore[arg-type]
 
 
-def test_a_column_without_any_cell_is_left_out_in_every_format(tmp_path: Path) -> None:
+def test_an_empty_column_is_left_out_in_every_format(tmp_path: Path) -> None:
     write_table(table(), tmp_path)
     assert [column.key for column in table().shown] == ["split", "name", "count", "share"]
     assert "None" not in (tmp_path / "t.md").read_text() + (tmp_path / "t.tex").read_text() + html(table())
@@ -89,11 +89,12 @@ def test_a_table_without_rows_keeps_its_headings(tmp_path: Path) -> None:
     assert "Nothing" in html(empty)
 
 
-def test_on_the_page_rows_stand_in_blocks_that_name_what_they_share() -> None:
-    shown = table(blocks=("split",), told=("count",), title_of=lambda row: f"Split {row['split']}")
+def test_html_rows_are_grouped_in_blocks_with_their_common_values() -> None:
+    shown = table(blocks=("split",), in_title=("count",), title_of=lambda row: f"Split {row['split']}")
     assert [column.key for column in shown.on_page] == ["name", "share"]
     assert shown.groups == [("", 1), ("Above", 1)]
-    blocks = [(title, [[cell for _, cell in row.cells] for row in rows]) for title, rows in shown.bodies]
+    cells = shown.cells[[column.key for column in shown.on_page]].to_numpy()
+    blocks = [(title, cells[rows].tolist()) for title, rows in shown.bodies]
     assert blocks == [("Split a", [["x", "0.50"], ["y", "0.12"]]), ("Split b", [["x", ""]])]
 
 
@@ -102,7 +103,7 @@ def html(table: Table) -> str:
     return environment.from_string('{% from "table.html.j2" import results %}{{ results(table) }}').render(table=table)
 
 
-def test_html_has_headings_with_a_scope_and_escapes_words() -> None:
+def test_html_has_headings_with_a_scope_and_escapes_text() -> None:
     page = html(table(marked=[(0, "share")], summaries=[2], source="a.csv", note="a & b"))
     assert page.count('scope="col"') == 4
     assert page.count('scope="colgroup"') == 1
@@ -114,7 +115,7 @@ def test_html_has_headings_with_a_scope_and_escapes_words() -> None:
     assert "<code>a.csv</code>" in page
 
 
-def test_latex_sets_sums_off_and_escapes_words(tmp_path: Path) -> None:
+def test_latex_separates_totals_and_escapes_text(tmp_path: Path) -> None:
     data = pd.DataFrame({"name": ["A", "Total"], "n": [1, 1]})
     columns = [text("name", "Class"), number("n", "n", "d")]
     write_table(Table("t", "Table", "50 % of_it", data, columns, note="a & b", summaries=[1]), tmp_path)
@@ -145,15 +146,13 @@ def test_markdown_escapes(text: str, escaped: str) -> None:
     assert markdown_text(text) == escaped
 
 
-# A class may be called anything that a folder may, and a table must not come apart by it.
+# A class may have any name that a folder may have, and no name may break a table.
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=12)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(WORDS.filter(str.strip), min_size=1, max_size=4), st.floats(-1, 1))
-def test_a_table_holds_together_whatever_its_words(
-    tmp_path_factory: pytest.TempPathFactory, words: list[str], value: float
-) -> None:
+def test_no_text_breaks_a_table(tmp_path_factory: pytest.TempPathFactory, words: list[str], value: float) -> None:
     folder = tmp_path_factory.mktemp("table")
     data = pd.DataFrame({"class": words, "value": [value] * len(words)})
     columns = [text("class", "Class"), number("value", "Value", "+.2f")]

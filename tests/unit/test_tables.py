@@ -13,7 +13,7 @@ from wbcsr.errors import InputError
 from wbcsr.files import read_csv
 from wbcsr.present.table import Table
 from wbcsr.present.tables.accuracies import comparison_table
-from wbcsr.present.tables.calibration import calibration_table
+from wbcsr.present.tables.calibration import calibration_error_text, calibration_table
 from wbcsr.present.tables.differences import differences_table, recalls_table
 from wbcsr.present.tables.study import counts_table, scores_table
 from wbcsr.present.tables.write import write_tables
@@ -69,10 +69,10 @@ def rows(path: Path) -> list[list[str]]:
 
 @pytest.fixture
 def study_results(tmp_path: Path) -> Results:
-    """48 images a class and partition, two of a source, of which the enlarged ones do worse.
+    """48 images of each class and partition, two from each source; the predictions on enlarged images are worse.
 
-    Of the test images it takes the first three of each class for the next class, of the validation images one
-    eosinophil for a neutrophil.
+    On enlarged images, the first three test images of each class are predicted as the next class, and one eosinophil of
+    the validation images as a neutrophil.
     """
     variants = ["original", "bicubic_x4", "realesrgan_x4"]
     results = write_results(tmp_path, STUDY_CLASSES, variants, per_class=48, copies=2)
@@ -91,7 +91,7 @@ def study_results(tmp_path: Path) -> Results:
     return results
 
 
-def test_words_stand_to_the_left_and_sums_are_set_off(study_results: Results, tmp_path: Path) -> None:
+def test_text_is_left_aligned_and_totals_are_separated(study_results: Results, tmp_path: Path) -> None:
     write_all(study_results, tmp_path / "tables")
     texts = {
         "comparison": 3,
@@ -107,7 +107,7 @@ def test_words_stand_to_the_left_and_sums_are_set_off(study_results: Results, tm
         right = [cell.endswith(":") for cell in lines[3].strip("|").split("|")]
         expected = [False] * texts.get(name, 1) + [True] * (len(right) - texts.get(name, 1))
         if name == "differences":
-            expected[7] = False  # the verdict, after the difference and its interval
+            expected[7] = False  # the verdict, which follows the difference and its interval
         assert right == expected
     for name, above in (("table2", "Neutrophil & 48 & 48 & 96"), ("table4", "Neutrophil & 0.94 & ")):
         lines = (tmp_path / "tables" / f"{name}.tex").read_text().splitlines()
@@ -115,8 +115,8 @@ def test_words_stand_to_the_left_and_sums_are_set_off(study_results: Results, tm
         assert lines[last + 1] == r"\midrule"
 
 
-def test_scores_by_hand(study_results: Results) -> None:
-    """One of 16 eosinophils was taken for a neutrophil: recall 15/16, precision of neutrophils 16/17."""
+def test_scores_equal_a_calculation_by_hand(study_results: Results) -> None:
+    """One of 16 eosinophils is predicted as a neutrophil: recall 15/16, precision of neutrophils 16/17."""
     plan = study_results.plan
     arm = main_arm(arms_of(study_results), plan, "realesrgan_x4")
     assert arm
@@ -130,7 +130,7 @@ def test_scores_by_hand(study_results: Results) -> None:
         ["Macro average", "0.99", "0.98", "0.98", "64"],
         ["Weighted average", "0.99", "0.98", "0.98", "64"],
     ]
-    # The study's own scores stand beside ours.
+    # The study's own scores are shown next to ours.
     for name, printed in zip(STUDY_CLASSES, published.PRINTED_SCORES["realesrgan_x4"], strict=True):
         row = table.cells.set_index("class").loc[name.capitalize()]
         assert [row[f"study_{key}"] for key in ("precision", "recall", "f1")] == [f"{value:.2f}" for value in printed]
@@ -139,7 +139,7 @@ def test_scores_by_hand(study_results: Results) -> None:
 
 
 def cells_and_data(table: Table, **names: str) -> tuple[pd.Series, pd.Series]:
-    """The one row of the data with these names, as it is printed and as it is."""
+    """The one row of the table with these names, as printed and as data."""
     (at,) = (table.data[list(names)] == pd.Series(names)).all(axis=1).to_numpy().nonzero()[0]
     return table.cells.iloc[at], table.data.iloc[at]
 
@@ -148,8 +148,8 @@ ENHANCED = {"split": "paper", "trained_on": "realesrgan_x4", "tested_on": "reale
 COMPARED = ["images", "sources", "difference", "low", "p_sources", "p_holm", "p_mcnemar"]
 
 
-def test_the_comparison_as_it_is_printed(study_results: Results) -> None:
-    """12 of 192 test images are wrong, none has a copy in training; all of the 64 validation images have."""
+def test_the_printed_comparison(study_results: Results) -> None:
+    """12 of 192 test images are wrong, and none has a duplicate in training; all 64 validation images have one."""
     plan = study_results.plan
     table = comparison_table(compare_arms(arms_of(study_results), read_leakage(study_results.leakage), plan))
     keys = ["images", "sources", "shared", "runs", "accuracy", "macro_f1", "difference_to_original", "study_accuracy"]
@@ -160,13 +160,13 @@ def test_the_comparison_as_it_is_printed(study_results: Results) -> None:
     cells, _ = cells_and_data(table, **ENHANCED, subset="validation")
     assert cells[keys].tolist() == ["64", "64", "64", "1", "98.4", "0.984", "−1.6", "89.3"]
     assert [title for title, _ in table.bodies] == [
-        "Validation images, split paper: 64 images of 64 sources, 100.0\u00a0% with a duplicate in training",
+        "Validation images, split paper: 64 images of 64 sources, 100.0\u00a0% (64 of 64) with a duplicate in training",
         "Test images, split paper: 192 images of 96 sources, 0.0\u00a0% with a duplicate in training",
     ]
 
 
-def test_the_differences_as_they_are_printed(study_results: Results) -> None:
-    """Eight sources differ, all to one side; of the images twelve. The bicubic arms equal the original ones."""
+def test_the_printed_differences(study_results: Results) -> None:
+    """Eight sources and twelve images differ, all in one direction. The bicubic arms equal the original ones."""
     table = differences_table(differences(arms_of(study_results), study_results.plan))
     cells, row = cells_and_data(table, **ENHANCED, subset="test", question="enlargement")
     ends = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}".replace("-", "−")
@@ -174,8 +174,8 @@ def test_the_differences_as_they_are_printed(study_results: Results) -> None:
     assert (row["differing"], row["effective_sources"]) == (8, 96)
 
 
-def test_the_recalls_as_they_are_printed(study_results: Results) -> None:
-    """Of each class two sources and three images differ; of the pair four and six, and half of them are confused."""
+def test_the_printed_recalls(study_results: Results) -> None:
+    """In each class two sources and three images differ; in the pair four and six, and half of these are confused."""
     table = recalls_table(recalls(arms_of(study_results), study_results.plan), study_results.plan)
     keys = ["share", "against", *COMPARED]
     where = {"split": "paper", "subset": "test"}
@@ -185,19 +185,24 @@ def test_the_recalls_as_they_are_printed(study_results: Results) -> None:
     assert cells[keys].tolist() == ["93.8", "100.0", "96", "48", "−6.2", "–", "0.125", "0.750", "0.031"]
     cells, _ = cells_and_data(table, **where, measure="pair confusion", of="EOSINOPHIL and NEUTROPHIL")
     assert cells[["share", "against"]].tolist() == ["3.1", "0.0"]
-    # Two of 24 sources differ, and four of 48.
+    # Two of 24 sources differ for a class, and four of 48 for the pair.
     assert "2 of 24 sources" in table.note
     assert "4 of 48 sources" in table.note
 
 
-def test_the_calibration_as_it_is_printed(study_results: Results) -> None:
+def test_the_printed_calibration(study_results: Results) -> None:
     table = calibration_table(calibrations(map(Probabilities.of, arms_of(study_results))))
     cells, row = cells_and_data(table, **ENHANCED, subset="test")
     assert row["ece"] == pytest.approx(0.9375 - 0.7)
     assert row["auc"] != row["average_precision"]
     areas = [f"{row['auc']:.3f}", f"{row['average_precision']:.3f}"]
-    keys = ["images", "ece", "confidence", "accuracy", "auc", "average_precision"]
-    assert cells[keys].tolist() == ["192", f"{row['ece']:.3f}", "70.0", "93.8", *areas]
+    keys = ["images", "confidence", "accuracy", "auc", "average_precision"]
+    assert cells[keys].tolist() == ["192", "70.0", "93.8", *areas]
+
+
+@pytest.mark.parametrize(("images", "text"), [(199, ""), (200, "0.050")])
+def test_the_calibration_error_of_few_images_is_not_shown(images: int, text: str) -> None:
+    assert calibration_error_text(0.05, images) == text
 
 
 @pytest.mark.parametrize("classes", [["a", "b"], [f"class_{number} of 8" for number in range(8)]])
@@ -209,12 +214,12 @@ def test_every_table_is_written_in_three_formats(tmp_path: Path, classes: list[s
     assert len(read_csv(tables / "table5.csv", ["actual", *classes])) == len(classes)
 
 
-def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_results_give_identical_files(tmp_path: Path) -> None:
     first, second = (written(tmp_path / name, STUDY_CLASSES, ["original", "bicubic_x2"]) for name in "12")
     assert all((first / path.name).read_bytes() == path.read_bytes() for path in second.iterdir())
 
 
-def test_table2_counts_images_beside_the_study(tmp_path: Path) -> None:
+def test_table2_counts_images_next_to_the_study(tmp_path: Path) -> None:
     tables = written(tmp_path, STUDY_CLASSES, ["original"], per_class=5)
     data = pd.read_csv(tables / "table2.csv")
     assert data.columns.tolist() == ["class", "train", "test", "total", "study_train", "study_test", "study_total"]
@@ -230,7 +235,7 @@ def test_table2_counts_images_beside_the_study(tmp_path: Path) -> None:
         (["a", "b"], [[""] * 3] * 3, 4),
     ],
 )
-def test_table2_has_the_studys_counts_of_its_own_classes_only(
+def test_table2_has_the_studys_counts_only_for_its_classes(
     tmp_path: Path, classes: list[str], study_rows: list[list[str]], printed_columns: int
 ) -> None:
     tables = written(tmp_path, classes, ["original"])
@@ -297,7 +302,7 @@ def test_confusion_table_has_actual_rows(tmp_path: Path) -> None:
     assert (tmp_path / "table5.csv").read_text() == "actual,A,B,C\nA,1,0,1\nB,0,2,0\nC,0,0,2\n"
 
 
-def test_wide_confusion_table_is_printed_with_numbers_for_headings(tmp_path: Path) -> None:
+def test_a_wide_confusion_table_has_numbers_as_headings(tmp_path: Path) -> None:
     classes = [f"immature granulocyte {letter}" for letter in "abcd"]
     tables = written(tmp_path, classes, ["original"])
     assert read_csv(tables / "table5.csv", classes)["actual"].tolist() == classes
@@ -307,7 +312,7 @@ def test_wide_confusion_table_is_printed_with_numbers_for_headings(tmp_path: Pat
 
 
 @pytest.mark.parametrize(("letters", "headings"), [(40, ["a" * 40, "b" * 40]), (41, ["1", "2"])])
-def test_headings_are_numbers_where_names_do_not_fit_a_page(tmp_path: Path, letters: int, headings: list[str]) -> None:
+def test_headings_are_numbers_if_names_do_not_fit_the_page(tmp_path: Path, letters: int, headings: list[str]) -> None:
     tables = written(tmp_path, ["a" * letters, "b" * letters], ["original"])
     line = (tables / "table5.md").read_text().splitlines()[2]
     assert [cell.strip() for cell in line.strip("|").split("|")] == ["Actual", *headings]
@@ -324,21 +329,21 @@ def test_without_another_variant_tables_4_and_6_say_so(tmp_path: Path) -> None:
     assert (tables / "table4.csv").read_text() == "class,precision,recall,f1,support\n"
     assert (tables / "table6.csv").read_text() == "actual,A,B\n"
     for name in ("table4", "table6"):
-        assert "no variant besides original" in (tables / f"{name}.md").read_text()
-        assert "no variant besides original" in (tables / f"{name}.tex").read_text()
+        assert "no variant other than original" in (tables / f"{name}.md").read_text()
+        assert "no variant other than original" in (tables / f"{name}.tex").read_text()
     assert (tables / "table4.tex").read_text().count(r"\midrule") == 1
-    assert "no variant besides original" in (tables / "recalls.md").read_text()
+    assert "no variant other than original" in (tables / "recalls.md").read_text()
 
 
-def test_comparison_by_hand(tmp_path: Path) -> None:
+def test_the_comparison_equals_a_calculation_by_hand(tmp_path: Path) -> None:
     tables = written(tmp_path, STUDY_CLASSES, ["original", "realesrgan_x4"], dual=True, seeds=(0, 1))
     data = pd.read_csv(tables / "comparison.csv").set_index(["trained_on", "tested_on", "subset"])
     assert len(data) == 8
     row = data.loc[("realesrgan_x4", "realesrgan_x4", "validation")]
-    # Seed 0 is right for all 8 validation images, seed 1 for half of them.
+    # Seed 0 is correct on all 8 validation images, seed 1 on half of them.
     assert (row["images"], row["runs"], row["accuracy"]) == (8, 2, 0.75)
     assert row["accuracy_sd"] == pytest.approx(0.125**0.5)
-    # Eight validation images of as many sources, none of which has a training image; an interval needs ten sources.
+    # Eight validation images from eight sources, none of which has a training image; an interval needs ten sources.
     assert (row["sources"], row["shared"]) == (8, 0)
     assert row[["accuracy_low", "accuracy_high"]].isna().all()
     assert (row["reason"], row["effective_sources"]) == ("few_sources", 8)
@@ -355,7 +360,7 @@ def test_comparison_by_hand(tmp_path: Path) -> None:
     assert printed["validation", "dual, tested on original"][3:8] == ["75.0 ± 35.4", "–", "0.750", "0.0", ""]
 
 
-def test_comparison_is_to_original_of_the_same_split_and_subset(tmp_path: Path) -> None:
+def test_the_difference_is_to_original_in_the_same_split_and_subset(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original", "bicubic_x2"], splits=("paper", "by_source"))
     worse = next(run.path for run in results.predictions if run.split == "by_source" and run.trained_on == "original")
     table = pd.read_csv(worse)
@@ -370,14 +375,16 @@ def test_comparison_is_to_original_of_the_same_split_and_subset(tmp_path: Path) 
     assert printed["by_source", "original", "test"] == "–"
 
 
-def test_comparison_of_one_seed_has_no_spread(tmp_path: Path) -> None:
+def test_the_comparison_of_one_seed_has_no_standard_deviation(tmp_path: Path) -> None:
     tables = written(tmp_path, ["A", "B"], ["original"])
     assert pd.read_csv(tables / "comparison.csv")["accuracy_sd"].isna().all()
     assert rows(tables / "comparison.md")[0][3] == "100.0"
 
 
 @pytest.mark.parametrize(("copies", "shared"), [(3, 4), (1, 0), (0, None)])
-def test_comparison_tells_what_stands_behind_an_accuracy(tmp_path: Path, copies: int, shared: int | None) -> None:
+def test_the_comparison_gives_sources_and_duplicates_in_training(
+    tmp_path: Path, copies: int, shared: int | None
+) -> None:
     tables = written(tmp_path, ["A", "B"], ["original"], copies=copies)
     row = pd.read_csv(tables / "comparison.csv").iloc[0]
     headings = (tables / "comparison.md").read_text(encoding="utf-8").splitlines()[2]
@@ -391,7 +398,7 @@ def test_comparison_tells_what_stands_behind_an_accuracy(tmp_path: Path, copies:
         assert (row["subset"], row["images"], row["sources"], row["shared"]) == ("validation", 4, 4, shared)
 
 
-def test_images_of_unknown_source_are_counted_apart(tmp_path: Path) -> None:
+def test_images_of_unknown_source_are_counted_separately(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original"])
     images = pd.read_csv(results.images)
     sources = pd.read_csv(results.sources)
@@ -403,7 +410,7 @@ def test_images_of_unknown_source_are_counted_apart(tmp_path: Path) -> None:
     assert (row.images, row.unknown, row.sources) == (11, 1, 11)
 
 
-def test_an_audit_of_other_images_is_refused(tmp_path: Path) -> None:
+def test_a_leakage_audit_of_other_images_is_rejected(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original"])
     audit = pd.read_csv(results.leakage, keep_default_na=False)
     audit.assign(images=audit["images"] + 1).to_csv(results.leakage, index=False)
@@ -411,7 +418,7 @@ def test_an_audit_of_other_images_is_refused(tmp_path: Path) -> None:
         write_all(results, tmp_path / "tables")
 
 
-def test_leakage_of_folds_adds_up(tmp_path: Path) -> None:
+def test_leakage_of_folds_is_added_up(tmp_path: Path) -> None:
     header = "split,subset,class,images,sources,unknown,shared"
     lines = ["by_source,test,,10,4,1,0", "by_source_fold2,test,,12,5,0,0", "paper,test,,9,3,0,9"]
     (tmp_path / "leakage.csv").write_text("\n".join([header, *lines]))
@@ -446,7 +453,7 @@ def test_an_extra_test_has_its_own_rows_and_lacks_a_class(tmp_path: Path) -> Non
     assert set(differences["family"]) == {"secondary"}
 
 
-def test_the_cost_has_headings_of_two_levels(tmp_path: Path) -> None:
+def test_the_cost_table_has_two_levels_of_headings(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], dual=True)
     record = {
         **{"rule": "pack_images", "wildcards": {"variant": "original", "size": "96"}},
@@ -493,7 +500,7 @@ def test_a_broken_provenance_is_named(tmp_path: Path, content: str, words: str) 
         write_all(results, tmp_path / "tables", broken)
 
 
-def test_awkward_class_names_survive_each_format(tmp_path: Path) -> None:
+def test_unusual_class_names_are_kept_in_each_format(tmp_path: Path) -> None:
     classes = ['a, "b"', "50%_& $x$ ~^#", "|<i>|", "NA"]
     tables = written(tmp_path, classes, ["original"])
     assert read_csv(tables / "table5.csv", classes)["actual"].tolist() == classes

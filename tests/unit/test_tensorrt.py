@@ -1,7 +1,7 @@
-"""What can be known of TensorRT engines without a GPU: that they are asked for rightly, and what they are made of.
+"""Tests of TensorRT engines that need no GPU: the calls of Torch-TensorRT and the structure of the engines.
 
-TensorRT-RTX builds the engines for a GPU that `pretend_gpu` describes. Where a GPU would have to load or run one, a
-stand-in says so below; tests/gpu does it in earnest. The networks in full take two minutes on two cores:
+TensorRT-RTX builds the engines for the GPU that `pretend_gpu` describes. Steps that would load or run an engine on a
+GPU are replaced, as noted below; tests/gpu runs them. The full networks take two minutes on two cores:
 
     WBCSR_FULL_NETWORKS=1 python -m pytest tests/unit/test_tensorrt.py -k full
 """
@@ -46,7 +46,7 @@ CLASSES = ("c", "a", "b")
 
 @dataclass
 class Call:
-    """A call that reached Torch-TensorRT: the function as it is installed, and the keywords it was given."""
+    """A call of Torch-TensorRT: the installed function and the keywords that it received."""
 
     function: Callable[..., Any]
     keywords: dict[str, Any]
@@ -55,10 +55,10 @@ class Call:
 
 @dataclass
 class StandIn:
-    """Torch-TensorRT with the steps that need a GPU taken out, and what went through it.
+    """Torch-TensorRT without the steps that need a GPU, and a record of its calls.
 
-    `interpreter` is Torch-TensorRT's own, which holds the network as TensorRT's builder got it; `engine` is what the
-    builder made of it.
+    `interpreter` is Torch-TensorRT's own object, which holds the network as TensorRT's builder received it; `engine` is
+    the result of the builder.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -66,7 +66,7 @@ class StandIn:
     engine: bytes = b""
 
     def wrap(self, function: Callable[..., Any], **changes: Any) -> Callable[..., Any]:
-        """`function` with its own signature, noted, some keywords changed."""
+        """`function` with its own signature, which records its calls and changes some keywords."""
 
         @functools.wraps(function)
         def noted(*arguments: Any, **keywords: Any) -> Any:
@@ -78,7 +78,7 @@ class StandIn:
         return noted
 
     def compile(self, network: nn.Module, profile: Profile, program: Path, **settings: Any) -> Call:
-        """The project's own way from a network to the program's file; gives its call of Torch-TensorRT's compiler."""
+        """Compile a network to its program file as the project does; returns the call of Torch-TensorRT's compiler."""
         self.calls, self.interpreter, self.engine = [], None, b""
         precision = {dtype: name for name, dtype in DTYPES.items()}[next(network.parameters()).dtype]
         chosen = TensorRT().settings(inference(optimization_level=4, workspace_gib=1.5), GPU, precision)
@@ -88,11 +88,11 @@ class StandIn:
 
 @pytest.fixture(scope="module")
 def stand_in() -> Iterator[StandIn]:
-    """A stand-in for the GPU: weights and example lie on the CPU, the engine is built for "cuda:0" and never loaded."""
+    """Simulates the GPU: weights and example are on the CPU; the engine is built for "cuda:0" and never loaded."""
     kept = StandIn()
     with ExitStack() as replaced:
         replaced.enter_context(pretend_gpu())
-        import torch_tensorrt  # which gives TensorRT-RTX the name tensorrt
+        import torch_tensorrt  # this import gives TensorRT-RTX the name tensorrt
         from torch_tensorrt.dynamo.conversion._TRTInterpreter import TRTInterpreter, trt
         from torch_tensorrt.dynamo.runtime import TorchTensorRTModule
 
@@ -103,7 +103,7 @@ def stand_in() -> Iterator[StandIn]:
             kept.interpreter = interpreter
 
         class Runtime:
-            """Keeps the engine's bytes; a real one loads them onto the GPU."""
+            """Keeps the engine's bytes; the real class loads them onto the GPU."""
 
             def __init__(self, logger: object) -> None: ...
 
@@ -116,7 +116,7 @@ def stand_in() -> Iterator[StandIn]:
 
         @functools.wraps(save)
         def save_what_can_be(module: Any, path: str, **keywords: Any) -> None:
-            """A program that holds an engine can only be saved where the engine was loaded."""
+            """A program that contains an engine can only be saved where the engine was loaded."""
             if kept.engine:
                 Path(path).write_bytes(kept.engine)
             else:
@@ -142,7 +142,7 @@ def own_scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def classifier(folder: Path) -> nn.Module:
-    """ResNet-50 as an engine is made from it."""
+    """A ResNet-50 as engines are made from it."""
     path = folder / "model.safetensors"
     classifiers.save(classifiers.build(len(CLASSES), 0, None).state_dict(), classifiers.Description(CLASSES, 64), path)
     return classifiers.source(path)[0].network
@@ -169,7 +169,7 @@ EVEN = Profile(3, (16, 22), (32, 40), (62, 56), multiple=2)
     ],
     ids=lambda value: str(value).replace("torch.", ""),
 )
-def test_the_engine_that_is_built_is_the_one_that_was_asked_for(
+def test_the_built_engine_has_the_requested_properties(
     stand_in: StandIn, tmp_path: Path, name: str, profile: Profile, dtype: torch.dtype
 ) -> None:
     network = prepared(classifier(tmp_path) if name == "resnet50" else rrdbnet(int(name[1])), dtype)
@@ -180,7 +180,7 @@ def test_the_engine_that_is_built_is_the_one_that_was_asked_for(
 
 
 def check_network(stand_in: StandIn, network: nn.Module, profile: Profile, dtype: torch.dtype) -> None:
-    """Number formats and sizes as TensorRT's builder got them, read back from it."""
+    """Number formats and sizes as TensorRT's builder received them, read back from it."""
     import tensorrt as trt
 
     wanted = {torch.float16: trt.float16, torch.bfloat16: trt.bfloat16, torch.float32: trt.float32}[dtype]
@@ -206,7 +206,7 @@ def check_network(stand_in: StandIn, network: nn.Module, profile: Profile, dtype
 
 
 def check_calls(stand_in: StandIn, call: Call, dtype: torch.dtype) -> None:
-    """Every keyword is one that the installed function names, and what was set reached TensorRT's builder."""
+    """The installed function has every keyword, and the settings reached TensorRT's builder."""
     assert [made.function.__name__ for made in stand_in.calls] == ["compile", "save"]
     for made in stand_in.calls:
         assert made.keywords
@@ -230,10 +230,10 @@ def named(function: Callable[..., Any]) -> set[str]:
     [("x4", FIXED), ("x2", FIXED), ("resnet50", Profile.fixed(2, 64, 64))],
     ids=["x4", "x2", "resnet50"],
 )
-def test_the_whole_network_is_one_engine_and_gives_what_it_gave_before(
+def test_the_whole_network_becomes_one_engine_with_the_same_results(
     stand_in: StandIn, tmp_path: Path, name: str, profile: Profile
 ) -> None:
-    """A dry run converts nothing, so its program is saved, loaded and run for real, by PyTorch on the CPU."""
+    """A dry run converts nothing, so PyTorch really saves, loads and runs its program on the CPU."""
     import torch_tensorrt
 
     network = prepared(classifier(tmp_path) if name == "resnet50" else rrdbnet(int(name[1])), torch.float32)
@@ -252,7 +252,7 @@ def test_the_whole_network_is_one_engine_and_gives_what_it_gave_before(
         torch.testing.assert_close(run(batch), network(batch))
 
 
-def test_an_operator_left_to_pytorch_is_refused(stand_in: StandIn, tmp_path: Path) -> None:
+def test_an_operator_left_to_pytorch_is_rejected(stand_in: StandIn, tmp_path: Path) -> None:
     left = {"torch.ops.aten.leaky_relu.default"}
     with pytest.raises(InputError, match=r"left \d+ operators to PyTorch .* use inference\.backend inductor"):
         stand_in.compile(
@@ -267,7 +267,7 @@ def test_an_operator_left_to_pytorch_is_refused(stand_in: StandIn, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("targets", "says"),
+    ("targets", "words"),
     [
         (["_run_on_acc_0"], None),
         (["_run_on_acc_0", "_run_on_acc_1"], "became 2 engines and left 0 operators to PyTorch"),
@@ -276,10 +276,10 @@ def test_an_operator_left_to_pytorch_is_refused(stand_in: StandIn, tmp_path: Pat
         ([torch.relu], "became 0 engines and left 1 operators"),
         ([], "became 0 engines"),
     ],
-    # Not by the addresses of functions: processes that run tests side by side must name them alike.
+    # No addresses of functions, because all processes that run the tests must use the same names.
     ids=["one", "two", "one and a submodule", "one and a function", "a function", "none"],
 )
-def test_one_engine_and_nothing_else(targets: list[Any], says: str | None) -> None:
+def test_a_program_must_consist_of_one_engine(targets: list[Any], words: str | None) -> None:
     graph = fx.Graph()
     value = graph.placeholder("batch")
     root = nn.Module()
@@ -291,22 +291,22 @@ def test_one_engine_and_nothing_else(targets: list[Any], says: str | None) -> No
             value = graph.call_function(target, (value,))
     graph.output(value)
     compiled = fx.GraphModule(root, graph)
-    if says is None:
+    if words is None:
         require_one_engine(compiled)
     else:
-        with pytest.raises(InputError, match=says):
+        with pytest.raises(InputError, match=words):
             require_one_engine(compiled)
 
 
 @pytest.mark.parametrize(
     "misspelt", ["enabled_precisions", "use_explicit_typing", "timing_cache", "optimisation_level"]
 )
-def test_a_keyword_that_torch_tensorrt_would_swallow_is_refused(stand_in: StandIn, misspelt: str) -> None:
+def test_a_keyword_that_torch_tensorrt_would_ignore_is_rejected(stand_in: StandIn, misspelt: str) -> None:
     import torch_tensorrt
 
     compiler = inspect.unwrap(torch_tensorrt.dynamo.compile)
     assert misspelt not in named(compiler)
-    inspect.signature(compiler).bind(None, [], **{misspelt: None})  # in silence
+    inspect.signature(compiler).bind(None, [], **{misspelt: None})  # accepted without an error
     with pytest.raises(TypeError, match=f"compile has no argument {misspelt}"):
         call_checked(compiler, None, [], **{misspelt: None})
 
@@ -317,7 +317,7 @@ def test_a_keyword_that_torch_tensorrt_would_swallow_is_refused(stand_in: StandI
     ids=["from the smallest", "one side varies"],
 )
 @pytest.mark.parametrize("scale", [2, 4])
-def test_a_program_takes_all_sizes_of_its_profile(scale: int, images: dict[tuple[int, int], int]) -> None:
+def test_a_program_accepts_all_sizes_of_its_profile(scale: int, images: dict[tuple[int, int], int]) -> None:
     profile = Profile.covering(1, images, {2: 2, 4: 1}[scale], 64, fix=False)
     network = prepared(rrdbnet(scale), torch.float32)
     example = profile.example(torch.float32, torch.device("cpu"), torch.contiguous_format)
@@ -326,31 +326,33 @@ def test_a_program_takes_all_sizes_of_its_profile(scale: int, images: dict[tuple
         assert exported(torch.rand(1, 3, *size)).shape == (1, 3, size[0] * scale, size[1] * scale)
 
 
-@pytest.mark.parametrize(("mebibytes", "says"), [(1, "within workspace limit"), (12, "OutOfMemory")])
-def test_too_little_memory_to_build_is_a_lack_of_memory(
-    stand_in: StandIn, tmp_path: Path, mebibytes: int, says: str
+@pytest.mark.parametrize(("mebibytes", "words"), [(1, "within workspace limit"), (12, "OutOfMemory")])
+def test_too_little_memory_for_building_is_reported_as_out_of_memory(
+    stand_in: StandIn, tmp_path: Path, mebibytes: int, words: str
 ) -> None:
-    """So that the batch is halved; TensorRT-RTX's builder does run out of what it may use."""
-    with pytest.raises(torch.OutOfMemoryError, match=rf"^TensorRT: .*{says}"):
+    """The batch is then halved. The memory error of TensorRT-RTX's builder is real."""
+    with pytest.raises(torch.OutOfMemoryError, match=rf"^TensorRT: .*{words}"):
         stand_in.compile(
             prepared(rrdbnet(), torch.float16), FIXED, tmp_path / "program.pt2", workspace_size=mebibytes * 2**20
         )
     assert not list(tmp_path.iterdir())
 
 
-def test_a_build_that_fails_for_another_reason_keeps_it() -> None:
+def test_a_build_that_fails_for_another_reason_keeps_its_error() -> None:
     def fail() -> None:
-        with tensorrt._naming_lack_of_memory():
+        with tensorrt._detect_out_of_memory():
             logging.getLogger("torch_tensorrt [TensorRT Conversion Context]").error("Error Code 10: Internal Error")
             raise RuntimeError("no engine")
 
-    with pytest.raises(RuntimeError, match="no engine") as refused:
+    with pytest.raises(RuntimeError, match="no engine") as caught:
         fail()
-    assert refused.type is RuntimeError
+    assert caught.type is RuntimeError
 
 
-def test_too_little_memory_to_run_is_a_lack_of_memory(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for the program: TensorRT takes its memory past PyTorch, and the runtime's error names none."""
+def test_too_little_memory_for_running_is_reported_as_out_of_memory(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program is replaced: TensorRT allocates memory without PyTorch, and its runtime error names no cause."""
     import torch_tensorrt
 
     runtime = Path(torch_tensorrt.__file__).parent / "lib" / "libtorchtrt_runtime.so"
@@ -359,13 +361,13 @@ def test_too_little_memory_to_run_is_a_lack_of_memory(stand_in: StandIn, monkeyp
     for message, expected in [(f"[Error] {tensorrt.NO_CONTEXT}", torch.OutOfMemoryError), ("misaligned", RuntimeError)]:
         failing = mock.Mock(side_effect=RuntimeError(message))
         monkeypatch.setattr(torch_tensorrt, "load", answering(SimpleNamespace(module=answering(failing))))
-        with pytest.raises(RuntimeError) as refused:
+        with pytest.raises(RuntimeError) as caught:
             TensorRT().load(network, Path("program.pt2"), profile)(torch.rand(1, 3, 8, 8))
-        assert refused.type is expected
+        assert caught.type is expected
 
 
 class TestTimings:
-    """The cache of timings; a build that ends well is what writes to it."""
+    """The timing cache, which a successful build writes."""
 
     @pytest.fixture(autouse=True)
     def _gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,7 +381,7 @@ class TestTimings:
     def contents(self, folder: Path) -> dict[str, str]:
         return {path.name: path.read_text() for path in folder.iterdir()}
 
-    def test_they_are_kept_by_gpu_and_version(self, folder: Path) -> None:
+    def test_timings_are_stored_by_gpu_and_version(self, folder: Path) -> None:
         for expected, content in [(None, "one"), ("one", "two"), ("two", "three")]:
             with tensorrt.timing_cache(GPU) as path:
                 assert (path.read_text() if path.exists() else None) == expected
@@ -392,7 +394,7 @@ class TestTimings:
         ):
             assert not path.exists()
 
-    def test_a_build_that_fails_leaves_them_as_they_were(self, folder: Path) -> None:
+    def test_a_failed_build_does_not_change_the_timings(self, folder: Path) -> None:
         with tensorrt.timing_cache(GPU) as path:
             path.write_text("old")
 
@@ -405,8 +407,8 @@ class TestTimings:
             fail()
         assert list(self.contents(folder).values()) == ["old"]
 
-    def test_builds_at_once_never_read_each_others_half(self, folder: Path) -> None:
-        """Four builds write their file in two parts, as TensorRT does; what any of them finds is whole."""
+    def test_simultaneous_builds_never_read_half_a_file(self, folder: Path) -> None:
+        """Four builds write their files in two parts, as TensorRT does; each of them reads only complete files."""
         seen: list[str] = []
 
         def build(letter: str) -> None:
@@ -427,7 +429,9 @@ class TestTimings:
         assert {(len(content), len(set(content))) for content in seen} <= {(0, 0), (10_000, 1)}
         assert len(self.contents(folder)) == 1
 
-    def test_their_folder_is_this_users_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_folder_of_timings_belongs_to_this_user_only(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
         monkeypatch.setattr(tensorrt, "scratch_folder", files.scratch_folder)
         with tensorrt.timing_cache(GPU) as path:
@@ -442,7 +446,7 @@ class TestTimings:
 
 
 @pytest.mark.parametrize(
-    ("device", "installed", "says"),
+    ("device", "installed", "words"),
     [
         ("cpu", {}, "needs an NVIDIA GPU and a driver, and PyTorch finds none; choose auto, eager or inductor"),
         ("cuda", {}, r"the package torch-tensorrt is not installed.*envs/gpu\.txt"),
@@ -451,22 +455,22 @@ class TestTimings:
         ("cuda", {"torch": "1", "torch-tensorrt": "1", "tensorrt": "1"}, None),
     ],
 )
-def test_why_it_cannot_run(
-    monkeypatch: pytest.MonkeyPatch, device: str, installed: dict[str, str], says: str | None
+def test_the_reason_why_tensorrt_cannot_run(
+    monkeypatch: pytest.MonkeyPatch, device: str, installed: dict[str, str], words: str | None
 ) -> None:
     monkeypatch.setattr(tensorrt, "version", installed.get)
     monkeypatch.setattr(tensorrt.importlib.util, "find_spec", lambda name: True if installed else None)
     reason = TensorRT().unavailable(torch.device(device))
-    if says is None:
+    if words is None:
         assert reason is None
     else:
         assert reason is not None
-        assert re.search(says, reason)
+        assert re.search(words, reason)
         assert "\n" not in reason
 
 
-def test_neither_torch_tensorrt_nor_tensorrt_is_imported_before_it_is_used() -> None:
-    """It takes ten seconds, and fails where there is no driver."""
+def test_torch_tensorrt_is_not_imported_before_it_is_used() -> None:
+    """The import takes ten seconds, and fails without a driver."""
     scripts = Path(tensorrt.__file__).parents[2]
     code = "import sys, wbcsr.engines.engine, wbcsr.engines.backends; print(*sys.modules)"
     output = subprocess.run([sys.executable, "-c", code], cwd=scripts, capture_output=True, text=True, check=True)
@@ -476,7 +480,7 @@ def test_neither_torch_tensorrt_nor_tensorrt_is_imported_before_it_is_used() -> 
 
 
 @pytest.mark.skipif(
-    "WBCSR_FULL_NETWORKS" not in os.environ, reason="set WBCSR_FULL_NETWORKS=1: only short networks were built"
+    "WBCSR_FULL_NETWORKS" not in os.environ, reason="only small networks were built: set WBCSR_FULL_NETWORKS=1"
 )
 @pytest.mark.parametrize("name", ["x4plus", "resnet50"])
 def test_the_full_networks_are_built(

@@ -1,4 +1,4 @@
-"""Files of weights as people have them: either the right tensors come out, or one line says what to do."""
+"""Weight files as users have them: the right tensors are read, or one line says what to do."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from wbcsr.weights.tensors import read_tensors
 NETWORK = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
 STATE = NETWORK.state_dict()
 HALF = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in STATE.items()}
-# As a training keeps them: numbers, lists and tensors that are none of the network's.
+# As in a training checkpoint: numbers, lists and tensors that do not belong to the network.
 OPTIMIZER = torch.optim.AdamW(NETWORK.parameters()).state_dict()
 
 
 def saved(content: Any, **options: Any) -> bytes:
-    """What torch.save writes."""
+    """The bytes that torch.save writes."""
     target = io.BytesIO()
     torch.save(content, target, **options)
     return target.getvalue()
@@ -47,14 +47,14 @@ def zipped(name: str, content: bytes) -> bytes:
 
 
 def flipped(content: bytes) -> bytes:
-    """One bit of the first tensor is another."""
+    """The file with one bit of the first tensor changed."""
     place = content.index(STATE["0.weight"].numpy().tobytes())
     return content[:place] + bytes([content[place] ^ 64]) + content[place + 1 :]
 
 
 RIGHT: dict[str, tuple[str, bytes]] = {
     "a network's state": ("w.pth", saved(STATE)),
-    "as PyTorch wrote before 1.6": ("w.pth", saved(STATE, _use_new_zipfile_serialization=False)),
+    "PyTorch before 1.6": ("w.pth", saved(STATE, _use_new_zipfile_serialization=False)),
     "safetensors": ("w.safetensors", save(STATE)),
     "safetensors, renamed": ("w.pth", save(STATE)),
     "a .pth, renamed": ("w.safetensors", saved(STATE)),
@@ -77,7 +77,7 @@ RIGHT: dict[str, tuple[str, bytes]] = {
 
 
 @pytest.mark.parametrize(("name", "content"), RIGHT.values(), ids=RIGHT.keys())
-def test_the_networks_tensors_come_out(name: str, content: bytes, tmp_path: Path) -> None:
+def test_the_networks_tensors_are_read(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     found = read_tensors(tmp_path / name)
     assert found.keys() == STATE.keys()
@@ -86,36 +86,39 @@ def test_the_networks_tensors_come_out(name: str, content: bytes, tmp_path: Path
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_halves_are_widened(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_16_bit_tensors_become_fp32(dtype: torch.dtype, tmp_path: Path) -> None:
     narrow = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in STATE.items()}
     save_file(narrow, tmp_path / "w.safetensors")
     found = read_tensors(tmp_path / "w.safetensors")
     assert all(torch.equal(found[key], narrow[key].to(STATE[key].dtype)) for key in STATE)
 
 
-def test_a_prefix_that_is_left_out_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_removed_prefix_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     (tmp_path / "w.pth").write_bytes(saved(prefixed("module.")))
     read_tensors(tmp_path / "w.pth")
     (message,) = caplog.messages
-    assert re.search(r"w\.pth: 'module\.'", message)
+    assert re.search(r"w\.pth: .*'module\.'", message)
 
 
 class Malicious:
-    """What runs when it is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.system, ("touch executed",)
 
 
 class Own(nn.Module):
-    """A network of somebody's own package."""
+    """A network defined in a user's own package."""
 
 
 WRONG: dict[str, tuple[bytes, str]] = {
     "a whole model": (saved(NETWORK), r"\(torch\.nn\.modules\.container\.Sequential\).*state_dict\(\)"),
-    "a whole model, of old": (saved(NETWORK, _use_new_zipfile_serialization=False), r"Sequential\).*state_dict\(\)"),
-    "a whole model of one's own": (saved(Own()), r"\.Own\).*state_dict\(\)"),
+    "a whole model, old format": (
+        saved(NETWORK, _use_new_zipfile_serialization=False),
+        r"Sequential\).*state_dict\(\)",
+    ),
+    "a whole model of a user's class": (saved(Own()), r"\.Own\).*state_dict\(\)"),
     "a checkpoint with its arguments": (
         saved({"model": STATE, "args": argparse.Namespace(lr=1)}),
         r"argparse\.Namespace",
@@ -136,40 +139,40 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "a list": (saved([1, 2]), "holds no tensors"),
     "nothing": (saved({}), "holds no tensors"),
     "no tensors": (saved({"epoch": 3}), r"'epoch' \(int\)"),
-    "numbers for names": (saved({0: torch.ones(1)}), r"holds 0 \(Tensor\)"),
-    "a text": (b"hello there\n", "is no file of weights"),
-    "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(99), "is no file of weights"),
-    "a page": (b"\n<!DOCTYPE html><html>Sign in</html>", "is a web page"),
+    "numbers instead of names": (saved({0: torch.ones(1)}), r"holds 0 \(Tensor\)"),
+    "a text": (b"hello there\n", "is not a weights file"),
+    "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(99), "is not a weights file"),
+    "a web page": (b"\n<!DOCTYPE html><html>Sign in</html>", "is a web page"),
     "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n", "git lfs pull"),
     "an empty file": (b"", "is empty"),
-    "a zip around it": (zipped("weights.pth", saved(STATE)), r"is a zip with weights\.pth in it; unpack it"),
-    "an empty zip": (io.BytesIO(zipped("a", b"")).getvalue()[-22:], "is no file of weights"),
+    "a zip around it": (zipped("weights.pth", saved(STATE)), r"is a zip file with weights\.pth in it; unpack it"),
+    "an empty zip": (io.BytesIO(zipped("a", b"")).getvalue()[-22:], "is not a weights file"),
     "TorchScript": (zipped("w/constants.pkl", b""), "TorchScript"),
-    "cut off": (saved(STATE)[:-100], "damaged or only a part"),
-    "cut off, of old": (saved(STATE, _use_new_zipfile_serialization=False)[:-20], "damaged or only a part"),
-    "safetensors, cut off": (save(STATE)[:-20], "damaged or only a part"),
+    "truncated": (saved(STATE)[:-100], "damaged or incomplete"),
+    "truncated, old format": (saved(STATE, _use_new_zipfile_serialization=False)[:-20], "damaged or incomplete"),
+    "safetensors, truncated": (save(STATE)[:-20], "damaged or incomplete"),
     "a bit flipped": (flipped(saved(STATE)), r"damaged .*checksum"),
-    "pickled by another": (b"\x80\x04K\x01.", "damaged or only a part"),
+    "pickled by another": (b"\x80\x04K\x01.", "damaged or incomplete"),
 }
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
-@pytest.mark.parametrize(("content", "says"), WRONG.values(), ids=WRONG.keys())
-def test_what_is_no_networks_tensors_gets_one_line(
-    name: str, content: bytes, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("content", "words"), WRONG.values(), ids=WRONG.keys())
+def test_a_file_without_the_networks_tensors_gives_one_line(
+    name: str, content: bytes, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(content)
     with pytest.raises(InputError) as raised:
         read_tensors(Path(name))
-    assert re.match(rf"{re.escape(name)}: .*{says}", str(raised.value))
+    assert re.match(rf"{re.escape(name)}: .*{words}", str(raised.value))
     assert str(raised.value).isprintable()
     assert len(str(raised.value)) < 300
     assert not Path("executed").exists()
 
 
-@pytest.mark.parametrize(("make", "says"), [(Path.mkdir, "is a folder"), (lambda path: None, "no such file")])
-def test_what_is_no_file_gets_one_line(make: Callable[[Path], object], says: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("make", "words"), [(Path.mkdir, "is a folder"), (lambda path: None, "no such file")])
+def test_a_path_that_is_not_a_file_gives_one_line(make: Callable[[Path], object], words: str, tmp_path: Path) -> None:
     make(tmp_path / "w.pth")
-    with pytest.raises(InputError, match=rf"w\.pth: {says}"):
+    with pytest.raises(InputError, match=rf"w\.pth: {words}"):
         read_tensors(tmp_path / "w.pth")

@@ -1,4 +1,4 @@
-"""Nouns with their numbers, wherever they are read."""
+"""Nouns with their numbers in messages, logs and the report."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from wbcsr.text import counted
         (1989, ("image",), "1,989 images", "1,989 images"),
     ],
 )
-def test_nouns_follow_their_numbers(number: int, nouns: tuple[str, ...], text: str, in_words: str) -> None:
+def test_nouns_agree_with_their_numbers(number: int, nouns: tuple[str, ...], text: str, in_words: str) -> None:
     assert counted(number, *nouns) == text
     assert numbers.counted(number, *nouns) == in_words
 
 
-def test_a_log_counts_one_source_as_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_log_uses_the_singular_for_one_source(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     images = pd.DataFrame({"image": ["ALL/A/p_1.png", "ALL/B/p_2.png"], "class": ["A", "B"], "width": 8, "height": 6})
     write_csv(tmp_path / "images.csv", images.assign(sha256=["0", "1"]))
     caplog.set_level(logging.INFO)

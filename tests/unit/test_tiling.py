@@ -1,4 +1,4 @@
-"""Tiles cover the image once, and have context."""
+"""Tiles cover the image exactly once and have context around them."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def test_every_pixel_is_kept_once_and_has_context(height: int, width: int, tile:
     assert (covered == 1).all()
 
 
-def test_an_image_no_larger_than_a_tile_is_not_cut() -> None:
+def test_an_image_not_larger_than_a_tile_is_not_divided() -> None:
     assert len(plan(240, 320, (240, 320), 48)) == 1

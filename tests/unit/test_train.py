@@ -1,4 +1,4 @@
-"""Training: it learns, it repeats itself, and it survives being killed."""
+"""Training: the network learns, results are reproducible, and training resumes after it was killed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from wbcsr.errors import InputError
 
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """Thirteen training images, of which the last batch of an epoch would hold one."""
+    """Thirteen training images, so that the last batch of an epoch would have one image."""
     yield from make_bench(tmp_path_factory.mktemp("colours"))
 
 
@@ -47,13 +47,13 @@ def trained(colours: Bench) -> TrainSummary:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """Four training images, and one epoch on them under the name `once`."""
+    """Four training images, and one epoch of training on them under the name `once`."""
     for bench in make_bench(tmp_path_factory.mktemp("tiny"), train_images=4):
         bench.train("once", epochs=1)
         yield bench
 
 
-def test_it_learns_and_writes_its_history(colours: Bench, trained: TrainSummary) -> None:
+def test_training_learns_and_writes_its_history(colours: Bench, trained: TrainSummary) -> None:
     history = colours.history("whole")
     assert list(history.columns) == [
         "epoch", "learning_rate", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds",
@@ -91,7 +91,7 @@ def test_a_later_and_worse_epoch_is_not_kept(tiny: Bench, monkeypatch: pytest.Mo
     assert not torch.equal(heads[0], heads[1])
 
 
-def test_the_model_scores_as_its_best_epoch_did(colours: Bench, trained: TrainSummary) -> None:
+def test_the_saved_model_has_the_scores_of_its_best_epoch(colours: Bench, trained: TrainSummary) -> None:
     model, description = classifiers.load(colours.model("whole"))
     assert (description.classes, description.input_size) == (tuple(CLASSES), SIDE)
     images = select(colours.arrays, colours.indexes, colours.folder / "split.csv", CLASSES, {"validation"})
@@ -112,7 +112,9 @@ def test_the_model_scores_as_its_best_epoch_did(colours: Bench, trained: TrainSu
     ],
     ids=["highest accuracy", "then lowest loss", "then first"],
 )
-def test_best_epoch(accuracies: list[float], losses: list[float], best: int) -> None:
+def test_the_best_epoch_has_the_highest_accuracy_then_the_lowest_loss(
+    accuracies: list[float], losses: list[float], best: int
+) -> None:
     rows = [
         {"epoch": epoch, "validation_accuracy": accuracy, "validation_loss": loss}
         for epoch, (accuracy, loss) in enumerate(zip(accuracies, losses, strict=True), 1)
@@ -120,8 +122,8 @@ def test_best_epoch(accuracies: list[float], losses: list[float], best: int) -> 
     assert best_epoch(rows) == best
 
 
-def test_killed_and_resumed_gives_the_same_bytes(colours: Bench, trained: TrainSummary) -> None:
-    """A second process is killed after its first epochs; going on equals the training that was left alone."""
+def test_a_killed_and_resumed_training_gives_the_same_model_file(colours: Bench, trained: TrainSummary) -> None:
+    """Another process is killed after its first epochs; the resumed training equals the undisturbed one."""
     code = (
         "from pathlib import Path; from two_colours import Bench\n"
         f"Bench(Path({str(colours.folder)!r}), [Path({str(colours.arrays[0])!r})], "
@@ -142,13 +144,13 @@ def test_killed_and_resumed_gives_the_same_bytes(colours: Bench, trained: TrainS
     assert summary.best_epoch == trained.best_epoch
 
 
-def test_a_finished_checkpoint_needs_no_more_training(tiny: Bench) -> None:
+def test_a_checkpoint_of_a_finished_training_is_not_trained_further(tiny: Bench) -> None:
     summary = tiny.train("once", epochs=1)
     assert (summary.resumed_epochs, summary.images_per_second) == (1, None)
 
 
 @pytest.mark.parametrize(("pace", "written"), [(0, [1, 2, 3]), (1e9, [1, 3])])
-def test_checkpoints_are_as_frequent_as_they_are_cheap(
+def test_the_interval_of_checkpoints_depends_on_their_cost(
     tiny: Bench, monkeypatch: pytest.MonkeyPatch, pace: float, written: list[int]
 ) -> None:
     monkeypatch.setattr(classifiers, "build", build_small)
@@ -164,8 +166,8 @@ def test_checkpoints_are_as_frequent_as_they_are_cheap(
     assert epochs == written
 
 
-def test_another_seed_is_another_start(tiny: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At a rate too small to change anything, the models differ as they were drawn."""
+def test_another_seed_gives_other_initial_weights(tiny: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The learning rate is too small to change anything, so the models differ only by their initial weights."""
     monkeypatch.setattr(classifiers, "build", build_small)
     states = []
     for seed in (0, 1):
@@ -174,8 +176,8 @@ def test_another_seed_is_another_start(tiny: Bench, monkeypatch: pytest.MonkeyPa
     assert not torch.equal(*(state["fc.weight"] for state in states))
 
 
-def test_another_seed_and_another_epoch_is_another_order(tiny: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the same initial weights; each batch holds all of the four images."""
+def test_another_seed_or_epoch_gives_another_order(tiny: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The initial weights are the same, and each batch holds all four images."""
     orders = []
 
     class Looking(Small):
@@ -191,12 +193,12 @@ def test_another_seed_and_another_epoch_is_another_order(tiny: Bench, monkeypatc
     assert len(set(orders)) == len(orders) == 4
 
 
-def test_another_seed_changes_the_images_otherwise() -> None:
+def test_another_seed_gives_another_augmentation() -> None:
     assert not torch.equal(*(draw(4, torch.Generator().manual_seed(seed)) for seed in (0, 1)))
 
 
-def test_a_compiled_step_does_the_same_and_repeats_itself(colours: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 13 images, the last batch of an epoch has three: no second shape is compiled for it."""
+def test_a_compiled_step_gives_the_same_reproducible_result(colours: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 13 images, the last batch of an epoch has three images, for which no second shape is compiled."""
     monkeypatch.setattr(classifiers, "build", build_small)
     for name in ("compiled", "again"):
         torch.compiler.reset()
@@ -221,25 +223,25 @@ def test_a_compiled_step_does_the_same_and_repeats_itself(colours: Bench, monkey
         (True, Ranks(CPU), "clang++", True),
         (False, Ranks(torch.device("cuda")), "g++", False),
         (True, Ranks(CPU), "", "needs a C\\+\\+ compiler .*set it to auto or false"),
-        (True, Ranks(torch.device("cuda", 1), 1, 2), "g++", "batch norms that several GPUs share"),
+        (True, Ranks(torch.device("cuda", 1), 1, 2), "g++", "torch cannot compile batch norms"),
     ],
 )
-def test_when_the_step_is_compiled(
+def test_conditions_for_compiling_the_step(
     monkeypatch: pytest.MonkeyPatch, requested: bool | str, ranks: Ranks, compiler: str, chosen: bool | str
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda program: program if program == compiler else None)
     if isinstance(chosen, bool):
         assert choose_compile(requested, ranks) is chosen
     else:
-        with pytest.raises(InputError, match=f"train.compile true cannot be done here: .*{chosen}"):
+        with pytest.raises(InputError, match=f"train.compile cannot be true here: .*{chosen}"):
             choose_compile(requested, ranks)
 
 
 @pytest.mark.parametrize(("share", "kind"), [(1.0, Resident), (0.99, Streamed)])
-def test_images_stay_on_a_gpu_if_they_fit(
+def test_images_are_kept_in_gpu_memory_if_they_fit(
     colours: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, share: float, kind: type
 ) -> None:
-    """Only the choice: the GPU and its memory are made up, and nothing is copied."""
+    """This tests only the decision: the GPU and its memory are simulated, and nothing is copied."""
     images = select(colours.arrays, colours.indexes, colours.folder / "split.csv", CLASSES, {"train"})
     free = int(2 * 13 * SIDE * SIDE * 3 / RESIDENT_SHARE * share)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2 * free))
@@ -251,7 +253,7 @@ def test_images_stay_on_a_gpu_if_they_fit(
     assert type(place([images], CPU)[0]) is Streamed
 
 
-def test_resident_images_are_the_streamed_ones(colours: Bench) -> None:
+def test_images_kept_in_memory_equal_streamed_ones(colours: Bench) -> None:
     images = select(colours.arrays, colours.indexes, colours.folder / "split.csv", CLASSES, {"train"})
     order = np.random.default_rng(0).permutation(len(images))
     parts = [order[:5], order[5:7], order[7:]]
@@ -273,7 +275,7 @@ def truncate(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "changes", "said"),
+    ("damage", "changes", "logged"),
     [
         (flip_a_byte, {}, "damaged"),
         (truncate, {}, "damaged"),
@@ -282,8 +284,8 @@ def truncate(path: Path) -> None:
     ],
     ids=["flipped byte", "truncated", "other settings", "other precision"],
 )
-def test_a_checkpoint_that_does_not_fit_is_ignored(
-    tiny: Bench, caplog: pytest.LogCaptureFixture, damage: Any, changes: dict[str, Any], said: str
+def test_an_unusable_checkpoint_is_ignored(
+    tiny: Bench, caplog: pytest.LogCaptureFixture, damage: Any, changes: dict[str, Any], logged: str
 ) -> None:
     checkpoint = tiny.checkpoint("spoilt")
     checkpoint.parent.mkdir(exist_ok=True)
@@ -291,12 +293,12 @@ def test_a_checkpoint_that_does_not_fit_is_ignored(
     damage(checkpoint)
     with caplog.at_level(logging.WARNING, "wbcsr"):
         assert tiny.train("spoilt", epochs=1, **changes).resumed_epochs == 0
-    assert said in caplog.text
+    assert logged in caplog.text
     same_result = tiny.model("spoilt").read_bytes() == tiny.model("once").read_bytes()
     assert same_result == (not changes)
 
 
-def test_dual_uses_both_variants_in_both_subsets(tmp_path: Path) -> None:
+def test_dual_uses_both_variants_for_training_and_validation(tmp_path: Path) -> None:
     packed = [pack_two_colours(tmp_path, variant, brightness=shift) for variant, shift in (("a", 0), ("b", 40))]
     arrays, indexes = [array for array, _ in packed], [index for _, index in packed]
     for subset, number in (("train", 13), ("validation", 8)):
@@ -312,7 +314,7 @@ def test_dual_uses_both_variants_in_both_subsets(tmp_path: Path) -> None:
         np.testing.assert_array_equal(labels, np.tile(chosen % 2, 2)[order])
 
 
-def test_the_loss_must_stay_finite(tiny: Bench) -> None:
+def test_a_loss_that_is_not_finite_is_an_error(tiny: Bench) -> None:
     with pytest.raises(InputError, match=r"epoch 1; lower train.learning_rate .*train.precision to fp32"):
         tiny.train("diverged", epochs=1, batch_size=2, learning_rate=1e30)
     assert not tiny.model("diverged").exists()
@@ -331,17 +333,17 @@ def empty_validation(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: pack_two_colours(folder, "original", train_images=1), "two images at least"),
+        (lambda folder: pack_two_colours(folder, "original", train_images=1), "dataset.limit_per_class"),
         (lambda folder: np.save(folder / "original.npy", np.zeros((3, SIDE, SIDE, 3), np.uint8)), "names 21; run"),
-        (lambda folder: np.save(folder / "original.npy", np.zeros((21, SIDE, SIDE))), "not square RGB images"),
-        (lambda folder: truncate(folder / "original.npy"), "not a whole .npy file"),
+        (lambda folder: np.save(folder / "original.npy", np.zeros((21, SIDE, SIDE))), "square RGB images"),
+        (lambda folder: truncate(folder / "original.npy"), "original.npy: is not a complete"),
         (
             lambda folder: (folder / "original.csv").write_text(
                 (folder / "original.csv").read_text().replace("red,of", "green,of")
             ),
             "is of class green",
         ),
-        (break_split, "does not name each image .* once"),
+        (break_split, "must list each image .* once"),
         (empty_validation, "has no validation images"),
     ],
     ids=[
@@ -354,7 +356,7 @@ def empty_validation(folder: Path) -> None:
         "no validation",
     ],
 )
-def test_inputs_that_do_not_fit_are_named(tmp_path: Path, damage: Any, message: str) -> None:
+def test_inconsistent_inputs_are_named(tmp_path: Path, damage: Any, message: str) -> None:
     array, index = pack_two_colours(tmp_path, "original")
     damage(tmp_path)
     with pytest.raises(InputError, match=message):
@@ -370,8 +372,8 @@ def test_learning_rate_rises_and_falls() -> None:
     assert learning_rate(0, 1, 0.01, 0.0) == pytest.approx(0.01 * 0.5 * (1 + math.cos(math.pi / 2)))
 
 
-def test_augment_reaches_the_eight_symmetries_and_little_else() -> None:
-    """Every augmented image is one of the square's symmetries, in brightness and contrast near its original."""
+def test_augmentation_gives_the_eight_symmetries_with_small_colour_changes() -> None:
+    """Every augmented image is one of the symmetries of the square, with similar brightness and contrast."""
     original = torch.randint(60, 200, (1, 8, 8, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     draws = draw(200, torch.Generator().manual_seed(1))
     batch = augment(original.expand(200, -1, -1, -1), draws)

@@ -1,4 +1,4 @@
-"""Super-resolution gives Real-ESRGAN's own pixels, for every kind of image, in tiles and in batches."""
+"""Super-resolution equals Real-ESRGAN's own tool, for every kind of image, in tiles and in batches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RNG = np.random.default_rng(0)
 def enlarger(
     network: torch.nn.Module, scale: int, tile: int = 512, overlap: int = 48, **changes: object
 ) -> SuperResolution:
-    """Super-resolution by a network, as `load` makes its engine for the eager backend on a CPU."""
+    """Super-resolution with a network, with the engine that `load` makes for the eager backend on a CPU."""
     given = {
         "run": network,
         "backend": "eager",
@@ -45,7 +45,7 @@ def enlarger(
 
 
 def reference(network: torch.nn.Module, image: np.ndarray, folder: Path, outscale: int | None = None) -> np.ndarray:
-    """What Real-ESRGAN's own tool makes of an image (RGB in, RGB out)."""
+    """The result of Real-ESRGAN's own tool for an image (RGB in, RGB out)."""
     from realesrgan import RealESRGANer
 
     torch.save({"params_ema": network.state_dict()}, folder / "reference.pth")
@@ -81,7 +81,7 @@ def test_every_kind_of_image_equals_the_official_tool(tmp_path: Path, image: np.
     np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_scale_without_a_network_is_reached_as_the_official_tool_does(tmp_path: Path) -> None:
+def test_a_scale_without_a_network_equals_the_official_tool(tmp_path: Path) -> None:
     network, image = rrdbnet(4), RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
     ours = enlarger(network, 3)([image])[0]
     assert ours.shape == (60, 90, 3)
@@ -89,7 +89,7 @@ def test_a_scale_without_a_network_is_reached_as_the_official_tool_does(tmp_path
 
 
 @pytest.mark.parametrize("scale", [2, 3])
-def test_images_shrunk_from_a_networks_own_are_those_that_it_makes_at_that_scale(tmp_path: Path, scale: int) -> None:
+def test_images_shrunk_from_another_scale_equal_those_made_directly(tmp_path: Path, scale: int) -> None:
     kinds = [((9, 14, 3), np.uint8), ((7, 6), np.uint8), ((8, 12, 4), np.uint8), ((8, 12, 3), np.uint16)]
     (tmp_path / "original").mkdir()
     rows = []
@@ -105,7 +105,7 @@ def test_images_shrunk_from_a_networks_own_are_those_that_it_makes_at_that_scale
     upscale_shard(original, own, 1, 1, enlarger(network, 4), 1)
     upscale_shard(original, direct, 1, 1, enlarger(network, scale), 1)
     upscale_shard(own, shrunk, 1, 1, Shrinking(4, scale, sha256(own)), 1)
-    # It lists the SHA-256 of each file and of each original.
+    # The manifest lists the SHA-256 of each file and of each original.
     assert shrunk.read_text() == direct.read_text()
     for file in read_csv(shrunk, MANIFEST_COLUMNS)["file"]:
         assert sha256(shrunk.with_name(file)) == sha256(direct.with_name(file))
@@ -113,7 +113,7 @@ def test_images_shrunk_from_a_networks_own_are_those_that_it_makes_at_that_scale
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 40), (65, 64)])
 @pytest.mark.parametrize("scale", [2, 4])
-def test_tiny_and_odd_images(shape: tuple[int, int], scale: int) -> None:
+def test_images_of_tiny_and_odd_sizes(shape: tuple[int, int], scale: int) -> None:
     image = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
     assert enlarger(rrdbnet(scale), scale, 64, 8)([image])[0].shape[:2] == (
         shape[0] * scale,
@@ -121,7 +121,7 @@ def test_tiny_and_odd_images(shape: tuple[int, int], scale: int) -> None:
     )
 
 
-def test_a_batch_equals_its_images_one_by_one() -> None:
+def test_a_batch_equals_its_images_processed_separately() -> None:
     images = [RNG.integers(0, 256, (24, 32, 4), dtype=np.uint8) for _ in range(3)]
     network = rrdbnet(4)
     together = enlarger(network, 4, batch=4)(images)
@@ -132,7 +132,7 @@ def test_a_batch_equals_its_images_one_by_one() -> None:
 
 @pytest.fixture(scope="module")
 def smear() -> np.ndarray:
-    """A smooth picture with discs, since seams show on structure and not on noise."""
+    """A smooth image with discs, because seams are visible in structures but not in noise."""
     picture = np.full((64, 130, 3), 220, np.uint8)
     for x in range(10, 130, 28):
         cv2.circle(picture, (x, 16 + x % 35), 12, (190, 120, 140), -1, cv2.LINE_AA)
@@ -140,12 +140,12 @@ def smear() -> np.ndarray:
     return cv2.GaussianBlur(picture, (0, 0), 1)
 
 
-def test_seams_cannot_be_seen(x4plus: Path, smear: np.ndarray) -> None:
+def test_seams_between_tiles_are_invisible(x4plus: Path, smear: np.ndarray) -> None:
     network, _ = store.load(x4plus)
     whole = enlarger(network, 4)([smear])[0].astype(int)
     tiled = enlarger(network, 4, 112)([smear])[0].astype(int)
     difference = np.abs(whole - tiled)
-    assert difference.any()  # it was tiled
+    assert difference.any()  # the image was tiled
     assert difference.max() <= 3
     assert 10 * np.log10(255**2 / (difference**2).mean()) > 55
 
@@ -192,7 +192,7 @@ def test_real_cells_equal_the_official_tool(real_archive: Path, x4plus: Path, tm
 
 
 @pytest.mark.parametrize("method", ["bicubic", "lanczos"])
-def test_interpolation_of_16_bits_agrees_with_8(method: str) -> None:
+def test_interpolation_of_16_bits_agrees_with_8_bits(method: str) -> None:
     image = cv2.GaussianBlur(RNG.integers(0, 256, (12, 16, 3), dtype=np.uint8), (0, 0), 1)
     eight = Interpolation(method, 4)([image])[0]
     sixteen = Interpolation(method, 4)([image.astype(np.uint16) * 257])[0]
@@ -200,7 +200,7 @@ def test_interpolation_of_16_bits_agrees_with_8(method: str) -> None:
     assert np.abs(sixteen / 257 - eight).max() <= 1.5
 
 
-def test_a_range_of_sizes_pads_and_tiles_what_lies_outside() -> None:
+def test_images_outside_a_range_of_sizes_are_padded_or_tiled() -> None:
     network, shapes = rrdbnet(2), []
 
     def run(batch: torch.Tensor) -> torch.Tensor:
@@ -221,7 +221,7 @@ def test_a_range_of_sizes_pads_and_tiles_what_lies_outside() -> None:
 def test_an_engine_for_small_images_tiles_large_ones(
     kind: tuple[int, ...], side: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The overlap is as large as such tiles allow, and that is said once."""
+    """The overlap is as large as tiles of this size allow; one log line says so."""
     network, image = rrdbnet(4), np.full(kind, 128, np.uint8)
     small = enlarger(network, 4, 512, 48, profile=Profile.fixed(1, side, side))
     results = [small([image])[0] for _ in range(2)]
@@ -231,8 +231,8 @@ def test_an_engine_for_small_images_tiles_large_ones(
 
 
 @pytest.mark.parametrize("kind", [(20, 24, 3), (20, 24)], ids=["RGB", "grey"])
-def test_out_of_memory_halves_the_batch_and_goes_on(kind: tuple[int, ...], caplog: pytest.LogCaptureFixture) -> None:
-    """The device's refusal is a stand-in: it holds two images at most."""
+def test_out_of_memory_halves_the_batch(kind: tuple[int, ...], caplog: pytest.LogCaptureFixture) -> None:
+    """The memory error of the device is simulated: at most two images fit."""
     network, sizes = rrdbnet(4), []
 
     def run(batch: torch.Tensor) -> torch.Tensor:
@@ -244,19 +244,19 @@ def test_out_of_memory_halves_the_batch_and_goes_on(kind: tuple[int, ...], caplo
     images = [RNG.integers(0, 256, kind, dtype=np.uint8) for _ in range(9)]
     results = enlarger(network, 4, run=run, batch=8)(images)
     assert sizes == [8, 4, 2, 2, 2, 2, 1]
-    assert [record.message for record in caplog.records][-1].endswith("going on with 2 images at once")
+    assert [record.message for record in caplog.records][-1].endswith("continuing with 2 images at once")
     for image, result in zip(images, results, strict=True):
         assert np.abs(enlarger(network, 4)([image])[0].astype(int) - result).max() <= 1
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "words"),
     [({}, "with one image .* lower inference.tile"), ({"profile": Profile.fixed(1, 20, 24)}, "inference.batch_size")],
 )
-def test_out_of_memory_that_halving_cannot_mend_is_one_line(changes: dict, says: str) -> None:
+def test_out_of_memory_with_the_smallest_batch_gives_one_line(changes: dict, words: str) -> None:
     def run(batch: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory.\nMore lines.")
 
-    with pytest.raises(InputError, match=says) as refused:
+    with pytest.raises(InputError, match=words) as caught:
         enlarger(rrdbnet(4), 4, run=run, **changes)([RNG.integers(0, 256, (20, 24, 3), dtype=np.uint8)])
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(caught.value)

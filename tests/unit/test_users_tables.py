@@ -1,4 +1,4 @@
-"""Tables that users write and spreadsheets save: each is read rightly, or is one line that names file and line."""
+"""Tables from users and spreadsheets are read correctly, or give one line with file and line number."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PLAIN = "image,source\nTRAIN/A/1.png,p1\nTRAIN/B/2.png,007\n"
 READ = [["TRAIN/A/1.png", "p1"], ["TRAIN/B/2.png", "007"]]
 
 
-def test_a_table_without_rows_is_a_table_of_text(tmp_path: Path) -> None:
+def test_an_empty_table_has_text_columns(tmp_path: Path) -> None:
     table = read(tmp_path, "image,source\n")
     assert table["image"].str.len().tolist() == []
 
@@ -34,36 +34,36 @@ def read(folder: Path, content: str | bytes) -> pd.DataFrame:
 SAME = {
     "plain": PLAIN,
     "semicolons": PLAIN.replace(",", ";"),
-    "semicolons, named in a line before": "sep=;\r\n" + PLAIN.replace(",", ";").replace("\n", "\r\n"),
+    "semicolons, declared in the first line": "sep=;\r\n" + PLAIN.replace(",", ";").replace("\n", "\r\n"),
     "tabs": PLAIN.replace(",", "\t"),
-    "tabs in UTF-16, little end first": b"\xff\xfe" + PLAIN.replace(",", "\t").encode("utf-16-le"),
-    "tabs in UTF-16, big end first": b"\xfe\xff" + PLAIN.replace(",", "\t").encode("utf-16-be"),
+    "tabs in UTF-16, little-endian": b"\xff\xfe" + PLAIN.replace(",", "\t").encode("utf-16-le"),
+    "tabs in UTF-16, big-endian": b"\xfe\xff" + PLAIN.replace(",", "\t").encode("utf-16-be"),
     "byte-order mark": b"\xef\xbb\xbf" + PLAIN.encode(),
-    "line ends of Windows": PLAIN.replace("\n", "\r\n"),
-    "line ends of old Macs": PLAIN.replace("\n", "\r"),
+    "Windows line ends": PLAIN.replace("\n", "\r\n"),
+    "old Mac line ends": PLAIN.replace("\n", "\r"),
     "no line end at the end": PLAIN.rstrip(),
-    "upper case in the names of columns": PLAIN.replace("image,source", "Image,SOURCE"),
-    "blanks around the names of columns": PLAIN.replace("image,source", "\u00a0image , source\u200b"),
+    "upper case in column names": PLAIN.replace("image,source", "Image,SOURCE"),
+    "blanks around column names": PLAIN.replace("image,source", "\u00a0image , source\u200b"),
     "blanks around cells": PLAIN.replace("p1", " p1\u00a0").replace("007", "\u3000007\u200b"),
     "quotation marks": PLAIN.replace("p1", '"p1"').replace("image", '"image"'),
     "quotation marks after blanks": PLAIN.replace("p1", ' "p1"'),
     "quoted semicolons": '"image";"source"\n"TRAIN/A/1.png";"p1"\n"TRAIN/B/2.png";"007"\n',
     "commas at the ends of rows": PLAIN.replace("\n", ",\n"),
-    "commas at the ends of rows but the first": PLAIN.replace("\n", ",,\n").replace("source,,", "source"),
+    "commas at the ends of all rows but the first": PLAIN.replace("\n", ",,\n").replace("source,,", "source"),
     "empty rows": PLAIN.replace("\n", "\n\n,\n", 1) + ",\n , \n\n",
-    "columns in another order, and more of them": "x,source,x,image\n1,p1,2,TRAIN/A/1.png\n1,007,2,TRAIN/B/2.png\n",
+    "columns in another order, and further ones": "x,source,x,image\n1,p1,2,TRAIN/A/1.png\n1,007,2,TRAIN/B/2.png\n",
     "back slashes": PLAIN.replace("/", "\\"),
-    "paths from here": PLAIN.replace("TRAIN/", "./TRAIN//"),
+    "paths that begin with a dot": PLAIN.replace("TRAIN/", "./TRAIN//"),
 }
 
 
 @pytest.mark.parametrize("content", SAME.values(), ids=SAME.keys())
-def test_what_spreadsheets_save_is_the_same_table(tmp_path: Path, content: str | bytes) -> None:
+def test_all_formats_of_spreadsheets_give_the_same_table(tmp_path: Path, content: str | bytes) -> None:
     assert read(tmp_path, content)[["image", "source"]].to_numpy().tolist() == READ
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (
             PLAIN.replace("source", "patient"),
@@ -75,9 +75,9 @@ def test_what_spreadsheets_save_is_the_same_table(tmp_path: Path, content: str |
         (PLAIN.replace("source", "source,note,note"), "mine.csv: has the column note twice"),
         (PLAIN.replace("p1", "p,1"), "mine.csv, line 2: has 3 fields, and the first line has 2 (a comma inside"),
         (PLAIN.replace(",007", ""), "mine.csv, line 3: has 1 field, and the first line has 2"),
-        (PLAIN.replace("TRAIN/B/2.png", ""), "mine.csv, line 3: names no image"),
+        (PLAIN.replace("TRAIN/B/2.png", ""), "mine.csv, line 3: the column image is empty"),
         (PLAIN.replace("p1", '"p1'), "mine.csv, line 3: cannot be read as CSV"),
-        (PLAIN.replace("p1", '"p1') + 'p2"\n', "mine.csv, line 4: its source holds a line break"),
+        (PLAIN.replace("p1", '"p1') + 'p2"\n', "mine.csv, line 4: the column source contains a line break"),
         (
             PLAIN.replace("007", "Gröbel").encode("cp1252"),
             "mine.csv, line 3: is not UTF-8 text; save it as CSV UTF-8",
@@ -85,15 +85,15 @@ def test_what_spreadsheets_save_is_the_same_table(tmp_path: Path, content: str |
         (PLAIN.encode("utf-16-le"), "mine.csv: is not UTF-8 text"),
     ],
 )
-def test_a_table_that_cannot_be_read_is_one_line(tmp_path: Path, content: str | bytes, says: str) -> None:
+def test_a_table_that_cannot_be_read_gives_one_line(tmp_path: Path, content: str | bytes, message: str) -> None:
     with pytest.raises(InputError) as caught:
         read(tmp_path, content)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "correct it (sources.table)" in str(caught.value)
 
 
-def test_text_that_looks_like_a_number_or_a_missing_value_stays_text(tmp_path: Path) -> None:
+def test_text_that_looks_like_a_number_or_a_missing_value_remains_text(tmp_path: Path) -> None:
     names = ["007", "1.0", "1e3", "NA", "nan", "null", "True", "2020-01-01", ""]
     rows = "".join(f"{number},{name}\n" for number, name in enumerate(names))
     assert list(read(tmp_path, f"image,source\n{rows}")["source"]) == names
@@ -103,14 +103,14 @@ BLANKS = st.text(st.sampled_from("\t\n \u00a0\u2007\u3000\u200b\u200e\u2060\ufef
 
 
 @given(before=BLANKS, name=st.text(), after=BLANKS)
-def test_blanks_and_the_form_of_letters_make_no_other_name(before: str, name: str, after: str) -> None:
+def test_blanks_and_unicode_forms_do_not_change_a_name(before: str, name: str, after: str) -> None:
     cleaned = clean(name)
     assert clean(cleaned) == cleaned
     for form in ("NFC", "NFD"):
         assert clean(before + unicodedata.normalize(form, name) + after) == cleaned
 
 
-def test_a_path_is_cleaned_name_by_name() -> None:
+def test_each_part_of_a_path_is_cleaned() -> None:
     assert clean_path("TRAIN / Größe /\u00a0a b.png ") == "TRAIN/Größe/a b.png"
     assert clean_path("a/ /b") == "a/ /b"
 
@@ -126,12 +126,12 @@ def test_a_path_is_cleaned_name_by_name() -> None:
         (["1.05", "1.5", "2.10", "2.1", "a-1", "a1"], []),
     ],
 )
-def test_names_that_look_like_one(names: list[str], groups: list[list[str]]) -> None:
+def test_names_that_probably_mean_the_same(names: list[str], groups: list[list[str]]) -> None:
     assert alike([*names, *names]) == groups
 
 
 class Study:
-    """Images of two classes, each patient with one of each, and a table of what they are of."""
+    """Images of two classes, with one image of each class for every patient, and the table of patients."""
 
     def __init__(self, folder: Path, patients: list[str]) -> None:
         self.folder = folder
@@ -150,8 +150,8 @@ class Study:
 
 
 @pytest.mark.parametrize("blank", [" ", "\u00a0", "\u200b", "\t"])
-def test_a_blank_parts_no_patient(tmp_path: Path, blank: str) -> None:
-    """A patient written with a blank once is one source in one subset; where parted, it is found to leak."""
+def test_a_blank_does_not_split_a_patient(tmp_path: Path, blank: str) -> None:
+    """A patient with a blank in one row is one source in one subset; a split patient is reported as leakage."""
     study = Study(tmp_path, ["p1", f"p1{blank}", "p2", "p3"])
     sources = study.sources()
     assert sorted(set(sources["source"])) == ["p1", "p2", "p3"]
@@ -171,7 +171,7 @@ def test_a_blank_parts_no_patient(tmp_path: Path, blank: str) -> None:
         (["p1", "p2", "p10", "p1.1"], []),
     ],
 )
-def test_doubtful_patients_are_named_in_one_line_and_kept(
+def test_similar_patient_names_give_one_warning_and_are_kept(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, patients: list[str], named: list[str]
 ) -> None:
     sources = Study(tmp_path, patients).sources()
@@ -182,7 +182,7 @@ def test_doubtful_patients_are_named_in_one_line_and_kept(
         assert name in warnings[0]
 
 
-def test_patients_by_the_names_of_files_are_cleaned_and_warned_of(
+def test_patients_from_file_names_are_cleaned_and_checked_for_similar_names(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     study = Study(tmp_path, ["", ""])
@@ -192,7 +192,7 @@ def test_patients_by_the_names_of_files_are_cleaned_and_warned_of(
     assert "'A', 'a'" in caplog.text
 
 
-def test_a_custom_split_that_a_spreadsheet_saved(tmp_path: Path) -> None:
+def test_a_custom_split_saved_by_a_spreadsheet(tmp_path: Path) -> None:
     images = Study(tmp_path, [""] * 3).images
     subsets = ["train"] * 2 + ["validation"] * 2 + ["test"] * 2
     rows = [f"{image};{subset} \r\n" for image, subset in zip(images["image"], subsets, strict=True)]

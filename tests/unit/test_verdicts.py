@@ -1,4 +1,4 @@
-"""Verdicts, equivalence, power, the noise of trainings and correlation, each against an independent computation."""
+"""Verdicts, equivalence, power, noise of trainings and correlation, compared with independent computations."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from wbcsr.stats.training import Noise, shared_noise, training_noise
 from wbcsr.stats.verdicts import Verdict
 from wbcsr.study import published
 
-# Photographs of each class in the study's archive.
+# The number of photographs of each class in the study's archive.
 PHOTOGRAPHS = [83, 29, 18, 191]
 
 
 def one_image_each(random: np.random.Generator, discordance: float, difference: float, sources: int) -> np.ndarray:
-    """Two arms (2, 1, sources) that differ on so many sources on average, and by `difference`."""
+    """Two arms (2, 1, sources) that differ on a share `discordance` of the sources and in accuracy by `difference`."""
     up, down = (discordance + difference) / 2, (discordance - difference) / 2
     kind = random.choice(3, p=[up, down, 1 - up - down], size=sources)
     both = random.random(sources) < 0.9
@@ -40,7 +40,7 @@ def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intervals, "RESAMPLES", 200)
 
 
-def test_macro_recall_of_one_image_a_source_is_scikit_learns() -> None:
+def test_macro_recall_with_one_image_per_source_equals_scikit_learn() -> None:
     random = np.random.default_rng(0)
     actual, predicted = random.choice(list("AABBBC"), (2, 60))
     weights = macro_weights(np.arange(60), actual)
@@ -49,14 +49,14 @@ def test_macro_recall_of_one_image_a_source_is_scikit_learns() -> None:
     assert found.low < found.value < found.high
 
 
-def test_macro_recall_by_hand() -> None:
-    """A has two sources, of three images and one; B one of two; of the source u one image each."""
+def test_macro_recall_equals_a_calculation_by_hand() -> None:
+    """A has three sources, with three, one and one images, and B one with two; then s shows both classes."""
     weights = macro_weights(list("ssstuvv"), list("AAAAABB"))
     assert weights == pytest.approx([1 / 18] * 3 + [1 / 6] * 2 + [1 / 4] * 2)
     assert macro_weights(list("ssu"), list("ABB")) == pytest.approx([1 / 2, 1 / 4, 1 / 4])
 
 
-def test_the_variance_of_macro_recall_is_a_stratified_samples() -> None:
+def test_the_variance_of_macro_recall_is_that_of_a_stratified_sample() -> None:
     """Cochran, Sampling Techniques, 1977: Σ (1/classes)² · variance of a class's sources/their number."""
     random = np.random.default_rng(0)
     classes = np.repeat(list("ABCD"), PHOTOGRAPHS)
@@ -69,7 +69,7 @@ def test_the_variance_of_macro_recall_is_a_stratified_samples() -> None:
 
 
 @pytest.mark.usefixtures("few_resamples")
-def test_the_interval_of_macro_recall_covers_as_often_as_it_says() -> None:
+def test_the_interval_of_macro_recall_has_its_nominal_coverage() -> None:
     random, covered = np.random.default_rng(0), 0
     classes, recalls = np.repeat(range(4), PHOTOGRAPHS), np.array([0.85, 0.95, 0.8, 0.9])
     sources = np.arange(len(classes)).repeat(4)
@@ -82,7 +82,7 @@ def test_the_interval_of_macro_recall_covers_as_often_as_it_says() -> None:
     assert 0.92 <= covered / 200 <= 0.985
 
 
-def test_macro_f1_is_scikit_learns_and_its_interval_a_bootstraps() -> None:
+def test_macro_f1_equals_scikit_learn_and_its_interval_a_bootstrap() -> None:
     random = np.random.default_rng(1)
     classes = np.repeat(list("ABC"), [80, 120, 160])
     sources = np.array([f"{number // 4}" for number in range(360)])
@@ -97,7 +97,7 @@ def test_macro_f1_is_scikit_learns_and_its_interval_a_bootstraps() -> None:
     assert (found.high - found.low) / 2 == pytest.approx(1.99 * np.std(drawn), rel=0.15)
 
 
-def test_equivalence_is_statsmodels_tost() -> None:
+def test_equivalence_equals_tost_of_statsmodels() -> None:
     a, b = one_image_each(np.random.default_rng(0), 0.1, 0.0, 400)
     found = compare(a, b, np.arange(400), ["A"] * 400).difference
     reference = DescrStatsW(a[0].astype(float) - b[0]).ttost_mean(-0.03, 0.03)[0]
@@ -109,7 +109,7 @@ def test_equivalence_is_statsmodels_tost() -> None:
 
 
 @pytest.mark.usefixtures("few_resamples")
-def test_arms_that_differ_by_the_margin_are_called_equivalent_in_one_of_twenty() -> None:
+def test_arms_that_differ_by_the_margin_are_called_equivalent_in_five_percent() -> None:
     random, wrong, right = np.random.default_rng(0), 0, 0
     for number in range(400):
         for difference in (-0.03, 0.0):
@@ -169,13 +169,13 @@ def test_without_an_interval_the_bound_decides(reason: Reason, bound: float, exp
 
 
 @pytest.mark.parametrize(("count", "of"), [(0, 305), (3, 305), (15, 305), (7, 20)])
-def test_the_largest_share_is_statsmodels_clopper_and_pearson(count: int, of: int) -> None:
+def test_the_largest_share_equals_clopper_pearson_of_statsmodels(count: int, of: int) -> None:
     assert verdicts.largest_share(count, of) == pytest.approx(proportion_confint(count, of, 0.1, method="beta")[1])
     assert verdicts.largest_share(of, of) == 1
 
 
-def test_sources_needed_are_those_of_the_formula() -> None:
-    """7.85 · ψ/δ²: at ψ = 0.08, 2.4 points need 1,090 photographs of one image."""
+def test_the_number_of_required_sources_equals_the_formula() -> None:
+    """7.85 · ψ/δ²: for ψ = 0.08, detecting 2.4 points needs 1,090 photographs with one image each."""
     values = np.zeros(1000)
     values[:40], values[40:80] = 1, -1
     found = power.power(values, np.ones(1000), np.arange(1000), ["A"] * 1000, 999, Noise(), asked=(0.024, 0.01))
@@ -185,7 +185,7 @@ def test_sources_needed_are_those_of_the_formula() -> None:
 
 
 @pytest.mark.usefixtures("few_resamples")
-def test_power_is_what_was_predicted() -> None:
+def test_simulated_power_equals_the_predicted_power() -> None:
     random, found = np.random.default_rng(0), 0
     for number in range(400):
         a, b = one_image_each(random, 0.08, 0.024, 1090)
@@ -207,22 +207,23 @@ def test_noise_that_hides_a_difference_needs_more_trainings() -> None:
     assert np.isfinite(found.needed[2])
 
 
-def test_noise_of_trainings_by_hand() -> None:
-    """Both sources of one image flip together over two seeds: all of the variance is the trainings'; alone, none."""
+def test_noise_of_trainings_equals_a_calculation_by_hand() -> None:
+    """If both sources change together over two seeds, all variance is that of the trainings; otherwise, none is."""
     together, apart = np.array([[1, 1, 0], [0, 0, 0]]) == 1, np.array([[1, 0, 0], [0, 1, 0]]) == 1
     weights, codes = np.ones(3), (np.arange(3), np.zeros(3, int), np.zeros(3, int))
     found = training_noise([together, together], weights, *codes)
-    # Means 2/3 and 0: variance 2/9; each image 1/3 and 0: 1/18, twice. Of two arms and two seeds.
+    # The means are 2/3 and 0, with variance 2/9; each image has 1/3 and 0, with variance 1/18, twice. Two arms, two
+    # seeds.
     assert found.total == pytest.approx(2 / 9)
     assert found.variance == pytest.approx(2 / 9 - 2 / 18)
     assert found.freedom == 2
     assert training_noise([apart, apart], weights, *codes) == Noise(0, 0, 2)
-    # One network on two kinds of images: half of that, for there is one difference for each seed.
+    # One network on two kinds of images gives half of this, because there is one difference for each seed.
     shared = shared_noise(together.astype(float), weights, codes[0], codes[2])
     assert shared.variance == pytest.approx((2 / 9 - 2 / 18) / 2)
 
 
-def test_noise_that_cannot_be_known_is_none() -> None:
+def test_noise_that_cannot_be_estimated_is_zero() -> None:
     one = np.ones((1, 4), bool)
     folds = np.zeros(4, int)
     assert training_noise([one, ~one], np.ones(4), np.arange(4), folds, folds) == Noise(0, 0, 0)
@@ -239,20 +240,22 @@ def test_the_shift_of_a_training_is_estimated_without_bias(seeds: int, shift: fl
         noise = training_noise(values, np.ones(305), drawn.sources, drawn.classes, drawn.folds)
         found.append(noise.variance)
     expected = 2 * shift**2 / seeds / 5
-    # What is below 0 is cut off, so that the mean lies above.
+    # Estimates below 0 are set to 0, so their mean is too large.
     assert expected * 0.85 <= np.mean(found) <= expected * 1.5 + 0.4 * 0.09 / 305
 
 
 @pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize(("seeds", "images", "shift"), [(3, 4, 0.03), (1, 1, 0.03), (3, 1, 0.0)])
-def test_with_the_noise_of_trainings_intervals_cover(seeds: int, images: int, shift: float) -> None:
+def test_intervals_with_the_noise_of_trainings_have_their_nominal_coverage(
+    seeds: int, images: int, shift: float
+) -> None:
     found = coverage(200, images, seeds, shift)
-    # The error of a share of 200 data sets is 1.5 points.
+    # The standard error of a share of 200 data sets is 1.5 points.
     assert 0.91 <= found["with"] <= 0.99
     assert found["without"] < 0.91 or shift == 0
 
 
-def test_the_correlation_within_sources_is_that_of_an_analysis_of_variance() -> None:
+def test_the_correlation_within_sources_equals_an_analysis_of_variance() -> None:
     random = np.random.default_rng(0)
     sources = np.repeat(np.arange(40), random.integers(1, 9, 40))
     correct = random.random(len(sources)) < np.where(random.random(40) < 0.5, 0.95, 0.6)[sources]
@@ -264,8 +267,8 @@ def test_the_correlation_within_sources_is_that_of_an_analysis_of_variance() -> 
     assert np.isnan([intraclass(correct, np.arange(len(sources))), intraclass(sources >= 0, sources)]).all()
 
 
-def test_what_the_studys_difference_is_worth() -> None:
-    """As independent images p = 0.009; with 19.7 images of a photograph and correlation 0.1 or 0.3 it is chance."""
+def test_the_studys_difference_is_not_significant_with_correlated_images() -> None:
+    """For independent images p = 0.009; with 19.7 images per photograph and correlation 0.1 or 0.3, not significant."""
     original, enhanced = (int(np.trace(published.matrix(name))) for name in ("original", "realesrgan_x4"))
     images = published.VALIDATION_IMAGES
     alone = p_unpaired(original, enhanced, images)

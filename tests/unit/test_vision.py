@@ -1,4 +1,4 @@
-"""torchvision without TorchDynamo: it comes where it is asked for, as if torchvision had imported it."""
+"""torchvision without TorchDynamo: it is imported when it is needed, as if torchvision had imported it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ print(torch.compile(lambda x: x + 1, backend="eager")(boxes).sum().item())
 """
 
 
-def test_dynamo_comes_when_it_is_asked_and_is_all_there() -> None:
+def test_dynamo_is_imported_completely_when_it_is_needed() -> None:
     for first, there in (("", "False"), ("import torch._dynamo", "True")):
         printed = subprocess.run(
             [sys.executable, "-c", ASKED.format(first=first)],

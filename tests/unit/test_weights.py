@@ -29,7 +29,7 @@ def test_the_wheel_gives_x4plus(x4plus: Path) -> None:
 
 
 def ncnn_model(folder: Path, weights: np.ndarray, biases: np.ndarray) -> tuple[Path, Path]:
-    """A model of one convolution in ncnn's format; the weights are padded to four bytes, as ncnn pads them."""
+    """A model with one convolution in ncnn's format; the weights are padded to four bytes, as in ncnn."""
     outputs, _, kernel, _ = weights.shape
     param, model = folder / "m.param", folder / "m.bin"
     param.write_text(f"7767517\n1 1\nConvolution c 1 1 in out 0={outputs} 1={kernel} 5=1 6={weights.size}\n")
@@ -49,41 +49,41 @@ def test_ncnn_convolutions(tmp_path: Path, shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "says"),
+    ("damage", "message"),
     [
         (lambda content: content[:-1], "truncated"),
         (lambda content: content[:7], "truncated"),
-        (lambda content: content + b"\0", "1 bytes more"),
+        (lambda content: content + b"\0", "1 bytes longer"),
         (lambda content: b"\1" + content[1:], "tag"),
     ],
 )
-def test_damaged_ncnn_models_are_named(tmp_path: Path, damage, says: str) -> None:
+def test_damaged_ncnn_models_are_named(tmp_path: Path, damage, message: str) -> None:
     param, model = ncnn_model(tmp_path, np.ones((2, 3, 3, 3)), np.zeros(2))
     model.write_bytes(damage(model.read_bytes()))
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         ncnn.read_convolutions(param, model)
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "message"),
     [
-        ("Convolution conv 1 1 in out 0=2 1=3", "describes no convolution; install its package again"),
-        ("Convolution", "describes no convolution"),
-        ("Convolution conv 0=two 1=3 6=54", "describes no convolution"),
+        ("Convolution conv 1 1 in out 0=2 1=3", "is no convolution; install its package again"),
+        ("Convolution", "is no convolution"),
+        ("Convolution conv 0=two 1=3 6=54", "is no convolution"),
         ("Convolution conv 0=0 1=3 6=54", "has 54 weights, which do not fill 0 3×3 kernels"),
         ("Convolution conv 0=-2 1=3 6=-54", "has -54 weights"),
         ("Convolution café 0=2 1=3 6=55", "has 55 weights"),
     ],
 )
-def test_ncnn_descriptions_that_are_none_are_named(tmp_path: Path, line: str, says: str) -> None:
+def test_invalid_ncnn_descriptions_are_named(tmp_path: Path, line: str, message: str) -> None:
     param, model = ncnn_model(tmp_path, np.ones((2, 3, 3, 3)), np.zeros(2))
     param.write_text(line, encoding="utf-8")
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         ncnn.read_convolutions(param, model)
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
-def test_rrdbnet_is_found_from_its_tensors(scale: int) -> None:
+def test_rrdbnet_is_recognised_from_its_tensors(scale: int) -> None:
     network = rrdbnet(scale=scale, blocks=2)
     built, architecture = networks.build(network.state_dict())
     assert architecture == networks.Architecture("RRDBNet", scale, 64, 2, 32, multiple={4: 1, 2: 2, 1: 4}[scale])
@@ -92,7 +92,7 @@ def test_rrdbnet_is_found_from_its_tensors(scale: int) -> None:
         assert torch.equal(built(batch), network(batch))
 
 
-def test_compact_network_is_found_from_its_tensors() -> None:
+def test_the_compact_network_is_recognised_from_its_tensors() -> None:
     original = networks.empty_network(networks.Architecture("SRVGGNetCompact", 4, 16, 3, 0, 1))
     assert networks.build(original.state_dict())[1] == networks.Architecture("SRVGGNetCompact", 4, 16, 3, 0, 1)
 
@@ -105,7 +105,7 @@ TENSORS = rrdbnet(scale=4, blocks=1).state_dict()
 
 
 @pytest.mark.parametrize(
-    ("tensors", "says"),
+    ("tensors", "message"),
     [
         ({"layer1.0.conv1.weight": torch.zeros(1)}, "neither RRDBNet nor SRVGGNetCompact"),
         (without(TENSORS, "conv_hr.bias"), "conv_hr.bias is missing"),
@@ -113,15 +113,15 @@ TENSORS = rrdbnet(scale=4, blocks=1).state_dict()
         ({**TENSORS, "conv_hr.bias": torch.zeros(3)}, "conv_hr.bias has shape"),
     ],
 )
-def test_wrong_tensors_are_named(tensors: networks.Tensors, says: str) -> None:
-    with pytest.raises(InputError, match=rf"^own\.pth: .*{says}"):
+def test_wrong_tensors_are_named(tensors: networks.Tensors, message: str) -> None:
+    with pytest.raises(InputError, match=rf"^own\.pth: .*{message}"):
         networks.build(tensors, "own.pth")
 
 
 @pytest.mark.parametrize(
     "written", [str, str.upper, " {}\n".format, "sha256:{}".format], ids=["bare", "capitals", "blanks", "prefix"]
 )
-def test_a_users_own_file(tmp_path: Path, written: Callable[[str], str]) -> None:
+def test_weights_can_come_from_a_users_own_file(tmp_path: Path, written: Callable[[str], str]) -> None:
     path = tmp_path / "own.pth"
     torch.save({"params_ema": TENSORS}, path)
     settings = {"source": "path", "path": str(path), "sha256": written(sha256(path))}
@@ -133,7 +133,7 @@ def test_a_users_own_file(tmp_path: Path, written: Callable[[str], str]) -> None
     assert not (tmp_path / "v.safetensors").exists()
 
 
-def test_a_page_in_place_of_a_users_file_is_told_from_a_changed_one(tmp_path: Path) -> None:
+def test_a_web_page_saved_as_weights_is_distinguished_from_a_changed_file(tmp_path: Path) -> None:
     (tmp_path / "own.pth").write_text("<html>404</html>")
     settings = {"source": "path", "path": str(tmp_path / "own.pth"), "sha256": "0" * 64}
     with pytest.raises(InputError, match=r"own\.pth: is a web page"):
@@ -142,8 +142,10 @@ def test_a_page_in_place_of_a_users_file_is_told_from_a_changed_one(tmp_path: Pa
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """A local server that stands in for the release; /broken closes the connection, /hanging never answers, other names
-    are files or 404."""
+    """A local server that replaces the download site of the release.
+
+    /broken closes the connection, /hanging never answers, and other names are files or give status 404.
+    """
     ended = threading.Event()
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -170,7 +172,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [
         ("x4.pth", None),
         ("html.pth", "SHA-256"),
@@ -180,7 +182,9 @@ def server(tmp_path: Path) -> Iterator[str]:
         ("hanging", "ReadTimeout"),
     ],
 )
-def test_download(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, name: str, says: str | None) -> None:
+def test_downloaded_weights_are_checked(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, name: str, message: str | None
+) -> None:
     torch.save({"params_ema": TENSORS}, tmp_path / "served" / "x4.pth")
     (tmp_path / "served" / "html.pth").write_text("<html>sign in</html>")
     (tmp_path / "served" / "cut.pth").write_bytes((tmp_path / "served" / "x4.pth").read_bytes()[:-1000])
@@ -193,15 +197,15 @@ def test_download(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(store._stream.retry, "sleep", lambda _: None)
     monkeypatch.setattr(store, "TIMEOUT_SECONDS", 0.5)
     outputs = tmp_path / "w.safetensors", tmp_path / "w.json"
-    if says is None:
+    if message is None:
         assert store.fetch("RealESRGAN_x4plus", {"source": "download"}, *outputs)["origin"] == f"{server}/{name}"
         return
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         store.fetch("RealESRGAN_x4plus", {"source": "download"}, *outputs)
     assert not list(tmp_path.glob("*.pth")) + list(tmp_path.glob("*.safetensors"))
 
 
-def test_which_model_makes_a_scale() -> None:
+def test_the_model_for_each_scale() -> None:
     assert releases.model_for_scale(2, "download") == "RealESRGAN_x2plus"
     assert releases.model_for_scale(2, "wheel") == "RealESRGAN_x4plus"
     assert releases.model_for_scale(3, "download") == "RealESRGAN_x4plus"
@@ -213,11 +217,11 @@ def test_which_model_makes_a_scale() -> None:
     [
         ("wheel", [4, 2, 3, 8], {"realesrgan_x2": "realesrgan_x4", "realesrgan_x3": "realesrgan_x4"}),
         ("wheel", [2, 3], {}),
-        ("download", [2, 3, 4], {"realesrgan_x3": "realesrgan_x4"}),  # x2 has a network of its own
-        ("path", [2, 4], {}),  # at what scale that network enlarges, the configuration does not tell
+        ("download", [2, 3, 4], {"realesrgan_x3": "realesrgan_x4"}),  # there is a separate network for x2
+        ("path", [2, 4], {}),  # the configuration does not contain the scale of that network
     ],
 )
-def test_variants_are_shrunk_from_what_their_network_makes_at_its_own_scale(
+def test_a_variant_without_its_own_network_is_shrunk_from_another_scale(
     source: str, scales: list[int], shrunk: dict[str, str]
 ) -> None:
     models = {f"realesrgan_x{scale}": releases.model_for_scale(scale, source) for scale in scales}

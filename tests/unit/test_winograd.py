@@ -1,4 +1,4 @@
-"""Winograd's way gives the network's own values, whatever the size, and says of other networks what it lacks."""
+"""Winograd convolutions give the network's values at any size, and unsupported networks are rejected with a reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from wbcsr.weights.networks import Architecture, empty_network
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(
-    torch.cuda.is_available(), reason="this machine has a GPU: Winograd's way, which is a CPU's, was not looked at"
+    torch.cuda.is_available(), reason="winograd, which needs a CPU, was not tested: this machine has a GPU"
 )
 
 
@@ -44,7 +44,7 @@ def compile_code(path: Path, precision: str) -> None:
 
 
 BF16 = pytest.mark.skipif(
-    not torch.cpu._is_avx512_bf16_supported(), reason="this processor has no AVX512-BF16: bf16 was not looked at"
+    not torch.cpu._is_avx512_bf16_supported(), reason="bf16 was not tested: this processor has no AVX512-BF16"
 )
 
 
@@ -55,7 +55,7 @@ def ready(program: Path) -> Callable[[nn.Module], Callable[[torch.Tensor], torch
 
 @torch.inference_mode()
 def assert_alike(run: Any, network: nn.Module, shape: tuple[int, ...]) -> None:
-    """The same values but for the rounding of fp32; one wrong weight or pixel would show as a thousandth."""
+    """Require equal values except for fp32 rounding; one wrong weight or pixel would cause a difference of 0.001."""
     batch = torch.rand(shape, generator=torch.Generator().manual_seed(sum(shape)))
     expected, found = network(batch), run(batch)
     assert found.shape == expected.shape
@@ -63,8 +63,8 @@ def assert_alike(run: Any, network: nn.Module, shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("scale", [4, 2, 1])
-def test_rrdbnet_gives_its_own_values_at_every_size(ready: Any, scale: int) -> None:
-    """One network goes from size to size, as tiles and images of several sizes make it."""
+def test_rrdbnet_gives_the_same_values_at_every_size(ready: Any, scale: int) -> None:
+    """One network runs at several sizes in turn, as with tiles and images of several sizes."""
     network = rrdbnet(scale, blocks=2)
     run = ready(network)
     for height, width in [(24, 32), (4, 4), (20, 52), (12, 8), (24, 32)]:
@@ -72,8 +72,8 @@ def test_rrdbnet_gives_its_own_values_at_every_size(ready: Any, scale: int) -> N
 
 
 @pytest.mark.parametrize("lanes", [4, 16])
-def test_vectors_of_other_processors(lanes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The layout for AVX-512 and for processors without AVX; this one's own instructions stand in for theirs."""
+def test_vector_widths_of_other_processors(lanes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The layouts for AVX-512 and for processors without AVX, run with this processor's own instructions."""
     flags = [*backend.FLAGS, f"-DLANES={lanes}", "-Wno-psabi"]
     monkeypatch.setattr(backend, "FLAGS", flags)
     compile_code(tmp_path / "program.pt2", "fp32")
@@ -84,8 +84,8 @@ def test_vectors_of_other_processors(lanes: int, tmp_path: Path, monkeypatch: py
 
 @BF16
 @torch.inference_mode()
-def test_bf16_rounds_the_factors_of_products_alone(tmp_path: Path) -> None:
-    """Batches go in and come out as fp32, and what is far off is not finite."""
+def test_bf16_rounds_only_the_factors_of_products(tmp_path: Path) -> None:
+    """Inputs and outputs are fp32; very large values become non-finite."""
     compile_code(tmp_path / "program.pt2", "bf16")
     network = rrdbnet(4, blocks=2).eval()
     run = Winograd().load(network, tmp_path / "program.pt2", Profile.fixed(1, 8, 8))
@@ -97,14 +97,14 @@ def test_bf16_rounds_the_factors_of_products_alone(tmp_path: Path) -> None:
     assert not run(torch.full((1, 3, 8, 8), float("nan"))).isfinite().any()
 
 
-def test_sides_that_no_tile_divides(ready: Any) -> None:
+def test_sides_that_are_not_multiples_of_a_tile(ready: Any) -> None:
     network = rrdbnet(4)
     run = ready(network)
     for height, width in [(1, 1), (2, 7), (13, 3), (5, 41)]:
         assert_alike(run, network, (1, 3, height, width))
 
 
-def test_channels_that_fill_no_plane(ready: Any) -> None:
+def test_channels_that_do_not_fill_a_vector(ready: Any) -> None:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -120,7 +120,7 @@ def test_channels_that_fill_no_plane(ready: Any) -> None:
     assert_alike(ready(network), network, (1, 5, 9, 14))
 
 
-def test_threads_do_not_change_a_bit(ready: Any) -> None:
+def test_the_number_of_threads_does_not_change_the_result(ready: Any) -> None:
     run, batch, before = ready(rrdbnet(4)), torch.rand(1, 3, 30, 50), torch.get_num_threads()
     outputs = []
     try:
@@ -133,22 +133,22 @@ def test_threads_do_not_change_a_bit(ready: Any) -> None:
     assert torch.equal(outputs[0], outputs[2])
 
 
-def test_what_is_not_finite_stays_so(ready: Any) -> None:
-    """The gate looks for it, so it must not be made a number on the way."""
+def test_non_finite_values_remain_non_finite(ready: Any) -> None:
+    """The quality check looks for them, so they must not become finite."""
     batch = torch.rand(1, 3, 16, 16)
     batch[0, 0, 5, 5] = float("nan")
     assert torch.isnan(ready(rrdbnet(4))(batch)).any()
 
 
 class Sum(nn.Module):
-    """The sum of an image and itself, which no convolution made."""
+    """The sum of an image and itself, without any convolution."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + x
 
 
 class Twice(nn.Module):
-    """A convolution and what is made of it by `after`."""
+    """A convolution, and the result of applying `after` to it."""
 
     def __init__(self, after: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
@@ -159,32 +159,32 @@ class Twice(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("network", "says"),
+    ("network", "message"),
     [
-        (nn.Conv2d(3, 3, 3, padding=1, stride=2), r"no convolution with stride \(2, 2\)"),
-        (nn.Conv2d(3, 3, 1), r"no convolution with kernel_size \(1, 1\)"),
-        (nn.Conv2d(4, 4, 3, padding=1, groups=2), "no convolution with groups 2"),
-        (nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect"), "no padding with reflect"),
-        (nn.PReLU(), "no PReLU"),
-        (nn.LeakyReLU(), "an activation straight behind a convolution alone"),
-        (Sum(), "the sum of a convolution"),
-        (Twice(lambda x, y: y + y), "the sum of a convolution"),
-        (Twice(lambda x, y: y + x), "images of its size alone"),
-        (Twice(lambda x, y: torch.add(y, y, alpha=0.2)), "no add"),
-        (Twice(lambda x, y: F.pixel_unshuffle(y, 2)), "no pixel_unshuffle"),
-        (Twice(lambda x, y: (y, y)), "cannot follow the network"),
+        (nn.Conv2d(3, 3, 3, padding=1, stride=2), r"a convolution with stride \(2, 2\)"),
+        (nn.Conv2d(3, 3, 1), r"a convolution with kernel_size \(1, 1\)"),
+        (nn.Conv2d(4, 4, 3, padding=1, groups=2), "a convolution with groups 2"),
+        (nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect"), "padding with reflect"),
+        (nn.PReLU(), "not support PReLU"),
+        (nn.LeakyReLU(), "an activation only directly after a convolution"),
+        (Sum(), "a sum only of a convolution"),
+        (Twice(lambda x, y: y + y), "a sum only of a convolution"),
+        (Twice(lambda x, y: y + x), "images of its size"),
+        (Twice(lambda x, y: torch.add(y, y, alpha=0.2)), "not support add"),
+        (Twice(lambda x, y: F.pixel_unshuffle(y, 2)), "not support pixel_unshuffle"),
+        (Twice(lambda x, y: (y, y)), "cannot trace the network"),
     ],
 )
-def test_what_it_does_not_know_is_named(network: nn.Module, says: str) -> None:
-    with pytest.raises(UnsuitedError, match=says):
+def test_an_unsupported_operation_is_named(network: nn.Module, message: str) -> None:
+    with pytest.raises(UnsuitedError, match=message):
         trace(nn.Sequential(network))
 
 
-# As an engine
+# Tests as an engine
 
 
-def test_auto_takes_what_is_faster_on_a_cpu(tmp_path: Path) -> None:
-    """Both are measured for real."""
+def test_auto_chooses_the_faster_backend_on_a_cpu(tmp_path: Path) -> None:
+    """Both are really measured."""
     source = upscaler.source(write_weights(tmp_path / "small.safetensors"))[0]
     description = engines.build(source, tmp_path / "engine.json", workload(), inference(precision="fp32"))
     measured = description["measured"]
@@ -194,7 +194,7 @@ def test_auto_takes_what_is_faster_on_a_cpu(tmp_path: Path) -> None:
     assert (tmp_path / "program.pt2").exists() == (description["backend"] == "winograd")
 
 
-def test_an_engine_that_was_asked_for(tmp_path: Path) -> None:
+def test_an_engine_with_backend_winograd(tmp_path: Path) -> None:
     source = upscaler.source(write_weights(tmp_path / "small.safetensors"))[0]
     path = tmp_path / "engine.json"
     description = engines.build(source, path, workload(), inference(backend="winograd", precision="fp32"))
@@ -204,14 +204,14 @@ def test_an_engine_that_was_asked_for(tmp_path: Path) -> None:
     assert_alike(engine.run, source.network, (1, 3, 24, 32))
 
 
-def test_another_precision_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unsupported_precision_gives_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     source = upscaler.source(write_weights(tmp_path / "small.safetensors"))[0]
-    with pytest.raises(InputError, match=r"winograd computes here in fp32 alone, .* choose precision auto or fp32$"):
+    with pytest.raises(InputError, match=r"winograd supports only fp32 here, .* choose precision auto or fp32$"):
         engines.build(source, tmp_path / "engine.json", workload(), inference(backend="winograd", precision="bf16"))
 
 
-def test_a_classifier_runs_as_it_is_where_the_upscaler_is_winograds(tmp_path: Path) -> None:
+def test_with_backend_winograd_the_classifier_uses_eager(tmp_path: Path) -> None:
     classifiers.save(
         classifiers.build(2, 0, None).state_dict(), classifiers.Description(("A", "B"), 32), tmp_path / "r.safetensors"
     )
@@ -221,13 +221,13 @@ def test_a_classifier_runs_as_it_is_where_the_upscaler_is_winograds(tmp_path: Pa
     )
     assert (description["backend"], description["precision"]) == ("eager", "fp32")
     assert description["reasons"] == [
-        {"code": "unusable", "detail": "winograd knows no convolution with kernel_size (7, 7)"}
+        {"code": "unusable", "detail": "winograd does not support a convolution with kernel_size (7, 7)"}
     ]
 
 
 @BF16
-def test_auto_takes_what_is_faster_in_bf16(tmp_path: Path) -> None:
-    """Both are measured for real; a loaded engine takes and gives fp32."""
+def test_auto_chooses_the_faster_backend_in_bf16(tmp_path: Path) -> None:
+    """Both are really measured; a loaded engine has fp32 inputs and outputs."""
     source = upscaler.source(write_weights(tmp_path / "small.safetensors"))[0]
     path = tmp_path / "engine.json"
     description = engines.build(source, path, workload(), inference(precision="bf16"))
@@ -244,8 +244,8 @@ def test_auto_takes_what_is_faster_in_bf16(tmp_path: Path) -> None:
         assert [reason["code"] for reason in description["reasons"]] == ["few_images", "measured"]
 
 
-def test_auto_goes_on_where_programs_may_not_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is no program stands in for one on a file system that is mounted noexec."""
+def test_auto_continues_if_programs_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An invalid program file simulates a file system that is mounted noexec."""
     monkeypatch.setattr(Winograd, "compile", lambda self, network, profile, program, settings: program.touch())
     source = upscaler.source(write_weights(tmp_path / "small.safetensors"))[0]
     description = engines.build(source, tmp_path / "engine.json", workload(), inference(precision="fp32"))
@@ -254,7 +254,7 @@ def test_auto_goes_on_where_programs_may_not_lie(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "program.pt2").exists()
 
 
-def test_a_processor_with_other_instructions_refuses_the_engine(
+def test_a_processor_with_other_instructions_rejects_the_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = upscaler.source(write_weights(tmp_path / "small.safetensors"))[0]
@@ -264,18 +264,18 @@ def test_a_processor_with_other_instructions_refuses_the_engine(
         engines.load(source, tmp_path / "engine.json")
 
 
-def test_an_upscaler_that_it_does_not_know_is_one_line(tmp_path: Path) -> None:
-    """Real-ESRGAN's compact network; what was asked for and cannot run is an error, and no eager engine."""
+def test_an_unsupported_upscaler_gives_one_line(tmp_path: Path) -> None:
+    """With Real-ESRGAN's compact network, a requested backend that cannot run is an error; eager is not used."""
     network = empty_network(Architecture("SRVGGNetCompact", 4, 8, 1, 0, 1))
     save_file(network.state_dict(), tmp_path / "compact.safetensors")
     write_json(tmp_path / "compact.json", {"sha256": sha256(tmp_path / "compact.safetensors")})
     source = upscaler.source(tmp_path / "compact.safetensors")[0]
-    with pytest.raises(InputError, match=r"backend winograd cannot run this network: winograd knows no PReLU$"):
+    with pytest.raises(InputError, match=r"backend winograd cannot run this network: winograd does not support PReLU$"):
         engines.build(source, tmp_path / "engine.json", workload(), inference(backend="winograd"))
     assert not (tmp_path / "engine.json").exists()
 
 
-def test_code_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
+def test_code_that_cannot_be_loaded_gives_one_line(tmp_path: Path) -> None:
     (tmp_path / "program.pt2").write_bytes(b"not a library")
     with pytest.raises(InputError, match=r"program\.pt2: cannot be loaded .* set inference\.backend to eager"):
         Winograd().load(rrdbnet(4), tmp_path / "program.pt2", Profile.fixed(1, 8, 8))

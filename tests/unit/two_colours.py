@@ -1,4 +1,4 @@
-"""A data set that is learnt in seconds, and trainings of it."""
+"""A data set that can be learnt in seconds, and trainings on it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SETTINGS = {
 
 
 class Small(nn.Module):
-    """A network that learns, in milliseconds."""
+    """A small network that learns within milliseconds."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def build_small(classes: int, seed: int, init: Path | None, architecture: str, n
 
 
 def pack_two_colours(folder: Path, variant: str, train_images: int = 13, brightness: int = 0) -> tuple[Path, Path]:
-    """Noise that is rather blue or rather red, alternating; the last eight images are for validation."""
+    """Noise that is bluish or reddish in turn; the last eight images are for validation."""
     numbers = np.arange(train_images + 8)
     pixels = np.random.default_rng(brightness).integers(60, 120, (len(numbers), SIDE, SIDE, 3)) + brightness
     pixels[numbers, :, :, np.where(numbers % 2, 0, 2)] += 60
@@ -73,7 +73,7 @@ def pack_two_colours(folder: Path, variant: str, train_images: int = 13, brightn
 
 @dataclass
 class Bench:
-    """A folder with packed images, and `train` on them."""
+    """A folder with packed images, and `train` to train on them."""
 
     folder: Path
     arrays: list[Path]

@@ -1,4 +1,4 @@
-"""Functions for processes of their own that load nothing heavy, so that these start quickly."""
+"""Functions for separate processes; they import only light packages, so that the processes start quickly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wbcsr.benchmark.workers import Run
 
 
 def make_counting(log: Path, name: str) -> Callable[[], Run]:
-    """A function that writes its name down and says that each run took one second more than the last."""
+    """A function that records its name and reports for each run one second more than for the run before."""
     numbers = itertools.count(1)
 
     def run() -> Run:
@@ -32,18 +32,18 @@ def make_counting(log: Path, name: str) -> Callable[[], Run]:
 
 
 def make_large(mebibytes: int) -> Callable[[], Run]:
-    """A function that holds so much memory."""
+    """A function that allocates this much memory."""
     held = np.ones(mebibytes * 2**20, np.uint8)
     return lambda: Run(0.001, int(held[-1]))
 
 
-def make_refusing() -> Callable[[], Run]:
-    """What cannot even begin."""
+def make_failing_to_start() -> Callable[[], Run]:
+    """A function that cannot be created."""
     raise RuntimeError("no such instruction\nmore lines")
 
 
 def make_dying(run_number: int) -> Callable[[], Run]:
-    """A function that ends its process at that run."""
+    """A function that ends its process during this run."""
     numbers = itertools.count(1)
 
     def run() -> Run:
@@ -55,7 +55,7 @@ def make_dying(run_number: int) -> Callable[[], Run]:
 
 
 def make_dying_idle(run_number: int) -> Callable[[], Run]:
-    """A function whose process ends a moment after that run, when others have their turn."""
+    """A function whose process ends shortly after this run, while other functions run."""
     numbers = itertools.count(1)
 
     def run() -> Run:
@@ -67,7 +67,7 @@ def make_dying_idle(run_number: int) -> Callable[[], Run]:
 
 
 def make_slow() -> Callable[[], Run]:
-    """A function that takes a while."""
+    """A function that takes some time."""
 
     def run() -> Run:
         time.sleep(0.7)
@@ -78,7 +78,7 @@ def make_slow() -> Callable[[], Run]:
 
 @dataclass(frozen=True)
 class Fake:
-    """An implementation that repeats each pixel, adds `error` to it, and fails where it is told to."""
+    """An implementation that repeats each pixel, adds `error` to it, and fails at a given step."""
 
     name: str
     error: int = 0
@@ -111,12 +111,12 @@ _counter = itertools.count(1)
 
 
 def count_up() -> int:
-    """One more at each call in the same process."""
+    """A number that increases by one with each call in the same process."""
     return next(_counter)
 
 
 class CannotBePickledError(Exception):
-    """Its arguments are not what it was made from, so that pickle cannot make it again."""
+    """An exception with other arguments than its constructor's, so that it cannot be unpickled."""
 
     def __init__(self, place: int, reason: str) -> None:
         super().__init__(f"{reason} {place}")
@@ -127,7 +127,7 @@ def raise_unpicklable(place: int) -> None:
 
 
 def start_child_and_wait(sign: str, seconds: float) -> None:
-    """Start a program that writes the file `sign` after so many seconds, and do not return."""
+    """Start a program that writes the file `sign` after `seconds`, and do not return."""
     code = f"import time; time.sleep({seconds}); open({sign!r}, 'w')"
     subprocess.Popen([sys.executable, "-c", code])
     time.sleep(60)

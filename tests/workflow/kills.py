@@ -1,8 +1,8 @@
-"""Kill the workflow at random moments, start it again, and compare what it ends with: `kills.py <kills> <folder>`.
+"""Kill the workflow at random moments, restart it, and compare the results: `kills.py <kills> <folder>`.
 
-A small study is run to its end over and over, and at random moments Snakemake and all its jobs get a SIGKILL, as from a
-machine that loses its power; after each study that came to its end its results are held against those of an undisturbed
-one. Ends with a line for each rule: how many times it was killed.
+A small study is run repeatedly. At random moments, Snakemake and all its jobs are killed (SIGKILL), as in a power
+failure. The results of each finished study are compared with those of an undisturbed one. At the end, a line for each
+rule gives the number of its kills.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from pathlib import Path
 from compared import differences
 from studies import SMALL, command, run, write_config
 
-# Seconds from a job's beginning to the kill, on average: most jobs are struck in their midst, and since now and then
-# the wait is many times as long, none is kept from ever ending.
+# Mean number of seconds from the start of a job to the kill. Most kills happen during a job. Because some waits are
+# many times as long, every job can finish at some point.
 AVERAGE = 4.0
-# One rule gets at most this part of the kills.
+# Each rule gets at most 1/SHARES of the kills.
 SHARES = 12
 
 
 def begun(folder: Path) -> dict[str, float]:
-    """When each job's log was begun or written last, by `<rule>/<name>`."""
+    """The time at which each job's log was created or last written, by `<rule>/<name>`."""
     logs = folder / "logs"
     return {path.relative_to(logs).as_posix(): path.stat().st_mtime for path in logs.rglob("*.log")}
 
 
 def kill_once(folder: Path, chance: random.Random, spared: set[str]) -> list[str] | None:
-    """Start the study and kill it a while after a job has begun, unless only rules that are spared run then.
+    """Start the study and kill it some time after a job has started, unless only spared rules are running.
 
-    The rules that ran, or None where it ended before.
+    Returns the rules that were running, or None if the study ended before.
     """
     known = begun(folder)
     process = subprocess.Popen(
@@ -65,17 +65,17 @@ def kill_once(folder: Path, chance: random.Random, spared: set[str]) -> list[str
 
 
 def from_the_beginning(folder: Path) -> None:
-    """A study of which nothing is done."""
+    """Prepare a study that has not been started."""
     write_config(folder, SMALL)
 
 
 def attack(
     kills: int, folder: Path, undisturbed: Path, begin: Callable[[Path], None] = from_the_beginning, seed: int = 0
 ) -> tuple[Counter[str], int, list[str]]:
-    """Kill so many times; how often a job of each rule was struck or had just ended, studies, and what differs.
+    """Kill the study `kills` times; returns the kills of each rule, the number of studies, and the differences.
 
-    `begin` has a folder hold a study that is to be ended. A rule that had its share is spared, so that those with short
-    jobs get theirs in the studies that follow.
+    `begin` prepares a study in a folder. A rule that has had its share of kills is spared, so that rules with short
+    jobs get theirs in later studies.
     """
     chance = random.Random(seed)
     share = -(-kills // SHARES)
@@ -99,7 +99,7 @@ def attack(
         found += [f"study {studies}: {name}" for name in differ]
         print(f"study {studies}: {len(differ)} differences {differ[:5]}", flush=True)
         shutil.rmtree(study / "results")
-        if done == before:  # all that it ran had their share
+        if done == before:  # all rules that it ran have had their share
             share += 1
     return struck, studies, found
 

@@ -1,4 +1,4 @@
-"""What happens to a study that was finished: files damaged, folders moved, clocks set, the same run started twice."""
+"""Changes to a finished study: damaged files, a moved folder, a wrong clock, the same run started twice."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from studies import CLASSES, SMALL, command, copy_study, run, write_config
 
 from wbcsr.files import sha256
 
-# Made again, a file has a new time and cost, and nothing else follows from it.
-TOLD_AGAIN = {"make_tables", "make_figures", "make_report", "all", "total"}
+# The rules that run after a file was made again with the same content: only its time and cost are new.
+RULES_AFTER_REMAKING = {"make_tables", "make_figures", "make_report", "all", "total"}
 
 
 @pytest.fixture
@@ -30,13 +30,13 @@ def planned(result: subprocess.CompletedProcess[str]) -> set[str]:
 
 
 def error(result: subprocess.CompletedProcess[str]) -> str:
-    """The one error that a run ends with that failed, though several jobs may have met it."""
+    """The one error line with which a failed run ends, although several jobs may have the same error."""
     assert result.returncode == 1
     assert "Traceback" not in result.stdout
     lines = [line for line in result.stdout.splitlines() if line.startswith("error: ")]
     assert lines == result.stdout.splitlines()[-len(lines) :], result.stdout
-    (said,) = {re.sub(r" \(logs/[^ ]*\.log\)$", "", line) for line in lines}
-    return said.removeprefix("error: ")
+    (message,) = {re.sub(r" \(logs/[^ ]*\.log\)$", "", line) for line in lines}
+    return message.removeprefix("error: ")
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -57,9 +57,7 @@ def test_a_study_may_be_moved(study: Path) -> None:
     [("original", "manifest.csv", "interpolate"), ("realesrgan_x4", "manifest_1of1.csv", "pack_images")],
 )
 @pytest.mark.parametrize("damage", ["changed", "deleted"])
-def test_a_damaged_image_is_found_by_its_hash_and_made_again_alone(
-    study: Path, variant: str, manifest: str, needs: str, damage: str
-) -> None:
+def test_only_a_damaged_image_is_made_again(study: Path, variant: str, manifest: str, needs: str, damage: str) -> None:
     folder = study / "results" / "images" / variant / "TRAIN" / CLASSES[0]
     image, other, *_ = sorted(path for path in folder.iterdir() if path.suffix in (".jpeg", ".png"))
     whole, stamp = image.read_bytes(), other.stat().st_mtime_ns
@@ -72,10 +70,10 @@ def test_a_damaged_image_is_found_by_its_hash_and_made_again_alone(
         "pack_images": "results/packed/realesrgan_x4_32px.npy",
     }[needs]
     (study / target).unlink()
-    said = error(run(study, "--", target))
+    message = error(run(study, "--", target))
     listed = (folder / manifest).relative_to(study)
-    assert said.startswith(str(image.relative_to(study)))
-    assert f"run once with --force -- {listed} to regenerate it" in said
+    assert message.startswith(str(image.relative_to(study)))
+    assert f"run once with --force -- {listed} to regenerate it" in message
 
     result = run(study, "--force", "--", str(listed))
     assert result.returncode == 0, result.stdout
@@ -85,7 +83,7 @@ def test_a_damaged_image_is_found_by_its_hash_and_made_again_alone(
     assert planned(result) == {needs, "total"}, result.stdout
 
 
-def test_an_archive_that_was_refused_and_is_there_again_makes_nothing_else_again(study: Path) -> None:
+def test_restoring_a_rejected_archive_reruns_nothing_else(study: Path) -> None:
     archive = study / "data" / "drawn.zip"
     whole, before = archive.read_bytes(), files(study)
     replace(archive, b"<html>Sign in</html>")
@@ -95,22 +93,22 @@ def test_an_archive_that_was_refused_and_is_there_again_makes_nothing_else_again
     assert all(re.search(r"dataset/|original/.*manifest", name) for name in before.keys() - kept.keys())
     replace(archive, whole)
     assert run(study, "--", "results/dataset/images.csv").returncode == 0
-    assert planned(run(study, "--dry-run")) <= TOLD_AGAIN
+    assert planned(run(study, "--dry-run")) <= RULES_AFTER_REMAKING
 
 
-def test_results_that_were_changed_by_hand_are_not_used(study: Path) -> None:
-    """A split with other subsets: nothing is trained on it, and made again it is what it was."""
+def test_results_changed_by_hand_are_not_used(study: Path) -> None:
+    """A split with changed subsets: no training uses it, and when it is made again it has its old content."""
     split, before = study / "results" / "splits" / "paper.csv", files(study)
     whole = split.read_bytes()
     replace(split, whole.replace(b"validation", b"train"))
-    said = error(run(study))
-    assert said.startswith("results/splits/paper.csv: changed since it was written; run once with --force -- ")
+    message = error(run(study))
+    assert message.startswith("results/splits/paper.csv: changed since it was written; run once with --force -- ")
     assert files(study).items() - before.items() == {("results/splits/paper.csv", sha256(split))}
     assert run(study, "--force", "--", "results/splits/paper.csv").returncode == 0
     assert split.read_bytes() == whole
 
 
-def test_a_clock_that_was_set_back_is_named_and_what_is_there_stays(study: Path) -> None:
+def test_a_clock_that_was_set_back_is_named_and_results_are_kept(study: Path) -> None:
     target = f"results/images/bicubic_x2/TRAIN/{CLASSES[0]}/manifest_1of1.csv"
     source, before = study / f"results/images/original/TRAIN/{CLASSES[0]}/manifest.csv", files(study)
     stamp = source.stat().st_mtime
@@ -126,7 +124,7 @@ def test_a_clock_that_was_set_back_is_named_and_what_is_there_stays(study: Path)
 
 
 def test_the_same_run_started_twice(small_study: Path, study: Path) -> None:
-    """The second one says so and ends; with the lock lifted by hand, both end with what one alone makes."""
+    """The second run reports this and ends; after unlocking by hand, both runs end with the results of a single run."""
     target = f"results/images/realesrgan_x4/TRAIN/{CLASSES[0]}/manifest_1of1.csv"
     shutil.rmtree((study / target).parent)
     first = subprocess.Popen(command(study, "--", target), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -138,10 +136,10 @@ def test_the_same_run_started_twice(small_study: Path, study: Path) -> None:
     second = run(study, "--", target)
     assert second.returncode == 1
     assert "cannot be locked" in second.stdout
-    beside = run(study, "--nolock", "--rerun-incomplete", "--", target)
-    said, _ = first.communicate()
-    assert 0 in (first.returncode, beside.returncode)
-    for status, text in ((first.returncode, said), (beside.returncode, beside.stdout)):
+    second = run(study, "--nolock", "--rerun-incomplete", "--", target)
+    message, _ = first.communicate()
+    assert 0 in (first.returncode, second.returncode)
+    for status, text in ((first.returncode, message), (second.returncode, second.stdout)):
         assert status == 0 or "a newer job has taken over these files" in text, text
     assert differences(study, small_study, f"results/images/realesrgan_x4/TRAIN/{CLASSES[0]}") == []
 
@@ -150,7 +148,7 @@ def test_a_read_only_disk_is_named(study: Path) -> None:
     folder = study / "results" / "images" / "bicubic_x2" / "TRAIN"
     mount = subprocess.run(["mount", "--bind", "-o", "ro", folder, folder], capture_output=True, text=True, check=False)
     if mount.returncode != 0:
-        pytest.skip(f"nothing could be mounted: a read-only disk was not looked at ({mount.stderr.strip()})")
+        pytest.skip(f"a read-only disk was not tested: nothing could be mounted ({mount.stderr.strip()})")
     try:
         result = run(study, "--force", "--", f"results/images/bicubic_x2/TRAIN/{CLASSES[0]}/manifest_1of1.csv")
         assert result.returncode == 1
@@ -159,8 +157,8 @@ def test_a_read_only_disk_is_named(study: Path) -> None:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_configuration_that_asks_for_less_leaves_the_rest(study: Path) -> None:
-    """Results of a variant that is not asked for any more stay, and nothing is trained again."""
+def test_results_of_a_removed_variant_are_kept(study: Path) -> None:
+    """Results of a variant that the configuration no longer contains remain, and nothing is trained again."""
     write_config(study, {**SMALL, "variants": ["original", "realesrgan_x4"]})
     before = files(study)
     plan = planned(run(study, "--dry-run"))

@@ -1,4 +1,4 @@
-"""A dry run needs Snakemake alone, and a mistake in the configuration is one line."""
+"""A dry run needs only Snakemake, and a mistake in the configuration gives one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from studies import REPOSITORY, SMALL, run, write_config
 
-# Stands in for an environment in which only Snakemake is installed.
+# Simulates an environment in which only Snakemake is installed.
 BLOCKED = """
 import sys
 class Blocked:
@@ -54,7 +54,7 @@ def test_dry_run_without_data_weights_or_torch(tmp_path: Path, name: str) -> Non
 
 
 def test_dry_run_of_a_folder_without_torch(tmp_path: Path) -> None:
-    """Which looks at the folder's files."""
+    """A dry run reads the list of files in the folder."""
     study = tmp_path / "study"
     (study / "cells" / "A").mkdir(parents=True)
     (study / "cells" / "A" / "1.png").write_bytes(b"")
@@ -62,8 +62,8 @@ def test_dry_run_of_a_folder_without_torch(tmp_path: Path) -> None:
     dry_run_with_snakemake_alone(study, study / "config.yaml")
 
 
-# Stands in for an environment that another checkout's library is installed in, and not this one's.
-OTHERS = """
+# Simulates an environment in which the library of another checkout is installed.
+OTHER_LIBRARY = """
 import os, sys
 asked_for = os.environ["PYTHONPATH"].split(os.pathsep)
 sys.path[:] = [*(path for path in sys.path if path in asked_for or not path.endswith("/scripts")), {other!r}]
@@ -74,7 +74,7 @@ def test_jobs_use_the_library_next_to_the_snakefile(tmp_path: Path, monkeypatch:
     other = tmp_path / "other" / "scripts"
     (other / "wbcsr").mkdir(parents=True)
     (other / "wbcsr" / "__init__.py").write_text("raise ImportError('of another checkout')")
-    (other.parent / "sitecustomize.py").write_text(OTHERS.format(other=str(other)))
+    (other.parent / "sitecustomize.py").write_text(OTHER_LIBRARY.format(other=str(other)))
     monkeypatch.setenv("PYTHONPATH", str(other.parent))
     write_config(tmp_path / "study", SMALL)
     result = run(tmp_path / "study", "--", "data/drawn.zip")
@@ -82,15 +82,15 @@ def test_jobs_use_the_library_next_to_the_snakefile(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("classifier", ["resnet50", "efficientnet_lite0"])
-def test_imagenet_weights_are_those_of_the_classifier(tmp_path: Path, classifier: str) -> None:
+def test_imagenet_weights_belong_to_the_classifier(tmp_path: Path, classifier: str) -> None:
     write_config(tmp_path, {**SMALL, "train": {**SMALL["train"], "classifier": classifier, "init": "imagenet"}})
     result = run(tmp_path, "-n", "--", "models")
     assert result.returncode == 0, result.stdout
     assert f"Downloading the ImageNet weights of {classifier}" in result.stdout
 
 
-def test_three_partitions_have_jobs_of_their_own(tmp_path: Path) -> None:
-    """Drawn, too."""
+def test_each_of_three_partitions_has_its_own_jobs(tmp_path: Path) -> None:
+    """This also applies to synthetic images."""
     partitions = {"train": "train", "validation": "val", "test": "test"}
     write_config(
         tmp_path, {**SMALL, "dataset": {**SMALL["dataset"], "partitions": partitions}, "splits": ["published"]}
@@ -100,7 +100,7 @@ def test_three_partitions_have_jobs_of_their_own(tmp_path: Path) -> None:
 
 
 def planned(folder: Path, *targets: str) -> dict[str, str]:
-    """How many jobs of each rule a dry run counts."""
+    """The number of jobs of each rule in a dry run."""
     result = run(folder, "-n", *targets)
     assert result.returncode == 0, result.stdout
     return dict(re.findall(r"^(\w+) +(\d+)$", result.stdout, re.MULTILINE))
@@ -117,14 +117,14 @@ def test_the_number_of_jobs_follows_from_the_configuration(tmp_path: Path) -> No
     write_config(tmp_path, study)
     counts = planned(tmp_path)
     assert counts["upscale"] == counts["shrink"] == str(2 * 2 * 3)  # partitions, classes, shards
-    assert counts["compile_upscaler"] == "1"  # x2 is x4, shrunk
+    assert counts["compile_upscaler"] == "1"  # x2 is shrunk from x4
     assert counts["train_classifier"] == str(4 * 2)  # three variants and dual, two seeds
-    assert counts["predict"] == str(4 * 3 * 2)  # each is tested on all variants
+    assert counts["predict"] == str(4 * 3 * 2)  # each classifier is tested on all variants
     write_config(tmp_path, {**study, "cross_evaluate": False})
-    assert planned(tmp_path)["predict"] == str(5 * 2)  # dual is tested on both of its own
+    assert planned(tmp_path)["predict"] == str(5 * 2)  # dual is tested on its two variants
 
 
-def test_folds_and_input_sizes_are_runs_of_their_own(tmp_path: Path) -> None:
+def test_folds_and_input_sizes_have_their_own_runs(tmp_path: Path) -> None:
     study = {
         **SMALL,
         "cross_evaluate": True,
@@ -141,7 +141,7 @@ def test_folds_and_input_sizes_are_runs_of_their_own(tmp_path: Path) -> None:
     trained = (variants + 1) + (2 + 1) * sizes  # and dual
     for rule in ["train_classifier", "compile_classifier", "check_classifier"]:
         assert counts[rule] == str(splits * trained), rule
-    tested = (variants + 1) * variants + (2 + 2) * sizes  # at further sizes, each on its own
+    tested = (variants + 1) * variants + (2 + 2) * sizes  # at further sizes, each is tested on its own variants
     assert counts["predict"] == str(splits * tested)
 
 
@@ -155,8 +155,8 @@ def test_folds_and_input_sizes_are_runs_of_their_own(tmp_path: Path) -> None:
         ("results/dataset/chosen.csv", {"find_sources", "subsample_images"}),
     ],
 )
-def test_splits_leakage_and_a_choice_are_targets(tmp_path: Path, target: str, rules: set[str]) -> None:
-    """Sources are looked for only where something needs them."""
+def test_splits_leakage_and_a_selection_are_targets(tmp_path: Path, target: str, rules: set[str]) -> None:
+    """Sources are determined only if a target needs them."""
     write_config(
         tmp_path,
         {**SMALL, "splits": ["paper", "by_source"], "by_source": {"folds": 2}, "sources": {"method": "images"}},
@@ -164,8 +164,8 @@ def test_splits_leakage_and_a_choice_are_targets(tmp_path: Path, target: str, ru
     assert planned(tmp_path, target).keys() - {"job", "total"} == {"make_synthetic_archive", "ingest_dataset", *rules}
 
 
-def test_cells_are_cut_only_where_the_view_asks_for_it(tmp_path: Path) -> None:
-    """The other jobs are the same."""
+def test_cells_are_cropped_only_with_view_around_cell(tmp_path: Path) -> None:
+    """All other jobs are the same."""
     write_config(tmp_path, SMALL)
     image = planned(tmp_path)
     write_config(tmp_path, {**SMALL, "view": {"around": "cell", "side": 32}})
@@ -177,7 +177,7 @@ def test_cells_are_cut_only_where_the_view_asks_for_it(tmp_path: Path) -> None:
     }
 
 
-def test_without_an_enhanced_variant_no_labels_are_compared(tmp_path: Path) -> None:
+def test_without_an_enhanced_variant_no_predictions_are_compared(tmp_path: Path) -> None:
     write_config(tmp_path, {**SMALL, "variants": ["original"], "dual": False})
     result = run(tmp_path, "-n")
     assert result.returncode == 0, result.stdout
@@ -185,7 +185,7 @@ def test_without_an_enhanced_variant_no_labels_are_compared(tmp_path: Path) -> N
     assert "explain_changes" not in result.stdout
 
 
-def test_a_configuration_mistake_is_one_line_and_writes_nothing(tmp_path: Path) -> None:
+def test_a_configuration_mistake_gives_one_line_and_writes_nothing(tmp_path: Path) -> None:
     write_config(tmp_path, {**SMALL, "inferense": {"tile": 256}})
     before = tree(tmp_path)
     result = run(tmp_path)
@@ -197,7 +197,7 @@ def test_a_configuration_mistake_is_one_line_and_writes_nothing(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (
             b"train: {epochs: 3}\nseeds: [1]\ntrain: {batch_size: 8}\n",
@@ -210,15 +210,15 @@ def test_a_configuration_mistake_is_one_line_and_writes_nothing(tmp_path: Path) 
     ],
 )
 @pytest.mark.parametrize("name", ["config.yaml", "profile.yaml"])
-def test_a_file_that_yaml_misreads_is_one_line_that_names_it(
-    tmp_path: Path, name: str, content: bytes, says: str
+def test_a_file_that_yaml_would_misread_gives_one_line_with_its_name(
+    tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
-    """Snakemake reads a configuration file before the Snakefile, and ends in a traceback or says no line."""
+    """Snakemake reads a configuration file before the Snakefile, and ends with a traceback or without a line number."""
     write_config(tmp_path, SMALL)
     (tmp_path / name).write_bytes(content)
     result = run(tmp_path, "-n", *(["--profile", str(tmp_path / name)] if name == "profile.yaml" else []))
     assert result.returncode == 1
     errors = [line for line in result.stdout.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
-    assert errors[0].startswith(f"error: {tmp_path / name}, {says}")
+    assert errors[0].startswith(f"error: {tmp_path / name}, {message}")
     assert "Traceback" not in result.stdout

@@ -1,7 +1,7 @@
-"""Bad input as its user sees it: what was given, the last line of the run, which names it, the exit status.
+"""Bad input as a user sees it: the input, the last line of the run, which names the input, and the exit status.
 
-Each kind of archive that is refused is in tests/unit/bad_zips.py, each kind of file that is no image in bad_images.py;
-a backend that needs a GPU is in test_study.
+All kinds of rejected archives are in tests/unit/bad_zips.py, and all kinds of files that are not images in
+bad_images.py; a backend that needs a GPU is tested in test_study.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def dataset(**keys: Any) -> dict[str, Any]:
 
 
 def pack(folder: Path, packed_as: str = "mine.zip", **more: bytes) -> None:
-    """An archive: two images of each class, and `more`."""
+    """An archive with two images of each class, and `more`."""
     with zipfile.ZipFile(folder / packed_as, "w", zipfile.ZIP_DEFLATED) as packed:
         for seed in range(8):
             pixels = np.random.default_rng(seed).integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -47,7 +47,7 @@ def pack(folder: Path, packed_as: str = "mine.zip", **more: bytes) -> None:
 
 
 def torn(folder: Path) -> None:
-    """Each file of a class ends too early."""
+    """Truncate all files of a class."""
     pack(folder)
     with zipfile.ZipFile(folder / "mine.zip") as packed:
         files = {name: packed.read(name) for name in packed.namelist()}
@@ -57,14 +57,14 @@ def torn(folder: Path) -> None:
 
 
 class Injected:
-    """What runs when it is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self) -> Any:
         return Path("injected").touch, ()
 
 
 def weights(content: Any, cut: int = 0, **keys: Any) -> Callable[[Path], dict[str, Any]]:
-    """mine.pth (bytes as they are), of which the last may be cut off, and the configuration that asks for it."""
+    """Write mine.pth (bytes unchanged), truncated by `cut` bytes, and return a configuration that uses it."""
 
     def make(folder: Path) -> dict[str, Any]:
         path = folder / "mine.pth"
@@ -79,7 +79,7 @@ def weights(content: Any, cut: int = 0, **keys: Any) -> Callable[[Path], dict[st
 
 
 def archive(make: Callable[[Path], Any], **keys: Any) -> Callable[[Path], dict[str, Any]]:
-    """mine.zip as `make` writes it, and the configuration that asks for it."""
+    """Have `make` write mine.zip, and return a configuration that uses it."""
 
     def given(folder: Path) -> dict[str, Any]:
         make(folder)
@@ -89,58 +89,54 @@ def archive(make: Callable[[Path], Any], **keys: Any) -> Callable[[Path], dict[s
 
 
 def configured(**keys: Any) -> Callable[[Path], dict[str, Any]]:
-    """A good archive, and a configuration with these keys."""
+    """A valid archive, and a configuration with these keys."""
     return lambda folder: (pack(folder), {**dataset(), **keys})[1]
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is given to a study (files, and keys of its configuration), what is said of it, and what was asked for."""
+    """The input of a study (files and keys of its configuration), its target, and the expected messages."""
 
     given: Callable[[Path], dict[str, Any]]
-    says: str
+    message: str
     target: str = IMAGES
 
 
 RRDBNET = rrdbnet(scale=4, blocks=1).state_dict()
 CASES: dict[str, Case] = {
     **{
-        f"archive: {name}": Case(archive(lambda folder, make=make: make(folder / "mine.zip")), says)
-        for name, (make, says) in BAD_ZIPS.items()
+        f"archive: {name}": Case(archive(lambda folder, make=make: make(folder / "mine.zip")), message)
+        for name, (make, message) in BAD_ZIPS.items()
         if name in ("parent", "absolute", "link", "device", "encrypted", "twice", "bomb by ratio", "bomb by size")
     },
-    "archive: a page instead of it": Case(
+    "archive: a web page instead": Case(
         archive(lambda folder: (folder / "mine.zip").write_text("<html>Sign in</html>")),
         "error: mine.zip: is not a zip file, or is incomplete (File is not a zip file); download or copy it again",
     ),
-    "archive: cut in the middle": Case(
-        archive(lambda folder: BAD_ZIPS["cut in the middle"][0](folder / "mine.zip")),
+    "archive: truncated in the middle": Case(
+        archive(lambda folder: BAD_ZIPS["truncated in the middle"][0](folder / "mine.zip")),
         "error: mine.zip: is not a zip file, or is incomplete",
     ),
     "archive: more files than its limit": Case(
         archive(pack, limits={"files": 7}),
         "error: mine.zip: has 8 entries, more than the limit of 7; if this is intended, raise dataset.limits.files",
     ),
-    "archive: names that differ in case only": Case(
+    "archive: names that differ only in case": Case(
         archive(lambda folder: pack(folder, **{f"TRAIN/{CLASSES[0]}/X.png": b"", f"TRAIN/{CLASSES[0]}/x.png": b""})),
-        f"mine.zip: TRAIN/{CLASSES[0]}/X.png and TRAIN/{CLASSES[0]}/x.png differ in case only; rename one of them",
+        f"mine.zip: TRAIN/{CLASSES[0]}/X.png and TRAIN/{CLASSES[0]}/x.png differ",
     ),
-    "archive: all images of a class torn": Case(
-        archive(torn), "a class without images cannot be trained: repair it, or remove it from dataset.classes"
-    ),
-    "archive: not there": Case(lambda folder: dataset(), "mine.zip does not exist; create it or correct the key"),
+    "archive: all images of a class truncated": Case(archive(torn), "or remove it from dataset.classes"),
+    "archive: missing": Case(lambda folder: dataset(), "mine.zip does not exist; create it or correct the key"),
     "archive: lacks a class": Case(
         archive(pack, classes=[*CLASSES, "BASOPHIL"]), "mine.zip: has no folder 'BASOPHIL' with files in 'TRAIN'"
     ),
-    "weights: code in them": Case(
+    "weights: with code": Case(
         weights({"params_ema": Injected()}), "error: mine.pth: holds Python objects (getattr)", WEIGHTS
     ),
     "weights: a whole model": Case(
         weights(rrdbnet(scale=4, blocks=1)), "error: mine.pth: holds Python objects (basicsr.", WEIGHTS
     ),
-    "weights: another hash": Case(
-        weights({"params": RRDBNET}, sha256="0" * 64), "correct weights.sha256 or give the right file", WEIGHTS
-    ),
+    "weights: another hash": Case(weights({"params": RRDBNET}, sha256="0" * 64), "correct weights.sha256", WEIGHTS),
     "weights: no hash": Case(
         weights({"params": RRDBNET}, sha256=None), "error: configuration: weights.sha256 is missing", WEIGHTS
     ),
@@ -149,13 +145,11 @@ CASES: dict[str, Case] = {
         "error: mine.pth: is a Git LFS pointer",
         WEIGHTS,
     ),
-    "weights: cut off": Case(
-        weights({"params": RRDBNET}, cut=1000), "error: mine.pth: damaged or only a part", WEIGHTS
-    ),
+    "weights: truncated": Case(weights({"params": RRDBNET}, cut=1000), "error: mine.pth: damaged", WEIGHTS),
     "weights: of another architecture": Case(
         weights({"params": {"layer1.0.conv1.weight": torch.zeros(1)}}), "neither RRDBNet nor SRVGGNetCompact", WEIGHTS
     ),
-    "weights: beyond what fp16 holds": Case(
+    "weights: too large for fp16": Case(
         weights({"params": {**RRDBNET, "conv_hr.bias": torch.full((64,), 1e5).half()}}), "conv_hr.bias: 64", WEIGHTS
     ),
     "configuration: an unknown key": Case(
@@ -164,28 +158,28 @@ CASES: dict[str, Case] = {
     "configuration: a wrong type": Case(
         configured(shards="many"), "error: configuration: key 'shards': must be integer"
     ),
-    "configuration: what cannot be together": Case(
+    "configuration: contradictory keys": Case(
         configured(splits=["by_source"], sources={"method": "none"}),
         "error: configuration: splits has by_source, but sources.method is none",
     ),
-    "configuration: a command for a seed": Case(
+    "configuration: a command as seed": Case(
         configured(seeds=["0; touch injected"]),
         "error: configuration: key 'seeds.0': must be integer, not '0; touch injected'",
     ),
-    "configuration: a path for a class": Case(
+    "configuration: a path as class": Case(
         configured(**dataset(classes=["../injected", "b"])), "error: configuration: key 'dataset.classes.0'"
     ),
 }
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_bad_input_is_the_last_line(case: Case, tmp_path: Path) -> None:
+def test_the_last_line_names_the_bad_input(case: Case, tmp_path: Path) -> None:
     write_config(tmp_path, {**SMALL, **case.given(tmp_path)})
     result = run(tmp_path, "--", case.target)
     assert result.returncode == 1
     *above, last = result.stdout.splitlines()
     assert last.startswith("error: "), result.stdout
-    assert case.says in last, result.stdout
+    assert case.message in last, result.stdout
     assert not any(line.startswith("error: ") for line in above), result.stdout
     assert "\x1b" not in result.stdout
     assert "Traceback" not in result.stdout
@@ -193,8 +187,8 @@ def test_bad_input_is_the_last_line(case: Case, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("injected"))
 
 
-def test_what_is_no_image_is_listed_and_the_others_are_taken(tmp_path: Path) -> None:
-    """One bad file among good ones ends nothing: rejected.csv says which and why, and the run how many."""
+def test_files_that_are_not_images_are_listed_and_the_others_used(tmp_path: Path) -> None:
+    """One bad file does not stop a run: rejected.csv gives its name and the reason, and the log the number."""
     bad = {f"TRAIN/{CLASSES[0]}/{name}.png": content for name, (content, _) in BAD_IMAGES.items()}
     pixels = np.random.default_rng(9).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     misnamed = cv2.imencode(".bmp", pixels)[1].tobytes()
@@ -205,14 +199,14 @@ def test_what_is_no_image_is_listed_and_the_others_are_taken(tmp_path: Path) -> 
     assert f"{len(bad)} files rejected" in result.stdout
     rejected = pd.read_csv(tmp_path / "results" / "dataset" / "rejected.csv").set_index("image")["reason"]
     assert set(rejected.index) == set(bad)
-    for name, (_, says) in BAD_IMAGES.items():
-        assert re.search(says, rejected[f"TRAIN/{CLASSES[0]}/{name}.png"])
+    for name, (_, message) in BAD_IMAGES.items():
+        assert re.search(message, rejected[f"TRAIN/{CLASSES[0]}/{name}.png"])
     images = pd.read_csv(tmp_path / IMAGES)
     assert len(images) == 9
     assert f"TRAIN/{CLASSES[0]}/a BMP.jpg" in set(images["image"])
 
 
-def test_a_path_is_no_command(tmp_path: Path) -> None:
+def test_a_path_is_not_executed_as_a_command(tmp_path: Path) -> None:
     pack(tmp_path, "$(touch injected); touch injected.zip")
     write_config(tmp_path, {**SMALL, **dataset(archive="$(touch injected); touch injected.zip")})
     result = run(tmp_path, "--", IMAGES)
@@ -220,7 +214,7 @@ def test_a_path_is_no_command(tmp_path: Path) -> None:
     assert not (tmp_path / "injected").exists()
 
 
-# Has a job do something when it is about to import a module: AT which, DO what (Python).
+# Runs DO (Python code) in a job when it is about to import the module AT.
 HOOK = """
 import os, sys
 class Hook:
@@ -230,13 +224,13 @@ class Hook:
 sys.meta_path.insert(0, Hook())
 """
 KILL = "os.kill(os.getpid(), 9)"
-# At the first attempt alone, or at all others.
+# Code for the first attempt only, or for all later ones.
 FIRST = "first = not os.path.exists('begun'); open('begun', 'w'); "
 PAGE = "error: mine.zip: is not a zip file"
 
 
 @pytest.mark.parametrize(
-    ("given", "module", "action", "retries", "says"),
+    ("given", "module", "action", "retries", "messages"),
     [
         (
             archive(pack),
@@ -254,9 +248,9 @@ PAGE = "error: mine.zip: is not a zip file"
         ),
         (archive(pack), "wbcsr.dataset.ingest", "1 / 0", 0, ["error: rule ingest_dataset failed because of a bug"]),
         (archive(pack), "wbcsr.dataset.ingest", f"{FIRST}{KILL} if first else 0", 1, []),
-        (CASES["archive: a page instead of it"].given, "wbcsr.dataset.ingest", "0", 2, [PAGE]),
+        (CASES["archive: a web page instead"].given, "wbcsr.dataset.ingest", "0", 2, [PAGE]),
         (
-            CASES["archive: a page instead of it"].given,
+            CASES["archive: a web page instead"].given,
             "wbcsr.dataset.ingest",
             f"{FIRST}0 if first else {KILL}",
             1,
@@ -265,12 +259,12 @@ PAGE = "error: mine.zip: is not a zip file"
     ],
     ids=["killed", "killed at once", "a defect", "killed once", "wrong each time", "wrong, then killed"],
 )
-def test_a_failed_jobs_last_attempt_is_the_last_line(
+def test_the_last_line_is_the_error_of_the_last_attempt(
     given: Callable[[Path], dict[str, Any]],
     module: str,
     action: str,
     retries: int,
-    says: list[str],
+    messages: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -280,19 +274,19 @@ def test_a_failed_jobs_last_attempt_is_the_last_line(
         monkeypatch.setenv(name, value)
     write_config(tmp_path, {**SMALL, **given(tmp_path)})
     result = run(tmp_path, "--retries", str(retries), "--", IMAGES)
-    assert result.returncode == len(says)
+    assert result.returncode == len(messages)
     lines = [line for line in result.stdout.splitlines() if line.startswith("error: ")]
-    assert len(lines) == len(says)
-    for line, words in zip(lines, says, strict=True):
+    assert len(lines) == len(messages)
+    for line, words in zip(lines, messages, strict=True):
         assert words in line
         assert "logs/ingest_dataset/ingest.log" in line
         assert result.stdout.splitlines()[-1] == line
     assert "versions: " not in result.stdout
 
 
-def test_each_of_several_jobs_that_fail_has_a_line_at_the_end(tmp_path: Path) -> None:
-    """On a terminal, too, where Snakemake's own lines are coloured."""
-    page = CASES["archive: a page instead of it"].given(tmp_path)
+def test_each_failed_job_has_a_line_at_the_end(tmp_path: Path) -> None:
+    """This also holds on a terminal, where Snakemake colours its own lines."""
+    page = CASES["archive: a web page instead"].given(tmp_path)
     write_config(tmp_path, {**SMALL, **page, **weights(b"<html>404</html>")(tmp_path)})
     terminal = shlex.join(command(tmp_path, "--", IMAGES, WEIGHTS))
     result = subprocess.run(
@@ -303,6 +297,6 @@ def test_each_of_several_jobs_that_fail_has_a_line_at_the_end(tmp_path: Path) ->
     assert "\x1b[31m" in result.stdout
     *_, above, first, second = result.stdout.splitlines()
     assert "At least one job did not complete" in above
-    says = ["error: mine.pth: is a web page and not the weights", PAGE]
-    for line, words in zip(sorted([first, second]), says, strict=True):
+    messages = ["error: mine.pth: is a web page", PAGE]
+    for line, words in zip(sorted([first, second]), messages, strict=True):
         assert line.startswith(words)

@@ -1,4 +1,4 @@
-"""A workflow that is killed again and again ends as one that was left alone."""
+"""A workflow that is killed repeatedly gives the same results as an undisturbed one."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from kills import attack
 from studies import CLASSES, copy_study
 
 
-def test_killed_at_random_moments_it_ends_as_if_undisturbed(small_study: Path, tmp_path: Path) -> None:
-    """A few of them, from the enlarging on; `python tests/workflow/kills.py 200 <folder>` is the long run."""
+def test_a_workflow_killed_at_random_moments_gives_the_undisturbed_results(small_study: Path, tmp_path: Path) -> None:
+    """A few kills, starting with the upscaling; `python tests/workflow/kills.py 200 <folder>` is the long version."""
 
-    def from_the_enlarging_on(folder: Path) -> None:
+    def start_before_upscaling(folder: Path) -> None:
         copy_study(small_study, folder)
         results = folder / "results"
         shutil.rmtree(results / "images" / "realesrgan_x4" / "TRAIN" / CLASSES[0])
         for name in ("packed", "runs", "predictions", "fidelity", "changes", "tables", "figures", "report"):
             shutil.rmtree(results / name)
 
-    struck, _, found = attack(3, tmp_path, small_study, from_the_enlarging_on)
+    struck, _, found = attack(3, tmp_path, small_study, start_before_upscaling)
     assert found == []
     assert sum(struck.values()) >= 3

@@ -1,4 +1,4 @@
-"""Data sets of another kind, drawn here, from their archive to the report, by their configuration alone."""
+"""Synthetic data sets of other kinds, from the archive to the report, with only a configuration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from studies import BY_ITSELF, REPOSITORY, SMALL, run, write_config
 
-# Names that a shell, a pattern, a table or a page could take for more than names.
+# Names that a shell, a pattern, a table or a page could misinterpret.
 NAMES = [
     "blast cell", "-rf", "früh ☂", "$(touch injected)", "a;touch injected", "it's", 'say "so"', "50%", "#1", "&amp",
     "a.b+c*", "class|other",
@@ -27,7 +27,7 @@ NAMES = [
 
 
 def cell(seed: int, colour: float, size: tuple[int, int]) -> np.ndarray:
-    """Something round on noise, of a colour that tells its class; RGB of `size` (width, height)."""
+    """A round object on noise, with the colour of its class; RGB of `size` (width, height)."""
     rng = np.random.default_rng(seed)
     pixels = cv2.GaussianBlur(rng.integers(150, 250, (size[1], size[0], 3), dtype=np.uint8), (0, 0), 1.5)
     hue = np.uint8([[[int(colour * 170), 200, 160]]])
@@ -41,18 +41,18 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
     return target.getvalue()
 
 
-def lying(image: Image.Image) -> bytes:
-    """A JPEG that lies on its side and says so."""
+def rotated(image: Image.Image) -> bytes:
+    """A JPEG file that is stored rotated, with an EXIF orientation."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return saved(image, "JPEG", exif=exif)
 
 
-# Ending → how an image becomes a file; each class has one of each.
+# Suffix → function that encodes an image; each class has one image of each.
 KINDS: dict[str, Callable[[Image.Image], bytes]] = {
     "jpg": lambda image: saved(image, "JPEG"),
     "cmyk.jpeg": lambda image: saved(image.convert("CMYK"), "JPEG"),
-    "lying.jpg": lying,
+    "rotated.jpg": rotated,
     "png": lambda image: saved(image, "PNG"),
     "palette.png": lambda image: saved(image.quantize(32), "PNG"),
     "alpha.png": lambda image: saved(image.convert("RGBA"), "PNG"),
@@ -65,7 +65,7 @@ KINDS: dict[str, Callable[[Image.Image], bytes]] = {
 
 
 def test_twelve_classes_of_mixed_sizes_and_formats(tmp_path: Path) -> None:
-    """Folders <class>/<image>, which were published in no partitions; each image is of a source of its own."""
+    """Folders <class>/<image> without partitions; each image is its own source."""
     archive = tmp_path / "cells; touch injected"
     sizes = [(24, 24), (40, 24), (32, 48), (4000, 24)]
     for number, name in enumerate(NAMES):
@@ -75,7 +75,7 @@ def test_twelve_classes_of_mixed_sizes_and_formats(tmp_path: Path) -> None:
             pixels = cell(100 * number + copy, number / len(NAMES), sizes[(number + copy) % len(sizes)])
             (folder / f"{copy}.{ending}").write_bytes(encode(Image.fromarray(pixels)))
         (folder / "notes.txt").write_text("no image")
-    # First in sorted order, so that it is looked at before the limit is reached.
+    # First in sorted order, so that it is read before the limit is reached.
     (folder / "!torn.jpg").write_bytes(KINDS["jpg"](Image.fromarray(pixels))[:-200])
     study = {
         "dataset": {"archive": str(archive), "classes": NAMES, "partitions": None, "limit_per_class": 11},
@@ -99,7 +99,7 @@ def test_twelve_classes_of_mixed_sizes_and_formats(tmp_path: Path) -> None:
     assert set(images["partition"]) == {"ALL"}
     rejected = pd.read_csv(results / "dataset" / "rejected.csv")
     assert sorted(rejected["image"].str.rpartition("/")[2]) == ["!torn.jpg", *["notes.txt"] * len(NAMES)]
-    upright = images[images["image"].str.endswith("lying.jpg")]
+    upright = images[images["image"].str.endswith("rotated.jpg")]
     drawn = [sizes[(number + 2) % len(sizes)] for number in range(len(NAMES))]
     assert list(zip(upright["height"], upright["width"], strict=True)) == drawn
     table = pd.read_csv(results / "tables" / "comparison.csv")
@@ -115,8 +115,8 @@ def test_twelve_classes_of_mixed_sizes_and_formats(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("injected"))
 
 
-def test_labels_and_groups_in_a_csv_file_and_a_split_of_ones_own(tmp_path: Path) -> None:
-    """Twelve patients, whose cells have equal names in a folder each; the split is this user's."""
+def test_labels_and_groups_from_a_csv_file_with_a_custom_split(tmp_path: Path) -> None:
+    """Twelve patients whose cells have the same names in separate folders, with a custom split."""
     classes, rows, split = ["ill", "well"], [], []
     for patient in range(12):
         folder = tmp_path / "clinic" / "scans" / f"patient{patient}"
@@ -159,7 +159,7 @@ def test_labels_and_groups_in_a_csv_file_and_a_split_of_ones_own(tmp_path: Path)
     page = (results / "report" / "index.html").read_text()
     assert "as the file mine.csv says" in page
 
-    # What is asked for and is not there stops the run before any job, in one line.
+    # If an input is missing, the run stops before any job, with one line.
     (tmp_path / "mine.csv").unlink()
     result = run(tmp_path, "--dry-run")
     assert result.returncode == 1
@@ -167,11 +167,11 @@ def test_labels_and_groups_in_a_csv_file_and_a_split_of_ones_own(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("labels", "says"),
+    ("labels", "message"),
     [("b.png,well\n", "has no row with the label 'ill'"), ("c.png,ill\nb.png,well\n", "lists 1 file (first: 'c.png')")],
 )
-def test_a_mistake_in_the_labels_is_read_at_the_end_of_the_run(tmp_path: Path, labels: str, says: str) -> None:
-    """As its user sees it: one of the last lines that Snakemake prints."""
+def test_a_mistake_in_the_labels_is_printed_at_the_end_of_the_run(tmp_path: Path, labels: str, message: str) -> None:
+    """As a user sees it: one of the last lines that Snakemake prints."""
     (tmp_path / "clinic").mkdir()
     for name in "ab":
         cv2.imwrite(str(tmp_path / "clinic" / f"{name}.png"), cell(ord(name), 0.5, (32, 32)))
@@ -181,15 +181,15 @@ def test_a_mistake_in_the_labels_is_read_at_the_end_of_the_run(tmp_path: Path, l
     write_config(tmp_path, {**SMALL, **study, "variants": ["original"]})
     result = run(tmp_path, "--", "results/dataset/images.csv")
     assert result.returncode == 1
-    assert says in "\n".join(result.stdout.splitlines()[-20:])
+    assert message in "\n".join(result.stdout.splitlines()[-20:])
     assert "Traceback" not in result.stdout
     assert not (tmp_path / "results" / "dataset" / "images.csv").exists()
 
 
 def test_published_partitions_in_the_working_folder(tmp_path: Path) -> None:
-    """`archive: .`, train, val and test as they were published, one class by a link into a store, to the report.
+    """`archive: .` with published train, val and test, one class as a link into a store, complete up to the report.
 
-    Asked for again, nothing is made: neither after the folder was copied or touched, nor for what is no image.
+    A second run makes nothing, even after the folder was copied or touched, or a file was added that is not an image.
     """
     study, store = tmp_path / "study", tmp_path / "store"
     classes, partitions = ["A", "B"], {"train": "train", "validation": "val", "test": "test"}
@@ -236,8 +236,8 @@ def test_published_partitions_in_the_working_folder(tmp_path: Path) -> None:
     assert "ingest_dataset" in run(study, "--dry-run").stdout
     (store / "test" / "0.png").unlink()
     (store / "test" / "0.png").symlink_to(tmp_path / "config.yaml")
-    said = run(study).stdout
-    assert "error: .: entry 'test/B/0.png' is a link to" in said
+    output = run(study).stdout
+    assert "error: .: entry 'test/B/0.png' is a link to" in output
     assert (results / "dataset" / "images.csv").is_file()
 
 
@@ -349,8 +349,8 @@ def test_a_second_test_partition_of_another_camera_is_tested_in_addition(tmp_pat
 
 
 @pytest.mark.parametrize("key", ["custom", "dataset.labels", "dataset.archive"])
-def test_a_file_that_an_older_one_takes_the_place_of_is_seen(tmp_path: Path, key: str) -> None:
-    """As mv and rsync do it: other content, and a time before the results'. A touched one is not."""
+def test_a_file_replaced_by_an_older_one_is_detected(tmp_path: Path, key: str) -> None:
+    """As after mv or rsync: other content with an older time than the results. Touching a file has no effect."""
     rows = [f"{name}/{number}.png" for name in "AB" for number in range(3)]
     with zipfile.ZipFile(tmp_path / "cells.zip", "w") as packed:
         for number, row in enumerate(rows):
@@ -377,7 +377,7 @@ def test_a_file_that_an_older_one_takes_the_place_of_is_seen(tmp_path: Path, key
     assert re.search(rf"^{rule} +1$", run(tmp_path, "--dry-run", *target).stdout, re.MULTILINE)
 
 
-def test_a_folder_that_changes_is_taken_in_again(tmp_path: Path) -> None:
+def test_a_changed_folder_is_ingested_again(tmp_path: Path) -> None:
     for name in ("A", "B"):
         for copy in range(3):
             target = tmp_path / "cells" / name / f"{copy}.png"

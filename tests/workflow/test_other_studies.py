@@ -1,4 +1,4 @@
-"""The whole workflow on other images than those of `small_study`: real ones, and a list of chosen ones."""
+"""The whole workflow on other images than those of `small_study`: real ones, and a list of selected ones."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def test_a_few_real_cells_from_archive_to_report(real_archive: Path, tmp_path: P
             "validation_fraction": 0.5,
             "seeds": [0],
             "shards": 1,
-            # Finding them among the photographs of the whole archive takes minutes; test_sources looks at it.
+            # Matching with all photographs of the archive takes minutes; test_sources covers it.
             "sources": {"method": "none"},
             "fidelity": {"per_class": 1},
-            # The network in fp32, which the engine is compared with, takes half a minute an image.
+            # The fp32 network, with which the engine is compared, takes half a minute per image.
             "inference": {"tolerances": {"images": 1}},
             "train": {"init": "random", "input_size": 64, "epochs": 1, "batch_size": 2},
         },
@@ -49,9 +49,9 @@ def test_a_few_real_cells_from_archive_to_report(real_archive: Path, tmp_path: P
     assert "drawn by this project" not in (tmp_path / "results" / "report" / "index.html").read_text()
 
 
-@pytest.mark.skipif("WBCSR_ARCHIVE" in os.environ, reason="the study of real cells, above, looks at what auto chooses")
-def test_what_auto_chooses_enlarges_a_study(tmp_path: Path) -> None:
-    """The backend that was measured to be faster here, through the gate to the images."""
+@pytest.mark.skipif("WBCSR_ARCHIVE" in os.environ, reason="the study of real cells above tests the choice of auto")
+def test_the_backend_chosen_by_auto_upscales_a_study(tmp_path: Path) -> None:
+    """The backend that was faster here, from the quality check to the images."""
     synthetic = {**SMALL["synthetic"], "train_per_class": 5, "test_per_class": 1}
     write_config(
         tmp_path, {**SMALL, "synthetic": synthetic, "inference": {}, "variants": ["original", "realesrgan_x4"]}
@@ -68,7 +68,7 @@ def test_what_auto_chooses_enlarges_a_study(tmp_path: Path) -> None:
     assert all((images / file).is_file() for file in manifest["file"])
 
 
-def test_a_chosen_list_makes_a_small_study_whose_folds_are_one_answer(tmp_path: Path) -> None:
+def test_a_selected_list_gives_a_small_study_with_pooled_folds(tmp_path: Path) -> None:
     study = {
         **SMALL,
         "synthetic": {**SMALL["synthetic"], "train_per_class": 8, "test_per_class": 4},
@@ -114,8 +114,8 @@ def test_a_chosen_list_makes_a_small_study_whose_folds_are_one_answer(tmp_path: 
     assert "0.0\u00a0% with a duplicate in training" in (small / "results" / "report" / "index.html").read_text()
 
 
-def test_a_study_of_cuts_around_the_cell(tmp_path: Path) -> None:
-    """From the images to the report, fidelity, too: later stages see the cuts alone."""
+def test_a_study_of_crops_around_the_cell(tmp_path: Path) -> None:
+    """From the images to the report, including fidelity: later stages use only the crops."""
     study = {
         **SMALL,
         "dataset": {**SMALL["dataset"], "photographs": "dataset-master/dataset-master/JPEGImages"},
@@ -126,7 +126,7 @@ def test_a_study_of_cuts_around_the_cell(tmp_path: Path) -> None:
         "dual": False,
         "train": {**SMALL["train"], "epochs": 1},
     }
-    # Tables of the whole images come first, and the cuts' take their places.
+    # First the tables of whole images are made; then those of the crops replace them.
     write_config(tmp_path, {**study, "view": {"around": "image"}})
     result = run(tmp_path, *BY_ITSELF, "--", "results/dataset/sources.csv")
     assert result.returncode == 0, result.stdout
@@ -146,7 +146,7 @@ def test_a_study_of_cuts_around_the_cell(tmp_path: Path) -> None:
     assert set(fidelity.loc[fidelity["region"] == "whole", "pixels"]) == {64 * 64}
     assert (results / "figures" / "cells.png").is_file()
     assert "32 × 32 pixels around the white cell" in (results / "report" / "index.html").read_text()
-    # The whole image again: the same files as ever take the places of the cuts'.
+    # Whole images again: the same files as before replace those of the crops.
     write_config(tmp_path, {**study, "view": {"around": "image"}})
     result = run(tmp_path, *BY_ITSELF, "--", "results/dataset/sources.csv")
     assert result.returncode == 0, result.stdout

@@ -1,4 +1,4 @@
-"""The whole workflow on drawn smears: what it leaves, and what it does when it is run again."""
+"""The whole workflow on synthetic smears: its results, and what it does when it is run again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from studies import CLASSES, SMALL, command, copy_study, run, write_config
 from wbcsr.files import sha256
 
 
-def test_every_file_that_others_rely_on_is_there(small_study: Path) -> None:
+def test_all_documented_result_files_exist(small_study: Path) -> None:
     results = small_study / "results"
     for name in ["dataset/images.csv", "dataset/rejected.csv", "splits/paper.csv", "report/index.html"]:
         assert (results / name).is_file(), name
@@ -50,7 +50,7 @@ def test_every_file_that_others_rely_on_is_there(small_study: Path) -> None:
         assert names == {path.name for path in folder.iterdir()}
 
 
-def test_images_are_listed_split_and_predicted_once(small_study: Path) -> None:
+def test_each_image_is_listed_split_and_predicted_once(small_study: Path) -> None:
     results = small_study / "results"
     images = pd.read_csv(results / "dataset" / "images.csv")
     assert images.groupby(["partition", "class"]).size().to_dict() == {
@@ -74,7 +74,7 @@ def test_manifests_agree_with_their_files(small_study: Path, variant: str, scale
             assert (row.width, row.height) == (48 * scale, 48 * scale)
 
 
-def test_the_crate_holds_the_results_and_a_workflow_that_runs(small_study: Path, tmp_path: Path) -> None:
+def test_the_crate_contains_the_results_and_a_working_workflow(small_study: Path, tmp_path: Path) -> None:
     study, unpacked = tmp_path / "study", tmp_path / "unpacked"
     copy_study(small_study, study)
     result = run(study, "--", "crate")
@@ -84,7 +84,7 @@ def test_the_crate_holds_the_results_and_a_workflow_that_runs(small_study: Path,
     for folder in ("tables", "figures", "predictions", "report", "splits"):
         kept = {path.relative_to(study) for path in (study / "results" / folder).rglob("*") if path.is_file()}
         assert {path for path in kept if not (unpacked / path).is_file()} == set()
-    # Of the images, how they came to be, but not themselves.
+    # The crate has the provenance of the images, but not the images.
     assert {path.suffix for path in (unpacked / "results" / "images").rglob("*.*")} == {".json"}
     options = ["--configfile", "config/study.yaml", "--directory", str(tmp_path / "again")]
     planning = [sys.executable, "-m", "snakemake", "-n", "--cores", "1", *options]
@@ -93,7 +93,24 @@ def test_the_crate_holds_the_results_and_a_workflow_that_runs(small_study: Path,
     assert "make_report" in again.stdout + again.stderr
 
 
-def test_provenance_says_how_a_model_came_to_be(small_study: Path) -> None:
+def test_the_published_answer_has_the_numbers_and_no_cells(small_study: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    copy_study(small_study, study)
+    result = run(study, "--", "publish")
+    assert result.returncode == 0, result.stdout
+    answer, results = study / "results" / "answer", study / "results"
+    for table in (results / "tables").glob("*.csv"):
+        assert (answer / "tables" / table.name).read_bytes() == table.read_bytes()
+    charts = {path.name for path in (answer / "figures").iterdir()}
+    assert {"differences.png", "accuracy.png"} < charts
+    assert charts.isdisjoint({"fig2.png", "fig3.png", "changes_lost.png", "fidelity.png"})
+    page = (answer / "README.md").read_text()
+    assert [link for link in re.findall(r"\]\(([^)]+)\)", page) if not (answer / link).is_file()] == []
+    planned = run(study, "-n", "--configfile", str(answer / "config.yaml"))
+    assert "Nothing to be done" in planned.stdout, planned.stdout
+
+
+def test_provenance_describes_how_a_model_was_made(small_study: Path) -> None:
     results = small_study / "results"
     record = json.loads((results / "runs" / "paper" / "dual" / "seed0" / "provenance.json").read_text())
     assert record["parameters"]["train"]["epochs"] == 2
@@ -116,7 +133,7 @@ def test_provenance_says_how_a_model_came_to_be(small_study: Path) -> None:
         assert str(small_study) not in path.read_text()
 
 
-def test_changed_labels_are_those_of_the_predictions(small_study: Path) -> None:
+def test_changed_predictions_agree_with_the_predictions(small_study: Path) -> None:
     results = small_study / "results"
     original, enhanced = (
         pd.read_csv(results / "predictions" / "paper" / name / "seed0" / f"{name}.csv").set_index("image")
@@ -137,20 +154,20 @@ def test_a_second_run_does_nothing(small_study: Path) -> None:
 PICTURE = re.compile(r"results/images/.*\.(png|jpeg)")
 
 
-def test_every_file_that_is_deleted_is_made_again(small_study: Path, tmp_path: Path) -> None:
-    """But pictures, which a manifest lists: the job that reads them next says so. No table trains anything again."""
+def test_every_deleted_file_is_made_again(small_study: Path, tmp_path: Path) -> None:
+    """Images in a manifest are the exception: the next job that reads them reports it. No table causes new training."""
     copy_study(small_study, tmp_path)
     results = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
     last = [path for path in results if path.parent.name in ("tables", "figures", "changes", "report")]
     assert len(last) > 60
     for path in last:
         path.unlink()
-    said = run(tmp_path, "-n").stdout
-    rules = set(re.findall(r"^(\w+) +\d+$", said, re.MULTILINE))
+    output = run(tmp_path, "-n").stdout
+    rules = set(re.findall(r"^(\w+) +\d+$", output, re.MULTILINE))
     made = {"make_tables", "make_figures", "make_report", "make_fidelity_table", "make_fidelity_figure"}
     assert rules == {*made, "explain_changes", "all", "total"}
-    # What the rule `all` asks for is what is made where it is missing.
-    asked = re.search(r"^rule all:\n    input: (.*)$", said, re.MULTILINE)
+    # The inputs of the rule `all` are the files that are made if they are missing.
+    asked = re.search(r"^rule all:\n    input: (.*)$", output, re.MULTILINE)
     assert asked is not None
     names = {path.relative_to(tmp_path).as_posix() for path in results}
     assert {name for name in names if not PICTURE.fullmatch(name)} == set(asked[1].split(", "))
@@ -170,14 +187,16 @@ def test_every_file_that_is_deleted_is_made_again(small_study: Path, tmp_path: P
         ("results/fidelity/crops.npz", "measure_fidelity"),
     ],
 )
-def test_one_file_that_is_deleted_is_made_again(small_study: Path, tmp_path: Path, deleted: str, rule: str) -> None:
+def test_one_deleted_file_is_made_again(small_study: Path, tmp_path: Path, deleted: str, rule: str) -> None:
     copy_study(small_study, tmp_path)
     (tmp_path / deleted).unlink()
     assert re.search(rf"^{rule} +1$", run(tmp_path, "-n").stdout, re.MULTILINE)
 
 
-@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="a GPU may be here: its refusals were not looked at")
-def test_tensorrt_without_a_gpu_is_one_clear_line(tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    shutil.which("nvidia-smi") is not None, reason="errors without a GPU were not tested: this machine has one"
+)
+def test_tensorrt_without_a_gpu_gives_one_clear_line(tmp_path: Path) -> None:
     write_config(tmp_path, {**SMALL, "inference": {"backend": "tensorrt"}})
     result = run(tmp_path, "engines")
     assert result.returncode == 1
@@ -187,8 +206,8 @@ def test_tensorrt_without_a_gpu_is_one_clear_line(tmp_path: Path) -> None:
     assert not list((tmp_path / "results").rglob("engine.json"))
 
 
-def test_one_class_is_upscaled_again_and_nothing_else(small_study: Path, tmp_path: Path) -> None:
-    """By force alone its images are looked at and kept; without their manifest they are all made."""
+def test_only_one_class_is_upscaled_again(small_study: Path, tmp_path: Path) -> None:
+    """With --force alone, its images are checked and kept; without their manifest, all are made again."""
     copy_study(small_study, tmp_path)
     target = f"results/images/realesrgan_x4/TEST/{CLASSES[0]}/manifest_1of1.csv"
     before = (tmp_path / target).read_bytes()
@@ -203,13 +222,13 @@ def test_one_class_is_upscaled_again_and_nothing_else(small_study: Path, tmp_pat
 
 
 @pytest.mark.parametrize("setting", ["tile: 256", "overlap: 32", "precision: bf16", "backend: inductor"])
-def test_another_setting_of_the_engines_makes_all_again_that_comes_of_them(small_study: Path, setting: str) -> None:
+def test_another_engine_setting_remakes_everything_that_depends_on_it(small_study: Path, setting: str) -> None:
     result = run(small_study, "-n", "--config", f"inference={{{setting}}}")
     planned = {line.split()[0] for line in result.stdout.splitlines() if re.fullmatch(r"[a-z_]+ +[0-9]+", line)}
     assert {"compile_upscaler", "upscale", "pack_images", "compile_classifier", "predict", "make_report"} <= planned
 
 
-def test_another_threshold_checks_again_and_makes_nothing_else_anew(small_study: Path) -> None:
+def test_another_threshold_only_repeats_the_quality_check(small_study: Path) -> None:
     result = run(small_study, "-n", "--config", "inference={tolerances: {psnr_db: 50}}")
     planned = {line.split()[0] for line in result.stdout.splitlines() if re.fullmatch(r"[a-z_]+ +[0-9]+", line)}
     assert planned == {"check_upscaler", "check_classifier", "make_report", "all", "total"}
@@ -222,7 +241,7 @@ def test_another_scale_needs_no_new_weights(small_study: Path) -> None:
     assert "fetch_weights" not in result.stdout
 
 
-def test_a_smaller_scale_is_shrunk_from_the_images_that_are_there(small_study: Path, tmp_path: Path) -> None:
+def test_a_smaller_scale_is_shrunk_from_existing_images(small_study: Path, tmp_path: Path) -> None:
     copy_study(small_study, tmp_path)
     larger, target = (f"results/images/realesrgan_x{n}/TEST/{CLASSES[0]}/manifest_1of1.csv" for n in (4, 2))
     result = run(tmp_path, "--config", "variants=[original, realesrgan_x4, realesrgan_x2]", "--", target)
@@ -235,7 +254,7 @@ def test_a_smaller_scale_is_shrunk_from_the_images_that_are_there(small_study: P
         assert (row.width, row.height) == (96, 96)
 
 
-def test_snakemakes_own_report(small_study: Path) -> None:
+def test_snakemakes_own_report_can_be_written(small_study: Path) -> None:
     result = run(small_study, "--report", "report.zip")
     assert result.returncode == 0, result.stdout
     assert (small_study / "report.zip").stat().st_size > 10_000
@@ -244,9 +263,9 @@ def test_snakemakes_own_report(small_study: Path) -> None:
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the page was not looked at in a browser")
-def test_the_page_in_a_browser(small_study: Path, tmp_path: Path) -> None:
-    """A browser without a network lays the page out: every picture has a size, and it is no wider than a telephone."""
+@pytest.mark.skipif(CHROMIUM is None, reason="the page was not tested in a browser: no Chromium on this machine")
+def test_the_page_is_laid_out_correctly_in_a_browser(small_study: Path, tmp_path: Path) -> None:
+    """A browser without a network renders the page: every image has a size, and the page is as wide as a telephone."""
     page = (small_study / "results" / "report" / "index.html").read_text()
     probe = """<script>addEventListener("load", () => {
         const broken = [...document.images].filter(image => !image.naturalWidth).length;
@@ -282,21 +301,21 @@ def test_the_page_in_a_browser(small_study: Path, tmp_path: Path) -> None:
 
 
 def kill_when(folder: Path, sign: str, *arguments: str) -> None:
-    """Start Snakemake and SIGKILL it with all its jobs as soon as files like `sign` are there."""
+    """Start Snakemake, and SIGKILL it with all its jobs as soon as files matching `sign` exist."""
     process = subprocess.Popen(
         command(folder, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     deadline = time.monotonic() + 600
     while not list(folder.glob(sign)):
-        assert process.poll() is None, f"ended before {sign} was there"
+        assert process.poll() is None, f"ended before {sign} existed"
         assert time.monotonic() < deadline, f"{sign} did not come"
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def test_killed_in_the_middle_it_goes_on_and_ends_alike(small_study: Path, tmp_path: Path) -> None:
-    """Once while upscaling and once while training; the undisturbed run is `small_study`, which did the same work."""
+def test_a_killed_study_resumes_and_gives_the_same_results(small_study: Path, tmp_path: Path) -> None:
+    """Killed once while upscaling and once while training; `small_study` is the undisturbed study."""
     copy_study(small_study, tmp_path)
     upscaled, trained = f"results/images/realesrgan_x4/TRAIN/{CLASSES[0]}", "results/runs/paper/original/seed0"
     for made in (upscaled, trained):
@@ -314,7 +333,7 @@ def test_killed_in_the_middle_it_goes_on_and_ends_alike(small_study: Path, tmp_p
     assert result.returncode == 0, result.stdout
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in list(finished.items())[:-1])
     log = (tmp_path / "logs/train_classifier/paper/original/seed0.log").read_text()
-    assert "going on after epoch" in log
+    assert "after epoch" in log
     for name in targets:
         assert sha256(tmp_path / name) == sha256(small_study / name), name
     for path in (tmp_path / upscaled).glob("_*.png"):

@@ -1,1 +1,1 @@
-"""Measured beside others on one machine, in one run: what each way of doing the same takes."""
+"""Benchmarks: speed and memory of this workflow and of comparable programs, measured together on one machine."""

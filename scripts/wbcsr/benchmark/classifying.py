@@ -1,4 +1,4 @@
-"""Predicting classes by the classifier's engine, with each backend and precision of this machine."""
+"""Benchmark of class prediction with the classifier's engine, for each backend and precision of this machine."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ COLUMNS = [
     *TIMES,
     *("images_per_second", "peak_memory_mib", "note"),
 ]
-# Batches of one run.
+# Number of batches in one run.
 BATCHES = 4
 NOTE = (
-    "All ran once in each round; medians, with minimum and maximum. A run normalises batches of bytes in memory, "
-    "classifies them and returns the logits, as a job does. Weights and images are random; speed does not depend on "
-    "them. Memory is that of the process."
+    "All were measured once per round; medians, with minimum and maximum. A run normalises batches of bytes in memory, "
+    "classifies them and returns the logits, as a job does. Weights and images are random, which does not affect the "
+    "speed. Memory is that of the process."
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A classifier's file, and by which backend and precision its engine is built into `folder`."""
+    """A classifier file, and the backend and precision of its engine, which is built into `folder`."""
 
     model: Path
     classifier: str
@@ -76,12 +76,11 @@ def benchmark_classifying(
     threads: int,
     folder: Path,
 ) -> dict[str, Any]:
-    """Measure a classifier on squares of `input_size`, and write table and figure into `folder`.
+    """Measure a classifier on images of side `input_size`, and write table and figure to `folder`.
 
-    `classifier` is one of `NETWORKS`, and `classes` their number. `inference` and `settings` are the configuration's
-    sections inference and benchmark; backend and precision of the former are replaced. What cannot run here, or fails,
-    has a row that says why.
-    Returns the machine and the number of measurements.
+    `classifier` is a name in `NETWORKS`; `classes` is the number of classes. `inference` and `settings` are the
+    sections inference and benchmark of the configuration; backend and precision of the former are replaced. A case that
+    fails or cannot run here gets a row with the reason. Returns the machine and the number of measurements.
     """
     device = pick_device()
     machine = describe_machine(device, threads)
@@ -114,14 +113,15 @@ def write_classifier(architecture: str, classes: int, side: int, path: Path) -> 
     model = classifiers.build(classes, 0, None, architecture)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
-            # A new block of ResNet-50 ends in zeros, which would cost a GPU less power than a trained one.
+            # The last norm of a new ResNet-50 block has zero weights; with zeros, a GPU would need less power than
+            # after training.
             nn.init.ones_(module.weight)
     names = tuple(f"class {number}" for number in range(classes))
     classifiers.save(model.state_dict(), classifiers.Description(names, side, architecture), path)
 
 
 def build_engine(case: Case) -> None:
-    """Build the case's engine; InputError where its backend cannot run here."""
+    """Build the engine of the case. Raises InputError if its backend cannot run here."""
     torch.set_num_threads(case.threads)
     network, _ = classifiers.source(case.model)
     backend = BACKENDS[case.backend]
@@ -132,7 +132,7 @@ def build_engine(case: Case) -> None:
 
 
 def make_classifying(case: Case) -> Callable[[], Run]:
-    """In a worker: a function that classifies the case's images by the engine that `build_engine` built."""
+    """In a worker: return a function that classifies the case's images with the engine from `build_engine`."""
     keep_large_blocks()
     torch.set_num_threads(case.threads)
     engine = load(classifiers.source(case.model)[0], case.engine)
@@ -142,7 +142,7 @@ def make_classifying(case: Case) -> Callable[[], Run]:
 
 
 def classifying_table(data: pd.DataFrame, machine: Machine) -> Table:
-    """The table of the benchmark; `data` has `COLUMNS`."""
+    """Return the table of the benchmark; `data` has `COLUMNS`."""
     first = data.iloc[0]
     name, side = CLASSIFIERS[first["classifier"]], first["input_size"]
     ran = data["images"].dropna()
@@ -166,7 +166,7 @@ def classifying_table(data: pd.DataFrame, machine: Machine) -> Table:
 
 
 def draw_classifying(data: pd.DataFrame) -> Figure:
-    """Images a second of each backend and precision."""
+    """Draw images per second for each backend and precision."""
     done = data[data["repeats"].notna()]
     labels = [f"{row.backend}, {row.precision}" for row in done.itertuples()]
     return draw([Rates.of("", labels, done)] if len(done) else [])

@@ -1,4 +1,4 @@
-"""The seconds that work on a device takes: by the wall clock on a CPU, by the device's own events on a GPU."""
+"""Timing of work on a device: by wall clock on a CPU, by CUDA events on a GPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 class Clock(Protocol):
-    """Marks moments, and tells the seconds between two of them later."""
+    """Records points in time, and later returns the seconds between two of them."""
 
     def mark(self) -> Any: ...
 
@@ -17,7 +17,7 @@ class Clock(Protocol):
 
 
 class WallClock:
-    """What a user waits for; right for a run that has finished when it returns."""
+    """Elapsed real time; correct for work that has finished when its call returns."""
 
     def mark(self) -> float:
         return time.perf_counter()
@@ -27,7 +27,7 @@ class WallClock:
 
 
 class CudaEvents:
-    """What the GPU itself takes, marked in its current stream, so that nothing waits between the repeats."""
+    """Time on the GPU, recorded in its current stream, so that no synchronisation is needed between repeats."""
 
     def mark(self) -> torch.cuda.Event:
         event = torch.cuda.Event(enable_timing=True)
@@ -40,5 +40,5 @@ class CudaEvents:
 
 
 def device_clock(device: torch.device) -> Clock:
-    """The clock for work that `device` does on its own: a GPU goes on after a call has returned."""
+    """Return the clock for work on `device`; a GPU may still be computing after a call has returned."""
     return CudaEvents() if device.type == "cuda" else WallClock()

@@ -1,4 +1,4 @@
-"""The figures of the benchmarks: medians as points, with a line from the least to the most."""
+"""Figures of the benchmarks: medians as points, with a line from minimum to maximum."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 
 from wbcsr.present.style import BLUE, DOUBLE_COLUMN, GREY, LINE, SINGLE_COLUMN, draw_notice
 
-NOTHING = "Nothing could be measured here; the table says why."
+NOTHING = "Nothing could be measured here; the table gives the reasons."
 HEIGHT = 2.0
 
 
 class Panel(Protocol):
-    """A part of a figure; `height` in inches is what it wants."""
+    """A part of a figure; `height` is its preferred height in inches."""
 
     @property
     def height(self) -> float: ...
@@ -26,7 +26,7 @@ class Panel(Protocol):
 
 
 def draw(panels: Sequence[Panel]) -> Figure:
-    """The panels side by side, or a line that says that there is none."""
+    """Draw the panels side by side, or a notice if there are none."""
     if not panels:
         return draw_notice(NOTHING)
     width = SINGLE_COLUMN if len(panels) == 1 else DOUBLE_COLUMN
@@ -38,9 +38,9 @@ def draw(panels: Sequence[Panel]) -> Figure:
 
 @dataclass(frozen=True)
 class Rates:
-    """One line for each label, from zero on; where some begin with "ours", the others are grey.
+    """A panel with one row per label and an axis that starts at zero; rows that begin with "ours" are highlighted.
 
-    `remarks` stand at the right, under `remarks_title`.
+    `remarks` are printed on the right, under `remarks_title`.
     """
 
     title: str
@@ -50,7 +50,7 @@ class Rates:
     most: Sequence[float]
     remarks: Sequence[str] = ()
     remarks_title: str = ""
-    xlabel: str = "Images a second"
+    xlabel: str = "Images per second"
 
     @classmethod
     def of(
@@ -61,7 +61,7 @@ class Rates:
         remarks: Sequence[str] = (),
         remarks_title: str = "",
     ) -> Rates:
-        """From measured rows: images a second, in the median run, the slowest and the fastest."""
+        """Create the panel from measured rows: images per second in the median, slowest and fastest run."""
         slowest, fastest = (list(rows["images"] / rows[name]) for name in ("max_seconds", "min_seconds"))
         return cls(title, labels, list(rows["images_per_second"]), slowest, fastest, remarks, remarks_title)
 
@@ -89,7 +89,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Curve:
-    """What grows with a number: medians at each, with the least and the most; from zero on, or on logarithmic axes."""
+    """A quantity as a function of a number: medians with minimum and maximum; linear from zero, or logarithmic."""
 
     xlabel: str
     ylabel: str
@@ -103,7 +103,7 @@ class Curve:
 
     @classmethod
     def of(cls, xlabel: str, ylabel: str, rows: pd.DataFrame, x: str, column: str, logarithmic: bool = False) -> Curve:
-        """From measured rows; `column` is median_seconds, whose spread is drawn, or another."""
+        """Create the panel from measured rows; if `column` is median_seconds, minimum and maximum are drawn too."""
         ends = ("min_seconds", "max_seconds") if column == "median_seconds" else (column, column)
         least, most = (list(rows[name]) for name in ends)
         return cls(xlabel, ylabel, list(rows[x]), list(rows[column]), least, most, logarithmic)

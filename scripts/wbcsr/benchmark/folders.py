@@ -1,4 +1,4 @@
-"""Images for what reads files: one folder for each manifest, as torchvision's ImageFolder takes classes."""
+"""Image folders for the benchmarks: one folder per manifest, as torchvision's ImageFolder expects for classes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from wbcsr.files import read_csv, write_csv
 from wbcsr.upscale.interpolation import Interpolation
 from wbcsr.upscale.shard import MANIFEST_COLUMNS, upscale_shard
 
-# Its files decode as those of a network do, and cost no hours.
+# Its PNG files decode like those of a network, but do not take hours to make.
 METHOD, SCALE = "lanczos", 4
 
 
 def copy_images(manifests: Sequence[Path], count: int, folder: Path) -> list[Path]:
-    """The manifests of about `count` whole images, as many from each of `manifests`; those of `count` at most are left.
+    """Copy about `count` images, equally many from each of `manifests`, and return their manifests (at most `count`).
 
-    InputError where a manifest names no image.
+    Raises InputError if a manifest lists no image.
     """
     each = max(1, count // len(manifests))
     copied = manifests[:count]
@@ -27,7 +27,7 @@ def copy_images(manifests: Sequence[Path], count: int, folder: Path) -> list[Pat
 
 
 def enlarge_images(manifests: Sequence[Path], folder: Path, threads: int) -> list[Path]:
-    """The manifests of the same images, `SCALE` times as high and wide, as PNG."""
+    """Upscale the images `SCALE` times, as PNG, and return their manifests."""
     enlarged = [folder / path.parent.name / path.name for path in manifests]
     for source, target in zip(manifests, enlarged, strict=True):
         upscale_shard(source, target, 1, 1, Interpolation(METHOD, SCALE), threads)
@@ -35,7 +35,7 @@ def enlarge_images(manifests: Sequence[Path], folder: Path, threads: int) -> lis
 
 
 def list_images(manifests: Sequence[Path], path: Path) -> pd.DataFrame:
-    """Write images.csv for the manifests, each one of which becomes a class; gives its rows, of whole files."""
+    """Write images.csv for the manifests, each of which becomes a class; returns its rows."""
     tables = [read_csv(manifest, MANIFEST_COLUMNS).assign(name=manifest.parent.name) for manifest in manifests]
     rows = pd.concat(tables)
     images = pd.DataFrame(

@@ -1,4 +1,4 @@
-"""The images that are measured with: real ones of one size, cut where a machine is slow."""
+"""The images of the benchmarks: real images of one size, cropped on a slow machine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from wbcsr.errors import InputError
 from wbcsr.files import sha256, write_bytes, write_csv
 from wbcsr.upscale.shard import MANIFEST_COLUMNS, Entry, spread
 
-# For `auto`, by device: sides that images are cut to, and images of a shard.
+# Values of `auto` by device: side length of crops, and images per shard.
 CROP = {"cpu": 64, "cuda": None}
 COUNT = {"cpu": 4, "cuda": 256}
 
 
 @dataclass(frozen=True)
 class Images:
-    """The images that are measured with: files of one `size`, and a manifest of them; `note` says what they are."""
+    """The images of a benchmark: `files` of one `size` and their manifest; `note` describes a crop."""
 
     manifest: Path
     files: list[Path]
@@ -32,23 +32,23 @@ class Images:
 
 
 def count_of(settings: Mapping[str, Any], device: str) -> int:
-    """How many images a shard has on `device`, as the configuration's section benchmark says."""
+    """Return the number of images of a shard on `device`, from the section benchmark of the configuration."""
     return COUNT[device] if settings["images"] == "auto" else int(settings["images"])
 
 
 def crop_of(settings: Mapping[str, Any], device: str) -> int | None:
-    """The side that images are cut to on `device`, as the configuration's section benchmark says; None for whole."""
+    """Return the side of crops on `device`, from the section benchmark of the configuration; None for whole images."""
     return CROP[device] if settings["crop"] == "auto" else int(settings["crop"])
 
 
 def gather(manifests: Sequence[Path], count: int, crop: int | None, folder: Path) -> Images:
-    """At most `count` images of the most common size, spread over the manifests, copied into `folder`.
+    """Copy at most `count` images of the most common size, spread over the manifests, to `folder`.
 
-    Larger ones are cut about their middle to sides of `crop` pixels. InputError where the manifests name no image.
+    Larger images are cropped at the centre to sides of `crop` pixels. Raises InputError if the manifests list no image.
     """
     rows = spread(manifests)
     if rows.empty:
-        raise InputError(f"{manifests[0]}: names no image to measure with; check dataset.archive")
+        raise InputError(f"{manifests[0]}: lists no image for the benchmark; check dataset.archive")
     sizes = Counter(zip(rows["height"], rows["width"], strict=True))
     height, width = max(sizes, key=lambda size: (sizes[size], size))
     alike = rows[(rows["height"] == height) & (rows["width"] == width)]
@@ -65,5 +65,5 @@ def gather(manifests: Sequence[Path], count: int, crop: int | None, folder: Path
         digest = sha256(file)
         entries.append(Entry(row.image, file.name, cut[1], cut[0], digest, digest))
     write_csv(folder / "manifest.csv", pd.DataFrame([asdict(entry) for entry in entries], columns=MANIFEST_COLUMNS))
-    note = None if cut == (height, width) else f"images are cut from {height}×{width} about their middle"
+    note = None if cut == (height, width) else f"images are centre crops of {height}×{width} images"
     return Images(folder / "manifest.csv", [folder / entry.file for entry in entries], cut, note)

@@ -1,6 +1,6 @@
-"""Programs that enlarge images by the same network, each as its own users call it: bytes in, bytes out.
+"""Programs that upscale images with the same network, each called as its users do: bytes in, bytes out.
 
-Their packages are imported where they are used, so that a process has only those of its own implementation.
+Packages are imported inside functions, so that a process loads only those of its own implementation.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ Enlarge = Callable[[Images], Images]
 
 @dataclass(frozen=True)
 class Case:
-    """What is enlarged, by which network, and with how many threads.
+    """What is upscaled, with which network and how many threads.
 
-    `files` are RGB images of one `size` (height, width); `weights` is a file that `store.fetch` wrote, whose network
-    enlarges `scale` times; `inference` is the configuration's section; `folder` holds what implementations build.
+    `files` are RGB images of one `size` (height, width). `weights` is a file written by `store.fetch`; its network
+    upscales `scale` times. `inference` is the section of the configuration. Implementations write what they build to
+    `folder`.
     """
 
     weights: Path
@@ -42,13 +43,13 @@ class Case:
     folder: Path
 
     def images(self) -> Images:
-        """The images, each (height, width, 3) uint8 RGB."""
+        """Return the images, each (height, width, 3) uint8 RGB."""
         return [imaging.to_rgb8(imaging.read_image(path)) for path in self.files]
 
 
 @dataclass(frozen=True)
 class Extra:
-    """What a run found beside its seconds: the first run's images, the network's own seconds, a GPU's memory in MiB."""
+    """Further results of a run: images (first run only), seconds of the network alone, GPU memory in MiB."""
 
     images: Images | None = None
     network_seconds: float | None = None
@@ -56,7 +57,7 @@ class Extra:
 
 
 class Implementation(Protocol):
-    """One program in one number format; `device` is cpu or cuda."""
+    """One program in one precision; `device` is cpu or cuda."""
 
     @property
     def name(self) -> str: ...
@@ -71,18 +72,18 @@ class Implementation(Protocol):
     def device(self) -> str: ...
 
     def unavailable(self) -> str | None:
-        """Why it cannot run here, or None."""
+        """Return the reason why it cannot run here, or None."""
 
     def build(self, case: Case) -> None:
-        """Write what `load` needs into `case.folder`; runs in a process of its own, whose memory does not count."""
+        """Write what `load` needs to `case.folder`; runs in a separate process, whose memory is not counted."""
 
     def load(self, case: Case) -> Enlarge:
-        """A function from images (height, width, 3) uint8 RGB to as many, `scale` times as high and wide."""
+        """Return a function that maps images (height, width, 3) uint8 RGB to images `scale` times as high and wide."""
 
 
 @dataclass(frozen=True)
 class Ours:
-    """This project's own upscaler by one of its backends."""
+    """This project's upscaler with one of its backends."""
 
     backend: str
     precision: str
@@ -117,7 +118,7 @@ class Ours:
             build(upscaler.source(case.weights)[0], path, workload, self._inference(case))
 
     def load(self, case: Case) -> SuperResolution:
-        """What `build` has made an engine for, as a job of the workflow has it."""
+        """Load the engine that `build` wrote, as a job of the workflow does."""
         import torch
 
         from wbcsr.engines.engine import load
@@ -135,13 +136,13 @@ class Ours:
         return {**case.inference, "backend": self.backend, "precision": self.precision}
 
     def _engine(self, case: Case) -> Path:
-        # A batch is no larger than there are images.
+        # The batch size depends on the number of images.
         return case.folder / f"{self.backend}_{self.precision}_{len(case.files)}" / "engine.json"
 
 
 @dataclass(frozen=True)
 class RealESRGANer:
-    """Real-ESRGAN's own tool, with the settings of its command line: no tiles, fp16 on a GPU."""
+    """Real-ESRGAN's own program, with the settings of its command line: no tiles, fp16 on a GPU."""
 
     precision: str
     device: str
@@ -191,7 +192,7 @@ class RealESRGANer:
 
 @dataclass(frozen=True)
 class Ncnn:
-    """ncnn on the CPU, with packed layouts and Winograd's algorithm; `param` and `model` are its files of it."""
+    """ncnn on the CPU, with packed layouts and Winograd's algorithm; `param` and `model` are the files of the model."""
 
     precision: str
     param: Path | None
@@ -204,11 +205,11 @@ class Ncnn:
         return f"ncnn {version('ncnn')}"
 
     def unavailable(self) -> str | None:
-        no_model = None if self.param else "only x4plus comes in ncnn's format"
+        no_model = None if self.param else "only x4plus is available in ncnn's format"
         return missing("ncnn") or no_model
 
     def build(self, case: Case) -> None:
-        """Nothing: the package of the weights holds the model."""
+        """Do nothing: the package with the weights contains the model."""
 
     def load(self, case: Case) -> Enlarge:
         import ncnn
@@ -240,7 +241,7 @@ class Ncnn:
 
 @dataclass(frozen=True)
 class OnnxRuntime:
-    """onnxruntime on the CPU, with all optimisations of the graph."""
+    """onnxruntime on the CPU, with all graph optimisations."""
 
     precision = "fp32"
     name = "onnxruntime"
@@ -269,7 +270,7 @@ class OnnxRuntime:
 
 @dataclass(frozen=True)
 class OpenVino:
-    """OpenVINO on the CPU, told whether one image or many are waited for."""
+    """OpenVINO on the CPU, optimised for latency (one image) or throughput (several)."""
 
     precision: str
     name = "OpenVINO"
@@ -312,9 +313,9 @@ class OpenVino:
 
 
 def make_enlarging(implementation: Implementation, case: Case, kept: int) -> Callable[[], Run]:
-    """In a worker: a function that enlarges all images of the case; its first run gives the first `kept` of them."""
+    """In a worker: return a function that upscales all images of the case; its first run keeps the first `kept`."""
     enlarge, images = implementation.load(case), case.images()
-    # Chooses algorithms, allocates, and compiles what has not been; a GPU comes to its clock.
+    # Warm-up: choice of algorithms, allocation, compilation, and clock rate of a GPU.
     enlarge(images if implementation.device == "cuda" else images[:1])
     asked = itertools.count()
 
@@ -327,9 +328,9 @@ def make_enlarging(implementation: Implementation, case: Case, kept: int) -> Cal
 
 
 def make_files(implementation: Ours, case: Case, shard: int = 1, shards: int = 1) -> Callable[[], Run]:
-    """In a worker: a function that enlarges a shard from file to file as a job does, and watches the network.
+    """In a worker: return a function that upscales a shard from file to file, as a job does, and times the network.
 
-    A manifest of the images lies beside the files of the case.
+    The manifest of the images is in the folder of the case's files.
     """
     from wbcsr.benchmark.clocks import device_clock
     from wbcsr.upscale.shard import upscale_shard
@@ -359,7 +360,7 @@ def make_files(implementation: Ours, case: Case, shard: int = 1, shards: int = 1
 
 
 def _gpu_mib(implementation: Implementation) -> float | None:
-    """The most of a GPU's memory that PyTorch has held in this process (MiB); None for an implementation on the CPU."""
+    """Return the maximum GPU memory that PyTorch reserved in this process (MiB); None on a CPU."""
     if implementation.device != "cuda":
         return None
     import torch
@@ -372,7 +373,7 @@ def _onnx(case: Case) -> Path:
 
 
 def _export(case: Case) -> None:
-    """Write the network as ONNX for one image of the case's size, once for all implementations that read it."""
+    """Export the network to ONNX for one image of the case's size, once for all implementations that use it."""
     import torch
 
     from wbcsr.upscale import upscaler

@@ -1,4 +1,4 @@
-"""The machine that something is measured on, and the precisions that it has."""
+"""The machine of a benchmark and the precisions that it supports."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from wbcsr.engines.capability import has_fast_bf16
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine of a measurement: `hardware` in words, `versions` of the packages that decide on speed, the day."""
+    """The machine of a benchmark: hardware, versions of the packages that affect speed, and date."""
 
     hardware: str
     versions: str
     date: str
 
     def sentence(self) -> str:
-        """When and on what something was measured."""
+        """Return when and on which machine the benchmark ran, as a sentence."""
         return f"Measured on {self.date}: {self.hardware}; {self.versions}."
 
 
 def describe_machine(device: torch.device, threads: int) -> Machine:
-    """The machine that this process runs on, where it may use `threads` of the cores."""
+    """Describe the machine that this process runs on; the process may use `threads` cores."""
     parts = [f"{provenance.processor()}, {threads} of {provenance.cores()} cores"]
     if device.type == "cuda":
         driver = (provenance.gpu() or {}).get("driver", "unknown")
@@ -42,7 +42,7 @@ def describe_machine(device: torch.device, threads: int) -> Machine:
 
 
 def precisions(device: torch.device, backend: str = "eager") -> list[str]:
-    """The number formats that make sense on a device by a backend: those that they compute in, and do not emulate."""
+    """Return the precisions that device and backend support without emulation."""
     only = BACKENDS[backend].precisions
     if only:
         return list(only)
@@ -51,5 +51,5 @@ def precisions(device: torch.device, backend: str = "eager") -> list[str]:
 
 
 def among(available: Sequence[str], asked: Container[str]) -> Sequence[str]:
-    """The available precisions that are asked for; all of them where none is."""
+    """Return the available precisions that are requested; all of them if none is."""
     return [precision for precision in available if precision in asked] or available

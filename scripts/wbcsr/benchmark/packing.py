@@ -1,4 +1,4 @@
-"""Packing images for the classifier, beside a plain pass of torchvision over the same files."""
+"""Benchmark of packing images for the classifier, compared with one pass of torchvision over the same files."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from wbcsr.text import counted
 
 OURS, TORCHVISION = "ours, packing", "torchvision, ImageFolder"
 ORIGINAL, ENLARGED = "original", f"{METHOD}_x{SCALE}"
-# Images of one run.
+# Images per run.
 COUNT = 256
 COLUMNS = ["machine", "system", "variant", "input_size", "threads", "images", *TIMES, "images_per_second", "note"]
 NOTE = (
-    "Both ran once in each round; medians, with minimum and maximum. Ours decodes, compares each file's "
-    "SHA-256 with its manifest, resizes and writes one array. ImageFolder with Resize and ToTensor goes once through a "
-    "DataLoader with as many workers as ours has threads, batches of 32, and writes nothing. Enlarged images are PNG "
-    "files made by Lanczos, which decode as those of a network do. All files are in the system's cache."
+    "Both were measured once per round; medians, with minimum and maximum. Ours decodes, compares each file's "
+    "SHA-256 with its manifest, resizes and writes one array. ImageFolder with Resize and ToTensor is read once by a "
+    "DataLoader with as many workers as ours has threads and batches of 32; nothing is written. Upscaled images are "
+    "PNG files made with Lanczos, which decode like those of a network. All files are in the system's cache."
 )
 
 
@@ -42,9 +42,9 @@ def benchmark_packing(
     folder: Path,
     count: int = COUNT,
 ) -> dict[str, Any]:
-    """Measure packing of about `count` images of `manifests`, and of the same enlarged; writes table and figure.
+    """Measure packing about `count` images of `manifests`, original and upscaled; writes table and figure to `folder`.
 
-    Returns the machine and the number of measurements. InputError where there are no images.
+    Returns the machine and the number of measurements. Raises InputError if there are no images.
     """
     machine = describe_machine(torch.device("cpu"), threads)
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
@@ -68,7 +68,7 @@ def benchmark_packing(
 def make_packing(
     manifests: Sequence[Path], images_csv: Path, input_size: int, stem: Path, threads: int
 ) -> Callable[[], Run]:
-    """In a worker: a function that packs the images as a job does."""
+    """In a worker: return a function that packs the images as a job does."""
     from wbcsr.classify.pack import pack
 
     array, index = (stem.with_suffix(suffix) for suffix in (".npy", ".csv"))
@@ -76,13 +76,13 @@ def make_packing(
 
 
 def make_pass(folder: Path, input_size: int, threads: int) -> Callable[[], Run]:
-    """In a worker: a function that reads all images below `folder` once by torchvision."""
+    """In a worker: return a function that reads all images below `folder` once with torchvision."""
     from torch.utils.data import DataLoader
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import Compose, Resize, ToTensor
 
     images = ImageFolder(folder, Compose([Resize((input_size, input_size)), ToTensor()]))
-    # As by itself on Linux; but a process that was spawned would spawn its own.
+    # "fork" is the default on Linux, but in a spawned process the default would be "spawn".
     loader = DataLoader(images, batch_size=32, num_workers=threads, multiprocessing_context="fork")
 
     def read() -> None:
@@ -94,7 +94,7 @@ def make_pass(folder: Path, input_size: int, threads: int) -> Callable[[], Run]:
 
 
 def packing_table(data: pd.DataFrame, machine: Machine) -> Table:
-    """The table of the benchmark; `data` has `COLUMNS`."""
+    """Return the table of the benchmark; `data` has `COLUMNS`."""
     first = data.iloc[0]
     count = data["images"].max()
     sizes = f"{counted(first['threads'], 'thread')}, to {first['input_size']}×{first['input_size']}"
@@ -116,9 +116,9 @@ def packing_table(data: pd.DataFrame, machine: Machine) -> Table:
 
 
 def draw_packing(data: pd.DataFrame) -> Figure:
-    """Images a second, for the original files and for the enlarged ones."""
+    """Draw images per second for the original and for the upscaled files."""
     done = data[data["repeats"].notna()]
-    titles = {ORIGINAL: "Original images, JPEG", ENLARGED: f"Enlarged images (×{SCALE}), PNG"}
+    titles = {ORIGINAL: "Original images, JPEG", ENLARGED: f"Upscaled images (×{SCALE}), PNG"}
     panels = [
         Rates.of(title, list(rows["system"]), rows)
         for key, title in titles.items()

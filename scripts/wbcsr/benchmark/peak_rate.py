@@ -1,6 +1,7 @@
-"""The machine's peak rate: that of a large convolution or matrix product, in FLOP/s.
+"""The peak rate of the machine in FLOP/s, measured with a large convolution and a large matrix product.
 
-A network may exceed it by Winograd's algorithm, which multiplies less often than a convolution's definition says.
+A network can exceed it with Winograd's algorithm, which needs fewer multiplications than the definition of a
+convolution.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from wbcsr.engines.capability import DTYPES
 Kind = tuple[str, str]  # device and precision
 
 CHANNELS, HEIGHT, WIDTH = 512, 60, 80
-# Images of the convolution and sides of the matrices, by device: work for tens of milliseconds or more.
+# Batch size of the convolution and side of the matrices, by device; each takes tens of milliseconds or more.
 BATCH = {"cpu": 1, "cuda": 64}
 SIDE = {"cpu": 2048, "cuda": 8192}
 
 
 def flops_of(network: nn.Module, size: tuple[int, int]) -> int:
-    """The multiplications and additions of `network` for one image of `size` (height, width), by definition.
+    """Return the multiplications and additions of `network` for one image of `size` (height, width), by definition.
 
-    `network` goes to the meta device, and cannot run afterwards.
+    `network` is moved to the meta device and cannot run afterwards.
     """
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network.to("meta")(torch.empty((1, 3, *size), device="meta"))
@@ -35,7 +36,7 @@ def flops_of(network: nn.Module, size: tuple[int, int]) -> int:
 
 
 def make_peak_rate(kinds: Sequence[Kind], threads: int) -> Callable[[], Run]:
-    """In a worker: a function whose run finds, for each device and precision, the peak rate in FLOP/s."""
+    """In a worker: return a function that measures the peak rate in FLOP/s for each device and precision."""
     torch.set_num_threads(threads)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     products = {kind: _products(*kind) for kind in kinds}
@@ -49,7 +50,7 @@ def make_peak_rate(kinds: Sequence[Kind], threads: int) -> Callable[[], Run]:
 
 
 def _products(device: str, precision: str) -> list[tuple[float, Callable[[], object]]]:
-    """Work in FLOP, and what does it: a 3×3 convolution channels-last, and a matrix product."""
+    """Return pairs of work in FLOP and a function that does it: a 3×3 convolution (channels-last), a matrix product."""
     batch, side, dtype = BATCH[device], SIDE[device], DTYPES[precision]
     wide = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False)
     wide = wide.to(device, dtype).to(memory_format=torch.channels_last).requires_grad_(False)

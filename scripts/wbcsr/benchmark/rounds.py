@@ -1,4 +1,4 @@
-"""Several things measured in alternating rounds, and the statistics of what each has taken."""
+"""Measure several functions in alternating rounds, and the statistics of their times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_REPEATS = 100
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one of `repeats` runs."""
+    """Statistics of the seconds of `repeats` runs."""
 
     repeats: int
     median_seconds: float
@@ -23,18 +23,18 @@ class Timing:
 
     @classmethod
     def of(cls, taken: Sequence[float]) -> Timing:
-        """The statistics of the seconds that each run has taken."""
+        """Return the statistics of the seconds of each run."""
         return cls(len(taken), statistics.median(taken), min(taken), max(taken))
 
 
 def measure_in_rounds(
     runs: Mapping[Key, Callable[[], float]], seconds: float, repeats: int
 ) -> dict[Key, list[float] | Exception]:
-    """Call each of `runs` once a round, so that a machine that becomes slower does so for all of them alike.
+    """Call each of `runs` once per round, so that a slowdown of the machine affects all of them equally.
 
-    Each returns the seconds that it counts. Rounds end when the runs have had `seconds` on average, after at least
-    `repeats` and at most `MAX_REPEATS` rounds. One that raises has its error in place of its seconds, and the others
-    go on.
+    Each function returns the seconds to count. Rounds end when the runs have taken `seconds` on average, after at least
+    `repeats` and at most `MAX_REPEATS` rounds. If a function raises an exception, the exception replaces its seconds,
+    and the others continue.
     """
     taken: dict[Key, list[float]] = {key: [] for key in runs}
     failed: dict[Key, list[float] | Exception] = {}

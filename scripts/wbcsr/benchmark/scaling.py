@@ -1,4 +1,4 @@
-"""How time and memory grow with the number of images, and what several processes bring."""
+"""Benchmark of how time and memory grow with the number of images, and of several processes at once."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ COLUMNS = [
     *("images_per_second", "peak_memory_mib", "note"),
 ]
 NOTE = (
-    "Each run is in new processes, which load the engine and enlarge one image before the clock starts; then the "
-    "shard goes from file to file, as in a job. Threads are those of each process; of several processes each has its "
-    "part of the shard, and the time is that of the last one. Memory: largest resident set of one process. All "
-    "ran once in each round; medians, with minimum and maximum."
+    "Each run is in new processes, which load the engine and upscale one image before the clock starts; then the "
+    "shard is processed from file to file, as in a job. Threads are per process. Several processes share the shard, "
+    "and the time is that of the last one. Memory: largest resident set of one process. All were "
+    "measured once per round; medians, with minimum and maximum."
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """A shard of the case's images, enlarged by several processes at once, each with the case's threads."""
+    """A shard of the case's images, upscaled by several processes at once, each with the case's threads."""
 
     what: str
     case: Case
@@ -60,15 +60,15 @@ def benchmark_scaling(
     folder: Path,
     factors: Sequence[int] = FACTORS,
 ) -> dict[str, Any]:
-    """Measure enlarging as a job does it and write table and figure; parameters as `benchmark_upscaling`.
+    """Measure upscaling as in a job, and write table and figure; parameters as in `benchmark_upscaling`.
 
-    Shards have `factors` times the images that the settings say.
+    The shards have `factors` times the number of images in the settings.
     """
     device = pick_device()
     machine = describe_machine(device, threads)
     precision = inference_precision(inference["precision"], device, exact_on_cpu=False)
     source, architecture = upscaler.source(weights)
-    # What needs no long compiling; a GPU's engine is fixed to its batch, and would count what fills it.
+    # Backends without long compilation. A compiled GPU engine has a fixed batch size, so padding would be timed.
     winograd = BACKENDS["winograd"]
     lacking = winograd.unavailable(device) or winograd.unsuited(source.network)
     suits = precision in (winograd.precisions or ()) and not lacking
@@ -95,9 +95,9 @@ def benchmark_scaling(
 
 
 def points_for(cases: Sequence[Case], threads: int) -> list[Point]:
-    """What is measured: each of the cases, which have more and more images, and one of them in other ways.
+    """Return what is measured: all cases, which have increasing numbers of images, and one case with several processes.
 
-    Where there are not images enough for a case of its own, it is that of fewer again and left out.
+    If there are too few images for a larger case, it equals a smaller one and is left out.
     """
     distinct = list({len(case.files): case for case in cases}.values())
     shared = distinct[min(1, len(distinct) - 1)]
@@ -109,7 +109,7 @@ def points_for(cases: Sequence[Case], threads: int) -> list[Point]:
 
 
 def measure_points(points: Sequence[Point], system: Ours, seconds: float, repeats: int) -> list[Outcome]:
-    """Measure all points in alternating rounds; what fails has a note, and the others go on."""
+    """Measure all points in alternating rounds; a point that fails gets a note, and the others continue."""
     failed: dict[Point, Exception] = {}
     with IsolatedProcess() as builder:
         for point in points:
@@ -141,7 +141,7 @@ def _call_at_once(workers: Sequence[Worker]) -> None:
 
 
 def scaling_table(data: pd.DataFrame, machine: Machine) -> Table:
-    """The table of the benchmark; `data` has `COLUMNS`."""
+    """Return the table of the benchmark; `data` has `COLUMNS`."""
     first = data.iloc[0]
     what = f"Images of {first['height']}×{first['width']}, {first['backend']}, {first['precision']}."
     return Table(
@@ -165,13 +165,13 @@ def scaling_table(data: pd.DataFrame, machine: Machine) -> Table:
 
 
 def draw_scaling(data: pd.DataFrame) -> Figure:
-    """Time and memory over the number of images, and images a second by processes and threads."""
+    """Draw time and memory over the number of images, and images per second by processes and threads."""
     done = data[data["repeats"].notna()]
     grown, shared = (done[done["what"] == what] for what in (IMAGES, PROCESSES))
     panels: list[Panel] = []
     if len(grown):
-        panels.append(Curve.of("Images of a shard", "Seconds", grown, "images", "median_seconds"))
-        panels.append(Curve.of("Images of a shard", "Peak memory, MiB", grown, "images", "peak_memory_mib"))
+        panels.append(Curve.of("Images per shard", "Seconds", grown, "images", "median_seconds"))
+        panels.append(Curve.of("Images per shard", "Peak memory, MiB", grown, "images", "peak_memory_mib"))
     if len(shared):
         labels = [f"{row.processes} × {row.threads}" for row in shared.itertuples()]
         panels.append(Rates.of("Processes × threads", labels, shared))

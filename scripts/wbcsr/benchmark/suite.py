@@ -1,4 +1,4 @@
-"""What every benchmark consists of: its columns, its table and its figure, and the files that they are written to."""
+"""What all benchmarks share: columns, table, figure, and the files that these are written to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wbcsr.benchmark.workers import Outcome
 from wbcsr.present.style import house_style, save_figure
 from wbcsr.present.table import Column, Table, number, write_table
 
-# The fields of `Timing`, which `asdict` gives.
+# The fields of `Timing`, as returned by `asdict`.
 TIMES = ("repeats", "median_seconds", "min_seconds", "max_seconds")
 NUMBERS = (
     *("median_seconds", "min_seconds", "max_seconds", "images_per_second", "peak_memory_mib", "gpu_memory_mib"),
@@ -26,16 +26,16 @@ WHOLE_NUMBERS = ("repeats", "images", "height", "width", "processes", "threads",
 
 @dataclass(frozen=True)
 class Suite:
-    """A benchmark's `columns`, and how its rows become a table and a figure."""
+    """The `columns` of a benchmark, and the functions that turn its rows into a table and a figure."""
 
     columns: list[str]
     table: Callable[[pd.DataFrame, Machine], Table]
     figure: Callable[[pd.DataFrame], Figure]
 
     def frame(self, rows: list[dict[str, Any]]) -> pd.DataFrame:
-        """Rows as a data frame; a cell without a value is empty, and counts stay whole numbers.
+        """Return the rows as a data frame; missing values stay empty, and counts stay integers.
 
-        ValueError where there are words for numbers.
+        Raises ValueError if a numeric column contains text.
         """
         data = pd.DataFrame(rows, columns=self.columns)
         types = {**dict.fromkeys(NUMBERS, "float64"), **dict.fromkeys(WHOLE_NUMBERS, "Int64")}
@@ -44,7 +44,7 @@ class Suite:
         )
 
     def write(self, rows: list[dict[str, Any]], machine: Machine, folder: Path) -> dict[str, Any]:
-        """Write the table as .csv, .md and .tex into `folder`, and the figure as .png and .svg.
+        """Write the table as .csv, .md and .tex to `folder`, and the figure as .png and .svg.
 
         Returns the machine and the number of measurements, for the provenance.
         """
@@ -57,7 +57,7 @@ class Suite:
 
 
 def measured(outcome: Outcome, images: int) -> dict[str, Any]:
-    """The cells of a row that say what came of something that goes through `images` images in a run."""
+    """Return the measured cells of a row; a run processes `images` images."""
     timing = outcome.timing
     if timing is None:
         return {"note": outcome.note}
@@ -71,27 +71,27 @@ def measured(outcome: Outcome, images: int) -> dict[str, Any]:
 
 
 def with_note(row: dict[str, Any], note: str | None) -> dict[str, Any]:
-    """`row` with a further remark behind its own."""
+    """Return `row` with `note` appended to its own note."""
     return {**row, "note": "; ".join(filter(None, [row["note"], note])) or None}
 
 
 def digits(value: float) -> str:
-    """Three significant digits, and no fewer before the point than there are."""
+    """Format a number with three significant digits; larger numbers keep all digits before the decimal point."""
     return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
 
 
 def digit_texts(values: pd.Series) -> list[str]:
-    """Each number with three digits; empty for none."""
+    """Format each number with three digits; missing numbers are empty."""
     return ["" if pd.isna(value) else digits(float(value)) for value in values]
 
 
 def measured_number(key: str, heading: str) -> Column:
-    """A measured number with three digits."""
+    """Return a column of measured numbers with three digits."""
     return Column(key, heading, lambda rows: digit_texts(rows[key]))
 
 
 def seconds(heading: str = "s (min to max)") -> Column:
-    """Median, minimum and maximum of the `TIMES` of each row; empty where nothing was measured."""
+    """Return a column with median, minimum and maximum of `TIMES`; empty if nothing was measured."""
 
     def show(rows: pd.DataFrame) -> list[str]:
         columns = (digit_texts(rows[name]) for name in ("median_seconds", "min_seconds", "max_seconds"))
@@ -108,11 +108,11 @@ def _reasons(data: pd.DataFrame) -> list[str]:
     return list(data["note"].where(data["repeats"].isna()).fillna(""))
 
 
-# Why a row has no figure.
+# The reason why a row has no measurement.
 REASON = Column("note", "Note", _reasons, style="prose")
 
 
 def remarks(data: pd.DataFrame) -> str:
-    """What is to be said of the rows that have a figure, as a sentence behind others, or nothing."""
+    """Return the notes of the measured rows as a sentence with a leading space, or an empty string."""
     said = data["note"].where(data["repeats"].notna()).dropna().unique()
     return f" Remarks: {'; '.join(said)}." if len(said) else ""

@@ -1,4 +1,4 @@
-"""Training the classifier, beside the usual script and beside what the network alone would allow."""
+"""Benchmark of training the classifier, compared with a typical script and with the network alone."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from wbcsr.study.labels import CLASSIFIERS
 from wbcsr.text import counted
 
 OURS, USUAL, NETWORK = "ours", "the usual script", "ours, network alone"
-# Steps of the optimizer in one run, by device, where there are images enough.
+# Optimizer steps per run, by device, if there are enough images.
 STEPS = {"cpu": 4, "cuda": 32}
 COLUMNS = [
     *("machine", "system", "classifier", "device", "precision", "batch_size", "input_size", "threads", "images"),
@@ -44,17 +44,17 @@ COLUMNS = [
     *("images_per_second", "share_of_network", "peak_memory_mib", "note"),
 ]
 NOTE = (
-    "All ran once in each round; a run is one epoch, after one that is not counted. Medians, with minimum and maximum. "
-    "The usual script: torchvision's ImageFolder with Resize, flips, ToTensor and Normalize, a DataLoader "
-    "with as many workers as ours has threads that stay, fp32, contiguous, Adam. Network alone: forward and backward "
-    "passes of one batch that stays on the device, as ours runs them. fp32 is without TF32. Memory is "
-    "that of the main process, without a DataLoader's workers. Share: ours or the usual script to that."
+    "All were measured once per round; a run is one epoch, after a warm-up epoch. Medians, with minimum and maximum. "
+    "The usual script: torchvision's ImageFolder with Resize, flips, ToTensor and Normalize, a DataLoader with "
+    "persistent workers (as many as ours has threads), fp32, contiguous, Adam. Network alone: forward and backward "
+    "passes of one batch that stays on the device, as in ours. fp32 is without TF32. Memory is that of the main "
+    "process, without a DataLoader's workers. Share of network: speed relative to the network alone."
 )
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained on: packed images for ours, a folder for each class for others; `settings` is section train."""
+    """The training data: packed images for ours, one folder per class for others; `settings` is the section train."""
 
     array: Path
     index: Path
@@ -73,9 +73,9 @@ def benchmark_training(
     folder: Path,
     steps: int | None = None,
 ) -> dict[str, Any]:
-    """Measure epochs of `steps` on original images and write table and figure; `train` is the configuration's section.
+    """Measure epochs of `steps` on original images; writes table and figure. `train` is the section of that name.
 
-    Returns the machine and the number of measurements. InputError where there are not three images.
+    Returns the machine and the number of measurements. Raises InputError if there are fewer than three images.
     """
     device = pick_device()
     machine = describe_machine(device, threads)
@@ -107,10 +107,10 @@ def benchmark_training(
 
 
 def _prepare(copied: Sequence[Path], train: Mapping[str, Any], threads: int, aside: Path) -> Task:
-    """Pack the images; the last one validates, since a training wants one that does."""
+    """Pack the images; the last one is the validation image that training needs."""
     listed = list_images(copied, aside / "images.csv")
     if len(listed) < 3:
-        raise InputError(f"{copied[0]}: training needs three images to be measured with; raise dataset.limit_per_class")
+        raise InputError(f"{copied[0]}: the training benchmark needs three images; raise dataset.limit_per_class")
     task = Task(
         array=aside / "packed.npy",
         index=aside / "packed.csv",
@@ -127,13 +127,13 @@ def _prepare(copied: Sequence[Path], train: Mapping[str, Any], threads: int, asi
 
 
 def make_ours(task: Task) -> Callable[[], Run]:
-    """In a worker: a function that trains one epoch as a job of the workflow does."""
+    """In a worker: return a function that trains one epoch as a job of the workflow does."""
     training = _begin(task)
     return warmed(training.train_epoch, 1, tqdm(disable=True))
 
 
 def make_network(task: Task) -> Callable[[], Run]:
-    """In a worker: a function that runs as many steps forward and backward on one batch."""
+    """In a worker: return a function that runs as many forward and backward passes on a single batch."""
     training = _begin(task)
     device, steps = training.ranks.device, training.steps
     ((images, labels),) = training.images.read([np.arange(training.usual_size)])
@@ -146,9 +146,9 @@ def make_network(task: Task) -> Callable[[], Run]:
             training.optimizer.zero_grad()
             loss = cross_entropy(logits.float(), labels)
             loss.backward()
-        loss.item()  # waits for a GPU
+        loss.item()  # synchronises with a GPU
 
-    # A last batch that is not whole counts as the images that it has.
+    # The last batch may be shorter; only its images count.
     share = training.used / (steps * training.usual_size)
     warm = warmed(run)
     return lambda: Run(warm().seconds * share)
@@ -172,7 +172,7 @@ def _begin(task: Task) -> Training:
 
 
 def make_usual(task: Task) -> Callable[[], Run]:
-    """In a worker: a function that trains one epoch as a tutorial's script does."""
+    """In a worker: return a function that trains one epoch as a tutorial's script does."""
     from torch.utils.data import DataLoader
     from torchvision import transforms
     from torchvision.datasets import ImageFolder
@@ -192,7 +192,7 @@ def make_usual(task: Task) -> Callable[[], Run]:
         shuffle=True,
         num_workers=task.threads,
         persistent_workers=True,
-        multiprocessing_context="fork",  # as by itself on Linux; but a process that was spawned would spawn its own
+        multiprocessing_context="fork",  # Linux's default, except in a spawned process
         pin_memory=device.type == "cuda",
     )
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
@@ -203,22 +203,22 @@ def make_usual(task: Task) -> Callable[[], Run]:
         loss = Tensor()
         for images, labels in loader:
             if len(images) == 1:
-                continue  # cannot be normalised over itself; ours leaves it out, too
+                continue  # batch norm fails on one image; ours skips it as well
             optimizer.zero_grad()
             loss = criterion(model(images.to(device, non_blocking=True)), labels.to(device, non_blocking=True))
             loss.backward()
             optimizer.step()
-        loss.item()  # waits for a GPU
+        loss.item()  # synchronises with a GPU
 
     return warmed(run)
 
 
 def training_table(data: pd.DataFrame, machine: Machine) -> Table:
-    """The table of the benchmark; `data` has `COLUMNS`."""
+    """Return the table of the benchmark; `data` has `COLUMNS`."""
     first = data.iloc[0]
     count, side = data["images"].min(), first["input_size"]
     name = CLASSIFIERS[first["classifier"]]
-    what = f"{name}, batches of {first['batch_size']} at {side}×{side}, {counted(count, 'image')} an epoch."
+    what = f"{name}, batches of {first['batch_size']} at {side}×{side}, {counted(count, 'image')} per epoch."
     return Table(
         name="training",
         title="Training",
@@ -228,7 +228,7 @@ def training_table(data: pd.DataFrame, machine: Machine) -> Table:
             text("system", "Implementation"),
             text("precision", "Precision"),
             measured_number("images_per_second", "Images/s"),
-            seconds("s an epoch (min to max)"),
+            seconds("s per epoch (min to max)"),
             number("share_of_network", "Share of network", ".0%"),
             memory(),
             REASON,
@@ -239,7 +239,7 @@ def training_table(data: pd.DataFrame, machine: Machine) -> Table:
 
 
 def draw_training(data: pd.DataFrame) -> Figure:
-    """Images a second of ours, the usual script, and the network alone."""
+    """Draw images per second of ours, the usual script, and the network alone."""
     done = data[data["repeats"].notna()]
     labels = [f"{row.system}, {row.precision}" for row in done.itertuples()]
     shares = number_texts(done["share_of_network"], ".0%")

@@ -1,4 +1,4 @@
-"""Enlarging by ours and by others in one run: speed, memory, PSNR to fp32, and share of the machine's peak rate."""
+"""Benchmark of upscaling, ours and other programs: speed, memory, PSNR against fp32, and fraction of the peak rate."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from wbcsr.weights import store
 
 PEAK = "peak rate"
 ONE, SHARD, FILES = "one image", "a shard", "a shard, file to file"
-# Images by which an implementation is compared with fp32.
+# Number of images for the comparison with fp32.
 COMPARED = 8
 COLUMNS = [
     *("machine", "network", "system", "version", "device", "precision", "what", "height", "width", "images"),
@@ -52,18 +52,18 @@ COLUMNS = [
     *("psnr_db", "share_of_peak", "network_share", "note"),
 ]
 NOTE = (
-    "All ran once in each round; medians, with minimum and maximum. Each lives in a process of its "
-    "own, whose largest resident memory is given (on a GPU, what PyTorch held there). PSNR: of 8-bit values to those "
-    "of our eager network in fp32, over up to 8 images. Share of peak: the network's FLOP/s, its work counted by "
-    "definition, of the highest rate of a large convolution or matrix product in the same precision in the same run; "
-    "Winograd's algorithm multiplies less often and may exceed 100 %. "
-    "fp32 is without TF32. Network: its share of the time from file to file."
+    "All were measured once per round; medians, with minimum and maximum. Each runs in a separate process, whose "
+    "largest resident memory is given (on a GPU, the GPU memory that PyTorch reserved). PSNR: 8-bit values compared "
+    "with our eager network in fp32, on up to 8 images. Share of peak: FLOP/s of the network, counted by definition, "
+    "relative to the highest rate of a large convolution or matrix product in the same precision and the same run; "
+    "Winograd's algorithm needs fewer multiplications and may exceed 100 %. "
+    "fp32 is without TF32. Network: fraction of the time from file to file."
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """An implementation that is measured: what it does, and how its worker prepares it (see `measure_in_workers`)."""
+    """An implementation with its task; `make` returns the preparation for its worker (see `measure_in_workers`)."""
 
     implementation: Implementation
     case: Case
@@ -86,11 +86,11 @@ def benchmark_upscaling(
     threads: int,
     folder: Path,
 ) -> dict[str, Any]:
-    """Measure enlarging by the network in `weights` and write the table and the figure into `folder`.
+    """Measure upscaling with the network in `weights`, and write table and figure to `folder`.
 
-    Images are those of the `manifests` that have the most common size; `inference` and `settings` are the
-    configuration's sections inference and benchmark. What cannot run here, or fails, has a row that says why.
-    Returns the machine and the number of measurements. InputError where there are no images.
+    Uses images of the `manifests` with the most common size. `inference` and `settings` are the sections inference and
+    benchmark of the configuration. A case that fails or cannot run here gets a row with the reason. Returns the machine
+    and the number of measurements. Raises InputError if there are no images.
     """
     device = pick_device().type
     machine = describe_machine(torch.device(device), threads)
@@ -103,14 +103,14 @@ def benchmark_upscaling(
         height, width = (-(-side // architecture.multiple) * architecture.multiple for side in images.size)
         flops = flops_of(source.network, (height, width))
         one = replace(whole, files=images.files[:1])
-        # What a GPU does in no time is not asked of the processor beside it.
+        # A CPU implementation gets the number of images for a CPU, because it is much slower than the GPU.
         few = replace(whole, files=images.files[: count_of(settings, "cpu")])
         shards = [(each, whole if each.device == device else few) for each in implementations]
-        # The reference, where nobody asks how fast it is: others are compared with it, and it has no row.
+        # If the reference is not requested, it is only used for the comparison and gets no row.
         unasked = None if "eager" in settings["backends"] and "fp32" in settings["precisions"] else implementations[0]
         if unasked:
             shards[0] = unasked, replace(whole, files=images.files[:COMPARED])
-        # A shard of one image has been measured by then.
+        # A shard of one image is the same as "one image", which is measured first.
         more = [Entry(each, case, SHARD) for each, case in shards if len(whole.files) > 1]
         own = [(each, case) for each, case in shards if isinstance(each, Ours) and each != unasked]
         more += [Entry(each, case, FILES) for each, case in own]
@@ -126,9 +126,9 @@ def benchmark_upscaling(
 
 
 def implementations_for(weights: Path, device: str, settings: Mapping[str, Any]) -> list[Implementation]:
-    """Ours by each backend and precision that `device` has, and the others, as far as the settings name them.
+    """Return ours with each backend and precision of `device`, and the other programs, as selected in the settings.
 
-    The first one is the reference, whether they name it or not: eager in fp32.
+    The first one is always the reference, eager in fp32.
     """
     here, cpu = torch.device(device), torch.device("cpu")
     asked = settings["precisions"]
@@ -156,7 +156,7 @@ def implementations_for(weights: Path, device: str, settings: Mapping[str, Any])
 def measure_entries(
     entries: Sequence[Entry], threads: int, seconds: float, repeats: int
 ) -> tuple[dict[Entry, Outcome], dict[Kind, float]]:
-    """Measure all entries in alternating rounds; what came of each, and the machine's peak rates in FLOP/s."""
+    """Measure all entries in alternating rounds; returns their outcomes and the peak rates of the machine in FLOP/s."""
     reasons = {entry: entry.implementation.unavailable() for entry in entries}
     able = [entry for entry in entries if not reasons[entry]]
     kinds = sorted({(entry.implementation.device, entry.implementation.precision) for entry in able})
@@ -173,14 +173,14 @@ def measure_entries(
 
 
 def psnr_to(images: Images, reference: Images) -> float:
-    """PSNR in dB over all 8-bit values of some images; infinite where nothing differs."""
+    """Return the PSNR in dB over all 8-bit values of the images; infinite if they are identical."""
     squares = [np.mean((image.astype(np.float64) - exact) ** 2) for image, exact in zip(images, reference, strict=True)]
     decibels = psnr(float(np.mean(squares)))
     return float("inf") if decibels is None else decibels
 
 
 def _rows(outcomes: Mapping[Entry, Outcome], peaks: Mapping[Kind, float], flops: int) -> list[dict[str, Any]]:
-    """A row for each entry; the images of the first one are what those of the others are compared with."""
+    """Return a row for each entry; the images of the first entry are the reference for the others."""
     exact = next(map(_images, outcomes.values()))
     return [_row(entry, outcome, exact, peaks, flops) for entry, outcome in outcomes.items()]
 
@@ -218,7 +218,7 @@ def _row(
 
 
 def upscaling_table(data: pd.DataFrame, machine: Machine) -> Table:
-    """The table of the benchmark; `data` has `COLUMNS`."""
+    """Return the table of the benchmark; `data` has `COLUMNS`."""
     shards = data.loc[data["what"] == SHARD, "images"].dropna()
     size = f"{data['height'].iloc[0]}×{data['width'].iloc[0]}"
     count = f" A shard has {_counts(data[data['what'] == SHARD])} images of {size}." if len(shards) else ""
@@ -246,7 +246,7 @@ def upscaling_table(data: pd.DataFrame, machine: Machine) -> Table:
 
 
 def _memory(rows: pd.DataFrame) -> list[str]:
-    """Of the GPU, or else of the process."""
+    """Return the GPU memory, or the memory of the process if there is none."""
     return number_texts(rows["gpu_memory_mib"].fillna(rows["peak_memory_mib"]), ".0f")
 
 
@@ -255,7 +255,7 @@ def _psnr(rows: pd.DataFrame) -> list[str]:
 
 
 def _counts(rows: pd.DataFrame) -> str:
-    """How many images the rows have; of several numbers, each with its device."""
+    """Return the number of images of the rows; different numbers are listed with their device."""
     counts = rows.dropna(subset="images").drop_duplicates(["device", "images"])
     if counts["images"].nunique() == 1:
         return str(int(counts["images"].iloc[0]))
@@ -263,7 +263,7 @@ def _counts(rows: pd.DataFrame) -> str:
 
 
 def draw_upscaling(data: pd.DataFrame) -> Figure:
-    """Images a second of each implementation, for one image and for a shard; those without a figure are left out."""
+    """Draw images per second of each implementation, for one image and for a shard; unmeasured ones are left out."""
     panels = []
     for what in (ONE, SHARD):
         rows = data[(data["what"] == what) & data["repeats"].notna()]

@@ -1,4 +1,4 @@
-"""Processes that each hold one thing that is measured, so that its memory is its own, and rounds can alternate."""
+"""Worker processes for measurements: one per case, so that memory is separate and rounds can alternate."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from wbcsr.isolated import EndedError, IsolatedProcess
 
 log = logging.getLogger(__name__)
 
-# In a worker's process: what it holds.
+# In a worker process: the function that it holds.
 _held: Any = None
 
 
 class Worker(IsolatedProcess):
-    """An isolated process that holds a function and calls it when asked."""
+    """An isolated process that holds a function and calls it on request."""
 
     def hold(self, make: Callable[[], Callable[[], Any]]) -> None:
-        """Keep there the function that `make` returns."""
+        """Store the function returned by `make` in the worker."""
         self.call(_hold, make)
 
     def start_held(self) -> None:
-        """Begin to call the function that is held there; `result` waits for it."""
+        """Start to call the stored function; `result` waits for it."""
         self.start(_call_held)
 
     def call_held(self) -> Any:
-        """What the function that is held there returns."""
+        """Call the stored function and return its result."""
         return self.call(_call_held)
 
     def peak_mib(self) -> float:
-        """The largest memory that the process had so far (resident set, MiB)."""
+        """Return the largest resident set of the process so far (MiB)."""
         return self.call(provenance.largest_resident_kib) / 1024
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of what is measured: the seconds that it took, and what else there is to say of it."""
+    """One measured run: its seconds and further results."""
 
     seconds: float
     found: Any = None
@@ -52,7 +52,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of something that was measured: its runs and its process's peak memory, or why there are none."""
+    """The outcome of a measurement: runs and peak memory of the process, or a note why there are none."""
 
     runs: list[Run] = field(default_factory=list)
     peak_mib: float | None = None
@@ -60,14 +60,14 @@ class Outcome:
 
     @classmethod
     def of(cls, found: list[float] | Exception, peak_mib: float | None = None) -> Outcome:
-        """What `measure_in_rounds` found, where there is nothing to say of the runs but their seconds."""
+        """Create an outcome from a result of `measure_in_rounds`."""
         if isinstance(found, Exception):
             return cls(note=explain(found))
         return cls([Run(seconds) for seconds in found], peak_mib)
 
     @property
     def timing(self) -> Timing | None:
-        """The statistics of the runs, if there are any."""
+        """The statistics of the runs, or None if there are none."""
         return Timing.of([run.seconds for run in self.runs]) if self.runs else None
 
 
@@ -77,11 +77,11 @@ def measure_in_workers(
     repeats: int,
     builds: Mapping[Key, Callable[[], object]] | None = None,
 ) -> dict[Key, Outcome]:
-    """Measure several things in alternating rounds, each in a process of its own; see `measure_in_rounds`.
+    """Measure several functions in alternating rounds, each in its own process; see `measure_in_rounds`.
 
-    Each of `makes` is called in that process, does what must not be counted, and returns a function that does one
-    `Run`. The one of the same key in `builds` runs before, in another process, whose memory does not count. What fails
-    has a note in place of its runs, and the others go on.
+    Each of `makes` is called in that process; it prepares what must not be timed and returns a function that does one
+    `Run`. The function with the same key in `builds` is called first, in another process, whose memory is not counted.
+    A case that fails gets a note instead of runs, and the others continue.
     """
     outcomes: dict[Key, Outcome] = {}
     runs: dict[Key, list[Run]] = {}
@@ -115,28 +115,28 @@ def measure_in_workers(
 
 
 def _peak_of(worker: Worker) -> tuple[float | None, str | None]:
-    """The worker's peak memory, or none and why: one that has ended meanwhile has its runs all the same."""
+    """Return the worker's peak memory, or the reason why it is not known: a worker may have ended after its runs."""
     try:
         return worker.peak_mib(), None
     except EndedError as error:
-        return None, f"memory is not known: {error}"
+        return None, f"memory is unknown: {error}"
 
 
 def timed(function: Callable[..., Any], *arguments: Any) -> Run:
-    """The run that a call is, and what it gives."""
+    """Call a function and return its time and result as a run."""
     started = time.perf_counter()
     found = function(*arguments)
     return Run(time.perf_counter() - started, found)
 
 
 def warmed(function: Callable[..., object], *arguments: Any) -> Callable[[], Run]:
-    """A call as a run that is repeated; done once here, uncounted: the first one compiles, allocates and reads."""
+    """Call a function once as warm-up (compilation, allocation, caches); return a function that repeats it as a run."""
     function(*arguments)
     return lambda: Run(timed(function, *arguments).seconds)
 
 
 def explain(error: Exception) -> str:
-    """Why something has no figure, in a line; the log gets the traceback of what should not have happened."""
+    """Return, in one line, why there is no measurement; the traceback of an unexpected error is logged."""
     if isinstance(error, InputError):
         log.warning("cannot run here: %s", error)
         return f"cannot run here: {error}"
@@ -147,7 +147,7 @@ def explain(error: Exception) -> str:
 
 
 def missing(module: str) -> str | None:
-    """Why an implementation cannot run whose Python package has the module `module`, or None where it is installed."""
+    """Return the reason why the implementation that needs `module` cannot run, or None if it is installed."""
     found = importlib.util.find_spec(module) is not None
     return None if found else f"{module} is not installed; `make setup-benchmark` installs it"
 

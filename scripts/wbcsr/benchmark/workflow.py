@@ -1,4 +1,4 @@
-"""What the workflow itself adds to its jobs, and how long it takes to plan a study."""
+"""Benchmark of the workflow itself: the overhead per job, and the time to plan a study."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from wbcsr.files import scratch_folder, write_text
 from wbcsr.present.table import Column, Table, number, text
 
 JOBS, PLAN = "jobs that do nothing", "planning the study"
-# Jobs of one run, and shards of the study that is planned.
+# Jobs per run, and shards of the planned study.
 COUNTS, SHARDS = (1, 10), (10, 100, 1000)
 COLUMNS = ["machine", "what", "count", *TIMES, "job_seconds", "added_seconds_per_job", "note"]
 NOTE = (
-    "Jobs that do nothing: a workflow of its own whose jobs are scripts like those of this one, with log, benchmark "
-    "and claim, one after another. In jobs: what their files of `benchmark:` say. Added: all the rest, by job; with "
-    "one job most of it is the start of the program. Planning: a dry run of config/config.yaml with so many shards "
-    "of each variant, partition and class. Medians, with minimum and maximum."
+    "Jobs that do nothing: a separate workflow whose jobs are scripts like those of this workflow, with log, benchmark "
+    "and claim, one after another. In jobs: time in their `benchmark:` files. Added: the remaining time per job; with "
+    "one job, most of it is the start of Snakemake. Planning: a dry run of config/config.yaml with this number of "
+    "shards per variant, partition and class. Medians, with minimum and maximum."
 )
 SNAKEFILE = """\
 rule all:
@@ -63,11 +63,10 @@ def benchmark_workflow(
     counts: Sequence[int] = COUNTS,
     shards: Sequence[int] = SHARDS,
 ) -> dict[str, Any]:
-    """Measure the workflow of `snakefile` and write table and figure.
+    """Measure the workflow `snakefile`, and write table and figure to `folder`.
 
-    Workflows of `counts` jobs are run, and the study is planned with each of `shards`.
-
-    Returns the machine and the number of measurements. What fails has a row that says why.
+    Runs workflows with `counts` jobs, and plans the study with each number of `shards`. A case that fails gets a row
+    with the reason. Returns the machine and the number of measurements.
     """
     machine = describe_machine(torch.device("cpu"), 1)
     rows: list[dict[str, Any]] = []
@@ -79,7 +78,7 @@ def benchmark_workflow(
             settings["seconds"],
             settings["repeats"],
         )
-        # A long plan is made once, and a short one as often as the others' time allows.
+        # Long plans are made once; short ones are repeated as long as time allows.
         plans = measure_in_rounds(
             {count: partial(_plan, snakefile, count, aside) for count in shards}, settings["seconds"], repeats=1
         )
@@ -100,7 +99,7 @@ def _row(what: str, count: int, found: list[float] | Exception) -> dict[str, Any
 
 
 def _run_jobs(count: int, aside: Path, own: list[float]) -> float:
-    """The seconds of a workflow of `count` jobs; those that the jobs themselves had go into `own`."""
+    """Return the seconds of a workflow with `count` jobs; the seconds of the jobs themselves are appended to `own`."""
     with tempfile.TemporaryDirectory(dir=aside) as name:
         folder = Path(name)
         write_text(folder / "Snakefile", SNAKEFILE.format(count=count))
@@ -112,15 +111,15 @@ def _run_jobs(count: int, aside: Path, own: list[float]) -> float:
 
 
 def _plan(snakefile: str, shards: int, aside: Path) -> float:
-    """The seconds of a dry run of the study with `shards`."""
+    """Return the seconds of a dry run of the study with `shards`."""
     with tempfile.TemporaryDirectory(dir=aside) as name:
         options = ["--snakefile", snakefile, "--cores", "1", "--dry-run", "--quiet", "all"]
         return timed(_snakemake, Path(name), *options, "--config", f"shards={shards}").seconds
 
 
 def _snakemake(folder: Path, *arguments: str) -> None:
-    """Run Snakemake in `folder`, as a user does; RuntimeError with what it says where it fails."""
-    # The claim of the job that measures is not theirs, nor is a profile of the user's.
+    """Run Snakemake in `folder` as a user does. Raises RuntimeError with Snakemake's message if it fails."""
+    # Without the claim of the measuring job and without the user's Snakemake profile.
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WBCSR_", "SNAKEMAKE_"))}
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", *arguments],
@@ -134,12 +133,12 @@ def _snakemake(folder: Path, *arguments: str) -> None:
     if done.returncode:
         lines = [line for line in done.stdout.splitlines() if line.strip()]
         start = next((number for number, line in enumerate(lines) if "rror" in line), len(lines) - 1)
-        # What Snakemake says of a mistake stands in the line below the one that says where it is.
+        # Snakemake's message is on the line after the location of the error.
         raise RuntimeError(" ".join(lines[start : start + 2]) or "no output")
 
 
 def workflow_table(data: pd.DataFrame, machine: Machine) -> Table:
-    """The table of the benchmark; `data` has `COLUMNS`."""
+    """Return the table of the benchmark; `data` has `COLUMNS`."""
     return Table(
         name="workflow",
         title="Workflow",
@@ -150,7 +149,7 @@ def workflow_table(data: pd.DataFrame, machine: Machine) -> Table:
             Column("count", "Of", _counts, style="text"),
             seconds(),
             measured_number("job_seconds", "In jobs, s"),
-            measured_number("added_seconds_per_job", "Added, s a job"),
+            measured_number("added_seconds_per_job", "Added, s per job"),
             number("repeats", "Repeats", "d"),
             REASON,
         ],
@@ -165,14 +164,14 @@ def _counts(rows: pd.DataFrame) -> list[str]:
 
 
 def draw_workflow(data: pd.DataFrame) -> Figure:
-    """Seconds added to each job, and seconds of planning over the number of shards."""
+    """Draw the seconds added per job, and the seconds of planning over the number of shards."""
     done = data[data["repeats"].notna()]
     jobs, plans = (done[done["what"] == what] for what in (JOBS, PLAN))
     panels: list[Panel] = []
     if len(jobs):
         labels = [f"{count} job{'' if count == 1 else 's'}" for count in jobs["count"]]
         added = list(jobs["added_seconds_per_job"])
-        panels.append(Rates("Added to each job", labels, added, added, added, xlabel="Seconds a job"))
+        panels.append(Rates("Added to each job", labels, added, added, added, xlabel="Seconds per job"))
     if len(plans):
         panels.append(
             Curve.of("Shards", "Seconds to plan the study", plans, "count", "median_seconds", logarithmic=True)

@@ -1,1 +1,1 @@
-"""White cells: where they are in an image, and square cuts around them."""
+"""White cells: finding them in images, and cropping squares around them."""

@@ -1,4 +1,4 @@
-"""Cut a square around the white cell out of each image."""
+"""Crop a square around the white cell of each image."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ log = logging.getLogger(__name__)
 CELL_COLUMNS = ["image", "x", "y", "side", "score", "touches_border", "reason"]
 NOT_FOUND = "no white cell was found by its stain"
 SEVERAL = "there are several white cells of about the same size"
+AT_BORDER = "the white cell touches the border of the image"
 
 
 @dataclass(frozen=True)
 class _Cut:
-    """An image's row of `CELL_COLUMNS`, and the SHA-256 of its cut; where there is no cut, the reason."""
+    """An image's row of `CELL_COLUMNS`, and the SHA-256 of its crop; without a crop, the reason."""
 
     image: str
     x: int | None = None
@@ -45,9 +46,9 @@ class _Cut:
 
 
 def cut(pixels: np.ndarray, centre: tuple[int, int], side: int) -> np.ndarray:
-    """The square of `side` pixels around the pixel `centre` (x, y) of an image (H, W) or (H, W, channels).
+    """Return the square of `side` pixels around the pixel `centre` (x, y) of an image (H, W) or (H, W, channels).
 
-    Beyond the border of the image, the image is reflected.
+    Beyond the border, the image is padded by reflection.
     """
     height, width = pixels.shape[:2]
     left, top = (place - side // 2 for place in centre)
@@ -58,7 +59,7 @@ def cut(pixels: np.ndarray, centre: tuple[int, int], side: int) -> np.ndarray:
 
 
 def lone_cell(pixels: np.ndarray) -> WhiteCell | str:
-    """The one white cell of an image (see `imaging`), or the reason why no cell can be chosen."""
+    """Return the only white cell of an image (see `imaging`), or the reason why no cell can be chosen."""
     found = find_cell(imaging.to_rgb8(pixels))
     if found is None:
         return NOT_FOUND
@@ -72,25 +73,27 @@ def cut_cells(
     whole: Sequence[Path],
     side: int,
     one_cell: bool,
+    keep_border_cells: bool,
     folder: Path,
     cuts: Sequence[Path],
     threads: int = 2,
 ) -> dict[str, int]:
-    """Cut a square of `side` pixels around the white cell of each image, for all stages that follow.
+    """Crop a square of `side` pixels around the white cell of each image; all later stages use the crops.
 
-    `images_csv`, `sources_csv` and `rejected_csv` describe the images as they were ingested, `whole` are their
-    manifests. Each of `cuts` is the manifest of the cuts from the images of the manifest in the same place of `whole`;
-    the cuts are PNG files beside it, and other images there are removed. Writes to `folder` images.csv, sources.csv and
-    rejected.csv as they are for the cuts, and cells.csv: for each ingested image the centre x, y of its cut in pixels,
-    `side`, score (see `WhiteCell`), touches_border, and the reason if there is no cut.
+    `images_csv`, `sources_csv` and `rejected_csv` describe the ingested images; `whole` are their manifests. `cuts` are
+    the manifests of the crops, in the order of `whole`; the crops are PNG files in the folder of their manifest, and
+    other images there are removed. Writes to `folder` images.csv, sources.csv and rejected.csv for the crops, and
+    cells.csv: for each ingested image the centre x, y of its crop in pixels, `side`, score (see `WhiteCell`),
+    touches_border, and the reason if there is no crop.
 
     An image is rejected if no white cell is found or if there are several of about the same size. `one_cell` says that
-    a source is a photograph of one cell, and no patient or slide: if a source then has images of several classes, one
-    of the labels belongs to another cell, and all its images are rejected.
+    a source is a photograph of one cell, not a patient or slide. If such a source has images of several classes, one of
+    the labels belongs to another cell, and all its images are rejected. A cell that touches the border of its image,
+    and may therefore be incomplete, is rejected unless `keep_border_cells`.
 
-    Returns the numbers of images, cuts, images without a cell, with several cells and of a source of several classes,
-    and of cuts whose cell touches the border of the image. InputError if a class is left without an image, or a file is
-    not the one that its manifest lists.
+    Returns the numbers of images, crops, images without a cell, images with several cells, images from a source with
+    several classes, and images whose only cell touches the border. Raises InputError if a class is left without an
+    image, or a file differs from its manifest.
     """
     images = read_csv(images_csv, IMAGE_COLUMNS)
     sources = read_csv(sources_csv, SOURCE_COLUMNS)
@@ -110,6 +113,8 @@ def cut_cells(
         cell = lone_cell(pixels)
         if isinstance(cell, str):
             return _Cut(row.image, reason=cell)
+        if cell.touches_border and not keep_border_cells:
+            return _Cut(row.image, touches_border=True, reason=AT_BORDER)
         content = imaging.encode_png(cut(pixels, cell.centre, side))
         digest = hashlib.sha256(content).hexdigest()
         if not (row.target.is_file() and sha256(row.target) == digest):
@@ -146,7 +151,7 @@ def cut_cells(
 
 
 def _of_several_classes(images: pd.DataFrame, sources: pd.DataFrame) -> dict[str, str]:
-    """Each image whose source has images of several classes → the reason to reject it."""
+    """Return the reason to reject each image whose source has images of several classes."""
     known = images.assign(source=source_of(images, sources)).query("source != ''")
     classes = known.groupby("source")["class"].unique()
     several = {source: ", ".join(names) for source, names in classes.items() if len(names) > 1}
@@ -168,15 +173,16 @@ def _check_classes_left(images: pd.DataFrame, cells: pd.DataFrame) -> None:
 
 def _report(summary: dict[str, int], ambiguous_sources: int) -> None:
     log.info(
-        "%d of %s cut around the white cell; %d of these cells touch the border of the image",
+        "%d of %s cut around the white cell; %d cells touch the border of their image",
         summary["cuts"],
         counted(summary["images"], "image"),
         summary["at_border"],
     )
     if summary["cuts"] < summary["images"]:
         log.warning(
-            "rejected (see results/dataset/rejected.csv): %d without a white cell, %d with several of about the same "
-            "size, %d of %s with images of several classes",
+            "%d rejected (see results/dataset/rejected.csv): %d without a white cell, %d with several of about the "
+            "same size, %d of %s with images of several classes, the others because their cell touches the border",
+            summary["images"] - summary["cuts"],
             summary["without_cell"],
             summary["with_several_cells"],
             summary["of_several_classes"],

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-# Lengths are shares of the image's shorter side, areas are shares of the image.
-# Specks of stain that are narrower than this are noise.
+# Lengths are fractions of the image's shorter side, areas are fractions of the image's area.
+# Stained specks narrower than this are noise.
 SPECK = 1 / 80
 # Lobes of one nucleus and granules of one cell are closer to each other than this.
 GAP = 1 / 20
 # Width of the cytoplasm around the stained part of a cell.
 CYTOPLASM = 1 / 20
-# Platelets have less stain than this.
+# Platelets have a smaller stained area than this.
 LEAST_STAIN = 1 / 200
-# A second cell has at least this share of the stain of the first one. In photographs with one white cell, platelets
-# and dirt reach 0.39; docs/usage.md has the measurement.
+# A second cell has at least this fraction of the stained area of the first. In photographs with one white cell,
+# platelets and dirt reach 0.39; docs/usage.md has the measurement.
 SECOND_CELL = 0.4
 
 
@@ -25,9 +25,9 @@ SECOND_CELL = 0.4
 class WhiteCell:
     """The white cell of an (H, W) image.
 
-    `stain` (H, W) bool is its nucleus with the violet granules beside it, `box` the x, y, width and height of the stain
-    in pixels. `score` in 0 to 1 is 1 − a / b, where b is the area of the cell's stain and a that of the next largest
-    stain in the image: 1 if there is no other one, 0 if another one is as large.
+    `stain` (H, W) bool is its nucleus with nearby violet granules; `box` is the x, y, width and height of the stain in
+    pixels. `score`, from 0 to 1, is 1 − a / b, where b is the area of the cell's stain and a the area of the next
+    largest stain: 1 if there is no other stain, 0 if another one is as large.
     """
 
     stain: np.ndarray
@@ -36,7 +36,7 @@ class WhiteCell:
 
     @property
     def centre(self) -> tuple[int, int]:
-        """The pixel x, y in the middle of the box."""
+        """The pixel x, y at the centre of the box."""
         x, y, width, height = self.box
         return x + width // 2, y + height // 2
 
@@ -47,7 +47,7 @@ class WhiteCell:
 
     @property
     def touches_border(self) -> bool:
-        """Whether the stain is so close to the border of the image that a part of the cell may be missing."""
+        """Whether the stain is so close to the border of the image that part of the cell may be missing."""
         x, y, width, height = self.box
         margin = CYTOPLASM * min(self.stain.shape)
         right, bottom = self.stain.shape[1] - x - width, self.stain.shape[0] - y - height
@@ -55,10 +55,11 @@ class WhiteCell:
 
 
 def find_cell(pixels: np.ndarray) -> WhiteCell | None:
-    """The white cell with most stain in an (H, W, 3) uint8 RGB image, or None if there is none.
+    """Return the white cell with the largest stain in an (H, W, 3) uint8 RGB image, or None if there is none.
 
-    The stain makes the nuclei of white cells violet and leaves red cells pink. Violet is a hue of 230 to 330 degrees, a
-    saturation of at least 24 % and a value of at least 16 %, which excludes the black corners of augmented images.
+    The stain colours the nuclei of white cells violet and leaves red cells pink. Violet is a hue from 230 to 330
+    degrees, a saturation of at least 24 % and a value of at least 16 %, which excludes the black corners of augmented
+    images.
     """
     violet = cv2.inRange(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV), (115, 60, 40), (165, 255, 255))
     side = min(violet.shape)
@@ -75,5 +76,5 @@ def find_cell(pixels: np.ndarray) -> WhiteCell | None:
 
 
 def disc(diameter: float) -> np.ndarray:
-    """A disc for morphology, (n, n) uint8, where n is odd and at least 3 pixels."""
+    """Return a disc for morphological operations, (n, n) uint8; n is odd and at least 3 pixels."""
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (max(3, round(diameter) | 1),) * 2)

@@ -1,4 +1,4 @@
-"""An engine's results beside those of the network as it is in fp32, on the same device."""
+"""Compare the results of an engine with those of the fp32 network on the same device."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from wbcsr.pixels import reference, to_network
 from wbcsr.upscale import upscaler
 from wbcsr.upscale.shard import spread
 
-# A side of the pieces of cells that are compared where the engine takes any size (pixels).
+# Maximum side (pixels) of the image crops that are compared if the engine accepts any size.
 PIECE = 128
-BLACK = 1.0  # a mean below this is black (of 255)
+BLACK = 1.0  # an image with a lower mean (of 255) counts as black
 
 
 def compare_upscaler(engine: Path, weights: Path, manifests: Sequence[Path], count: int) -> dict[str, Any]:
-    """Upscale `count` images of the manifests, the same at each call, by the engine and by the fp32 network.
+    """Upscale the same `count` images of the manifests with the engine and with the fp32 network, and compare them.
 
-    An engine for a range of sizes gets its optimal, smallest and largest size. Gives how many `images`, and of their
-    8-bit values `psnr_db` (None where nothing differs) and `max_difference` (of 255). InputError where the engine's
-    output is not finite, or black where the network's is not.
+    An engine for a range of sizes is tested with its optimal, smallest and largest size. Returns the number of `images`
+    and, for their 8-bit values, `psnr_db` (None if identical) and `max_difference` (of 255). Raises InputError if the
+    engine's output is not finite, or is black while the network's is not.
     """
     source, _ = upscaler.source(weights)
     ready = load(source, engine)
@@ -51,7 +51,7 @@ def compare_upscaler(engine: Path, weights: Path, manifests: Sequence[Path], cou
             expected = exact(prepared.to(ready.device)).cpu()
         shape = (output.shape[2], output.shape[3])
         ours, theirs = (reference.to_pixels(part, shape).short() for part in (output, expected))
-        _require_light(engine, ours, theirs)
+        _require_not_black(engine, ours, theirs)
         difference = (ours - theirs).abs()
         squares.append((difference.double() ** 2).mean().item())
         largest = max(largest, int(difference.max()))
@@ -61,10 +61,10 @@ def compare_upscaler(engine: Path, weights: Path, manifests: Sequence[Path], cou
 def compare_classifier(
     engine: Path, model: Path, array: Path, index: Path, split: Path, classes: Sequence[str], most: int
 ) -> dict[str, Any]:
-    """Classify validation images, `most` at most and the same at each call, by the engine and by the fp32 network.
+    """Classify the same validation images, at most `most`, with the engine and with the fp32 network, and compare.
 
-    Gives how many `images`, the share of `changed_labels`, and `max_probability_difference` over images and classes.
-    InputError where the engine's output is not finite.
+    Returns the number of `images`, the fraction of `changed_labels`, and `max_probability_difference` over images and
+    classes. Raises InputError if the engine's output is not finite.
     """
     source, description = classifiers.source(model)
     ready = load(source, engine)
@@ -88,16 +88,16 @@ def compare_classifier(
 
 
 def _cells(manifests: Sequence[Path], count: int) -> list[np.ndarray]:
-    """`count` images spread over the manifests, (height, width, 3) uint8."""
+    """Return `count` images spread over the manifests, (height, width, 3) uint8."""
     files = spread(manifests).head(count)
     if files.empty:
-        raise InputError(f"{manifests[0]}: names no image to compare the engine by; check dataset.archive")
+        raise InputError(f"{manifests[0]}: lists no image to check the engine with; check dataset.archive")
     paths = [folder / file for folder, file in files[["folder", "file"]].itertuples(index=False)]
     return [imaging.to_rgb8(imaging.decode(path.read_bytes(), str(path), whole=True)) for path in paths]
 
 
 def _cut(pixels: np.ndarray, size: Size) -> np.ndarray:
-    """The middle of an image, at most `size`."""
+    """Return the central part of an image, at most `size`."""
     tops = [max(0, (pixels.shape[axis] - size[axis]) // 2) for axis in (0, 1)]
     return np.ascontiguousarray(pixels[tops[0] : tops[0] + size[0], tops[1] : tops[1] + size[1]])
 
@@ -107,7 +107,7 @@ def _divisible(shape: tuple[int, ...], multiple: int) -> Size:
 
 
 def _run_once(engine: Engine, image: torch.Tensor) -> torch.Tensor:
-    """The engine's output for (1, 3, h, w), float32; the image goes through a whole batch, and the last is taken."""
+    """Return the engine's output for (1, 3, h, w), float32: the last one of a full batch of copies."""
     copies = engine.batch if engine.profile else 1
     batch = image.expand(copies, -1, -1, -1).contiguous(memory_format=engine.memory_format)
     return engine.run(batch)[-1:].float()
@@ -123,6 +123,6 @@ def _require_finite(engine: Path, output: torch.Tensor) -> None:
         raise InputError(f"{engine}: produces NaN or infinite values; choose inference.precision bf16 or fp32")
 
 
-def _require_light(engine: Path, ours: torch.Tensor, theirs: torch.Tensor) -> None:
+def _require_not_black(engine: Path, ours: torch.Tensor, theirs: torch.Tensor) -> None:
     if ours.double().mean() < BLACK <= theirs.double().mean():
         raise InputError(f"{engine}: produces black images; choose another inference.precision or backend")

@@ -1,4 +1,4 @@
-"""The gate on quality: an engine is held against the network as it is in fp32, before anything relies on it."""
+"""The quality check: an engine must agree with the fp32 network before it is used."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from wbcsr.text import counted
 
 log = logging.getLogger(__name__)
 
-# What the comparisons find; the first is of both networks, the next two of an upscaler, the others of a classifier.
+# Results of a comparison: the first is for both networks, the next two for upscalers, the others for classifiers.
 FOUND = ("images", "psnr_db", "max_difference", "changed_labels", "max_probability_difference")
 
 
 def pass_gate(
     engine: Path, compare: Callable[[], Mapping[str, Any]], tolerances: Mapping[str, Any], quality_path: Path
 ) -> dict[str, Any]:
-    """Compare an engine (engine.json) with the fp32 network, hold it to the thresholds, and write what was found.
+    """Compare an engine (engine.json) with the fp32 network, check the thresholds, and write the result.
 
-    `compare` gives what a function of `wbcsr.checks.compare` does; it is not called for an engine that is itself the
-    fp32 network, and the file says so. `tolerances` is the configuration's section inference.tolerances.
-    InputError where a threshold is missed, or as `compare`; no file is written then.
+    `compare` returns the result of a function of `wbcsr.checks.compare`; it is not called for an engine that is itself
+    the fp32 network on a CPU, which the file then records. `tolerances` is the section inference.tolerances of the
+    configuration. Raises InputError if a threshold is missed, or as `compare` does; no file is written then.
     """
     quality: dict[str, Any] = {"passed": True, "reference": True, "thresholds": dict(tolerances)}
     if not _is_reference(read_json(engine)):
@@ -37,25 +37,25 @@ def pass_gate(
 
 
 def hold(program: Path, found: Mapping[str, Any], tolerances: Mapping[str, Any]) -> None:
-    """InputError that names the first threshold of `tolerances` which `found` (see `FOUND`) misses for `program`."""
+    """Raise InputError, with the first threshold of `tolerances` that `found` (see `FOUND`) misses for `program`."""
     psnr, largest, changed = (found[name] for name in ("psnr_db", "max_difference", "changed_labels"))
     missed = None
     if psnr is not None and psnr < tolerances["psnr_db"]:
-        missed = f"its images have a PSNR of {psnr:.1f} dB to those of the fp32 network, below psnr_db"
+        missed = f"its images have a PSNR of {psnr:.1f} dB against the fp32 network, below psnr_db"
     elif largest is not None and largest > tolerances["max_difference"]:
-        missed = f"a pixel is {largest} of 255 off the fp32 network's, above max_difference"
+        missed = f"a pixel differs by {largest} of 255 from the fp32 network, above max_difference"
     elif changed is not None and changed > tolerances["changed_labels"]:
-        missed = f"{changed:.1%} of {counted(found['images'], 'label')} are not those in fp32, above changed_labels"
+        missed = f"{changed:.1%} of {counted(found['images'], 'label')} differ from fp32, above changed_labels"
     if missed:
         key = missed.rsplit(" ", 1)[1]
         raise InputError(
             f"{program}: {missed} {tolerances[key]:g} of inference.tolerances; choose another inference.precision or "
-            "backend, or, if that quality will do, another threshold"
+            "backend, or another threshold if this quality is good enough"
         )
 
 
 def _is_reference(engine: Mapping[str, Any]) -> bool:
-    """Whether an engine is what it would be compared with: the network as it is, in fp32."""
+    """Whether the engine is the fp32 network itself, on the CPU, with which it would be compared."""
     return engine["backend"] == "eager" and engine["precision"] == "fp32" and engine["device"] == "cpu"
 
 
@@ -63,7 +63,7 @@ def _in_words(quality: Mapping[str, Any]) -> str:
     if quality["reference"]:
         return "the engine is the fp32 network itself"
     if quality["changed_labels"] is not None:
-        return f"{quality['changed_labels']:.2%} of {counted(quality['images'], 'label')} are not those in fp32"
+        return f"{quality['changed_labels']:.2%} of {counted(quality['images'], 'label')} differ from fp32"
     psnr = "identical" if quality["psnr_db"] is None else f"PSNR {quality['psnr_db']:.1f} dB"
     return (
         f"{psnr} to fp32, largest difference {quality['max_difference']} of 255, {counted(quality['images'], 'cell')}"

@@ -1,1 +1,1 @@
-"""The classifier: packed images in, a trained network and its predictions out."""
+"""The classifier: training on packed images, and prediction."""

@@ -1,29 +1,30 @@
-"""Random changes of training images under which a blood cell keeps its class."""
+"""Data augmentation: random changes of training images that keep the class of a blood cell."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-# Half widths of the uniform distributions, in shares of the contrast and of the 8-bit range.
+# Half widths of the uniform distributions, as fractions of the contrast and of the 8-bit range.
 CONTRAST = 0.1
 BRIGHTNESS = 0.05
 
 
 def draw(images: int, generator: torch.Generator) -> Tensor:
-    """The chances of `images` images, (5, images, 1, 1, 1) float32 from 0 to 1, for `augment`.
+    """Return the random numbers for `augment`: (5, images, 1, 1, 1) float32 from 0 to 1.
 
-    `generator` lives on the CPU, so that a seed means the same on each device.
+    `generator` is on the CPU, so that a seed gives the same numbers on every device.
     """
     return torch.rand((5, images, 1, 1, 1), generator=generator)
 
 
 def augment(images: Tensor, draws: Tensor) -> Tensor:
-    """Change each image of a batch (n, side, side, 3) uint8 on its own; returns float32, 0 to 255, of that shape.
+    """Augment each image of a batch (n, side, side, 3) uint8 separately; returns float32, 0 to 255, of the same shape.
 
-    One of the square's eight symmetries (flips and quarter turns; a smear has no upright), each as likely, then the
-    contrast about the image's mean and the brightness. `draws` come from `draw` and lie on the images' device, where
-    all of it happens. torchvision's transforms would change all images of a batch alike: they draw once per call.
+    Applies one of the square's eight symmetries with equal probability (flips and quarter turns; a blood smear has no
+    preferred orientation), then changes the contrast around the image's mean, and the brightness. `draws` are the
+    random numbers from `draw`, on the images' device. torchvision's transforms are not used because they change all
+    images of a batch in the same way.
     """
     mirror, flip, transpose = draws[:3] < 0.5
     images = torch.where(mirror, images.flip(2), images)

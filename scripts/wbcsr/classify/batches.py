@@ -1,4 +1,4 @@
-"""Batches of packed images on the device that computes: from its own memory where they fit, else streamed."""
+"""Batches of packed images on the device: kept in its memory if they fit, otherwise streamed from disk."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from wbcsr.classify.pack import ImageSet
 
 log = logging.getLogger(__name__)
 
-# The network, its gradients and what it keeps for them want the other half.
+# The other half is for the network, its gradients and activations.
 RESIDENT_SHARE = 0.5
 _BLOCK = 1024
 
 
 class Batches(Protocol):
-    """Images that come in batches, on one device."""
+    """A set of images that is read in batches on one device."""
 
     place: str
     labels: np.ndarray
 
     def __len__(self) -> int:
-        """The number of images."""
+        """Return the number of images."""
 
     def read(self, parts: Sequence[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each array of positions (n,): the images, (n, side, side, 3) uint8, and class numbers, (n,) int64."""
+        """Yield for each array of positions (n,) the images (n, side, side, 3) uint8 and class numbers (n,) int64."""
 
 
 class Streamed:
-    """Images that stay on disk; a thread reads the next batch while this one is in use.
+    """Images that stay on disk; a thread reads the next batch while the current one is used.
 
-    A GPU gets them from pinned memory, while it still computes.
+    On a GPU, pinned memory lets the copy overlap with computation.
     """
 
     place = "streamed from disk"
@@ -55,7 +55,7 @@ class Streamed:
 
 
 class Resident:
-    """Images that were copied to the device once, and are gathered by index there."""
+    """Images that are copied to the device once and selected by index there."""
 
     place = "in the device's memory"
 
@@ -79,9 +79,9 @@ class Resident:
 
 
 def place(sets: Sequence[ImageSet], device: torch.device) -> list[Batches]:
-    """The sets on `device`: in a GPU's memory if all of them fit into `RESIDENT_SHARE` of what is free, else streamed.
+    """Place the sets on `device`: in GPU memory if all fit into `RESIDENT_SHARE` of what is free, otherwise streamed.
 
-    A CPU streams: its arrays are mapped, and the system keeps what it can of them in memory. The choice is logged.
+    A CPU always streams: the arrays are memory-mapped, and the operating system caches them. The choice is logged.
     """
     if device.type != "cuda":
         return [Streamed(images, device) for images in sets]

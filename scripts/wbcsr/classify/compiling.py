@@ -1,4 +1,4 @@
-"""The steps of compiling a classifier, each for a process of its own: torch is imported there and not in the job."""
+"""Functions that compile a classifier in a separate process, so that the job itself does not import torch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from wbcsr.files import read_csv
 
 
 def build_engine(model: str, index: str, inference: Mapping[str, Any], engine: str) -> dict[str, Any]:
-    """Build the engine of the classifier in `model` for as many images as `index` names.
+    """Build the engine of the classifier in `model`; the number of images is that of `index`.
 
-    Returns what is written to `engine`, and raises errors, as `wbcsr.engines.engine.build`.
+    Return value and errors are those of `wbcsr.engines.engine.build`.
     """
     from wbcsr.classify.classifiers import ENGINE_BATCH, source
     from wbcsr.engines.engine import build
@@ -24,7 +24,7 @@ def build_engine(model: str, index: str, inference: Mapping[str, Any], engine: s
 
 
 def load_engine(model: str, engine: str) -> None:
-    """Load a compiled engine that `build_engine` wrote, and run it once; errors as `wbcsr.engines.engine.load`."""
+    """Load a compiled engine and run it once; errors as in `wbcsr.engines.engine.load`."""
     from wbcsr.classify.classifiers import source
     from wbcsr.engines.engine import load, run_once
 

@@ -1,4 +1,4 @@
-"""Training on one GPU or several of a machine; for several, torchrun starts this module once for each of them."""
+"""Training on one or several GPUs of a machine; for several, torchrun starts this module once per GPU."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from wbcsr.job import configure_logging
 
 log = logging.getLogger(__name__)
 
-# What torchrun runs in each process; the folder is its argument.
+# The command that torchrun runs in each process; its argument is the folder.
 PROGRAM = ["-m", "wbcsr.classify.distributed"]
-# The files in that folder.
+# The files in this folder.
 _TASK, _SUMMARY, _ERROR = "task.pickle", "summary.pickle", "error.txt"
 
 
 def run(job: TrainJob, log_file: str | None = None, device_type: str = "cuda") -> TrainSummary:
-    """`train` on as many devices as the setting `gpus` says; with one, in this process.
+    """Call `train` on as many devices as the setting `gpus` says; for one device, in this process.
 
-    With several, each process has its device and its part of every batch, and the first one writes to `log_file`, too.
-    They end with this process, whatever ends it. `device_type` is cuda (NCCL) or, to try it without GPUs, cpu (gloo).
-    There, batch norm sees only its process's part.
+    For several devices, each process has its own device and its share of every batch; the first process also logs to
+    `log_file`. All of them end when this process ends. `device_type` is cuda (NCCL) or cpu (gloo, for tests without
+    GPUs). With gloo, batch norm uses only the images of its own process.
 
-    InputError as `train`, and where there are fewer GPUs than asked for or the batch cannot be shared among them;
-    RuntimeError where a process failed for another reason, which the log then has.
+    Raises InputError as `train` does, and if there are fewer GPUs than `gpus` or the batch is too small to be shared;
+    RuntimeError if a process fails for another reason, which is then in the log.
     """
     gpus = job.settings["gpus"]
     if gpus == 1:
@@ -52,12 +52,12 @@ def run(job: TrainJob, log_file: str | None = None, device_type: str = "cuda") -
     if device_type == "cuda" and available < gpus:
         raise InputError(
             f"configuration: train.gpus is {gpus}, but this job sees {available or 'no'} GPU{'s' * (available != 1)}; "
-            f"set it to {max(1, available)} or give the job more"
+            f"set it to {max(1, available)} or request more GPUs"
         )
     if job.settings["batch_size"] < 2 * gpus:
         raise InputError(
             f"configuration: train.batch_size {job.settings['batch_size']} leaves fewer than two images to each of "
-            f"{gpus} GPUs; raise it to {2 * gpus} at least or lower train.gpus"
+            f"{gpus} GPUs; raise it to at least {2 * gpus} or lower train.gpus"
         )
     with tempfile.TemporaryDirectory(prefix="wbcsr-training-") as name:
         folder = Path(name)
@@ -79,13 +79,13 @@ def run(job: TrainJob, log_file: str | None = None, device_type: str = "cuda") -
 
 
 def main() -> None:
-    """One of the processes that torchrun starts; `run` has left the job in the folder that the command line names."""
+    """Run one of the processes that torchrun starts; the job is in the folder given on the command line."""
     end_with_parent()
     folder, rank, count = Path(sys.argv[1]), int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     job, log_file, device_type = pickle.loads((folder / _TASK).read_bytes())
     configure_logging(log_file if rank == 0 else None)
     if rank > 0:
-        # They would say what the first one says.
+        # Their log would repeat that of the first process.
         for name in (None, "wbcsr"):
             logging.getLogger(name).setLevel(logging.ERROR)
     try:
@@ -104,14 +104,14 @@ def main() -> None:
         if line := user_message(error):
             (folder / _ERROR).write_text(line, encoding="utf-8")
         else:
-            # For torchrun, which hands it to `run`; printed here, the processes' tracebacks would mix.
+            # torchrun passes the traceback on to `run`; printed here, the tracebacks of several processes would mix.
             get_error_handler().record_exception(error)
         sys.exit(1)
 
 
 @contextmanager
 def _launching(threads: int) -> Iterator[None]:
-    """What torchrun needs while it runs in this process, and as it was afterwards."""
+    """Set the environment that torchrun needs in this process, and restore it afterwards."""
     changes = {
         "PYTHONPATH": python_path(),
         "OMP_NUM_THREADS": str(threads),
@@ -119,7 +119,7 @@ def _launching(threads: int) -> Iterator[None]:
     before = {key: os.environ.get(key) for key in changes}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     os.environ.update(changes)
-    # Its own account of a failure goes over many lines; `run` says what it says.
+    # torchrun logs a failure in many lines; `run` reports it instead.
     logging.disable(logging.ERROR)
     try:
         yield
@@ -135,7 +135,7 @@ def _launching(threads: int) -> Iterator[None]:
 
 
 def _describe(failed: ChildFailedError) -> str:
-    """What each failed process said, in one text."""
+    """Return the messages of all failed processes as one text."""
     said = []
     for rank, failure in sorted(failed.failures.items()):
         message = failure.message

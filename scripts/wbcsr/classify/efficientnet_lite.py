@@ -1,4 +1,4 @@
-"""EfficientNet-Lite, a small network for images: its layers, and the names that two other projects give its tensors."""
+"""EfficientNet-Lite, a small network for images, with the tensor names of the package timm."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections import OrderedDict
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Kernel, stride and expansion of each stage's first block; the other blocks of a stage have stride 1.
+# Kernel size, stride and expansion of the first block of each stage; the stage's other blocks have stride 1.
 _STAGES = ((3, 1, 1), (3, 2, 6), (5, 2, 6), (3, 2, 6), (5, 1, 6), (5, 2, 6), (3, 1, 6))
-# Blocks and channels of each stage, by the network's number.
+# Number of blocks and channels of each stage, for Lite0 and Lite2.
 _BLOCKS = {0: (1, 2, 2, 3, 3, 4, 1), 2: (1, 3, 3, 4, 4, 5, 1)}
 _CHANNELS = {0: (16, 24, 40, 80, 112, 192, 320), 2: (16, 24, 48, 88, 120, 208, 352)}
 _STEM, _HEAD = 32, 1280
-# TensorFlow's epsilon of batch norms, which the trained weights expect.
+# The epsilon of TensorFlow's batch norms, with which the weights were trained.
 _EPSILON = 1e-3
 
 
 class EfficientNetLite(nn.Module):
     """EfficientNet-Lite0 or 2 (Tan and Le 2019; Liu 2020: no squeeze-and-excitation, ReLU6, fixed stem and head).
 
-    (n, 3, height, width) of any float type → logits (n, classes). Tensors have the names of the package timm. Neither
-    dropout nor stochastic depth is used, so that a training draws no random numbers here.
+    (n, 3, height, width) of any float dtype → logits (n, classes). Tensors have the names of the package timm. There is
+    no dropout or stochastic depth, so training uses no random numbers here.
     """
 
     def __init__(self, number: int, classes: int) -> None:
@@ -56,7 +56,7 @@ class EfficientNetLite(nn.Module):
 
 
 class _Block(nn.Sequential):
-    """Inverted residual block (Sandler et al. 2018): widen, filter each channel alone, narrow."""
+    """Inverted residual block (Sandler et al. 2018): expansion, depthwise convolution, projection."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         wide = inputs * expansion
@@ -78,7 +78,7 @@ class _Block(nn.Sequential):
 
 
 class _SamePadded(nn.Conv2d):
-    """A convolution with stride, padded as TensorFlow's "SAME": what is odd of it lies below and to the right."""
+    """A strided convolution with TensorFlow's "SAME" padding: odd padding is larger at the bottom and right."""
 
     def forward(self, x: Tensor) -> Tensor:
         margins: list[int] = []

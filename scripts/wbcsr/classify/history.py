@@ -1,4 +1,4 @@
-"""What a history of training says, for whoever keeps a model or draws its curves."""
+"""The best epoch of a training history."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Any
 
 
 def best_epoch(history: Sequence[Mapping[Any, Any]]) -> int:
-    """The epoch (from 1) of the highest validation accuracy; of several, that of the lowest loss; then the first."""
+    """Return the epoch (from 1) with the highest validation accuracy; ties: lowest loss, then first epoch."""
     best = min(history, key=lambda row: (-row["validation_accuracy"], row["validation_loss"], row["epoch"]))
     return int(best["epoch"])

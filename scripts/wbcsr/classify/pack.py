@@ -1,4 +1,4 @@
-"""Images at the classifier's input size in one array: packing them once, and reading them in batches."""
+"""Pack all images at the classifier's input size into one array, and read them in batches."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from wbcsr.text import counted
 
 log = logging.getLogger(__name__)
 
-# Images that wait in memory to be written, for each thread.
+# Images per thread that are kept in memory before they are written.
 _BLOCK = 64
 _PACK_AGAIN = "run the rule pack_images again"
 
 
 @dataclass(frozen=True)
 class PackSummary:
-    """What `pack` did: the number of images, and how many it packed in a second."""
+    """What `pack` did: number of images and throughput in images per second."""
 
     images: int
     images_per_second: float
@@ -39,13 +39,14 @@ def pack(
 ) -> PackSummary:
     """Read each image of a variant once and write all of them at the classifier's input size.
 
-    `manifests` (image, file, width, height, sha256, input_sha256; each `file` beside its manifest) must hold the
-    images of `images_csv`, each one once. `array_path` becomes a .npy file, (images, input_size, input_size, 3) uint8
-    RGB, that `numpy.load` can map; `index_path` its rows (image, partition, class, sha256), in the order of
-    `images_csv`. Images are squashed to the square, as Keras's `target_size` did in the study, and interpolated as
-    `to_square` says. Memory does not grow with the number of images.
+    `manifests` (image, file, width, height, sha256, input_sha256; `file` is relative to the manifest) must list each
+    image of `images_csv` exactly once. Writes `array_path`, a .npy file (images, input_size, input_size, 3) uint8 RGB
+    that `numpy.load` can memory-map, and `index_path` with its rows (image, partition, class, sha256) in the order of
+    `images_csv`. Images are resized to the square by `to_square`, without keeping the aspect ratio, as Keras's
+    `target_size` did in the study. Memory use does not depend on the number of images.
 
-    InputError where an image is missing, surplus, listed twice, made from another input, or not as its manifest says.
+    Raises InputError if an image is missing, not in `images_csv`, listed twice, made from another input, or differs
+    from its manifest.
     """
     index, sources = _match(manifests, images_csv)
     shape = (len(index), input_size, input_size, 3)
@@ -74,19 +75,19 @@ def pack(
 
 
 def to_square(pixels: np.ndarray, side: int) -> np.ndarray:
-    """Resize (H, W, 3) uint8 to (side, side, 3) uint8, whatever the aspect ratio.
+    """Resize (H, W, 3) uint8 to (side, side, 3) uint8, ignoring the aspect ratio.
 
-    Bilinear and antialiased: the filter widens with the reduction, so that an upscaled variant is averaged and not
-    sampled. Pillow's, whose fixed-point arithmetic gives the same bytes on every machine.
+    Bilinear with antialiasing: the filter widens with the reduction, so that upscaled variants are averaged, not
+    subsampled. Pillow's fixed-point arithmetic gives the same bytes on every machine.
     """
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Some images of one or more packed arrays, which stay on disk until they are asked for.
+    """Some images of one or more packed arrays, which are memory-mapped.
 
-    Image i is `arrays[array_of[i]][row_of[i]]`, its class number is `labels[i]` and its name `names[i]`.
+    Image i is `arrays[array_of[i]][row_of[i]]`; its class number is `labels[i]` and its name `names[i]`.
     """
 
     arrays: tuple[np.ndarray, ...]
@@ -99,7 +100,7 @@ class ImageSet:
         return len(self.names)
 
     def gather(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The images at `positions`, (n, side, side, 3) uint8, and their class numbers, (n,) int64."""
+        """Return the images at `positions`, (n, side, side, 3) uint8, and their class numbers, (n,) int64."""
         images = np.empty((len(positions), *self.arrays[0].shape[1:]), np.uint8)
         for number, array in enumerate(self.arrays):
             here = self.array_of[positions] == number
@@ -107,11 +108,11 @@ class ImageSet:
         return images, self.labels[positions]
 
     def batches(self, order: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """`gather` of each `size` positions of `order`, as `read` does it."""
+        """Yield the images of `order` in batches of `size`, as `read` does."""
         yield from self.read([order[start : start + size] for start in range(0, len(order), size)])
 
     def read(self, parts: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """`gather` of each array of positions; a thread reads the next ones while these are in use."""
+        """Yield `gather` of each array of positions; a thread reads the next batch while the current one is used."""
         with ThreadPoolExecutor(1) as reader:
             ahead = reader.submit(self.gather, parts[0])
             for part in parts[1:]:
@@ -124,10 +125,11 @@ class ImageSet:
 def select(
     arrays: Sequence[Path], indexes: Sequence[Path], split: Path, classes: Sequence[str], subsets: set[str]
 ) -> ImageSet:
-    """The images of `subsets` of one or more packed variants, one variant after the other in the order of its index.
+    """Return the images of `subsets` from one or more packed variants, in the order of variants and of their indexes.
 
-    InputError where array and index do not fit each other, the arrays differ in size, the split (image, subset) and
-    an index do not name the same images, an image has a class that is not in `classes`, or no image is left.
+    Raises InputError if an array and its index have different lengths, the arrays have different image sizes, the split
+    (image, subset) and an index do not list the same images, an image has a class that is not in `classes`, or no image
+    is left.
     """
     subset_of = read_csv(split, ["image", "subset"]).set_index("image")["subset"]
     number_of = {name: number for number, name in enumerate(classes)}
@@ -139,15 +141,15 @@ def select(
             counts = f"{counted(array.shape[0], 'image')}, but {index_path} names {len(index)}"
             raise InputError(f"{array_path}: holds {counts}; {_PACK_AGAIN}")
         if array.shape[1:] != opened[0].shape[1:]:
-            raise InputError(f"{array_path}: holds images of another size than {arrays[0]}; {_PACK_AGAIN}")
+            raise InputError(f"{array_path}: its images differ in size from those of {arrays[0]}; {_PACK_AGAIN}")
         unknown = index.loc[~index["class"].isin(number_of)]
         if len(unknown):
             image, name = unknown[["image", "class"]].iloc[0]
-            raise InputError(f"{index_path}: {image} is of class {name}, which dataset.classes lacks; {_PACK_AGAIN}")
+            raise InputError(f"{index_path}: {image} is of class {name}, not in dataset.classes; {_PACK_AGAIN}")
         odd = sorted(set(index["image"]) ^ set(subset_of.index)) + list(subset_of.index[subset_of.index.duplicated()])
         if odd:
             raise InputError(
-                f"{split}: does not name each image of {index_path} once (first difference: {odd[0]}); "
+                f"{split}: must list each image of {index_path} exactly once (first difference: {odd[0]}); "
                 "run the rule split_dataset again"
             )
         index["row"] = np.arange(len(index))
@@ -155,7 +157,7 @@ def select(
         tables.append(index.loc[index["image"].map(subset_of).isin(subsets)])
     chosen = pd.concat(tables)
     if chosen.empty:
-        raise InputError(f"{split}: has no {' or '.join(sorted(subsets))} images; give more images or another split")
+        raise InputError(f"{split}: has no {' or '.join(sorted(subsets))} images; use more images or another split")
     return ImageSet(
         arrays=opened,
         array_of=chosen["array"].to_numpy(np.int64, copy=True),
@@ -167,7 +169,7 @@ def select(
 
 @dataclass(frozen=True)
 class _Source:
-    """Where an image of a variant lies, and the SHA-256 that its manifest gives it."""
+    """The file of an image of a variant, and its SHA-256 in the manifest."""
 
     manifest: Path
     file: Path
@@ -175,7 +177,7 @@ class _Source:
 
 
 def _match(manifests: Sequence[Path], images_csv: Path) -> tuple[pd.DataFrame, list[_Source]]:
-    """The index (image, partition, class, sha256) in the order of `images_csv`, and the source of each row."""
+    """Return the index (image, partition, class, sha256) in the order of `images_csv`, and the source of each row."""
     images = read_csv(images_csv, ["image", "partition", "class", "sha256"])
     listed: dict[str, _Source] = {}
     made_from = dict(zip(images["image"], images["sha256"], strict=True))
@@ -188,12 +190,12 @@ def _match(manifests: Sequence[Path], images_csv: Path) -> tuple[pd.DataFrame, l
                 )
             if image in listed:
                 raise InputError(
-                    f"{manifest}: lists {image}, which is in {listed[image].manifest} as well; "
+                    f"{manifest}: lists {image}, which {listed[image].manifest} also lists; "
                     f"{how_to_regenerate(manifest)}"
                 )
             if made != made_from[image]:
                 raise InputError(
-                    f"{manifest}: {image} was made from another file than that of {images_csv}; "
+                    f"{manifest}: {image} was made from a file that differs from the one in {images_csv}; "
                     f"{how_to_regenerate(manifest)}"
                 )
             listed[image] = _Source(manifest, manifest.parent / file, digest)
@@ -211,11 +213,11 @@ def _match(manifests: Sequence[Path], images_csv: Path) -> tuple[pd.DataFrame, l
 
 
 def _open_array(path: Path) -> np.ndarray:
-    """Map a packed array, (n, side, side, 3) uint8."""
+    """Memory-map a packed array, (n, side, side, 3) uint8."""
     try:
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: is not a whole .npy file ({error}); {_PACK_AGAIN}") from error
+        raise InputError(f"{path}: is not a complete .npy file ({error}); {_PACK_AGAIN}") from error
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1] != array.shape[2] or array.shape[3] != 3:
-        raise InputError(f"{path}: holds {array.dtype} {array.shape} and not square RGB images; {_PACK_AGAIN}")
+        raise InputError(f"{path}: holds {array.dtype} {array.shape} instead of square RGB images; {_PACK_AGAIN}")
     return array

@@ -1,4 +1,4 @@
-"""Predictions of a trained classifier for the images that it was not trained on."""
+"""Predictions of a trained classifier for the validation and test images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PredictSummary:
-    """How many images were classified, where, in which number format and how fast."""
+    """The device, precision and backend of a prediction, the number of images, and the throughput in images/s."""
 
     device: str
     precision: str
@@ -45,10 +45,10 @@ def predict(
 ) -> PredictSummary:
     """Classify the images of a packed variant that `split` uses, but not for training.
 
-    `output` gets a row for each, in the order of `index`: image, class, predicted, and a column of each class's name
-    with its probability (softmax of the logits; a row's sum is 1). `engine_path` is the engine of that model.
-    InputError where the model knows other classes than `classes` or takes images of another size, the engine was built
-    for something else, or the inputs do not fit each other (see `select`).
+    Writes `output` with one row per image in the order of `index`: image, class, predicted, and one column per class
+    with its probability (softmax of the logits; each row sums to 1). `engine_path` is the engine of `model_path`.
+    Raises InputError if the model was trained for other classes or another image size, if the engine was built for
+    something else, or if the inputs do not fit together (see `select`).
     """
     torch.set_num_threads(threads)
     source, description = classifiers.source(model_path)
@@ -64,14 +64,14 @@ def predict(
     engine = load(source, engine_path)
     started = time.perf_counter()
     batches = (torch.from_numpy(pixels) for pixels, _ in images.batches(np.arange(len(images)), engine.batch))
-    # float64 lets the probabilities of a row add up to 1 in all the digits that are written.
+    # With float64, the written probabilities of a row add up to 1 in all digits.
     probabilities = classifiers.engine_logits(engine, description.network, batches).double().softmax(dim=1).numpy()
     speed = len(images) / (time.perf_counter() - started)
     if not np.isfinite(probabilities).all():
-        raise InputError(f"{model_path}: gives probabilities that are not finite; run the rule train_classifier again")
+        raise InputError(f"{model_path}: its probabilities are NaN or infinite; run the rule train_classifier again")
     names = np.array(classes, dtype=object)
     predicted = names[probabilities.argmax(axis=1)]
     table = pd.DataFrame({"image": images.names, "class": names[images.labels], "predicted": predicted})
     write_csv(output, table.join(pd.DataFrame(probabilities, columns=list(classes))))
-    log.info("classified %s by %s, %.1f images/s", counted(len(images), "image"), engine.identity, speed)
+    log.info("classified %s with %s, %.1f images/s", counted(len(images), "image"), engine.identity, speed)
     return PredictSummary(str(engine.device), engine.precision, engine.backend, len(images), round(speed, 2))

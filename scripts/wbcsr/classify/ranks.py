@@ -1,4 +1,4 @@
-"""The processes that train one model together, each on its device."""
+"""The processes that train one model together, each on its own device."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 class Part:
     """The images of a batch that one process works on.
 
-    `weight` is what the mean loss over them is multiplied by, so that the mean over all processes is the mean loss of
-    the batch; `counted` is false where another process counts the same images.
+    `weight` is the factor of their mean loss, so that the mean over all processes equals the mean loss of the batch.
+    `counted` is false if another process counts the same images.
     """
 
     where: slice
@@ -25,7 +25,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process, the `rank`th (from 0) of `count`, and its device; alone it needs no process group."""
+    """This process, number `rank` (from 0) of `count`, and its device; a single process needs no process group."""
 
     device: torch.device
     rank: int = 0
@@ -33,14 +33,14 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes and speaks for all."""
+        """Whether this process writes files and log."""
         return self.rank == 0
 
     def part(self, images: int) -> Part:
-        """This process's part of a batch of `images`; the parts differ by one image at most.
+        """Return this process's part of a batch of `images`; the sizes of the parts differ by at most one image.
 
-        A batch too short to give two images to each process (one alone cannot be normalised) is each one's as a whole,
-        which leaves the mean gradient what it is.
+        If a batch has fewer than two images per process (batch norm needs two), every process works on the whole batch;
+        the mean gradient is the same.
         """
         if images < 2 * self.count:
             return Part(slice(0, images), 1.0, self.is_first)
@@ -48,22 +48,22 @@ class Ranks:
         return Part(slice(start, end), self.count * (end - start) / images, True)
 
     def synchronise_norms(self, model: nn.Module) -> nn.Module:
-        """On several GPUs, let batch norms see the whole batch, as on one; on a CPU torch cannot."""
+        """Let batch norms on several GPUs use the whole batch, as on one GPU; torch does not support this on a CPU."""
         if self.count > 1 and self.device.type == "cuda":
             return nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return model
 
     def average_gradients(self, model: nn.Module) -> nn.Module:
-        """`model` with gradients that become the mean over the processes; its tensors stay those of `model`."""
+        """Wrap `model` so that its gradients are averaged over the processes; the tensors are shared with `model`."""
         if self.count == 1:
             return model
-        # Running means and variances need no exchange: the first process's are kept.
+        # Running means and variances are not synchronised: those of the first process are kept.
         return DistributedDataParallel(
             model, device_ids=[self.device] if self.device.type == "cuda" else None, forward_sync_buffers=False
         )
 
     def sum(self, value: Tensor) -> Tensor:
-        """The sum of `value` over the processes, in each of them."""
+        """Return, in each process, the sum of `value` over all processes."""
         if self.count > 1:
             torch.distributed.all_reduce(value)
         return value

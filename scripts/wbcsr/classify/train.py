@@ -1,4 +1,4 @@
-"""Training of the classifier: the same bytes for the same seed on one machine, interrupted or not."""
+"""Training of the classifier; on one machine, a seed always gives the same bytes, interrupted or not."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ from wbcsr.vision import torchvision
 
 log = logging.getLogger(__name__)
 
-# A checkpoint, of 377 MB, is written after an epoch if the last one is so many times older than it took to write: where
-# epochs take a second, a training that is interrupted loses some of them, and does not take twice as long.
+# A checkpoint (377 MB) is written after an epoch if the last one is older than this many times its writing time. If
+# epochs take a second, an interruption then costs a few epochs, but training does not take twice as long.
 CHECKPOINT_PACE = 20
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """One classifier to train: packed arrays and their indexes, what of them is used, how, and what is written.
+    """One classifier to train: packed arrays with their indexes, split, settings and output files.
 
-    Two variants (dual) are trained and validated on together. `settings` is the configuration's section `train`;
-    `init` a file of initial weights, or None for random ones.
+    With two variants (dual), training and validation use both. `settings` is the section `train` of the configuration;
+    `init` is a file of initial weights, or None for random ones.
     """
 
     arrays: Sequence[Path]
@@ -67,10 +67,11 @@ class TrainJob:
 
 @dataclass(frozen=True)
 class TrainSummary:
-    """What a training found out; `images_per_second` counts training images, without validation but with compiling.
+    """The outcome of a training.
 
-    `devices` is the number of processes, each with its own; `images_are` says where the images were read from;
-    `best_epoch` counts from 1; `resumed_epochs` are those that came from a checkpoint.
+    `images_per_second` counts training images; its time excludes validation and includes compiling. `devices` is the
+    number of processes, each with its own device. `images_are` says where the images were read from. `best_epoch`
+    counts from 1. `resumed_epochs` is the number of epochs taken from a checkpoint.
     """
 
     device: str
@@ -87,20 +88,21 @@ class TrainSummary:
 
 
 def train(job: TrainJob, ranks: Ranks | None = None) -> TrainSummary:
-    """Train a classifier on the training images of one or two packed variants and keep its best epoch.
+    """Train a classifier on the training images of one or two packed variants and keep the best epoch.
 
-    AdamW (Loshchilov and Hutter 2019; no decay on norms and biases), the learning rate of `learning_rate`, cross
-    entropy with smoothed labels. `job.history` gets a row for each epoch: epoch, learning_rate (the last step's),
-    train_loss, train_accuracy (both as the model went through the epoch, on augmented images), validation_loss,
-    validation_accuracy, seconds. `job.model` becomes the state after the best epoch (see `best_epoch`).
-    `job.checkpoint` is written after the first and the last epoch, and after others where that costs little beside them
-    (`CHECKPOINT_PACE`), and stays; a checkpoint of the same inputs, settings, versions and device is gone on from, with
-    the same result as a training without interruption.
+    AdamW (Loshchilov and Hutter 2019; no weight decay on norms and biases) with the schedule `learning_rate` and cross
+    entropy with label smoothing. `job.history` gets one row per epoch: epoch, learning_rate (of the last step),
+    train_loss, train_accuracy (both on augmented images, averaged during the epoch), validation_loss,
+    validation_accuracy, seconds. `job.model` gets the state after the best epoch (see `best_epoch`). `job.checkpoint`
+    is written after the first and last epoch, and after others if this takes little time compared with training
+    (`CHECKPOINT_PACE`); it is not deleted. A checkpoint with the same inputs, settings, versions and device is resumed,
+    with the same result as an uninterrupted training.
 
-    Each of several processes (`ranks`) calls this; they share every batch, all validate, and the first one writes.
+    With several processes (`ranks`), each process calls this function; they share every batch, all of them validate,
+    and the first one writes.
 
-    InputError where the inputs do not fit each other (see `select`), there are fewer than two training images, the
-    loss is no longer finite, or the training step cannot be compiled as the settings ask.
+    Raises InputError if the inputs do not fit together (see `select`), there are fewer than two training images, the
+    loss is no longer finite, or the training step cannot be compiled although the settings require it.
     """
     ranks = ranks or Ranks(pick_device())
     training = begin(job, ranks)
@@ -149,7 +151,7 @@ def train(job: TrainJob, ranks: Ranks | None = None) -> TrainSummary:
 
 
 def begin(job: TrainJob, ranks: Ranks) -> Training:
-    """A training of which no step is done yet; from here on torch computes as it asks for. Errors as `train`."""
+    """Return a training before its first step, and set torch's global options for it. Errors as in `train`."""
     settings, device, threads = job.settings, ranks.device, _threads(job, ranks)
     _make_repeatable(threads, device)
     if ranks.is_first:
@@ -159,7 +161,7 @@ def begin(job: TrainJob, ranks: Ranks) -> Training:
     )
     precision = classifiers.choose_precision(settings["precision"], device)
     if settings["precision"] == "fp32":
-        # Who asks for it by name shall not get the ten bits of TF32.
+        # With TF32, fp32 would have only ten bits of mantissa.
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     compiled = choose_compile(settings["compile"], ranks)
     model = classifiers.build(len(job.classes), job.seed, job.init, settings["classifier"])
@@ -185,26 +187,27 @@ def _parameters(model: nn.Module) -> int:
 
 
 def choose_compile(requested: bool | str, ranks: Ranks) -> bool:
-    """Whether the training step goes through torch.compile; `auto` does so on one GPU, if a compiler is there.
+    """Whether torch.compile is used for the training step; `auto`: on a single GPU if a compiler is installed.
 
-    InputError where it was asked for and cannot be done.
+    Raises InputError if `requested` is true but compiling is not possible.
     """
     reason = Inductor().unavailable(ranks.device)
     if ranks.count > 1:
-        reason = "torch does not compile the batch norms that several GPUs share"
+        reason = "torch cannot compile batch norms that are synchronised between GPUs"
     wanted = ranks.device.type == "cuda" if requested == "auto" else bool(requested)
     if wanted and reason:
         if requested == "auto":
             log.info("the training step is not compiled: %s", reason)
             return False
-        raise InputError(f"configuration: train.compile true cannot be done here: {reason}; set it to auto or false")
+        raise InputError(f"configuration: train.compile cannot be true here: {reason}; set it to auto or false")
     return wanted
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
-    """Learning rate of step `step` (from 0) of `steps`: a linear rise over the share `warmup`, then half a cosine to 0.
+    """Return the learning rate of step `step` (from 0) of `steps`: linear warmup, then cosine decay to 0.
 
-    Taken in the middle of the step, so that no step has the rate 0. Goyal et al. 2017; Loshchilov and Hutter 2017.
+    `warmup` is the fraction of steps with rising rate. The rate is taken at the middle of the step, so that it is never
+    0. Goyal et al. 2017; Loshchilov and Hutter 2017.
     """
     done, rise = (step + 0.5) / steps, warmup
     if done < rise:
@@ -212,13 +215,13 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise)))
 
 
-# What reading a file that is not a whole checkpoint may raise.
+# Errors that reading a damaged checkpoint may raise.
 _DAMAGE = (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError, zipfile.BadZipFile)
 _SCORES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
 class Training:
-    """Everything that changes from epoch to epoch, and that a checkpoint therefore holds."""
+    """The state that changes from epoch to epoch and is saved in a checkpoint."""
 
     def __init__(
         self,
@@ -242,7 +245,7 @@ class Training:
         self.ranks = ranks
         self.images = images
         self.validation = validation
-        # Decay is for what multiplies; norms' scales and biases have one dimension.
+        # Weight decay applies to weights only; scales and biases of norms have one dimension.
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         weights = [parameter for parameter in trained if parameter.ndim > 1]
         others = [parameter for parameter in trained if parameter.ndim <= 1]
@@ -254,25 +257,26 @@ class Training:
             lr=settings["learning_rate"],
             fused=True,
         )
-        # A last batch of one image cannot be normalised over itself.
+        # Batch norm fails on a single image, so a last batch of one image is left out.
         size = settings["batch_size"]
         self.used = len(images) - (1 if len(images) % size == 1 else 0)
         if self.used == 0:
-            raise InputError("training needs two images at least, but the split has one; raise dataset.limit_per_class")
+            raise InputError("training needs at least two images, but the split has one; raise dataset.limit_per_class")
         self.steps = -(-self.used // size)
         self.history: list[dict[str, float]] = []
         self.best_state: dict[str, Tensor] = {}
-        # One of these for every batch of the usual size, the other for a short last one: filling that up to the usual
-        # size would save compiling another shape, but batch norm would count what fills it.
+        # `usual_step` is for full batches, `odd_step` for a shorter last batch. Padding the last batch would save
+        # compiling a
+        # second shape, but batch norm would include the padding.
         self.usual_size = min(size, self.used)
         self.odd_step = ranks.average_gradients(self.model)
         self.usual_step: Callable[[Tensor], Tensor] = self.odd_step
         if compiled:
-            # Inductor's deterministic mode chooses kernels without timing them, so the same ones each time.
+            # Inductor's deterministic mode chooses kernels without timing them, so the choice is always the same.
             self.usual_step = torch.compile(self.odd_step, dynamic=False, options={"deterministic": True})
 
     def run_epoch(self, epoch: int, progress: tqdm) -> float:
-        """Train and validate one epoch (from 1); returns the seconds that the training took."""
+        """Train and validate one epoch (from 1); returns the seconds of the training part."""
         started = time.perf_counter()
         loss, accuracy = self.train_epoch(epoch, progress)
         seconds = time.perf_counter() - started
@@ -301,7 +305,7 @@ class Training:
         return seconds
 
     def train_epoch(self, epoch: int, progress: tqdm) -> tuple[float, float]:
-        """One pass over the training images; mean loss and accuracy. A GPU is waited for at its end alone."""
+        """Do one pass over the training images; returns mean loss and accuracy. Waits for a GPU only at the end."""
         batches, draws = self._plan_epoch(epoch)
         parts = [self.ranks.part(len(batch)) for batch in batches]
         mine = [batch[part.where] for batch, part in zip(batches, parts, strict=True)]
@@ -323,9 +327,9 @@ class Training:
         return self.ranks.sum(total).item() / self.used, self.ranks.sum(correct).item() / self.used
 
     def _plan_epoch(self, epoch: int) -> tuple[list[np.ndarray], Sequence[Tensor]]:
-        """An epoch's batches (positions) and their draws for `augment` on the device, if the settings ask for it.
+        """Return an epoch's batches (positions) and, if configured, the random numbers for `augment` on the device.
 
-        They follow from seed and epoch, and do not depend on how many processes share a batch.
+        Both depend only on seed and epoch, not on the number of processes.
         """
         seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)[0])
         generator = torch.Generator().manual_seed(seed)
@@ -349,7 +353,7 @@ class Training:
             group["lr"] = rate
 
     def _step(self, images: Tensor, labels: Tensor, part: Part, usual: bool) -> tuple[Tensor, Tensor]:
-        """One step of the optimizer; the mean loss over `images` and their logits, both on the device."""
+        """Do one optimizer step; returns the mean loss over `images` and their logits, both on the device."""
         with classifiers.autocast(self.ranks.device, self.precision):
             logits = (self.usual_step if usual else self.odd_step)(images)
         logits = logits.float()
@@ -363,7 +367,7 @@ class Training:
         return functional.cross_entropy(logits, labels, label_smoothing=self.settings["label_smoothing"])
 
     def save(self, path: Path, fingerprint: dict[str, str]) -> float:
-        """Write a checkpoint, whole or not at all; returns the seconds that it took."""
+        """Write a checkpoint atomically; returns the seconds needed."""
         started = time.perf_counter()
         content = {
             "fingerprint": fingerprint,
@@ -372,18 +376,18 @@ class Training:
             "history": self.history,
             "best_state": self.best_state,
         }
-        # By memory, since torch does not say of a full disk that it is full.
+        # Through memory, because torch's error for a full disk does not say that it is full.
         buffer = io.BytesIO()
         torch.save(content, buffer)
         write_bytes(path, buffer.getbuffer())
         return time.perf_counter() - started
 
     def resume(self, path: Path, fingerprint: dict[str, str]) -> int:
-        """Take over the checkpoint at `path` if there is one with this fingerprint; returns the epochs it has done."""
+        """Load the checkpoint at `path` if it has this fingerprint; returns the number of completed epochs."""
         if not path.exists():
             return 0
         try:
-            # torch writes checksums but does not compare them.
+            # torch writes checksums but does not verify them.
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()
             if damaged is not None:
@@ -392,22 +396,22 @@ class Training:
             found = content["fingerprint"]
         except _DAMAGE as error:
             reason = first_line(error)
-            log.warning("%s: damaged (%s); training starts anew", path, reason)
+            log.warning("%s: damaged (%s); training starts from the first epoch", path, reason)
             return 0
         different = sorted(key for key in {*found, *fingerprint} if found.get(key) != fingerprint.get(key))
         if different:
-            log.warning("%s: made with other %s; training starts anew", path, ", ".join(different))
+            log.warning("%s: made with other %s; training starts from the first epoch", path, ", ".join(different))
             return 0
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.history = content["history"]
         self.best_state = content["best_state"]
-        log.info("%s: going on after epoch %d of %d", path, len(self.history), self.settings["epochs"])
+        log.info("%s: resuming after epoch %d of %d", path, len(self.history), self.settings["epochs"])
         return len(self.history)
 
 
 def logits_of(model: nn.Module, images: Batches, device: torch.device, precision: str) -> Tensor:
-    """Logits of all `images` in their order, (n, classes) float32 on the CPU; sets the model to evaluation mode."""
+    """Return the logits of all `images` in order, (n, classes) float32 on the CPU; switches to evaluation mode."""
     model.eval()
     parts = np.split(
         np.arange(len(images)), range(classifiers.EVALUATION_BATCH, len(images), classifiers.EVALUATION_BATCH)
@@ -417,25 +421,25 @@ def logits_of(model: nn.Module, images: Batches, device: torch.device, precision
 
 
 def _progress(total: int, done: int, ranks: Ranks) -> tqdm:
-    """The progress over `total` images, which the first process alone shows."""
+    """Return a progress bar over `total` images, shown only by the first process."""
     return image_progress(total, "training", done) if ranks.is_first else tqdm(disable=True)
 
 
 def _make_repeatable(threads: int, device: torch.device) -> None:
-    """Have torch give the same bits each time on this machine; a sum's order depends on the number of threads.
+    """Make torch deterministic on this machine; the number of threads is fixed because it determines the order of sums.
 
-    On a GPU, an operation that has no such way warns and goes on.
+    On a GPU, an operation without a deterministic implementation only warns.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
-    # Filling new memory with NaN would show reads before writes, and costs time at every step.
+    # Filling new memory with NaN would reveal reads of uninitialised values, but takes time at every step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
 
 
 def _fingerprint(job: TrainJob, ranks: Ranks, precision: str, compiled: bool, threads: int) -> dict[str, str]:
-    """What the result follows from, by name; the names appear in the log where a checkpoint has other values."""
+    """Return everything that determines the result, by name; the log lists the names that differ from a checkpoint."""
     on_gpu = ranks.device.type == "cuda"
     chosen = {"precision": precision, "compile": compiled, "gpus": ranks.count}
     return {
@@ -446,7 +450,7 @@ def _fingerprint(job: TrainJob, ranks: Ranks, precision: str, compiled: bool, th
         "images": " ".join(sha256(index) for index in job.indexes),
         "initial weights": sha256(job.init) if job.init else "none",
         "device": f"cuda {torch.cuda.get_device_name(ranks.device)}" if on_gpu else f"cpu {processor()}",
-        # Sums on a GPU do not depend on them.
+        # On a GPU, sums do not depend on the number of CPU threads.
         "threads": "any" if on_gpu else str(threads),
         "torch": str(torch.__version__),
         "torchvision": str(torchvision.__version__),

@@ -1,1 +1,1 @@
-"""The data set: fetched, taken in with every file checked, and split into subsets."""
+"""The data set: download, ingestion with verification of every file, and splits into subsets."""

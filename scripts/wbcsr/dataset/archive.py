@@ -1,7 +1,7 @@
-"""A zip file or a folder behind one interface: which files it holds, and the bytes of each.
+"""A common interface to zip files and folders: the names of the files, and the bytes of each.
 
-Archives come from anywhere, so nothing is ever extracted by the names inside: callers get bytes and choose
-where they write them. What could harm or mislead is refused before a single file is read.
+Archives come from any source, so files are never extracted under the names inside: callers get bytes and choose where
+to write them. Dangerous or ambiguous archives are rejected before any file is read.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from wbcsr.errors import InputError, first_line
 from wbcsr.names import clean_path
 
 _MB, _GB = 1_000_000, 1_000_000_000
-# Below, what shrinks much, such as an empty image, harms nobody.
+# Smaller files with a high compression ratio, such as empty images, are harmless.
 RATIO_APPLIES_ABOVE_BYTES = 1_000_000
 
-# Of the general purpose flag, APPNOTE.TXT 4.4.4: bits 0, 6 and 13, and bit 11.
+# Bits of the general purpose flag (APPNOTE.TXT 4.4.4): encryption is 0, 6 and 13; UTF-8 is 11.
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _UTF8 = 0x800
 _COMMIT = re.compile(rb"[0-9a-f]{40}")
@@ -39,11 +39,11 @@ def is_lfs_pointer(content: bytes) -> bool:
 
 
 class Archive(ABC):
-    """The files of an archive; made by `open_archive`, closed by leaving its `with` block.
+    """The files of an archive. Created by `open_archive`, and closed at the end of its `with` block.
 
     `entries` maps each file's path inside the archive, with forward slashes and cleaned (`names.clean_path`), to its
-    size in bytes. `doubt` is what to add where one of them is not found: it may be there with wrong letters. `commit`
-    is the hash of the commit that git wrote the zip file from, "" where it says none.
+    size in bytes. `doubt` is appended to the message about a missing file if file names may have been decoded wrongly.
+    `commit` is the commit from which git wrote the zip file, or "" if it is unknown.
     """
 
     doubt = ""
@@ -56,14 +56,14 @@ class Archive(ABC):
 
     @abstractmethod
     def read(self, entry: str) -> bytes:
-        """The bytes of one of `entries`; may be called from several threads.
+        """Return the bytes of one of `entries`; thread-safe.
 
-        InputError where they cannot be read or are more than the limit of one file.
+        Raises InputError if the file cannot be read or exceeds the limit for one file.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what is held open."""
+        """Close open files."""
 
     def __enter__(self) -> Self:
         return self
@@ -72,11 +72,11 @@ class Archive(ABC):
         self.close()
 
     def _error(self, entry: str, problem: str) -> InputError:
-        # A name from outside may hold anything; repr keeps the message on one line.
+        # A name from outside may contain anything; repr keeps the message on one line.
         return InputError(f"{self.path}: entry {entry!r} {problem}")
 
     def _beyond(self, number: int, limit: str, unit: int = 1) -> str | None:
-        """What is said of a `number` beyond the `limit` of that name, which counts in `unit`; None of one within it."""
+        """Return the end of an error message if `number` exceeds the limit of this name (in `unit`), else None."""
         most = self.limits[limit] * unit
         if number <= most:
             return None
@@ -86,14 +86,14 @@ class Archive(ABC):
 def open_archive(
     path: str | Path, limits: Mapping[str, int], links: str | Path | None = None, classes: Sequence[str] = ()
 ) -> Archive:
-    """Open the zip file, folder or MedMNIST file (.npz) at `path`, which may hold as much as `limits` say.
+    """Open the zip file, folder or MedMNIST file (.npz) at `path`.
 
-    These are the configuration's `dataset.limits`: `files`, `file_mb` (each), `total_gb` and `ratio` (how many times
-    a file of a zip may grow when it is unpacked); `links` is its `dataset.links`, the folder below which symbolic
-    links of a folder may lead, beside the folder itself; `classes` name the labels of a MedMNIST file.
-    InputError where it is missing, is no zip or a damaged one, or has an entry that is refused: an absolute path
-    or one that leads out of the archive, a link (in a folder: see `Folder`) or device, an encrypted
-    entry, a name that comes twice, a method of compression other than deflate, or more than the limits.
+    `limits` is `dataset.limits` of the configuration: `files`, `file_mb` (each file), `total_gb` and `ratio` (maximum
+    ratio of unpacked to packed size in a zip file). `links` is `dataset.links`: symbolic links in a folder may point
+    into the folder itself and into `links`. `classes` are the names of the labels of a MedMNIST file. Raises InputError
+    if the archive is missing, is not a zip file, is damaged, exceeds the limits, or has an entry that is not allowed:
+    an absolute path or one that points outside the archive, a link (in a folder, see `Folder`) or device, an encrypted
+    entry, a duplicate name, or a compression method other than deflate.
     """
     path = Path(path)
     if path.is_dir():
@@ -120,9 +120,9 @@ class Zip(Archive):
             ) from error
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-        # `git archive`, and with it the zip files of GitHub and GitLab, writes the hash into the comment.
+        # `git archive`, which also makes the zip files of GitHub and GitLab, writes the commit into the comment.
         self.commit = match[0].decode() if (match := _COMMIT.fullmatch(self._zip.comment)) else ""
-        self._lock = threading.Lock()  # zipfile counts its open entries without one
+        self._lock = threading.Lock()  # zipfile counts its open entries without a lock
         self._infos: dict[str, zipfile.ZipInfo] = {}
         try:
             self._list()
@@ -140,7 +140,7 @@ class Zip(Archive):
             if info.is_dir():
                 continue
             if name in self._infos:
-                raise self._error(info.orig_filename, "comes twice; pack the archive again without the second one")
+                raise self._error(info.orig_filename, "occurs twice; pack the archive again without the second one")
             self._infos[name] = info
             self.entries[name] = info.file_size
         total = sum(self.entries.values())
@@ -148,27 +148,27 @@ class Zip(Archive):
             raise InputError(f"{self.path}: unpacks to {total:,} bytes, {beyond}")
 
     def _decoded(self, info: zipfile.ZipInfo) -> str:
-        """The name of an entry; many packers, that of macOS too, write UTF-8 and do not say so."""
+        """Return the name of an entry; many programs, including that of macOS, write UTF-8 without setting the flag."""
         if info.flag_bits & _UTF8 or info.orig_filename.isascii():
             return info.orig_filename
         try:
-            return info.orig_filename.encode("cp437").decode("utf-8")  # zipfile took it for cp437, as the format says
+            return info.orig_filename.encode("cp437").decode("utf-8")  # zipfile decoded it as cp437, as the format says
         except UnicodeDecodeError:
             self.doubt = (
-                f"; names such as {info.orig_filename!r} may be read wrongly, since they are not in UTF-8: unpack the "
-                "archive where its names are right, and name that folder as dataset.archive"
+                f"; names such as {info.orig_filename!r} may be wrong, because they are not in UTF-8: unpack the "
+                "archive where its names are right, and set dataset.archive to that folder"
             )
             return info.orig_filename
 
     def _safe_name(self, name: str) -> str:
         if "\0" in name:
             raise self._error(name, "has a zero byte in its name; pack the archive again")
-        # Some packers write backslashes, and on Windows those lead out of a folder as well.
+        # Some programs write backslashes; on Windows, these can also point outside a folder.
         parts = re.split(r"[/\\]", name)
         if parts[0] == "" or re.match(r"[A-Za-z]:", name):
             raise self._error(name, "has an absolute path; pack the archive again with relative paths")
         if ".." in parts:
-            raise self._error(name, "leads out of the archive; pack it again without '..'")
+            raise self._error(name, "points outside the archive; pack it again without '..'")
         if "\\" in name:
             remedy = f"pack the archive again with forward slashes{self.doubt}"
             raise self._error(name, f"has a backslash in its path; {remedy}")
@@ -183,9 +183,9 @@ class Zip(Archive):
             raise self._error(name, "is a device or another special file; pack the archive again without it")
         if info.flag_bits & _ENCRYPTED:
             raise self._error(name, "is encrypted; pack the archive again without a password")
-        # Of the other methods zipfile cannot bound how much one read unpacks, or cannot unpack them at all.
+        # For other methods, zipfile cannot limit how much one read unpacks, or cannot unpack at all.
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise self._error(name, "is compressed by an unusual method; pack the archive again with deflate")
+            raise self._error(name, "is compressed with an unusual method; pack the archive again with deflate")
         if beyond := self._beyond(info.file_size, "file_mb", _MB):
             raise self._error(name, f"unpacks to {info.file_size:,} bytes, {beyond}")
         ratio = info.file_size // max(info.compress_size, 1)
@@ -200,7 +200,7 @@ class Zip(Archive):
         info = self._infos[entry]
         try:
             with self._lock, self._zip.open(info) as file:
-                # A bound makes zipfile unpack no more than the size that was checked, whatever the data holds.
+                # With a bound, zipfile unpacks no more than the verified size, whatever the data contains.
                 content = file.read(info.file_size + 1)
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, OSError) as error:
             raise self._error(entry, f"is damaged ({first_line(error)}); download or copy the archive again") from error
@@ -220,22 +220,22 @@ class _Folder(Archive):
         for name, found in self._folder.files(limits["files"]):
             entry = clean_path(name)
             if entry in self._names:
-                raise self._error(name, "differs from another file by blanks or by Unicode's form only; rename one")
+                raise self._error(name, "differs from another file only by blanks or by the Unicode form; rename one")
             self._names[entry] = name
             self.entries[entry] = found.st_size
 
     def read(self, entry: str) -> bytes:
-        # Looked at now: since the folder was listed, links may have come to lead elsewhere, and files may have grown.
+        # Checked again here: since the folder was listed, links may have changed, and files may have grown.
         target = self._folder.target(self._names[entry])
         try:
             with open(target, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                # A folder may hold large files that nobody asks for, so sizes count here and not when it is listed.
+                # A folder may contain large files that are never read, so the size is only checked here.
                 if beyond := self._beyond(size, "file_mb", _MB):
                     raise self._error(entry, f"has {size:,} bytes, {beyond}")
                 return file.read()
         except OSError as error:
-            raise self._error(entry, f"cannot be read ({error.strerror}); mend its permissions") from error
+            raise self._error(entry, f"cannot be read ({error.strerror}); correct its permissions") from error
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """There is nothing to close."""

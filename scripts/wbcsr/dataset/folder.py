@@ -1,4 +1,4 @@
-"""Which files a folder holds for us: links are followed where they may lead, and our own results are left out."""
+"""List the files of a folder: follows links only where this is allowed, and leaves out this workflow's results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wbcsr.config import OWN_FOLDERS
 from wbcsr.errors import InputError
 from wbcsr.files import IMAGE_SUFFIXES
 
-# By this, another study's working folder is known.
+# The file that identifies another study's working folder.
 _MARK = os.path.join("results", "dataset", "images.csv")
 _FETCH = "fetch it (`git annex get` or `dvc pull`)"
 
@@ -21,21 +21,21 @@ UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 
 
 def printable(name: str) -> str:
-    """A name with what cannot be printed, or written as UTF-8, in Python's notation; no two names become one."""
+    """Replace characters that are not printable or not valid UTF-8 by escapes; different names stay different."""
     return UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), name)
 
 
 def is_read(name: str) -> bool:
-    """Whether a file of this name may be read: an image that is not hidden, or the photographs' table labels.csv."""
+    """Whether a file of this name may be read: an image that is not hidden, or labels.csv, the photographs' table."""
     leaf = name.rpartition("/")[2]
     return leaf == "labels.csv" or (leaf.lower().endswith(IMAGE_SUFFIXES) and not leaf.startswith("."))
 
 
 class Folder:
-    """The files below the folder `path`, whose symbolic links may lead anywhere below it and below `links`.
+    """The files below the folder `path`; symbolic links may point to anything below it or below `links`.
 
-    Hidden folders are left out, and so is what this workflow has written (`OWN_FOLDERS`), into the working
-    folder or into that of another study.
+    Hidden folders are left out, and so are the folders that this workflow writes (`OWN_FOLDERS`), both in the working
+    folder and in that of another study.
     """
 
     def __init__(self, path: Path, links: str | Path | None) -> None:
@@ -46,13 +46,13 @@ class Folder:
         self._working = os.path.realpath(os.curdir)
 
     def files(self, most: int) -> Iterator[tuple[str, os.stat_result]]:
-        """The path of each file inside the folder, with forward slashes, and its stat: of a link, the target's.
+        """Yield the path of each file inside the folder, with forward slashes, and its stat (of a link: the target's).
 
-        InputError where a folder cannot be read, more than `most` files and folders are found, or a link is refused:
-        one that leads elsewhere, round in a circle, or to what is not there. Links of files that nobody reads
+        Raises InputError if a folder cannot be read, if there are more than `most` files and folders, or if a link
+        points outside the allowed folders, in a circle, or to a missing target. Links to files that are never read
         (`is_read`) are not followed.
         """
-        # Folders still to be looked into: the path inside, the real path, and the real paths of all folders above.
+        # Folders to list: the path inside, the real path, and the real paths of all folders above.
         waiting = [("", self.root, frozenset([self.root]))]
         number = 0
         while waiting:
@@ -63,7 +63,7 @@ class Folder:
                 if number > most:
                     raise InputError(
                         f"{self.path}: has more than {most:,} files and folders; if this is intended, raise "
-                        "dataset.limits.files, or name a folder further in"
+                        "dataset.limits.files, or choose a subfolder"
                     )
                 name = f"{inside}{entry.name}"
                 if entry.is_dir(follow_symlinks=False):
@@ -79,13 +79,13 @@ class Folder:
             waiting += reversed(below)
 
     def target(self, name: str) -> str:
-        """The real path of a file or folder that links may have led to; InputError where they may not lead there."""
+        """Return the real path of a file or folder after following links. Raises InputError if it is not allowed."""
         path = os.path.join(self.root, name)
         try:
             real = os.path.realpath(path, strict=True)
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise self._error(name, "is a link that leads round in a circle; remove it") from error
+                raise self._error(name, "is a link that leads back to itself; remove it") from error
             if error.errno == errno.ENOENT and os.path.islink(path):
                 raise self._error(
                     name, f"is a link to {os.readlink(path)!r}, whose content is not here; {_FETCH}, or remove the link"
@@ -95,8 +95,8 @@ class Folder:
             outside = f"this folder and {self.links} (dataset.links)" if self.links else "this folder"
             raise self._error(
                 name,
-                f"is a link to {real!r}, outside {outside}; put the file or folder itself there, or name the folder "
-                "that links may lead to as dataset.links",
+                f"is a link to {real!r}, outside {outside}; copy the file or folder there, or set dataset.links to the "
+                "folder that the links point to",
             )
         return real
 
@@ -111,7 +111,7 @@ class Folder:
 
     def _stat(self, name: str, entry: os.DirEntry[str]) -> os.stat_result:
         link = entry.is_symlink()
-        # A link that leads nowhere may stand for the folder of a class, unless its name has an ending.
+        # A broken link without a file extension may be meant as the folder of a class.
         follow = is_read(name) or ("." not in entry.name and not os.path.exists(entry.path))
         try:
             found = os.stat(self.target(name)) if link and follow else entry.stat(follow_symlinks=False)
@@ -122,7 +122,7 @@ class Folder:
         return found
 
     def _error(self, name: str, problem: str) -> InputError:
-        # A name from outside may hold anything; repr keeps the message on one line.
+        # A name from outside may contain anything; repr keeps the message on one line.
         return InputError(f"{self.path}: entry {name!r} {problem}")
 
 
@@ -132,5 +132,5 @@ def _is_hidden_folder(entry: os.DirEntry[str]) -> bool:
 
 def _unreadable(path: str, error: OSError) -> InputError:
     return InputError(
-        f"{path}: cannot be read ({error.strerror}); mend its permissions, or run again if it changes now"
+        f"{path}: cannot be read ({error.strerror}); correct its permissions, or run again if it is being changed"
     )

@@ -1,4 +1,4 @@
-"""Take the data set in: find its images in an archive, verify each one, and copy them with their hashes."""
+"""Ingest the data set: find its images in an archive, verify each one, and copy them with their hashes."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ IMAGE_COLUMNS = ["image", "partition", "class", "width", "height", "sha256"]
 REJECTED_COLUMNS = ["image", "reason"]
 MANIFEST_COLUMNS = ["image", "file", "width", "height", "sha256", "input_sha256"]
 
-# File systems hold 255 bytes; what is left is for the endings that later files of the same name get.
+# File systems allow 255 bytes; the rest is for the suffixes of later files with the same name.
 MAX_NAME_BYTES = 200
-# Images of 16 bits that use less of their range than this come from a camera of fewer bits, and look black.
+# 16-bit images that use a smaller fraction of their range come from a camera with fewer bits, and look black.
 _LEAST_CONTRAST = 1 / 4
 # Writing waits for the disk, not for a core: eight threads took a sixth of one thread's time.
 _WRITERS = 8
-# Of folders that hold no image of a class, so many are named.
+# At most this many folders without images of a class are listed.
 PLACES_NAMED = 10
 
 
 @dataclass(frozen=True)
 class _Verified:
-    """A file that was decoded whole: the upright image's size, the hash of the file written for it, and of itself."""
+    """A decoded file: size of the upright image, hash of the file to write, and hash of the file itself."""
 
     width: int
     height: int
@@ -56,9 +56,9 @@ class _Verified:
 
 @dataclass(frozen=True)
 class _Levels:
-    """Values of the colours in an image of 16 bits, and how many pixels dataset.range cuts off.
+    """Values of the colours in a 16-bit image, and the number of pixels that dataset.range clips.
 
-    `low` and `high` are the values that all but 0.1 % of the colours lie between: single bright pixels do not count.
+    All but 0.1 % of the values are between `low` and `high`, so that single bright pixels have no effect.
     """
 
     least: int
@@ -80,37 +80,38 @@ def ingest(
     listed: Path | None = None,
     labels: Path | None = None,
 ) -> dict[str, Any]:
-    """Copy the images of `dataset` (the configuration's section) out of `archive` and describe them.
+    """Copy the images of `dataset` (section of the configuration) from `archive` and describe them.
 
     Images are the files `<anything>/<partition>/<class>/<file>`, at any depth, of the configured partitions and
-    classes; where `partitions` is None, the files `<anything>/<class>/<file>`; and with the CSV file `labels`, those
-    that it names (see `read_labels`). All other files of the archive are ignored. A file in a class's folder is kept,
-    rejected with a reason, or left out: by the CSV file `listed`, where one is given, whose column image names those to
-    be taken, then by `limit_per_class` (the first files in sorted order are taken, and as many more as were rejected).
-    Only files that were taken are compared for byte-identical duplicates:
+    classes; if `partitions` is None, the files `<anything>/<class>/<file>`; with the CSV file `labels`, the files that
+    it lists (see `read_labels`). All other files of the archive are ignored. A file in a class's folder is kept,
+    rejected with a reason, or left out. Files are left out if they are not in the column image of the CSV file `listed`
+    (if given), and if they exceed `limit_per_class` (the first files in sorted order are used; rejected files are
+    replaced by the next ones). Only the remaining files are compared for byte-identical duplicates:
 
-    - A file whose bytes also lie in another class is rejected with all its duplicates, because its label is not known.
-    - Duplicates within a class are kept, but counted in the log: their label is known, and the study took every file
-      of its archive (which has no byte-identical duplicates).
+    - A file whose bytes also occur in another class is rejected with all its duplicates, because its label is not
+    known.
+    - Duplicates within a class are kept, but counted in the log: their label is known, and the study used every file of
+    its archive (which has no byte-identical duplicates).
 
-    Writes the images' bytes unchanged to `<originals>/<partition>/<class>/<file>`, where a file that is there with
-    the same SHA-256 stays as it is and an image that no longer belongs is removed. With `range` (levels of black and
-    white), images of 16 bits are written anew with these levels as 0 and 65535, so that every later stage reads the
-    same pixels and knows nothing of it; all hashes are of the files as written. Writes `images_csv` and `rejected_csv`
-    (`IMAGE_COLUMNS`, `REJECTED_COLUMNS`); and, last, the manifest of each (partition, class), whose `file` is
-    relative to `<originals>/<partition>/<class>`. Sizes are in pixels, of the image turned upright. Rows are sorted
-    by partition (train first), class as configured, and file name. Nothing is changed before all files are verified.
+    Writes the images' bytes unchanged to `<originals>/<partition>/<class>/<file>`. An existing file with the same
+    SHA-256 is not written again, and images that no longer belong there are removed. With `range` (levels of black and
+    white), 16-bit images are rewritten with these levels as 0 and 65535, so that all later stages read the same pixels
+    without knowing about the range; all hashes are those of the written files. Also writes `images_csv` and
+    `rejected_csv` (`IMAGE_COLUMNS`, `REJECTED_COLUMNS`) and, last, the manifest of each (partition, class), whose
+    `file` is relative to `<originals>/<partition>/<class>`. Sizes are those of the upright image in pixels. Rows are
+    sorted by partition (train first), class as configured, and file name. Nothing is changed before all files are
+    verified.
 
     Returns the numbers of files kept, rejected, left_out, copies (byte-identical, in the same class) and ignored; and
-    elsewhere: how many of those ignored are in which outermost folder that holds no other ones, or the name of the
-    file; at most `PLACES_NAMED` of them, the largest first. Where images have 16 bits, their number as deep, their
-    least_level and greatest_level, and the number of pixels that `range` cuts off. Where git wrote the zip file, its
-    commit.
-    InputError where the archive is refused (see `open_archive`), damaged or not of the commit of `git`, lacks a
-    partition or class (a class of an extra test may be lacking, which the log says), holds an image twice or under
-    names that differ in case only, or has no usable image of a class to train on; and where `listed` is empty, names an
-    image twice or one that is not there, or none of a class; and where `labels` is wrong, or names a file that is not
-    there or is there more than once.
+    elsewhere, the number of ignored files by outermost folder that contains no used file (or by file name), at most
+    `PLACES_NAMED`, the largest first. For 16-bit images also their number as deep, their least_level and
+    greatest_level, and the number of pixels that `range` clips. If git wrote the zip file, also its commit.
+
+    Raises InputError if the archive is rejected (see `open_archive`), damaged or not of the commit of `git`, lacks a
+    partition or class (an extra test may lack classes), contains an image twice or under names that differ only in
+    case, or has no usable training image of a class; if `listed` is empty, lists an image twice, lists one that does
+    not exist, or lists none of a class; and if `labels` is wrong, or lists a file that does not exist or is not unique.
     """
     partitions = partitions_of(dataset)
     folders: list[Folder] = [(partition, name) for partition in partitions.values() for name in dataset["classes"]]
@@ -162,7 +163,7 @@ def _columns(verified: _Verified) -> tuple[int, int, str]:
 
 
 def _elsewhere(entries: Iterable[str], used: set[str]) -> Counter[str]:
-    """How many entries were not used, by the outermost folder (`masks/`) without a used one, or by their own names."""
+    """Count unused entries by the outermost folder without a used entry (`masks/`), or by their own name."""
     ours = {"/".join(parts[:depth]) for parts in (entry.split("/") for entry in used) for depth in range(1, len(parts))}
     places: Counter[str] = Counter()
     for entry in entries:
@@ -187,7 +188,7 @@ Found = tuple[dict[str, str], dict[str, str], set[str]]
 
 
 def _find(contents: Archive, folders: list[Folder], published: bool, extra: set[str]) -> Found:
-    """Image → entry, rejected file → reason, and the entries of both; `extra` partitions may lack classes."""
+    """Return image → entry, rejected file → reason, and the entries of both; `extra` partitions may lack classes."""
     found: dict[str, str] = {}
     rejected: dict[str, str] = {}
     present: set[Folder] = set()
@@ -209,7 +210,7 @@ def _find(contents: Archive, folders: list[Folder], published: bool, extra: set[
         elif image in found:
             raise InputError(
                 f"{contents.path}: {image} occurs twice, as {found[image]!r} and {entry!r}; "
-                "unpack the archive and name the one folder that is meant as dataset.archive"
+                "unpack the archive and set dataset.archive to the right folder"
             )
         else:
             found[image] = entry
@@ -220,7 +221,7 @@ def _find(contents: Archive, folders: list[Folder], published: bool, extra: set[
     _check_case(contents.path, found)
     if len(parents) > 1 and not published:
         log.warning(
-            "%s: the classes are taken from %s (%s); if these are partitions, name them in dataset.partitions",
+            "%s: the classes are found in %s (%s); if these are partitions, list them in dataset.partitions",
             contents.path,
             counted(len(parents), "folder"),
             ", ".join([*map(printable, sorted(parents)[:5]), *["…"][: len(parents) > 5]]),
@@ -229,9 +230,10 @@ def _find(contents: Archive, folders: list[Folder], published: bool, extra: set[
 
 
 def _place(contents: Archive, entry: str, folders: Collection[Folder], published: bool) -> tuple[Folder | None, int]:
-    """The innermost of the `folders` that a file lies in, or None, and how many names of its path lead there.
+    """Return the innermost of `folders` that contains a file, or None, and the number of path components up to it.
 
-    InputError where it lies in folders of two classes without partitions: one of them may be a patient's.
+    Raises InputError if there are no partitions and the file is in folders of two classes, for example if a patient's
+    folder has the name of a class.
     """
     parts = entry.split("/")
     depth = 2 if published else 1
@@ -240,14 +242,14 @@ def _place(contents: Archive, entry: str, folders: Collection[Folder], published
     if len(places) > 1 and not published:
         (_, one), (_, other), *_ = places
         raise InputError(
-            f"{contents.path}: {entry!r} lies in the folders of two classes, {one!r} and {other!r}; name the folder "
-            "with the classes as dataset.archive, or say each file's class in a table (dataset.labels)"
+            f"{contents.path}: {entry!r} is in the folders of two classes, {one!r} and {other!r}; set dataset.archive "
+            "to the folder with the classes, or give each file's class in a table (dataset.labels)"
         )
     return next(reversed(places.items()), (None, 0))
 
 
 def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> Found:
-    """As `_find`, of the files that the CSV file `labels` names by the end of their path."""
+    """Like `_find`, for the files that the CSV file `labels` identifies by the end of their path."""
     ends: dict[str, list[str]] = defaultdict(list)
     for entry in contents.entries:
         ends[entry.rpartition("/")[2]].append(entry)
@@ -257,7 +259,7 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
     missing = []
     for image, file, _ in read_labels(labels, dataset).itertuples(index=False):
         alike = [entry for entry in ends[file.rpartition("/")[2]] if f"/{entry}".endswith(f"/{file}")]
-        # The whole path means no other file that happens to end alike.
+        # A file that is listed with its whole path is not compared by the end of its path.
         entries = [file] if file in alike else alike
         if len(entries) > 1:
             raise InputError(
@@ -268,7 +270,7 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
             missing.append(file)
             continue
         if entries[0] in used:
-            raise InputError(f"{labels}: names {entries[0]!r} in two rows; leave one of them (dataset.labels)")
+            raise InputError(f"{labels}: has two rows for {entries[0]!r}; keep one of them (dataset.labels)")
         used.add(entries[0])
         reason = _reason_to_reject([_name(image)])
         if reason is None:
@@ -289,11 +291,11 @@ def _check_case(path: Path, found: dict[str, str]) -> None:
     for image in sorted(found):
         other = folded.setdefault(image.casefold(), image)
         if other != image:
-            raise InputError(f"{path}: {other} and {image} differ in case only; rename one of them")
+            raise InputError(f"{path}: {other} and {image} differ only in case; rename one of them")
 
 
 def _listed(path: Path, there: set[str], contents: Archive, classes: list[str]) -> set[str]:
-    """The images that the CSV file `path` names, all of which must be `there`."""
+    """Return the images listed in the CSV file `path`, all of which must be in `there`."""
     remedy = "correct it (dataset.images)"
     images = read_users_table(path, ["image"], remedy)["image"]
     twice = images[images.duplicated()]
@@ -307,12 +309,12 @@ def _listed(path: Path, there: set[str], contents: Archive, classes: list[str]) 
         )
     missing = sorted(set(classes) - {_folder(image)[1] for image in images})
     if missing:
-        raise InputError(f"{path}: lists no image of class {missing[0]!r}; {remedy}, or take it from dataset.classes")
+        raise InputError(f"{path}: lists no image of class {missing[0]!r}; {remedy}, or remove it from dataset.classes")
     return set(images)
 
 
 def _reason_to_reject(below: list[str]) -> str | None:
-    """Why a file at this path below its class's folder cannot be an image of the data set."""
+    """Return the reason why a file at this path below its class's folder cannot be an image, or None."""
     name = below[-1]
     # A leading dot marks hidden files, among them the ._<name>.jpeg that macOS adds to zips.
     if name.startswith(".") or not name.lower().endswith(IMAGE_SUFFIXES):
@@ -335,23 +337,23 @@ def _check_folders_present(contents: Archive, folders: list[Folder], present: se
             continue
         if not published:
             raise InputError(
-                f"{contents.path}: has no folder {name!r} with files (dataset.classes); {_known(name, names)}"
+                f"{contents.path}: has no folder {name!r} with files (dataset.classes); {_nearest(name, names)}"
                 f"{contents.doubt}"
             )
         if partition not in names:
             raise InputError(
                 f"{contents.path}: has no folder {partition!r} with files (dataset.partitions); "
-                f"{_known(partition, names)}{contents.doubt}"
+                f"{_nearest(partition, names)}{contents.doubt}"
             )
         there = {below for above, below in nested if above == partition}
         raise InputError(
             f"{contents.path}: has no folder {name!r} with files in {partition!r} (dataset.classes); "
-            f"{_known(name, there)}{contents.doubt}"
+            f"{_nearest(name, there)}{contents.doubt}"
         )
 
 
-def _known(missing: str, names: Iterable[str]) -> str:
-    """The nearest of `names`, or what there is instead of it."""
+def _nearest(missing: str, names: Iterable[str]) -> str:
+    """Return a remedy: the nearest of `names`, or a list of the existing ones."""
     by_folded = {name.casefold(): name for name in sorted(names)}
     near = difflib.get_close_matches(missing.casefold(), by_folded)
     if near:
@@ -368,7 +370,7 @@ def _verify(
     rejected: dict[str, str],
     threads: int,
 ) -> dict[str, _Verified]:
-    """Decode the images to be taken; those that fail, or whose label is not known, go to `rejected`."""
+    """Decode the images to use; images that fail, or whose label is not known, are added to `rejected`."""
     limit = dataset["limit_per_class"]
     waiting: dict[Folder, list[str]] = {folder: [] for folder in folders}
     for image in sorted(found):
@@ -403,7 +405,7 @@ def _verify(
 
 
 def _decode(content: bytes, image: str, levels: tuple[int, int] | None) -> _Verified | str:
-    """What there is to know of an image, or why it cannot be used."""
+    """Decode and describe an image, or return the reason why it cannot be used."""
     if is_lfs_pointer(content):
         return "is a pointer of Git LFS, not the image itself; run `git lfs pull` in the repository"
     try:
@@ -411,12 +413,12 @@ def _decode(content: bytes, image: str, levels: tuple[int, int] | None) -> _Veri
     except InputError as error:
         return str(error).removeprefix(f"{image}: ")
     height, width = pixels.shape[:2]
-    kept, own = (hashlib.sha256(each).hexdigest() for each in (_as_kept(content, pixels, image, levels), content))
+    kept, own = (hashlib.sha256(each).hexdigest() for each in (_new_bytes(content, pixels, image, levels), content))
     return _Verified(width, height, kept, own, _levels(pixels, levels) if pixels.dtype == np.uint16 else None)
 
 
-def _as_kept(content: bytes, pixels: np.ndarray, image: str, levels: tuple[int, int] | None) -> bytes:
-    """The bytes to write of an image: its own, or those of the stretched image where dataset.range applies to it."""
+def _new_bytes(content: bytes, pixels: np.ndarray, image: str, levels: tuple[int, int] | None) -> bytes:
+    """Return the bytes to write for an image: its own, or those of the stretched image if dataset.range applies."""
     if levels is None or pixels.dtype == np.uint8:
         return content
     return imaging.encode(imaging.stretch(pixels, levels), image)
@@ -436,14 +438,14 @@ def _check_folders_filled(
     filled = set(map(_folder, verified))
     for partition, name in folders:
         refused = [item for item in rejected.items() if item[0].startswith(f"{partition}/{name}/")]
-        # Of a folder without either, no image is listed.
+        # A folder with neither kept nor rejected images has no image in the CSV file `listed`.
         if (partition, name) in filled or not refused:
             continue
         image, reason = refused[0]
         problem = f"{contents.path}: no file in {partition}/{name} can be used, the first one ({image}): {reason}"
         if partition == train:
             raise InputError(
-                f"{problem}; a class without images cannot be trained: repair it, or remove it from dataset.classes"
+                f"{problem}; a class needs training images: repair the files, or remove it from dataset.classes"
             )
         log.warning(problem)
 
@@ -472,7 +474,7 @@ def _copy(
             return
         content = contents.read(found[image])
         if levels:
-            content = _as_kept(content, imaging.decode(content, image), image, levels)
+            content = _new_bytes(content, imaging.decode(content, image), image, levels)
         if hashlib.sha256(content).hexdigest() != expected:
             raise InputError(f"{contents.path}: {found[image]!r} changed while it was read; run again")
         write_bytes(target, content)
@@ -483,7 +485,7 @@ def _copy(
 
 
 def remove_others(originals: Path, files: set[Path]) -> None:
-    """Remove the images `<originals>/<partition>/<class>/<file>` that are not among `files`."""
+    """Remove the images `<originals>/<partition>/<class>/<file>` that are not in `files`."""
     for file in originals.glob("*/*/*"):
         if file.suffix.lower() in IMAGE_SUFFIXES and file not in files:
             file.unlink()
@@ -511,18 +513,18 @@ def _report(summary: dict[str, Any], places: int, images: pd.DataFrame) -> None:
 
 
 def _report_levels(deep: list[_Levels], levels: tuple[int, int] | None) -> dict[str, int]:
-    """Warn where all images of 16 bits look black, or where dataset.range cuts off values; return what is recorded."""
+    """Warn if the 16-bit images look black, or if dataset.range clips values; returns what to record."""
     if not deep:
         if levels:
-            log.warning("dataset.range is set, but no image has 16 bits, so it changes nothing")
+            log.warning("dataset.range is set, but has no effect because no image has 16 bits")
         return {}
     least, greatest = min(each.least for each in deep), max(each.greatest for each in deep)
     black, white = levels or (0, 65535)
-    # Of most images, since one among them may be damaged.
+    # Based on the median, because single images may be damaged.
     if np.median([each.high - each.low for each in deep]) < _LEAST_CONTRAST * (white - black):
         low = int(np.percentile([each.low for each in deep], 5, method="nearest"))
         high = int(np.percentile([each.high for each in deep], 95, method="nearest"))
-        # Cameras have 8, 10, 12 or 14 bits. Where zero is white, the values of one end at 65535 instead.
+        # Cameras have 8, 10, 12 or 14 bits. If zero is white, the values of such a camera end at 65535 instead.
         bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
         remedy = [0, 2**bits - 1] if bits < 16 else [low, high]
         log.warning(
@@ -533,7 +535,7 @@ def _report_levels(deep: list[_Levels], levels: tuple[int, int] | None) -> dict[
     cut = sum(each.cut for each in deep)
     if cut:
         log.warning(
-            "dataset.range %s cuts off values of %d of %d pixels, in %d of %d images of 16 bits, with values %d to %d",
+            "dataset.range %s clips %d of %d pixels, in %d of %d 16-bit images, whose values are %d to %d",
             list(levels or ()), cut, sum(each.pixels for each in deep), sum(each.cut > 0 for each in deep), len(deep),
             least, greatest,
         )  # fmt: skip

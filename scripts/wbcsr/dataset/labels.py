@@ -1,4 +1,4 @@
-"""Labels that stand in a CSV file, for images that lie anywhere in an archive."""
+"""Labels from a CSV file, for images anywhere in an archive."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ REMEDY = "correct it (dataset.labels)"
 
 
 def read_labels(path: Path, dataset: Config, with_groups: bool = False) -> pd.DataFrame:
-    """The rows of the CSV file `path` that `dataset` (the configuration's section) takes: image, file and group.
+    """Read the rows of the CSV file `path` that belong to `dataset` (section of the configuration).
 
-    The file has the columns file (path in the archive), label and, where they are known or `with_groups`, group (what
-    an image comes from: its photograph, slide or patient) and partition. Rows of other labels are left out, of
-    other partitions too. `image` is <partition>/<label>/<name>, where the name is the whole of `file` with _ for /, so
-    that equal names in two folders stay two images; `group` is empty where it is not known.
+    The file has the columns file (path in the archive) and label, optionally group (the photograph, slide or patient
+    that an image comes from; required if `with_groups`), and partition if partitions are configured. Rows of other
+    labels or partitions are left out. Returns the columns image, file and group. `image` is <partition>/<label>/<name>;
+    the name is the whole path `file` with _ for /, so that equal names in different folders stay different images.
+    `group` is empty if it is not known.
 
-    InputError where the file cannot be read, lacks a column, or has no file, a file twice, two files of one name, or no
-    row of a class.
+    Raises InputError if the file cannot be read, lacks a column, has a row without a file, lists a file twice, has two
+    files that get the same name, or has no row for a class.
     """
     partitions = dataset["partitions"]
     columns = ["file", "label", *(["partition"] if partitions else []), *(["group"] if with_groups else [])]
@@ -39,16 +40,14 @@ def read_labels(path: Path, dataset: Config, with_groups: bool = False) -> pd.Da
     files = table["file"]
     for line, name in files.items():
         if ".." in name.split("/"):
-            raise InputError(
-                f"{path}, line {line}: names the file {name!r}, which is no path inside the archive; {REMEDY}"
-            )
+            raise InputError(f"{path}, line {line}: the file {name!r} is not a path inside the archive; {REMEDY}")
     twice = files[files.duplicated()]
     if len(twice):
-        raise InputError(f"{path}: has {twice.iloc[0]!r} twice; leave one row of it (dataset.labels)")
+        raise InputError(f"{path}: has {twice.iloc[0]!r} twice; keep one of these rows (dataset.labels)")
     table = table.assign(name=files.str.replace("/", "_"))
     for column, key in (("label", "classes"), ("partition", "partitions")):
         configured = dataset["classes"] if key == "classes" else partitions_of(dataset).values()
-        warn_of_alike([*configured, *table[column]], f"{path}, {column}", f"write them as dataset.{key} does")
+        warn_of_alike([*configured, *table[column]], f"{path}, {column}", f"write them as in dataset.{key}")
     wanted = table["label"].isin(dataset["classes"]) & table["partition"].isin(partitions_of(dataset).values())
     if not wanted.all():
         others = ", ".join(map(repr, table.loc[~wanted, "label"].unique()[:5]))
@@ -58,17 +57,17 @@ def read_labels(path: Path, dataset: Config, with_groups: bool = False) -> pd.Da
             log.warning(
                 "%s, line %d: has no label; %s without one are left out", path, empty[0], counted(len(empty), "row")
             )
-        log.info("%s: left out %d of %s, of other classes or partitions (%s)", path, left_out, there, others)
+        log.info("%s: left out %d of %s with other classes or partitions (%s)", path, left_out, there, others)
     table = table[wanted]
     missing = sorted(set(dataset["classes"]) - set(table["label"]))
     if missing:
         raise InputError(
             f"{path}: has no row with the label {missing[0]!r}{' in the configured partitions' if partitions else ''}; "
-            f"{REMEDY}, or take it from dataset.classes"
+            f"{REMEDY}, or remove it from dataset.classes"
         )
     images = table["partition"] + "/" + table["label"] + "/" + table["name"]
     second = images[images.duplicated()]
     if len(second):
         one, other = table.loc[images == second.iloc[0], "file"].iloc[:2]
-        raise InputError(f"{path}: {one!r} and {other!r} would be one image, {second.iloc[0]}; rename one of them")
+        raise InputError(f"{path}: {one!r} and {other!r} would both become {second.iloc[0]}; rename one of them")
     return pd.DataFrame({"image": images, "file": table["file"], "group": table["group"]}).reset_index(drop=True)

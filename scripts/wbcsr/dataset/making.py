@@ -1,8 +1,8 @@
-"""How the study's images were made, as their makers published it, held against the sources that were found.
+"""Compare the published method of making the study's images with the sources that were found.
 
-The notebook augment_data.ipynb of github.com/dhruvp/wbc-classification takes the photographs for which labels.csv
-names one class, splits them 80:20 by scikit-learn's `train_test_split` with random state 10, and makes the images of
-TRAIN from the one part and those of TEST from the other, class by class and as many of each photograph.
+The notebook augment_data.ipynb of github.com/dhruvp/wbc-classification uses the photographs for which labels.csv gives
+one class. It splits them 80:20 with scikit-learn's `train_test_split` (random state 10), and makes the images of TRAIN
+from the first part and those of TEST from the second, by class, with equally many images of each photograph.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from wbcsr.text import counted
 log = logging.getLogger(__name__)
 
 COLUMNS = ["image", "source", "photographs", "agrees"]
-# What the makers' notebook says.
+# From the authors' notebook.
 _TEST_SHARE, _RANDOM_STATE = 0.2, 10
 
 
 def made_from(labelled: Sequence[tuple[str, str]], sides: tuple[str, str]) -> dict[str, tuple[str, str]]:
-    """Photograph → (partition, class) of the images that were made from it.
+    """Return photograph → (partition, class) of the images that were made from it.
 
-    `labelled` are photographs with their classes, in the order of labels.csv, and `sides` the names of the training and
+    `labelled` are photographs with their classes, in the order of labels.csv; `sides` are the names of the training and
     the test partition.
     """
     train, test = train_test_split(list(labelled), test_size=_TEST_SHARE, random_state=_RANDOM_STATE)
@@ -42,9 +42,9 @@ def made_from(labelled: Sequence[tuple[str, str]], sides: tuple[str, str]) -> di
 def candidates(
     images: pd.DataFrame, joined: Mapping[str, Sequence[str]], rule: Mapping[str, tuple[str, str]]
 ) -> list[list[str]]:
-    """For each image the photographs of its source that the rule allows: those of its own partition and class.
+    """Return, for each image, the photographs of its source that the rule allows: those of its partition and class.
 
-    `images` has the columns partition, class and source; `joined` names the photographs of each source.
+    `images` has the columns partition, class and source; `joined` maps each source to its photographs.
     """
     return [
         [name for name in joined.get(source, ()) if rule.get(name) == (partition, label)]
@@ -55,18 +55,18 @@ def candidates(
 def check_making(
     images_csv: Path, sources_csv: Path, archive: Path, dataset: dict[str, Any], output: Path, threads: int
 ) -> dict[str, Any]:
-    """Write `output` (`COLUMNS`): for each image its source, the photographs of it that the rule allows, if any agrees.
+    """Write `output` (`COLUMNS`): each image, its source, the source's photographs that the rule allows, and agreement.
 
-    `dataset` is the configuration's section. A source is one photograph, or several that overlap; their names in a cell
-    are separated by blanks. Returns how many images there are, have a source, and agree.
-    InputError where the archive has no photographs, or no labels.csv beside them.
+    `dataset` is the section of the configuration. A source is one photograph, or several that overlap; their names are
+    separated by blanks. Returns the numbers of images, of images with a source, and of images that agree with the rule.
+    Raises InputError if the archive has no photographs or no labels.csv next to them.
     """
     images = read_csv(images_csv, ["image", "partition", "class", "width", "height"])
     images = images.merge(read_csv(sources_csv, ["image", "source"]), on="image", validate="one_to_one")
     folder, partitions = dataset["photographs"], dataset["partitions"]
     if not folder or not partitions:
         raise InputError(
-            "configuration: the rule by which the study's images were made needs dataset.photographs and "
+            "configuration: the check of how the study's images were made needs dataset.photographs and "
             "dataset.partitions; set both"
         )
     # The rule says nothing of other partitions.
@@ -92,5 +92,5 @@ def check_making(
     agree = int(known["agrees"].sum())
     log.info("%d of %s with a source agree with the rule", agree, counted(len(known), "image"))
     for image, source in known.loc[~known["agrees"], ["image", "source"]].itertuples(index=False):
-        log.warning("%s: by the rule, it was not made from %s", image, source)
+        log.warning("%s: according to the rule, it was not made from %s", image, source)
     return {"images": len(images), "with_source": len(known), "agree": agree}

@@ -1,11 +1,10 @@
 """Sources: which photograph each image was made from.
 
-Images of one photograph are no independent examples, so a split that is to be fair must know them. They are found as
-one finds the parts of a panorama: SIFT features (Lowe, "Distinctive image features from scale-invariant keypoints",
-IJCV 60, 2004) are looked up in one approximate index over the features of all photographs (randomised k-d trees, Muja
-and Lowe, VISAPP 2009); the photographs with most neighbours are then fitted by an affine transform (RANSAC, Fischler
-and Bolles, CACM 24, 1981), and its inliers counted. Mirrored duplicates are found by mirroring the
-descriptors.
+Images made from the same photograph are not independent, so a fair split must know the photographs. They are found
+like the parts of a panorama. SIFT features (Lowe, "Distinctive image features from scale-invariant keypoints", IJCV 60,
+2004) are matched with an approximate index of the features of all photographs (randomised k-d trees, Muja and Lowe,
+VISAPP 2009). An affine transform is then fitted to each of the photographs with most matches (RANSAC, Fischler and
+Bolles, CACM 24, 1981), and its inliers are counted. Mirrored duplicates are found by mirroring the descriptors.
 """
 
 from __future__ import annotations
@@ -36,26 +35,26 @@ log = logging.getLogger(__name__)
 
 SOURCE_COLUMNS = ["image", "source", "inliers", "runner_up_inliers"]
 
-# 150 did for the study's images; small ones have fewer. OpenCV's own contrast, 0.04, finds a third as many.
+# 150 are enough for the study's images; small images have fewer. OpenCV's default contrast, 0.04, finds a third.
 FEATURES = 250
 CONTRAST = 0.02
-# For all of 400 of the study's images the best photograph was among these; the others tell how clear its lead is.
+# For all of 400 images of the study, the best photograph was among these; the others show how clear its lead is.
 NEIGHBOURS = 4
 CANDIDATES = 4
-# Lowe's ratio test: the nearest descriptor must be so much nearer than the next one.
+# Lowe's ratio test: maximum ratio of the distances to the nearest and to the second nearest descriptor.
 RATIO = 0.8
-# Pixels, of images that are a few hundred wide.
+# In pixels, for images that are a few hundred pixels wide.
 TOLERANCE = 3.0
-# Singular values of a fit: an augmented duplicate is rotated, sheared and a little zoomed;
-# chance fits collapse or blow up.
+# Range of the singular values of a fit: an augmented duplicate is rotated, sheared and slightly scaled; accidental
+# fits have extreme values.
 PLAUSIBLE = (0.8, 1.25)
-# Inliers that join two photographs. Of the study's, all pairs with 9 or more overlap, and chance fits have 5 at most;
-# a false join costs little, a missed one puts duplicates of one cell on both sides of a split.
+# Inliers that join two photographs. In the study, all pairs with 9 or more overlap, and accidental fits have at most
+# 5. A false join costs little; a missed one puts duplicates of one cell on both sides of a split.
 OVERLAP = 8
-# A source must have so many times the inliers of any other one.
+# The best source must have at least this many times the inliers of any other source.
 LEAD = 2
 
-# Methods by which users name the sources, and what many of them write for one that is not known.
+# Methods in which users name the sources, and common names for an unknown source.
 _NAMED_BY_USERS = ("pattern", "table", "groups")
 _UNKNOWN = {"na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nil", "unknown", "missing", "-", "--", "?", "."}
 
@@ -65,16 +64,17 @@ Listed = tuple[Path, str, Path]
 
 
 class Features(NamedTuple):
-    """What an image is recognised by: `points` (n, 2) in pixels x, y, and their SIFT `descriptors` (n, 128)."""
+    """The features of an image: `points` (n, 2) in pixels x, y, and their SIFT `descriptors` (n, 128)."""
 
     points: Points
     descriptors: Descriptors
 
 
 class Fit(NamedTuple):
-    """An image laid over another one, which is number `target` of its index.
+    """The fit of an image to image number `target` of an index.
 
-    `matrix` (2, 3) float64 takes pixels of the image to the target's; `inliers` of the target's points are met.
+    `matrix` (2, 3) float64 maps pixels of the image to pixels of the target; `inliers` is the number of the target's
+    points that are matched.
     """
 
     target: int
@@ -83,7 +83,7 @@ class Fit(NamedTuple):
 
 
 def features(pixels: np.ndarray, size: tuple[int, int]) -> Features:
-    """The strongest features of an image (see `imaging`) after it was brought to `size` (width, height)."""
+    """Return the strongest features of an image (see `imaging`) after resizing it to `size` (width, height)."""
     grey = cv2.cvtColor(imaging.to_rgb8(pixels), cv2.COLOR_RGB2GRAY)
     if grey.shape != (size[1], size[0]):
         grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
@@ -94,26 +94,26 @@ def features(pixels: np.ndarray, size: tuple[int, int]) -> Features:
 
 
 def mirrored(descriptors: Descriptors) -> Descriptors:
-    """What SIFT would say of the mirrored image: rows of the 4×4 cells and the 8 directions change places."""
+    """Return the descriptors of the mirrored image: the rows of 4×4 cells and the 8 directions change places."""
     cells = descriptors.reshape(-1, 4, 4, 8)[:, ::-1, :, -np.arange(8) % 8]
     return np.ascontiguousarray(cells.reshape(-1, 128))
 
 
 class Index:
-    """Images (their `features`) that others can be looked up among; built and asked alike, it answers alike."""
+    """An index of images (their `features`) for the search of others; the same input gives the same results."""
 
     def __init__(self, features: Sequence[Features]) -> None:
         self.features = features
         self._owner = np.repeat(np.arange(len(features)), [len(each.points) for each in features])
-        cv2.setRNGSeed(0)  # the trees split at random
+        cv2.setRNGSeed(0)  # the trees are randomised
         self._trees = cv2.flann.Index()
         if len(self._owner):
             self._trees.build(np.vstack([each.descriptors for each in features]), {"algorithm": 1, "trees": 4})
 
     def fits(self, image: Features, apart_from: int | None = None) -> list[Fit]:
-        """Plausible fits of an image to its likeliest targets, the best first; several threads may ask.
+        """Return plausible fits of an image to its most likely targets, the best first; thread-safe.
 
-        `apart_from` is the number of a target that is left out.
+        Target number `apart_from` is left out.
         """
         if not len(self._owner) or not len(image.points):
             return []
@@ -130,14 +130,14 @@ class Index:
         return sorted(found, key=lambda fit: (-fit.inliers, fit.target))
 
     def _votes(self, descriptors: Descriptors) -> npt.NDArray[np.int64]:
-        """How many of the descriptors' nearest neighbours each target has."""
+        """Return how many of the descriptors' nearest neighbours belong to each target."""
         neighbours = min(NEIGHBOURS, len(self._owner))
         nearest, _ = self._trees.knnSearch(descriptors, neighbours, params={"checks": 16})
         return np.bincount(self._owner[nearest.ravel()], minlength=len(self.features))
 
 
 def _fit(image: Features, target: Features, flipped: bool) -> tuple[int, npt.NDArray[np.float64]] | None:
-    """Inliers and matrix of an affine fit between matching features, or None where there is none that is plausible."""
+    """Return inliers and matrix of an affine fit between matching features, or None if there is no plausible fit."""
     if len(target.points) < 2:
         return None
     distances, nearest = cv2.batchDistance(image.descriptors, target.descriptors, cv2.CV_32F, K=2)
@@ -145,23 +145,23 @@ def _fit(image: Features, target: Features, flipped: bool) -> tuple[int, npt.NDA
     if clear.sum() < 3:
         return None
     there = target.points[nearest[clear, 0]]
-    # OpenCV seeds this RANSAC anew for each call.
+    # OpenCV seeds this RANSAC again for each call.
     matrix, inliers = cv2.estimateAffine2D(image.points[clear], there, ransacReprojThreshold=TOLERANCE)
-    # Where points lie on one line, a fit may be of NaN.
+    # If the points lie on one line, a fit may contain NaN.
     if matrix is None or not np.isfinite(matrix).all() or (np.linalg.det(matrix[:, :2]) < 0) != flipped:
         return None
     scales = np.linalg.svd(matrix[:, :2], compute_uv=False)
     if not PLAUSIBLE[0] <= scales[1] <= scales[0] <= PLAUSIBLE[1]:
         return None
-    # Many features that fall on one point say no more than one.
+    # Several features that match the same point count once.
     return len(np.unique(there[inliers.ravel() > 0], axis=0)), np.asarray(matrix, np.float64)
 
 
 def fields(fits: Iterable[Sequence[Fit]], min_inliers: int) -> list[int]:
-    """The field of each image, named by the first image in it: images that fit one another show one field.
+    """Return the field of view of each image, as the number of its first image; images that fit show the same field.
 
-    `fits` are those of each image to the others; one fit of `min_inliers` joins two images, and what is joined to
-    a third through them as well.
+    `fits` are those of each image to the others. A fit with at least `min_inliers` joins two images, also indirectly
+    through further images.
     """
     links = list(fits)
     pairs = [(image, fit.target) for image, found in enumerate(links) for fit in found if fit.inliers >= min_inliers]
@@ -173,9 +173,9 @@ def fields(fits: Iterable[Sequence[Fit]], min_inliers: int) -> list[int]:
 
 
 def best_field(fits: Iterable[Fit], field: Sequence[int], min_inliers: int) -> tuple[int | None, int, int]:
-    """The field that an image shows, or None where that is not sure; and the inliers of the best and the next field.
+    """Return the field that an image shows (None if uncertain), and the inliers of the best and second-best field.
 
-    Sure is what has `min_inliers` and `LEAD` times the inliers of the next field.
+    A field is certain with at least `min_inliers` inliers and at least `LEAD` times those of the second-best field.
     """
     most: dict[int, int] = {}
     for fit in fits:
@@ -195,38 +195,41 @@ def find_sources(
     threads: int = 2,
     labels: Path | None = None,
 ) -> dict[str, Any]:
-    """Write `sources_csv` (`SOURCE_COLUMNS`), a row for each image of `images_csv` in its order.
+    """Write `sources_csv` (`SOURCE_COLUMNS`), with a row for each image of `images_csv` in its order.
 
-    `settings` and `dataset` are the configuration's sections, whose `photographs` is the folder of the archive that
-    holds them, `labels` the CSV file that `dataset.labels` names, `manifests` those of the original images, whose files
-    lie beside them. `source` is empty where none was found; it is never guessed. By `settings["method"]`:
+    `settings` and `dataset` are sections of the configuration; `dataset["photographs"]` is the folder of photographs in
+    the archive. `labels` is the CSV file of `dataset.labels`. `manifests` are those of the original images, which are
+    in the manifests' folders. `source` is empty if no source was found; it is never guessed. Values of
+    `settings["method"]`:
 
-    - photographs: each image is fitted to the photographs, shrunk to the most common size of the images. `source` is
-      the photograph's path in its folder. Photographs that overlap show the same cells, so those that fit one another
-      are one source, named by the first of them.
-    - images: each image is fitted to the others; those that are joined are one source, named by the first of them.
-      An image that fits no other one has none. Holds all images' features: about 250 kB an image, and the index.
-    - pattern: the one group of the regular expression `settings["pattern"]`, searched in the file's name.
+    - photographs: each image is fitted to the photographs, which are reduced to the most common size of the images.
+    `source` is the photograph's path in its folder. Overlapping photographs show the same cells, so photographs that
+    fit each other are one source, named after the first.
+    - images: each image is fitted to the others; joined images are one source, named after the first. An image that
+    fits no other image has no source. The features of all images are kept in memory: about 250 kB per image, plus the
+    index.
+    - pattern: the group of the regular expression `settings["pattern"]`, searched in the file name.
     - table: the column `source` of the CSV file `settings["table"]`, which has a row for each image.
     - groups: the column `group` of `labels`.
-    - each: each image is a source of its own, as its user says.
+    - each: each image is a source of its own, as the user states.
     - none: no source is known.
-    - auto: photographs where such a folder is named, else none.
+    - auto: photographs if their folder is configured, otherwise none.
 
-    Images of the same bytes are of one source, whatever the method finds or is told.
+    With every method, byte-identical images have the same source.
 
-    Inliers are empty where nothing was fitted. Of 400 of the study's images, drawn by lot, each has 31 or more with
-    its best photograph, and 5 at most with any that does not overlap it; where its own is withheld, 3 at most. Of 128
-    drawn images of 160×120, each has 14 or more with its own photograph and 5 at most with another.
+    Inliers are empty if nothing was fitted. Of 400 randomly chosen images of the study, each has at least 31 inliers
+    with its best photograph, and at most 5 with any that does not overlap it; without its own photograph, at most 3. Of
+    128 synthetic images of 160×120 pixels, each has at least 14 inliers with its own photograph and at most 5 with
+    another.
 
-    Returns the method, and how many images, images with a source, and sources there are.
-    InputError where photographs, table or pattern do not fit the images, or a file is not the one that was taken in.
+    Returns the method, and the numbers of images, images with a source, and sources. Raises InputError if photographs,
+    table or pattern do not fit the images, or if a file changed since it was ingested.
     """
-    cv2.setNumThreads(1)  # many images at once, not many threads on one
+    cv2.setNumThreads(1)  # parallel over images, not within an image
     method, photographs = settings["method"], dataset["photographs"]
     if method == "auto":
         method = "photographs" if photographs else "none"
-        log.info("sources.method auto: %s, since dataset.photographs is %s", method, photographs or "not set")
+        log.info("sources.method auto: %s, because dataset.photographs is %s", method, photographs or "not set")
     images = read_csv(images_csv, ["image", "width", "height", "sha256"])
     fitted = {
         "photographs": lambda: _by_photographs(images, manifests, archive, dataset, settings, threads),
@@ -249,7 +252,7 @@ def find_sources(
     if 0 < len(named) < len(images):
         first = sources.loc[sources["source"] == "", "image"].iloc[0]
         log.warning(
-            "no source is known of %s (first: %s); the split by_source leaves them out",
+            "no source is known for %s (first: %s); the split by_source leaves them out",
             counted(len(images) - len(named), "image"),
             first,
         )
@@ -260,19 +263,19 @@ Row = tuple[str, int | None, int | None]
 
 
 def _warn_of_names(sources: pd.Series, where: str) -> None:
-    """Warn of names that may be of one source, and of such as stand for an unknown one in many tables."""
-    warn_of_alike(sources, where, "write those alike that are one source")
+    """Warn of names that may mean the same source, and of names that often mean an unknown source."""
+    warn_of_alike(sources, where, "use the same name for the same source")
     unknown = sources[sources.str.casefold().isin(_UNKNOWN)].value_counts()
     if len(unknown):
         log.warning(
-            "%s: taken for names, and each for one source: %s; leave it empty where the source is not known",
+            "%s: these values are used as names of sources: %s; leave the field empty if the source is not known",
             where,
             ", ".join(f"{name!r} ({counted(number, 'image')})" for name, number in unknown.items()),
         )
 
 
 def _with_copies_joined(sources: pd.Series, hashes: pd.Series) -> pd.Series:
-    """The sources, where images of the same bytes are of one: all that they join bear the name of the first of them."""
+    """Merge sources that share byte-identical images; a merged source has the name of the first one."""
     known = sources != ""
     if not known.any():
         return sources
@@ -280,20 +283,20 @@ def _with_copies_joined(sources: pd.Series, hashes: pd.Series) -> pd.Series:
     most = len(sources)
     edges = coo_array((np.ones(known.sum(), bool), (bytes_of[known], most + names_of[known])), shape=(2 * most,) * 2)
     joined = pd.Series(connected_components(edges, directed=False)[1][bytes_of], sources.index)
-    told = joined.map(sources[known].groupby(joined[known]).first()).fillna("")
-    changed = int((told != sources).sum())
+    merged = joined.map(sources[known].groupby(joined[known]).first()).fillna("")
+    changed = int((merged != sources).sum())
     if changed:
-        joined_names = "; ".join(_joined_names(sources, told))
+        joined_names = "; ".join(_joined_names(sources, merged))
         log.warning(
             "sources with byte-identical images were merged into one, which renames that of %s: %s",
             counted(changed, "image"),
             joined_names,
         )
-    return told
+    return merged
 
 
 def _joined_names(before: pd.Series, after: pd.Series) -> list[str]:
-    """The names of sources that became one, of the first three of them."""
+    """Return the names of merged sources, for at most three of them."""
     changed = after[after != before].unique()
     names = (before[(after == name) & (before != "")].unique() for name in changed)
     shown = [" and ".join(map(repr, each[:5])) for each in names if len(each) > 1]
@@ -303,9 +306,9 @@ def _joined_names(before: pd.Series, after: pd.Series) -> list[str]:
 def photograph_fields(
     contents: Archive, dataset: dict[str, Any], size: tuple[int, int], threads: int
 ) -> tuple[list[str], Index, list[int]]:
-    """The archive's photographs: their names in sorted order, the index of their features, and the field of each.
+    """Return the archive's photographs: sorted names, the index of their features, and the field of each.
 
-    They are shrunk to `size` (width, height). One that cannot be read is left out, with a warning.
+    Photographs are reduced to `size` (width, height). An unreadable one is left out with a warning.
     """
     entries = _photographs(contents, str(dataset["photographs"]))
 
@@ -314,7 +317,7 @@ def photograph_fields(
             pixels = imaging.decode(contents.read(entry), entry)
             return features(imaging.stretch(pixels, dataset["range"]), size)
         except InputError as error:
-            log.warning("%s: %s; images of this photograph stay without a source", contents.path, error)
+            log.warning("%s: %s; images of this photograph will have no source", contents.path, error)
             return None
 
     read = list(side_by_side(photograph, list(entries.values()), threads, "photographs"))
@@ -364,7 +367,7 @@ def _by_images(images: pd.DataFrame, manifests: Sequence[Path], settings: dict[s
             "compare images",
         )
     )
-    # Who fits is fitted: an image is found through another one's fit as well as through its own.
+    # A fit between two images counts for both, whichever of them was fitted to the other.
     both = [list(found) for found in links]
     for number, found in enumerate(links):
         for fit in found:
@@ -391,20 +394,20 @@ def _by_table(images: pd.DataFrame, path: Path) -> list[Row]:
     table = read_users_table(path, ["image", "source"], "correct it (sources.table)")
     twice = table.loc[table["image"].duplicated(), "image"]
     if len(twice):
-        raise InputError(f"{path}: has {twice.iloc[0]} twice; leave one row of it (sources.table)")
+        raise InputError(f"{path}: has {twice.iloc[0]} twice; keep one of these rows (sources.table)")
     source_of = dict(zip(table["image"], table["source"], strict=True))
     missing = [image for image in images["image"] if image not in source_of]
     if missing:
         raise InputError(
             f"{path}: {len(missing)} of {counted(len(images), 'image')} have no row (first: {missing[0]}); add a row "
-            "for each, with an empty source where it is not known (sources.table)"
+            "for each, with an empty source if it is not known (sources.table)"
         )
     return [(source_of[image], None, None) for image in images["image"]]
 
 
 def _by_groups(images: pd.DataFrame, labels: Path | None, dataset: dict[str, Any]) -> list[Row]:
     if labels is None:
-        raise TypeError("groups are a column of the labels, and there are none")
+        raise TypeError("the method groups needs labels")
     table = read_labels(labels, dataset, with_groups=True)
     group_of = dict(zip(table["image"], table["group"], strict=True))
     missing = [image for image in images["image"] if image not in group_of]
@@ -416,13 +419,13 @@ def _by_groups(images: pd.DataFrame, labels: Path | None, dataset: dict[str, Any
 
 
 def common_size(images: pd.DataFrame) -> tuple[int, int]:
-    """The (width, height) that most of the images have."""
+    """Return the most common (width, height) of the images."""
     width, height = images.value_counts(["width", "height"], sort=True).index[0]
     return int(width), int(height)
 
 
 def _photographs(contents: Archive, folder: str) -> dict[str, str]:
-    """Path of each photograph below `folder` → its entry, in sorted order."""
+    """Return, in sorted order, the path of each photograph below `folder` → its entry."""
     inside = f"/{clean_path(folder.strip('/'))}/"
     found = {
         f"/{entry}".partition(inside)[2]: entry
@@ -438,7 +441,7 @@ def _photographs(contents: Archive, folder: str) -> dict[str, str]:
 
 
 def _files(images: pd.DataFrame, manifests: Sequence[Path]) -> list[Listed]:
-    """File, SHA-256 and manifest of each image."""
+    """Return file, SHA-256 and manifest of each image."""
     listed: dict[str, tuple[Path, Path]] = {}
     for manifest in manifests:
         table = read_csv(manifest, ["image", "file"])
@@ -446,7 +449,7 @@ def _files(images: pd.DataFrame, manifests: Sequence[Path]) -> list[Listed]:
         listed |= dict(zip(table["image"], files, strict=True))
     missing = [image for image in images["image"] if image not in listed]
     if missing:
-        raise InputError(f"{missing[0]}: is in no manifest; run `snakemake --forcerun ingest_dataset`")
+        raise InputError(f"{missing[0]}: is not in any manifest; run `snakemake --forcerun ingest_dataset`")
     return [
         (listed[image][0], digest, listed[image][1])
         for image, digest in zip(images["image"], images["sha256"], strict=True)

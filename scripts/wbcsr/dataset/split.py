@@ -1,7 +1,7 @@
-"""Splits: rules that give each image a subset; and what leaks from one to another.
+"""Splits: rules that assign images to subsets; and the leakage between subsets.
 
-A subset is train, validation, test, or the name of an extra test (`dataset.partitions.extra_tests`), a published
-partition that every split tests in addition.
+A subset is train, validation, test, or the name of an extra test (`dataset.partitions.extra_tests`): a published
+partition that is tested in addition in every split.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ LEAKAGE_COLUMNS = ["split", "subset", "class", "images", "sources", "unknown", "
 def split_images(
     images: pd.DataFrame, split: str, settings: Mapping[str, Any], sources: str | Path, custom: str | Path
 ) -> pd.DataFrame:
-    """The split of this name (see `config.parse_split`): image, subset, in the order of `images`.
+    """Return the split of this name (see `config.parse_split`): image, subset, in the order of `images`.
 
-    `images` has the columns image, partition, class. The images of `extra_tests` of the settings (name → partition) get
-    that name, whatever the rule; it sees the others alone. A split by source reads the file `sources` and takes `parts`
-    of the settings; the user's own split reads the file `custom`; the others take `partitions`, and the study's one
-    also `validation_fraction`. InputError as the functions below, or where an extra test has no image.
+    `images` has the columns image, partition, class. The images of the settings' `extra_tests` (name → partition) get
+    that name in every split, and the rule of the split does not see them. A split by source uses the file `sources` and
+    `parts` of the settings; the custom split uses the file `custom`; the other splits use `partitions`, and the study's
+    split also `validation_fraction`. Raises InputError as the functions below, or if an extra test has no image.
     """
     extra = settings["extra_tests"]
     name_of = {partition: name for name, partition in extra.items()}
@@ -57,7 +57,7 @@ def split_images(
 
 
 def count_subsets(images: pd.DataFrame, split: pd.DataFrame) -> dict[str, Any]:
-    """How many `images` of each subset and class a split has, and how many are `left_out`.
+    """Count the `images` of each subset and class of a split, and those that are `left_out`.
 
     `images` has the column class, `split` the column subset, in the same order.
     """
@@ -73,14 +73,15 @@ def count_subsets(images: pd.DataFrame, split: pd.DataFrame) -> dict[str, Any]:
 def paper_split(
     images: pd.DataFrame, train_partition: str, test_partition: str, validation_fraction: float
 ) -> pd.DataFrame:
-    """The study's split: Keras's `validation_split` on the training folder, and the test folder as it is.
+    """Return the study's split: Keras's `validation_split` of the training folder; the test folder is the test subset.
 
-    `images` has the columns image, partition, class; the result has image, subset, in the same order. Of each class's
-    n training images in sorted order of the file name, the first int(validation_fraction · n) are for validation.
-    Source: keras-preprocessing, image/utils.py `_list_valid_filenames_in_directory` and image/iterator.py
-    `set_processing_attrs`; the product is rounded down as a binary float, as there (0.29 of 100 images are 28).
+    `images` has the columns image, partition, class; the result has image, subset, in the same order. Of the n training
+    images of each class, sorted by file name, the first int(validation_fraction · n) are for validation. Source:
+    keras-preprocessing, image/utils.py `_list_valid_filenames_in_directory` and image/iterator.py
+    `set_processing_attrs`. As there, the product is a binary floating-point number that is rounded down (0.29 of 100
+    images are 28).
 
-    InputError where a class is left without a training or a validation image, or an image is in neither partition.
+    Raises InputError if a class is left without a training or validation image, or an image is in neither partition.
     """
     images = images.reset_index(drop=True)
     subsets = _by_partition(images, {"train": train_partition, "test": test_partition})
@@ -91,49 +92,49 @@ def paper_split(
             raise InputError(
                 f"class {name!r}: validation_fraction {validation_fraction} of its {counted(len(training), 'image')} "
                 f"in {train_partition!r} leaves {len(training) - held_out} for training and {held_out} for "
-                "validation; each needs at least one, so change validation_fraction or take more "
+                "validation; each needs at least one, so change validation_fraction or use more "
                 "images (dataset.limit_per_class)"
             )
-        # Within a class only the file name differs, so this is the order of the file names.
+        # Within a class, only the file names differ, so this sorts by file name.
         subsets[training.sort_values().index[:held_out]] = "validation"
     return pd.DataFrame({"image": images["image"], "subset": subsets})
 
 
 def published_split(images: pd.DataFrame, partitions: Mapping[str, str]) -> pd.DataFrame:
-    """The split that the images were published in: each partition is the subset that it is for.
+    """Return the published split: each partition is one subset.
 
     `images` has the columns image, partition, class; `partitions` maps train, validation and test to the partitions'
-    names; the result has image, subset, in the order of `images`.
+    names. The result has image, subset, in the order of `images`.
 
-    InputError where a subset is left without a class, or an image is in none of the partitions.
+    Raises InputError if a subset lacks a class, or an image is in none of the partitions.
     """
     subsets = _by_partition(images, partitions)
     for part, name in _empty(images, subsets):
         raise InputError(
             f"class {name!r}: has no image in the partition {partitions[part]!r}, and the {part} subset of the split "
-            "published needs one; take it from dataset.classes, or take another split"
+            "published needs one; remove it from dataset.classes, or use another split"
         )
     return pd.DataFrame({"image": images["image"], "subset": subsets})
 
 
 def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fold: int) -> pd.DataFrame:
-    """Each source's images in one subset: no image is tested of which an augmented duplicate was trained on.
+    """Split by source, so that no test image has an augmented duplicate in training.
 
-    `images` has the columns image and class, of all partitions, `sources` image and source (empty where none is known);
-    the result has image, subset, in the order of `images`, whose order changes no subset. The sources are dealt into
-    `parts` parts in which the classes have nearly equal shares. Part number `fold` (from 1) is tested, the next one
-    validates (after the last comes the first), the others train: over all folds each source is tested once and
-    validates once. Images without a known source get an empty subset: they might be augmented duplicates of any other.
-    Source: scikit-learn's `StratifiedGroupKFold`, which deals out the sources one after the other, those with the most
-    uneven classes first, each to the part where it leaves the classes most even.
+    `images` has the columns image and class, of all partitions; `sources` has image and source (empty if not known).
+    The result has image, subset, in the order of `images`; the order does not affect the subsets. The sources are
+    divided into `parts` parts with nearly equal class proportions. Part `fold` (from 1) is the test subset, the next
+    part (cyclically) is for validation, and the others are for training: over all folds, each source is tested once and
+    used for validation once. Images without a known source get an empty subset, because they might be augmented
+    duplicates of any other image. Source: scikit-learn's `StratifiedGroupKFold`. It assigns the sources one after the
+    other, those with the most uneven classes first, each to the part where the class proportions stay most even.
 
-    InputError where a class has fewer sources than `parts`, or a subset is left without a class.
+    Raises InputError if a class has fewer sources than `parts`, or a subset lacks a class.
     """
     images = images.reset_index(drop=True)
     classes = images["class"].unique()
     known = images.assign(source=source_of(images, sources)).query("source != ''").sort_values("image")
-    smaller = "make by_source.parts smaller (3 at least) or " if parts > 3 else ""
-    remedy = f"{smaller}take more images (dataset.limit_per_class)"
+    smaller = "lower by_source.parts (at least 3) or " if parts > 3 else ""
+    remedy = f"{smaller}use more images (dataset.limit_per_class)"
     for name, number in known.groupby("class")["source"].nunique().reindex(classes, fill_value=0).items():
         if number < parts:
             raise InputError(
@@ -141,32 +142,32 @@ def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fol
                 f"by_source.parts {parts}; {remedy}"
             )
     subset = pd.Series("", images["image"])
-    from sklearn.model_selection import StratifiedGroupKFold  # here, since other splits do without scikit-learn
+    from sklearn.model_selection import StratifiedGroupKFold  # imported here, because other splits do not need it
 
     dealt = StratifiedGroupKFold(parts).split(known, known["class"], known["source"])
     for number, (_, rows) in enumerate(dealt, start=1):
         subset[known["image"].iloc[rows]] = {fold: "test", fold % parts + 1: "validation"}.get(number, "train")
     for part, name in _empty(images, images["image"].map(subset)):
         raise InputError(
-            f"class {name!r}: no source of it fell to the {part} subset of fold {fold} of {parts}; {remedy}"
+            f"class {name!r}: none of its sources is in the {part} subset of fold {fold} of {parts}; {remedy}"
         )
     return subset.rename_axis("image").reset_index(name="subset")
 
 
 def custom_split(images: pd.DataFrame, path: Path, extra: pd.Series | None = None) -> pd.DataFrame:
-    """The split that the CSV file `path` gives: its columns image and subset, in the order of `images`.
+    """Return the split from the CSV file `path` with the columns image and subset, in the order of `images`.
 
     `images` has the columns image and class. A subset is train, validation, test, or empty for an image that is left
-    out; what the file says of images that are not in `images` counts for nothing, as a larger study's split does.
-    `extra` maps the images of extra tests to their names: the file need not list them, and may give no other subset.
+    out. Rows for images that are not in `images` are ignored, so that the split of a larger study can be used. `extra`
+    maps the images of extra tests to their names; the file need not list them, and may give them no other subset.
 
-    InputError where an image has no row or two, a subset is another word, or one is left without a class.
+    Raises InputError if an image has no row or two, a subset has another name, or a subset lacks a class.
     """
     remedy = "correct it (custom)"
     table = read_users_table(path, ["image", "subset"], remedy)
     twice = table.loc[table["image"].duplicated(), "image"]
     if len(twice):
-        raise InputError(f"{path}: has {twice.iloc[0]} twice; leave one row of it (custom)")
+        raise InputError(f"{path}: has {twice.iloc[0]} twice; keep one of these rows (custom)")
     own = table["image"].map({} if extra is None else extra)
     other = table[own.notna() & (table["subset"] != own)]
     if len(other):
@@ -178,7 +179,7 @@ def custom_split(images: pd.DataFrame, path: Path, extra: pd.Series | None = Non
     table = table[own.isna()]
     strange = sorted(set(table["subset"]) - {"", *SUBSETS})
     if strange:
-        raise InputError(f"{path}: has the subset {strange[0]!r}, which is none of {', '.join(SUBSETS)}; {remedy}")
+        raise InputError(f"{path}: has the subset {strange[0]!r}, which is not one of {', '.join(SUBSETS)}; {remedy}")
     subset = images["image"].map(table.set_index("image")["subset"])
     missing = images.loc[subset.isna(), "image"]
     if len(missing):
@@ -192,32 +193,32 @@ def custom_split(images: pd.DataFrame, path: Path, extra: pd.Series | None = Non
 
 
 def _by_partition(images: pd.DataFrame, partitions: Mapping[str, str]) -> pd.Series:
-    """The subset of each row of `images`, by its partition."""
+    """Return the subset of each row of `images`, from its partition."""
     strange = sorted(set(images["partition"]) - set(partitions.values()))
     if strange:
         raise InputError(
-            f"images.csv: has the partition {strange[0]!r}, which dataset.partitions does not name; "
+            f"images.csv: has the partition {strange[0]!r}, which is not in dataset.partitions; "
             "run `snakemake --forcerun ingest_dataset`"
         )
     return images["partition"].map({name: use for use, name in partitions.items()})
 
 
 def _empty(images: pd.DataFrame, subset: pd.Series) -> Iterator[tuple[str, str]]:
-    """Each subset, and each class of which it has no image; `subset` is that of each row of `images`."""
+    """Yield each pair of a subset and a class without an image in it; `subset` is that of each row of `images`."""
     for part in SUBSETS:
         there = set(images.loc[subset == part, "class"])
         yield from ((part, name) for name in images["class"].unique() if name not in there)
 
 
 def leakage(name: str, images: pd.DataFrame, sources: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
-    """How many images of each tested subset have an augmented duplicate in training: `LEAKAGE_COLUMNS`.
+    """Count images of each tested subset that have an augmented duplicate in training: `LEAKAGE_COLUMNS`.
 
-    `images` has the columns image and class, `sources` image and source, `split` image and subset; `name` is the split
-    file's. A row for each subset and class, and one for each subset with all classes together, whose class is empty:
-    the `images`, the known `sources` that they are of, how many are of `unknown` source, and how many `shared` theirs
-    with a training image.
+    `images` has the columns image and class, `sources` image and source, `split` image and subset; `name` is the name
+    of the split. There is a row for each subset and class, and a row for each subset with all classes, whose class is
+    empty. A row has the number of `images`, of their known `sources`, of images of `unknown` source, and of images
+    whose source is `shared` with a training image.
 
-    InputError where sources or split do not name each image once.
+    Raises InputError if sources or split do not list each image once.
     """
     table = images[["image", "class"]].assign(
         source=source_of(images, sources), subset=_by_image(images, split, "subset", "split_dataset")
@@ -236,16 +237,16 @@ def leakage(name: str, images: pd.DataFrame, sources: pd.DataFrame, split: pd.Da
 
 
 def source_of(images: pd.DataFrame, sources: pd.DataFrame) -> pd.Series:
-    """The source of each row of `images`, empty where none is known; InputError where `sources` lacks an image."""
+    """Return the source of each row of `images`, empty if unknown. Raises InputError if `sources` lacks an image."""
     return _by_image(images, sources, "source", "find_sources")
 
 
 def _by_image(images: pd.DataFrame, table: pd.DataFrame, column: str, rule: str) -> pd.Series:
-    """`column` of `table`, which `rule` wrote, for each row of `images`."""
+    """Return `column` of `table`, written by the rule `rule`, for each row of `images`."""
     odd = sorted(set(images["image"]) ^ set(table["image"])) + list(table.loc[table["image"].duplicated(), "image"])
     if odd:
         raise InputError(
-            f"images.csv: its images are not those of {rule}'s table, each once (first difference: {odd[0]}); run "
+            f"images.csv: the table of {rule} must list each of its images once (first difference: {odd[0]}); run "
             f"`snakemake --forcerun {rule}`"
         )
     return images["image"].map(table.set_index("image")[column])

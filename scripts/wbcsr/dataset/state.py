@@ -1,7 +1,7 @@
-"""What an archive's contents are known by, so that other contents are taken in again and other times alone are not.
+"""Detect changes of an archive's contents: the data set is ingested again only if contents change, not times.
 
-Of a folder Snakemake sees its own time alone, and of a file only whether it became newer. Here a file that has another
-time than when it was taken in is compared by its content.
+Snakemake sees only the modification time of a folder, and of a file only whether it is newer. Here, a file whose
+modification time has changed since it was ingested is compared by its content.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from wbcsr.files import read_csv, sha256, write_csv
 
 @dataclass(frozen=True)
 class Noted:
-    """A file of an archive when it was taken in: its size in bytes, the time of its last change in ns, and its SHA-256.
+    """A file of an archive when it was ingested: size in bytes, modification time in ns, and SHA-256.
 
-    `label` is what its content is called: by size and time when it was first taken in, by the SHA-256 of any later one.
+    `label` identifies its content: size and time of the first ingested version, or the SHA-256 of a later version.
     """
 
     size: int
@@ -46,28 +46,29 @@ class _Found:
 
 
 def archive_state(archive: str | Path, links: str | Path | None, most: int, record: str | Path) -> str | None:
-    """A hash that changes with the names and contents of an archive's files, and not with times; None without one.
+    """Return a hash that depends on names and contents of an archive's files, not on times; None without an archive.
 
-    The archive is a zip, which is one file, or a folder, of which those files count that may be read (see `Folder`);
-    `links` and `most` are the configuration's `dataset.links` and `dataset.limits.files`. `record` is what
-    `write_record` wrote when the archive was taken in; while it is not there, the state is what it will be afterwards.
+    The archive is a zip file, which counts as one file, or a folder, of which only readable files count (see `Folder`).
+    `links` and `most` are `dataset.links` and `dataset.limits.files` of the configuration. `record` is the file written
+    by `write_record` when the archive was ingested; the state is the same before this file exists and after it was
+    written.
 
-    A file of the size and time that were noted is taken for the same, any other one that was noted is read. InputError
-    as by `Folder.files`, or where a file cannot be read.
+    A file with the recorded size and time is assumed to be unchanged; any other recorded file is read. Raises
+    InputError as `Folder.files`, or if a file cannot be read.
     """
     archive = Path(archive)
     if not archive.exists():
         return None
     noted = read_record(record)
-    told = hashlib.sha256()
+    hashed = hashlib.sha256()
     for name, found in _files(archive, links, most):
-        told.update(f"{name}\0{_label(found, noted.get(name))}\n".encode())
-    return told.hexdigest()
+        hashed.update(f"{name}\0{_label(found, noted.get(name))}\n".encode())
+    return hashed.hexdigest()
 
 
 def note(archive: Path, links: str | Path | None, most: int, record: Path, threads: int) -> dict[str, Noted]:
-    """Each file of the archive as it is now, by name; `record` has those of the last time."""
-    from wbcsr.progress import side_by_side  # here, since a dry run needs the state, and has no tqdm
+    """Describe each file of the archive as it is now, by name; `record` has the earlier descriptions."""
+    from wbcsr.progress import side_by_side  # imported here, because a dry run needs this module without tqdm
 
     before = read_record(record)
 
@@ -81,13 +82,13 @@ def note(archive: Path, links: str | Path | None, most: int, record: Path, threa
 
 
 def write_record(path: Path, noted: Mapping[str, Noted]) -> None:
-    """Write what `note` found as the CSV file `path` (`RECORD_COLUMNS`)."""
+    """Write the result of `note` to the CSV file `path` (`RECORD_COLUMNS`)."""
     rows = [{"file": name, **asdict(each)} for name, each in noted.items()]
     write_csv(path, pd.DataFrame(rows, columns=RECORD_COLUMNS))
 
 
 def read_record(path: str | Path) -> dict[str, Noted]:
-    """What `write_record` wrote; empty where it is not there. InputError where it is damaged."""
+    """Read a file written by `write_record`; empty if it does not exist. Raises InputError if it is damaged."""
     if not Path(path).exists():
         return {}
     table = read_csv(path, RECORD_COLUMNS)[RECORD_COLUMNS]
@@ -106,7 +107,7 @@ def _files(archive: Path, links: str | Path | None, most: int) -> Iterator[tuple
 
 
 def _label(found: _Found, noted: Noted | None, digest: str | None = None) -> str:
-    """What the content is called of a file whose SHA-256 is `digest`; without that it is read where it must be."""
+    """Return the label of a file's content; if `digest` is None, the file is read if necessary."""
     if noted is None:
         return f"{found.size} {found.time}"
     if found.is_as(noted):
@@ -119,4 +120,4 @@ def _content(found: _Found) -> str:
     try:
         return sha256(found.path)
     except OSError as error:
-        raise InputError(f"{found.path}: cannot be read ({error.strerror}); mend its permissions") from error
+        raise InputError(f"{found.path}: cannot be read ({error.strerror}); correct its permissions") from error

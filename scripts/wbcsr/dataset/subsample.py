@@ -1,4 +1,4 @@
-"""A small study of many sources: which images stand for the whole data set."""
+"""Choose images of many sources for a small study of the data set."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ log = logging.getLogger(__name__)
 def subsample_images(
     images: pd.DataFrame, sources: pd.DataFrame, per_class: int | None, per_source: int | None = None
 ) -> pd.DataFrame:
-    """At most `per_class` images of each class and `per_source` of each source: the column image, as in `images`.
+    """Choose at most `per_class` images of each class and `per_source` of each source; returns the column image.
 
-    `images` has the columns image and class, `sources` image and source. Without `per_class`, each class has as many
-    images as the smallest one can have. In each class every source gives one image before any gives a second one;
-    sources and their images are taken in the order of their names. A source of several classes is given to that of
-    them which has the fewest sources so far. What was chosen of each class is logged.
+    `images` has the columns image and class, `sources` image and source; the result keeps the order of `images`.
+    Without `per_class`, each class has as many images as the smallest class offers. In each class, every source gives
+    one image before any source gives a second one; sources and their images are used in the order of their names. A
+    source with several classes is assigned to the class that has the fewest sources so far. The numbers chosen are
+    logged.
 
-    InputError where a class has no image of a known source of its own.
+    Raises InputError if a class has no image of a known source of its own.
     """
     known = images.assign(source=source_of(images, sources)).query("source != ''").sort_values("image")
     classes = known.groupby("source")["class"].unique()
     own = dict.fromkeys(images["class"].unique(), 0)
     owner = {}
-    # Those without a choice first.
+    # Sources of a single class first.
     for source in sorted(classes.index, key=lambda source: (len(classes[source]), source)):
         owner[source] = min(sorted(classes[source]), key=lambda name: own[name])
         own[owner[source]] += 1
     for name, number in own.items():
         if number == 0:
             raise InputError(
-                f"class {name!r}: no image has a known source of its own to choose by; see results/dataset/sources.csv "
+                f"class {name!r}: none of its images has a known source of its own; see results/dataset/sources.csv "
                 "and the configuration's section sources"
             )
     known = known[known["source"].map(owner) == known["class"]]
@@ -48,7 +49,7 @@ def subsample_images(
     chosen = offered.groupby("class").head(per_class)
     for name, part in chosen.groupby("class"):
         log.info(
-            "%s: %s of %s chosen, at most %d of a source",
+            "%s: chose %s of %s, at most %d per source",
             name,
             counted(len(part), "image"),
             counted(part["source"].nunique(), "source"),

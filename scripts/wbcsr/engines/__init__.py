@@ -1,1 +1,1 @@
-"""Engines: a network made ready for one device, precision and shape by a backend."""
+"""Engines: networks that a backend has prepared for one device, precision and input shape."""

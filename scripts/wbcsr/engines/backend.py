@@ -1,4 +1,4 @@
-"""What every backend offers: the one interface behind which a network is made ready."""
+"""The interface that every backend implements."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Program = Callable[[torch.Tensor], torch.Tensor]
 
 
 class UnloadableError(InputError):
-    """A program that was compiled here cannot be loaded here, as from a folder that may hold no programs."""
+    """A program compiled on this machine cannot be loaded, for example because its file system is mounted noexec."""
 
 
 class Backend(Protocol):
-    """One way to run a network: `compile` writes what `load` needs, once for all jobs.
+    """One way to run a network: `compile` writes a program once, and each job then loads it with `load`.
 
-    `precisions` are those that it computes in here, or None where PyTorch's are its own; `tensors` is the dtype of
-    weights, batches and outputs where that is not the precision's. `compile` and `load` see the network in that dtype,
-    on its device and in this backend's memory format.
+    `precisions` lists the precisions that the backend supports on this machine; None means those that PyTorch supports.
+    `tensors` is the dtype of weights, batches and outputs if it differs from that of the precision. `compile` and
+    `load` receive the network in this dtype, on its device and in the memory format of the backend.
     """
 
     name: str
@@ -37,30 +37,30 @@ class Backend(Protocol):
     def precisions(self) -> tuple[str, ...] | None: ...
 
     def unavailable(self, device: torch.device) -> str | None:
-        """Why this backend cannot run on `device` here, or None."""
+        """Return the reason why this backend cannot run on `device` on this machine, or None."""
 
     def unsuited(self, network: nn.Module) -> str | None:
-        """Why this backend cannot run `network` anywhere, or None."""
+        """Return the reason why this backend cannot run `network` on any machine, or None."""
 
     def memory_format(self, device: torch.device, dtype: torch.dtype) -> torch.memory_format:
-        """How weights and batches lie in memory."""
+        """Return the memory format of weights and batches."""
 
     def settings(self, inference: Mapping[str, Any], device: torch.device, precision: str) -> dict[str, Any]:
-        """The settings of `compile`, from the configuration's section `inference`; JSON can hold them."""
+        """Return the settings of `compile` as JSON values, from the section `inference` of the configuration."""
 
     def compile(self, network: nn.Module, profile: Profile, program: Path, settings: Mapping[str, Any]) -> None:
-        """Write the program for inputs of `profile`."""
+        """Compile `network` for inputs of `profile` and write the result to `program`."""
 
     def load(self, network: nn.Module, program: Path, profile: Profile) -> Program:
-        """A function from a batch to the network's output, which its next call may overwrite."""
+        """Return a function that maps a batch to the output of the network; its next call may overwrite that output."""
 
 
 def dtype_for(backend: Backend, precision: str) -> torch.dtype:
-    """The dtype of weights and batches of an engine of this precision."""
+    """Return the dtype of weights and batches of an engine with this precision."""
     return backend.tensors or DTYPES[precision]
 
 
 def example_for(network: nn.Module, profile: Profile, backend: Backend) -> torch.Tensor:
-    """A batch of the profile's size `opt`, as `backend` wants it for `network`."""
+    """Return a batch of size `profile.opt` in the dtype, device and memory format of `network` and `backend`."""
     parameter = next(network.parameters())
     return profile.example(parameter.dtype, parameter.device, backend.memory_format(parameter.device, parameter.dtype))

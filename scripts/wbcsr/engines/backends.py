@@ -1,4 +1,4 @@
-"""The backends by their names in the configuration."""
+"""The available backends, by their name in the configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (Eager(), W
 
 
 def get_backend(name: str, device: torch.device) -> Backend:
-    """The backend of that name, or InputError with the reason why it cannot run here."""
+    """Return the backend `name`. Raises InputError, with the reason, if it cannot run on this machine."""
     reason = BACKENDS[name].unavailable(device)
     if reason:
         raise InputError(f"configuration: inference.backend {name} cannot run here: {reason}")

@@ -1,4 +1,4 @@
-"""What the machine can do: device and number format, by capability and never by hope."""
+"""Select device and precision from what the hardware supports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device() -> torch.device:
-    """The first CUDA device where there is one, else the CPU."""
+    """Return the first CUDA device, or the CPU if there is none."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     if Path("/proc/driver/nvidia/version").exists():
@@ -24,9 +24,9 @@ def pick_device() -> torch.device:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 arithmetic is native: AMX or AVX512-BF16 on a CPU, compute capability 8.0 on a GPU.
+    """Whether bfloat16 arithmetic is native: AMX or AVX512-BF16 on a CPU, compute capability 8.0 or higher on a GPU.
 
-    Elsewhere it is emulated, many times slower than fp32.
+    Emulated bfloat16 is many times slower than fp32.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -34,9 +34,10 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def pick_precision(requested: str, device: torch.device) -> str:
-    """Resolve `auto` to bf16 where it is native, else (on a GPU) fp16, else fp32.
+    """Resolve `auto`: bf16 if it is native, otherwise fp16 on a GPU and fp32 on a CPU.
 
-    A format that was asked for by name is kept. InputError for fp16 on a CPU, which has no kernels worth using.
+    Any other value is returned unchanged. Raises InputError for fp16 on a CPU, where PyTorch has no fast kernels for
+    it.
     """
     if requested == "auto":
         if has_fast_bf16(device):
@@ -48,10 +49,10 @@ def pick_precision(requested: str, device: torch.device) -> str:
 
 
 def inference_precision(requested: str, device: torch.device, exact_on_cpu: bool) -> str:
-    """Resolve `auto` for a network that only runs forward: fp16 on a GPU, as Real-ESRGAN's own tool.
+    """Resolve `auto` for inference: fp16 on a GPU, as in Real-ESRGAN's own program.
 
-    fp16 keeps three bits more of each value than bf16 at the same speed, and needs no loss to be scaled. On a CPU bf16
-    where it is native, unless `exact_on_cpu`, else fp32. InputError for fp16 on a CPU.
+    On a GPU, fp16 is as fast as bf16 and has three more bits of precision, and inference needs no loss scaling. On a
+    CPU, bf16 if it is native and `exact_on_cpu` is false, otherwise fp32. Raises InputError for fp16 on a CPU.
     """
     if requested == "auto" and device.type == "cuda":
         return "fp16"

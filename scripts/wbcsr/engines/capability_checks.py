@@ -1,4 +1,4 @@
-"""What this machine can run, each found by one small check; the doctor makes each in a process of its own."""
+"""Small checks of what this machine can run; the doctor runs each in a process of its own."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from wbcsr.engines.profile import Profile
 from wbcsr.engines.source import prepare
 from wbcsr.errors import first_line
 
-# Half precision is off by about 0.001 here; a program that is wrong is off by about 1.
+# The rounding error of half precision is about 0.001 here; a wrong result differs by about 1.
 TOLERANCE = 0.01
 
 Answer = dict[str, Any]
 
 
 def survey(inference: Mapping[str, Any]) -> Answer:
-    """What torch sees: the processor's instructions, each GPU, and why there is none. Memory in GiB."""
+    """Return the CPU's instruction sets, the GPUs (memory in GiB) and, if PyTorch can use none, the reason."""
     answer: Answer = {
         "vectors": torch.backends.cpu.get_cpu_capability(),
         "bf16": {"AMX": torch.cpu._is_amx_tile_supported(), "AVX512-BF16": torch.cpu._is_avx512_bf16_supported()},
@@ -53,13 +53,13 @@ def _gpu(index: int) -> Answer:
     }
     try:
         free, _ = torch.cuda.mem_get_info(index)
-    except RuntimeError as error:  # held by another process that shares it with nobody
+    except RuntimeError as error:  # another process has exclusive use of this GPU
         return answer | {"free_gib": None, "busy": first_line(error)}
     return answer | {"free_gib": round(free / 2**30, 1)}
 
 
 def run_backend(name: str, inference: Mapping[str, Any]) -> Answer:
-    """Make a network of one convolution ready by the backend `name`, and compare its output with fp32 on the CPU."""
+    """Run a network with one convolution on the backend `name` and compare the output with fp32 on the CPU."""
     backend, device = BACKENDS[name], pick_device()
     reason = backend.unavailable(device)
     if reason:
@@ -79,8 +79,8 @@ def run_backend(name: str, inference: Mapping[str, Any]) -> Answer:
         with torch.inference_mode():
             output = run(example_for(network, profile, backend)).float().cpu()
     difference = float((output - expected).abs().max())
-    if not difference <= TOLERANCE:  # so that NaN fails as well
-        return {"runs": False, "reason": f"it runs and its values are wrong, by {difference:.3g}; do not use it here"}
+    if not difference <= TOLERANCE:  # NaN must fail as well
+        return {"runs": False, "reason": f"it runs, but its values are wrong by {difference:.3g}; do not use it here"}
     return {
         "runs": True,
         "device": device.type,
@@ -90,15 +90,15 @@ def run_backend(name: str, inference: Mapping[str, Any]) -> Answer:
 
 
 def run_kernels(inference: Mapping[str, Any]) -> Answer:
-    """Compile a Triton kernel of ours for the GPU and compare its bytes with those of the CPU."""
+    """Compile one of this package's Triton kernels for the GPU and compare its output with the CPU, byte by byte."""
     device = pick_device()
     if device.type != "cuda":
-        return {"runs": False, "reason": "they need an NVIDIA GPU; on a CPU, PyTorch gives the same pixels"}
+        return {"runs": False, "reason": "they need an NVIDIA GPU; on a CPU, PyTorch computes the same pixels"}
     values = torch.rand((2, 3, 37, 41), generator=torch.Generator().manual_seed(0))
     started = time.perf_counter()
     output = pixels.to_pixels(values.to(device), (36, 40)).cpu()
     if not torch.equal(output, pixels.to_pixels(values, (36, 40))):
-        return {"runs": False, "reason": "they run and their bytes are wrong; hide the GPU (CUDA_VISIBLE_DEVICES=)"}
+        return {"runs": False, "reason": "they run, but their output is wrong; hide the GPU (CUDA_VISIBLE_DEVICES=)"}
     return {"runs": True, "device": device.type, "seconds": round(time.perf_counter() - started, 1)}
 
 

@@ -1,4 +1,4 @@
-"""Which backend and precision an engine is built with: as the configuration asks, or by what is measured here."""
+"""Choose the backend and precision of an engine: as configured, or by a measurement on this machine."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from wbcsr.errors import InputError, first_line
 
 log = logging.getLogger(__name__)
 
-# For `auto`: a GPU's engine is built in minutes, and a CPU's in tens of them.
+# For `auto`. Building an engine takes minutes on a GPU and tens of minutes on a CPU.
 COMPILE_ABOVE_MINUTES = {"cpu": 30.0, "cuda": 3.0}
-# Sides in pixels that Winograd's way and eager are compared with, which a CPU takes a second for.
+# Maximum height and width (pixels) of the batch that compares winograd with eager; a CPU needs about a second for it.
 TRIAL_SIDE = 64
-# Seconds for which a measurement is worth repeating.
+# A measurement is repeated only if it takes less than this many seconds.
 SOON = 3.0
 
 
 @dataclass(frozen=True)
 class Order:
-    """An engine to be built: of what, for which batches and images, to which file, and how.
+    """An engine to build: network, input shapes, file of the compiled program, images to process, and settings.
 
-    `inference` is the configuration's section, and `precision` what it means on `device`.
+    `inference` is the section of the configuration; `precision` is its precision resolved for `device`.
     """
 
     source: Source
@@ -52,17 +52,17 @@ class Order:
 
 
 def choose(order: Order) -> dict[str, Any]:
-    """`backend`, the `reasons` for it and what was `measured`; a compiled backend's program is written on the way."""
+    """Return `backend`, the `reasons` for it and the `measured` times; writes the program if a backend compiles."""
     if order.inference["backend"] != "auto":
-        return _asked_for(order)
+        return _as_configured(order)
     if order.device.type == "cpu" and order.precision == "fp32" and order.source.exact_on_cpu:
         return {"backend": "eager", "reasons": [reason(Code.EXACT_ON_CPU)]}
     rejected: list[Reason] = []
     if order.device.type == "cpu":
         winograd = BACKENDS["winograd"]
-        lacking = _lacking(winograd, order)
-        if lacking:
-            rejected = [reason(Code.UNUSABLE, detail=lacking)]
+        unusable = _why_unusable(winograd, order)
+        if unusable:
+            rejected = [reason(Code.UNUSABLE, detail=unusable)]
             # Measured with x4plus at 160×120 on two cores with AVX2: eager 4.7 s, inductor 4.6 to 5.1 s.
             if order.precision == "fp32":
                 return {"backend": "eager", "reasons": [*rejected, reason(Code.NOT_FASTER, backend="inductor")]}
@@ -76,7 +76,7 @@ def choose(order: Order) -> dict[str, Any]:
     return _eager_or_compiled(order, rejected)
 
 
-def _asked_for(order: Order) -> dict[str, Any]:
+def _as_configured(order: Order) -> dict[str, Any]:
     requested = order.inference["backend"]
     backend = get_backend(requested, order.device)
     unsuited = backend.unsuited(order.source.network)
@@ -90,7 +90,7 @@ def _asked_for(order: Order) -> dict[str, Any]:
     return choice
 
 
-def _lacking(backend: Backend, order: Order) -> str | None:
+def _why_unusable(backend: Backend, order: Order) -> str | None:
     """Why `backend` cannot build this engine, or None."""
     if order.precision not in (backend.precisions or (order.precision,)):
         return f"{backend.name} does not compute in {order.precision} here"
@@ -98,7 +98,7 @@ def _lacking(backend: Backend, order: Order) -> str | None:
 
 
 def _eager_or_compiled(order: Order, rejected: list[Reason]) -> dict[str, Any]:
-    """Eager where that is soon done, else what TensorRT or Inductor makes of it if that is faster."""
+    """Choose eager if it finishes soon; otherwise compile with TensorRT or Inductor and choose the faster one."""
     eager, profile, images = BACKENDS["eager"], order.profile, order.workload.images
     network = order.network(eager)
     example = example_for(network, profile, eager)
@@ -122,22 +122,22 @@ def _eager_or_compiled(order: Order, rejected: list[Reason]) -> dict[str, Any]:
 
 
 def _faster(order: Order, backend: Backend, measured: dict[str, Any], rejected: list[Reason]) -> dict[str, Any]:
-    """`backend` or eager, whichever takes less time for a batch of its profile.
+    """Compile `backend` and return the faster of it and eager, measured with one batch of the profile.
 
-    `measured` is what is known already, and `rejected` says why further backends are not used.
+    `measured` holds earlier measurements; `rejected` holds the reasons why other backends are not used.
     """
     name = backend.name
     free_memory(order.device)
     try:
         measured |= _compile(order, backend)
-    except Exception as error:  # whatever a compiler lacks here, auto goes on without it, and says so
+    except Exception as error:  # compilers fail in many ways; auto then uses eager and logs it
         if isinstance(error, torch.OutOfMemoryError | InputError) and not isinstance(error, UnloadableError):
             raise
-        log.exception("%s cannot build this engine; auto takes eager", name)
+        log.exception("%s cannot build this engine; auto uses eager", name)
         order.program.unlink(missing_ok=True)
         why = reason(Code.FAILED, backend=name, detail=first_line(error))
         return {"backend": "eager", "reasons": [why, *rejected], "measured": measured}
-    # Measured close to the other (on a GPU once more), so that a machine that drifts treats both alike.
+    # Eager is measured (on a GPU: again) right after the other, so that drift of the machine affects both equally.
     eager = BACKENDS["eager"]
     network = order.network(eager)
     example = example_for(network, order.profile, eager)
@@ -154,7 +154,7 @@ def _faster(order: Order, backend: Backend, measured: dict[str, Any], rejected: 
 
 
 def _compile(order: Order, backend: Backend) -> dict[str, float]:
-    """Compile, load and run, since a lack of memory may show at each; gives the seconds of compiling and of a batch."""
+    """Compile, load and run (each step may run out of memory); return the seconds for compiling and for one batch."""
     network = order.network(backend)
     example = example_for(network, order.profile, backend)
     started = time.perf_counter()
@@ -170,7 +170,7 @@ def _compile(order: Order, backend: Backend) -> dict[str, float]:
 
 
 def _seconds(run: Callable[[torch.Tensor], torch.Tensor], example: torch.Tensor) -> float:
-    """Seconds for one batch; the least of three where that is soon done, since other work only ever adds to it."""
+    """Return the seconds for one batch; the minimum of three runs if one is short, as other load only adds time."""
 
     def once() -> float:
         started = time.perf_counter()
@@ -185,7 +185,7 @@ def _seconds(run: Callable[[torch.Tensor], torch.Tensor], example: torch.Tensor)
 
 
 def precision_for(source: Source, inference: Mapping[str, Any], device: torch.device) -> str:
-    """The precision that the settings mean here; InputError where it, or the backend, cannot be had."""
+    """Return the precision for these settings. Raises InputError if it, or the backend, is not supported here."""
     precision = inference_precision(inference["precision"], device, source.exact_on_cpu)
     if inference["backend"] == "auto":
         return precision
@@ -194,8 +194,8 @@ def precision_for(source: Source, inference: Mapping[str, Any], device: torch.de
         return precision
     if inference["precision"] != "auto":
         raise InputError(
-            f"configuration: inference.backend {inference['backend']} computes here in {' and '.join(only)} alone, and "
-            f"not in inference.precision {precision}; choose precision auto or {only[0]}"
+            f"configuration: inference.backend {inference['backend']} supports only {' and '.join(only)} here, not "
+            f"inference.precision {precision}; choose precision auto or {only[0]}"
         )
     return only[0]
 

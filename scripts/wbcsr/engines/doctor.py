@@ -1,4 +1,4 @@
-"""What this node can do: each check runs in a process of its own, so that none can end or hold up the others."""
+"""Examine what this node can run; each check has its own process, so that a crash or a hang affects no other check."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from wbcsr.isolated import EndedError, IsolatedProcess
 
 log = logging.getLogger(__name__)
 
-# Compiling took 44 s on two busy cores; on a GPU, and with packages on a network's disk, it is not measured.
+# Compiling took 44 s on two busy cores. It was not measured on a GPU or with packages on a network file system.
 TIMEOUT_S = 300
 PACKAGES = ("torch", "torchvision", "triton", "torch-tensorrt", "tensorrt", "torch-tensorrt-rtx")
-# Not imported from wbcsr.engines.backends, so that the doctor has an answer where torch cannot be imported.
+# Not imported from wbcsr.engines.backends, so that the doctor also works if torch cannot be imported.
 BACKENDS = ("eager", "winograd", "inductor", "tensorrt")
 GIB = 2**30
 
 
 def diagnose(inference: Mapping[str, Any], path: Path) -> None:
-    """Examine this node, log what was found as a table and write it as JSON to `path`.
+    """Examine this node, log the findings as a table and write them as JSON to `path`.
 
-    `inference` is the configuration's section of that name, whose settings the checks use.
+    The checks use the settings in `inference`, the section of the configuration.
     """
     found = examine(inference)
     for line in table(found):
@@ -39,10 +39,11 @@ def diagnose(inference: Mapping[str, Any], path: Path) -> None:
 
 
 def examine(inference: Mapping[str, Any], timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """Processor, memory (GiB), GPUs, versions, compiler, free space (GiB), and what really runs.
+    """Return processor, memory (GiB), GPUs, versions, compiler, free disk space (GiB), and which backends run.
 
-    Each of `backends` and `kernels` has `runs`, and either device and seconds or the one-line `reason` with what to do.
-    `timeout_s` is in seconds, for each check. What is missing, nvidia-smi for one, is None or empty and never an error.
+    Each entry of `backends` and `kernels` has `runs` and either device and seconds, or a one-line `reason` with the
+    remedy. `timeout_s` is the limit of each check in seconds. Anything missing, such as nvidia-smi, is None or empty;
+    it is never an error.
     """
     log.info("checking what runs here; each of %d checks may take up to %g s", len(BACKENDS) + 2, timeout_s)
     return {
@@ -65,7 +66,7 @@ def examine(inference: Mapping[str, Any], timeout_s: float = TIMEOUT_S) -> dict[
 
 
 def check(name: str, inference: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-    """What a check of `wbcsr.engines.capability_checks` finds, or why it found nothing within `timeout_s` seconds."""
+    """Return the result of a check of `wbcsr.engines.capability_checks`, or the reason why it has none."""
     with tempfile.TemporaryFile() as output:
         try:
             with IsolatedProcess(timeout_s=timeout_s, output=output) as process:
@@ -75,18 +76,18 @@ def check(name: str, inference: Mapping[str, Any], timeout_s: float) -> dict[str
             printed = output.read().decode(errors="replace").strip()
             log.info("%s failed; it printed:\n%s", name, printed or "nothing", exc_info=True)
             reason = str(error) if isinstance(error, EndedError) else f"{type(error).__name__}: {first_line(error)}"
-    return {"runs": False, "reason": f"{reason}; what it printed is in the log"}
+    return {"runs": False, "reason": f"{reason}; its output is in the log"}
 
 
 def _run_check(name: str, inference: Mapping[str, Any]) -> dict[str, Any]:
-    """In the isolated process, where importing torch may fail."""
+    """Run a check in the isolated process; importing torch may fail here."""
     from wbcsr.engines.capability_checks import CHECKS
 
     return CHECKS[name](inference)
 
 
 def table(found: Mapping[str, Any]) -> list[str]:
-    """The findings of `examine`, one line each, names and values in two columns."""
+    """Return the findings of `examine` as lines with a name and a value in two columns."""
     rows = [("Processor", _processor(found)), *_gpus(found), ("CUDA", _cuda(found))]
     rows += [(package, _package(package, found["versions"])) for package in PACKAGES]
     rows.append(("C++ compiler", found["compiler"] or "none; inductor needs one (Debian: g++)"))
@@ -130,7 +131,7 @@ def _cuda(found: Mapping[str, Any]) -> str:
 
 def _package(package: str, versions: Mapping[str, str | None]) -> str:
     if package == "torch-tensorrt" and not versions[package] and versions["torch-tensorrt-rtx"]:
-        return "not installed; torch-tensorrt-rtx, which is, serves to check engines and runs none"
+        return "not installed (torch-tensorrt-rtx is installed, but it can only check engines)"
     return versions[package] or "not installed"
 
 
@@ -138,11 +139,11 @@ def _outcome(answer: Mapping[str, Any]) -> str:
     if not answer["runs"]:
         return f"DOES NOT RUN: {answer['reason']}"
     where = " ".join(answer[key] for key in ("device", "precision") if key in answer)
-    return f"runs ({where}; ready and run once in {answer['seconds']} s)"
+    return f"runs ({where}; built and run once in {answer['seconds']} s)"
 
 
 def _driver_cuda() -> str | None:
-    """The newest CUDA that the driver supports, as "13.0", from cuDriverGetVersion of the CUDA driver API."""
+    """Return the newest CUDA version that the driver supports, as "13.0" (cuDriverGetVersion)."""
     try:
         library = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -154,7 +155,7 @@ def _driver_cuda() -> str | None:
 
 
 def _compiler() -> str | None:
-    """The first line that the C++ compiler says of itself."""
+    """Return the first line of the output of `g++ --version` or `clang++ --version`."""
     for name in ("g++", "clang++"):
         if shutil.which(name):
             answer = subprocess.run([name, "--version"], capture_output=True, text=True, check=False)

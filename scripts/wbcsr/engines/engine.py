@@ -1,4 +1,4 @@
-"""Build an engine once, write down what it is and why, and load it in every job that uses it."""
+"""Build an engine once, record what it is and why, and load it in every job that uses it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _NEEDED = {"backend", "precision", "batch_size", "profile", "inference", "finger
 class Engine:
     """A network that is ready to run.
 
-    `run` takes (batch, 3, height, width) of `dtype` on `device`. Where there is a `profile`, it says which batch and
-    sizes; without one any size goes that the network can divide, and any batch up to `batch`. What `run` returns may
-    be overwritten by its next call.
+    `run` takes a batch (batch, 3, height, width) of `dtype` on `device`; its next call may overwrite its output. A
+    compiled engine has a `profile`, which gives the batch size and the image sizes. Without a profile, any batch size
+    up to `batch` and any image size that the network accepts is allowed.
     """
 
     run: Program
@@ -47,21 +47,21 @@ class Engine:
     identity: str
 
     def fill(self, images: torch.Tensor) -> torch.Tensor:
-        """Images (n, ...) followed by ones of zeros where the engine takes whole batches only; n is at most `batch`."""
+        """Pad a batch (n, ...) with zeros to `batch` images if the engine needs full batches; n is at most `batch`."""
         missing = self.batch - len(images) if self.profile else 0
         return torch.cat([images, images.new_zeros((missing, *images.shape[1:]))]) if missing else images
 
 
 def build(source: Source, path: Path, workload: Workload, inference: Mapping[str, Any]) -> dict[str, Any]:
-    """Choose backend, precision and batch as `inference` (the configuration's section) says, and write the engine.
+    """Choose backend, precision and batch size from `inference` (section of the configuration), and write the engine.
 
-    `path` (engine.json) says what was chosen and why, and holds the fingerprint; a compiled program lies beside it as
-    program.pt2. A batch that the device has no memory for is halved, which is logged and written down.
-    InputError where a backend or precision that was asked for cannot run here, or the memory does not hold one image.
+    `path` (engine.json) records what was chosen and why, and the fingerprint; a compiled program is written next to it
+    as program.pt2. If the device runs out of memory, the batch size is halved; this is logged and recorded. Raises
+    InputError if the configured backend or precision cannot run here, or if memory is too small for one image.
     """
     device = pick_device()
     precision = precision_for(source, inference, device)
-    # A batch is of one size, so no more can go together than there are of the most common.
+    # All images of a batch have the same size, so a batch never exceeds the number of images of the most common size.
     wanted = batch = min(workload.batch[device.type], max(workload.images.values()))
     program = path.with_name("program.pt2")
     while True:
@@ -75,12 +75,12 @@ def build(source: Source, path: Path, workload: Workload, inference: Mapping[str
         except torch.OutOfMemoryError as error:
             if batch == 1:
                 raise InputError(
-                    f"{path}: {device} has not the memory for one image ({first_line(error)}); "
-                    "lower inference.tile, raise inference.workspace_gib if it is set, or take a larger GPU"
+                    f"{path}: {device} has too little memory for one image ({first_line(error)}); "
+                    "lower inference.tile, raise inference.workspace_gib if it is set, or use a larger GPU"
                 ) from error
-        # Here and not above, where the error still holds on to what was allocated.
+        # Outside the except block, in which the exception still keeps the allocated memory alive.
         batch //= 2
-        log.warning("out of memory with %d images at once; going on with %d", batch * 2, batch)
+        log.warning("out of memory with %d images at once; continuing with %d", batch * 2, batch)
         free_memory(device)
     backend = BACKENDS[choice["backend"]]
     description = {
@@ -104,10 +104,10 @@ def build(source: Source, path: Path, workload: Workload, inference: Mapping[str
 
 
 def load(source: Source, path: Path) -> Engine:
-    """The engine that `build` wrote.
+    """Load the engine that `build` wrote.
 
-    InputError where weights, program, settings or machine are not the ones it was built for; it names what differs
-    and the command that builds it again.
+    Raises InputError if weights, program, settings or machine differ from those it was built for; the message names
+    what differs and gives the command that rebuilds the engine.
     """
     description = read_json(path)
     missing = sorted(_NEEDED - description.keys())
@@ -130,7 +130,7 @@ def load(source: Source, path: Path) -> Engine:
         listed = "; ".join(f"{part} {built.get(part, 'none')}, here {found.get(part, 'none')}" for part in differing)
         raise InputError(
             f"{path}: built for another {', '.join(differing)} ({listed}); delete it and run again on this kind of "
-            f"machine, or build it by: snakemake --forcerun {source.rule} -- {path} (with the --directory and "
+            f"machine, or build it with: snakemake --forcerun {source.rule} -- {path} (with the --directory and "
             "--configfile of the run)"
         )
     get_backend(backend.name, device)
@@ -153,15 +153,15 @@ def load(source: Source, path: Path) -> Engine:
 
 
 def run_once(engine: Engine) -> None:
-    """Run a compiled engine once; what it lacks here shows as an error."""
+    """Run a compiled engine once, so that an error shows early."""
     if engine.profile is None:
-        raise TypeError("only a compiled engine can be run without images: the others have no size")
+        raise TypeError("only a compiled engine has an input size and can run without images")
     with torch.inference_mode():
         engine.run(engine.profile.example(engine.dtype, engine.device, engine.memory_format)).cpu()
 
 
 def _guarded(run: Program, profile: Profile) -> Program:
-    """`run` behind a look at the batch: a compiled program takes any, and reads beyond one that is too small."""
+    """Check the batch before `run`: compiled programs do not, and read beyond the end of a batch that is too small."""
 
     def guarded(batch: torch.Tensor) -> torch.Tensor:
         profile.require(batch)
@@ -182,7 +182,7 @@ def _fingerprint(
     inference: Mapping[str, Any],
     device: torch.device,
 ) -> dict[str, str]:
-    """Everything that a program depends on, by name; of a network that is not compiled, what decides its pixels."""
+    """Return everything that a compiled program depends on, by name; without one, what the output pixels depend on."""
     parts = {
         "weights": sha256(source.weights),
         "architecture": _text(source.architecture),
@@ -198,7 +198,7 @@ def _fingerprint(
 
 
 def _machine(device: torch.device) -> dict[str, str]:
-    """What a compiled program is bound to: the GPU's model and driver, or the processor and its instruction set."""
+    """Return what a compiled program is bound to: GPU model and driver, or processor and instruction set."""
     if device.type == "cuda":
         gpu = provenance.gpu() or {}
         return {

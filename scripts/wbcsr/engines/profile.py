@@ -1,4 +1,4 @@
-"""The shapes that an engine takes."""
+"""The input shapes of an engine."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Profile:
-    """The input of an engine: (batch, 3, height, width), height and width from `min` to `max` (pixels).
+    """The input shape of an engine: (batch, 3, height, width), with height and width (pixels) from `min` to `max`.
 
-    `opt` is the size that it is tuned for (names as in TensorRT's optimization profiles); `multiple` divides every
-    height and width. The batch is always whole.
+    The engine is tuned for `opt` (the names are those of TensorRT's optimization profiles). Height and width are
+    divisible by `multiple`. The batch size is fixed.
     """
 
     batch: int
@@ -27,14 +27,14 @@ class Profile:
 
     @classmethod
     def fixed(cls, batch: int, height: int, width: int) -> Profile:
-        """One size only, for which an engine is fastest."""
+        """A profile with a single size, which gives the fastest engine."""
         return cls(batch, (height, width), (height, width), (height, width))
 
     @classmethod
     def covering(cls, batch: int, images: Mapping[Size, int], multiple: int, tile: int | None, fix: bool) -> Profile:
-        """The profile for images of these sizes (and how many there are of each), larger ones cut into tiles of `tile`.
+        """Return the profile for `images` (number of images by size); larger ones are cut into tiles of `tile` pixels.
 
-        Fixed to the most common size where `fix` is set or there is but one.
+        If `fix` is set or all sizes are equal, the profile is fixed to the most common size.
         """
         sizes: dict[Size, int] = {}
         for (height, width), count in images.items():
@@ -48,7 +48,7 @@ class Profile:
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Profile:
-        """What `dataclasses.asdict` gave, after a file of JSON has made its tuples lists."""
+        """Restore a profile from the JSON form of `dataclasses.asdict`, in which tuples became lists."""
         smallest, optimal, largest = (tuple(written[name]) for name in ("min", "opt", "max"))
         return cls(written["batch"], smallest, optimal, largest, written["multiple"])
 
@@ -57,20 +57,20 @@ class Profile:
         return self.min == self.max
 
     def require(self, batch: torch.Tensor) -> None:
-        """ValueError where a batch is none that the engine takes; compiled programs do not look."""
+        """Raise ValueError if the engine does not accept the batch; compiled programs do not check it."""
         count, channels, height, width = batch.shape
         sides = zip((height, width), self.min, self.max, strict=True)
         inside = all(low <= side <= high and side % self.multiple == 0 for side, low, high in sides)
         if (count, channels) != (self.batch, 3) or not inside:
-            raise ValueError(f"the engine takes {self} and not {tuple(batch.shape)}")
+            raise ValueError(f"the engine takes {self}, not {tuple(batch.shape)}")
 
     def example(self, dtype: torch.dtype, device: torch.device, memory_format: torch.memory_format) -> torch.Tensor:
-        """Random values 0 to 1 of the size `opt`; the same at each call."""
+        """Return random values from 0 to 1 with size `opt`; each call returns the same values."""
         batch = torch.rand((self.batch, 3, *self.opt), generator=torch.Generator().manual_seed(0))
         return batch.to(device=device, dtype=dtype, memory_format=memory_format)
 
     def dynamic_shapes(self) -> tuple[dict[int, object]] | None:
-        """What `torch.export.export` calls dynamic_shapes; None where the size is fixed."""
+        """Return the argument `dynamic_shapes` of `torch.export.export`; None for a fixed size."""
         if self.is_fixed:
             return None
         sides: dict[int, object] = {}
@@ -87,6 +87,6 @@ class Profile:
 
 
 def _side(pixels: int, multiple: int, tile: int | None) -> int:
-    # At least twice the multiple: torch.export takes a 1 for a constant, and would refuse a range that begins there.
+    # At least twice the multiple: torch.export treats 1 as a constant and rejects a range that starts at 1.
     side = max(2, -(-pixels // multiple)) * multiple
     return side if tile is None else min(side, tile - tile % multiple)

@@ -1,4 +1,4 @@
-"""PyTorch's own backends: as it is, and compiled ahead of time."""
+"""PyTorch's own backends: eager mode, and ahead-of-time compilation with Inductor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wbcsr.files import replacing
 
 
 class Eager:
-    """PyTorch as it is; takes any shape, compiles nothing."""
+    """PyTorch's eager mode: accepts any shape and compiles nothing."""
 
     name = "eager"
     compiles = False
@@ -31,7 +31,8 @@ class Eager:
         return None
 
     def memory_format(self, device: torch.device, dtype: torch.dtype) -> torch.memory_format:
-        # Channels-last is faster, but in fp32 its sums differ from Real-ESRGAN's own, and a pixel now and then.
+        # Channels-last is faster, but in fp32 it rounds sums differently, and some pixels differ from Real-ESRGAN's
+        # own.
         exact = device.type == "cpu" and dtype == torch.float32
         return torch.contiguous_format if exact else torch.channels_last
 
@@ -46,9 +47,9 @@ class Eager:
 
 
 class Inductor(Eager):
-    """TorchInductor, ahead of time: one package holds code and weights, and every job loads it in a moment.
+    """TorchInductor, compiled ahead of time: one package holds code and weights, and a job loads it within seconds.
 
-    On a GPU its kernels are Triton's, and where the shape is fixed a CUDA graph launches them all at once.
+    On a GPU, Inductor generates Triton kernels; for a fixed shape, a CUDA graph launches all of them at once.
     """
 
     name = "inductor"
@@ -59,11 +60,11 @@ class Inductor(Eager):
         if not (shutil.which("g++") or shutil.which("clang++")):
             return "inductor needs a C++ compiler on the PATH (Debian: g++)"
         if device.type == "cuda" and _cuda_home() is None:
-            return "inductor needs the CUDA toolkit to build for a GPU; install it and set CUDA_HOME"
+            return "inductor needs the CUDA toolkit to compile for a GPU; install it and set CUDA_HOME"
         return None
 
     def settings(self, inference: Mapping[str, Any], device: torch.device, precision: str) -> dict[str, Any]:
-        # Freezing lets weights be packed for the processor's convolutions at compile time.
+        # With freezing, the weights are packed for the CPU's convolutions at compile time.
         return {"freezing": True} if device.type == "cpu" else {"max_autotune": True}
 
     def compile(self, network: nn.Module, profile: Profile, program: Path, settings: Mapping[str, Any]) -> None:
@@ -83,39 +84,39 @@ class Inductor(Eager):
             return package
 
         def run(batch: torch.Tensor) -> torch.Tensor:
-            refused = _refused_allocations(batch.device)
+            failed = _failed_allocations(batch.device)
             try:
                 return package(batch)
             except RuntimeError as error:
-                # The package's own errors do not say what they are of.
-                if _refused_allocations(batch.device) == refused:
+                # An error of the package does not say whether memory ran out.
+                if _failed_allocations(batch.device) == failed:
                     raise
-                raise torch.OutOfMemoryError(f"inductor needs more to run {profile}") from error
+                raise torch.OutOfMemoryError(f"inductor needs more memory to run {profile}") from error
 
         return CudaGraph(run, example) if recorded else run
 
 
 def _cuda_home() -> str | None:
-    """Where PyTorch finds the CUDA toolkit."""
+    """Return the folder in which PyTorch finds the CUDA toolkit."""
     from torch.utils import cpp_extension
 
     return cpp_extension.CUDA_HOME
 
 
-def _refused_allocations(device: torch.device) -> int:
-    """How often the GPU had not the memory that PyTorch asked for, so far."""
+def _failed_allocations(device: torch.device) -> int:
+    """Return how many allocations on the GPU have failed so far."""
     return torch.cuda.memory_stats(device)["num_ooms"]
 
 
 class CudaGraph:
-    """A program of one fixed shape, recorded once and launched as a whole; its output lies in one place for ever."""
+    """A program with one fixed shape, recorded once and replayed as a whole; each call overwrites the same output."""
 
     def __init__(self, run: Program, example: torch.Tensor) -> None:
         self._input = example.clone()
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside), torch.inference_mode():
-            for _ in range(3):  # libraries choose and allocate in their first calls, which cannot be recorded
+            for _ in range(3):  # the first calls choose algorithms and allocate memory, which cannot be recorded
                 run(self._input)
         torch.cuda.current_stream().wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()

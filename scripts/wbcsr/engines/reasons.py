@@ -1,4 +1,4 @@
-"""Why an engine has its backend: a code, and the numbers and names that belong to it, as engine.json holds them."""
+"""Why an engine has its backend: a code with its numbers and names, as stored in engine.json."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Reason = dict[str, Any]
 
 
 class Code(StrEnum):
-    """What decided on a backend; `WORDS` names the further keys of each."""
+    """The reason for a backend; the placeholders in `WORDS` are the other keys of each reason."""
 
     CONFIGURED = "configured"
     EXACT_ON_CPU = "exact_on_cpu"
@@ -24,21 +24,21 @@ class Code(StrEnum):
 WORDS: Mapping[str, str] = {
     Code.CONFIGURED: "set in the configuration",
     Code.EXACT_ON_CPU: "on a CPU, PyTorch runs the fp32 network itself, which is fast enough",
-    Code.NOT_FASTER: "{backend} does not speed up convolutions in fp32, where a CPU spends its time",
+    Code.NOT_FASTER: "{backend} does not speed up fp32 convolutions, which take most of the time on a CPU",
     Code.UNUSABLE: "{detail}",
-    Code.FEW_IMAGES: "without compiling, {images} images take {minutes} minutes; compiling pays above {limit} minutes",
+    Code.FEW_IMAGES: "uncompiled, {images} images take {minutes} minutes; compiling pays off above {limit} minutes",
     Code.FAILED: "{backend} failed: {detail}",
     Code.MEASURED: "measured: eager {eager_seconds} s, {backend} {seconds} s for {shape}",
 }
 
 
 def reason(code: Code, **facts: Any) -> Reason:
-    """A reason as engine.json holds it."""
+    """Return a reason in the form stored in engine.json."""
     return {"code": code.value, **facts}
 
 
 def in_words(engines: Sequence[Sequence[Reason]]) -> str:
-    """The reasons of one engine, or of several that have the same codes, as a clause; numbers that differ as ranges."""
+    """Describe the reasons of engines that all have the same codes, in one clause; differing numbers become ranges."""
     parts = []
     for same in zip(*engines, strict=True):
         facts = {key: _range([one[key] for one in same]) for key in same[0] if key != "code"}

@@ -1,4 +1,4 @@
-"""What an engine is made of and for: a network with what is known of it, and the images that wait for it."""
+"""The network of an engine, and the images that it will process."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from wbcsr.engines.profile import Size
 
 @dataclass(frozen=True)
 class Source:
-    """A network to make ready: in fp32, in evaluation mode, on the CPU; it takes (batch, 3, height, width).
+    """A network to prepare: fp32, in evaluation mode, on the CPU, with inputs (batch, 3, height, width).
 
-    `architecture` describes it, `weights` is the file that it came from, `multiple` divides every height and width of
-    its input, and `rule` is the rule that builds its engine. `tiled` says whether it may be given an image in tiles.
-    If `exact_on_cpu`, `auto` leaves it in fp32 on a CPU, and a backend that does not know it leaves it eager there.
+    `architecture` describes it, and `weights` is its file. Heights and widths of inputs are divisible by `multiple`.
+    `rule` is the rule that builds the engine. `tiled` says whether images may be processed in tiles. If `exact_on_cpu`
+    is true, `auto` uses fp32 on a CPU, and eager replaces a backend that does not support the network.
     """
 
     network: nn.Module
@@ -35,19 +35,19 @@ class Source:
 
 @dataclass(frozen=True)
 class Workload:
-    """What an engine is built for: how many images there are of each (height, width), and the batch by device."""
+    """The images of an engine: their number by size (height, width), and the batch size by device."""
 
     images: Mapping[Size, int]
     batch: Mapping[str, int]
 
 
 def prepare(network: nn.Module, backend: Backend, device: torch.device, precision: str) -> nn.Module:
-    """A copy of `network` on its device, and in the dtype and memory format that its backend has for a precision."""
+    """Copy `network` to its device, in the dtype and memory format that the backend uses for this precision."""
     dtype = dtype_for(backend, precision)
     if precision == "fp32":
-        # TF32 keeps ten bits of a product's factors, which is not what fp32 says.
+        # TF32 has only ten bits of mantissa, which is not fp32.
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    # A copy, since `to` changes the module itself, and the source is in fp32.
+    # A copy, because `to` changes a module in place.
     prepared = copy.deepcopy(network).to(device, dtype).to(memory_format=backend.memory_format(device, dtype))
     for parameter in prepared.parameters():
         parameter.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""TensorRT engines by Torch-TensorRT: one engine for the whole network, or an error."""
+"""TensorRT engines, built with Torch-TensorRT: the whole network becomes one engine, or there is an error."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from wbcsr.provenance import version
 
 INSTALL = "install envs/gpu.txt (`make setup-gpu`) or use envs/gpu.yaml"
 _CALL, _ENGINE = "call_module", "_run_on_acc"
-# TensorRT allocates past PyTorch. What it says where the memory is too little to build an engine, and to whom; and what
-# the runtime says where it is too little to run one.
+# TensorRT does not allocate through PyTorch. These are its logger and messages if memory is too small to build an
+# engine,
+# and the message of its runtime if memory is too small to run one.
 _TENSORRT_LOG = "torch_tensorrt [TensorRT Conversion Context]"
 _NO_MEMORY = ("OutOfMemory", "within workspace limit")
 NO_CONTEXT = "Unable to (re)create TensorRT execution context"
 
 
 class TensorRT:
-    """Torch-TensorRT. Strongly typed: an engine's precision is that of the network's tensors, and stays it."""
+    """Torch-TensorRT with strong typing: an engine keeps the precision of the network's tensors."""
 
     name = "tensorrt"
     compiles = True
@@ -53,7 +54,7 @@ class TensorRT:
         return None
 
     def memory_format(self, device: torch.device, dtype: torch.dtype) -> torch.memory_format:
-        # TensorRT lays out what is inside as it likes; its inputs and outputs are NCHW.
+        # TensorRT chooses the layout of inner tensors itself; inputs and outputs are NCHW.
         return torch.contiguous_format
 
     def settings(self, inference: Mapping[str, Any], device: torch.device, precision: str) -> dict[str, Any]:
@@ -64,7 +65,7 @@ class TensorRT:
             "min_block_size": 1,
             "optimization_level": inference["optimization_level"],
             "workspace_size": 0 if gib is None else int(gib * 2**30),
-            # Whoever asks for fp32 shall not get the ten bits of TF32.
+            # With TF32, fp32 would have only ten bits of mantissa.
             "disable_tf32": precision == "fp32",
         }
 
@@ -73,7 +74,7 @@ class TensorRT:
 
         example = example_for(network, profile, self)
         exported = torch.export.export(network, (example,), dynamic_shapes=profile.dynamic_shapes())
-        with timing_cache(example.device) as timings, _naming_lack_of_memory():
+        with timing_cache(example.device) as timings, _detect_out_of_memory():
             compiled = call_checked(
                 torch_tensorrt.dynamo.compile,
                 exported,
@@ -98,7 +99,7 @@ class TensorRT:
 
         module = torch_tensorrt.load(str(program)).module()
         if profile.is_fixed:
-            # Holds for all engines of this process; each replays a graph of its own.
+            # Applies to all engines of this process; each records a CUDA graph of its own.
             torch_tensorrt.runtime.set_cudagraphs_mode(True)
 
         def run(batch: torch.Tensor) -> torch.Tensor:
@@ -107,15 +108,15 @@ class TensorRT:
             except RuntimeError as error:
                 if NO_CONTEXT not in str(error):
                     raise
-                raise torch.OutOfMemoryError(f"TensorRT needs more to run {profile}") from error
+                raise torch.OutOfMemoryError(f"TensorRT needs more memory to run {profile}") from error
 
         return run
 
 
 def call_checked(function: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
-    """Call `function`, but only with keywords that it names: Torch-TensorRT swallows unknown ones in silence.
+    """Call `function` after checking that it has all keyword arguments: Torch-TensorRT ignores unknown ones silently.
 
-    TypeError names the first that its signature lacks.
+    Raises TypeError, which names the first unknown argument.
     """
     known = {
         name
@@ -129,7 +130,7 @@ def call_checked(function: Callable[..., Any], *arguments: Any, **settings: Any)
 
 
 def require_one_engine(compiled: fx.GraphModule) -> None:
-    """InputError unless the whole network became a single engine, with nothing left to PyTorch."""
+    """Raise InputError unless the whole network became one engine, with no operator left to PyTorch."""
     nodes = [node for node in compiled.graph.nodes if node.op not in ("placeholder", "output")]
     engines = [node for node in nodes if node.op == _CALL and _ENGINE in str(node.target)]
     left = [node for node in nodes if node not in engines]
@@ -142,7 +143,7 @@ def require_one_engine(compiled: fx.GraphModule) -> None:
 
 
 def _input(example: torch.Tensor, profile: Profile) -> Any:
-    """The example itself, or the range of sizes around it."""
+    """Return the example itself, or the range of sizes of the profile."""
     if profile.is_fixed:
         return example
     import torch_tensorrt
@@ -153,9 +154,9 @@ def _input(example: torch.Tensor, profile: Profile) -> Any:
 
 @contextmanager
 def timing_cache(device: torch.device) -> Iterator[Path]:
-    """A copy of this user's timings of kernels on this kind of GPU, put back when the engine is built.
+    """Yield a copy of this user's kernel timings for this GPU model; it replaces the original after the build.
 
-    TensorRT rewrites the file in place; the copy keeps several builds on a node from reading each other's half.
+    TensorRT rewrites the file in place; with a copy, simultaneous builds on a node never read a partly written file.
     """
     name = f"{torch.cuda.get_device_name(device)} {version('tensorrt')}".replace(" ", "_").replace("/", "_")
     kept = scratch_folder() / f"timings_{name}.cache"
@@ -169,8 +170,8 @@ def timing_cache(device: torch.device) -> Iterator[Path]:
 
 
 @contextmanager
-def _naming_lack_of_memory() -> Iterator[None]:
-    """Raise torch.OutOfMemoryError where a build failed for that: Torch-TensorRT says that it failed, but not why."""
+def _detect_out_of_memory() -> Iterator[None]:
+    """Raise torch.OutOfMemoryError if a build ran out of memory, which Torch-TensorRT's exception does not say."""
     said: list[str] = []
 
     class Listener(logging.Handler):

@@ -1,4 +1,4 @@
-"""The images to which two classifiers give different classes, and the selection that is shown."""
+"""The images for which two classifiers predict different classes, and the selection that is shown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ COUNTED = ["images", "changed", *KINDS]
 def compared_images(split: Path) -> pd.DataFrame:
     """The images that are compared, in the order of `split`: the columns image and subset.
 
-    Test images; where they are fewer than `FEW`, validation images too. InputError where the split has no test image.
+    These are the test images; if there are fewer than `FEW`, also the validation images. Raises InputError if the split
+    has no test image.
     """
     table = read_csv(split, ["image", "subset"])[["image", "subset"]]
     tested = int((table["subset"] == "test").sum())
@@ -36,7 +37,7 @@ def read_predictions(path: Path, images: pd.DataFrame, classes: Sequence[str]) -
     """The predictions for `images` (of `compared_images`), in their order.
 
     The columns are image, subset, class, predicted, `probability` (of the actual class) and `confidence` (the
-    probability of the predicted class). InputError if an image is missing or listed twice, or a class or
+    probability of the predicted class). Raises InputError if an image is missing or listed twice, or a class or
     probability is invalid.
     """
     table = read_csv(path, ["image", "class", "predicted", *classes])
@@ -49,7 +50,7 @@ def read_predictions(path: Path, images: pd.DataFrame, classes: Sequence[str]) -
             f"{path}: lacks {len(missing)} of {counted(len(images), 'image')} (first: {missing.iloc[0]}); "
             f"{how_to_regenerate(path)}"
         )
-    # No merge: a class may have the name of a column of `images`.
+    # `merge` is not possible: a class may have the name of a column of `images`.
     found = table.set_index("image").loc[images["image"]].reset_index()
     unknown = sorted((set(found["class"]) | set(found["predicted"])) - set(classes))
     if unknown:
@@ -78,9 +79,9 @@ def read_predictions(path: Path, images: pd.DataFrame, classes: Sequence[str]) -
 def list_changes(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
     """The images whose predicted class differs between two classifiers, in their order.
 
-    `first` and `second` are of `read_predictions`, for the same images. Columns: image, subset, class, then
-    predicted_, probability_ and confidence_ with each of `names`, and kind, of `KINDS`.
-    InputError if the two disagree on an image's actual class.
+    `first` and `second` are tables of `read_predictions` for the same images. The columns are image, subset, class,
+    then predicted_, probability_ and confidence_ with each of `names`, and kind, one of `KINDS`. Raises InputError if
+    the two disagree on an image's actual class.
     """
     facts = ["predicted", "probability", "confidence"]
     both = first.merge(second, on=["image", "subset"], suffixes=tuple(f"_{name}" for name in names))
@@ -108,10 +109,10 @@ def count_pairs(
 ) -> pd.DataFrame:
     """Counts of changed predictions between variants and, for comparison, between seeds of one variant.
 
-    `original` and `enhanced` hold each seed's predictions, of `read_predictions`; `names` are the two variants. A row
-    for each seed of the two variants, then one for each pair of seeds of one variant: the columns first_variant,
-    first_seed, second_variant, second_seed, subsets (of the images), images, changed, gained, lost and other. Gained
-    counts images that the second of a pair classifies correctly and the first does not.
+    `original` and `enhanced` hold each seed's predictions (tables of `read_predictions`); `names` are the two variants.
+    The table has a row for each seed of the two variants, then one for each pair of seeds of one variant. The columns
+    are first_variant, first_seed, second_variant, second_seed, subsets (of the images), images, changed, gained, lost
+    and other. Gained counts images that the second of a pair classifies correctly and the first does not.
     """
     pairs = [((names[0], seed), (names[1], seed)) for seed in original]
     pairs += [((name, one), (name, other)) for name in names for one, other in itertools.combinations(original, 2)]
@@ -127,12 +128,13 @@ def count_pairs(
 
 
 def choose(changes: pd.DataFrame, classes: Sequence[str], number: int) -> pd.DataFrame:
-    """At most `number` rows of `changes` (of `list_changes`, of one kind, named original and enhanced, with `source`).
+    """Select at most `number` rows of `changes`: of one kind, named original and enhanced, with a column `source`.
 
-    Of each source, whose images show the same cell, only the image with the largest change is taken; images of unknown
-    source are all kept. In each class the images are ranked by the absolute change in the probability of the actual
-    class, largest first; ties are ordered by name. The first image of every class is taken before any second one. Where
-    not all of one rank fit, those with the largest change are taken. The rows are ordered by `classes`, then by rank.
+    `changes` is a table of `list_changes`. All images of a source show the same cell, so only the image with the
+    largest change is taken from each source; images of unknown source are all kept. In each class the images are ranked
+    by the absolute change in the probability of the actual class, largest first; ties are ordered by name. The first
+    image of every class is taken before any second one. If not all images of one rank fit, those with the largest
+    change are taken. The rows are ordered by `classes`, then by rank.
     """
     moved = (changes["probability_enhanced"] - changes["probability_original"]).abs()
     order = changes["class"].map({name: position for position, name in enumerate(classes)})

@@ -43,7 +43,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class ChangesSummary:
-    """Images compared and changed, the number of each kind and of drawn images, and the device of the gradients.
+    """The number of images compared, changed, of each kind and drawn, and the device that computed the gradients.
 
     `other_labels_in_fp32` counts the drawn images for which the fp32 network, whose gradients are shown, predicts
     another class than the engine that wrote the predictions.
@@ -75,11 +75,10 @@ def explain_changes(
 
     `images` is images.csv, whose widths and heights restore the aspect ratio of the classifier's square images, and
     `sources` is sources.csv. `changes_csv` has the columns of `list_changes`, source, and `shown`: the row in its
-    figure, from 1 on, or empty. `counts_csv` is the table of `count_pairs`; its first row belongs to the list. `folder`
-    gets a figure for each of `DRAWN`.
-    The networks run in eager mode and fp32, since an engine gives no gradients. They run on the CPU, which takes
-    seconds for some dozens of images.
-    InputError if the files do not fit together.
+    figure, from 1, or empty. `counts_csv` is the table of `count_pairs`; its first row belongs to the list. `folder`
+    gets a figure for each of `DRAWN`. The networks run in eager mode and fp32, because an engine gives no gradients.
+    They run on the CPU, which takes seconds for some dozens of images. Raises InputError if the files do not fit
+    together.
     """
     torch.set_num_threads(threads)
     compared = compared_images(split)
@@ -113,7 +112,7 @@ def explain_changes(
     others = sum(view.fp32_label != view.label for seen in views for view in seen.values())
     if others:
         log.warning(
-            "drawn images whose label in fp32, which the maps explain, differs from the engine's: %d",
+            "drawn images whose class in fp32, which the maps explain, differs from the engine's: %d",
             others,
         )
     return ChangesSummary(len(compared), len(changes), kinds, len(shown), others)
@@ -128,8 +127,8 @@ def look(
 ) -> dict[str, View]:
     """The classifier's input for each named image, and its Grad-CAM map for the image's class in `labels`.
 
-    The map is of the last convolutions, as Grad-CAM's authors propose. InputError if the model and the packed images do
-    not fit together, or an image is missing.
+    The map is that of the last convolutional layer, as Grad-CAM's authors propose. Raises InputError if the model and
+    the packed images do not fit together, or an image is missing.
     """
     if len(names) == 0:
         return {}

@@ -16,22 +16,22 @@ from wbcsr.present.style import DOUBLE_COLUMN, GREY, LINE, draw_notice, wrapped
 from wbcsr.study.labels import class_labels, variant_label
 
 NOTHING = {
-    "gained": "No label became right on {enhanced} images.",
-    "lost": "No label became wrong on {enhanced} images.",
+    "gained": "No prediction became correct on {enhanced} images.",
+    "lost": "No prediction became incorrect on {enhanced} images.",
 }
-# Inches: a picture's box, the text right of a pair of pictures, the actual class left of them, and the gap.
+# In inches: a picture's box, the width of the text right of two pictures and of the actual class left of them, the gap.
 PICTURE_WIDTH, PICTURE_HEIGHT = 1.18, 0.885
 WORDS, CLASS, GAP = 0.82, 0.74, 0.04
-# Brightness where the map is 0; elsewhere it grows with the map.
+# Brightness where the map is 0; it increases with the map.
 DARKEST = 0.3
 HALF = 0.5
 
 
 @dataclass(frozen=True)
 class View:
-    """An image as a classifier takes it, (side, side, 3) uint8, and its map, (side, side) in 0 to 1, for `label`.
+    """An image as a classifier's input, (side, side, 3) uint8, and its map for `label`, (side, side), 0 to 1.
 
-    `fp32_label` is the class that the network predicts whose gradients made the map.
+    `fp32_label` is the class predicted by the network whose gradients made the map.
     """
 
     pixels: np.ndarray
@@ -41,7 +41,7 @@ class View:
 
 
 def overlay(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8, dark where the map (H, W, 0 to 1) is low: brightness needs no colour vision."""
+    """(H, W, 3) uint8, dark where the map (H, W, 0 to 1) is low; brightness can be seen without colour vision."""
     brightness = DARKEST + (1 - DARKEST) * heat[:, :, None]
     return np.round(pixels * brightness).astype(np.uint8)
 
@@ -55,10 +55,10 @@ def draw_changes(
     variant: str,
     classes: Sequence[str],
 ) -> Figure:
-    """A row for each image of `rows` (of `choose`): its class, then of both variants image, map and prediction.
+    """A row for each image of `rows` (of `choose`): its class, and image, map and prediction for both variants.
 
-    `original` and `enhanced` hold the views of each image; `sizes` (width, height, by image) the shape in which the
-    square images are drawn; `variant` is the enhanced one. If `rows` is empty, a notice says so.
+    `original` and `enhanced` hold the views of each image. `sizes` (columns width and height, index image) gives the
+    shape in which the square images are drawn. `variant` is the enhanced one. If `rows` is empty, the figure says so.
     """
     if rows.empty:
         return draw_notice(NOTHING[kind].format(enhanced=variant_label(variant)))
@@ -72,7 +72,7 @@ def draw_changes(
     for start, name in ((CLASS, "original"), (CLASS + pair, variant)):
         title, places = variant_label(name), (start, start + PICTURE_WIDTH + GAP)
         _write(figure, start, height - 0.75 * LINE, f"Trained and tested on {title} images", weight="bold")
-        for left, text in zip(places, ("as the network saw it", "where it looked"), strict=True):
+        for left, text in zip(places, ("input of the network", "Grad-CAM map"), strict=True):
             _write(figure, left, height - 1.85 * LINE, text, color=GREY)
         _write(figure, start + 2 * (PICTURE_WIDTH + GAP), height - 1.85 * LINE, "prediction", color=GREY)
     _write(figure, 0, height - 1.85 * LINE, "class", color=GREY)

@@ -1,13 +1,13 @@
-"""How true enlargements are: photographs halved, enlarged again, and held against what they were.
+"""Fidelity of upscaling: photographs are halved, upscaled again, and compared with the original photographs.
 
-This module holds the names of methods, metrics and regions. It imports nothing heavy.
+This module holds the names of methods, metrics and regions. It imports only light packages.
 """
 
 from __future__ import annotations
 
 INTERPOLATIONS = ("bicubic", "lanczos")
 METRICS = ("psnr", "ssim", "ciede2000", "drift", "delta_l", "delta_a", "delta_b", "consistency_psnr", "niqe")
-# Not a method: the photograph itself, whose naturalness says what the methods' is to be read against.
+# Not a method but the photograph itself; its naturalness is the reference for that of the methods.
 TRUTH = "photograph"
 REGIONS = {
     "whole": "Whole image",
@@ -20,12 +20,12 @@ REGIONS = {
 
 
 def network_method(scale: int) -> str:
-    """The method of a network that enlarges by `scale`."""
+    """The name of the method that upscales with a network of this `scale`."""
     return f"realesrgan_x{scale}"
 
 
 def method_label(method: str) -> str:
-    """A method within a sentence; what enlarges by more than two is shrunk to two."""
+    """The label of a method within a sentence; results larger than ×2 are shrunk to ×2."""
     name, _, scale = method.partition("_x")
     if not scale:
         return {"lanczos": "Lanczos"}.get(name, name)
@@ -33,6 +33,6 @@ def method_label(method: str) -> str:
 
 
 def method_heading(method: str) -> str:
-    """A method at the head of a row or column."""
+    """The label of a method at the start of a row or column."""
     label = method_label(method)
     return label[0].upper() + label[1:]

@@ -1,4 +1,4 @@
-"""The figure of fidelity: one cell a class, the photograph beside its enlargements, and where they differ from it."""
+"""The fidelity figure: one cell of each class, its photograph, upscaled versions, and their colour differences."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from wbcsr.fidelity.measure import read_crops
 from wbcsr.present.style import DOUBLE_COLUMN, LINE, house_style, save_figure
 from wbcsr.study.labels import class_labels
 
-# Perceptually uniform, for all kinds of colour vision, and rising in lightness, so that it reads in grey.
+# Perceptually uniform, suited to colour-blind readers, and increasing in lightness, so it is readable in grey.
 COLOURS = "cividis"
 
 
 def write_fidelity_figure(crops: Path, folder: Path) -> None:
-    """Write fidelity.png and fidelity.svg into `folder` from what `measure_fidelity` kept."""
+    """Write fidelity.png and fidelity.svg into `folder` from the crops that `measure_fidelity` wrote."""
     with house_style():
         save_figure(draw_fidelity(read_crops(crops)), folder, "fidelity")
 
 
 def draw_fidelity(cells: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """A row for each class: photograph, bicubic, the first network, and how far the colours of both are from the first.
+    """A row for each class: photograph, bicubic, the first network, and their colour differences to the photograph.
 
-    `cells` are class → method → (side, side, 3) uint8. Differences are CIEDE2000 by pixel, on one scale up to the
-    value that one in 500 pixels exceeds.
+    `cells` maps class → method → (side, side, 3) uint8. The differences are CIEDE2000 per pixel; all use one scale,
+    whose upper end is the 99.8th percentile.
     """
     views = next(iter(cells.values()))
     network = next(view for view in views if view not in (TRUTH, *INTERPOLATIONS))
@@ -60,6 +60,6 @@ def draw_fidelity(cells: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     for axis, heading in zip(axes[0], headings, strict=True):
         axis.set_title(heading, pad=3)
     bar = figure.colorbar(ScalarMappable(scale, COLOURS), ax=axes, shrink=0.6, aspect=30, pad=0.01, extend="max")
-    bar.set_label("Colour difference to the photograph, CIEDE2000")
+    bar.set_label("Colour difference to the photograph (CIEDE2000)")
     bar.outline.set_visible(False)
     return figure

@@ -1,4 +1,4 @@
-"""Halve photographs, enlarge them by every method, and compare."""
+"""Halve photographs, upscale them by every method, and compare the results with the photographs."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from wbcsr.upscale.interpolation import Interpolation
 log = logging.getLogger(__name__)
 
 COLUMNS = ["image", "class", "method", "region", "pixels", *METRICS]
-# Side of the square around a cell that the figure shows, as a share of the photograph's height.
+# Side of the square around a cell in the figure, as a fraction of the photograph's height.
 FIELD = 5 / 12
 
-# Takes images (h, w, 3) uint8 of one size, gives them enlarged by a whole number.
+# A function from images (h, w, 3) uint8 of one size to the images enlarged by an integer factor.
 Enlarge = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 
@@ -39,18 +39,19 @@ def measure_fidelity(
     networks: Mapping[int, Enlarge], table: Path, crops: Path, levels: tuple[int, int] | None = None,
     links: str | None = None, side: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Compare every method on the photographs in `folder` of `archive`; returns what the provenance needs.
+    """Compare every method on the photographs in `folder` of `archive`; returns the facts for the provenance.
 
-    `networks` are the super-resolution networks by their scale. `table` gets a row for each photograph, method and
-    region (`COLUMNS`; `pixels` is the size of the region), and one for each photograph itself, which has only the
-    metric that needs no truth. `crops` gets one cell of each class; see `write_crops`. `levels` are dataset.range.
-    With `side`, the side of view.around cell, squares of twice that side around the white cell take the place of the
-    photographs, since photographs have twice the size of images. Photographs in which no cell can be chosen (see
-    `lone_cell`) are then left out.
-    InputError where the archive has no photograph that can be used.
+    `networks` are the super-resolution networks by scale. `table` gets a row for each photograph, method and region
+    (`COLUMNS`; `pixels` is the size of the region), and one for each photograph itself, which has only the metric that
+    needs no reference. `crops` gets one cell of each class; see `write_crops`. `levels` is dataset.range. If `side` is
+    given (view.around is cell), squares of twice this side around the white cell replace the photographs, because
+    photographs have twice the size of images; photographs in which no cell can be chosen (see `lone_cell`) are left
+    out. Raises InputError if the archive has no usable photograph.
     """
     if not (folder and per_class):
-        raise InputError("configuration: no photographs to measure by; set dataset.photographs and fidelity.per_class")
+        raise InputError(
+            "configuration: no photographs to measure fidelity; set dataset.photographs and fidelity.per_class"
+        )
     methods: dict[str, Enlarge] = {name: Interpolation(name, 2) for name in INTERPOLATIONS}
     methods |= {network_method(scale): enlarge for scale, enlarge in networks.items()}
     rows: list[dict[str, Any]] = []
@@ -59,7 +60,7 @@ def measure_fidelity(
         chosen = choose(opened, folder, classes, per_class)
         for name in classes:
             if all(name != of for _, of in chosen):
-                log.warning("no photograph is labelled %s alone, so nothing is known of its fidelity", name)
+                log.warning("no photograph shows only the class %s, so its fidelity is not measured", name)
         with image_progress(len(chosen), "photographs", 0) as progress:
             for photograph in read(opened, chosen, levels):
                 truth, regions = photograph.pixels, find_regions(photograph.pixels)
@@ -84,7 +85,7 @@ def measure_fidelity(
                         for region, metrics in measure(enlarged, truth, small, regions).items()
                     ]
                 free = _is_free(regions["cell"])
-                # The first that lies whole in its image, else the first.
+                # The first photograph whose cell does not touch the edge; if there is none, the first.
                 if photograph.class_name not in shown or (free and not shown[photograph.class_name][0]):
                     shown[photograph.class_name] = (free, photograph, np.stack(views))
                 progress.update()
@@ -93,16 +94,14 @@ def measure_fidelity(
     data = pd.DataFrame(rows, columns=COLUMNS)
     lost = data[(data["region"] == "cell") & (data["pixels"] == 0)]["image"].nunique()
     if lost:
-        log.warning(
-            "no white cell was found by its stain in %d of %s", lost, counted(data["image"].nunique(), "photograph")
-        )
+        log.warning("no white cell was found in %d of %s", lost, counted(data["image"].nunique(), "photograph"))
     write_crops(crops, [(photograph, views) for _, photograph, views in shown.values()], list(methods))
     write_csv(table, data)
     return {"photographs": data["image"].nunique(), "photographs_without_cell": lost, "methods": list(methods)}
 
 
 def enlarge_twice(small: np.ndarray, enlarge: Enlarge) -> np.ndarray:
-    """`small` enlarged, and shrunk to twice its size where that is more; see `metrics.resize`."""
+    """`small` upscaled; a result of more than twice its size is shrunk to that (see `metrics.resize`)."""
     (enlarged,) = enlarge([small])
     width, height = 2 * small.shape[1], 2 * small.shape[0]
     return enlarged if enlarged.shape[:2] == (height, width) else resize(enlarged, width, height)
@@ -125,7 +124,7 @@ def write_crops(path: Path, cells: Sequence[tuple[Photograph, np.ndarray]], meth
 
 
 def read_crops(path: Path) -> dict[str, dict[str, np.ndarray]]:
-    """What `write_crops` wrote: class → view → pixels. InputError where the file is not whole."""
+    """Read what `write_crops` wrote: class → view → pixels. Raises InputError if the file is incomplete."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return {
@@ -144,7 +143,7 @@ def _row(
 
 
 def _field(truth: np.ndarray, cell: np.ndarray) -> tuple[slice, slice]:
-    """The square around the cell that the figure shows, moved so that it lies in the image."""
+    """The square around the cell that the figure shows, shifted so that it lies in the image."""
     x, y, width, height = box_of(cell)
     side = min(max(round(FIELD * truth.shape[0]), width, height), *truth.shape[:2])
     top = min(max(y + height // 2 - side // 2, 0), truth.shape[0] - side)

@@ -1,7 +1,7 @@
-"""How near an enlarged image is to the photograph, region by region.
+"""Similarity of an upscaled image to the photograph, by region.
 
-Of perceptual metrics only NIQE's weights come with a package (basicsr); LPIPS's and DISTS's would have to be
-downloaded. NIQE looks at the enlarged image alone: it says how natural an image looks, not how true it is.
+NIQE is the only perceptual metric whose weights come with a package (basicsr); those of LPIPS and DISTS would have to
+be downloaded. NIQE uses only the upscaled image: it measures how natural an image looks, not how similar it is.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from skimage.metrics import structural_similarity
 from wbcsr.checks import psnr
 from wbcsr.fidelity import METRICS
 
-# Standard deviation, and radius in pixels, of the window of Wang et al. (2004).
+# Standard deviation and radius in pixels of the Gaussian window of Wang et al. (2004).
 SSIM_SIGMA, SSIM_RADIUS = 1.5, 5
-# NIQE's blocks have 96 pixels a side, and fewer than four of them have no covariance to speak of.
+# NIQE's blocks have a side of 96 pixels, and fewer than four blocks give no useful covariance.
 NIQE_LEAST_SIDE = 192
 
 
 def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Bring (H, W, 3) uint8 to another size by Pillow's bicubic kernel (a = -0.5), widened where it shrinks.
+    """Resize (H, W, 3) uint8 with Pillow's bicubic kernel (a = -0.5), which is widened when it shrinks.
 
-    So shrinking is antialiased as in MATLAB's `imresize`, by which super-resolution is usually judged.
+    Shrinking is therefore antialiased, as in MATLAB's `imresize`, which evaluations of super-resolution usually use.
     """
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def halve(pixels: np.ndarray) -> np.ndarray:
-    """Half the width and height, antialiased; see `resize`. (H, W, 3) uint8 with even sides."""
+    """Halve width and height, antialiased; see `resize`. (H, W, 3) uint8 with even sides."""
     return resize(pixels, pixels.shape[1] // 2, pixels.shape[0] // 2)
 
 
 def psnr_of(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """Peak signal-to-noise ratio in dB over all channels of the pixels in `mask` (H, W), of images (H, W, 3) uint8.
+    """Peak signal-to-noise ratio in dB over all channels of the pixels in `mask` (H, W), for images (H, W, 3) uint8.
 
-    Infinite where both are equal, NaN where the mask is empty.
+    Infinite if both images are equal, NaN if the mask is empty.
     """
     squares = (image.astype(np.float64) - truth) ** 2
     inside = squares if mask is None else squares[mask]
@@ -51,7 +51,7 @@ def psnr_of(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None
 def ssim_map(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Structural similarity (Wang et al. 2004) at each pixel, (H, W), mean over the channels; NaN at the edge.
 
-    Where the window leaves the image nothing is said, so the mean over the rest is what skimage gives.
+    It is NaN where the window extends beyond the image, so the mean over the other pixels equals skimage's value.
     """
     _, similarity = structural_similarity(
         image, truth, data_range=255, channel_axis=2, gaussian_weights=True, sigma=SSIM_SIGMA,
@@ -64,17 +64,17 @@ def ssim_map(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def niqe(image: np.ndarray) -> float:
-    """Natural image quality evaluator (Mittal et al. 2013, basicsr's) of (H, W, 3) uint8 RGB; lower is more natural.
+    """Natural image quality evaluator (Mittal et al. 2013; basicsr) of (H, W, 3) uint8 RGB; lower is more natural.
 
-    NaN where a side has fewer than `NIQE_LEAST_SIDE` pixels.
+    NaN if a side has fewer than `NIQE_LEAST_SIDE` pixels.
     """
     if min(image.shape[:2]) < NIQE_LEAST_SIDE:
         return float("nan")
-    # First, as basicsr cannot be imported without it.
+    # This import must come first: basicsr cannot be imported without it.
     import wbcsr.vision  # noqa: F401, I001
     from basicsr.metrics.niqe import calculate_niqe
 
-    # A flat block has no statistics, and is left out there.
+    # A block of uniform colour has no statistics; basicsr ignores it.
     with np.errstate(all="ignore"):
         return float(calculate_niqe(image[:, :, ::-1], crop_border=0))
 
@@ -82,12 +82,13 @@ def niqe(image: np.ndarray) -> float:
 def measure(
     image: np.ndarray, truth: np.ndarray, small: np.ndarray, regions: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, float]]:
-    """The `METRICS` of each region of an enlarged image; all images are (H, W, 3) uint8 RGB, `small` half as large.
+    """The `METRICS` of each region of an upscaled image; all are (H, W, 3) uint8 RGB, `small` with half the sides.
 
-    `psnr` in dB; `ssim`; `ciede2000`, the mean over pixels of their colour difference (Sharma et al. 2005); `drift`,
-    the same difference between the mean colours, which detail does not enter; `delta_l`, `delta_a` and `delta_b`,
-    the mean of image minus truth in CIELAB (D65): lighter, redder and yellower where positive. For the whole image also
-    `consistency_psnr`, of the image halved again to `small`, and `niqe`. NaN where a region is empty.
+    `psnr` is in dB. `ciede2000` is the mean over pixels of the colour difference to the truth (Sharma et al. 2005).
+    `drift` is the same difference between the mean colours, which detail does not influence. `delta_l`, `delta_a` and
+    `delta_b` are the mean of image minus truth in CIELAB (D65): positive values mean lighter, redder and yellower. The
+    whole image also has `consistency_psnr`, the PSNR of the image, halved again, to `small`; and `niqe`. NaN if a
+    region is empty.
     """
     similarity = ssim_map(image, truth)
     lab, true_lab = rgb2lab(image), rgb2lab(truth)

@@ -1,4 +1,4 @@
-"""The photographs of an archive whose class its labels.csv names."""
+"""The photographs of an archive, with the classes that its labels.csv gives them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wbcsr.files import IMAGE_SUFFIXES
 from wbcsr.imaging import decode, stretch, to_rgb8
 from wbcsr.names import clean_path
 
-# Below this, too little is left of an image after halving to compare anything.
+# With a smaller side, too little would remain after halving for a comparison.
 LEAST_SIDE = 64
 INSTEAD = "correct dataset.photographs, or set fidelity.per_class to 0"
 
@@ -32,10 +32,10 @@ class Photograph:
 def choose(archive: Archive, folder: str, classes: Sequence[str], per_class: int) -> list[tuple[str, str]]:
     """The first `per_class` photographs of each class in sorted order, as (path in the archive, class).
 
-    `folder` holds the photographs, `labels.csv` beside it their classes by the number at the end of the files' names
-    (columns Image and Category). Photographs of several classes or none are left out, and so is a class that has no
-    photograph. InputError where the folder has no photograph, labels.csv is missing or unreadable, or they name none
-    of the classes.
+    `folder` holds the photographs. `labels.csv` next to it gives their classes (columns Image and Category), by the
+    number at the end of the file names. Photographs with several classes or none are left out, and so is a class
+    without photographs. Raises InputError if the folder has no photograph, if labels.csv is missing or cannot be read,
+    or if neither names any of the classes.
     """
     folder = clean_path(folder.strip("/"))
     paths = sorted(path for path in archive.entries if _is_photograph(path, folder))
@@ -59,16 +59,16 @@ def choose(archive: Archive, folder: str, classes: Sequence[str], per_class: int
 def read(
     archive: Archive, chosen: Sequence[tuple[str, str]], levels: tuple[int, int] | None = None
 ) -> Iterator[Photograph]:
-    """Decode photographs one by one; an odd last row or column is left out.
+    """Decode photographs one by one; an odd last row or column is cut off.
 
-    `levels` (dataset.range) stretch photographs of 16 bits. InputError where one cannot be used.
+    `levels` (dataset.range) rescale 16-bit photographs. Raises InputError if a photograph cannot be used.
     """
     for path, name in chosen:
         pixels = to_rgb8(stretch(decode(archive.read(path), f"{archive.path}: {path}"), levels))
         height, width = (side - side % 2 for side in pixels.shape[:2])
         if min(height, width) < LEAST_SIDE:
             raise InputError(
-                f"{archive.path}: {path} has {width}×{height} pixels, and {LEAST_SIDE} a side are needed; {INSTEAD}"
+                f"{archive.path}: {path} has {width}×{height} pixels; each side needs at least {LEAST_SIDE}; {INSTEAD}"
             )
         yield Photograph(path, name, pixels[:height, :width])
 

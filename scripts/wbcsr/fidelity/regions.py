@@ -1,4 +1,4 @@
-"""Where in a photograph the white cell lies, by its stain."""
+"""The region of the white cell in a photograph, found by its stain."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from wbcsr.cells.finder import CYTOPLASM, SPECK, disc, find_cell
 def find_regions(pixels: np.ndarray) -> dict[str, np.ndarray]:
     """Masks (H, W) bool of the regions of an (H, W, 3) uint8 RGB photograph, by the names of `wbcsr.fidelity.REGIONS`.
 
-    The nucleus is that of the white cell (see `find_cell`), where the blue dye is denser than Otsu's threshold: the
-    first stain of Ruifrok and Johnston's colour deconvolution (2001; skimage's `rgb2hed`, whose haematoxylin is near
-    the azure of blood stains), smoothed, without specks and holes. The cytoplasm is taken as the ring around it, and
-    both together as the cell. Background is what lies outside and lets more green light through than Otsu's threshold,
-    since red cells absorb it. A region may be empty.
+    The nucleus belongs to the white cell (see `find_cell`): the area in which the blue dye is denser than Otsu's
+    threshold, smoothed, with specks removed and holes filled. The dye is the first stain of Ruifrok and Johnston's
+    colour deconvolution (2001; skimage's `rgb2hed`, whose haematoxylin is similar to the azure of blood stains). The
+    cytoplasm is approximated by a ring around the nucleus, and both together are the cell. Background is the area
+    outside the cell that transmits more green light than Otsu's threshold, because red cells absorb green light. A
+    region may be empty.
     """
     side = min(pixels.shape[:2])
     nucleus = _nucleus(pixels)
     distance = cv2.distanceTransform((~nucleus).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # Where there is no nucleus, all is infinitely far from it.
+    # Without a nucleus, every pixel would be infinitely far from it.
     cell = (distance <= CYTOPLASM * side) if nucleus.any() else nucleus
     green = pixels[:, :, 1]
     return {
@@ -36,7 +37,7 @@ def find_regions(pixels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """The box (x, y, width, height) around a mask; of the whole image where the mask is empty."""
+    """The bounding box (x, y, width, height) of a mask; that of the whole image if the mask is empty."""
     if not mask.any():
         return 0, 0, mask.shape[1], mask.shape[0]
     x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
@@ -44,7 +45,7 @@ def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _nucleus(pixels: np.ndarray) -> np.ndarray:
-    """The dense dye of the white cell, with its holes filled; nothing where no cell is found."""
+    """The dense dye of the white cell, with its holes filled; empty if no cell is found."""
     side = min(pixels.shape[:2])
     found = find_cell(pixels)
     if found is None:
@@ -52,7 +53,7 @@ def _nucleus(pixels: np.ndarray) -> np.ndarray:
     dye = cv2.GaussianBlur(rgb2hed(pixels)[:, :, 0].astype(np.float32), (0, 0), side / 160)
     dense = cv2.morphologyEx((dye > threshold_otsu(dye)).astype(np.uint8), cv2.MORPH_OPEN, disc(SPECK * side))
     _, label = cv2.connectedComponents(dense)
-    # Blobs without violet are other things that the dye colours.
+    # Blobs without violet are other objects that take up the dye.
     lobes = (np.isin(label, np.unique(label[found.stain])) & (dense > 0)).astype(np.uint8)
     outlines, _ = cv2.findContours(lobes, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(lobes, outlines, -1, 1, cv2.FILLED).astype(bool)

@@ -1,4 +1,4 @@
-"""The table of fidelity: each method in each region, over the photographs and by class."""
+"""The fidelity table: each method in each region, over all photographs and by class."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from wbcsr.files import read_csv
 from wbcsr.present.table import Column, Table, number, text, write_table
 from wbcsr.present.text import number_text
 
-# What other methods are compared with: the enlargement that invents nothing.
+# The reference method: its enlargement adds no invented detail.
 REFERENCE = "bicubic"
 COMPARED = ("psnr", "ssim", "ciede2000", "drift", "niqe")
-# The class of rows over all classes: empty, as in leakage.csv, since a class may have any name.
+# The class of rows over all classes: empty, as in leakage.csv, because a class may have any name.
 ALL = ""
 HEADINGS = {
     "psnr": ("PSNR, dB", ".2f"),
@@ -34,13 +34,13 @@ HEADINGS = {
 }
 WITH_SPREAD = ("psnr", "ssim", "ciede2000")
 NOTE = (
-    "Photographs are halved by us (bicubic kernel, antialiased), upscaled ×2 by each method, and compared with the "
-    "originals; these are JPEG files, whose own artefacts count as truth. Mean over photographs ± standard deviation. "
-    "White cell: its nucleus, found by the stain, and a ring around it. ΔE00: mean CIEDE2000 of the pixels. Drift: "
-    "CIEDE2000 of the mean colours. ΔL*, Δa*, Δb*: mean of upscaled less photograph (lighter, redder, yellower where "
-    "positive). Consistency: PSNR of the upscaled image, halved again, to what was upscaled. NIQE looks at the image "
-    "alone; less is more natural, not more true. Tests take photographs as independent, and are not corrected for "
-    "their number."
+    "Photographs are halved (bicubic kernel, antialiased), upscaled ×2 by each method, and compared with the "
+    "originals. The originals are JPEG files, and their artefacts count as truth. Mean over photographs ± standard "
+    "deviation. White cell: its nucleus, found by the stain, and a ring around it. ΔE00: mean CIEDE2000 of the pixels. "
+    "Drift: CIEDE2000 of the mean colours. ΔL*, Δa*, Δb*: mean of upscaled minus photograph; positive values mean "
+    "lighter, redder, yellower. Consistency: PSNR of the upscaled image, halved again, to the halved photograph. NIQE "
+    "uses only the upscaled image; a lower value means more natural, not more faithful. The tests treat photographs as "
+    "independent and are not corrected for multiple testing."
 )
 
 
@@ -51,33 +51,33 @@ def write_fidelity_table(measurements: Path, classes: Sequence[str], folder: Pat
 
 
 def read_measurements(path: Path) -> pd.DataFrame:
-    """The measurements with numbers in the columns of `METRICS`; InputError where they are none."""
+    """The measurements with numbers in the columns of `METRICS`; raises InputError if a value is not a number."""
     table = read_csv(path, ["image", "class", "method", "region", *METRICS])
     try:
         table[list(METRICS)] = table[list(METRICS)].replace("", None).apply(pd.to_numeric).astype(float)
     except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: has words for numbers ({error}); {how_to_regenerate(path)}") from error
+        raise InputError(f"{path}: has text instead of a number ({error}); {how_to_regenerate(path)}") from error
     return table
 
 
 def compare_methods(measurements: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     """A row for each class, region and method.
 
-    The rows of all classes together come first, and their class is empty. `photographs` is how many have the region;
-    each metric has a column with its mean and one, `<metric>_sd`, with the sample standard deviation over them.
-    `<metric>_difference` is the mean of the paired differences to bicubic, and `<metric>_p` the p-value of Wilcoxon's
-    signed-rank test on them (two-sided, not corrected for several tests).
+    The rows of all classes together come first, and their class is empty. `photographs` is the number of photographs
+    that have the region. Each metric has a column with its mean over them and a column `<metric>_sd` with the sample
+    standard deviation. `<metric>_difference` is the mean of the paired differences to bicubic, and `<metric>_p` the
+    p-value of Wilcoxon's signed-rank test on them (two-sided, not corrected for multiple testing).
     """
     groups = [(ALL, measurements)] + [(name, measurements[measurements["class"] == name]) for name in classes]
     return pd.DataFrame([row for name, rows in groups for row in _rows(name, rows)])
 
 
 def fidelity_table(data: pd.DataFrame) -> Table:
-    """The rows of `compare_methods` that are of all classes."""
+    """The table of the rows of `compare_methods` that cover all classes."""
     return Table(
         "fidelity",
         "Fidelity",
-        "How near photographs that were halved and upscaled again are to the originals.",
+        "Similarity of halved and upscaled photographs to the originals.",
         data[data["class"] == ALL],
         [
             text("region", "Region", REGIONS.__getitem__),
@@ -100,9 +100,9 @@ def _metric(metric: str, heading: str, form: str) -> Column:
 
 
 def paired(values: pd.Series, reference: pd.Series) -> tuple[float, float]:
-    """The mean of the differences of pairs with equal index, and Wilcoxon's p; NaN where there are none.
+    """The mean of the differences of pairs with equal index, and Wilcoxon's p-value; NaN if there are no pairs.
 
-    Two infinite values, of images that are both identical to the truth, differ by nothing.
+    The difference of two infinite values (both images are identical to the truth) counts as 0.
     """
     values, reference = values.align(reference, join="inner")
     known = values.notna() & reference.notna()
@@ -113,7 +113,7 @@ def paired(values: pd.Series, reference: pd.Series) -> tuple[float, float]:
         return float("nan"), float("nan")
     if not differences.any():
         return 0.0, 1.0
-    # Those beyond all numbers rank highest.
+    # Infinite differences rank highest.
     ranked = np.clip(differences, -1e9, 1e9)
     return float(differences.mean()), float(wilcoxon(ranked).pvalue)
 
@@ -143,7 +143,7 @@ def _deviation(values: pd.Series) -> float:
 
 def _cell(row: pd.Series, metric: str, form: str) -> str:
     mean, spread = row[metric], row[f"{metric}_sd"]
-    if np.isinf(mean):  # some image is identical to the truth
+    if np.isinf(mean):  # an image is identical to the truth
         return "∞"
     deviation = "" if pd.isna(spread) or metric not in WITH_SPREAD else f" ± {spread:{form}}"
     return number_text(mean, form) + deviation

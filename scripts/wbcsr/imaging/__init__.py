@@ -21,18 +21,18 @@ from PIL import Image, UnidentifiedImageError
 from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.imaging import tiff
 
-# A header may claim more pixels than any microscope gives: reject before decoding.
+# A header may claim more pixels than any microscope produces; reject the file before decoding.
 MAX_PIXELS = 100_000_000
-# This replaces Pillow's own limit, which an upscaled image may exceed.
+# MAX_PIXELS replaces Pillow's own limit, which an upscaled image may exceed.
 Image.MAX_IMAGE_PIXELS = None
 
-# Libraries print warnings that do not name the file; here an unreadable file is an InputError.
+# Libraries print warnings that do not name the file; an unreadable file raises InputError instead.
 warnings.filterwarnings("ignore", module=r"PIL\b")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-# Formats other than TIFF. Pillow reports a JPEG with further pictures after the first, as phones write it, as MPO.
+# Formats other than TIFF. Pillow reports a JPEG that contains several pictures, as phones write it, as MPO.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
-# Formats that are not decoded but get a message of their own: offset, bytes at that offset, and name.
+# Formats that are not decoded but get their own message: offset, bytes at that offset, and name.
 _OTHER_FORMATS = (
     (4, b"ftyp", "a HEIC or AVIF image"),
     (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
@@ -58,12 +58,13 @@ _TRANSPOSITIONS: dict[object, Callable[[np.ndarray], np.ndarray]] = {
 def decode(content: bytes, name: str, whole: bool = False) -> np.ndarray:
     """Decode an image file's bytes, turned upright by its EXIF orientation (in a TIFF, the tag Orientation).
 
-    Returns (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16. The bytes decide the format, not the file's
-    name: JPEG, PNG, BMP, WebP, GIF, or TIFF (see `wbcsr.imaging.tiff.decode`). Palettes and CMYK become RGB, and grey
-    with alpha becomes RGBA. Colour profiles and gamma are not applied. A JPEG that holds several pictures (MPO, or a
-    gain map) gives the first. `whole` means that a file with these bytes (by their hash) was decoded or written by
-    us before. The search for damaged data, which takes much of the time, and the limit of pixels are then skipped.
-    InputError if the bytes are not an image, are truncated, hold an animation, or claim more than `MAX_PIXELS`.
+    Returns (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16. The format is detected from the bytes, not from
+    the file's name: JPEG, PNG, BMP, WebP, GIF, or TIFF (see `wbcsr.imaging.tiff.decode`). Palettes and CMYK become RGB,
+    and grey with alpha becomes RGBA. Colour profiles and gamma are not applied. From a JPEG with several pictures (MPO,
+    or a gain map), the first is returned. `whole` means that this workflow has already decoded or written these bytes
+    (known by their hash); the search for damaged data, which takes much of the time, and the limit of pixels are then
+    skipped. Raises InputError if the bytes are not an image, are truncated, hold an animation, or claim more than
+    `MAX_PIXELS`.
     """
     pixels, orientation = (
         tiff.decode(content, name, MAX_PIXELS) if content[:4] in tiff.MAGIC else _decode(content, name, whole)
@@ -87,10 +88,10 @@ def _decode(content: bytes, name: str, whole: bool) -> tuple[np.ndarray, object]
             if image.format != "PNG" and not (jpeg and image.mode in ("L", "RGB")):
                 return _converted(image), orientation
             if not jpeg:
-                content = _pixels_alone(content, name, whole)
+                content = _pixel_chunks(content, name, whole)
             elif not whole:
-                image.load()  # detects truncated data, which the faster decoder fills with grey
-    except UnidentifiedImageError as error:  # its message holds an address in memory
+                image.load()  # detects truncated data, which the faster decoder would fill with grey
+    except UnidentifiedImageError as error:  # its message contains a memory address
         kinds = (kind for place, sign, kind in _OTHER_FORMATS if content[place:].startswith(sign))
         kind = next(kinds, None)
         reason = f"is {kind}; convert it to JPEG or PNG" if kind else "not a readable image (of no known format)"
@@ -99,10 +100,10 @@ def _decode(content: bytes, name: str, whole: bool) -> tuple[np.ndarray, object]
         raise InputError(f"{name}: not a readable image ({' '.join(str(error).split())[:120]})") from error
     if jpeg:
         try:
-            return imagecodecs.jpeg8_decode(content), orientation  # the library that Pillow uses, in half of the time
+            return imagecodecs.jpeg8_decode(content), orientation  # Pillow's own library, in half the time
         except imagecodecs.Jpeg8Error as error:
             raise InputError(f"{name}: not a readable image (a damaged JPEG: {error})") from error
-    # Pillow has no mode for RGB of 16 bits.
+    # Pillow has no mode for 16-bit RGB.
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise InputError(f"{name}: not a readable image (a damaged PNG)")
@@ -112,24 +113,24 @@ def _decode(content: bytes, name: str, whole: bool) -> tuple[np.ndarray, object]
 
 
 def _converted(image: Image.Image) -> np.ndarray:
-    """Pillow's image as (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, uint8."""
+    """Convert Pillow's image to (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, uint8."""
     mode = "L" if image.mode in ("1", "L") else "RGBA" if image.has_transparency_data else "RGB"
     return np.asarray(image if image.mode == mode else image.convert(mode))
 
 
-def _pixels_alone(content: bytes, name: str, whole: bool) -> bytes:
-    """The chunks of a PNG that its pixels depend on: OpenCV prints its own lines about faulty texts and profiles.
+def _pixel_chunks(content: bytes, name: str, whole: bool) -> bytes:
+    """Return only the chunks of a PNG that its pixels depend on; OpenCV prints lines about faulty texts and profiles.
 
-    InputError if the chunks are incomplete, since OpenCV allocates the memory that a chunk claims, or if a checksum is
-    wrong; checksums are not checked in a file that is `whole`.
+    Raises InputError if the chunks are incomplete, because OpenCV allocates the memory that a chunk claims, or if a
+    checksum is wrong; checksums are not verified if `whole`.
     """
-    palette, alpha = content[25] == 3, content[25] >= 4  # the colour type
+    palette, alpha = content[25] == 3, content[25] >= 4  # byte 25 is the colour type
     kept = {b"IHDR", b"IDAT", b"IEND"} | ({b"PLTE"} if palette else set()) | (set() if alpha else {b"tRNS"})
     position, chunks = 8, [content[:8]]
     while position < len(content):
         length, kind = int.from_bytes(content[position : position + 4]), content[position + 4 : position + 8]
         end = position + length + 12
-        # A capital as the first letter marks a chunk that a reader must know. The header is the first chunk.
+        # A capital first letter marks a chunk that readers must understand. The header is the first chunk.
         if (kind[:1].isupper() and kind not in kept | {b"PLTE"}) or (kind == b"IHDR") != (position == 8):
             raise InputError(f"{name}: not a readable image (a PNG with an unknown chunk {kind!r})")
         if kind in kept:
@@ -144,7 +145,7 @@ def _pixels_alone(content: bytes, name: str, whole: bool) -> bytes:
 
 def _orientation(image: Image.Image, content: bytes) -> object:
     """The value of EXIF's orientation; 1 is upright."""
-    # A PNG may store it after its pixels, which Pillow must read first. Most PNGs do not store it.
+    # A PNG may store it after its pixels, which Pillow would have to read first. Most PNGs do not store it.
     if image.format == "PNG" and not any(name in content for name in _PNG_METADATA):
         return 1
     return image.getexif().get(0x0112, 1)
@@ -162,7 +163,7 @@ def read_image(path: str | Path) -> np.ndarray:
 def read_listed(file: Path, digest: str, manifest: Path) -> np.ndarray:
     """Read and decode an image that `manifest` lists with its SHA-256 `digest`; see `decode`.
 
-    InputError if it is missing or has other content.
+    Raises InputError if it is missing or has other content.
     """
     try:
         content = file.read_bytes()
@@ -178,8 +179,8 @@ def read_listed(file: Path, digest: str, manifest: Path) -> np.ndarray:
 def stretch(pixels: np.ndarray, levels: tuple[int, int] | None) -> np.ndarray:
     """Stretch the colours of a uint16 array so that the `levels` (black, white) become 0 and 65535; see dataset.range.
 
-    Values beyond the levels are clipped, and alpha is unchanged. Without levels, or for a uint8 array, whose values are
-    meant for a screen, returns the array itself.
+    Values beyond the levels are clipped, and alpha is unchanged. The array itself is returned without levels, or if it
+    is uint8, because such values are meant for display.
     """
     if levels is None or pixels.dtype == np.uint8:
         return pixels
@@ -192,16 +193,16 @@ def stretch(pixels: np.ndarray, levels: tuple[int, int] | None) -> np.ndarray:
 
 
 def encode(pixels: np.ndarray, name: str) -> bytes:
-    """Encode an array without loss: as a TIFF where the file's `name` says so, otherwise as a PNG."""
+    """Encode an array losslessly: as a TIFF if `name` ends like one, otherwise as a PNG."""
     return tiff.encode(pixels) if name.lower().endswith((".tif", ".tiff")) else encode_png(pixels)
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """Encode an array (see the module) as a PNG, which is lossless and holds 8 and 16 bits."""
+    """Encode an array (see the module) as a PNG, which is lossless and supports 8 and 16 bits."""
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
-    # Level 1 takes about a tenth more bytes than the default and a third of its time. This one filter for all rows
-    # takes no more bytes, and halves the time of encoding and decoding.
+    # Compared with the default, level 1 gives about 10 % larger files in a third of the time. A single filter for all
+    # rows does not give larger files, and halves the time of encoding and decoding.
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG]
     done, encoded = cv2.imencode(".png", pixels, options)
     if not done:
@@ -210,7 +211,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def to_rgb8(pixels: np.ndarray) -> np.ndarray:
-    """Any array that this module describes as (H, W, 3) uint8: grey is repeated, alpha dropped, 16 bit scaled."""
+    """Convert any array that this module describes to (H, W, 3) uint8: repeat grey, drop alpha, scale 16 bits to 8."""
     if pixels.dtype == np.uint16:
         pixels = np.round(pixels / 257.0).astype(np.uint8)
     if pixels.ndim == 2:

@@ -1,8 +1,8 @@
 """TIFF files as arrays: tifffile decodes the samples, and this module converts them to displayed colours.
 
-A TIFF can hold nearly anything, and readers interpret it differently. Files with one meaning are decoded; all others
-are rejected with a reason. The numbers of tags and their values are those of TIFF 6.0 (Adobe, 1992) and of
-its registered additions.
+A TIFF can hold nearly anything, and readers interpret it differently. Files with a single meaning are decoded; all
+others are rejected with a reason. The numbers of tags and their values are those of TIFF 6.0 (Adobe, 1992) and its
+registered additions.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBC
 UNSPECIFIED, ASSOCIATED, UNASSOCIATED = 0, 1, 2
 PHOTOMETRIC, ORIENTATION, INK_SET = 262, 274, 332
 
-# Its log does not name the file; this module checks what matters.
+# tifffile's log does not name the file; this module checks what matters.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 def _unpack_lzw(data: bytes, out: int) -> bytes:
-    """The first `out` bytes of LZW-compressed `data`, which libtiff decodes as a TIFF of one strip of 8-bit samples."""
+    """Return the first `out` bytes of LZW data; libtiff decodes them as a TIFF with one strip of 8-bit samples."""
     tags = {256: out, 257: 1, 258: 8, 259: LZW, PHOTOMETRIC: BLACK_IS_ZERO, 273: 122, 277: 1, 278: 1, 279: len(data)}
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     strip = struct.pack("<4sIH", MAGIC[0], 8, len(tags)) + entries + bytes(4) + data
     return bytes(imagecodecs.tiff_decode(strip, index=0))
 
 
-# The decoder of LZW in imagecodecs 2026.3.6, which tifffile would take, can crash on damaged data.
+# The LZW decoder of imagecodecs 2026.3.6, which tifffile would use, can crash on damaged data.
 TIFF.DECOMPRESSORS = {compression: TIFF.DECOMPRESSORS[compression] for compression in COMPRESSIONS} | {LZW: _unpack_lzw}
 
 
@@ -53,12 +53,12 @@ def decode(content: bytes, name: str, most_pixels: int) -> tuple[np.ndarray, int
     The pixels are an array as `wbcsr.imaging` describes:
 
     - Samples of 1, 2 and 4 bits are scaled to 8 bits. Samples for which zero is white are inverted.
-    - A palette becomes 8-bit RGB: the high bytes of its colours, or the low bytes where all high bytes are zero.
+    - A palette becomes 8-bit RGB: the high bytes of its colours, or the low bytes if all high bytes are zero.
     - CMYK becomes RGB by the formula R = (1 - C)(1 - K), without a colour profile.
     - Grey with alpha becomes RGBA. Colours that were multiplied by their alpha (associated) are divided by it.
-    - A fourth sample of RGB without a declared meaning is left out, as Pillow does.
+    - A fourth sample of RGB without a declared meaning is dropped, as in Pillow.
 
-    InputError if the file is of another kind, is damaged, holds more than one image, or claims more than
+    Raises InputError if the file is of another kind, is damaged, holds more than one image, or claims more than
     `most_pixels` pixels.
     """
     try:
@@ -69,11 +69,11 @@ def decode(content: bytes, name: str, most_pixels: int) -> tuple[np.ndarray, int
             page = file.pages.first
             _check_samples(page)
             _check_segments(page, content, most_pixels)
-            # ImageJ and others may write a stack as one frame, and name the other images in its description alone.
+            # ImageJ and others may write a stack as one frame and mention the other images only in its description.
             images = file.series[0].size // page.size
             if images > 1:
                 raise InputError(f"is a stack of {images} images; give a single image")
-            stored = page.asarray(squeeze=False, maxworkers=1)[:, 0]  # planes, height, width, samples of a plane
+            stored = page.asarray(squeeze=False, maxworkers=1)[:, 0]  # (planes, height, width, samples per plane)
             pixels = np.moveaxis(stored, 0, 2).reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
             orientation = page.tags.valueof(ORIENTATION)
             return _shown(pixels, page), orientation if isinstance(orientation, int) else 1
@@ -81,18 +81,18 @@ def decode(content: bytes, name: str, most_pixels: int) -> tuple[np.ndarray, int
         raise InputError(f"{name}: {_line(error)}") from error
     except MemoryError:
         raise
-    # Damaged tags make tifffile raise errors of nearly every type.
+    # Damaged tags make tifffile raise errors of almost any type.
     except Exception as error:
         raise InputError(f"{name}: not a readable TIFF ({_line(error)})") from error
 
 
 def _line(error: Exception) -> str:
-    """An error's message as one printable line: damaged tags hold anything, and messages name their values."""
+    """Return an error's message as one printable line; it may contain values of damaged tags."""
     return "".join(filter(str.isprintable, " ".join(str(error).split())))[:200]
 
 
 def encode(pixels: np.ndarray) -> bytes:
-    """Encode an array as `wbcsr.imaging` describes it as a TIFF with lossless compression."""
+    """Encode an array (see `wbcsr.imaging`) as a TIFF with lossless compression."""
     target = io.BytesIO()
     imwrite(
         target,
@@ -106,7 +106,7 @@ def encode(pixels: np.ndarray) -> bytes:
 
 
 def _check_samples(page: TiffPage) -> None:
-    """InputError if the samples are of another kind than `decode` describes."""
+    """Raise InputError if the samples are of a kind that `decode` does not describe."""
     bits, samples, photometric = page.bitspersample, page.samplesperpixel, page.photometric
     if page.sampleformat != 1 or bits not in (1, 2, 4, 8, 16):
         kind = f"{bits}-bit" if page.sampleformat == 1 or page.dtype is None else page.dtype
@@ -131,7 +131,7 @@ def _check_samples(page: TiffPage) -> None:
         raise InputError(f"is a stack of {page.imagedepth} images; give a single image")
     deepest = 8 if photometric == PALETTE or compression == "JPEG" else 16
     least = 1 if samples == 1 and compression not in ("LZW", "JPEG") else 8
-    # JPEG has no form of these that all readers know.
+    # Not all readers can decode these as JPEG.
     odd = compression == "JPEG" and (photometric == PALETTE or samples == 2)
     if (
         not least <= bits <= deepest
@@ -144,17 +144,17 @@ def _check_samples(page: TiffPage) -> None:
 
 
 def _name(value: object) -> object:
-    """The name of a tag's value, or the value itself if it has none."""
+    """Return the name of a tag's value, or the value itself if it has none."""
     return getattr(value, "name", value)
 
 
 def _extra(page: TiffPage) -> int:
-    """The meaning of the one sample in addition to the colours."""
+    """Return the meaning of the one sample in addition to the colours."""
     return int(page.extrasamples[0]) if len(page.extrasamples) == 1 else UNSPECIFIED
 
 
 def _check_segments(page: TiffPage, content: bytes, most_pixels: int) -> None:
-    """InputError if strips or tiles claim too many pixels, are missing, or are truncated."""
+    """Raise InputError if strips or tiles claim too many pixels, are missing, or are truncated."""
     height, width = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
     across = math.ceil(page.imagelength / height) * math.ceil(page.imagewidth / width)
     if max(across * height * width, page.imagelength * page.imagewidth) > most_pixels:
@@ -173,21 +173,21 @@ def _check_segments(page: TiffPage, content: bytes, most_pixels: int) -> None:
 
 
 def _check_jpeg(segment: bytes, most_pixels: int) -> None:
-    """InputError if a strip or tile is truncated, which the decoder would fill with grey, or is too large."""
+    """Raise InputError if a strip or tile is too large, or truncated (the decoder would fill it with grey)."""
     with Image.open(io.BytesIO(segment), formats=["JPEG"]) as header:
         if math.prod(header.size) > most_pixels or not segment.rstrip(b"\0").endswith(b"\xff\xd9"):
             raise InputError("not a readable TIFF (damaged JPEG data)")
 
 
 def _shown(stored: np.ndarray, page: TiffPage) -> np.ndarray:
-    """Samples (H, W, S) as an array as `wbcsr.imaging` describes it."""
+    """Convert samples (H, W, S) to an array as described in `wbcsr.imaging`."""
     bits, extra = page.bitspersample, page.samplesperpixel - COLOURS[page.photometric]
     if page.photometric == PALETTE:
         if page.colormap is None or page.colormap.shape != (3, 2**bits):
             raise InputError(f"not a readable TIFF (its palette does not have {2**bits} colours)")
         palette = page.colormap >> 8 if page.colormap.max() > 255 else page.colormap
         return palette.T.astype(np.uint8)[stored[:, :, 0].astype(np.uint8)]
-    # tifffile may return the file's byte order.
+    # tifffile may return the byte order of the file.
     pixels: np.ndarray = stored.astype(np.uint16 if bits == 16 else np.uint8)
     top = int(np.iinfo(pixels.dtype).max)
     pixels *= top // (2**bits - 1)
@@ -195,10 +195,10 @@ def _shown(stored: np.ndarray, page: TiffPage) -> np.ndarray:
         pixels = top - pixels
     elif page.photometric == CMYK:
         ink, light = pixels[:, :, :3].astype(np.int64), top - pixels[:, :, 3:].astype(np.int64)
-        # Rounded as Pillow rounds it.
+        # Rounded as in Pillow.
         return (light - (ink * light + top // 2) // top).astype(pixels.dtype)
     if extra == 0 or _extra(page) == UNSPECIFIED:
-        return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels[:, :, :3]  # tifffile made RGB of YCbCr
+        return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels[:, :, :3]  # tifffile has converted YCbCr to RGB
     colours, alpha = pixels[:, :, :-1], pixels[:, :, -1:]
     if _extra(page) == ASSOCIATED:
         divided = colours.astype(np.int64) * top // np.maximum(alpha, 1)

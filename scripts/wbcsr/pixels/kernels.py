@@ -1,12 +1,11 @@
 """The functions of `wbcsr.pixels` as Triton kernels, for CUDA tensors.
 
-Every kernel works on tiles of ROWS × COLUMNS elements of one image. Where the result's channels lie side by side, a
-row is counted in elements, 3 * width of them, so that neighbouring lanes write neighbouring addresses whatever the
-layout. Reads of neighbouring lanes lie within a few cache lines. Offsets are 64-bit; the grid has one axis, the only
-one that takes 2**31 - 1 programs.
+Every kernel works on tiles of ROWS × COLUMNS elements of one image. If the result is channels-last, a row has 3 * width
+elements, so that neighbouring lanes write neighbouring addresses in any layout. Reads of neighbouring lanes are within
+a few cache lines. Offsets are 64-bit. The grid has one axis, the only one that allows 2**31 - 1 programs.
 """
 
-# Triton finds the types of a kernel's parameters at each launch.
+# Triton determines the types of a kernel's parameters at each launch.
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from torch import Tensor
 
 from wbcsr.pixels.bilinear import PRECISION_BITS, passes, weights
 
-# With widths of 224 or 320 few lanes are idle, and a small image still gives many tiles.
+# With widths of 224 or 320, few lanes are idle, and a small image still has many tiles.
 COLUMNS = 128
 # Each thread stores four neighbouring elements at once, 4 to 16 bytes.
 ROWS = 4
-# One element per thread: with more, each tap would pass a gathered pixel through shared memory.
+# One element per thread: with more, each tap would move a gathered pixel through shared memory.
 RESAMPLE_ROWS = 1
-# No fused multiply-add: torch rounds the product before it adds.
+# No fused multiply-add: torch rounds the product before the addition.
 LAUNCH = {"num_warps": 4, "enable_fp_fusion": False}
 
-# 1.5 * 2**23: from 2**23 to 2**24 float32 has no fractions, so adding it rounds to nearest with ties to even.
+# 1.5 * 2**23: float32 has no fractions from 2**23 to 2**24, so adding it rounds to nearest with ties to even.
 _TO_INTEGER = tl.constexpr(12582912.0)
 _PRECISION_BITS = tl.constexpr(PRECISION_BITS)
 _HALF = tl.constexpr(1 << (PRECISION_BITS - 1))
@@ -35,7 +34,7 @@ _HALF = tl.constexpr(1 << (PRECISION_BITS - 1))
 
 @triton.jit
 def _tile(rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """This program's image (int64), rows (ROWS, 1) and columns (1, COLUMNS), and which of them exist."""
+    """Return image (int64), rows (ROWS, 1) and columns (1, COLUMNS) of this program, and a mask of valid elements."""
     tiles_across = tl.cdiv(columns, COLUMNS)
     tiles_down = tl.cdiv(rows, ROWS)
     program = tl.program_id(0)
@@ -60,7 +59,8 @@ def _by_channel(channel, values):
 def _normalise(pixel, offset, scale, dtype: tl.constexpr):
     value = tl.div_rn(pixel.to(tl.float32) - offset, scale)
     if dtype == tl.bfloat16:
-        # In integers, since Triton's interpreter does not round to bfloat16 and sm 75 has no instruction for it.
+        # Done with integers: Triton's interpreter does not round to bfloat16, and compute capability 7.5 has no
+        # instruction.
         bits = value.to(tl.uint32, bitcast=True)
         upper = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
         result = upper.to(tl.uint16).to(tl.bfloat16, bitcast=True)
@@ -84,7 +84,7 @@ def to_network_kernel(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """`images` (n, ·, ·, 3) of four `strides` → `target` (n, 3, height, width); a period is that of the reflection."""
+    """`images` (n, ·, ·, 3) with `strides` → `target` (n, 3, height, width); the periods are for reflection."""
     if CHANNELS_LAST:
         image, row, element, exists = _tile(height, 3 * width, ROWS, COLUMNS)
         channel = element % 3
@@ -106,12 +106,12 @@ def to_network_kernel(
 
 @triton.jit
 def to_pixels_kernel(output, target, strides, height, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """`output` (n, 3, ·, ·) of four `strides` → `target` (n, height, width, 3) uint8."""
+    """`output` (n, 3, ·, ·) with four `strides` → `target` (n, height, width, 3) uint8."""
     image, row, element, exists = _tile(height, 3 * width, ROWS, COLUMNS)
     source = output + image * strides[0] + (element % 3).to(tl.int64) * strides[1]
     source += row.to(tl.int64) * strides[2] + (element // 3).to(tl.int64) * strides[3]
     value = tl.load(source, mask=exists).to(tl.float32)
-    # Comparisons with NaN are false, so it becomes 0.
+    # Comparisons with NaN are false, so NaN becomes 0.
     value = tl.where(value > 0, value, 0.0)
     value = tl.where(value < 1, value, 1.0)
     rounded = (value * 255 + _TO_INTEGER) - _TO_INTEGER
@@ -133,9 +133,9 @@ def resample_kernel(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """One pass, DOWN the columns or along the rows: `images` of four `strides` → `target` (n, height, width, 3) uint8.
+    """One pass along the columns (DOWN) or rows: `images` with `strides` → `target` (n, height, width, 3) uint8.
 
-    `starts` and `weights` are those of `bilinear.weights`; `last` is the last position of a line of `images`.
+    `starts` and `weights` are those of `bilinear.weights`; `last` is the last input position along the pass.
     """
     image, row, element, exists = _tile(height, 3 * width, ROWS, COLUMNS)
     column = element // 3
@@ -149,10 +149,10 @@ def resample_kernel(
     inside = position < side
     start = tl.load(starts + position, mask=inside, other=0)
     weight = weights + position
-    # One half, so that the shift rounds.
+    # Adding one half makes the shift round.
     total = tl.full((ROWS, COLUMNS), _HALF, tl.int32)
     for tap in range(taps):
-        # Beyond the line the weight is 0, so the pixel does not matter.
+        # Beyond the last pixel the weight is 0, so any pixel can be read.
         at = tl.minimum(start + tap, last).to(tl.int64)
         pixel = tl.load(source + at * step, mask=exists, other=0).to(tl.int32)
         total += pixel * tl.load(weight, mask=inside, other=0)

@@ -1,4 +1,4 @@
-"""The functions of `wbcsr.pixels` in torch: for CPU tensors, and as the reference of the kernels."""
+"""The functions of `wbcsr.pixels` in torch: for CPU tensors, and as reference for the kernels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def to_network(
         if length > pixels.shape[axis]:
             pixels = pixels.index_select(axis, _reflect(pixels.shape[axis], length))
     values = (pixels.float() - torch.tensor(offset).view(3, 1, 1)) / torch.tensor(scale).view(3, 1, 1)
-    # Not contiguous(), which keeps unusual strides where a side is 1.
+    # Not contiguous(), which keeps unusual strides if a side is 1.
     return torch.empty(values.shape, dtype=dtype, memory_format=memory_format).copy_(values)
 
 
@@ -51,7 +51,7 @@ def _resample(pixels: Tensor, axis: int, side: int) -> Tensor:
     starts, taps = weights(length, side, pixels.device)
     shape = list(pixels.shape)
     shape[axis] = side
-    # One half, so that the shift rounds.
+    # Adding one half makes the shift round.
     total = torch.full(shape, 1 << (PRECISION_BITS - 1), dtype=torch.int32)
     for tap, weight in enumerate(taps):
         at = (starts + tap).clamp_(max=length - 1)

@@ -15,14 +15,14 @@ from wbcsr.files import read_csv
 from wbcsr.imaging import read_image, to_rgb8
 from wbcsr.study.plan import Plan
 
-# Images of each class that are looked at for the figures, and no more: reading them takes time.
+# For the figures, at most this number of images of each class is read, because reading takes time.
 CANDIDATES = 50
 
 
 def read_manifests(manifests: Iterable[str | Path]) -> pd.DataFrame:
-    """All images of all variants, in order of name: the columns variant, partition, class, image and path.
+    """All images of all variants, sorted by name: the columns variant, partition, class, image and path.
 
-    A manifest lies in `…/<variant>/<partition>/<class>/`, and the images beside it.
+    A manifest and its images are in the folder `…/<variant>/<partition>/<class>/`.
     """
     tables = []
     for manifest in map(Path, manifests):
@@ -39,7 +39,7 @@ def read_manifests(manifests: Iterable[str | Path]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Cell:
-    """A white cell: the image it is in, that image's pixels (H, W, 3) uint8, and its box x, y, width, height."""
+    """A white cell: the name of its image, that image's pixels (H, W, 3) uint8, and its box x, y, width, height."""
 
     image: str
     pixels: np.ndarray
@@ -47,12 +47,12 @@ class Cell:
 
 
 def choose_cells(images: pd.DataFrame, plan: Plan) -> dict[str, Cell]:
-    """One white cell of each class: the first in order of name that lies whole and free in its image.
+    """One white cell of each class: the first, in order of name, that is complete and isolated in its image.
 
-    Of the original images of the training partition the first `CANDIDATES` are looked at. Free means that
-    a frame of a quarter of the cell's size around it neither leaves the image nor holds a black corner,
-    which the augmentation of the data set leaves. Where no cell is so, the first image stands for the
-    class, with the box of its stain, or of its whole where there is none.
+    The first `CANDIDATES` original images of the training partition are searched. A cell is isolated if a frame around
+    it, a quarter of its size wide, lies inside the image and contains no black corner (the data set's augmentation
+    leaves black corners). If no cell is isolated, the first image is used, with the box of its stained cell, or the
+    whole image if no cell is found.
     """
     originals = images[(images["variant"] == "original") & (images["partition"] == plan.partitions["train"])]
     return {name: _choose_cell(originals[originals["class"] == name], name) for name in plan.classes}

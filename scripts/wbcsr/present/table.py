@@ -17,7 +17,7 @@ import pandas as pd
 
 from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.files import read_csv, write_csv, write_text
-from wbcsr.present.text import interval_texts, number_texts
+from wbcsr.present.text import interval_text, number_texts
 
 _LATEX = str.maketrans(
     {
@@ -67,9 +67,16 @@ class Column:
         return self.style in WORDS
 
 
-def text(key: str, heading: str, label: Callable[[Any], str] = str, style: str = "text") -> Column:
-    """The words in the data's column `key`, each as `label` gives it."""
-    return Column(key, heading, lambda rows: map(label, rows[key]), style=style)
+def text(key: str, heading: str, label: Callable[[Any], str] = str, style: str = "text", group: str = "") -> Column:
+    """The values in the data's column `key`, each as the words that `label` gives."""
+    return Column(key, heading, lambda rows: map(label, rows[key]), group, style)
+
+
+def each(
+    key: str, heading: str, cell: Callable[[dict[str, Any]], str], group: str = "", style: str = "number"
+) -> Column:
+    """Cells that follow from several columns of the data: `cell` gives the text of a row."""
+    return Column(key, heading, lambda rows: map(cell, rows.to_dict("records")), group, style)
 
 
 def fixed(
@@ -84,13 +91,12 @@ def number(
 ) -> Column:
     """The numbers in the data's column `key`, times `scale`, in the format `form`; empty for none.
 
-    `spread` names the column of their standard deviations, which follow where there are some.
+    `spread` names the column of their standard deviations, which are printed after the numbers if they are known.
     """
 
     def show(rows: pd.DataFrame) -> list[str]:
-        means = number_texts(scale * rows[key], form)
-        deviations = number_texts(scale * rows[spread], form) if spread else [""] * len(means)
-        return [f"{mean} ± {sd}" if mean and sd else mean for mean, sd in zip(means, deviations, strict=True)]
+        texts = (number_texts(scale * rows[name], form) for name in filter(None, (key, spread)))
+        return [" ± ".join(filter(None, parts)) for parts in zip(*texts, strict=True)]
 
     return Column(key, heading, show, group, of_study=of_study)
 
@@ -100,34 +106,24 @@ def percent(key: str, heading: str, of_study: bool = False, spread: str = "") ->
     return number(key, f"{heading}, %", ".1f", of_study=of_study, scale=100, spread=spread)
 
 
-def points(key: str, heading: str) -> Column:
+def points(key: str, heading: str, group: str = "", form: str = "+.1f") -> Column:
     """Differences of shares in percentage points."""
-    return number(key, f"{heading}, points", "+.1f", scale=100)
+    return number(key, f"{heading}, points", form, group, scale=100)
 
 
-def interval(low: str, high: str, form: str) -> Column:
-    """The 95 % intervals of a share or of a difference of shares, as percentages or percentage points."""
-    return Column(low, "95 % CI", lambda rows: interval_texts(100 * rows[low], 100 * rows[high], form))
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row on the page: its cells with their columns, and whether it sums up those above."""
-
-    number: int
-    cells: list[tuple[Column, str]]
-    is_summary: bool
+def interval(low: str, high: str, form: str, heading: str = "95 % CI", group: str = "") -> Column:
+    """The intervals of a share or of a difference of shares, as percentages or percentage points."""
+    return each(low, heading, lambda row: interval_text(100 * row[low], 100 * row[high], form), group)
 
 
 @dataclass(frozen=True)
 class Table:
     """A table and its words; a column in which no row has anything is left out.
 
-    `data` goes into the CSV file as it is. `summaries` are the numbers of the rows that sum up those above, `marked`
-    those of cells that the page sets off: the number of the row and the key of the column. On the page rows stand in
-    blocks that agree in the columns `blocks`, which are named in the block's title, as `title_of` gives it from its
-    first row, and so are the columns `told`; neither is shown as a column there. `source` is where the page's reader
-    finds all numbers.
+    `data` is written to the CSV file unchanged. `summaries` are the numbers of rows that summarise the rows above them.
+    `marked` are cells in bold on the page, each by its row number and column key. On the page, rows with equal values
+    in the columns `blocks` form a block; `title_of` makes the block's title from its first row. The columns `blocks`
+    and `in_title` are in this title and are not columns on the page. `source` is the file with all numbers.
     """
 
     name: str
@@ -139,7 +135,7 @@ class Table:
     summaries: Collection[int] = ()
     marked: Collection[tuple[int, str]] = ()
     blocks: Sequence[str] = ()
-    told: Sequence[str] = ()
+    in_title: Sequence[str] = ()
     title_of: Callable[[pd.Series], str] = lambda row: ""
     source: str = ""
 
@@ -162,40 +158,36 @@ class Table:
     @property
     def on_page(self) -> list[Column]:
         """The columns that the page shows."""
-        return [column for column in self.shown if column.key not in {*self.blocks, *self.told}]
+        return [column for column in self.shown if column.key not in {*self.blocks, *self.in_title}]
 
     @property
     def groups(self) -> list[tuple[str, int]]:
-        """The headings above those of the page, each with the number of its columns; empty where there is none."""
+        """The group headings on the page, each with the number of its columns; empty if no column has a group."""
         found = [(group, len(list(columns))) for group, columns in groupby(self.on_page, lambda column: column.group)]
         return found if any(group for group, _ in found) else []
 
     @property
-    def bodies(self) -> Iterator[tuple[str, list[Row]]]:
-        """The blocks of rows on the page, each with its title."""
+    def bodies(self) -> Iterator[tuple[str, list[int]]]:
+        """The blocks of rows on the page: each with its title and the numbers of its rows."""
         data = self.data.reset_index(drop=True)
         blocks = data.groupby(list(self.blocks), sort=False, dropna=False).indices.values() if self.blocks else None
-        for numbers in blocks or [range(len(data))]:
-            rows = [
-                Row(at, [(column, self.cells[column.key].iloc[at]) for column in self.on_page], at in self.summaries)
-                for at in map(int, numbers)
-            ]
-            if rows:
-                yield self.title_of(data.iloc[rows[0].number]), rows
+        for rows in blocks or [data.index.to_numpy()]:
+            if len(rows):
+                yield self.title_of(data.iloc[rows[0]]), rows.tolist()
 
 
 def markdown_text(text: str) -> str:
-    """Escape what Markdown or HTML would take for markup."""
+    """Escape characters that are markup in Markdown or HTML."""
     return re.sub(r"([\\`*_\[\]<>|~&#$])", r"\\\1", text)
 
 
 def latex_text(text: str) -> str:
-    """Escape what LaTeX would take for a command."""
+    """Escape characters that are commands in LaTeX."""
     return text.translate(_LATEX)
 
 
 def write_table(table: Table, folder: str | Path, data: pd.DataFrame | None = None) -> None:
-    """Write `<name>.csv`, `<name>.md` and `<name>.tex` into `folder`; the CSV has `data` where it has more to say."""
+    """Write `<name>.csv`, `<name>.md` and `<name>.tex` into `folder`; the CSV has `data` if it is given."""
     folder = Path(folder)
     write_csv(folder / f"{table.name}.csv", table.data if data is None else data)
     write_text(folder / f"{table.name}.md", _markdown(table))
@@ -203,9 +195,9 @@ def write_table(table: Table, folder: str | Path, data: pd.DataFrame | None = No
 
 
 def read_table(path: str | Path, columns: list[str], texts: int) -> pd.DataFrame:
-    """A table that was written: its first `texts` columns are words, the others numbers, NaN where a cell is empty.
+    """Read a table that was written: its first `texts` columns are words, the others numbers; an empty cell is NaN.
 
-    InputError where a column is missing or has words for numbers.
+    Raises InputError if a column is missing, or has words instead of numbers.
     """
     table = read_csv(path, columns)
     try:
@@ -244,7 +236,7 @@ def _latex(table: Table) -> str:
             rf"\caption{{{latex_text(table.caption)}}}",
             rf"\label{{tab:{table.name}}}\par\smallskip",
             r"\setlength{\tabcolsep}{4pt}",
-            # Shrinks a table that is wider than the text, and leaves the others alone.
+            # Shrinks a table only if it is wider than the text.
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             *lines[:-1],
             lines[-1] + "%",

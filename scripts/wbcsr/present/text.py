@@ -22,16 +22,15 @@ def number_texts(numbers: Iterable[float], form: str) -> list[str]:
     return [number_text(number, form) for number in numbers]
 
 
-def interval_texts(lows: Iterable[float], highs: Iterable[float], form: str) -> list[str]:
-    """The ends of intervals, each in the format `form`; a dash for none."""
-    between = " to " if "+" in form else "–"
-    ends = zip(number_texts(lows, form), number_texts(highs, form), strict=True)
-    return [f"{low}{between}{high}" if low else NONE for low, high in ends]
+def interval_text(low: float, high: float, form: str) -> str:
+    """The ends of an interval, each in the format `form`; a dash for none."""
+    ends = number_texts((low, high), form)
+    return (" to " if "+" in form else "–").join(ends) if all(ends) else NONE
 
 
-def p_texts(values: Iterable[float]) -> list[str]:
-    """P-values as a paper prints them."""
-    return ["<0.001" if value < 0.001 else f"{value:.3f}" for value in values]
+def p_text(value: float) -> str:
+    """A p-value as a paper prints it; empty for none."""
+    return "<0.001" if value < 0.001 else number_text(value, ".3f")
 
 
 def listed(words: Sequence[str]) -> str:

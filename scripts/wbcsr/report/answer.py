@@ -1,6 +1,6 @@
 """The answer in words: a verdict with its interval, what it is based on, and what cannot be concluded from it.
 
-Every sentence is chosen by the numbers of the tables.
+The numbers of the tables decide which sentences are used.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from typing import Any
 import pandas as pd
 
 from wbcsr.config import Config, is_synthetic
+from wbcsr.present.tables.accuracies import METRICS, share_of
+from wbcsr.present.tables.differences import why_none
 from wbcsr.present.text import listed
-from wbcsr.report.numbers import chance, counted, gap, percent, points, share_of
-from wbcsr.report.results import Difference, Result, find_difference, find_result
+from wbcsr.report.numbers import chance, counted, gap, percent, points
+from wbcsr.report.results import find_arm, find_difference
 from wbcsr.stats.correlation import design_effect, p_unpaired
 from wbcsr.stats.intervals import CONFIDENCE, LEAST_SOURCES
 from wbcsr.stats.verdicts import LEAST_SEEDS
 from wbcsr.study import published
-from wbcsr.study.labels import class_labels, variant_label
+from wbcsr.study.labels import variant_label
 from wbcsr.study.plan import Plan
 
-# Where half of the 95 % interval of the difference is wider than this, the page says what cannot be detected.
+# If half of the 95 % interval of the difference is wider than this, the page says what cannot be detected.
 WIDE = 0.03
 # Correlations between images of one photograph for which the published difference is tested again.
 CORRELATIONS = (0.1, 0.3)
@@ -40,18 +42,18 @@ OPENING = {"higher": "Yes, in this study: ", "lower": "No: ", "equivalent": "No:
 def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
     """The answer in words: `verdict`, `lead`, `sentences` after it, `published` (the study's own result), `cautions`.
 
-    A verdict is one of `wbcsr.stats.verdicts`, or nothing learned, or not asked. `results` are
-    the tables of `wbcsr.report.results.read_tables`. The answer is from the images that `Plan.judged` names.
+    The verdict is one of `wbcsr.stats.verdicts`, `nothing learned` or `not asked`. `results` are the tables of
+    `wbcsr.report.results.read_tables`. The answer uses the split and subset of `Plan.judged`.
     """
     plan = Plan.of(config)
     comparison, primary = results["comparison"], plan.evaluation["primary"]
     enhanced, against = primary["variant"], primary["against"]
-    original = find_result(comparison, *plan.judged, "original")
+    original = find_arm(comparison, *plan.judged, "original")
     if original is None:
         raise ValueError(f"the comparison lacks training and testing on original in the split {plan.judged[0]}")
-    asked = find_result(comparison, *plan.judged, enhanced) if enhanced else None
-    baseline = find_result(comparison, *plan.judged, against) if enhanced else None
-    found = _between(results, plan, enhanced, against) if enhanced else None
+    asked = find_arm(comparison, *plan.judged, enhanced) if enhanced else None
+    baseline = find_arm(comparison, *plan.judged, against) if enhanced else None
+    found = find_difference(results["differences"], *plan.judged, enhanced, against) if enhanced else None
     cautions = _cautions(original, asked, found, results["leakage"], plan, config)
     if asked is None or baseline is None or found is None:
         return {
@@ -62,21 +64,23 @@ def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
             "cautions": cautions,
         }
     images = results["leakage"].loc[plan.judged, "images"]
-    # A guess that always names the largest class has this accuracy.
+    # Always predicting the largest class has this accuracy.
     guessing = float(images.drop("").max() / images[""])
-    learned = not max(baseline.accuracy_low, asked.accuracy_low) <= guessing
-    verdict = found.verdict if learned else "nothing learned"
+    learned = not max(baseline["accuracy_low"], asked["accuracy_low"]) <= guessing
+    verdict = found["verdict"] if learned else "nothing learned"
     interpolated = [name for name in plan.variants if name.startswith(("bicubic", "lanczos"))]
     controls = [name for name in interpolated if name not in (enhanced, against)]
-    compared = {name: _between(results, plan, enhanced, name) for name in controls}
-    beaten = all(one is not None and one.finding == "higher" for one in compared.values())
+    compared = {name: find_difference(results["differences"], *plan.judged, enhanced, name) for name in controls}
+    made = {name: one for name, one in compared.items() if one is not None}
+    beaten = len(made) == len(compared) and all(one["finding"] == "higher" for one in made.values())
     sentences = [
         f"Accuracy was {_accuracy(asked)} with {variant_label(enhanced)} and {_accuracy(baseline)} with "
         f"{'the original' if against == 'original' else variant_label(against)} images: {_tested(asked, plan)}.",
         _certainty(found),
     ]
-    if learned and any(compared.values()):
-        sentences.append(_controls(enhanced, {name: one for name, one in compared.items() if one}))
+    if learned and made:
+        parts = [_found(one, enhanced, name) + _with_interval(one) for name, one in made.items()]
+        sentences.append(f"Compared with plain interpolation: {listed(parts)}.")
     return {
         "verdict": verdict,
         "lead": _lead(verdict, (enhanced, against), found, beaten, config),
@@ -86,16 +90,12 @@ def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
     }
 
 
-def _between(results: dict[str, pd.DataFrame], plan: Plan, arm: str, against: str) -> Difference | None:
-    return find_difference(results["differences"], *plan.judged, (arm, arm), (against, against))
+def _accuracy(arm: pd.Series) -> str:
+    return share_of(arm["accuracy"], arm["images"])
 
 
-def _accuracy(result: Result) -> str:
-    return share_of(result.accuracy, result.images)
-
-
-def _lead(verdict: str, compared: tuple[str, str], found: Difference, beaten: bool, config: Config) -> str:
-    """The verdict in a sentence; a gain that plain interpolation has as well is not super-resolution's."""
+def _lead(verdict: str, compared: tuple[str, str], found: pd.Series, beaten: bool, config: Config) -> str:
+    """The verdict in a sentence. A gain that plain interpolation also has is not attributed to super-resolution."""
     if is_synthetic(config):
         return "A demonstration: these cells are drawn, and the accuracies mean nothing for haematology."
     if verdict == "nothing learned":
@@ -103,59 +103,62 @@ def _lead(verdict: str, compared: tuple[str, str], found: Difference, beaten: bo
     opening = "Provisional: " if verdict == "provisional" else OPENING.get(verdict, "")
     enhanced, against = compared
     lead = opening + _found(found, enhanced, against) + _with_interval(found)
-    if found.finding == "higher" and enhanced.startswith("realesrgan") and against == "original" and not beaten:
+    if found["finding"] == "higher" and enhanced.startswith("realesrgan") and against == "original" and not beaten:
         lead += ", but not detectably higher than with plain interpolation"
     if verdict == "provisional":
-        lead += f"; a verdict needs {LEAST_SEEDS} trainings with different seeds, and this is of {found.seeds}"
+        lead += (
+            f"; a verdict needs {LEAST_SEEDS} trainings with different seeds, and this study has {found['seeds']:.0f}"
+        )
     if not enhanced.startswith("realesrgan"):
         lead += "; this says nothing about super-resolution, because the configuration has no such variant"
     return f"{lead[0].upper()}{lead[1:]}."
 
 
-def _found(found: Difference, variant: str, against: str) -> str:
+def _found(found: pd.Series, variant: str, against: str) -> str:
     labels = {key: variant_label(name) + " images" for key, name in (("x", variant), ("y", against))}
-    return FOUND[found.finding].format(metric=found.metric.lower(), margin=100 * found.margin, **labels)
+    return FOUND[found["finding"]].format(metric=_metric(found), margin=100 * found["margin"], **labels)
 
 
-def _with_interval(found: Difference) -> str:
-    ends = "" if math.isnan(found.low) else f", 95\u00a0% interval {points(found.low)} to {points(found.high)}"
-    return f" ({points(found.difference)} points{ends})"
+def _metric(found: pd.Series) -> str:
+    return METRICS[found["metric"]].lower()
 
 
-def _tested(result: Result, plan: Plan) -> str:
-    """Which images an accuracy is of, and how independent they are."""
-    images = counted(result.images, f"{plan.judged[1]} image")
-    sources = "" if math.isnan(result.sources) else f" of {counted(int(result.sources), 'independent source')}"
-    shared = f", {percent(result.shared / result.images)} of them with a duplicate in training" if result.shared else ""
-    runs = f", mean of {_trainings(result, plan)}" if result.runs > 1 else ""
-    return f"{images}{sources}{'' if math.isnan(result.shared) else shared}{runs}"
+def _with_interval(found: pd.Series) -> str:
+    low, high = found["metric_low"], found["metric_high"]
+    ends = "" if math.isnan(low) else f", 95\u00a0% interval {points(low)} to {points(high)}"
+    return f" ({points(found['metric_difference'])} points{ends})"
 
 
-def _trainings(result: Result, plan: Plan) -> str:
-    """How often each arm was trained; where a split has folds, for each of them."""
-    return f"{counted(result.runs, 'training')}{' for each fold' if plan.judged[0] == 'by_source' else ''}"
+def _tested(arm: pd.Series, plan: Plan) -> str:
+    """The images of an accuracy, and how independent they are."""
+    words = counted(arm["images"], f"{plan.judged[1]} image")
+    if not math.isnan(arm["sources"]):
+        words += f" of {counted(int(arm['sources']), 'independent source')}"
+    if arm["shared"] > 0:
+        words += f", {share_of(arm['shared'] / arm['images'], arm['images'])} of them with a duplicate in training"
+    return words + (f", mean of {_trainings(arm, plan)}" if arm["runs"] > 1 else "")
 
 
-def _certainty(found: Difference) -> str:
+def _trainings(arm: pd.Series, plan: Plan) -> str:
+    """The number of trainings of each arm; for the split by_source, of each fold."""
+    return f"{counted(arm['runs'], 'training')}{' for each fold' if plan.judged[0] == 'by_source' else ''}"
+
+
+def _certainty(found: pd.Series) -> str:
     """The p-value in words."""
-    if math.isnan(found.low):
-        return f"There is no interval of the difference: {found.why}."
+    if found["metric_reason"]:
+        return f"There is no interval of the difference: {why_none(found.to_frame().T, 'metric_')}."
     return (
-        f"If {found.metric.lower()} were the same with both, chance alone would give a difference at least this large "
-        f"{chance(found.p_value)} (with these trainings; p-values do not include how much trainings differ)."
+        f"If both were equally good, chance alone would give a difference in {_metric(found)} at least this large "
+        f"{chance(found['p_metric_holm'])} (for these trainings; p-values do not include the variation between "
+        "trainings)."
     )
 
 
-def _controls(enhanced: str, compared: dict[str, Difference]) -> str:
-    """Super-resolution against plain interpolation."""
-    parts = [_found(found, enhanced, name) + _with_interval(found) for name, found in compared.items()]
-    return f"Compared with plain interpolation: {listed(parts)}."
-
-
 def _published(verdict: str, comparison: pd.DataFrame, plan: Plan) -> str:
-    """What the study reported, and what this project found about its images; empty where it does not apply."""
-    theirs = [find_result(comparison, "paper", "validation", name) for name in ("original", str(plan.enhanced))]
-    original, asked = (math.nan if one is None else one.study_accuracy for one in theirs)
+    """What the study reported, and what this project found about its images; empty for other variants or classes."""
+    theirs = [find_arm(comparison, "paper", "validation", name) for name in ("original", str(plan.enhanced))]
+    original, asked = (math.nan if one is None else one["study_accuracy"] for one in theirs)
     if math.isnan(asked - original):
         return ""
     images, shared_images = published.VALIDATION_IMAGES, published.VALIDATION_SHARED
@@ -175,42 +178,48 @@ def _published(verdict: str, comparison: pd.DataFrame, plan: Plan) -> str:
 
 
 def _cautions(
-    original: Result, asked: Result | None, found: Difference | None, leakage: pd.DataFrame, plan: Plan, config: Config
+    original: pd.Series,
+    asked: pd.Series | None,
+    found: pd.Series | None,
+    leakage: pd.DataFrame,
+    plan: Plan,
+    config: Config,
 ) -> list[str]:
     """What cannot be concluded from these numbers."""
-    if original.runs == 1:
+    if original["runs"] == 1:
         noise = f"Each accuracy comes from {_trainings(original, plan)}; the effect of another seed is not known."
     else:
-        spread = f"{100 * original.accuracy_sd:.1f} points"
-        if asked:
-            spread += f" on original and {100 * asked.accuracy_sd:.1f} on {variant_label(asked.tested_on)} images"
+        spread = f"{100 * original['accuracy_sd']:.1f} points"
+        if asked is not None:
+            spread += f" on original and {100 * asked['accuracy_sd']:.1f} on {variant_label(asked['tested_on'])} images"
         noise = (
             f"Each accuracy is the mean of {_trainings(original, plan)} with different seeds; the standard deviation "
-            f"is {spread}. Intervals of differences include how much trainings differ; those of accuracies do not."
+            f"is {spread}. Intervals of differences include the variation between trainings; those of accuracies do "
+            "not."
         )
-    half = (found.high - found.low) / 2 if found else math.nan
+    half = math.nan if found is None else (found["metric_high"] - found["metric_low"]) / 2
     wide = f"The interval of the difference is ±{100 * half:.0f} points; a smaller difference cannot be detected."
     return [
         noise,
-        "Each training kept the epoch with the best validation accuracy, so accuracies on validation images are too "
-        "optimistic; the answer is from the test images.",
+        "Each training kept the epoch with the best validation accuracy, and accuracies on validation images are "
+        "therefore too optimistic; the answer uses the test images.",
         _sources(original, plan, config),
         *_thin_classes(leakage, plan),
         *([wide] if half > WIDE else []),
     ]
 
 
-def _sources(original: Result, plan: Plan, config: Config) -> str:
-    if math.isnan(original.sources):
+def _sources(original: pd.Series, plan: Plan, config: Config) -> str:
+    if math.isnan(original["sources"]):
         return (
-            "The sources of the images are not known, so each image counts as a source of its own. If training and "
+            "The sources of the images are not known; each image counts as a separate source. If training and "
             "test images come from one slide or patient, accuracy on new patients is lower and the intervals are too "
             "narrow. The section sources of the configuration says which images belong together."
         )
     split, subset = plan.judged
-    if original.shared:
+    if original["shared"]:
         return (
-            f"{int(original.shared):,} of the {original.images:,} {subset} images of the split {split} have a "
+            f"{int(original['shared']):,} of the {original['images']:,} {subset} images of the split {split} have a "
             "duplicate in training. They show how well duplicates of known cells are recognised, not cells of new "
             "patients. The split by_source has no such images."
         )
@@ -218,28 +227,23 @@ def _sources(original: Result, plan: Plan, config: Config) -> str:
         return "Images count as independent if the section sources of the configuration gives them different sources."
     source = "all images that show the same cells" if config["sources"]["method"] == "images" else "a photograph"
     return (
-        f"A source is {source}. Several sources may come from one patient or slide, which the data does not say, so "
-        "accuracy on new patients may be lower."
+        f"A source is {source}. Several sources may come from one patient or slide; the data does not say. Accuracy on "
+        "new patients may therefore be lower."
     )
 
 
 def _thin_classes(leakage: pd.DataFrame, plan: Plan) -> list[str]:
-    """What cannot be shown for classes with few sources: one sentence for all of them."""
-    labels = dict(zip(plan.classes, class_labels(plan.classes), strict=True))
-    counts = {name: leakage.loc[(*plan.judged, name)] for name in plan.classes}
-    absent = [labels[name] for name, row in counts.items() if not row["images"]]
-    thin: dict[int, list[str]] = {}
-    for name, row in counts.items():
-        if 0 < row["sources"] < LEAST_SOURCES:
-            thin.setdefault(int(row["sources"]), []).append(labels[name])
+    """What cannot be shown for classes with few sources, in one sentence for all of them."""
+    counts = leakage.loc[plan.judged].loc[plan.classes].rename(index=plan.labels)
+    absent = list(counts.index[counts["images"] == 0])
     found = [f"There is no test image of {listed(absent)}."] if absent else []
-    if thin:
-        # All correct: the exact interval of Clopper and Pearson (Biometrika 26, 1934) begins at (α/2)^(1/n).
-        parts = [
-            f"{listed(names)} ({counted(n, 'source')}{' each' if len(names) > 1 else ''}: "
-            f"{100 * ((1 - CONFIDENCE) / 2) ** (1 / n):.0f}\u00a0%)"
-            for n, names in thin.items()
-        ]
+    # All correct: the exact interval of Clopper and Pearson (Biometrika 26, 1934) begins at (α/2)^(1/n).
+    parts = [
+        f"{listed(list(rows.index))} ({counted(int(n), 'source')}{' each' if len(rows) > 1 else ''}: "
+        f"{100 * ((1 - CONFIDENCE) / 2) ** (1 / n):.0f}\u00a0%)"
+        for n, rows in counts[counts["sources"].between(1, LEAST_SOURCES - 1)].groupby("sources", sort=False)
+    ]
+    if parts:
         found.append(
             f"Recall could be as low as the percentage given here even if every test image were classified correctly, "
             f"and differences in recall have no interval: {listed(parts)}."

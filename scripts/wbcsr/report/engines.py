@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ ENGINE_KEYS = (
     *("backend", "precision", "device", "machine", "batch_size", "batch_size_wanted", "profile", "program_sha256"),
     *("fingerprint", "reasons"),
 )
-# What engines have in common that share a row, apart from the codes of their reasons.
+# Engines in one row have these values in common, and the codes of their reasons.
 SHARED = ("backend", "precision", "device", "machine", "batch_size", "batch_size_wanted", "profile")
 ITSELF = "is the fp32 network itself"
 
@@ -54,7 +54,7 @@ class Described:
 
     @property
     def shared(self) -> str:
-        """The same text for engines that can share a row: they differ in measured values alone."""
+        """The same text for engines that can share a row because they differ only in measured values."""
         codes = [reason["code"] for reason in self.engine["reasons"]]
         facts = [self.engine[key] for key in SHARED]
         return json.dumps([facts, codes, self.quality["thresholds"], self.quality["reference"]], sort_keys=True)
@@ -92,7 +92,7 @@ def describe_engines(records: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
 
     `records` are the provenances of all jobs by path. Those of the rules `compile_…` hold the `engine` and those of
     `check_…` its `quality`; the wildcards say which network it is. Classifiers whose engines differ in measured values
-    alone share a row. InputError where a record lacks one of these, or an engine was not compared with fp32.
+    alone share a row. Raises InputError if a record lacks one of these, or if an engine was not compared with fp32.
     """
     upscalers, classifiers = (list(_described(kind, records)) for kind in (UPSCALERS, CLASSIFIERS))
     groups: dict[str, list[Described]] = {}
@@ -105,38 +105,28 @@ def describe_engines(records: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _described(kind: Kind, records: Mapping[Path, dict[str, Any]]) -> list[Described]:
-    found = []
-    checks = {
-        _key(record["wildcards"]): (path, record)
-        for path, record in records.items()
-        if record["rule"] == f"check_{kind.of}"
-    }
-    for path, record in records.items():
-        if record["rule"] != f"compile_{kind.of}":
-            continue
-        wildcards = record["wildcards"]
-        engine = _part(path, record, "engine", ENGINE_KEYS)
-        if _key(wildcards) not in checks:
+def _described(kind: Kind, records: Mapping[Path, dict[str, Any]]) -> Iterator[Described]:
+    def of(rule: str) -> dict[frozenset[tuple[str, str]], tuple[Path, dict[str, Any]]]:
+        """The records of a rule by their wildcards."""
+        return {
+            frozenset(one["wildcards"].items()): (path, one) for path, one in records.items() if one["rule"] == rule
+        }
+
+    checks = of(f"check_{kind.of}")
+    for key, (path, record) in of(f"compile_{kind.of}").items():
+        wildcards, engine = record["wildcards"], _part(path, record, "engine", ENGINE_KEYS)
+        if key not in checks:
             raise InputError(f"{path}: its engine was not compared with fp32; run the rule check_{kind.of}")
-        quality = _part(*checks[_key(wildcards)], "quality", ("passed", "reference", "thresholds"))
+        quality = _part(*checks[key], "quality", ("passed", "reference", "thresholds"))
         if kind is UPSCALERS:
             name, weights = wildcards["model"], engine["fingerprint"]["weights"]
             # An enlarger's name contains the hash of its weights.
             users = [one for one in records.values() if weights in one.get("upscaling", {}).get("enlarger", "")]
         else:
             name = f"{variant_label(wildcards['training'])}, {wildcards['split']}, seed {wildcards['seed']}"
-            users = [
-                one
-                for one in records.values()
-                if one["rule"] == "predict" and wildcards.items() <= one["wildcards"].items()
-            ]
-        found.append(Described(name, engine, quality, [images_per_second(one) for one in users]))
-    return found
-
-
-def _key(wildcards: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(wildcards.items()))
+            predicted = (one for one in records.values() if one["rule"] == "predict")
+            users = [one for one in predicted if wildcards.items() <= one["wildcards"].items()]
+        yield Described(name, engine, quality, [images_per_second(one) for one in users])
 
 
 def _part(path: Path, record: dict[str, Any], name: str, keys: Sequence[str]) -> dict[str, Any]:
@@ -154,7 +144,7 @@ def _table(kind: Kind, groups: Sequence[Sequence[Described]]) -> Table:
     if any(one.engine["batch_size"] < one.engine["batch_size_wanted"] for one in every):
         notes.append("A batch that did not fit into memory was halved until it did.")
     if any(len(group) > 1 for group in groups if not group[0].quality["reference"]):
-        notes.append("Where several runs share a row, the worst value is given.")
+        notes.append("If several runs share a row, it shows the worst value.")
     if compared:
         required = dict.fromkeys(kind.required.format(**one.quality["thresholds"]) for one in compared)
         notes.append(f"Required: {', or with other settings '.join(required)}.")
@@ -174,7 +164,7 @@ def _table(kind: Kind, groups: Sequence[Sequence[Described]]) -> Table:
 
 
 def _row(kind: Kind, group: Sequence[Described], networks: int) -> dict[str, str]:
-    """One engine, or several that are alike, of so many networks."""
+    """The row of one engine, or of several engines that are alike; `networks` is the number of all networks."""
     engine, quality = group[0].engine, group[0].quality
     name = group[0].name
     if len(group) > 1:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import yaml
 from wbcsr.config import Config, extra_tests_of, partitions_of
 from wbcsr.files import read_csv
 from wbcsr.present.table import Table, number, text
-from wbcsr.present.text import listed
+from wbcsr.present.text import listed, number_text
 from wbcsr.stats.records import read_records
 from wbcsr.study.labels import CLASSIFIERS, subsets_of, variant_label
 from wbcsr.text import counted
@@ -25,7 +24,7 @@ SPLIT_RULES = {
     "partition is the test subset",
     "published": "as they were published, each partition one subset",
     "custom": "as the file {custom} says",
-    "by_source": "all images of one source are in one subset, so no validation or test image has a duplicate in "
+    "by_source": "all images of one source are in one subset, and no validation or test image has a duplicate in "
     "training; the sources are divided into {by_source[parts]} parts, balanced by class: one for the test, one for "
     "validation, the others for training; folds: {by_source[folds]}. Images of the first fold",
 }
@@ -33,54 +32,47 @@ INITIAL_WEIGHTS = {"imagenet": "ImageNet weights", "random": "random weights"}
 REASONS_SHOWN = 30
 
 
-def settings(config: Config, records: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """The settings that matter most, as pairs of a name and a text; `records` are the provenances."""
-    dataset, train = config["dataset"], config["train"]
-    limit = dataset["limit_per_class"]
-    sizes = {record["wildcards"]["split"]: record["images"] for record in records if record["rule"] == "split_dataset"}
-    left_out = {
-        record["wildcards"]["split"]: record.get("left_out", 0)
-        for record in records
-        if record["rule"] == "split_dataset"
+def settings(config: Config, records: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The most important settings in words, by their names; `records` are the provenances."""
+    dataset, train, view = config["dataset"], config["train"], config["view"]
+    archive = [
+        dataset["archive"],
+        f"the images of {dataset['images']}" if dataset["images"] else "",
+        f"the first {dataset['limit_per_class']} images of each partition and class"
+        if dataset["limit_per_class"]
+        else "",
+    ]
+    variants = [*map(variant_label, config["variants"]), *(["dual"] if config["dual"] else [])]
+    extra = [f"{name} (partition {folder})" for name, folder in extra_tests_of(partitions_of(dataset)).items()]
+    around = f"squares of {view['side']} × {view['side']} pixels around the white cell of each image"
+    sizes = ", ".join(f"{size} × {size}" for size in [train["input_size"], *train["extra_input_sizes"]])
+    return {
+        "Archive": ", ".join(filter(None, archive)),
+        "Variants": ", ".join(variants),
+        **({"View": around} if view["around"] == "cell" else {}),
+        **{f"Split {split}": _split(split, config, records) for split in config["splits"]},
+        **(
+            {"Extra tests": f"{listed(extra)}: tested in addition, and in no other subset of any split"}
+            if extra
+            else {}
+        ),
+        "Seeds": ", ".join(map(str, config["seeds"])),
+        "Classifier": f"{CLASSIFIERS[train['classifier']]} from {INITIAL_WEIGHTS.get(train['init'], train['init'])}, "
+        f"{sizes} pixels, {counted(train['epochs'], 'epoch')}, batches of {train['batch_size']}, "
+        f"highest learning rate {train['learning_rate']:g}",
     }
-    pairs = [
-        (
-            "Archive",
-            dataset["archive"]
-            + (f", the images of {dataset['images']}" if dataset["images"] else "")
-            + (f", the first {limit} images of each partition and class" if limit else ""),
-        ),
-        (
-            "Variants",
-            ", ".join(variant_label(name) for name in config["variants"]) + (", dual" if config["dual"] else ""),
-        ),
-    ]
-    if config["view"]["around"] == "cell":
-        side = config["view"]["side"]
-        pairs.append(("View", f"squares of {side} × {side} pixels around the white cell of each image"))
-    partitions = partitions_of(dataset)
-    for split in config["splits"]:
-        rule = SPLIT_RULES[split].format(**config)
-        counts = [f"{sum(sizes[split][subset].values()):,} {subset}" for subset in ("train", *subsets_of(partitions))]
-        if left_out.get(split):
-            why = ", as it says" if split == "custom" else ", for their source is not known"
-            counts.append(f"{left_out[split]:,} left out{why}")
-        pairs.append((f"Split {split}", f"{rule}: {' · '.join(counts)}"))
-    if extra := extra_tests_of(partitions):
-        named = listed([f"{name} (partition {folder})" for name, folder in extra.items()])
-        pairs.append(("Extra tests", f"{named}: tested in addition, and in no other subset of any split"))
-    pairs += [
-        ("Seeds", ", ".join(map(str, config["seeds"]))),
-        (
-            "Classifier",
-            f"{CLASSIFIERS[train['classifier']]} from {INITIAL_WEIGHTS.get(train['init'], train['init'])}, "
-            f"{', '.join(f'{size} × {size}' for size in [train['input_size'], *train['extra_input_sizes']])} pixels, "
-            f"{counted(train['epochs'], 'epoch')}, "
-            f"batches of {train['batch_size']}, "
-            f"highest learning rate {train['learning_rate']:g}",
-        ),
-    ]
-    return pairs
+
+
+def _split(split: str, config: Config, records: Sequence[dict[str, Any]]) -> str:
+    """The rule of a split, and the number of images of each subset."""
+    jobs = (record for record in records if record["rule"] == "split_dataset")
+    job = next(job for job in jobs if job["wildcards"]["split"] == split)
+    tested = subsets_of(partitions_of(config["dataset"]))
+    counts = [f"{sum(job['images'][subset].values()):,} {subset}" for subset in ("train", *tested)]
+    if job["left_out"]:
+        why = ", as the file says" if split == "custom" else " because their source is not known"
+        counts.append(f"{job['left_out']:,} left out{why}")
+    return f"{SPLIT_RULES[split].format(**config)}: {' · '.join(counts)}"
 
 
 def as_yaml(config: Config) -> str:
@@ -90,15 +82,14 @@ def as_yaml(config: Config) -> str:
 
 def weights_table(paths: Iterable[Path]) -> Table:
     """The weights of each super-resolution network."""
-    described = []
-    for record in read_records(paths, ["model", "architecture", "origin", "origin_sha256", "sha256"]):
-        architecture = record["architecture"]
-        name = f"{architecture['name']} ×{architecture['scale']}, {architecture['blocks']} blocks"
-        texts = ("model", "origin", "origin_sha256", "sha256")
-        described.append({**{key: str(record[key]) for key in texts}, "architecture": name})
+
+    def network(architecture: dict[str, Any]) -> str:
+        return f"{architecture['name']} ×{architecture['scale']}, {architecture['blocks']} blocks"
+
+    described = read_records(paths, ["model", "architecture", "origin", "origin_sha256", "sha256"])
     columns = [
         text("model", "Model"),
-        text("architecture", "Network"),
+        text("architecture", "Network", network),
         text("origin", "From", style="prose"),
         text("origin_sha256", "SHA-256 of the source", style="hash"),
         text("sha256", "SHA-256 as used", style="hash"),
@@ -106,38 +97,43 @@ def weights_table(paths: Iterable[Path]) -> Table:
     return Table("weights", "Weights", "Weights of the super-resolution networks.", pd.DataFrame(described), columns)
 
 
-def stages_table(records: list[dict[str, Any]]) -> Table:
+def stages_table(records: Sequence[dict[str, Any]]) -> Table:
     """The jobs by rule and (training) variant, in the order they started: how many, how long, how fast, on what.
 
-    The speed is the median of the images a second of the jobs that record it.
+    The speed is the median over the jobs that recorded images per second.
     """
-    groups: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
-    for record in sorted(records, key=lambda record: str(record["started"])):
-        wildcards = record["wildcards"]
-        groups[record["rule"]][wildcards.get("training", wildcards.get("variant", ""))].append(record)
-    rows = [
+    jobs = pd.DataFrame(
         {
-            "rule": rule,
-            "variant": variant_label(variant) if variant else "",
-            "jobs": f"{len(jobs):,}",
-            "seconds": duration(sum(job["seconds"] for job in jobs)),
-            "longest": duration(max(job["seconds"] for job in jobs)),
-            "speed": median_speed([images_per_second(job) for job in jobs]),
-            "device": "; ".join(dict.fromkeys(filter(None, map(_device, jobs)))),
+            "rule": record["rule"],
+            "variant": record["wildcards"].get("training", record["wildcards"].get("variant", "")),
+            "seconds": record["seconds"],
+            "speed": images_per_second(record),
+            "device": ", ".join(str(record[key]) for key in ("device", "precision") if key in record),
         }
-        for rule, by_variant in groups.items()
-        for variant, jobs in by_variant.items()
-    ]
+        for record in sorted(records, key=lambda record: str(record["started"]))
+    )
+    order = pd.factorize(jobs["rule"])[0].argsort(kind="stable")
+    data = (
+        jobs.iloc[order]
+        .groupby(["rule", "variant"], sort=False, as_index=False)
+        .agg(
+            jobs=("seconds", "size"),
+            seconds=("seconds", "sum"),
+            longest=("seconds", "max"),
+            speed=("speed", median_speed),
+            device=("device", lambda names: "; ".join(filter(None, names.unique()))),
+        )
+    )
     columns = [
         text("rule", "Rule"),
-        text("variant", "Variant"),
-        text("jobs", "Jobs", style="number"),
-        text("seconds", "In total", style="number"),
-        text("longest", "Longest job", style="number"),
+        text("variant", "Variant", lambda variant: variant and variant_label(variant)),
+        number("jobs", "Jobs", ",d"),
+        text("seconds", "In total", duration, "number"),
+        text("longest", "Longest job", duration, "number"),
         text("speed", "Images/s (median)", style="number"),
         text("device", "Ran on"),
     ]
-    return Table("stages", "Runtime", "Time of each stage.", pd.DataFrame(rows), columns)
+    return Table("stages", "Runtime", "Time of each stage.", data, columns)
 
 
 def machines(records: list[dict[str, Any]]) -> list[str]:
@@ -147,14 +143,14 @@ def machines(records: list[dict[str, Any]]) -> list[str]:
 
 def _machine(machine: dict[str, Any]) -> str:
     words = f"{machine['processor']}, cores: {machine['cores']}, {machine['system']}"
-    gpu = machine.get("gpu")  # records from before GPUs were noted have no such key
+    gpu = machine.get("gpu")  # older records have no such key
     if not gpu:
         return words
     return f"{words}, {gpu['name']} ({gpu['memory_gib']} GiB, capability {gpu['capability']}, driver {gpu['driver']})"
 
 
 def versions(records: list[dict[str, Any]]) -> dict[str, str]:
-    """Each package's version; all of them where jobs differ."""
+    """Each package's version, or all its versions if jobs used different ones."""
     found: dict[str, dict[str, None]] = defaultdict(dict)
     for record in records:
         for package, version in record["versions"].items():
@@ -163,7 +159,7 @@ def versions(records: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def rejections(path: Path) -> dict[str, Any]:
-    """The files that were left out: `count`, `table` (by reason) and how many `more` reasons there are."""
+    """The excluded files: their `count`, a `table` by reason, and the number of `more` reasons that are not in it."""
     counts = read_csv(path, ["image", "reason"]).groupby("reason", sort=False)["image"].agg(["count", "first"])
     counts = counts.sort_values("count", ascending=False, kind="stable").reset_index()
     columns = [
@@ -191,13 +187,6 @@ def images_per_second(record: dict[str, Any]) -> float | None:
 
 
 def median_speed(speeds: Iterable[float | None]) -> str:
-    """The median of the speeds that were measured: `0.0123`, `49.5`, `5,120`; empty where none was."""
-    measured = [speed for speed in speeds if speed is not None]
-    if not measured:
-        return ""
-    median = statistics.median(measured)
-    return f"{median:.3g}" if median < 999.5 else f"{median:,.0f}"
-
-
-def _device(record: dict[str, Any]) -> str:
-    return ", ".join(str(record[key]) for key in ("device", "precision") if key in record)
+    """The median of the speeds that were measured: `0.0123`, `49.5`, `5,120`; empty if none was measured."""
+    median = pd.Series(speeds, dtype=float).median()
+    return number_text(median, ",.0f" if median >= 999.5 else ".3g")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 
 from wbcsr.config import Config
-from wbcsr.present.tables.accuracies import FEW_IMAGES
 from wbcsr.present.text import NONE, number_text
 from wbcsr.text import noun
 
@@ -18,13 +17,6 @@ WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "
 def percent(share: float) -> str:
     """0.892 → `89.2 %`, with a no-break space; NaN → an en dash."""
     return NONE if math.isnan(share) else f"{100 * share:.1f}\u00a0%"
-
-
-def share_of(share: float, images: int) -> str:
-    """A share of so many images: `89.2 %`; of fewer than 100 with their number: `87.5 % (28 of 32)`."""
-    if images >= FEW_IMAGES:
-        return percent(share)
-    return f"{percent(share)} ({number_text(round(share * images, 1), 'g')} of {images})"
 
 
 def points(share: float) -> str:
@@ -52,7 +44,7 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 
 
 def first_fold(split: str, config: Config) -> str:
-    """A split's name where only its first fold is shown: `by_source (first of five folds)`."""
+    """A split's name, if only its first fold is shown: `by_source (first of five folds)`."""
     folds = config["by_source"]["folds"]
     if split != "by_source" or folds == 1:
         return split

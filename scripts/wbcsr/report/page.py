@@ -1,7 +1,7 @@
-"""The report page: a plain context computed from the results, and the template that it fills.
+"""The report page: values computed from the results, and the template that shows them.
 
-The page is one file that loads nothing: style and script stand in it, pictures are data URIs. Names of classes and
-files are foreign text, which the template escapes.
+The page is one file that loads no other file: it contains its style, its script and its pictures. Names of classes and
+files come from the user, and the template escapes them.
 """
 
 from __future__ import annotations
@@ -16,25 +16,47 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from wbcsr import present
 from wbcsr.config import Config, is_synthetic
 from wbcsr.files import read_csv, write_text
+from wbcsr.present.figures.accuracies import ACCURACIES_CAPTION
 from wbcsr.present.figures.curves import CURVES_CAPTION, RELIABILITY_CAPTION
-from wbcsr.present.tables.accuracies import comparison_table, cross_table, f1_table, leakage_table, summary_table
+from wbcsr.present.tables.accuracies import (
+    comparison_table,
+    cross_table,
+    f1_table,
+    leakage_table,
+    share_of,
+    summary_table,
+)
 from wbcsr.present.tables.calibration import calibration_table
 from wbcsr.present.tables.cost import cost_table
 from wbcsr.present.tables.differences import differences_table, recalls_table
 from wbcsr.present.tables.endpoints import correlation_table, endpoints_table
 from wbcsr.present.tables.study import study_tables
 from wbcsr.provenance import without_folders
-from wbcsr.report import answer, changes, checklist, engines, fidelity, limits, method, pictures
+from wbcsr.report import answer, changes, engines, fidelity, limits, method, numbers, pictures
 from wbcsr.report.results import read_tables
 from wbcsr.stats.counts import count_sources
 from wbcsr.stats.records import read_records
 from wbcsr.study import published
+from wbcsr.study.labels import variant_label
 from wbcsr.study.plan import Plan
 
+ENVIRONMENT = Environment(
+    loader=FileSystemLoader([Path(__file__).parent, Path(present.__file__).parent]),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+ENVIRONMENT.filters |= {
+    "variant": variant_label,
+    "in_words": numbers.counted,
+    "thousands": "{:,}".format,
+}
+ENVIRONMENT.globals["share_of"] = share_of
 RECORD_KEYS = ["rule", "wildcards", "versions", "machine", "started", "seconds"]
 
 
-# The sections of the page by their `id`; the optional ones are left out where the study has none.
+# The sections of the page by their `id`; an optional section is left out if the study has no results for it.
 SECTIONS = {
     "reading": "How to read this",
     "accuracies": "Accuracies",
@@ -59,11 +81,11 @@ PARTS = {"rejected": "Excluded files", "table-leakage": "Data leakage"}
 class Inputs:
     """The files that the page is made of.
 
-    `figures` holds each figure as .svg and .png. `provenances` are the records of all jobs, those of engines and of
-    their comparison with fp32 among them. `weights` is empty where no network upscaled anything. The images of
-    `manifests` lie beside them; the first manifest is of original images. `fidelity` is fidelity.csv and fidelity.png,
-    or empty. `changes` are changes.csv and counts.csv, and empty where the configuration has no enhanced variant.
-    `benchmark` is a .csv, .svg and .provenance.json of each benchmark, or empty.
+    `figures` has each figure as .svg and .png. `provenances` are the records of all jobs, including those that compile
+    engines and compare them with fp32. `weights` is empty if no network upscaled images. `manifests` have their images
+    in the same folder; the first one lists original images. `fidelity` is fidelity.csv and fidelity.png, or empty.
+    `changes` are changes.csv and counts.csv, or empty if the configuration has no enhanced variant. `benchmark` has a
+    .csv, .svg and .provenance.json of each benchmark, or is empty.
     """
 
     tables: Sequence[Path]
@@ -81,17 +103,31 @@ class Inputs:
 def write_page(page: Path, inputs: Inputs, config: Config) -> None:
     """Write the report as one HTML file.
 
-    InputError where a table or figure is missing, or a file is not what it should be. Paths out of the working folder
-    are shown without their folders.
+    Raises InputError if a table or figure is missing, or if a file lacks a column or a key. Paths outside of the
+    working folder are shown without their folders.
     """
-    environment = Environment(
-        loader=FileSystemLoader([Path(__file__).parent, Path(present.__file__).parent]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    write_text(page, environment.get_template("template.html.j2").render(context(inputs, without_folders(config))))
+    write_text(page, ENVIRONMENT.get_template("template.html.j2").render(context(inputs, without_folders(config))))
+
+
+def facts(config: Config) -> dict[str, Any]:
+    """The values that depend only on the configuration."""
+    return {
+        "config": config,
+        "enhanced": Plan.of(config).enhanced,
+        "drawn": is_synthetic(config),
+        "of_study": limits.is_published(config),
+        "subject": limits.subject(config),
+        "published": published,
+    }
+
+
+def speed(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """The section on speed. Only a page with this section imports the benchmarks, and torch with them."""
+    if not paths:
+        return []
+    from wbcsr.report import benchmark
+
+    return benchmark.section(paths)
 
 
 def context(inputs: Inputs, config: Config) -> dict[str, Any]:
@@ -110,23 +146,20 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
     width, height = map(int, sizes.index[0])
     optional = {
         "fidelity": fidelity.section(inputs.fidelity),
-        "changes": changes.describe_changes(inputs.changes, figures, config),
-        "speed": _speed(inputs.benchmark),
+        "changes": changes.section(inputs.changes, figures, config),
+        "speed": speed(inputs.benchmark),
     }
     return {
         **optional,
-        "subject": limits.subject(config),
-        "drawn": is_synthetic(config),
+        **facts(config),
         "answer": answer.answer(results, config),
         "resolution": limits.resolution(plan.enhanced, width, height, config),
         "titles": SECTIONS | PARTS,
         "sections": [id for id in SECTIONS if optional.get(id, True)],
-        "checklist": checklist.checklist(config, optional),
-        "guidelines": checklist.GUIDELINES,
         "summary": summary_table(*(plan.own(plan.judged_rows(results[name])) for name in ("comparison", "endpoints"))),
         "forest": figures.picture("differences", "Differences with their 95\u00a0% intervals."),
         "comparison": comparison_table(plan.own(comparison)),
-        "accuracy": figures.picture("accuracy", "Accuracy of every training variant with its 95\u00a0% interval."),
+        "accuracy": figures.picture("accuracy", ACCURACIES_CAPTION),
         "leakage": leakage_table(count_sources(results["leakage"], comparison, plan), plan),
         "endpoints": endpoints_table(plan.own(plan.judged_rows(results["endpoints"])), plan),
         "correlation": correlation_table(plan.own(plan.judged_rows(results["correlation"]))),
@@ -151,16 +184,4 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "machines": method.machines(jobs),
         "versions": method.versions(jobs),
         "rejected": method.rejections(inputs.rejected),
-        "limitations": limits.limitations(plan.enhanced, config),
-        "licences": limits.licences(plan.enhanced, config),
-        "published": published,
     }
-
-
-def _speed(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """The section on speed; only where there is one does the page need what measured it, torch among it."""
-    if not paths:
-        return []
-        from wbcsr.report import benchmark
-
-    return benchmark.section(paths)

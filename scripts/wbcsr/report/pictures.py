@@ -22,14 +22,14 @@ from wbcsr.study.plan import Plan
 
 Picture = dict[str, Any]
 
-# Figures made of photographs: their SVG is only a large wrapper.
+# Figures made of photographs: their SVG files are large and have no advantage.
 PHOTOGRAPHIC = ("fig2", "fig3", "fidelity", *map(changes_figure, DRAWN))
 WIDEST = 1600
 JPEG_QUALITY = 88
 
 
 class Figures:
-    """The drawn figures by name. InputError where one that the page shows is not among `paths`."""
+    """The figures by name. `picture` raises InputError if a figure is not among `paths`."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self.paths = {(path.stem, path.suffix): path for path in paths}
@@ -85,7 +85,7 @@ def examples(manifests: Iterable[Path], plan: Plan) -> list[dict[str, Any]]:
     """The cell of each class that Figure 3 shows, larger: `label` and `views`, one for each variant shown.
 
     A view has `variant`, `label`, `side` (of the square, in pixels) and `source`. The original's pixels are kept as
-    they are, the others are encoded as JPEG. Empty where there is nothing to compare the originals with.
+    they are, the others are encoded as JPEG. Empty if there is no variant to compare the originals with.
     """
     if plan.enhanced is None:
         return []

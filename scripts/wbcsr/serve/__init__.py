@@ -1,1 +1,1 @@
-"""Serving: both networks as models of an NVIDIA Triton Inference Server."""
+"""Serving: both networks as models for NVIDIA Triton Inference Server."""

@@ -1,8 +1,8 @@
-"""The networks as a server runs them: bytes of an image in, bytes of an image or probabilities out.
+"""The served networks: image bytes in, image bytes or probabilities out.
 
-Both hold all that lies between a client's image and the network, so that a client needs neither normalisation nor
-resizing of its own. They run on CPU and GPU alike, and every operator of theirs can be exported and has a place in
-TensorRT; their pixels are those of `wbcsr.pixels`.
+Both include all steps between a client's image and the network, so that clients need not normalise or resize. They run
+on CPU and GPU. All their operators can be exported and are supported by TensorRT. Their pixels are those of
+`wbcsr.pixels`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Upscaler(nn.Module):
         self.below, self.right = -size[0] % multiple, -size[1] % multiple
 
     def forward(self, images: Tensor) -> Tensor:
-        # Float first: TensorRT moves no bytes, it only casts them.
+        # Float first: TensorRT cannot move bytes, it can only cast them.
         values = images.float().permute(0, 3, 1, 2) / 255
         if self.below or self.right:
             values = functional.pad(values, (0, self.right, 0, self.below), mode="reflect")
@@ -39,8 +39,8 @@ class Upscaler(nn.Module):
 class Classifier(nn.Module):
     """(n, height, width, 3) uint8 RGB of one `size` → (n, classes) float32, probabilities that add up to 1.
 
-    Images are resized to `side`, the size that the network was trained at, as `wbcsr.pixels.to_square` does, and
-    normalised by `mean` and `std`.
+    Images are resized to `side`, the size used in training, as in `wbcsr.pixels.to_square`, and normalised with `mean`
+    and `std`.
     """
 
     mean: Tensor
@@ -61,10 +61,10 @@ class Classifier(nn.Module):
 
 
 class Resize(nn.Module):
-    """(n, height, width, 3) uint8 of one `size` → (n, side, side, 3) int32 of the same bytes as `pixels.to_square`.
+    """(n, height, width, 3) uint8 of one `size` → (n, side, side, 3) int32 with the same values as `pixels.to_square`.
 
-    The arithmetic is `to_square`'s, in 32-bit integers; all taps of a pass are gathered at once, which is a few
-    operators for a compiler instead of a few for each tap.
+    The arithmetic is that of `to_square`, with 32-bit integers. All taps of a pass are gathered at once, which gives
+    the compiler a few operators instead of a few per tap.
     """
 
     def __init__(self, size: Size, side: int) -> None:
@@ -74,18 +74,18 @@ class Resize(nn.Module):
         for axis in self.passes:
             first, shares = bilinear.weights(lengths[axis], side, torch.device("cpu"))
             taps = torch.arange(len(shares), dtype=torch.int32)[:, None]
-            # Beyond the line the weight is 0, so any pixel will do.
+            # Beyond the last pixel the weight is 0, so any pixel can be read.
             self.register_buffer(f"positions{axis}", (first + taps).clamp(max=lengths[axis] - 1))
             self.register_buffer(f"shares{axis}", shares)
 
     def forward(self, images: Tensor) -> Tensor:
-        # By way of float, since TensorRT casts bytes to nothing else; it holds a byte exactly.
+        # Through float, because TensorRT casts bytes to no other type; float holds bytes exactly.
         pixels = images.float().to(torch.int32)
         for axis in self.passes:
             positions, shares = self.get_buffer(f"positions{axis}"), self.get_buffer(f"shares{axis}")
             gathered = pixels.index_select(axis, positions.flatten()).unflatten(axis, positions.shape)
             total = (gathered * shares.view(*shares.shape, *[1] * (3 - axis))).sum(axis, dtype=torch.int32)
-            # One half, so that the division rounds.
+            # Adding one half makes the division round.
             half = 1 << (bilinear.PRECISION_BITS - 1)
             pixels = torch.div(total + half, 2 * half, rounding_mode="floor").clamp(max=255)
         return pixels

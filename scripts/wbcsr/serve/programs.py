@@ -1,4 +1,4 @@
-"""A network compiled to the file that a server loads, and run from that file to see that it is the network."""
+"""Compile a network to the file that a server loads, and load that file to check it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INPUT, OUTPUT = "INPUT__0", "OUTPUT__0"
 
 @dataclass(frozen=True)
 class Format:
-    """What a server calls a kind of program: its backend and platform, the name of the file, and what compiles it."""
+    """A kind of served program: the server's backend and platform, the file name, and the backend that compiles it."""
 
     backend: str
     platform: str
@@ -36,7 +36,7 @@ PACKAGE = Format("pytorch", "torch_aoti", "model.pt2", "inductor")
 
 
 def format_for(backend: str) -> Format:
-    """What a network is served as whose engine is of `backend`: a TensorRT plan, or else a package of AOTInductor."""
+    """Return the format for a network whose engine uses `backend`: a TensorRT plan or an AOTInductor package."""
     return PLAN if backend == "tensorrt" else PACKAGE
 
 
@@ -50,10 +50,10 @@ def compile_program(
     device: torch.device,
     path: Path,
 ) -> None:
-    """Write `network`, which lies on `device`, as a program for 1 to `batch` (at least 2) images of `size`.
+    """Compile `network` (on `device`) to a program for 1 to `batch` (at least 2) images of `size`.
 
-    The network takes (n, *size, 3) uint8 and computes in `precision`; `inference` is the configuration's section.
-    InputError where the compiler cannot run here.
+    The network takes (n, *size, 3) uint8 and computes in `precision`; `inference` is the section of the configuration.
+    Raises InputError if the compiler cannot run here.
     """
     compiler = BACKENDS[kind.compiler]
     reason = compiler.unavailable(device)
@@ -72,10 +72,10 @@ def compile_program(
 
 
 def build_plan(exported: torch.export.ExportedProgram, images: Tensor, settings: Mapping[str, Any]) -> bytes:
-    """A TensorRT engine of the whole program for 1 to all of `images`, serialized; it is tuned for all of them."""
+    """Return a serialized TensorRT engine for a batch of 1 to len(`images`), tuned for the largest batch."""
     import torch_tensorrt
 
-    _let_tensorrt_give_bytes()
+    _register_cast_to_uint8()
     shape = tuple(images.shape)
     inputs = torch_tensorrt.Input(min_shape=(1, *shape[1:]), opt_shape=shape, max_shape=shape, dtype=images.dtype)
     device = torch.device("cuda", torch.cuda.current_device())
@@ -94,12 +94,12 @@ def build_plan(exported: torch.export.ExportedProgram, images: Tensor, settings:
 
 
 def load_program(path: Path, kind: Format) -> Callable[[Tensor], Tensor]:
-    """A program from its file alone, as a server loads it: (n, height, width, 3) uint8 on its device → its output."""
+    """Load a program from its file, as a server does: (n, height, width, 3) uint8 on its device → its output."""
     return torch._inductor.aoti_load_package(str(path)) if kind is PACKAGE else Plan(path)
 
 
 class Plan:
-    """A TensorRT plan run by TensorRT itself; InputError where this machine's TensorRT refuses it."""
+    """A TensorRT plan run by TensorRT itself. Raises InputError if TensorRT on this machine cannot load it."""
 
     def __init__(self, path: Path) -> None:
         import tensorrt
@@ -124,8 +124,8 @@ class Plan:
 
 
 @cache
-def _let_tensorrt_give_bytes() -> None:
-    """Teach Torch-TensorRT the cast to uint8, which TensorRT has for outputs and Torch-TensorRT 2.14 refuses."""
+def _register_cast_to_uint8() -> None:
+    """Register the cast to uint8, which TensorRT supports for outputs but Torch-TensorRT 2.14 rejects."""
     import tensorrt
     from torch_tensorrt.dynamo.conversion import dynamo_tensorrt_converter
 

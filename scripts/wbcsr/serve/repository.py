@@ -1,7 +1,7 @@
-"""A model repository for NVIDIA Triton Inference Server: an upscaler, a classifier, and the two in a row.
+"""A model repository for NVIDIA Triton Inference Server: upscaler, classifier, and an ensemble of both.
 
-What a server reads is documented in triton-inference-server/server, docs/user_guide: model_repository.md,
-model_configuration.md, batcher.md, ensemble_models.md; packages of AOTInductor in pytorch_backend's README.
+The formats are documented in triton-inference-server/server, docs/user_guide: model_repository.md,
+model_configuration.md, batcher.md, ensemble_models.md; and for AOTInductor packages in the README of pytorch_backend.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ log = logging.getLogger(__name__)
 UPSCALER, CLASSIFIER, ENSEMBLE = "upscaler", "classifier", "enhance_and_classify"
 IMAGE, PROBABILITIES = "IMAGE", "PROBABILITIES"
 LABELS = "labels.txt"
-# A compiled network may be this far from the one in fp32: bf16 has 8 bits, and softmax is steepest at a slope of 1/4.
+# Maximum difference from fp32: bf16 has 8 bits of precision, and the steepest slope of softmax is 1/4.
 PROBABILITY_TOLERANCE = 0.05
-_DRAWN = (320, 240)  # width and height of the cells that programs are checked by
+_DRAWN = (320, 240)  # width and height of the synthetic cells for the check
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of a served model: its dims without the batch, as a configuration names them."""
+    """An input or output of a served model; `dims` is its shape without the batch, as in the configuration."""
 
     name: str
     data_type: str
@@ -64,7 +64,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Model:
-    """A network as it is served, in the precision of its engine and in fp32, and what it takes and gives."""
+    """A served network in the precision of its engine and in fp32, with its input and output."""
 
     name: str
     network: nn.Module
@@ -86,22 +86,22 @@ def export_repository(
     repository: Path,
     manifest: Path,
 ) -> dict[str, Any]:
-    """Write both networks as a model repository, and beside it README.md and `manifest`; returns the manifest.
+    """Write both networks as a model repository, with README.md and `manifest` next to it; returns the manifest.
 
-    Programs are compiled for this machine in the precision of the engines, TensorRT plans where an engine is
-    TensorRT's, else packages of AOTInductor. They take 1 to max_batch_size images, (height, width, 3) uint8 RGB, of
-    the most common size in `images_csv`: `upscaler` gives an image `scale` times as large, `classifier` takes that
-    and gives a probability for each class, `enhance_and_classify` does both. Each program is loaded from its file and
-    its results are held against those of the network in fp32, by `inference.tolerances` for pixels.
-    The folder `repository` is there whole or not at all; one that was there is replaced.
-    InputError where an engine was built for something else or another machine, the network has another `scale`, the
-    images are larger than `inference.tile`, nothing compiles here, or a program's results are off.
+    Programs are compiled for this machine, in the precision of the engines: TensorRT plans for TensorRT engines,
+    otherwise AOTInductor packages. They take 1 to max_batch_size images, (height, width, 3) uint8 RGB, of the most
+    common size in `images_csv`. `upscaler` returns images `scale` times as large, `classifier` takes these and returns
+    class probabilities, `enhance_and_classify` does both. Each program is loaded from its file and compared with the
+    fp32 network; for pixels, `inference.tolerances` applies. The folder `repository` is replaced atomically.
+
+    Raises InputError if an engine was built for something else or another machine, the network has another `scale`, the
+    images are larger than `inference.tile`, compiling is not possible here, or the results of a program are wrong.
     """
     network, architecture = upscaler.source(weights)
     trained, description = classifiers.source(model)
     if scale != architecture.scale:
         raise InputError(
-            f"{weights}: enlarges by {architecture.scale} and not by {scale}, which takes a resize that is not served; "
+            f"{weights}: upscales by {architecture.scale}, not by {scale}, and the server cannot resize its output; "
             f"export a variant of scale {architecture.scale}"
         )
     size = _size_of_images(images_csv, inference["tile"])
@@ -126,7 +126,7 @@ def export_repository(
             Tensor(OUTPUT, "FP32", (len(description.classes),), LABELS),
         ),
     ]
-    # A range of one cannot be exported; the classifier takes what the upscaler gives, so one number holds for both.
+    # A dynamic batch with maximum 1 cannot be exported. Both models use the upscaler's batch size.
     batch = max(2, models[0].engine.batch)
     record: dict[str, Any] = {
         "max_batch_size": batch,
@@ -142,7 +142,7 @@ def export_repository(
         for name in (CLASSIFIER, ENSEMBLE):
             write_text(beside / name / LABELS, labels)
         _write_config(beside / ENSEMBLE, _ensemble_config(batch, models[0].input, models[1].output))
-        (beside / ENSEMBLE / "1").mkdir()  # a server wants a version even where it has nothing to load
+        (beside / ENSEMBLE / "1").mkdir()  # a server requires a version even if there is nothing to load
         files = sorted(path for path in beside.rglob("*") if path.is_file())
         record["files_sha256"] = {str(path.relative_to(beside)): sha256(path) for path in files}
     write_text(manifest.with_name("README.md"), _readme(repository.name, record))
@@ -158,7 +158,7 @@ def _prepare(
     taken: Tensor,
     given: Tensor,
 ) -> Model:
-    """The network of `source` in the precision and on the device of its engine, and in fp32."""
+    """Return the network of `source` on the device of its engine, in the engine's precision and in fp32."""
     engine = load(source, engine_path)
     network, exact = (
         wrap(copy.deepcopy(source.network).to(dtype), dtype).to(engine.device).eval().requires_grad_(False)
@@ -168,7 +168,7 @@ def _prepare(
 
 
 def _write_model(model: Model, repository: Path, batch: int, inference: Mapping[str, Any]) -> dict[str, Any]:
-    """Compile and check one model and write its configuration; returns what the manifest says of it."""
+    """Compile and check one model and write its configuration; returns its entry in the manifest."""
     kind, engine = format_for(model.engine.backend), model.engine
     program = repository / model.name / "1" / kind.file
     log.info("compiling %s as %s", model.name, kind.platform)
@@ -189,7 +189,7 @@ def _write_model(model: Model, repository: Path, batch: int, inference: Mapping[
 
 
 def _model_config(model: Model, kind: Format, batch: int) -> schema.ModelConfig:
-    """The configuration of a program: batched as requests come, one instance on each GPU or on the CPU."""
+    """Return the configuration of a program: dynamic batching, one instance on each GPU or on the CPU."""
     group = "KIND_GPU" if model.engine.device.type == "cuda" else "KIND_CPU"
     return schema.ModelConfig(
         name=model.name,
@@ -204,7 +204,7 @@ def _model_config(model: Model, kind: Format, batch: int) -> schema.ModelConfig:
 
 
 def _ensemble_config(batch: int, image: Tensor, probabilities: Tensor) -> schema.ModelConfig:
-    """The configuration of `enhance_and_classify`; the enlarged image stays in the server, on its GPU."""
+    """Return the configuration of `enhance_and_classify`; the upscaled image stays on the server's GPU."""
     steps = [(UPSCALER, IMAGE, "ENLARGED"), (CLASSIFIER, "ENLARGED", PROBABILITIES)]
     return schema.ModelConfig(
         name=ENSEMBLE,
@@ -224,7 +224,7 @@ def _ensemble_config(batch: int, image: Tensor, probabilities: Tensor) -> schema
 
 
 def _message(kind: Callable[..., Message], tensor: Tensor) -> Message:
-    """An input or output as a configuration describes it."""
+    """Return an input or output in the form of a configuration."""
     given = {name: value for name, value in asdict(tensor).items() if value is not None}
     return kind(**given | {"data_type": f"TYPE_{tensor.data_type}"})
 
@@ -236,7 +236,7 @@ def _write_config(folder: Path, config: schema.ModelConfig) -> None:
 
 @contextmanager
 def _replacing_folder(folder: Path) -> Iterator[Path]:
-    """As `files.replacing`, for a folder: yield one beside to fill, and put it in the place of `folder` at the end."""
+    """Like `files.replacing`, for a folder: yield a new folder, and replace `folder` by it at the end."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     mark = f"{os.getpid()}@{socket.gethostname()}.part"
     beside, former = folder.with_name(f".{folder.name}.{mark}"), folder.with_name(f".{folder.name}.former.{mark}")
@@ -252,15 +252,15 @@ def _replacing_folder(folder: Path) -> Iterator[Path]:
 
 
 def _size_of_images(images_csv: Path, tile: int) -> Size:
-    """The most common (height, width)."""
+    """Return the most common (height, width)."""
     sizes = read_csv(images_csv, ["height", "width"]).value_counts(["height", "width"])
     if sizes.empty:
-        raise InputError(f"{images_csv}: names no image, so there is no size to serve; check dataset.archive")
+        raise InputError(f"{images_csv}: lists no image, so the image size is not known; check dataset.archive")
     size = max((int(count), (int(height), int(width))) for (height, width), count in sizes.items())[1]
     if max(size) > tile:
         raise InputError(
-            f"{images_csv}: most images are {size[1]}×{size[0]}, and a server enlarges them whole; "
-            f"set inference.tile to {max(size)} or more, if the memory holds that"
+            f"{images_csv}: most images are {size[1]}×{size[0]}, and a server upscales without tiles; "
+            f"set inference.tile to {max(size)} or more, if memory suffices"
         )
     if len(sizes) > 1:
         log.warning("images have %d sizes; the server takes the most common, %d×%d", len(sizes), size[1], size[0])
@@ -268,7 +268,7 @@ def _size_of_images(images_csv: Path, tile: int) -> Size:
 
 
 def _check(model: Model, program: Path, kind: Format, batch: int, gate: Mapping[str, Any]) -> dict[str, Any]:
-    """Run the file on a whole batch of drawn cells and on one; InputError where it is not the network in fp32."""
+    """Run the program on a full batch of synthetic cells and on one. Raises InputError if it differs from fp32."""
     run = load_program(program, kind)
     size = (model.input.dims[0], model.input.dims[1])
     cells = torch.from_numpy(_cells(batch, size)).to(model.engine.device)
@@ -280,7 +280,7 @@ def _check(model: Model, program: Path, kind: Format, batch: int, gate: Mapping[
     if model.name == CLASSIFIER:
         if largest > PROBABILITY_TOLERANCE:
             raise InputError(
-                f"{program}: a probability is {largest:.3f} off that of the network in fp32, more than "
+                f"{program}: a probability differs by {largest:.3f} from the fp32 network, more than "
                 f"{PROBABILITY_TOLERANCE}; choose another inference.precision"
             )
         return {"images": batch, "max_probability_difference": largest}
@@ -290,14 +290,14 @@ def _check(model: Model, program: Path, kind: Format, batch: int, gate: Mapping[
 
 
 def _cells(count: int, size: Size) -> np.ndarray:
-    """Drawn white cells of all kinds in turn, (count, *size, 3) uint8, the same at each call."""
+    """Return synthetic white cells of all kinds in turn, (count, *size, 3) uint8, the same at each call."""
     rng, kinds = np.random.default_rng(0), list(KINDS)
     drawn = [draw_photograph(_DRAWN, kinds[number % len(kinds)], rng) for number in range(count)]
     return np.stack([cv2.resize(cell, size[::-1]) for cell in drawn])
 
 
 def _readme(folder: str, record: Mapping[str, Any]) -> str:
-    """How to start a server on the repository and what to send."""
+    """Return the README: how to start a server with the repository, and what to send."""
     height, width = record["image_size"]
     scale, batch, versions = record["scale"], record["max_batch_size"], record["versions"]
     models = record["models"]
@@ -307,17 +307,17 @@ def _readme(folder: str, record: Mapping[str, Any]) -> str:
     needs = []
     if packages:
         needs.append(
-            "- Triton Inference Server 26.07 or later, whose PyTorch backend batches AOTInductor's packages, with "
-            f"PyTorch {versions['torch']}, by which the packages were compiled. Each release's notes say which it has."
+            "- Triton Inference Server 26.07 or later, whose PyTorch backend batches AOTInductor packages, with "
+            f"PyTorch {versions['torch']}, with which the packages were compiled (see the release notes)."
         )
     if plans:
         needs.append(
-            f"- Triton Inference Server with TensorRT {versions.get('tensorrt')}, by which the plans were built. Each "
-            "release's notes say which it has."
+            f"- Triton Inference Server with TensorRT {versions.get('tensorrt')}, with which the plans were built. See "
+            "the release notes for its version."
         )
     machine = record["machine"]
     here = machine["gpu"]["name"] if gpu else machine["processor"]
-    needs.append(f"- The kind of machine that it was exported on: {here}. For another, run the export there.")
+    needs.append(f"- The kind of machine on which it was exported: {here}. For another kind, run the export there.")
     rows = "\n".join(
         f"| `{name}` | `{taken}`: UINT8, {list(dims_in)} | `{given}`: {kind}, {list(dims_out)} |"
         for name, taken, dims_in, given, kind, dims_out in [
@@ -340,9 +340,9 @@ def _readme(folder: str, record: Mapping[str, Any]) -> str:
 | --- | --- | --- |
 {rows}
 
-A first dimension, the batch, of 1 to {batch} comes before these. Images are 8-bit RGB, rows from the top, channels
-last, {width}×{height} pixels as most images of the data set; `{UPSCALER}` gives {width * scale}×{height * scale}, and
-`{CLASSIFIER}` takes that. Nothing is to be scaled, normalised or resized by the client.
-Probabilities are those of {", ".join(record["classes"])}, in this order; a client that asks for the *classification* of
-the output gets the names. `manifest.json` says what the models are made of.
+A batch dimension of 1 to {batch} comes first. Images are 8-bit RGB, rows from the top, channels last,
+{width}×{height} pixels (the most common size in the data set). `{UPSCALER}` returns
+{width * scale}×{height * scale}, which `{CLASSIFIER}` takes. The client must not scale, normalise or resize images.
+Probabilities are those of {", ".join(record["classes"])}, in this order; a client that requests a *classification* of
+the output gets the names. `manifest.json` describes how the models were made.
 """

@@ -1,1 +1,1 @@
-"""What follows from the predictions and records of jobs, as data frames; nothing here is formatted."""
+"""Statistics of the predictions and of the jobs' records, as data frames; nothing here is formatted for readers."""

@@ -1,4 +1,4 @@
-"""What the predicted probabilities say beyond the predicted class: are they honest, and do they rank the images?"""
+"""Quality of the predicted probabilities: their calibration, and how well they rank the images."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 from wbcsr.stats.intervals import Names
 from wbcsr.stats.predictions import Arm, check_probabilities
 
-# Where mean curves are known: false positive rates or recalls.
+# The false positive rates or recalls at which mean curves are computed.
 GRID = np.linspace(0, 1, 1001)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """`error` is the expected calibration error (0 to 1).
+    """The calibration of one set of predictions.
 
-    `table` has a row for each bin: low, high, images, confidence and accuracy (means; NaN where no image falls).
+    `error` is the expected calibration error (0 to 1). `table` has a row for each bin, with the columns low, high,
+    images, confidence and accuracy; the last two are means, NaN for a bin without images.
     """
 
     error: float
@@ -31,10 +32,10 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Curves:
-    """One class against the rest.
+    """The curves of one class against the rest.
 
-    `roc` has the columns threshold, false_positive_rate and true_positive_rate, `precision_recall` the columns recall
-    and precision; `area` is that under the ROC curve.
+    `roc` has the columns threshold, false_positive_rate and true_positive_rate; `precision_recall` has the columns
+    recall and precision; `area` is the area under the ROC curve.
     """
 
     roc: pd.DataFrame
@@ -45,10 +46,10 @@ class Curves:
 
 @dataclass(frozen=True)
 class Probabilities:
-    """An arm's probabilities of the images of one subset, all folds of its split together.
+    """The probabilities that one arm predicted for the images of one subset; all folds of its split are pooled.
 
-    `actual` are the images' classes (images,), `by_run` each run's probabilities (images, classes) in the order of
-    `classes`. Every image counts once a seed, and every seed as much as another.
+    `actual` is the class of each image (images,). `by_run` holds each run's probabilities (images, classes), in the
+    order of `classes`. All images have the same weight, and so do all runs.
     """
 
     split: str
@@ -61,41 +62,43 @@ class Probabilities:
 
     @classmethod
     def of(cls, arm: Arm) -> Probabilities:
-        """Those of an arm."""
+        """The probabilities of an arm."""
         actual = arm.rows["class"].to_numpy(dtype=str)
         return cls(arm.split, arm.trained_on, arm.tested_on, arm.subset, arm.classes, actual, arm.probabilities)
 
     @property
     def confidence(self) -> float:
-        """The mean over images and seeds of the largest probability."""
+        """The largest probability of an image; mean over images and runs."""
         return float(np.mean([probabilities.max(axis=1).mean() for probabilities in self.by_run.values()]))
 
     @property
     def accuracy(self) -> float:
-        """The share of images whose largest probability is that of their class, mean over the seeds."""
+        """The share of images whose actual class has the largest probability; mean over the seeds."""
         numbers = pd.Index(self.classes).get_indexer(pd.Index(self.actual))
         return float(np.mean([(one.argmax(axis=1) == numbers).mean() for one in self.by_run.values()]))
 
     @cached_property
     def calibration_error(self) -> float:
-        """The mean over the seeds of the expected calibration error; see `calibration`."""
+        """The expected calibration error (see `calibration`); mean over the runs."""
         return float(np.mean([calibration(one, self.actual, self.classes).error for one in self.by_run.values()]))
 
     @cached_property
     def pooled(self) -> Calibration:
-        """Confidence and accuracy of all seeds' predictions in common bins.
+        """The calibration of all seeds' predictions together, in common bins.
 
-        Its error is not `calibration_error`: where one seed is too sure and another too cautious, theirs cancel.
+        Its error differs from `calibration_error`: the errors of an overconfident and an underconfident seed cancel
+        here.
         """
         together = np.concatenate(list(self.by_run.values()))
         return calibration(together, np.tile(self.actual, len(self.by_run)), self.classes)
 
     @cached_property
     def curves(self) -> dict[str, list[Curves]]:
-        """ROC and precision–recall of each seed, for each class that some of the images have and others have not.
+        """The ROC and precision–recall curves of each seed, for each class that some, but not all, of the images have.
 
-        Folds are classifiers of their own, to which one probability need not mean the same: areas of pooled folds tend
-        to be smaller than those within folds (Forman and Scholz, SIGKDD Explorations 12, 2010).
+        Each fold has its own classifier, and equal probabilities of two classifiers may mean different things. The area
+        under a curve of pooled folds therefore tends to be smaller than the areas within the folds (Forman and Scholz,
+        SIGKDD Explorations 12, 2010).
         """
         by_seed = [curves(one, self.actual, self.classes) for one in self.by_run.values()]
         return {name: [found[name] for found in by_seed] for name in by_seed[0]}
@@ -110,16 +113,16 @@ class Probabilities:
 
 
 def matched_arms(groups: Iterable[Probabilities], split: str, subset: str = "test") -> list[Probabilities]:
-    """The arms of a split and subset that are tested on the variant they were trained on, in their order."""
+    """The arms of a split and subset that were tested on the variant they were trained on; the order is kept."""
     return [one for one in groups if (one.split, one.subset) == (split, subset) and one.trained_on == one.tested_on]
 
 
 def calibrations(groups: Iterable[Probabilities]) -> pd.DataFrame:
-    """What the probabilities of each arm are worth, a row for each of `groups`, every number a mean over its seeds.
+    """The calibration and ranking of each arm's probabilities: a row for each of `groups`, with means over its seeds.
 
-    Columns: split, trained_on, tested_on, subset, images; ece (expected calibration error, 15 bins), confidence and
-    accuracy; auc and average_precision, which are means over the classes that have a curve (macro), and then those of
-    each class against the rest, auc_<class> and ap_<class>; NaN without a curve.
+    The columns are: split, trained_on, tested_on, subset, images; ece (expected calibration error, 15 bins), confidence
+    and accuracy; auc and average_precision (macro: means over the classes that have a curve); and, for each class
+    against the rest, auc_<class> and ap_<class>, NaN if the class has no curve.
     """
     return pd.DataFrame(
         {
@@ -142,17 +145,18 @@ def calibrations(groups: Iterable[Probabilities]) -> pd.DataFrame:
 def mean_roc(curves: Sequence[Curves]) -> npt.NDArray[np.float64]:
     """The mean true positive rate at each false positive rate of `GRID`.
 
-    Its area is the mean of the areas (vertical averaging; Fawcett, Pattern Recogn. Lett. 27, 2006).
+    The area under this curve is the mean of the areas (vertical averaging; Fawcett, Pattern Recogn. Lett. 27, 2006).
     """
     rates = [curve.roc[["false_positive_rate", "true_positive_rate"]].to_numpy().T for curve in curves]
-    # Where a curve is vertical, this is its upper end.
+    # Where a curve is vertical, np.interp gives its upper end.
     return np.mean([np.interp(GRID, false, true) for false, true in rates], axis=0)
 
 
 def mean_precision(curves: Sequence[Curves]) -> npt.NDArray[np.float64]:
-    """The mean precision at each recall of `GRID` but 0, where none is defined.
+    """The mean precision at each recall of `GRID` except 0, at which precision is not defined.
 
-    It is that of the highest threshold which reaches the recall, so that the area is the mean average precision.
+    The precision at a recall is that of the highest threshold that reaches it. The area is then the mean average
+    precision.
     """
     points = [curve.precision_recall[["recall", "precision"]].to_numpy()[::-1].T for curve in curves]
     return np.mean([precision[np.searchsorted(recall, GRID[1:])] for recall, precision in points], axis=0)
@@ -161,17 +165,18 @@ def mean_precision(curves: Sequence[Curves]) -> npt.NDArray[np.float64]:
 def calibration(
     probabilities: npt.NDArray[np.float64], actual: Names, classes: Sequence[str], bins: int = 15
 ) -> Calibration:
-    """How far confidence and accuracy of one run lie apart.
+    """The difference between confidence and accuracy of one run: its expected calibration error and the bins behind it.
 
-    `probabilities` are (images, classes) in the order of `classes`, `actual` (images,). Confidence is the largest
-    probability of an image, the prediction its class. Bins are of equal width, each with its upper end. The error is
-    Σ images of bin/images · |accuracy − confidence| (Naeini et al., AAAI 2015; Guo et al., ICML 2017). It is above 0
-    by chance alone, the more so the fewer images. ValueError as in `curves`.
+    `probabilities` has the shape (images, classes), with the classes in the order of `classes`; `actual` has the shape
+    (images,). An image's predicted class is the one with the largest probability, and its confidence is that
+    probability. The bins have equal width and include their upper ends. The error is Σ (images in bin)/images ·
+    |accuracy − confidence| (Naeini et al., AAAI 2015; Guo et al., ICML 2017). Chance alone makes it larger than 0, and
+    fewer images make it larger. Raises ValueError as `curves` does.
     """
     right = _labels(probabilities, actual, classes) == probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1)
     edges = np.linspace(0, 1, bins + 1)
-    # Rounding may lift a probability slightly above 1.
+    # A probability may be slightly above 1 because of rounding.
     bin_of = np.minimum(np.searchsorted(edges, confidence) - 1, bins - 1)
     table = (
         pd.DataFrame({"images": 1, "confidence": confidence, "accuracy": right})
@@ -188,10 +193,10 @@ def calibration(
 
 
 def curves(probabilities: npt.NDArray[np.float64], actual: Names, classes: Sequence[str]) -> dict[str, Curves]:
-    """ROC and precision–recall of each class against the rest, by scikit-learn; arguments as in `calibration`.
+    """ROC and precision–recall curves of each class against the rest, by scikit-learn; arguments as in `calibration`.
 
-    A class that no image or every image has is left out: there is nothing to tell apart. ValueError where shapes
-    differ, a probability is none, or an actual class is unknown.
+    A class that no image or every image has is left out, because it has no curves. Raises ValueError if shapes differ,
+    if a row of probabilities is invalid, or if an actual class is unknown.
     """
     labels = _labels(probabilities, actual, classes)
     found = {}
@@ -218,7 +223,7 @@ def curves(probabilities: npt.NDArray[np.float64], actual: Names, classes: Seque
 
 
 def _labels(probabilities: npt.NDArray[np.float64], actual: Names, classes: Sequence[str]) -> npt.NDArray[np.intp]:
-    """The number of each image's actual class (images,)."""
+    """The index of each image's actual class in `classes` (images,)."""
     if probabilities.shape != (len(actual), len(classes)) or not probabilities.size:
         raise ValueError(f"{len(actual)} images of {len(classes)} classes have probabilities {probabilities.shape}")
     check_probabilities(probabilities)

@@ -19,17 +19,18 @@ NUMBERS = [
 
 
 def compare_arms(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """A row for each arm, with `TEXTS` and `NUMBERS`, and the mean F1 score of each class as `f1_<class>`.
+    """A row for each arm, with the columns `TEXTS` and `NUMBERS`, and the mean F1 score of each class as `f1_<class>`.
 
-    F1 is NaN for a class without an image, and `macro_f1` is of the others. `accuracy` and `macro_f1` are means over
-    the runs (one for each seed; of an extra test, one for each seed and fold), `accuracy_sd` is the sample standard
-    deviation over them, `accuracy_low` and `accuracy_high` are the 95 % interval of the mean accuracy over sources
-    (`wbcsr.stats.intervals.accuracy_interval`), empty where there can be none, for `reason`. Where some sources are
-    known, `images` and accuracies are of the images of known source, and `unknown` is how many others there are; F1
-    scores are of all. `sources` and `shared` are of `leakage` (`wbcsr.stats.counts.read_leakage`): how many sources the
-    images come of (empty where none is known), and how many images have an augmented duplicate in training.
-    `study_accuracy` follows from the study's confusion matrices, and `difference_to_original` is to the arm trained and
-    tested on `original` of the same split and subset. InputError where `leakage` is of other images.
+    F1 is NaN for a class without images, and `macro_f1` is the mean of the other classes. `accuracy` and `macro_f1` are
+    means over the runs (one for each seed; of an extra test, one for each seed and fold), and `accuracy_sd` is the
+    sample standard deviation over them. `accuracy_low` and `accuracy_high` are the ends of the 95 % interval of the
+    mean accuracy over sources (`wbcsr.stats.intervals.accuracy_interval`). They are empty if there is no interval, and
+    `reason` says why. If some sources are known, `images` and the accuracies include only images whose source is known,
+    and `unknown` is the number of the others; F1 scores include all images. `sources` and `shared` come from `leakage`
+    (`wbcsr.stats.counts.read_leakage`): the number of sources of the images (empty if none is known), and the number of
+    images that have an augmented duplicate in training. `study_accuracy` follows from the study's confusion matrices.
+    `difference_to_original` is the difference to the arm that was trained and tested on `original` in the same split
+    and subset. Raises InputError if `leakage` counts other images than were predicted.
     """
     on_original = {
         (arm.split, arm.subset): arm.accuracy for arm in arms if arm.trained_on == arm.tested_on == "original"

@@ -1,4 +1,4 @@
-"""How alike the images of one source are in being right or wrong, and what that leaves of their number."""
+"""Correlation of correct predictions between images of one source, and the resulting effective number of images."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ TEXTS = 4
 def correlations(arms: list[Arm]) -> pd.DataFrame:
     """A row for each arm, with `COLUMNS`.
 
-    `within_sources` is the intraclass correlation of right and wrong between images of one source, `design_effect` what
-    it does to the variance of an accuracy (a negative correlation is taken for chance, and does nothing), and
-    `worth_images` how many independent images are left. `images_per_source` is that of an image's own source on
-    average, Σ images²/Σ images. `with_original` is the correlation of right and wrong on the same image with the arm of
-    `original`, by which a paired comparison gains. All are means over the seeds; NaN where it cannot be known: no
-    source has two images, or a classifier is right on all or none.
+    `within_sources` is the intraclass correlation of correct predictions between images of one source. `design_effect`
+    is the factor by which this correlation multiplies the variance of an accuracy (a negative correlation counts as 0).
+    `worth_images` is the effective number of independent images. `images_per_source` is the mean, over images, of the
+    number of images of the same source: Σ images²/Σ images. `with_original` is the correlation of correct predictions
+    on the same image with the arm of `original`; the larger it is, the more precise is a paired comparison. All values
+    are means over the seeds. A value is NaN if it cannot be computed: no source has two images, or a classifier is
+    correct on all images or on none.
     """
     own = {(arm.split, arm.subset): arm for arm in arms if arm.trained_on == arm.tested_on == "original"}
     rows = []
@@ -43,9 +44,10 @@ def correlations(arms: list[Arm]) -> pd.DataFrame:
 
 
 def intraclass(correct: npt.NDArray[np.bool_], sources: npt.NDArray[np.intp]) -> float:
-    """The intraclass correlation of an analysis of variance (Donner, Int. Stat. Rev. 54, 1986, 67–82).
+    """The intraclass correlation from an analysis of variance (Donner, Int. Stat. Rev. 54, 1986, 67–82).
 
-    `correct` and `sources`, numbers from 0, are (images,). NaN where no source has two images or nothing varies.
+    `correct` and `sources` (numbered from 0) have the shape (images,). NaN if no source has two images or nothing
+    varies.
     """
     sizes, values = np.bincount(sources), correct.astype(float)
     images, count = len(values), len(sizes)
@@ -59,14 +61,14 @@ def intraclass(correct: npt.NDArray[np.bool_], sources: npt.NDArray[np.intp]) ->
 
 
 def design_effect(size: float, correlation: float) -> float:
-    """By how much clusters of `size` images multiply the variance of a share (Kish, Survey Sampling, 1965)."""
+    """The factor by which clusters of `size` images multiply a proportion's variance (Kish, Survey Sampling, 1965)."""
     return 1 + (size - 1) * correlation
 
 
 def p_unpaired(right: int, other: int, images: int, effect: float = 1) -> float:
-    """The two-sided p-value of two shares of so many images each, not paired, by their pooled variance times `effect`.
+    """The two-sided p-value of two unpaired proportions of `images` each, from their pooled variance times `effect`.
 
-    What can be said of a study that published confusion matrices alone.
+    This test needs only confusion matrices, so it also applies to a study that published nothing else.
     """
     pooled = (right + other) / (2 * images)
     error = (2 * pooled * (1 - pooled) / images * effect) ** 0.5
@@ -74,5 +76,5 @@ def p_unpaired(right: int, other: int, images: int, effect: float = 1) -> float:
 
 
 def _same(correct: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
-    """The correlation of two arms over images; NaN where one of them does not vary."""
+    """The correlation of two arms over images; NaN if one of them does not vary."""
     return float(np.corrcoef(correct, other)[0, 1]) if correct.std() and other.std() else np.nan

@@ -1,9 +1,9 @@
-"""What each training variant cost: CPU and GPU seconds and memory, from what the jobs noted, beside its accuracy.
+"""The cost of each training variant: CPU and GPU seconds and memory as the jobs recorded them, with its accuracy.
 
-Every job notes in its provenance what it used (`wbcsr.provenance.cost`). A variant costs what its images cost, once for
-all runs, and what one run on them costs; where they are shrunk from another variant's, what those cost, too. A job that
-went on from an interruption noted the rest of its work alone; its seconds are scaled to all of its images or epochs,
-and such sums are marked as estimates.
+Every job records its use of resources in its provenance (`wbcsr.provenance.cost`). The cost of a variant is the cost of
+its images, which all runs share, plus the cost of one run on them. If its images are shrunk from another variant's
+images, the cost of those is included. A job that was resumed after an interruption recorded only the rest of its work;
+its seconds are scaled to all of its images or epochs, and such sums are marked as estimates.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DEVICES = ("cpu", "gpu")
 STAGES = ("engine", "enlarging", "packing")
 UNITS = {"cpu": "CPU s", "gpu": "GPU s"}
 
-# The columns of cost.csv: words, then numbers.
+# The columns of cost.csv: first those with text, then those with numbers.
 TEXTS = ["split", "trained_on", "tested_on", "shrunk_from", "memory_rule", "gpu_memory_rule", "processors", "gpus"]
 NUMBERS = [
     *(
@@ -37,11 +37,12 @@ NUMBERS = [
 
 @dataclass(frozen=True)
 class Job:
-    """What one job noted. `inputs` and `outputs` are the paths of its files.
+    """What one job recorded. `inputs` and `outputs` are the paths of its files.
 
-    `share` is the part of its work that its cost is of, 0 where it found everything done; `seconds` (CPU, GPU) are
-    scaled to the whole work, `memory` (process, GPU) is in MiB. Both are NaN where nothing was measured, and the names
-    of processor and GPU are then empty. `images` is how many it enlarged or kept; none, where it shrank them.
+    `share` is the part of the job's work that its recorded cost covers; it is 0 if all work had been done before.
+    `seconds` (CPU, GPU) are scaled to the whole work; `memory` (process, GPU) is in MiB. Both are NaN if nothing was
+    measured, and the names of processor and GPU are then empty. `images` is the number of images that the job enlarged
+    or kept, and 0 for a job that shrank images.
     """
 
     rule: str
@@ -57,24 +58,25 @@ class Job:
 
     @property
     def is_resumed(self) -> bool:
-        """Whether its seconds are scaled."""
+        """Whether the seconds are scaled, because the job was resumed."""
         return 0 < self.share < 1
 
 
-# Jobs of several kinds, each kind the jobs of one rule that belong together; a kind without jobs was not measured.
+# Jobs grouped by kind: each kind holds the jobs of one rule that belong together. A kind without jobs was not measured.
 Kinds = list[list[Job]]
 
 
 def costs(records: Sequence[dict[str, Any]], comparison: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
-    """A row for each arm tested on the test images, with the columns `TEXTS` and `NUMBERS`.
+    """A row for each arm that was tested on the test images, with the columns `TEXTS` and `NUMBERS`.
 
-    `records` are the provenances of all jobs and `comparison` holds the rows of comparison.csv that were tested on what
-    they were trained on. Of a split in folds the runs are those of the first fold. Both rows of dual
-    training have the cost of all of it. In seconds: `engine`, `enlarging` and `packing` make up `images`;
-    `enlarging_1000` is of 1,000 enlarged images; `run` is the mean over the `runs_measured` runs, with its sample
-    standard deviation; `total` is images and one run, and `more` what that is beyond training on original in the same
-    split. `memory_mib` is of the largest process, `gpu_memory_mib` what PyTorch held on a GPU, each beside the rule
-    that needed it. NaN where something that belongs to a sum was not measured.
+    `records` are the provenances of all jobs. `comparison` holds the rows of comparison.csv whose arm was tested on the
+    variant it was trained on. If a split has folds, the runs are those of the first fold. Both rows of dual training
+    have the cost of the whole training. In seconds: `engine`, `enlarging` and `packing` add up to `images`;
+    `enlarging_1000` is the cost of 1,000 enlarged images; `run` is the mean over the `runs_measured` runs, with its
+    sample standard deviation; `total` is `images` plus one run; `more` is the difference of `total` to training on
+    original in the same split. `memory_mib` is the memory of the largest process, and `gpu_memory_mib` the memory that
+    PyTorch allocated on a GPU; the rule that used it has a column next to each. A sum is NaN if any part of it was not
+    measured.
     """
     jobs = [_job(record) for record in records]
     tested = comparison[comparison["subset"] == "test"]
@@ -83,7 +85,7 @@ def costs(records: Sequence[dict[str, Any]], comparison: pd.DataFrame, seeds: Se
     for (split, training), arms in tested.groupby(["split", "trained_on"], sort=False):
         variants = list(arms["tested_on"])
         size = parse_training(training)[1]
-        # At the main size the images are packed for all trainings that name none.
+        # Images packed at the main size serve all trainings that name no size.
         packing = [job for job in jobs if _packed_at(job) == size or (size is None and _packed_at(job) not in sizes)]
         images = _image_jobs(jobs, packing, variants)
         runs = [_run_jobs(jobs, split, training, seed, variants) for seed in seeds]
@@ -104,16 +106,16 @@ def costs(records: Sequence[dict[str, Any]], comparison: pd.DataFrame, seeds: Se
 
 
 def used_devices(data: pd.DataFrame) -> list[str]:
-    """`cpu`, and `gpu` where any job used one; `data` is that of `costs`."""
+    """`cpu`, and `gpu` if any job used one; `data` is a table of `costs`."""
     on_gpu = (data[[name for name in NUMBERS if name.endswith("_gpu_seconds")]] > 0).any(axis=None)
     return ["cpu", "gpu"] if on_gpu else ["cpu"]
 
 
 def estimated(data: pd.DataFrame) -> pd.DataFrame:
-    """Which costs of each row are scaled from a job that went on from an interruption: `images`, `run` and `more`."""
+    """Which costs of each row are scaled, because a job was resumed: `images`, `run` and `more`."""
     images, run = data["image_jobs_resumed"] > 0, data["runs_resumed"] > 0
     original = data["trained_on"] == "original"
-    # A difference to a scaled cost is no better than that cost.
+    # A difference to a scaled cost is an estimate, too.
     more = images | run | data["split"].isin(data.loc[original & (images | run), "split"])
     return pd.DataFrame({"images": images, "run": run, "more": more})
 
@@ -150,7 +152,7 @@ def _packed_at(job: Job) -> int | None:
 
 
 def _image_jobs(jobs: list[Job], packing: list[Job], variants: list[str]) -> dict[str, Kinds]:
-    """The jobs that made the images of `variants`, by stage; of `packing` those that are of the classifier's size."""
+    """The jobs that made the images of `variants`, by stage; `packing` holds those of the classifier's size."""
 
     def of(jobs: list[Job], rules: tuple[str, ...], variant: str) -> list[Job]:
         return [job for job in jobs if job.rule in rules and job.wildcards["variant"] == variant]
@@ -163,7 +165,7 @@ def _image_jobs(jobs: list[Job], packing: list[Job], variants: list[str]) -> dic
     taken = {path for kind in enlarging for job in kind if job.rule == "upscale" for path in job.inputs}
     building = ("compile_upscaler", "check_upscaler") if taken else ()
     return {
-        # An upscaling's provenance names its engine and the check of it by their files.
+        # The provenance of an upscaling job lists the engine and the record of its check among its input files.
         "engine": [[job for job in jobs if job.rule == rule and job.outputs & taken] for rule in building],
         "enlarging": enlarging,
         "packing": [of(packing, ("pack_images",), variant) for variant in variants],
@@ -171,7 +173,7 @@ def _image_jobs(jobs: list[Job], packing: list[Job], variants: list[str]) -> dic
 
 
 def _run_jobs(jobs: list[Job], split: str, training: str, seed: int, variants: list[str]) -> Kinds:
-    """The jobs of one run: its training, its engine and its predictions of `variants`."""
+    """The jobs of one run: training, engine, and predictions of `variants`."""
     run = {"split": split, "training": training, "seed": str(seed)}
     kinds = [(rule, run) for rule in ("train_classifier", "compile_classifier", "check_classifier")]
     kinds += [("predict", {**run, "variant": variant}) for variant in variants]
@@ -193,7 +195,7 @@ def _image_cost(stages: dict[str, Kinds]) -> dict[str, float]:
 
 
 def _run_cost(runs: list[Kinds]) -> dict[str, float]:
-    """The mean over the runs that were measured, and its spread."""
+    """The mean over the measured runs, and the standard deviation."""
     seconds = pd.DataFrame([_seconds(kinds) for kinds in runs], columns=DEVICES).dropna()
     found: dict[str, float] = {"runs_measured": len(seconds)}
     found["runs_resumed"] = sum(any(job.is_resumed for kind in runs[run] for job in kind) for run in seconds.index)
@@ -204,15 +206,15 @@ def _run_cost(runs: list[Kinds]) -> dict[str, float]:
 
 
 def _seconds(kinds: Kinds) -> np.ndarray:
-    """CPU and GPU seconds of all jobs; NaN where a job was not measured or a kind has none."""
+    """CPU and GPU seconds of all jobs; NaN if a job was not measured or a kind has no job."""
     nothing = np.zeros(len(DEVICES))
     return sum((sum((job.seconds for job in kind), nothing) if kind else nothing * np.nan for kind in kinds), nothing)
 
 
 def _largest(kinds: Kinds) -> dict[str, Any]:
-    """The largest process and GPU memory with the rule of each; NaN where a rule was not measured in any job."""
+    """The largest process and GPU memory, each with its rule; NaN if no job of some rule was measured."""
     peaks = pd.DataFrame([[job.rule, *job.memory] for kind in kinds for job in kind], columns=["rule", *DEVICES])
-    peaks = peaks.groupby("rule").max()  # leaves out NaN, unless there is nothing else
+    peaks = peaks.groupby("rule").max()  # the maximum ignores NaN, unless a rule has nothing else
     known = all(kinds) and not peaks.isna().any(axis=None)
     found: dict[str, Any] = {}
     for device, name in zip(DEVICES, ("memory", "gpu_memory"), strict=True):
@@ -223,7 +225,7 @@ def _largest(kinds: Kinds) -> dict[str, Any]:
 
 
 def _devices(kinds: Kinds) -> dict[str, str]:
-    """The names of all processors and GPUs on which something was measured."""
+    """The names of all processors and GPUs on which a job was measured."""
     jobs = [job for kind in kinds for job in kind]
     return {
         "processors": "; ".join(sorted({job.processor for job in jobs} - {""})),

@@ -1,4 +1,4 @@
-"""How many images there are, and how many of them are independent."""
+"""The number of images, and the number of independent ones among them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from wbcsr.study import published
 from wbcsr.study.labels import SUBSETS, summary_label
 from wbcsr.study.plan import Plan
 
-# What leakage.csv counts of each split, subset and class.
+# The columns of leakage.csv that count, for each split, subset and class.
 LEAKAGE = ["images", "sources", "unknown", "shared"]
 TOTALS = ["total", "study_train", "study_test", "study_total"]
 
 
 def count_images(images: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """Images of each class, and in the last row their total: class, each use of `Plan.partitions`, and `TOTALS`.
+    """The number of images of each class, and their total in the last row.
 
-    `images` has a row for each image and the columns partition and class. The study's columns are empty for a class
-    that it does not have, and so is their total unless it has all of them.
+    The columns are class, each use in `Plan.partitions`, and `TOTALS`. `images` has a row for each image and the
+    columns partition and class. The study's columns are empty for a class that the study does not have; their total is
+    empty unless the study has all classes.
     """
     uses = list(plan.partitions) if "test" in plan.partitions else ["train", "test"]
     counted = pd.crosstab(images["class"], images["partition"])
@@ -39,30 +40,31 @@ def count_images(images: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 
 
 def read_leakage(path: str | Path) -> pd.DataFrame:
-    """leakage.csv with the folds of each split put together, by split, subset and class: the columns `LEAKAGE`.
+    """The columns `LEAKAGE` of leakage.csv by split, subset and class; the folds of each split are added up.
 
-    The row of a whole subset has an empty class. Of an extra test, `shared` is the largest number of a fold.
-    InputError as in `read_csv`.
+    The row of a whole subset has an empty class. For an extra test, which is the same in all folds, `shared` is the
+    largest number of a fold. Raises InputError as `read_csv` does.
     """
     table = read_csv(path, ["split", "subset", "class", *LEAKAGE])
     table["split"] = [parse_split(name)[0] for name in table["split"]]
-    # Folds test different sources, so their numbers add up. An extra test is the same in all folds.
-    shared_out = table["subset"].isin(SUBSETS)
+    # Folds have different test sources, so their numbers add up. An extra test is the same in all folds.
+    divided = table["subset"].isin(SUBSETS)
     keys = ["split", "subset", "class"]
     return pd.concat(
         [
-            table[shared_out].groupby(keys, sort=False)[LEAKAGE].sum(),
-            table[~shared_out].groupby(keys, sort=False)[LEAKAGE].max(),
+            table[divided].groupby(keys, sort=False)[LEAKAGE].sum(),
+            table[~divided].groupby(keys, sort=False)[LEAKAGE].max(),
         ]
     )
 
 
 def count_sources(leakage: pd.DataFrame, comparison: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """A row for each split, subset and class, and for all classes, with `LEAKAGE` (of `read_leakage`) and accuracies.
+    """A row for each split, subset and class, and for all classes together, with `LEAKAGE` and accuracies.
 
-    The row of all classes has an empty class and an `accuracy_<variant>` of `original` and of the enhanced variant, of
-    the rows of `comparison` that were trained and tested on it. The study's own row has the split `study`; it is
-    there where the study has these classes and variants. `sources` and `shared` are NaN where no source is known.
+    The `leakage` is that of `read_leakage`. The row of all classes has an empty class, and `accuracy_<variant>` for
+    `original` and for the enhanced variant; these accuracies are those of the rows of `comparison` that were trained
+    and tested on the variant. A last row holds the study's own numbers, with the split `study`, if the study has these
+    classes and variants. `sources` and `shared` are NaN if no source is known.
     """
     variants = list(filter(None, ["original", plan.enhanced]))
     own = comparison[comparison["trained_on"] == comparison["tested_on"]]

@@ -1,4 +1,4 @@
-"""Arms held against one another on the same images: which comparisons the question calls for, and how sure each is."""
+"""Paired comparisons of arms on the same images: which ones the question needs, with their intervals and tests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = [
     *("p_metric", "p_metric_holm", "p_tost", "largest_differing", "training_sd", "detectable"),
     *(f"sources_{100 * points:.0f}" for points in ASKED),
 ]
-# The first so many hold words.
+# The number of leading columns that hold text.
 TEXTS = 13
 RECALL_COLUMNS = [
     *("split", "subset", "measure", "of", "trained_on", "against_trained_on", "reason"),
@@ -38,7 +38,7 @@ RECALL_TEXTS = 7
 
 
 class Pair(NamedTuple):
-    """Two arms of one split and subset: `arm` minus `against` answers `question`."""
+    """Two arms of one split and subset. The difference `arm` minus `against` answers `question`."""
 
     question: str
     arm: Arm
@@ -48,12 +48,12 @@ class Pair(NamedTuple):
 def pairs(arms: list[Arm], plan: Plan) -> list[Pair]:
     """The comparisons that the arms of one split and subset allow, in the order of `wbcsr.study.labels.QUESTIONS`.
 
-    Primary: what the configuration names, if no other question asks for it. Enlargement: every variant against
-    `original`, each trained and tested on its own. Control: the enhanced variant, if it is Real-ESRGAN's, against those
-    that are interpolated. Dual: both together against each alone. One network: that of both, on upscaled images against
-    original ones, in which no two trainings are compared. Cross: tested on what the classifier was not trained on,
-    against `original`. Size: each arm of a further input size against its own at the main size, and what is upscaled at
-    it against `original` at it.
+    Primary: the comparison that the configuration names, if no other question includes it. Enlargement: every variant
+    against `original`, each tested on the variant it was trained on. Control: the enhanced variant, if Real-ESRGAN made
+    it, against the interpolated ones. Dual: training on both variants against training on each one. One network: the
+    network trained on both variants, tested on upscaled images and on original ones; only one training takes part.
+    Cross: testing on another variant than that of the training, against `original`. Size: each arm of a further input
+    size against the same arm at the main size, and the upscaled variant against `original` at the further size.
     """
     by_name = {(arm.trained_on, arm.tested_on): arm for arm in arms}
 
@@ -95,18 +95,20 @@ def pairs(arms: list[Arm], plan: Plan) -> list[Pair]:
 def differences(arms: list[Arm], plan: Plan) -> pd.DataFrame:
     """A row for each of `pairs`, of all splits and subsets, with `COLUMNS`.
 
-    `difference` (a share, of the images in `images`) is the mean over the seeds, `low` and `high` the ends of its 95 %
-    interval over sources, NaN where there can be none, for `reason`; see `wbcsr.stats.intervals.compare`.
-    `p_sources` is the test over sources, `p_holm` the same corrected for all comparisons of the split and subset,
-    `p_mcnemar` McNemar's of the first seed. `sources` is NaN where no source is known; every image then counts as one.
+    `difference` (a share of the images that `images` counts) is the mean over the seeds. `low` and `high` are the ends
+    of its 95 % interval over sources; they are NaN if there is no interval, and `reason` says why; see
+    `wbcsr.stats.intervals.compare`. `p_sources` is the p-value of the test over sources, `p_holm` the same p-value
+    corrected for all comparisons of the split and subset, and `p_mcnemar` McNemar's p-value for the first seed.
+    `sources` is NaN if no source is known; every image then counts as a source.
 
-    The rest is of `metric`, macro recall over sources or accuracy: its difference with the ends of its 95 and 90 %
-    intervals, `metric_effective_sources`, `metric_differing`, `p_metric` and `p_metric_holm` as above, `p_tost` of
-    equivalence within `margin`, and the `verdict` (`wbcsr.stats.verdicts.find`; with Holm's p-value); `finding` is the
-    verdict had there been seeds enough. `family` is primary for the comparison that the configuration names, a family
-    of its own for Holm, else secondary. `largest_differing` is the upper bound of the share of sources on which the
-    arms differ, `training_sd` the standard deviation that the noise of the trainings adds to the difference (NaN where
-    it cannot be known), `detectable` and `sources_1` to `sources_3` are of `wbcsr.stats.power.power`.
+    The other columns refer to `metric`, which is macro recall over sources or accuracy: its difference with the ends of
+    its 95 and 90 % intervals; `metric_effective_sources`, `metric_differing`, `p_metric` and `p_metric_holm` as above;
+    `p_tost`, the p-value of equivalence within `margin`; and the `verdict` (`wbcsr.stats.verdicts.find`, with Holm's
+    p-value). `finding` is the verdict that a sufficient number of seeds would give. `family` is primary for the
+    comparison that the configuration names, and secondary for all others; Holm's correction treats each family
+    separately. `largest_differing` is the upper bound of the share of sources on which the arms differ. `training_sd`
+    is the standard deviation that the noise of the trainings adds to the difference (NaN if it cannot be estimated).
+    `detectable` and `sources_1` to `sources_3` come from `wbcsr.stats.power.power`.
     """
     blocks = []
     for block in _blocks(arms):
@@ -117,12 +119,13 @@ def differences(arms: list[Arm], plan: Plan) -> pd.DataFrame:
 
 
 def recalls(arms: list[Arm], plan: Plan) -> pd.DataFrame:
-    """How the enhanced variant changes what is found of each class, for each split and subset, with `RECALL_COLUMNS`.
+    """The effect of the enhanced variant on each class's recall, for each split and subset, with `RECALL_COLUMNS`.
 
-    `measure` recall: the share of a class's images that were found. For the two classes that the study is about, where
-    the data set has them, also `pair accuracy`, of the images of both, and `pair confusion`, the share of them that was
-    taken for the other. `share` is with the enhanced images, `against` with the original ones; otherwise as in
-    `differences`. Empty without an enlarged variant.
+    `measure` is `recall`, the share of a class's images that were classified correctly. If the data set has the two
+    classes that the study is about, it is also `pair accuracy`, the accuracy on the images of both, and `pair
+    confusion`, the share of them that was classified as the other of the two. `share` is the value with the enhanced
+    images, `against` the value with the original ones; the other columns are as in `differences`. The table is empty if
+    there is no enlarged variant.
     """
     blocks = [pd.DataFrame(columns=RECALL_COLUMNS)]
     for block in _blocks(arms):
@@ -135,13 +138,13 @@ def recalls(arms: list[Arm], plan: Plan) -> pd.DataFrame:
 
 
 def _blocks(arms: list[Arm]) -> Iterator[list[Arm]]:
-    """The arms of each split and subset, which were tested on the same images."""
+    """The arms of each split and subset; the arms of one block were tested on the same images."""
     for key in dict.fromkeys((arm.split, arm.subset) for arm in arms):
         yield [arm for arm in arms if (arm.split, arm.subset) == key]
 
 
 class _Judging:
-    """The comparisons of one block of arms, which were tested on the same images and share one noise of training."""
+    """The comparisons of one block of arms, which have the same test images and the same noise of training."""
 
     def __init__(self, block: list[Arm], plan: Plan) -> None:
         self.plan, self.rows = plan, block[0].independent
@@ -198,9 +201,9 @@ class _Judging:
     def corrected(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows with Holm's p-values of each family, and the verdicts that follow from them."""
         rows["p_metric_holm"] = rows.groupby("family")["p_metric"].transform(holm)
-        # The primary comparison is of one metric; in another one it is a comparison like all others.
+        # The primary comparison uses one metric; for any other metric it counts as one comparison among all.
         rows["p_holm"] = rows["p_metric_holm"] if self.metric == "accuracy" else holm(rows["p_sources"])
-        # Sources differ in weight: those that differ could be the heaviest.
+        # Sources differ in weight, and the heaviest could be among those on which the arms differ.
         heaviest = np.bincount(self.codes[0], self.weights[self.metric])
         heaviest = heaviest.max() / heaviest.mean()
         rows["finding"] = [
@@ -270,5 +273,5 @@ def _numbers(found: Comparison, arm: Arm) -> dict[str, object]:
 
 
 def _corrected(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with `p_holm`, all of them taken for one family."""
+    """The rows with `p_holm`; all of them form one family."""
     return rows.assign(p_holm=holm(rows["p_sources"]) if len(rows) else pd.Series(dtype=float))

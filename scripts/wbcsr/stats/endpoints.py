@@ -1,8 +1,8 @@
 """Macro recall, macro F1 and the recall of each class, with intervals over sources.
 
-A source, which is a photograph in the study, is the unit: every source of a class counts the same, however many
-duplicates it has. In the study's archive a monocyte photograph has ten times as many duplicates as one of a neutrophil,
-so 18 photographs make a quarter of the accuracy over images.
+The unit is the source, which is a photograph in the study: all sources of a class have the same weight, whatever their
+number of duplicates. In the study's archive, a monocyte photograph has ten times as many duplicates as a neutrophil
+photograph, so 18 photographs determine a quarter of the accuracy over images.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ NUMBERS = ["images", "sources", "effective_sources", "runs", "value", "low", "hi
 
 
 def endpoints(arms: list[Arm]) -> pd.DataFrame:
-    """A row for each arm and measure: `macro recall`, `macro F1` and the `recall` `of` each class.
+    """A row for each arm and measure: `macro recall`, `macro F1`, and the `recall` of each class, which `of` names.
 
-    The columns are `TEXTS` and `NUMBERS`. `value` is the mean over the seeds, `low` and `high` are the ends of its 95 %
-    interval over sources, NaN where there can be none, for `reason`. As in `accuracy_interval`, an interval says
-    nothing of the shift of a training.
+    The columns are `TEXTS` and `NUMBERS`. `value` is the mean over the seeds; `low` and `high` are the ends of its 95 %
+    interval over sources. They are NaN if there is no interval, and `reason` says why. As in `accuracy_interval`, an
+    interval does not include the variation between trainings.
     """
     rows = []
     for arm in arms:
@@ -56,11 +56,12 @@ def _measured(arm: Arm) -> list[tuple[str, str, Estimate]]:
 def macro_f1_interval(
     predicted: npt.NDArray[np.object_], sources: npt.NDArray[np.str_], classes: npt.NDArray[np.str_]
 ) -> Estimate:
-    """The mean F1 score of the classes that have images, mean over the seeds, with its interval over sources.
+    """The F1 score, averaged over the classes that have images and over the seeds, with its interval over sources.
 
-    `predicted` is (seeds, images), `sources` and `classes` are (images,). Every source counts the same. The variance is
-    that of the score's linear part, 2·[right] − F1·([of the class] + [taken for it]) over the sum of both (Binder, Int.
-    Stat. Rev. 51, 1983, 279–292), so that the interval is found as that of an accuracy.
+    `predicted` has the shape (seeds, images); `sources` and `classes` have the shape (images,). All sources have the
+    same weight. The variance is that of the score's linearisation, (2·[correct] − F1·([in the class] + [predicted as
+    it])) divided by the sum of the last two (Binder, Int. Stat. Rev. 51, 1983, 279–292), so the interval is computed as
+    for an accuracy.
     """
     weights = 1 / pd.Series(sources).groupby(sources).transform("size").to_numpy()
     names = np.unique(classes)

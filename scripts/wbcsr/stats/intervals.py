@@ -1,9 +1,10 @@
-"""How sure accuracies and their differences are, where several images are augmented duplicates of one source.
+"""Confidence intervals and tests for accuracies and differences when several images are duplicates of one source.
 
-Images of one source are right or wrong together, so sources are what is independent: intervals come from resampling
-sources, the test from exchanging the two arms source by source. Everything here is of images that were all classified,
-and of the mean over the seeds that were trained. How other trainings would flip single sources is in every interval, as
-a part of how sources differ; what a training shifts on all sources at once is added as `wbcsr.stats.training.Noise`.
+Predictions for images of one source are correlated, so the independent units are sources: intervals come from
+resampling sources, and the test exchanges the two arms source by source. All values here are means over the trained
+seeds, on images that every run classified. Changes of single sources between trainings are part of the variance between
+sources and therefore in every interval. A change that a training causes on all sources at once is added as
+`wbcsr.stats.training.Noise`.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from wbcsr.stats.training import Noise
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
 
-# Simulated with 14 to 155 sources and accuracies of 0.8 to 0.99, these rules let intervals of an accuracy cover the
-# truth in 93 to 99 % of data sets, those of a difference in 95 to 100 %. Without them, of a difference 4 sources gave
-# down to 49 %, and 20 of which hardly one differs 84 %; of an accuracy 4 sources gave 98 %, by leaving half of the
-# scale or more. The test agrees: exchanging the arms of five sources gives no p-value below 2/2⁵.
+# In simulations with 14 to 155 sources and accuracies of 0.8 to 0.99, intervals under these rules cover the true value
+# in 93 to 99 % of data sets for an accuracy, and in 95 to 100 % for a difference. Without the rules, intervals of a
+# difference cover it in as few as 49 % with 4 sources, and in 84 % with 20 sources of which almost none differs;
+# intervals of an accuracy with 4 sources cover it in 98 %, but span half of the scale or more. The test agrees with
+# these limits: exchanging the arms of five sources cannot give a p-value below 2/2⁵.
 LEAST_SOURCES = 10
 LEAST_DIFFERING = 6
-# The share of sources that arms may differ on and be called alike.
+# Arms count as alike if they differ on at most this share of the sources.
 ALIKE_SHARE = 0.05
 
 NO_NOISE = Noise()
@@ -42,8 +44,11 @@ Names = Sequence[str] | npt.NDArray[np.str_]
 
 
 class Reason(StrEnum):
-    """Why there is no interval: no class has two sources, the effective sources are too few, or those are on which two
-    arms differ; `ALIKE` where these are at most `ALIKE_SHARE` of all."""
+    """Why there is no interval.
+
+    `LONE_SOURCES`: no class has two sources. `FEW_SOURCES`: there are too few effective sources. `FEW_DIFFERING`: two
+    arms differ on too few sources. `ALIKE`: they differ on at most `ALIKE_SHARE` of all sources.
+    """
 
     NONE = ""
     LONE_SOURCES = "lone_sources"
@@ -54,12 +59,12 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A share of images, or a difference of two, with the ends of its 95 % interval over sources.
+    """A share of images, or a difference of two shares, with the ends of its 95 % interval over sources.
 
-    `low` and `high` are NaN where an interval would be dishonest, for `reason`. `sources` are worth
-    `effective_sources` equally large ones; `differing` is on how many of them two arms differ, NaN for a share.
-    `error` is the standard error of a difference, NaN where it has no interval, of `freedom` degrees of freedom; both
-    are NaN for a share.
+    `low` and `high` are NaN if no valid interval can be given, and `reason` says why. `effective_sources` is the number
+    of equally large sources that have the same information as the `sources`. `differing` is the number of sources on
+    which two arms differ, NaN for a share. `error` is the standard error of a difference, NaN if it has no interval,
+    with `freedom` degrees of freedom; both are NaN for a share.
     """
 
     value: float
@@ -74,17 +79,18 @@ class Estimate:
     freedom: float = np.nan
 
     def ends(self, confidence: float) -> tuple[float, float]:
-        """The ends of a difference's interval of another confidence; NaN where there is no interval."""
+        """The ends of a difference's interval at another confidence level; NaN if there is no interval."""
         half = float(t.ppf((1 + confidence) / 2, self.freedom)) * self.error
         return self.value - half, self.value + half
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two arms on the same images: the share of each, `a` minus `b`, and what chance would do.
+    """Two arms on the same images: the share of each, their difference `a` minus `b`, and p-values.
 
-    `p_sources` is of the sign-flip test over sources; `p_mcnemar` has McNemar's p-value of each seed, which takes
-    images for independent and is too small where they share sources: beside the other, never instead of it.
+    `p_sources` is the p-value of the sign-flip test over sources. `p_mcnemar` has McNemar's p-value of each seed.
+    McNemar's test assumes independent images and gives too small a p-value if images share sources; it is reported in
+    addition to the other test, never instead of it.
     """
 
     a: Estimate
@@ -96,7 +102,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Design:
-    """Which image belongs to which source, which source to which class, as numbers from 0, and each image's weight."""
+    """The source of each image, the class of each source (both as numbers from 0), and the weight of each image."""
 
     source_of: npt.NDArray[np.intp]
     class_of: npt.NDArray[np.intp]
@@ -104,29 +110,29 @@ class _Design:
 
     @property
     def sizes(self) -> Floats:
-        """The weight of each source: how many images it has, where every image counts the same."""
+        """The weight of each source: the number of its images if all images have the same weight."""
         return np.bincount(self.source_of, self.weight_of).astype(float)
 
     @property
     def effective_sources(self) -> float:
-        """Kish's number of equally large sources that are worth these (Survey Sampling, 1965): 1/Σ share²."""
+        """Kish's effective number of equally large sources (Survey Sampling, 1965): 1/Σ share²."""
         return float(self.sizes.sum() ** 2 / (self.sizes**2).sum())
 
 
 def wilson_interval(proportion: float, images: float, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a proportion of `images` (Wilson, JASA 22, 1927, 209–212).
 
-    The proportion may be a mean over several runs, so it need not be a whole number of images; nor need `images`,
-    which may be how many independent ones they are worth.
+    The proportion may be a mean over several runs, so it need not be a whole number of images. `images` may be an
+    effective number of independent images, so it need not be a whole number either.
     """
     return proportion_confint(proportion * images, images, 1 - confidence, method="wilson")
 
 
 def macro_weights(sources: Names, classes: Names) -> Floats:
-    """The weights (images,) of macro recall over sources: the weighted share of right images is that measure.
+    """The weights (images,) with which the weighted share of correct images is the macro recall over sources.
 
-    Every class counts the same, every source within its class, and every image of that class within its source; of a
-    source that shows several classes, each class has its part. The weights sum to 1. `sources` and `classes` are
+    All classes have the same weight, all sources within a class, and all images of a class within a source. If a source
+    shows several classes, it counts in each of them. The weights sum to 1. `sources` and `classes` have the shape
     (images,).
     """
     table = pd.DataFrame({"source": np.asarray(sources), "class": np.asarray(classes)})
@@ -138,21 +144,21 @@ def macro_weights(sources: Names, classes: Names) -> Floats:
 def accuracy_interval(
     correct: Booleans, sources: Names, classes: Names, random_seed: int = 0, weights: Floats | None = None
 ) -> Estimate:
-    """The share of correct images, mean over the seeds, with its interval over sources.
+    """The share of correct images, averaged over the seeds, with its interval over sources.
 
-    `correct` is boolean (seeds, images); `sources` and `classes` are (images,), and so are `weights`, as those of
-    `macro_weights`; without them every image counts the same. A source that shows cells of several
-    classes stands in the one of most of its images: the classes are strata of sources. ValueError where shapes differ
-    or an image has no source.
+    `correct` is boolean (seeds, images). `sources`, `classes` and `weights` have the shape (images,); `macro_weights`
+    gives such weights, and without weights all images count the same. The classes are strata of sources: a source that
+    shows cells of several classes belongs to the class of most of its images. Raises ValueError if shapes differ or an
+    image has no source.
 
-    Wilson's interval (JASA 22, 1927) with p(1 − p)/variance for the number of images, as for survey samples (Dean and
-    Pagano, J. Surv. Stat. Methodol. 3, 2015), and Student's t. The variance is of a bootstrap that draws one source
-    fewer than each class has (Rao and Wu, JASA 83, 1988); every class keeps its share of the images. It is at least
-    what the variances between and within sources give, pooled over the classes (Searle et al., Variance Components,
-    1992): a class of four sources that are all right by luck would show no variance of its own. The degrees of freedom
-    are those of a sum of squares with the kurtosis seen (Satterthwaite, Biometrics Bulletin 2, 1946), so that two
-    sources that hold all errors count as two. Where nothing varies, each effective source counts as one image.
-    No interval with fewer than `LEAST_SOURCES` effective sources.
+    The interval is Wilson's (JASA 22, 1927), with p(1 − p)/variance as the number of images, as is usual for survey
+    samples (Dean and Pagano, J. Surv. Stat. Methodol. 3, 2015), and with Student's t. The variance comes from a
+    bootstrap that draws one source fewer than each class has (Rao and Wu, JASA 83, 1988); every class keeps its share
+    of the images. It is at least the variance that follows from the components between and within sources, pooled over
+    the classes (Searle et al., Variance Components, 1992): a class with four sources that happen to be all correct
+    would otherwise have no variance. The degrees of freedom are those of a sum of squares with the observed kurtosis
+    (Satterthwaite, Biometrics Bulletin 2, 1946), so two sources that hold all errors count as two. If nothing varies,
+    each effective source counts as one image. There is no interval with fewer than `LEAST_SOURCES` effective sources.
     """
     design = _design(correct, sources, classes, weights)
     return _share(correct.mean(axis=0), design, random_seed)
@@ -161,7 +167,7 @@ def accuracy_interval(
 def mean_interval(
     values: Floats, sources: Names, classes: Names, random_seed: int = 0, weights: Floats | None = None
 ) -> Estimate:
-    """The mean of values (images,), a score from 0 to 1, with its interval; otherwise as in `accuracy_interval`."""
+    """The mean of values (images,), each a score from 0 to 1, with its interval; see `accuracy_interval`."""
     return _share(values, _design(np.ones((1, len(values)), bool), sources, classes, weights), random_seed)
 
 
@@ -176,22 +182,22 @@ def compare(
 ) -> Comparison:
     """Two arms on the same images: shares, difference and p-values; arguments as in `accuracy_interval`.
 
-    The interval of the difference is ± t standard errors, both found as in `accuracy_interval`; it is rather too wide
-    than too narrow. The `noise` of the trainings is added to the variance, and the degrees of freedom are those of the
-    sum (Satterthwaite). There is none with fewer than `LEAST_SOURCES` effective sources or with fewer than
-    `LEAST_DIFFERING` on which the arms differ.
+    The interval of the difference is ± t standard errors, both computed as in `accuracy_interval`; it tends to be too
+    wide rather than too narrow. The `noise` of the trainings is added to the variance, and the degrees of freedom are
+    those of the sum (Satterthwaite). There is no interval with fewer than `LEAST_SOURCES` effective sources, or if the
+    arms differ on fewer than `LEAST_DIFFERING` sources.
 
-    `p_sources` is two-sided, of the difference in accuracy under exchange of the arms on whole sources (Fisher's
-    randomisation test; Good, Permutation Tests, 2000): of all exchanges where 13 sources differ or fewer, else of a
-    random sample with 1 added to its count (Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9, 2010). `p_mcnemar`:
-    McNemar (Psychometrika 12, 1947), exact.
+    `p_sources` is the two-sided p-value of the difference in accuracy when the arms are exchanged on whole sources
+    (Fisher's randomisation test; Good, Permutation Tests, 2000). It uses all exchanges if at most 13 sources differ,
+    and otherwise a random sample, with 1 added to the count (Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9, 2010).
+    `p_mcnemar` is exact (McNemar, Psychometrika 12, 1947).
     """
     if correct_a.shape != correct_b.shape:
         raise ValueError(f"arms of {correct_a.shape} and {correct_b.shape} (seeds, images) cannot be compared")
     design = _design(correct_a, sources, classes, weights)
     _design(correct_b, sources, classes, weights)
     balance = correct_a.sum(axis=0) - correct_b.sum(axis=0)
-    # Rounded, or whole numbers, so that equal differences are equal.
+    # Whole numbers, or rounded ones, so that equal differences compare as equal.
     scaled = balance if weights is None else balance * weights / weights.max()
     by_source = np.bincount(design.source_of, scaled).round(9)
     return Comparison(
@@ -206,7 +212,7 @@ def compare(
 def compare_recalls(
     correct_a: Booleans, correct_b: Booleans, sources: Names, classes: Names, random_seed: int = 0
 ) -> dict[str, Comparison]:
-    """`compare` on the images of each class alone, where accuracy is recall; classes in sorted order."""
+    """`compare` on the images of each class alone; accuracy is then recall. The classes are sorted."""
     source_names, class_names = np.asarray(sources), np.asarray(classes)
     found = {}
     for name in np.unique(class_names):
@@ -223,10 +229,10 @@ def compare_pair(
     pair: tuple[str, str],
     random_seed: int = 0,
 ) -> tuple[Comparison, Comparison]:
-    """Accuracy on the images of two classes, and the share of them that was taken for the other of the two.
+    """The accuracy on the images of two classes, and the share of them that was classified as the other of the two.
 
-    `predicted_a` and `predicted_b` are names of classes, (seeds, images); otherwise as in `compare`. ValueError where
-    one of the two classes has no image.
+    `predicted_a` and `predicted_b` are class names (seeds, images); the other arguments are as in `compare`. Raises
+    ValueError if one of the two classes has no image.
     """
     source_names, class_names = np.asarray(sources), np.asarray(classes)
     for name in pair:
@@ -241,9 +247,9 @@ def compare_pair(
 
 
 def holm(p_values: pd.Series) -> pd.Series:
-    """The p-values of a family of comparisons, corrected so that any false one among them is as rare as one alone.
+    """The p-values of a family of comparisons, corrected to control the family-wise error rate (Holm).
 
-    Holm (Scand. J. Stat. 6, 1979). ValueError where one is no p-value: the size of the family would be unclear.
+    Holm, Scand. J. Stat. 6, 1979. Raises ValueError if a p-value is missing, because the family's size is then unclear.
     """
     if not p_values.between(0, 1).all():
         raise ValueError("a p-value is missing or not between 0 and 1")
@@ -259,7 +265,7 @@ def _design(correct: Booleans, sources: Names, classes: Names, weights: Floats |
     if table["source"].isna().any() or (table["source"] == "").any():
         raise ValueError("an image has no source")
     source_of, _ = pd.factorize(table["source"])
-    # Sources are numbered as they come, and so are the rows of this table.
+    # The sources have numbers in the order of their first image, and the rows of this table have the same order.
     counts = pd.crosstab(source_of, table["class"])
     weight_of = np.ones(len(table)) if weights is None else weights
     return _Design(source_of, pd.factorize(counts.idxmax(axis=1))[0], weight_of)
@@ -272,10 +278,10 @@ def _share(values: Floats, design: _Design, random_seed: int) -> Estimate:
     if reason := _too_few(design):
         return Estimate(mean, np.nan, np.nan, *counts, reason=reason)
     variance = _variance(values, design, random_seed)
-    # What rounding leaves is no variance.
+    # A variance this small is only rounding error.
     varies = variance > 1e-12
     worth = min(mean * (1 - mean) / variance, len(values)) if varies else design.effective_sources
-    # The normal quantile at this confidence is Student's at the one wanted.
+    # At this confidence, the normal quantile equals Student's quantile at the wanted confidence.
     confidence = float(2 * norm.cdf(_quantile(values, design)) - 1)
     low, high = wilson_interval(mean, worth, confidence)
     return Estimate(mean, low, high, *counts)
@@ -307,7 +313,7 @@ def _too_few(design: _Design) -> Reason:
 
 
 def _residuals(values: Floats, design: _Design) -> Floats:
-    """What each source adds to the mean beyond its class's own mean (sources,)."""
+    """The contribution of each source to the mean, less the mean of its class (sources,)."""
     sizes, sums = design.sizes, np.bincount(design.source_of, values * design.weight_of)
     means = np.bincount(design.class_of, sums) / np.bincount(design.class_of, sizes)
     return (sums - means[design.class_of] * sizes) / sizes.sum()
@@ -327,12 +333,12 @@ def _freedom(values: Floats, design: _Design) -> float:
 
 
 def _quantile(values: Floats, design: _Design) -> float:
-    """Student's quantile for `_freedom`."""
+    """Student's quantile for the degrees of freedom of `_freedom`."""
     return float(t.ppf((1 + CONFIDENCE) / 2, _freedom(values, design)))
 
 
 def _variance(values: Floats, design: _Design, random_seed: int) -> float:
-    """The variance of the mean of values (images,), the larger of the two of `accuracy_interval`."""
+    """The variance of the mean of values (images,): the larger of the two that `accuracy_interval` describes."""
     return max(_bootstrap_variance(values, design, random_seed), _component_variance(values, design))
 
 
@@ -344,7 +350,8 @@ def _bootstrap_variance(values: Floats, design: _Design, random_seed: int) -> fl
         of = design.class_of == number
         class_sums, class_sizes = sums[of], sizes[of]
         drawn_sums, drawn_sizes = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
-        # One draw of all resamples at a time: a matrix of all draws would not fit where every image is a source.
+        # One draw of all resamples at a time: if every image is a source, a matrix of all draws would not fit into
+        # memory.
         for _ in range(max(len(class_sizes) - 1, 1)):
             drawn = random.integers(len(class_sizes), size=RESAMPLES)
             drawn_sums += class_sums[drawn]
@@ -354,9 +361,10 @@ def _bootstrap_variance(values: Floats, design: _Design, random_seed: int) -> fl
 
 
 def _component_variance(values: Floats, design: _Design) -> float:
-    """The variance of the mean by an analysis of variance of sources within classes (unequal sizes, Searle 1992).
+    """The variance of the mean from an analysis of variance of sources within classes (unequal sizes, Searle 1992).
 
-    The components are of images that count the same; the weights enter with Σ share² of sources and of images.
+    The components are estimated with equal weights of all images; the weights enter through Σ share² of sources and
+    images.
     """
     images, sizes, classes = len(values), np.bincount(design.source_of), design.class_of.max() + 1
     plain = _Design(design.source_of, design.class_of, np.ones(images))
@@ -371,8 +379,8 @@ def _component_variance(values: Floats, design: _Design) -> float:
 
 
 def _sign_flip(differences: Floats, random_seed: int) -> float:
-    """The p-value of the sum of differences (sources that differ,), whole numbers."""
-    # The two signs of a single source are equally extreme.
+    """The p-value of the sum of differences, which are whole numbers; shape: (sources that differ,)."""
+    # With a single source, both signs are equally extreme.
     if differences.size < 2:
         return 1.0
     found = permutation_test(
@@ -380,7 +388,7 @@ def _sign_flip(differences: Floats, random_seed: int) -> float:
         np.sum,
         permutation_type="samples",
         vectorized=True,
-        # All flips where there are no more of them, and these are then no sample.
+        # If there are at most so many flips, SciPy takes all of them instead of a random sample.
         n_resamples=RESAMPLES - 1,
         rng=np.random.default_rng(random_seed),
     )

@@ -1,4 +1,4 @@
-"""The predictions of the runs, by arm."""
+"""The predictions of the runs, grouped by arm."""
 
 from __future__ import annotations
 
@@ -38,12 +38,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Arm:
-    """Trained on one variant, tested on another, for one split and subset: each run's predictions of the same images.
+    """The predictions of all runs for one training variant, one tested variant, one split and one subset.
 
-    `rows` has the columns image, class, fold (from 1) and source (empty where none is known). `predicted` is the class
-    that each run gave to each of them, (images,), `probabilities` those of all `classes`, (images, classes). Of a split
-    in folds all images of validation and test are here, each once, and a seed's folds are one run, called `seed 0`. An
-    extra test has the same images in every fold, which are runs of their own: `seed 0`, `seed 0, fold 2`, ….
+    All runs have the same images. `rows` has the columns image, class, fold (from 1) and source (empty if it is
+    unknown). `predicted` holds the class that each run predicted for each image (images,); `probabilities` holds the
+    probabilities of all `classes` (images, classes). If the split has folds, each image of validation and test occurs
+    exactly once, and the folds of a seed are one run, `seed 0`. An extra test has the same images in all folds, and
+    each fold is a run: `seed 0`, `seed 0, fold 2`, ….
     """
 
     split: str
@@ -67,7 +68,7 @@ class Arm:
 
     @property
     def images(self) -> int:
-        """How many images of the subset were classified in each run, of known source or not."""
+        """The number of images of the subset that each run classified, whether or not their source is known."""
         return len(self.rows)
 
     @cached_property
@@ -82,14 +83,14 @@ class Arm:
 
     @cached_property
     def independent(self) -> pd.DataFrame:
-        """The rows that statistics take: those of a known source, or, where none is known, all, each its own source."""
+        """The rows that statistics use: those of known source; if no source is known, all, each as its own source."""
         if not self.has_sources:
             return self.rows.assign(source=self.rows["image"])
         return self.rows[self.rows["source"] != ""]
 
     @cached_property
     def correct(self) -> npt.NDArray[np.bool_]:
-        """Whether each seed was right on each of the `independent` rows, (seeds, rows)."""
+        """Whether each seed was correct on each of the `independent` rows, (seeds, rows)."""
         rows = self.independent
         return np.array([names[rows.index] == rows["class"] for names in self.predicted.values()], dtype=bool)
 
@@ -100,20 +101,20 @@ class Arm:
 
     @property
     def accuracy(self) -> float:
-        """Their mean."""
+        """The mean of `accuracies`."""
         return self.estimate.value
 
     @cached_property
     def estimate(self) -> Estimate:
-        """The accuracy on the `independent` rows, mean over the seeds, with its 95 % interval over sources."""
+        """The accuracy on the `independent` rows, averaged over the seeds, with its 95 % interval over sources."""
         return accuracy_interval(self.correct, self.independent["source"], self.independent["class"])
 
 
 def read_arms(runs: Iterable[Run], splits: Iterable[str | Path], sources: str | Path, plan: Plan) -> list[Arm]:
-    """Read the runs' predictions by arm, in the order of the plan; folds of one split are put together.
+    """Read the runs' predictions by arm, in the order of the plan; the folds of one split are pooled.
 
-    `splits` are the files `<split>.csv` of columns image and subset, one for each fold; `sources` is sources.csv.
-    InputError where a file does not belong to the plan, or where a run lacks an image of a subset, or has one twice.
+    `splits` are the files `<split>.csv` with the columns image and subset, one for each fold; `sources` is sources.csv.
+    Raises InputError if a file does not belong to the plan, or if a run lacks an image of a subset or has one twice.
     """
     subset_of = {Path(path).stem: read_csv(path, ["image", "subset"]) for path in splits}
     source_of = read_csv(sources, ["image", "source"]).set_index("image")["source"]
@@ -141,10 +142,10 @@ def read_arms(runs: Iterable[Run], splits: Iterable[str | Path], sources: str | 
 
 
 def check_probabilities(probabilities: npt.NDArray[np.float64]) -> None:
-    """ValueError where a row (images, classes) is no distribution; numbers read from a file may be rounded."""
+    """Raise ValueError if a row (images, classes) is not a probability distribution; rounded numbers are accepted."""
     bounded = (probabilities >= 0) & (probabilities <= 1 + 1e-6)
     if not (bounded.all() and np.allclose(probabilities.sum(axis=1), 1, atol=1e-3)):
-        raise ValueError("a row of probabilities has something below 0, above 1 or missing, or does not sum to 1")
+        raise ValueError("a probability is missing, below 0 or above 1, or those of an image do not sum to 1")
 
 
 def _arm(
@@ -175,7 +176,7 @@ def _arm(
 
 
 def _read_run(run: Run, plan: Plan) -> pd.DataFrame:
-    """A run's predictions, its probabilities as numbers."""
+    """The predictions of a run, with its probabilities as numbers."""
     table = read_csv(run.path, ["image", "class", "predicted", *plan.classes])
     unknown = sorted((set(table["class"]) | set(table["predicted"])) - set(plan.classes))
     if unknown:
@@ -189,16 +190,16 @@ def _read_run(run: Run, plan: Plan) -> pd.DataFrame:
 
 
 def _checked(run: Run, plan: Plan, subset_of: dict[str, pd.DataFrame]) -> Run:
-    asked = {
+    is_known = {
         "split": parse_split(run.split)[0] in plan.splits and run.split in subset_of,
         "training variant": run.trained_on in plan.trainings,
         "variant": run.tested_on in plan.variants,
         "seed": run.seed in plan.seeds,
     }
-    for what, known in asked.items():
+    for what, known in is_known.items():
         if not known:
             raise InputError(
-                f"{run.path}: its {what} is not in the configuration; take it from the list of predictions"
+                f"{run.path}: its {what} is not in the configuration; remove the file from the list of predictions"
             )
     return run
 

@@ -1,4 +1,4 @@
-"""The records that jobs leave of themselves, as tables and report read them."""
+"""The records that jobs write about themselves, as tables and report read them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from wbcsr.files import read_json
 
 
 def read_records(paths: Iterable[Path], keys: Sequence[str]) -> list[dict[str, Any]]:
-    """JSON files that must have `keys`; InputError names the file that is missing, or the key that it lacks."""
+    """Read JSON files that must have `keys`; raises InputError if a file is missing or lacks a key."""
     records = []
     for path in paths:
         if not path.is_file():
-            raise InputError(f"{path}: is missing; run the workflow again, which makes it")
+            raise InputError(f"{path}: is missing; run the workflow again to make it")
         record = read_json(path)
         missing = [key for key in keys if not isinstance(record, dict) or key not in record]
         if missing:

@@ -16,8 +16,8 @@ from wbcsr.study.labels import summary_label
 class Scores:
     """Scores of one confusion matrix; a ratio whose denominator is 0 counts as 0.
 
-    `by_class` has a row for each class and the columns precision, recall, f1 and support; `macro` and
-    `weighted` hold the averages of precision, recall and f1 over the classes, plain and by support.
+    `by_class` has a row for each class and the columns precision, recall, f1 and support. `macro` and `weighted` hold
+    the averages of precision, recall and f1 over the classes: unweighted, and weighted by support.
     """
 
     accuracy: float
@@ -33,9 +33,9 @@ def confusion(actual: Iterable[str], predicted: Iterable[str], classes: list[str
 
 
 def score(matrix: pd.DataFrame) -> Scores:
-    """The scores that follow from a confusion matrix (rows actual, columns predicted, whole counts).
+    """The scores of a confusion matrix (rows actual, columns predicted, whole counts).
 
-    Every number of ours and of the study goes through here. A matrix without images is a ValueError.
+    All scores come from this function, our own and those of the study. Raises ValueError if the matrix has no images.
     """
     counts = matrix.to_numpy()
     if counts.sum() == 0:
@@ -55,14 +55,14 @@ def score(matrix: pd.DataFrame) -> Scores:
 
 
 RATIOS = ["precision", "recall", "f1"]
-# The rows below those of the classes.
+# The rows below the rows of the classes.
 AVERAGES = ("accuracy", "macro average", "weighted average")
 
 
 def score_rows(matrix: pd.DataFrame | None) -> pd.DataFrame:
-    """The scores of a confusion matrix as rows: class, `RATIOS` and support; without a matrix, no row.
+    """The scores of a confusion matrix as rows: class, `RATIOS` and support; no rows if there is no matrix.
 
-    After the classes, of which each has a row, come `AVERAGES`; the accuracy is in the column f1.
+    Each class has a row, and the rows of `AVERAGES` follow; the accuracy is in the column f1.
     """
     if matrix is None:
         return pd.DataFrame(columns=["class", *RATIOS, "support"]).astype({**dict.fromkeys(RATIOS, float)})
@@ -74,7 +74,7 @@ def score_rows(matrix: pd.DataFrame | None) -> pd.DataFrame:
 
 
 def confusion_rows(matrix: pd.DataFrame | None, classes: list[str]) -> pd.DataFrame:
-    """A confusion matrix as rows: actual, and a column for each predicted class; without a matrix, no row."""
+    """A confusion matrix as rows: actual, and a column for each predicted class; no rows if there is no matrix."""
     rows = pd.DataFrame(columns=classes, dtype=int) if matrix is None else matrix.copy()
-    rows.insert(0, "actual", rows.index, allow_duplicates=True)  # a class may be called that, too
+    rows.insert(0, "actual", rows.index, allow_duplicates=True)  # a class may have the name "actual", too
     return rows

@@ -1,4 +1,4 @@
-"""What an interval over sources says of a difference, with a margin that was named before."""
+"""Verdicts on a difference, from its interval over sources and a margin that was fixed in advance."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from scipy.stats import beta, t
 from wbcsr.stats.intervals import CONFIDENCE, Estimate, Reason
 
 ALPHA = 0.05
-# So many trainings show how much trainings differ, if only roughly.
+# The least number of trainings that gives a rough estimate of the variation between trainings.
 LEAST_SEEDS = 3
 
 
 class Verdict(StrEnum):
-    """What was found of a difference; see `find`. `PROVISIONAL`: found in fewer than `LEAST_SEEDS` trainings."""
+    """The result for a difference; see `find`. `PROVISIONAL`: based on fewer than `LEAST_SEEDS` trainings."""
 
     HIGHER = "higher"
     LOWER = "lower"
@@ -26,12 +26,13 @@ class Verdict(StrEnum):
 
 
 def find(difference: Estimate, p_value: float, margin: float, bound: float) -> Verdict:
-    """The verdict on a difference, before the number of trainings is looked at.
+    """The verdict on a difference, regardless of the number of trainings.
 
-    Higher or lower: the 95 % interval lies on one side of 0 and `p_value` is below 0.05. Else equivalent: the 90 %
-    interval lies within ± `margin`, which is two one-sided tests at 0.05 (TOST; Schuirmann, J. Pharmacokinet.
-    Biopharm. 15, 1987, 657–680). Else non-inferior: it lies above −`margin`. Unknown with too few sources. Where the
-    arms differ on too few sources for an interval, ± `bound` takes its place, see `largest_share`.
+    Higher or lower: the 95 % interval does not include 0, and `p_value` is below 0.05. Otherwise equivalent: the 90 %
+    interval lies within ± `margin`, which corresponds to two one-sided tests at 0.05 (TOST; Schuirmann, J.
+    Pharmacokinet. Biopharm. 15, 1987, 657–680). Otherwise non-inferior: the 90 % interval lies above −`margin`.
+    Unknown: there are too few sources. If the arms differ on too few sources for an interval, ± `bound` replaces it;
+    see `largest_share`.
     """
     if difference.reason in (Reason.LONE_SOURCES, Reason.FEW_SOURCES):
         return Verdict.UNKNOWN
@@ -48,13 +49,13 @@ def find(difference: Estimate, p_value: float, margin: float, bound: float) -> V
 
 
 def judged(found: Verdict, seeds: int) -> Verdict:
-    """`found`, or provisional if it claims something and fewer than `LEAST_SEEDS` seeds were trained."""
+    """`found`, or provisional if it makes a claim and fewer than `LEAST_SEEDS` seeds were trained."""
     claims = found not in (Verdict.NOT_DETECTABLE, Verdict.UNKNOWN)
     return Verdict.PROVISIONAL if claims and seeds < LEAST_SEEDS else found
 
 
 def p_equivalence(difference: Estimate, margin: float) -> float:
-    """The larger of the two one-sided p-values of TOST; NaN where there is no interval."""
+    """The larger of the two one-sided p-values of TOST; NaN if there is no interval."""
     room = margin - abs(difference.value)
     if difference.error == 0:
         return float(room <= 0)
@@ -62,5 +63,5 @@ def p_equivalence(difference: Estimate, margin: float) -> float:
 
 
 def largest_share(count: int, of: int) -> float:
-    """The upper end of the one-sided 95 % interval of a share, exact (Clopper and Pearson, Biometrika 26, 1934)."""
+    """The upper end of a proportion's exact one-sided 95 % interval (Clopper and Pearson, Biometrika 26, 1934)."""
     return 1.0 if count == of else float(beta.ppf(CONFIDENCE, count + 1, of - count))

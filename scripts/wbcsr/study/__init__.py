@@ -1,1 +1,1 @@
-"""What the study is: its plan, the names under which results appear, and the numbers that were published."""
+"""The plan of a study, the labels of its results, and the values that the reproduced study published."""

@@ -1,6 +1,6 @@
-"""The names under which results appear.
+"""The labels of results in tables and figures.
 
-This module imports nothing heavy, so that rules can list the figures before any of them is drawn.
+This module imports only light packages, so that rules can list the figures before the figures are drawn.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wbcsr.config import (
 
 # What every split tests beside the extra tests.
 SUBSETS = ("validation", "test")
-# What a comparison of two arms asks, in the order of the tables.
+# The questions that comparisons of two arms answer, in the order of the tables.
 QUESTIONS = {
     "primary": "Primary comparison",
     "enlargement": "Upscaled versus original",
@@ -34,8 +34,9 @@ CLASSIFIERS = {
     "efficientnet_lite0": "EfficientNet-Lite0",
     "efficientnet_lite2": "EfficientNet-Lite2",
 }
-NO_ENHANCED = "Empty: the configuration names no variant besides original."
-# Letters: ALL, BASO.
+CLASSIFIERS |= {f"{name}_groupnorm": f"{label} with group normalisation" for name, label in CLASSIFIERS.items()}
+NO_ENHANCED = "Empty: the configuration has no variant other than original."
+# Number of letters; longer class names are words, shorter ones (ALL, BASO) abbreviations.
 LONGEST_ABBREVIATION = 4
 _METHODS = {"bicubic": "bicubic", "lanczos": "Lanczos", "realesrgan": "Real-ESRGAN"}
 
@@ -46,12 +47,12 @@ def subsets_of(partitions: Mapping[str, str]) -> list[str]:
 
 
 def confusion_name(split: str, trained_on: str, tested_on: str, subset: str) -> str:
-    """The name, without suffix, of the figure with one run's confusion matrix."""
+    """The name, without suffix, of the figure of one run's confusion matrix."""
     return f"confusion_{split}_{trained_on}_on_{tested_on}_{subset}"
 
 
 def figure_names(config: Config) -> list[str]:
-    """The names, without suffix, of all figures that a complete configuration leads to."""
+    """The names, without suffix, of all figures of a study with this complete configuration."""
     return [
         *("fig2", "fig3", "fig9", "fig10", "fig11", "fig12", "accuracy", "differences"),
         *(f"{kind}_{split}" for split in config["splits"] for kind in ("reliability", "curves")),
@@ -66,9 +67,9 @@ def figure_names(config: Config) -> list[str]:
 
 
 def variant_label(variant: str) -> str:
-    """A variant as a reader sees it: `realesrgan_x4` → `Real-ESRGAN ×4`; `original` and `dual` stay.
+    """The label of a variant: `realesrgan_x4` → `Real-ESRGAN ×4`; `original` and `dual` are not changed.
 
-    So with a training variant of a further input size: `original_448px` → `original at 448 px`.
+    A training variant of a further input size has it in its label: `original_448px` → `original at 448 px`.
     """
     name, size = parse_training(variant)
     method, scale = parse_variant(name)
@@ -77,18 +78,18 @@ def variant_label(variant: str) -> str:
 
 
 def arm_label(trained_on: str, tested_on: str) -> str:
-    """An arm as a reader sees it: its variant, or, where it was tested on another, both."""
+    """The label of an arm: its variant; if it was tested on another variant than it was trained on, both."""
     if parse_training(trained_on)[0] == tested_on:
         return variant_label(trained_on)
     return f"{variant_label(trained_on)}, tested on {variant_label(tested_on)}"
 
 
 def class_labels(classes: list[str]) -> list[str]:
-    """The classes as a reader sees them: where all are in capitals, words but no abbreviations in sentence case."""
+    """The labels of the classes: if all names are in capitals, words get sentence case and abbreviations stay as is."""
     words = all(name.isupper() for name in classes)
     return [name.capitalize() if words and len(name) > LONGEST_ABBREVIATION else name for name in classes]
 
 
 def summary_label(name: str, classes: list[str]) -> str:
-    """The name of a row or column of all classes together: `name`, and a word more where a class is called so."""
+    """The label of a row or column for all classes: `name`, with an addition if a class has the same name."""
     return f"{name} (all classes)" if name.casefold() in map(str.casefold, classes) else name

@@ -26,7 +26,7 @@ CITATION = f"Nagarhalli et al. ({YEAR}), doi:{DOI}"
 
 CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
 
-# The two classes that the study finds hard to tell apart, and hopes to see better.
+# The two classes that the study finds hard to distinguish and hopes to distinguish better after super-resolution.
 PAIR = ("EOSINOPHIL", "NEUTROPHIL")
 
 # Table 2: images of each class in the two published partitions.
@@ -39,9 +39,9 @@ MATRICES = {
     "realesrgan_x4": [[423, 9, 12, 55], [18, 466, 5, 7], [5, 2, 488, 0], [73, 6, 20, 400]],
 }
 
-# This project's own audit of the study's validation images (`snakemake -- dataset` of the whole archive: sources.csv,
-# splits/leakage.csv): the number of images, of their photographs, and of images with an augmented duplicate in
-# training; and the mean over images of how many of the images show their photograph.
+# From this project's own audit of the study's validation images (`snakemake -- dataset` on the whole archive:
+# sources.csv, splits/leakage.csv): the number of images, the number of their photographs, and the number of images that
+# have an augmented duplicate in training; also the mean, over images, of the number of images of the same photograph.
 VALIDATION_IMAGES, VALIDATION_SOURCES, VALIDATION_SHARED = 1989, 251, 1989
 VALIDATION_IMAGES_PER_SOURCE = 19.7
 
@@ -64,7 +64,7 @@ def counts() -> pd.DataFrame:
 
 
 def accuracy(split: str, trained_on: str, tested_on: str, subset: str, classes: list[str]) -> float | None:
-    """The accuracy that the study reached in this arm with these classes; None where it says nothing of it."""
+    """The accuracy that the study reached in this arm with these classes; None if the study does not report it."""
     told = (split, subset) == (SPLIT, SUBSET) and trained_on == tested_on and tested_on in MATRICES
     if not told or {name.upper() for name in classes} != set(CLASSES):
         return None
@@ -73,6 +73,6 @@ def accuracy(split: str, trained_on: str, tested_on: str, subset: str, classes: 
 
 
 def pair(classes: list[str]) -> tuple[str, str] | None:
-    """The two of `classes`, as they are written there, that the study is about; None where they are not among them."""
+    """The two classes that the study is about, as `classes` spells them; None if `classes` does not have both."""
     found = {name.upper(): name for name in classes}
     return (found[PAIR[0]], found[PAIR[1]]) if set(PAIR) <= found.keys() else None

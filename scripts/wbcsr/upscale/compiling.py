@@ -1,4 +1,4 @@
-"""The steps of compiling Real-ESRGAN, each for a process of its own: torch is imported there and not in the job."""
+"""Functions that compile Real-ESRGAN in a separate process, so that the job itself does not import torch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from wbcsr.files import read_csv
 
 
 def build_engine(weights: str, images: str, inference: Mapping[str, Any], engine: str) -> dict[str, Any]:
-    """Build the engine of the network in `weights` for the sizes of images in `images` (images.csv).
+    """Build the engine of the network in `weights` for the image sizes in `images` (images.csv).
 
-    Returns what is written to `engine`, and raises errors, as `wbcsr.engines.engine.build`.
+    Return value and errors are those of `wbcsr.engines.engine.build`.
     """
     from wbcsr.engines.engine import build
     from wbcsr.engines.source import Workload
@@ -24,7 +24,7 @@ def build_engine(weights: str, images: str, inference: Mapping[str, Any], engine
 
 
 def load_engine(weights: str, engine: str) -> None:
-    """Load a compiled engine that `build_engine` wrote, and run it once; errors as `wbcsr.engines.engine.load`."""
+    """Load a compiled engine and run it once; errors as in `wbcsr.engines.engine.load`."""
     from wbcsr.engines.engine import load, run_once
     from wbcsr.upscale.upscaler import source
 

@@ -1,4 +1,4 @@
-"""Resizing by a formula: the cheap upscaling that super-resolution must beat, and its own at another scale."""
+"""Interpolation: the baseline for super-resolution, and the resizing of super-resolved images to another scale."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from PIL import Image
 
 
 def to_size(upscaled: np.ndarray, width: int, height: int) -> np.ndarray:
-    """A network's output at a size that is not its own, by OpenCV's Lanczos as Real-ESRGAN's own tool resizes it."""
+    """Resize a network's output to another size with OpenCV's Lanczos filter, as Real-ESRGAN's own program does."""
     return cv2.resize(upscaled, (width, height), interpolation=cv2.INTER_LANCZOS4)
 
 
 class _OneByOne(ABC):
-    """An upscaler that has each image's result at once."""
+    """An upscaler without batches and without asynchronous results."""
 
     def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
         return [self._resize(image) for image in images]
 
     def start(self, images: list[np.ndarray]) -> Callable[[], list[np.ndarray]]:
-        """Resize at once; what is returned has the results."""
+        """Resize now; the returned function gives the results."""
         resized = self(images)
         return lambda: resized
 
@@ -33,7 +33,7 @@ class _OneByOne(ABC):
 
 @dataclass(frozen=True)
 class Interpolation(_OneByOne):
-    """Bicubic (a = -0.5) or Lanczos (a = 3) interpolation, Pillow's; 16 bit by channel in float32."""
+    """Pillow's bicubic (a = -0.5) or Lanczos (a = 3) interpolation; 16-bit images are resized by channel in float32."""
 
     method: str
     scale: int
@@ -59,10 +59,10 @@ class Interpolation(_OneByOne):
 
 @dataclass(frozen=True)
 class Shrinking(_OneByOne):
-    """Images that a network upscaled by `factor`, brought to `scale` times their originals' size; see `to_size`.
+    """Resize images that a network upscaled by `factor` to `scale` times their original size; see `to_size`.
 
-    So they are what the network would give at that scale. `origin` tells the network's images from earlier ones: the
-    SHA-256 of their manifest.
+    The result is what the network would give at that scale. `origin` is the SHA-256 of the manifest of the network's
+    images, which distinguishes them from earlier ones.
     """
 
     factor: int

@@ -1,10 +1,9 @@
-"""Upscale the images of one shard: decode, upscale and encode side by side, and go on after an interruption.
+"""Upscale the images of one shard: decode, upscale and encode in parallel, and resume after an interruption.
 
-A ledger beside the manifest gets one line for each image whose file is whole. A shard that starts again takes an image
-as done where the ledger, or the manifest of a run that came to its end, knows it for the same original and the same
-upscaler, and its file has the SHA-256 that is noted. Batches are cut from the shard's list before anything is skipped,
-so that an image always goes through the network in the same company and its pixels do not depend on where a run was
-interrupted.
+A ledger next to the manifest gets one line for each completely written image. A restarted shard keeps an image if the
+ledger, or the manifest of an earlier complete run, lists it for the same original and the same upscaler, and if its
+file has the recorded SHA-256. The list of a shard is divided into batches before finished images are skipped. An image
+is therefore always in the same batch, and its pixels do not depend on where a run was interrupted.
 """
 
 from __future__ import annotations
@@ -37,16 +36,17 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MANIFEST_COLUMNS = ["image", "file", "width", "height", "sha256", "input_sha256"]
-# Batches that wait decoded, or to be encoded: enough to keep the network busy, few enough to keep memory flat.
+# Batches that wait to be upscaled or encoded: enough to keep the network busy, few enough to limit memory.
 WAITING = 2
 
 
 class Upscaler(Protocol):
-    """Takes images of one shape and dtype and gives as many of the same kind, `scale` times as high and wide.
+    """Upscales images of one shape and dtype; the results have the same dtype and `scale` times the height and width.
 
     Images are (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16. `start` may return before the results are
-    there; what it returns waits for them. `batch_size` is how many images it wants at once, `ahead` how many more
-    batches may be started before a result is taken, and `identity` names everything that its pixels depend on.
+    ready; the function that it returns waits for them. `batch_size` is the number of images per call, `ahead` the
+    number of further batches that may be started before a result is fetched. `identity` contains everything that the
+    pixels depend on.
     """
 
     @property
@@ -63,7 +63,7 @@ class Upscaler(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """One upscaled image: a row of the manifest. `sha256` is the file's, `input_sha256` the original's."""
+    """One upscaled image, a row of the manifest; `sha256` is the hash of its file, `input_sha256` of the original."""
 
     image: str
     file: str
@@ -74,9 +74,9 @@ class Entry:
 
 
 def shard_rows(originals: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame:
-    """The rows of a class's manifest that shard number `shard` (1 to `shards`) upscales, with their new file names.
+    """Return the rows of a class's manifest that belong to shard `shard` (1 to `shards`), with their new file names.
 
-    Shards are contiguous and differ by at most one image.
+    Shards are contiguous, and their sizes differ by at most one image.
     """
     named = originals.assign(target=png_names(originals["file"]))
     first, last = (len(named) * end // shards for end in (shard - 1, shard))
@@ -84,7 +84,7 @@ def shard_rows(originals: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame
 
 
 def spread(manifests: Sequence[Path]) -> pd.DataFrame:
-    """The rows of manifests with the `folder` of their files, in an order of which any beginning is spread over all."""
+    """Return the rows of all manifests, with `folder`; the first n rows, for any n, are spread over all manifests."""
     tables = [read_csv(path, MANIFEST_COLUMNS).assign(folder=path.parent) for path in manifests]
     rows = pd.concat([table.assign(place=np.arange(len(table)) / max(len(table), 1)) for table in tables])
     return rows.sort_values(["place", "image"], kind="stable").drop(columns="place")
@@ -93,26 +93,26 @@ def spread(manifests: Sequence[Path]) -> pd.DataFrame:
 def upscale_shard(
     source: Path, manifest: Path, shard: int, shards: int, upscaler: Upscaler, threads: int
 ) -> dict[str, Any]:
-    """Upscale one shard of the images in the manifest `source`; files and `manifest` lie in the manifest's folder.
+    """Upscale one shard of the images in the manifest `source`; images are written to the folder of `manifest`.
 
-    Returns what the provenance needs, as `upscaling`: images, how many were taken over from an earlier run, images/s.
-    Where an earlier run made all of them, what it noted of their cost is returned as well, for it still holds.
-    InputError where an image is missing or is not the one that `source` lists.
+    Returns `upscaling` for the provenance: number of images, how many were kept from an earlier run, and images/s. If
+    an earlier run made all of them, the cost that it recorded is returned too, because it still applies. Raises
+    InputError if an image is missing or differs from the one in `source`.
     """
     remove_leftovers(manifest.parent)
     rows = shard_rows(read_csv(source, MANIFEST_COLUMNS), shard, shards)
     ledger = _Ledger(manifest, upscaler.identity)
     earlier = _earlier_run(manifest, upscaler.identity)
     listed = _entries(read_csv(manifest, MANIFEST_COLUMNS)) if earlier else []
-    done = _that_hold([*listed, *ledger.entries()], rows, manifest.parent)
+    done = _unchanged([*listed, *ledger.entries()], rows, manifest.parent)
     batches = _batches(rows, upscaler.batch_size)
     waiting = [batch for batch in batches if any(row.image not in done for row in batch)]
     if done:
-        log.info("%d of %s were finished before and are kept", len(done), counted(len(rows), "image"))
+        log.info("%d of %s are kept from an earlier run", len(done), counted(len(rows), "image"))
     started = time.perf_counter()
     progress = image_progress(len(rows), manifest.parent.name, len(done))
     with ledger, progress, ThreadPoolExecutor(max(2, threads)) as pool:
-        # Each stage works on later batches while the next one is busy with earlier ones.
+        # The stages run in parallel, each on a later batch than the next stage.
         decoding = ((batch, pool.submit(_decode, batch, source)) for batch in waiting)
         running = ((batch, _start_by_kind(upscaler, images.result())) for batch, images in _ahead(decoding, WAITING))
         encoding = (
@@ -132,7 +132,7 @@ def upscale_shard(
     if upscaled_images:
         rate = upscaled_images / seconds
         log.info(
-            "%s in %.1f s, %.4g images/s; at this rate shards of five to ten minutes have %d to %d images",
+            "%s in %.1f s, %.4g images/s; at this rate, a shard of 5 to 10 minutes has %d to %d images",
             counted(upscaled_images, "image"), seconds, rate, math.ceil(300 * rate), math.ceil(600 * rate),
         )  # fmt: skip
     table = pd.DataFrame([asdict(done[image]) for image in rows["image"]], columns=MANIFEST_COLUMNS)
@@ -151,7 +151,7 @@ def upscale_shard(
 
 
 def _earlier_run(manifest: Path, identity: str) -> dict[str, Any] | None:
-    """What the run that wrote `manifest` noted in the provenance beside it, where its upscaler was the same one."""
+    """Return the provenance of the run that wrote `manifest`, if it used the same upscaler."""
     provenance = manifest.with_suffix(".provenance.json")
     if not (manifest.is_file() and provenance.is_file()):
         return None
@@ -160,7 +160,7 @@ def _earlier_run(manifest: Path, identity: str) -> dict[str, Any] | None:
         same = record["upscaling"]["enlarger"] == identity
         return record if same and sha256(manifest) in record["outputs_sha256"].values() else None
     except (InputError, KeyError, TypeError, AttributeError) as error:
-        log.warning("%s: cannot be used (%r), so every image is made again", provenance, error)
+        log.warning("%s: cannot be used (%r); all images are upscaled again", provenance, error)
         return None
 
 
@@ -168,8 +168,8 @@ def _entries(table: pd.DataFrame) -> list[Entry]:
     return [Entry(*row) for row in table[MANIFEST_COLUMNS].itertuples(index=False)]
 
 
-def _that_hold(entries: Iterable[Entry], rows: pd.DataFrame, folder: Path) -> dict[str, Entry]:
-    """The entries, by image, of the originals in `rows` whose files in `folder` are as they were written."""
+def _unchanged(entries: Iterable[Entry], rows: pd.DataFrame, folder: Path) -> dict[str, Entry]:
+    """Return, by image, the entries of the originals in `rows` whose files in `folder` are unchanged."""
     wanted = {row.image: (row.target, row.input_sha256) for row in rows.itertuples(index=False)}
     return {
         entry.image: entry
@@ -181,7 +181,7 @@ def _that_hold(entries: Iterable[Entry], rows: pd.DataFrame, folder: Path) -> di
 
 
 def _batches(rows: pd.DataFrame, size: int) -> list[list[Any]]:
-    """Batches of images of one shape, at most `size` each; the order is that of the list, shape by shape."""
+    """Divide `rows` into batches of images of one shape, at most `size` each, in the order of the list by shape."""
     batches = []
     for _, alike in rows.groupby(["height", "width"], sort=False):
         tuples = list(alike.itertuples(index=False))
@@ -194,7 +194,7 @@ def _decode(batch: list[Any], source: Path) -> list[np.ndarray]:
 
 
 def _ahead(items: Iterable[T], depth: int) -> Iterator[T]:
-    """The items of a lazy iterable; `depth` later ones have been made when one is handed out."""
+    """Yield the items of a lazy iterable; `depth` further items are already computed when one is yielded."""
     made: deque[T] = deque()
     for item in items:
         made.append(item)
@@ -204,7 +204,7 @@ def _ahead(items: Iterable[T], depth: int) -> Iterator[T]:
 
 
 def _start_by_kind(upscaler: Upscaler, images: list[np.ndarray]) -> Callable[[], list[np.ndarray]]:
-    """Start to upscale images of one shape; grey, RGB, RGBA, 8 and 16 bit go apart."""
+    """Start to upscale images of one shape, separately for each kind (grey, RGB, RGBA, 8 or 16 bit)."""
     kinds: dict[tuple[Any, ...], list[int]] = {}
     for index, image in enumerate(images):
         kinds.setdefault((image.shape[2:], image.dtype.name), []).append(index)
@@ -235,7 +235,7 @@ def _write(row: Any, pixels: np.ndarray, ledger: _Ledger, progress: tqdm) -> Ent
 
 
 class _Ledger:
-    """What of a shard is finished: a JSON line an image, appended and flushed once its file is whole."""
+    """The finished images of a shard: one JSON line per image, appended and flushed after its file is complete."""
 
     def __init__(self, manifest: Path, identity: str) -> None:
         self.path = manifest.with_name(f".{manifest.stem}.ledger")
@@ -243,7 +243,7 @@ class _Ledger:
         self._lock = Lock()
 
     def entries(self) -> Iterator[Entry]:
-        """What earlier runs with the same upscaler have finished."""
+        """Yield the images that earlier runs with the same upscaler finished."""
         if not self.path.is_file():
             return
         for line in filter(None, self.path.read_text(encoding="utf-8").splitlines()):
@@ -251,7 +251,7 @@ class _Ledger:
                 record = json.loads(line)
                 identity, entry = record["identity"], Entry(**record["entry"])
             except (ValueError, KeyError, TypeError):
-                log.warning("%s: a line is not whole and is passed over", self.path)
+                log.warning("%s: skipping an incomplete line", self.path)
                 continue
             if identity == self.identity:
                 yield entry
@@ -265,7 +265,7 @@ class _Ledger:
         line = json.dumps({"identity": self.identity, "entry": asdict(entry)}, ensure_ascii=False)
         with self._lock:
             require_claim()
-            # The newline goes first: what a killed run left of a line cannot spoil this one.
+            # The newline comes first, so that an incomplete line of a killed run does not damage this one.
             self._file.write("\n" + line)
             self._file.flush()
 

@@ -1,4 +1,4 @@
-"""Cut an image into overlapping tiles of one shape, and say which part of each tile's result is kept."""
+"""Divide an image into overlapping tiles of one shape, and choose which part of each tile is kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import pairwise
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile along both axes: where it starts, and the part of the image that its result fills (pixels)."""
+    """The start of a tile along both axes, and the part of the image that its result fills (pixels)."""
 
     top: int
     left: int
@@ -19,10 +19,10 @@ class Tile:
 
 
 def _axis(length: int, tile: int, overlap: int) -> list[tuple[int, int, int]]:
-    """(start, keep from, keep to) of each tile along one axis; the last tile is moved back to end at `length`.
+    """Return (start, keep from, keep to) of each tile along one axis; the last tile ends exactly at `length`.
 
-    Two neighbours share at least 2 * overlap pixels and meet in the middle of what they share, so that every pixel
-    that is kept has at least `overlap` pixels of context towards a neighbour.
+    Neighbours share at least 2 * overlap pixels, and the kept parts meet in the middle of the shared region. Each kept
+    pixel therefore has at least `overlap` pixels of context towards a neighbour.
     """
     if length <= tile:
         return [(0, 0, length)]
@@ -32,9 +32,9 @@ def _axis(length: int, tile: int, overlap: int) -> list[tuple[int, int, int]]:
 
 
 def plan(height: int, width: int, tile: tuple[int, int], overlap: int) -> list[Tile]:
-    """Tiles of shape `tile` (height, width) that cover an image; one tile where the image is no larger.
+    """Return tiles of shape `tile` (height, width) that cover an image; a single tile if the image is not larger.
 
-    Every pixel of the image is kept from exactly one tile.
+    Each pixel of the image is kept from exactly one tile.
     """
     return [
         Tile(top, left, keep_top, keep_bottom, keep_left, keep_right)

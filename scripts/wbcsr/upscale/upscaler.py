@@ -1,4 +1,4 @@
-"""Upscaling images by a Real-ESRGAN engine."""
+"""Upscaling of images with a Real-ESRGAN engine."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from wbcsr.weights.networks import Architecture
 log = logging.getLogger(__name__)
 
 Images = list[np.ndarray]
-# Images that go through the network at once, by device.
+# Batch size by device.
 BATCH = {"cpu": 1, "cuda": 8}
-# Offset and scale of `to_network` that bring bytes to what the network takes.
+# Offset and scale of `to_network` that map bytes to the range 0 to 1.
 RANGE = (0.0, 0.0, 0.0), (255.0, 255.0, 255.0)
 
 
 def source(weights: Path) -> tuple[Source, Architecture]:
-    """Real-ESRGAN's network from a file that `store.fetch` wrote, as an engine is built from it; see `store.load`.
+    """Return Real-ESRGAN's network, from a file written by `store.fetch`, as the source of an engine; see `store.load`.
 
-    It takes RGB values 0 to 1, (n, 3, height, width), and gives (n, 3, height * scale, width * scale).
+    The network maps RGB values from 0 to 1, (n, 3, height, width), to (n, 3, height * scale, width * scale).
     """
     network, architecture = store.load(weights)
     described = asdict(architecture)
@@ -43,25 +43,26 @@ def source(weights: Path) -> tuple[Source, Architecture]:
 
 
 def batches(inference: Mapping[str, Any]) -> dict[str, int]:
-    """Images at once by device, as the configuration's section `inference` says."""
+    """Return the batch size by device, from the section `inference` of the configuration."""
     size = inference["batch_size"]
     return BATCH if size == "auto" else dict.fromkeys(BATCH, size)
 
 
 @dataclass(frozen=True)
 class Plane:
-    """What goes through the network as one RGB image: (H, W, 3) float32, 0 to 1; `grey` where R, G and B are one."""
+    """An RGB input of the network, (H, W, 3) float32, 0 to 1; `grey` if R, G and B are equal."""
 
     pixels: np.ndarray
     grey: bool
 
 
 class SuperResolution:
-    """A Real-ESRGAN engine on whole images, tiled where they are larger than the engine's sizes or `tile`.
+    """Super-resolves whole images with a Real-ESRGAN engine, in tiles if they exceed the engine's sizes or `tile`.
 
-    Pixels are those of Real-ESRGAN's own RealESRGANer with pre_pad 0: values divided by the range of the dtype,
-    output clamped and rounded; grey goes through as RGB and comes back by OpenCV's luma; alpha goes through the
-    network as grey; a `scale` that is not the network's own is reached by resizing its output (`to_size`).
+    The pixels are those of RealESRGANer (Real-ESRGAN's own class) with pre_pad 0: values are divided by the range of
+    the dtype, and the output is clamped and rounded. Grey is processed as RGB and converted back to grey by OpenCV's
+    luma. Alpha is processed as a grey image. A `scale` other than the network's own is reached by resizing the output
+    (`to_size`).
     """
 
     def __init__(self, engine: Engine, architecture: Architecture, scale: int, tile: int, overlap: int) -> None:
@@ -81,10 +82,11 @@ class SuperResolution:
         return self.start(images)()
 
     def start(self, images: Images) -> Callable[[], Images]:
-        """Begin to upscale images of one shape and dtype; what is returned waits for the results.
+        """Start to upscale images of one shape and dtype; the returned function waits for the results.
 
-        On a GPU the work goes on meanwhile, and further images may be started. Out of memory halves the batch, says so
-        and goes on; InputError where the engine takes only whole batches, or one image is too much.
+        On a GPU, this call returns before the results are ready, and further images can be started. If memory runs out,
+        the batch size is halved, which is logged. Raises InputError if the engine has a fixed batch size or one image
+        is too large.
         """
         if images[0].dtype == np.uint8 and images[0].shape[2:] == (3,):
             finish = self._start_rgb8(images)
@@ -94,7 +96,7 @@ class SuperResolution:
         return lambda: [self._to_scale(result, image) for result, image in zip(finish(), images, strict=True)]
 
     def _start_rgb8(self, images: Images) -> Callable[[], Images]:
-        """8-bit RGB: the device takes and gives bytes."""
+        """Upscale 8-bit RGB images; only bytes are copied to and from the device."""
         height, width = images[0].shape[:2]
         size, shape, tiles = self._cut_plan(height, width)
         if len(tiles) == 1:
@@ -117,7 +119,7 @@ class SuperResolution:
         return finish
 
     def _upscale_planes(self, images: Images) -> Images:
-        """Grey, alpha and 16 bits: float32 to the network and back, rounded here."""
+        """Upscale grey, RGBA and 16-bit images as float32, and round the result on the CPU."""
         dtype = images[0].dtype
         planes = [plane for image in images for plane in _planes(image)]
         height, width = planes[0].pixels.shape[:2]
@@ -137,7 +139,7 @@ class SuperResolution:
         return upscaled
 
     def _cut_plan(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int], list[Tile]]:
-        """The size that an image is padded to, the shape of its pieces, and where they lie."""
+        """Return the padded size of an image, the shape of its tiles, and the tiles."""
         profile = self.engine.profile
         low, high = (profile.min, profile.max) if profile else ((0, 0), (self.tile, self.tile))
         size = (max(self._divisible(height), low[0]), max(self._divisible(width), low[1]))
@@ -145,13 +147,13 @@ class SuperResolution:
         overlap = self.overlap
         tiled = [shape[axis] for axis in (0, 1) if size[axis] > shape[axis]]
         if tiled and 2 * overlap >= min(tiled):
-            # An engine for small images; half of each of its tiles is kept.
+            # The engine was built for small images; half of each tile is kept.
             overlap = min(tiled) // 4
             if shape not in self._warned_of:
                 self._warned_of.add(shape)
                 log.warning(
-                    "tiles of %d×%d pixels leave room for an overlap of %d and not %d, so seams may show; "
-                    "inference.shapes auto takes larger ones", *shape, overlap, self.overlap,
+                    "tiles of %d×%d pixels allow an overlap of only %d instead of %d, so seams may be visible; "
+                    "inference.shapes auto uses larger tiles", *shape, overlap, self.overlap,
                 )  # fmt: skip
         return size, shape, plan(size[0], size[1], shape, overlap)
 
@@ -159,7 +161,7 @@ class SuperResolution:
         return -(-side // self.multiple) * self.multiple
 
     def _in_batches(self, pieces: Images, run: Callable[[Images], Any]) -> list[Any]:
-        """What `run` gives for the pieces, a batch at a time; out of memory halves the batch for good."""
+        """Run the pieces in batches and return the results; out of memory halves the batch size permanently."""
         results, done = [], 0
         while done < len(pieces):
             chunk = pieces[done : done + self.batch_size]
@@ -177,17 +179,17 @@ class SuperResolution:
             raise InputError(
                 f"{self.engine.device}: out of memory ({reason}), and the batch size is "
                 f"{self.engine.batch}; set inference.batch_size to half of that, or "
-                "leave the GPU to this job alone"
+                "run no other program on this GPU"
             ) from error
         if self.batch_size == 1:
             raise InputError(f"{self.engine.device}: out of memory with one image ({reason}); lower inference.tile")
         self.batch_size //= 2
-        log.warning("out of memory (%s); going on with %s at once", reason, counted(self.batch_size, "image"))
+        log.warning("out of memory (%s); continuing with %s at once", reason, counted(self.batch_size, "image"))
         if self._gpu:
             torch.cuda.empty_cache()
 
     def _launch(self, pieces: Images, shape: tuple[int, int], crop: tuple[int, int]) -> Callable[[], np.ndarray]:
-        """Start the engine on pieces (h, w, 3) uint8, padded to `shape`; gives (n, *crop, 3) uint8 when called."""
+        """Start the engine on pieces (h, w, 3) uint8, padded to `shape`; returns a function → (n, *crop, 3) uint8."""
 
         def upscale(batch: torch.Tensor) -> torch.Tensor:
             with torch.inference_mode():
@@ -201,7 +203,7 @@ class SuperResolution:
         return lambda: output
 
     def _run(self, pieces: Images) -> np.ndarray:
-        """Run the engine on pieces of one shape (h, w, 3) float32; gives (n, h * factor, w * factor, 3) float32."""
+        """Run the engine on pieces of one shape (h, w, 3) float32; returns (n, h * factor, w * factor, 3) float32."""
         batch = self.engine.fill(torch.from_numpy(np.stack(pieces))).permute(0, 3, 1, 2)
         with torch.inference_mode():
             output = self.engine.run(
@@ -211,7 +213,7 @@ class SuperResolution:
             return real.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
     def _assemble(self, pieces: Images, tiles: Sequence[Tile], image: np.ndarray) -> np.ndarray:
-        """Put the upscaled pieces of `image` together; what lies in the padding falls outside."""
+        """Assemble the upscaled tiles of `image`; padding is cut off."""
         height, width = image.shape[:2]
         result = np.empty((height * self.factor, width * self.factor, *image.shape[2:]), image.dtype)
         for piece, tile in zip(pieces, tiles, strict=True):
@@ -225,9 +227,9 @@ class SuperResolution:
 
 
 class _Gpu:
-    """Upload, network and download of successive batches side by side, each on a stream of its own.
+    """Overlaps upload, network and download of successive batches, each on its own CUDA stream.
 
-    PyTorch keeps pinned memory that a copy still reads, and memory that another stream still uses, from being reused.
+    PyTorch does not reuse pinned memory that is still being copied, nor memory that another stream still uses.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -235,7 +237,7 @@ class _Gpu:
         self._upload, self._download = torch.cuda.Stream(device), torch.cuda.Stream(device)
 
     def start(self, run: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor) -> Callable[[], np.ndarray]:
-        """Enqueue `run` on a batch from the CPU's memory; what is returned waits for its result there."""
+        """Enqueue `run` on a batch in CPU memory; the returned function waits for the result in CPU memory."""
         compute = torch.cuda.current_stream(self._device)
         with torch.cuda.stream(self._upload):
             uploaded = batch.pin_memory().to(self._device, non_blocking=True)
@@ -268,7 +270,7 @@ def _planes(image: np.ndarray) -> list[Plane]:
 
 
 def _reflect(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Reflect below and to the right, to `size`."""
+    """Pad to `size` by reflection at the bottom and right."""
     return np.pad(pixels, [(0, size[0] - pixels.shape[0]), (0, size[1] - pixels.shape[1]), (0, 0)], mode="reflect")
 
 
@@ -283,7 +285,7 @@ def _round(output: np.ndarray, grey: bool, dtype: np.dtype) -> np.ndarray:
 
 
 def _paste(result: np.ndarray, piece: np.ndarray, tile: Tile, factor: int) -> None:
-    """Fill the part of `result` that `tile` keeps; what lies in the padding falls outside of `result`."""
+    """Fill the part of `result` that `tile` keeps; padding beyond `result` is cut off."""
     rows = slice(tile.keep_top * factor, tile.keep_bottom * factor)
     target = result[rows, tile.keep_left * factor : tile.keep_right * factor]
     top, left = (tile.keep_top - tile.top) * factor, (tile.keep_left - tile.left) * factor

@@ -1,1 +1,1 @@
-"""Real-ESRGAN's weights: where they come from, how they are read, and what network they belong to."""
+"""Real-ESRGAN's weights: where to get them, how to read them, and which network they belong to."""

@@ -1,4 +1,4 @@
-"""Convolution weights out of ncnn's model format (github.com/Tencent/ncnn/wiki/param-and-model-file-structure)."""
+"""Read convolution weights in ncnn's format (github.com/Tencent/ncnn/wiki/param-and-model-file-structure)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _KEY_OUTPUTS, _KEY_KERNEL, _KEY_BIAS, _KEY_WEIGHTS = "0", "1", "5", "6"
 
 
 def read_convolutions(param: Path, model: Path) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Weights and biases of every convolution, in the order of the .param file.
+    """Return weights and biases of every convolution, in the order of the .param file.
 
-    Each is ((out, in, kernel, kernel) float32, (out,) float32); fp16 weights are widened, which is exact.
-    InputError where a file is truncated, has bytes left over, or is not what it says.
+    Each pair is ((out, in, kernel, kernel) float32, (out,) float32); fp16 weights are converted to float32, which is
+    exact. Raises InputError if a file is truncated, is too long, or does not match the other one.
     """
     content = model.read_bytes()
     position = 0
@@ -43,7 +43,7 @@ def read_convolutions(param: Path, model: Path) -> list[tuple[np.ndarray, np.nda
         try:
             outputs, kernel, count = (int(settings[key]) for key in (_KEY_OUTPUTS, _KEY_KERNEL, _KEY_WEIGHTS))
         except (KeyError, ValueError) as error:
-            raise InputError(f"{param}: {line[:80]!r} describes no convolution; install its package again") from error
+            raise InputError(f"{param}: {line[:80]!r} is no convolution; install its package again") from error
         if min(outputs, kernel, count) < 1 or count % (outputs * kernel * kernel):
             raise InputError(
                 f"{param}: {line[:80]!r} has {count} weights, which do not fill {outputs} {kernel}×{kernel} kernels; "
@@ -60,5 +60,5 @@ def read_convolutions(param: Path, model: Path) -> list[tuple[np.ndarray, np.nda
         biases = take("<f4", outputs).copy() if settings.get(_KEY_BIAS) == "1" else np.zeros(outputs, np.float32)
         convolutions.append((weights.reshape(outputs, inputs, kernel, kernel), biases))
     if position != len(content):
-        raise InputError(f"{model}: has {len(content) - position} bytes more than {param.name} describes")
+        raise InputError(f"{model}: is {len(content) - position} bytes longer than {param.name} describes")
     return convolutions

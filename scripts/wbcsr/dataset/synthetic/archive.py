@@ -21,7 +21,7 @@ from wbcsr.files import replacing
 IMAGES = "dataset2-master/dataset2-master/images"
 PHOTOGRAPHS = "dataset-master/dataset-master/JPEGImages"
 LABELS = "dataset-master/dataset-master/labels.csv"
-# Pillow's default, which the published images have too.
+# Pillow's default, which the published images use too.
 JPEG_QUALITY = 75
 
 
@@ -38,12 +38,12 @@ def make_synthetic_archive(
 ) -> None:
     """Draw a data set and write it to the zip file `path` in the layout of the study's archive.
 
-    `image_size` is (width, height) in pixels; photographs have twice that. A class named as one of `KINDS` looks like
-    it; any other takes the kind of its position, and the kinds repeat. The first of the `partitions` has
-    `train_per_class` images of each class, the others `test_per_class`, all of photographs of their own. An image
-    `_<n>_<m>.jpeg` is duplicate n of photograph m, so that duplicates of one photograph are on both sides of the paper
-    split, as in the study. One seed gives one file, byte for byte, and an image does not depend on how many others
-    there are.
+    `image_size` is (width, height) in pixels; photographs are twice as wide and high. A class with a name in `KINDS`
+    has that appearance; any other class uses the kind at its position, and the kinds repeat. The first of the
+    `partitions` has `train_per_class` images of each class, the others `test_per_class`; each partition has its own
+    photographs. An image `_<n>_<m>.jpeg` is duplicate n of photograph m, so that duplicates of one photograph are both
+    in training and in validation with the paper split, as in the study. A seed always gives the same bytes, and an
+    image does not depend on the number of other images.
     """
     size = (2 * image_size[0], 2 * image_size[1])
     labels: list[str] = []
@@ -68,7 +68,7 @@ def make_synthetic_archive(
 
 
 def augmented_duplicate(photograph: Pixels, rng: Random) -> Pixels:
-    """A photograph rotated, sheared, shifted and perhaps flipped, at half the size; black beyond its edges."""
+    """Return a photograph rotated, sheared, shifted and randomly flipped, at half the size; black outside its edges."""
     height, width = photograph.shape[:2]
     angle, shear = np.radians(rng.uniform(-35, 35)), rng.uniform(-0.12, 0.12)
     flips = np.diag(rng.choice([-1.0, 1.0], 2))
@@ -88,7 +88,7 @@ def _jpeg(pixels: Pixels) -> bytes:
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    """Add a file with a fixed time and mode, so that the archive depends on its content alone."""
+    """Add a file with a fixed time and mode, so that the archive depends only on its content."""
     entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
     entry.create_system, entry.external_attr = 3, 0o644 << 16
     archive.writestr(entry, content)

@@ -1,4 +1,4 @@
-"""Red and white blood cells and platelets, as Wright's stain shows them."""
+"""Red and white blood cells and platelets, as they appear with Wright's stain."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _stain(red: float, green: float, blue: float) -> Array:
     return np.array([red, green, blue], np.float32)
 
 
-# Optical density (-log10 of the transmitted share) of each substance as Wright's stain shows it.
+# Optical density (-log10 of the transmitted fraction) of each substance with Wright's stain.
 HAEMOGLOBIN = _stain(0.048, 0.146, 0.130)
 CHROMATIN_THIN = _stain(0.175, 0.320, -0.035)  # violet, where the smear is thin and cells lie flat
 CHROMATIN_THICK = _stain(0.280, 0.375, 0.005)  # blue-black, where it is thick and cells stay round
@@ -35,26 +35,26 @@ BASOPHILIC = _stain(0.160, 0.135, 0.010)
 GREY_BLUE = _stain(0.088, 0.085, 0.020)
 EOSINOPHILIC = _stain(0.015, 0.182, 0.162)
 PLATELET = _stain(0.130, 0.160, 0.000)
-RED_RADIUS = 3.8  # µm, of a dried red cell on average
+RED_RADIUS = 3.8  # µm, average radius of a dried red cell
 
 
 # ---- nuclei -----------------------------------------------------------------------------------------------------
 
 
 def segmented_nucleus(plane: Plane, radius: float, rng: Random) -> Array:
-    """Signed distance of three to five lobes along an arc, joined by thin strands."""
+    """Return the signed distance of three to five lobes along an arc, joined by thin strands."""
     lobes = int(rng.choice([3, 4, 5], p=[0.4, 0.4, 0.2]))
     return _lobes(plane, radius, lobes, area=0.36, span=rng.uniform(3.6, 4.9), rng=rng)
 
 
 def bilobed_nucleus(plane: Plane, radius: float, rng: Random) -> Array:
-    """Signed distance of two plump lobes, seldom three, pushed to one side and joined by a strand."""
+    """Return the signed distance of two (rarely three) thick lobes, off centre and joined by a strand."""
     lobes = int(rng.choice([2, 3], p=[0.85, 0.15]))
     return _lobes(plane, radius, lobes, area=0.36, span=rng.uniform(1.9, 2.4) * (lobes - 1) ** 0.5, rng=rng)
 
 
 def _lobes(plane: Plane, radius: float, lobes: int, *, area: float, span: float, rng: Random) -> Array:
-    """Lobes that share `area` of the cell's disc, spread over `span` radians about its centre."""
+    """Return lobes that together fill the fraction `area` of the cell's disc, spread over `span` radians."""
     plane = plane.turned(rng.uniform(0, 2 * np.pi)).warped(0.035 * radius, 0.5 * radius, rng)
     size = radius * np.sqrt(area / lobes)
     distance_out = min(0.97 * radius - 0.95 * size, 0.52 * radius)
@@ -71,14 +71,14 @@ def _lobes(plane: Plane, radius: float, lobes: int, *, area: float, span: float,
 
 
 def round_nucleus(plane: Plane, radius: float, rng: Random) -> Array:
-    """Signed distance of one nearly round nucleus that leaves a thin rim, wider on one side."""
+    """Return the signed distance of a nearly round nucleus that leaves a thin rim, wider on one side."""
     plane = plane.turned(rng.uniform(0, 2 * np.pi)).moved(rng.uniform(0.0, 0.07) * radius, 0)
     size = radius * rng.uniform(0.82, 0.92)
     return outline(plane.warped(0.02 * radius, 0.6 * radius, rng), size, 0.02, rng)
 
 
 def kidney_nucleus(plane: Plane, radius: float, rng: Random) -> Array:
-    """Signed distance of a thick arc, from a kidney to a horseshoe."""
+    """Return the signed distance of a thick arc, between a kidney and a horseshoe."""
     plane = plane.turned(rng.uniform(0, 2 * np.pi)).moved(-0.10 * radius, 0)
     plane = plane.warped(0.06 * radius, 0.45 * radius, rng)
     bend, half_span = radius * rng.uniform(0.36, 0.44), rng.uniform(1.0, 1.9)
@@ -93,20 +93,20 @@ def kidney_nucleus(plane: Plane, radius: float, rng: Random) -> Array:
 
 @dataclass(frozen=True)
 class Morphology:
-    """What tells one kind of white cell from another."""
+    """The appearance of one kind of white cell."""
 
     description: str
     diameter: tuple[float, float]  # µm, in the thick and in the thin part of a smear
-    roughness: float  # of the outline, as a share of the radius
+    roughness: float  # of the outline, as a fraction of the radius
     nucleus: Callable[[Plane, float, Random], Array]
     chromatin: float  # density of the nucleus; 1 is a neutrophil's
     clump: float  # µm, width of a clump of chromatin
     contrast: float  # between clumps and gaps
-    lacy: bool  # fine strands in place of clumps
+    lacy: bool  # fine strands instead of clumps
     cytoplasm: Array  # optical density
     mottle: float  # contrast of the cytoplasm's fine texture
     coarse_granules: bool  # eosinophilic granules fill the cytoplasm
-    vacuoles: tuple[int, int]  # least and most
+    vacuoles: tuple[int, int]  # minimum and maximum number
 
 
 KINDS = {
@@ -171,7 +171,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Conditions:
-    """What differs from one photograph to the next: the smear, its stain, the light and the focus."""
+    """The conditions of one photograph: smear, stain and focus."""
 
     thickness: float  # 0 thin, cells lie flat and apart, to 1 thick, cells round, dark and stacked
     azure: float  # strength of the blue stain
@@ -180,7 +180,7 @@ class Conditions:
 
     @classmethod
     def drawn(cls, rng: Random) -> Conditions:
-        """Conditions of one photograph, about as varied as the study's."""
+        """Draw random conditions that vary about as much as those of the study's photographs."""
         return cls(
             thickness=float(rng.beta(1.0, 2.0)),
             azure=rng.uniform(0.75, 1.1),
@@ -193,16 +193,16 @@ class Conditions:
 
 
 def red_cell(plane: Plane, radius: float, pallor: float, rng: Random) -> Array:
-    """Haemoglobin of one red cell, 1 in the thick of it.
+    """Return the haemoglobin of one red cell; 1 is the thickest part.
 
-    As far as `pallor` (0 to 1) says, the dimple is the polynomial of Evans and Fung, "Improved measurements of the
-    erythrocyte geometry", Microvasc. Res. 4 (1972), deepened as by drying; the rest is a flat disc.
+    `pallor` (0 to 1) mixes a flat disc with the biconcave shape of Evans and Fung, "Improved measurements of the
+    erythrocyte geometry", Microvasc. Res. 4 (1972), whose dimple is deepened as by drying.
     """
     stretch = 1 + min(rng.exponential(0.10), 0.35)
     turned = plane.turned(rng.uniform(0, np.pi))
     turned = Plane(turned.x / np.float32(stretch), turned.y * np.float32(stretch), turned.pixel, turned.window)
     distance = outline(turned, radius, 0.05, rng)
-    # The dimple is seldom in the very middle.
+    # The dimple is rarely exactly central.
     dimple = turned.moved(*rng.normal(0, 0.06 * radius, 2))
     out = np.clip(np.hypot(dimple.x, dimple.y) / (radius * rng.uniform(0.72, 0.95)), 0, 1) ** 2
     biconcave = ((0.81 + 7.83 * out - 4.39 * out**2) / 4.2) ** 1.5
@@ -211,7 +211,7 @@ def red_cell(plane: Plane, radius: float, pallor: float, rng: Random) -> Array:
 
 
 def red_cells(frame: Frame, white: complex, white_radius: float, conditions: Conditions, rng: Random) -> Array:
-    """Haemoglobin (h, w) of all red cells, single or stacked like coins; they keep out of the white cell's disc."""
+    """Return the haemoglobin (h, w) of all red cells, single or stacked like coins, outside the white cell's disc."""
     width, height = frame.extent
     wanted = round((rng.uniform(0.65, 1.0) + 0.3 * conditions.thickness) * width * height / (np.pi * RED_RADIUS**2))
     stacking = 0.15 + 0.6 * conditions.thickness
@@ -239,13 +239,13 @@ def red_cells(frame: Frame, white: complex, white_radius: float, conditions: Con
         if plane.x.size:
             cell_pallor = float(np.clip(pallor + rng.normal(0, 0.25), 0, 1))
             haemoglobin[plane.window] += rng.uniform(0.85, 1.1) * red_cell(plane, radius, cell_pallor, rng)
-    # Cells that lie on each other are squeezed: two absorb less than twice as much.
+    # Overlapping cells are squeezed: two absorb less than twice as much.
     excess = np.maximum(haemoglobin - 1, 0)
     return np.asarray(np.minimum(haemoglobin, 1) + 0.35 * (1 - np.exp(-excess / 0.35)), np.float32)
 
 
 def platelets(frame: Frame, cells: Array, rng: Random) -> Array:
-    """Optical density (h, w, 3) of none to a few small, granular, purple discs, where no `cells` (h, w) lie."""
+    """Return the optical density (h, w, 3) of zero to a few small, granular, purple discs outside `cells` (h, w)."""
     density = np.zeros((frame.height, frame.width, 3), np.float32)
     width, height = frame.extent
     for _ in range(rng.poisson(0.003 * width * height)):
@@ -258,7 +258,7 @@ def platelets(frame: Frame, cells: Array, rng: Random) -> Array:
 
 
 def granules(plane: Plane, rng: Random) -> Array:
-    """Coarse granules side by side, (h, w): 1 in their middle, 0 in the gaps, below 0 where one glistens."""
+    """Return coarse granules, (h, w): 1 at their centre, 0 in the gaps, below 0 for a refractile granule."""
     pitch = rng.uniform(0.75, 1.0)
     half_width, half_height = float(np.abs(plane.x).max()) + pitch, float(np.abs(plane.y).max()) + pitch
     x, y = np.meshgrid(np.arange(-half_width, half_width, pitch), np.arange(-half_height, half_height, 0.87 * pitch))
@@ -273,7 +273,7 @@ def granules(plane: Plane, rng: Random) -> Array:
 
 
 def chromatin(plane: Plane, kind: Morphology, rng: Random) -> Array:
-    """Texture of a nucleus (h, w) about 1: dark clumps with lighter gaps, or a lace of strands."""
+    """Return the texture of a nucleus (h, w) with mean about 1: dark clumps with lighter gaps, or fine strands."""
     noise = plane.noise(kind.clump, rng)
     if kind.lacy:
         noise = np.asarray(1.1 - 1.9 * np.abs(noise) ** 0.7 + 0.7 * plane.noise(3 * kind.clump, rng), np.float32)
@@ -281,7 +281,7 @@ def chromatin(plane: Plane, kind: Morphology, rng: Random) -> Array:
 
 
 def vacuoles(plane: Plane, radius: float, count: int, rng: Random) -> Array:
-    """Share of the stain that is missing (h, w): `count` small bubbles, mostly near the edge."""
+    """Return the fraction of missing stain (h, w): `count` small bubbles, mostly near the edge."""
     missing = np.zeros_like(plane.x)
     for _ in range(count):
         place = radius * rng.uniform(0.45, 0.9) * np.exp(1j * rng.uniform(0, 2 * np.pi))
@@ -293,8 +293,8 @@ def vacuoles(plane: Plane, radius: float, count: int, rng: Random) -> Array:
 def white_cell(
     plane: Plane, kind: Morphology, radius: float, conditions: Conditions, rng: Random
 ) -> tuple[Array, Array]:
-    """Optical density (h, w, 3) of one white cell about the plane's origin, and the share it covers (h, w)."""
-    edge = 0.35 + 12 * kind.roughness  # µm: a rough outline also fades out more softly
+    """Return the optical density (h, w, 3) of a white cell at the plane's origin, and the fraction it covers (h, w)."""
+    edge = 0.35 + 12 * kind.roughness  # µm: a rough outline is also softer
     body = outline(plane.warped(kind.roughness * 3, 2.0, rng), radius, kind.roughness, rng)
     covered = coverage(body, edge)
     nucleus = kind.nucleus(plane, radius, rng)

@@ -1,4 +1,4 @@
-"""Windows of a photograph in micrometres, and shapes drawn in them."""
+"""Windows of a photograph in micrometres, and shapes in them."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ Random = np.random.Generator
 
 @dataclass(frozen=True)
 class Plane:
-    """A window of the photograph with coordinates `x`, `y` about a point of interest."""
+    """A window of the photograph with coordinates `x`, `y` relative to a point of interest."""
 
     x: Array
     y: Array
-    pixel: float  # µm a pixel
+    pixel: float  # µm per pixel
     window: tuple[slice, slice]
 
     def noise(self, grain: float, rng: Random) -> Array:
-        """Smooth noise of mean 0 and variance 1 whose spots are about `grain` µm wide."""
+        """Return smooth noise with mean 0 and variance 1 and spots about `grain` µm wide."""
         sigma = max(0.4 * grain / self.pixel, 0.3)
         field = blur(rng.standard_normal(self.x.shape).astype(np.float32), sigma)
         return np.asarray((field - field.mean()) / (field.std() + 1e-6), np.float32)
 
     def warped(self, amount: float, grain: float, rng: Random) -> Plane:
-        """The same window seen through an uneven glass: shapes drawn in it get organic outlines."""
+        """Return the same window with randomly distorted coordinates, which gives shapes irregular outlines."""
         dx, dy = amount * self.noise(grain, rng), amount * self.noise(grain, rng)
         return Plane(self.x + dx, self.y + dy, self.pixel, self.window)
 
     def turned(self, angle: float) -> Plane:
-        """The same window in coordinates turned by `angle` (radians)."""
+        """Return the same window in coordinates rotated by `angle` (radians)."""
         cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
         return Plane(cos * self.x + sin * self.y, cos * self.y - sin * self.x, self.pixel, self.window)
 
     def moved(self, x: float, y: float) -> Plane:
-        """The same window with its origin moved to (x, y)."""
+        """Return the same window with its origin moved to (x, y)."""
         return Plane(self.x - np.float32(x), self.y - np.float32(y), self.pixel, self.window)
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What the photograph shows: its size in pixels and its scale."""
+    """The size of a photograph in pixels, and its scale."""
 
     width: int
     height: int
 
     @property
     def pixel(self) -> float:
-        """µm a pixel: a frame 480 pixels high shows 50 µm as the study's, a smaller one is a closer view."""
+        """µm per pixel: a frame 480 pixels high shows 50 µm, as in the study; a smaller frame is a closer view."""
         side = min(self.height, 0.75 * self.width)
         return (10 + side / 12) / side
 
@@ -61,7 +61,7 @@ class Frame:
         return self.width * self.pixel, self.height * self.pixel
 
     def around(self, x: float, y: float, reach: float) -> Plane:
-        """The window within `reach` µm of (x, y), cut off at the frame; it may be empty."""
+        """Return the window within `reach` µm of (x, y), clipped to the frame; it may be empty."""
         left, right = (int(np.clip(round(v / self.pixel), 0, self.width)) for v in (x - reach, x + reach))
         top, bottom = (int(np.clip(round(v / self.pixel), 0, self.height)) for v in (y - reach, y + reach))
         columns = (np.arange(left, right, dtype=np.float32) + 0.5) * np.float32(self.pixel) - np.float32(x)
@@ -76,24 +76,24 @@ def blur(field: npt.NDArray[np.float32], sigma: float) -> Array:
 
 
 def coverage(distance: Array, softness: float) -> Array:
-    """Share of each pixel that lies inside, rising smoothly over `softness` µm about the outline."""
+    """Return the fraction of each pixel that is inside, with a smooth transition `softness` µm wide."""
     t = np.clip(0.5 + distance / np.float32(softness), 0, 1)
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
 def joined(one: Array, other: Array, neck: float) -> Array:
-    """Signed distance of the union of two shapes whose junction is filled over `neck` µm."""
+    """Return the signed distance of the union of two shapes whose junction is filled over `neck` µm."""
     blend = np.clip(0.5 + 0.5 * (one - other) / np.float32(neck), 0, 1)
     return np.asarray(other + (one - other) * blend + np.float32(neck) * blend * (1 - blend), np.float32)
 
 
 def ellipse(plane: Plane, a: float, b: float) -> Array:
-    """Signed distance (near the outline) of an ellipse with semi-axes `a` along x and `b` along y."""
+    """Return the signed distance (accurate near the outline) of an ellipse with semi-axes `a` (x) and `b` (y)."""
     return np.asarray((1 - np.hypot(plane.x / np.float32(a), plane.y / np.float32(b))) * np.sqrt(a * b), np.float32)
 
 
 def strand(plane: Plane, start: complex, end: complex, half_width: float) -> Array:
-    """Signed distance of a straight strand between two points (x + iy)."""
+    """Return the signed distance of a straight strand between two points (x + iy)."""
     along = end - start
     px, py = plane.x - np.float32(start.real), plane.y - np.float32(start.imag)
     t = np.clip((px * along.real + py * along.imag) / max(abs(along) ** 2, 1e-6), 0, 1)
@@ -101,7 +101,7 @@ def strand(plane: Plane, start: complex, end: complex, half_width: float) -> Arr
 
 
 def outline(plane: Plane, radius: float, roughness: float, rng: Random) -> Array:
-    """Signed distance (near the outline) of a disc whose radius wavers by about `roughness` of itself."""
+    """Return the signed distance (accurate near the outline) of a disc whose radius varies by about `roughness`."""
     angle = np.arctan2(plane.y, plane.x)
     wavering = np.zeros_like(plane.x)
     for waves in range(2, 6):

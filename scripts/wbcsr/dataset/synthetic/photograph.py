@@ -1,4 +1,4 @@
-"""A photograph of a blood smear: the light of the microscope, the cells in it, and the camera."""
+"""A photograph of a blood smear: illumination, cells and camera."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def draw_photograph(size: tuple[int, int], kind: str, rng: Random) -> Pixels:
-    """A photograph of `size` (width, height), (height, width, 3) RGB, with one white cell of a kind of `KINDS`."""
+    """Draw a photograph of `size` (width, height): (height, width, 3) RGB, with one white cell of a kind in `KINDS`."""
     return draw_cell(size, kind, rng)[0]
 
 
 def draw_cell(size: tuple[int, int], kind: str, rng: Random) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-    """The photograph of `draw_photograph`, and the mask of its white cell, (height, width)."""
+    """Draw the photograph of `draw_photograph`; also returns the mask of its white cell, (height, width)."""
     frame, morphology, conditions = Frame(*size), KINDS[kind], Conditions.drawn(rng)
     light = background(frame, rng)
     thin, thick = morphology.diameter[1], morphology.diameter[0]
@@ -40,7 +40,7 @@ def draw_cell(size: tuple[int, int], kind: str, rng: Random) -> tuple[Pixels, np
 
 
 def background(frame: Frame, rng: Random) -> Array:
-    """Light without a specimen, (h, w, 3) in 0 to 1: pale grey-green, uneven, darker to the corners."""
+    """Return the light without a specimen, (h, w, 3), 0 to 1: pale grey-green, uneven, darker towards the corners."""
     x, y = np.meshgrid(
         np.linspace(-1, 1, frame.width, dtype=np.float32), np.linspace(-1, 1, frame.height, dtype=np.float32)
     )
@@ -48,16 +48,16 @@ def background(frame: Frame, rng: Random) -> Array:
     angle, tint_angle = rng.uniform(0, 2 * np.pi, 2)
     slope = rng.uniform(0, 0.035) * (x * np.cos(angle) + y * np.sin(angle))
     evenness = 1 + slope - rng.uniform(0.0, 0.03) * (x * x + y * y)
-    # One side is a little greener and bluer, as where the condenser is off its axis.
+    # One side is slightly greener and bluer, as with a decentred condenser.
     tint = rng.uniform(0, 0.012) * (x * np.cos(tint_angle) + y * np.sin(tint_angle))
     tinted = 1 + tint[..., None] * np.array([-1.0, 0.3, 0.7], np.float32)
     return np.asarray(colour * evenness[..., None] * tinted, np.float32)
 
 
 def camera(light: Array, frame: Frame, conditions: Conditions, rng: Random) -> Pixels:
-    """8-bit photograph of `light` (h, w, 3; 0 to 1): focus, colour fringes, the camera's own sharpening, noise."""
+    """Return the 8-bit photograph of `light` (h, w, 3; 0 to 1): defocus, chromatic aberration, sharpening, noise."""
     sharp = blur(light, conditions.defocus / frame.pixel)
-    # The lens brings red and blue to slightly different places, on either side of green.
+    # Lateral chromatic aberration: red and blue are displaced in opposite directions relative to green.
     fringe = rng.normal(0, 0.05, 2) / frame.pixel
     for channel, sign in ((0, 1), (2, -1)):
         shift = np.array([[1, 0, sign * fringe[0]], [0, 1, sign * fringe[1]]])

@@ -1,4 +1,4 @@
-"""The backend `winograd`: code that is compiled for the processor, and the network that it runs."""
+"""The backend `winograd`: compiles convolutions.cpp for the processor and runs the network with it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ FLAGS = ["-std=c++20", "-O3", "-march=native", "-fno-math-errno", "-shared", "-f
 
 
 class Winograd:
-    """For networks of 3×3 convolutions that keep the size, as Real-ESRGAN's RRDBNet is, on a CPU.
+    """For networks of 3×3 convolutions that keep the image size, such as Real-ESRGAN's RRDBNet, on a CPU.
 
-    In bf16 the factors of products are rounded to it, and sums and all between two convolutions are fp32.
+    With bf16, only the factors of products are rounded to bf16; sums and everything between two convolutions are fp32.
     """
 
     name = "winograd"
@@ -80,13 +80,13 @@ def _compiler() -> str | None:
 
 
 def _version() -> str:
-    """The compiler in a line."""
+    """Return the first line of the compiler's version output."""
     done = subprocess.run([str(_compiler()), "--version"], capture_output=True, text=True, check=False)
     return done.stdout.partition("\n")[0]
 
 
 def _instructions() -> str:
-    """What tells one processor's instructions from another's: the SHA-256 of those that Linux lists, or its name."""
+    """Identify the processor's instruction set: SHA-256 of what Linux lists, or the processor's name without Linux."""
     listed = Path("/proc/cpuinfo")
     if not listed.is_file():
         return processor()

@@ -1,12 +1,14 @@
-// A network of 3x3 convolutions on a CPU by Winograd's minimal filtering, F(4x4, 3x3) (Lavin and Gray, "Fast
-// Algorithms for Convolutional Neural Networks", CVPR 2016): 36 products make 16 pixels, where 144 did. The polynomials
-// are taken at 0, 1/sqrt(2), -1/sqrt(2), sqrt(2), -sqrt(2) and infinity, which rounds half as far off as 0, 1, -1, 2, -2
-// and infinity do (Alam et al., "Winograd Convolution for Deep Neural Networks: Efficient Point Selection", ACM TECS
-// 2022). With BF16 the factors of those products are rounded to bfloat16, and all else is float32.
+// A network of 3x3 convolutions on a CPU with Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray, "Fast
+// Algorithms for Convolutional Neural Networks", CVPR 2016): 36 products give 16 pixels, instead of 144. The
+// interpolation points are 0, 1/sqrt(2), -1/sqrt(2), sqrt(2), -sqrt(2) and infinity. Their rounding error is half of
+// that of 0, 1, -1, 2, -2 and infinity (Alam et al., "Winograd Convolution for Deep Neural Networks: Efficient Point
+// Selection", ACM TECS 2022). With BF16, the factors of these products are rounded to bfloat16; everything else is
+// float32.
 //
-// An image lies in planes, each of LANES channels, (4 rows + 2, 4 columns + 2, LANES) float32: a border of zeros, then
-// the pixels, then zeros up to whole tiles of 4x4. So a tile of 6x6 is read without a look at the edge, a vector holds
-// one pixel's channels, and a concatenation of channels is a list of planes that nobody copies.
+// An image is stored in planes of LANES channels, each (4 rows + 2, 4 columns + 2, LANES) float32, where rows and
+// columns count tiles of 4x4: a border of zeros, the pixels, and zeros up to whole tiles. A tile of 6x6 is therefore
+// read without checks at the edge, a vector holds the channels of one pixel, and channels are concatenated without
+// copying, as a list of planes.
 #include <algorithm>
 #include <atomic>
 #include <barrier>
@@ -21,7 +23,7 @@
 #include <immintrin.h>
 #endif
 
-// The floats of a vector; tests compile for other processors' by giving it.
+// Floats per vector; tests set it in order to compile for other processors.
 #ifndef LANES
 #if defined(__AVX512F__)
 #define LANES 16
@@ -31,13 +33,13 @@
 #define LANES 4
 #endif
 #endif
-// Of a block of products, ROWS tiles by COLUMNS vectors of output channels stay in registers, of which AVX has 16, AVX-512 and NEON 32.
+// A block of ROWS tiles by COLUMNS vectors of output channels stays in registers: AVX has 16, AVX-512 and NEON have 32.
 #if defined(__x86_64__) && !defined(__AVX512F__)
 constexpr int ROWS = 6, COLUMNS = 2;
 #else
 constexpr int ROWS = 12, COLUMNS = 2;
 #endif
-// Tiles that a thread takes at once at the most: enough to use each weight often, few enough for its cache.
+// Maximum number of tiles per block: enough to reuse each weight often, few enough for the cache.
 constexpr int TILES = 36;
 static_assert(TILES % ROWS == 0);
 
@@ -47,7 +49,7 @@ static Vector &at(float *place) { return *reinterpret_cast<Vector *>(place); }
 
 static Vector at(const float *place) { return *reinterpret_cast<const Vector *>(place); }
 
-// A Factor is what products are made of, and Factors a vector of them: TOGETHER input channels for LANES outputs.
+// A Factor is one operand of a product; Factors is a vector of them: TOGETHER input channels for LANES outputs.
 #ifdef BF16
 #if !defined(__AVX512BF16__) || LANES != 16
 #error "this processor has no AVX512-BF16"
@@ -82,12 +84,12 @@ static Factors same_for_all(const Factor *channel) { return *channel - Vector{};
 
 static Vector add_products(Vector sum, Factors value, Factors weight) { return sum + value * weight; }
 #endif
-// Between the 36 parts of a block, a line of the cache, so that they do not all fall on the same ones.
+// Padding of one cache line between the 36 parts of a block, so that they do not map to the same cache sets.
 constexpr int APART = 64 / sizeof(Factor);
 
-// One convolution; the Python side has the same structure. Its output is
-//   activation(convolution + bias) + first_factor * first + second_factor * second,
-// where first and second may be null, and the activation is max(x, slope * x).
+// One convolution; network.py has the same structure. Its output is
+//   activation(convolution + bias) + first_factor * first + second_factor * second;
+// first and second may be null; the activation is max(x, slope * x).
 struct Layer {
     const float *const *sources;  // planes
     float *const *targets;        // planes
@@ -97,7 +99,7 @@ struct Layer {
     const float *const *second;   // planes
     int64_t inputs, outputs;      // numbers of planes
     int64_t height, width;        // of the output, in pixels
-    int64_t doubled;              // 1 where the sources have half of that and each of their pixels counts for 2x2
+    int64_t doubled;              // 1 if the sources have half this size and are enlarged by 2 (nearest neighbour)
     float slope, first_factor, second_factor;
 };
 
@@ -112,7 +114,7 @@ static int64_t panels(const Layer &layer) { return (layer.outputs + COLUMNS - 1)
 // 1/sqrt(2) and sqrt(2).
 constexpr float NEAR = 0.70710678f, FAR = 1.41421356f;
 
-// Six values of a tile's row or column to six of the transformed one.
+// Transform the six values of a tile's row or column.
 static inline void transform(const Vector *d, Vector *result, int step) {
     Vector even = d[4] - 2.0f * d[2], odd = NEAR * (d[3] - 2.0f * d[1]);
     Vector even2 = d[4] - 0.5f * d[2], odd2 = FAR * (d[3] - 0.5f * d[1]);
@@ -124,7 +126,7 @@ static inline void transform(const Vector *d, Vector *result, int step) {
     result[5 * step] = d[1] - 2.5f * d[3] + d[5];
 }
 
-// Six products back to four pixels of a row or column.
+// Inverse transform: six products to the four pixels of a row or column.
 static inline void restore(const Vector *m, Vector *result, int step) {
     Vector sum = m[1] + m[2], difference = NEAR * (m[1] - m[2]);
     Vector sum2 = m[3] + m[4], difference2 = FAR * (m[3] - m[4]);
@@ -134,7 +136,7 @@ static inline void restore(const Vector *m, Vector *result, int step) {
     result[3 * step] = 0.5f * difference + 2.0f * difference2 + m[5];
 }
 
-// `count` tiles from number `start` on, to (36, planes, TILES, LANES); neighbours share two columns.
+// Transform `count` tiles, starting with number `start`, to (36, planes, TILES, LANES); neighbours share two columns.
 template <bool DOUBLED>
 static void transform_tiles(const Layer &layer, int64_t start, int count, Factor *values) {
     int64_t across = tiles(layer.width), apart = part(layer.inputs);
@@ -167,7 +169,7 @@ static void transform_tiles(const Layer &layer, int64_t start, int count, Factor
     }
 }
 
-// ROWS tiles by COLUMNS * LANES output channels: the sum over all input channels.
+// Products for ROWS tiles by COLUMNS * LANES output channels, summed over all input channels.
 static inline void multiply(const Factor *values, int64_t planes, const Factor *panel, float *products) {
     constexpr int STEP = TOGETHER * LANES;
     Vector sum[ROWS][COLUMNS] = {};
@@ -185,7 +187,7 @@ static inline void multiply(const Factor *values, int64_t planes, const Factor *
         for (int c = 0; c < COLUMNS; c++) at(products + (c * TILES + r) * LANES) = sum[r][c];
 }
 
-// The products, (36, planes, TILES, LANES), back to pixels, and what comes after the convolution.
+// Inverse transform of the products (36, planes, TILES, LANES) to pixels, with bias, activation and addends.
 static void restore_tiles(const Layer &layer, int64_t start, int count, const float *products) {
     int64_t across = tiles(layer.width), apart = part(panels(layer) * COLUMNS), target_line = line(layer.width);
     for (int64_t plane = 0; plane < layer.outputs; plane++) {
@@ -237,7 +239,7 @@ struct Release {
     void operator()(void *memory) const { std::free(memory); }
 };
 
-// Zeros, so that a block with fewer tiles than TILES has numbers in its rest.
+// Initialised with zeros, because a block with fewer tiles than TILES also computes the unused ones.
 template <typename T>
 static std::unique_ptr<T, Release> zeros(int64_t count) {
     auto memory = static_cast<T *>(std::aligned_alloc(64, (count * sizeof(T) + 63) / 64 * 64));
@@ -252,8 +254,8 @@ extern "C" int64_t columns() { return COLUMNS; }
 
 extern "C" int64_t together() { return TOGETHER; }
 
-// Run `count` layers one after the other, each by `threads` threads, which take blocks of tiles as they come. A pixel
-// is the same by however many. Gives 0, or 1 where the system gives no more memory or threads.
+// Run `count` layers in order. For each layer, `threads` threads take blocks of tiles from a shared counter; the number
+// of threads does not affect the pixels. Returns 0, or 1 if the system has no memory or threads left.
 extern "C" int run(const Layer *layers, int64_t count, int64_t threads) try {
     int64_t most_values = 0, most_products = 0;
     for (int64_t i = 0; i < count; i++) {
@@ -273,7 +275,7 @@ extern "C" int run(const Layer *layers, int64_t count, int64_t threads) try {
         layer_is_done.arrive_and_wait();
         for (int64_t i = 0; i < count && all_started; i++) {
             int64_t all = tiles(layers[i].height) * tiles(layers[i].width);
-            // Several blocks for each thread, where that leaves them whole rows of tiles.
+            // About four blocks per thread, each with a multiple of ROWS tiles.
             int64_t block = std::clamp<int64_t>((all / (4 * threads) + ROWS - 1) / ROWS * ROWS, ROWS, TILES);
             for (int64_t start; (start = next[i].fetch_add(block)) < all;)
                 convolve(layers[i], start, std::min(block, all - start), values[thread].get(), products[thread].get());
@@ -286,7 +288,7 @@ extern "C" int run(const Layer *layers, int64_t count, int64_t threads) try {
         for (int64_t thread = 1; thread < threads; thread++) others.emplace_back(work, thread);
     } catch (const std::system_error &) {
         all_started = false;
-        // In place of those that did not start, so that the others go home.
+        // Counts for the threads that did not start, so that the others leave the barrier.
         for (int64_t missing = others.size() + 1; missing < threads; missing++) layer_is_done.arrive_and_drop();
     }
     work(0);

@@ -1,4 +1,4 @@
-"""A traced network that runs: its weights transformed, its images laid out in planes, its layers given to the code."""
+"""Run a traced network: transform its weights, arrange its images in planes, and call the compiled code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from wbcsr.engines.backend import UnloadableError
 from wbcsr.engines.winograd.trace import Convolution, Image, Trace
 
-# G of F(4×4, 3×3) at the points of convolutions.cpp: a kernel's three values to the six that products are made with.
+# Matrix G of F(4×4, 3×3) for the points in convolutions.cpp: maps three kernel values to six transformed ones.
 KERNEL = torch.tensor(
     [[1, 0, 0], [-2 / 3, -(2**0.5) / 3, -1 / 3], [-2 / 3, 2**0.5 / 3, -1 / 3],
      [1 / 6, 2**0.5 / 6, 1 / 3], [1 / 6, -(2**0.5) / 6, 1 / 3], [0, 0, 1]], dtype=torch.float64,
@@ -21,7 +21,7 @@ KERNEL = torch.tensor(
 
 
 class _Layer(ctypes.Structure):
-    """`Layer` of convolutions.cpp."""
+    """The struct `Layer` of convolutions.cpp."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("sources", "targets", "weights", "bias", "first", "second")),
@@ -31,34 +31,34 @@ class _Layer(ctypes.Structure):
 
 
 class Library:
-    """The compiled code."""
+    """The compiled code, as a shared library."""
 
     def __init__(self, program: Path) -> None:
         try:
             self._library = ctypes.CDLL(str(program.resolve()))
         except OSError as error:
             raise UnloadableError(
-                f"{program}: cannot be loaded ({error}); run on a file system that programs may lie on (no noexec), or "
+                f"{program}: cannot be loaded ({error}); use a file system mounted without noexec, or "
                 "set inference.backend to eager"
             ) from error
         self.lanes: int = self._library.lanes()
         self.columns: int = self._library.columns()
         self.together: int = self._library.together()
-        # Two factors are multiplied together where each has half the bits.
+        # Factors with half the bits are multiplied in pairs.
         self.factors = {1: torch.float32, 2: torch.bfloat16}[self.together]
 
     def planes(self, channels: int) -> int:
         return -(-channels // self.lanes)
 
     def run(self, layers: ctypes.Array[_Layer]) -> None:
-        """Run layers by as many threads as PyTorch has; RuntimeError where the system gives no more."""
+        """Run the layers with as many threads as PyTorch uses. Raises RuntimeError if memory or threads run out."""
         count, threads = ctypes.c_int64(len(layers)), ctypes.c_int64(torch.get_num_threads())
         if self._library.run(layers, count, threads):
-            raise RuntimeError("winograd: the system gives no more memory or threads")
+            raise RuntimeError("winograd: the system has no memory or threads left")
 
 
 class Network:
-    """A traced network with its weights as products need them; bound to one size at a time."""
+    """A traced network with transformed weights; it holds planes for one image size at a time."""
 
     def __init__(self, library: Library, traced: Trace) -> None:
         self._library = library
@@ -66,14 +66,14 @@ class Network:
         self._weights = [_transformed(convolution, library) for convolution in traced.convolutions]
         self._bound: _Bound | None = None
 
-    # For the planes, too, are its own: they are written in place, whoever calls.
+    # Inference mode also for the planes: they are overwritten at each call.
     @torch.inference_mode()
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         if self._traced.unshuffle > 1:
             batch = F.pixel_unshuffle(batch, self._traced.unshuffle)
         size = (batch.shape[2], batch.shape[3])
         if self._bound is None or self._bound.size != size:
-            self._bound = None  # so that its memory is free before the next one's is taken
+            self._bound = None  # frees its memory before the next one allocates
             self._bound = _Bound(self._library, self._traced, self._weights, size)
         outputs = torch.empty((len(batch), *self._bound.output))
         for image, output in zip(batch, outputs, strict=True):
@@ -82,9 +82,9 @@ class Network:
 
 
 class _Bound:
-    """The layers for inputs of one `size` (height, width), with their planes; `output` is the shape of an output.
+    """The layers and planes for inputs of one `size` (height, width); `output` is the shape of one output.
 
-    An image that is needed no more gives its planes to a later one of the same channels and scale.
+    Planes of an image that is no longer needed are reused for a later image with the same channels and scale.
     """
 
     def __init__(
@@ -113,9 +113,9 @@ class _Bound:
         self._layers = (_Layer * len(layers))(*layers)
 
     def run(self, image: torch.Tensor, output: torch.Tensor) -> None:
-        """Write the network's output for `image`, (channels, height, width), to `output`, float32, of that shape."""
+        """Write the network's output for `image` (channels, height, width) to `output`, float32 (`self.output`)."""
         if len(image) != self._channels_in:
-            raise ValueError(f"the network takes {self._channels_in} channels and not {len(image)}")
+            raise ValueError(f"the network takes {self._channels_in} channels, not {len(image)}")
         height, width = self.size
         for channel, values in enumerate(image):
             plane, lane = divmod(channel, self._library.lanes)
@@ -130,7 +130,7 @@ class _Bound:
         return height * image.scale, width * image.scale
 
     def _planes(self, image: Image) -> torch.Tensor:
-        """(planes, rows, columns, lanes) of zeros, with the border that convolutions.cpp describes."""
+        """Return zeros (planes, rows, columns, lanes), including the border described in convolutions.cpp."""
         height, width = (-(-side // 4) * 4 + 2 for side in self._size(image))
         planes = torch.zeros(self._library.planes(image.channels), height, width, self._library.lanes)
         self._kept.append(planes)
@@ -164,7 +164,7 @@ class _Bound:
         )
 
     def _pointers(self, images: Iterable[torch.Tensor]) -> ctypes.Array[ctypes.c_void_p]:
-        """Where the planes of images begin, one image after the other."""
+        """Return the addresses of the planes of `images`, in order."""
         places = [plane.data_ptr() for image in images for plane in image]
         array = (ctypes.c_void_p * len(places))(*places)
         self._kept.append(array)
@@ -176,17 +176,17 @@ def _used(step: Convolution) -> list[Image]:
 
 
 def _transformed(step: Convolution, library: Library) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights and bias (lanes * planes) of a convolution, as `Layer` of convolutions.cpp has them.
+    """Return weights and bias (lanes * planes) of a convolution in the layout of `Layer` in convolutions.cpp.
 
-    Zeros stand for the channels that fill up a plane. The factor is in both, which an activation of a slope between 0
-    and 1 lets through.
+    Missing channels of the last plane are zeros. Both contain the convolution's factor: an activation with a slope
+    between 0 and 1 is linear in a positive factor.
     """
     module, lanes = step.module, library.lanes
     width = library.columns * lanes
     panels = -(-module.out_channels // width)
     channels = sum(library.planes(image.channels) for image in step.sources) * lanes
     filled = torch.zeros(36, panels * width, channels, dtype=library.factors)
-    # In fp64, so that each weight is rounded once.
+    # Computed in fp64, so that each weight is rounded only once.
     kernels = torch.einsum("ak,oikl,bl->aboi", KERNEL, module.weight.double() * step.factor, KERNEL).flatten(0, 1)
     taken = placed = 0
     for image in step.sources:

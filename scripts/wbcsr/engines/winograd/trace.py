@@ -1,4 +1,4 @@
-"""What a network of 3×3 convolutions does, as a list of them, each with what follows it."""
+"""Describe a network of 3×3 convolutions as a list of convolutions, each with the operations that follow it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import fx, nn
 
 
 class UnsuitedError(Exception):
-    """A network has something else than what this backend knows."""
+    """The network uses an operation that this backend does not support."""
 
 
 @dataclass(eq=False)
 class Image:
-    """Channels that lie in memory, `scale` times as high and wide as what the first convolution takes."""
+    """An image in memory; `scale` is its height and width relative to the input of the first convolution."""
 
     channels: int
     scale: int
@@ -26,9 +26,9 @@ class Image:
 
 @dataclass(eq=False)
 class Convolution:
-    """`target` = `factor` * activation(convolution of `sources`) + each of `addends`, an image and its factor.
+    """`target` = `factor` * activation(convolution of `sources`) + the sum of `addends` (pairs of image and factor).
 
-    The activation is max(x, `slope` * x). Where `doubled`, each pixel of the sources counts for 2×2.
+    The activation is max(x, `slope` * x). If `doubled`, the sources are first enlarged by 2 with nearest neighbours.
     """
 
     module: nn.Conv2d
@@ -42,7 +42,7 @@ class Convolution:
 
 @dataclass(eq=False)
 class Concatenation:
-    """Images side by side in their channels; `doubled` where each pixel counts for 2×2."""
+    """Images concatenated along their channels; if `doubled`, enlarged by 2 with nearest neighbours."""
 
     images: list[Image]
     doubled: bool = False
@@ -50,7 +50,7 @@ class Concatenation:
 
 @dataclass
 class Trace:
-    """The convolutions of a network in their order; `unshuffle` blocks of the input's pixels become channels first."""
+    """The convolutions of a network in order, after a pixel-unshuffle by the factor `unshuffle` (1: none)."""
 
     unshuffle: int
     source: Image
@@ -59,20 +59,20 @@ class Trace:
 
 
 def trace(network: nn.Module) -> Trace:
-    """What `network` does to a batch (n, channels, height, width).
+    """Trace what `network` does to a batch (n, channels, height, width).
 
-    UnsuitedError where it is more than 3×3 convolutions of stride 1 that keep the size, leaky or plain ReLU behind
-    one, channels concatenated, residual connections with constant factors, pixels doubled by their nearest
-    neighbour, and a pixel-unshuffle at the very front.
+    Raises UnsuitedError unless the network consists only of 3×3 convolutions with stride 1 that keep the size, leaky or
+    plain ReLU directly after a convolution, concatenation of channels, residual connections with constant factors,
+    nearest-neighbour enlargement by 2, and a pixel-unshuffle at the start.
     """
     try:
         return _Tracing(network).result
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise UnsuitedError(f"winograd cannot follow the network: {error!r}") from error
+        raise UnsuitedError(f"winograd cannot trace the network: {error!r}") from error
 
 
 class _Tracing:
-    """Goes through the graph; a convolution is kept back until its values are needed, so that more may be added."""
+    """Walks through the graph; a convolution stays pending until its value is used, so that operations can be fused."""
 
     def __init__(self, network: nn.Module) -> None:
         graph = _graph(network)
@@ -98,7 +98,7 @@ class _Tracing:
                 return self._convolution(module, arguments[0])
             if isinstance(module, nn.LeakyReLU | nn.ReLU):
                 return self._activation(arguments[0], getattr(module, "negative_slope", 0.0))
-            raise UnsuitedError(f"winograd knows no {type(module).__name__}")
+            raise UnsuitedError(f"winograd does not support {type(module).__name__}")
         name = getattr(node.target, "__name__", str(node.target))
         if node.target is torch.cat and _argument(node, 1, "dim", 0) == 1:
             return Concatenation([self._image(part) for part in arguments[0]])
@@ -113,83 +113,83 @@ class _Tracing:
             self._unshuffle = int(_argument(node, 1, "scale", 1))
             self._source = Image(0, 1)
             return self._source
-        raise UnsuitedError(f"winograd knows no {name} as this network uses it")
+        raise UnsuitedError(f"winograd does not support {name} as this network uses it")
 
     def _convolution(self, module: nn.Conv2d, argument: fx.Node) -> Convolution:
         plain = {"kernel_size": (3, 3), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
         for name, value in plain.items():
             if getattr(module, name) != value:
-                raise UnsuitedError(f"winograd knows no convolution with {name} {getattr(module, name)}")
+                raise UnsuitedError(f"winograd does not support a convolution with {name} {getattr(module, name)}")
         if module.padding_mode != "zeros":
-            raise UnsuitedError(f"winograd knows no padding with {module.padding_mode}")
+            raise UnsuitedError(f"winograd does not support padding with {module.padding_mode}")
         value = self._values[argument]
         taken = value if isinstance(value, Concatenation) else Concatenation([self._image(argument)])
         if taken.images == [self._source]:
             self._source.channels = module.in_channels
         if len({image.scale for image in taken.images}) > 1:
-            raise UnsuitedError("winograd knows no concatenation of different sizes")
+            raise UnsuitedError("winograd does not support concatenation of different sizes")
         target = Image(module.out_channels, taken.images[0].scale * (1 + taken.doubled))
         return Convolution(module, taken.images, taken.doubled, target)
 
     def _activation(self, argument: fx.Node, slope: float) -> Convolution:
-        value = self._kept_back(argument)
+        value = self._pending(argument)
         if value is None or value.addends or value.factor != 1 or value.slope != 1 or not 0 <= slope <= 1:
-            raise UnsuitedError("winograd knows an activation straight behind a convolution alone")
+            raise UnsuitedError("winograd supports an activation only directly after a convolution")
         value.slope = slope
         return value
 
     def _scaled(self, argument: fx.Node, factor: float) -> Convolution:
-        value = self._kept_back(argument)
+        value = self._pending(argument)
         if value is None or (value.slope != 1 and factor < 0):
-            raise UnsuitedError("winograd knows a factor behind a convolution alone")
+            raise UnsuitedError("winograd supports a factor only after a convolution")
         value.factor *= factor
         value.addends = [(image, factor * weight) for image, weight in value.addends]
         return value
 
     def _sum(self, left: fx.Node, right: fx.Node) -> Convolution:
         for argument, other in ((left, right), (right, left)):
-            value = self._kept_back(argument) if isinstance(argument, fx.Node) else None
+            value = self._pending(argument) if isinstance(argument, fx.Node) else None
             if value is None or len(value.addends) == 2 or not isinstance(other, fx.Node) or left is right:
                 continue
             image = self._image(other)
             if (image.channels, image.scale) == (value.target.channels, value.target.scale):
                 value.addends.append((image, 1.0))
                 return value
-        raise UnsuitedError("winograd knows the sum of a convolution and up to two images of its size alone")
+        raise UnsuitedError("winograd supports a sum only of a convolution and up to two images of its size")
 
     def _is_input(self, node: fx.Node) -> bool:
         return self._values[node] is self._source
 
-    def _kept_back(self, node: fx.Node) -> Convolution | None:
-        """The convolution of which `node` is the value so far, if nothing else needs that value."""
+    def _pending(self, node: fx.Node) -> Convolution | None:
+        """Return the pending convolution whose current value is `node`, if no other node uses that value."""
         value = self._values[node]
         if isinstance(value, Convolution) and value not in self._convolutions and len(node.users) == 1:
             return value
         return None
 
     def _image(self, node: fx.Node) -> Image:
-        """The value of a node in memory; a convolution that was kept back is done now."""
+        """Return the value of a node as an image in memory; a pending convolution is appended to the list."""
         value = self._values[node]
         if isinstance(value, Image):
             return value
         if isinstance(value, Concatenation):
-            raise UnsuitedError("winograd knows a concatenation or larger image as a convolution's input alone")
+            raise UnsuitedError("winograd supports concatenation and enlargement only as input of a convolution")
         if value not in self._convolutions:
             self._convolutions.append(value)
         return value.target
 
 
 def _graph(network: nn.Module) -> fx.Graph:
-    """The network's graph; basicsr's pixel_unshuffle is one step of it."""
+    """Return the network's graph; basicsr's pixel_unshuffle is a single node."""
     steps = tuple(filter(None, [_unshuffle()]))
     try:
         return fx.Tracer(autowrap_functions=steps).trace(network)
     except (fx.proxy.TraceError, TypeError) as error:
-        raise UnsuitedError(f"winograd cannot follow the network: {error}") from error
+        raise UnsuitedError(f"winograd cannot trace the network: {error}") from error
 
 
 def _unshuffle() -> Any:
-    """basicsr's pixel_unshuffle, if a network of it has been made; else there is none to meet."""
+    """Return basicsr's pixel_unshuffle, or None if no network that uses it was imported."""
     return getattr(sys.modules.get("basicsr.archs.arch_util"), "pixel_unshuffle", None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import cycle
 from typing import Any
 
@@ -32,19 +33,25 @@ from wbcsr.study.plan import Plan
 
 # Colour and mark of each subset's accuracies: validation, test, and extra tests.
 MARKS = [(BLUE, "o"), (VERMILLION, "s"), (GREEN, "^"), (PURPLE, "v"), (ORANGE, "P"), (SKY, "X")]
-# Height of a row that its subsets share.
+# Height of the part of a row that its subsets share.
 ROW = 0.64
 
-
+ACCURACIES_CAPTION = (
+    "Accuracies with their 95\u00a0% intervals; those without an interval are only in the table. Small dots: the "
+    "single trainings, if there are several. Hollow diamonds: the study’s accuracies."
+)
 STUDY_MARK: dict[str, Any] = {"marker": "D", "color": GREY, "markerfacecolor": "none", "markersize": 4}
 
 
 def draw_accuracies(arms: list[Arm], plan: Plan) -> Figure:
-    """The accuracy of every arm, a panel for each split: the mean over the seeds with its 95 % interval over sources.
+    """The accuracies with their 95 % intervals over sources, a panel for each split: means over the seeds.
 
-    An arm of too few sources has no interval.
-    Small dots are the single seeds; hollow diamonds are the study's accuracies.
+    An accuracy without an interval is not drawn. Small dots are the single seeds; hollow diamonds are the study's
+    accuracies.
     """
+    arms = [arm for arm in arms if not math.isnan(arm.estimate.low)]
+    if not arms:
+        return draw_notice("No accuracy has an interval; the table says why.")
     names = list(dict.fromkeys((arm.trained_on, arm.tested_on) for arm in arms))
     labels = [wrapped(arm_label(*name), 30) for name in names]
     width = SINGLE_COLUMN if len(plan.splits) == 1 else DOUBLE_COLUMN
@@ -67,6 +74,7 @@ def draw_accuracies(arms: list[Arm], plan: Plan) -> Figure:
     keys = [
         Line2D([], [], color=colour, marker=mark, markersize=4, label=subset)
         for subset, (colour, mark) in zip(plan.subsets, cycle(MARKS), strict=False)
+        if any(arm.subset == subset for arm in arms)
     ]
     if any(_of_study(arm, plan) is not None for arm in arms):
         keys.append(Line2D([], [], linestyle="", label="study, validation", **STUDY_MARK))
@@ -87,15 +95,15 @@ def _draw_arm(panel: Axes, arm: Arm, row: int, plan: Plan) -> None:
         seeds = [height + 0.34 * share] * len(arm.accuracies)
         panel.plot(arm.accuracies, seeds, "o", color=colour, markersize=1.8, alpha=0.6, markeredgewidth=0)
     panel.plot(arm.accuracy, height, mark, color=colour, markersize=4)
-    told = _of_study(arm, plan)
-    if told is not None:
-        panel.plot(told, height - share / 2, **STUDY_MARK)
+    published_accuracy = _of_study(arm, plan)
+    if published_accuracy is not None:
+        panel.plot(published_accuracy, height - share / 2, **STUDY_MARK)
 
 
 def draw_differences(data: pd.DataFrame) -> Figure:
     """Differences in the metric of verdicts with their 95 % intervals, of `wbcsr.stats.differences.differences`.
 
-    A block for each question; what has no interval is not drawn.
+    A block for each question; a difference without an interval is not drawn.
     """
     if data.empty:
         return draw_notice(NO_ENHANCED)

@@ -32,7 +32,7 @@ def draw_confusion(arm: Arm, plan: Plan) -> Figure:
     width = SINGLE_COLUMN if size <= 4 else max(DOUBLE_COLUMN, 0.5 * size + 1.2)
     actual = [wrapped(label, 16) for label in labels]
     side = (width - 0.3 - CHARACTER * max(len(line) for label in actual for line in label.split("\n"))) / size
-    # Below the cells the names stand upright where their longest word is no wider than a cell.
+    # The names below the cells are horizontal if their longest word fits into a cell, otherwise rotated.
     fitting = int(side / CHARACTER)
     upright = all(len(word) <= fitting for label in labels for word in re.split(r"(?<=[\s_-])", label))
     predicted = [wrapped(label, fitting) for label in labels] if upright else actual

@@ -26,20 +26,21 @@ from wbcsr.present.style import (
     line_count,
     wrapped,
 )
+from wbcsr.present.tables.calibration import LEAST_IMAGES, calibration_error_text
 from wbcsr.stats.calibration import GRID, Probabilities, mean_precision, mean_roc
 from wbcsr.study.labels import arm_label, class_labels
 
-# Colour, dashes and mark of each arm in turn, told apart in grey, too; the colours are Okabe and Ito's. Six dashes and
-# seven colours give 42 lines before one comes again.
+# Colour, dashes and mark of each arm in turn; they can be distinguished without colour, too. The colours are Okabe and
+# Ito's. Six dashes and seven colours give 42 different lines.
 ARM_COLOURS = [BLUE, VERMILLION, GREEN, "black", PURPLE, SKY, ORANGE]
 ARM_DASHES: list[Any] = ["-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (2, 1)), (0, (6, 1, 1, 1, 1, 1))]
 ARM_MARKS = ["o", "s", "^", "D", "v", "P", "X"]
 CHANCE: dict[str, Any] = {"color": "#999999", "linewidth": 0.6, "zorder": 0}
 
-# More classes than these are drawn as their mean: nobody reads fifty panels.
+# With more classes, only their mean is drawn.
 MOST_PANELS = 8
 
-# With fewer predictions in a bin, their accuracy is hardly known.
+# The accuracy of a bin with fewer predictions is very uncertain.
 FEW_PREDICTIONS = 10
 
 RELIABILITY_CAPTION = (
@@ -47,7 +48,7 @@ RELIABILITY_CAPTION = (
     "of all seeds together. On the diagonal, accuracy equals confidence. A hollow point has fewer than "
     f"{FEW_PREDICTIONS} predictions; a bin without any has "
     "no point. ECE: expected calibration error, the mean distance of the bins from the diagonal, weighted by their "
-    "predictions; mean over the seeds."
+    f"predictions; mean over the seeds; not shown for fewer than {LEAST_IMAGES} images."
 )
 CURVES_CAPTION = (
     "Each class against the rest: ROC curves with the area under them (AUC), and precision–recall "
@@ -74,7 +75,9 @@ def draw_reliability(groups: Sequence[Probabilities]) -> Figure:
         hollow = line | {"linestyle": "", "markerfacecolor": "white", "markeredgewidth": 0.7}
         above.plot(few["confidence"], few["accuracy"], **hollow, **points)
         below.stairs(bins["images"] / bins["images"].sum(), [*bins["low"], bins["high"].iloc[-1]], **line)
-        label = f"{arm_label(group.trained_on, group.tested_on)}, ECE {group.calibration_error:.3f}"
+        label = arm_label(group.trained_on, group.tested_on)
+        if error := calibration_error_text(group.calibration_error, len(group.actual)):
+            label += f", ECE {error}"
         keys.append(Line2D([], [], **line, **points, label=label))
     above.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="Accuracy")
     below.set(xlabel="Confidence", ylabel="Share")
@@ -93,7 +96,7 @@ def draw_curves(groups: Sequence[Probabilities]) -> Figure:
         panels = {f"mean of {len(groups[0].curves)} classes": classes}
     columns = min(len(panels), 4)
     blocks = math.ceil(len(panels) / columns)
-    # The two of a class stand one above the other, or side by side where they are all.
+    # The two panels of a class are one above the other, or side by side if there are no others.
     rows, across = (2 * blocks, columns) if len(panels) > 1 else (1, 2)
     width = SINGLE_COLUMN if across == 2 else DOUBLE_COLUMN * across / 4
     side = width / across
@@ -121,7 +124,7 @@ def draw_curves(groups: Sequence[Probabilities]) -> Figure:
 
 
 def _draw_class(roc: Axes, precision: Axes, groups: Sequence[Probabilities], names: list[str]) -> None:
-    """The curves of a class, or the mean of several; a class without them says so."""
+    """Draw the curves of a class, or the mean of several classes; a class without curves gets a note."""
     for axis, quantity in ((roc, "False positive rate"), (precision, "Recall")):
         axis.set_axis_on()
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), xlabel=quantity)
@@ -151,7 +154,7 @@ def _arm_lines(groups: Sequence[Probabilities]) -> Iterator[tuple[Probabilities,
 
 
 def _legend_columns(keys: list[Line2D], width: float) -> int:
-    """How many columns of a legend fit into so many inches."""
+    """The number of legend columns that fit into this width in inches."""
     longest = max(len(str(key.get_label())) for key in keys)
     return max(1, int(width / (CHARACTER * longest + 0.5)))
 

@@ -27,9 +27,8 @@ from wbcsr.study.plan import Plan
 class Inputs:
     """The files that the figures are made of.
 
-    `splits` are the files <split>.csv, `sources` and `differences` the CSV files of that name, `runs` have the
-    predictions and `trainings` the histories; `manifests` are those of all images of all variants, which lie beside
-    them.
+    `splits` are the files <split>.csv, `sources` and `differences` the CSV files of these names, `runs` have the
+    predictions and `trainings` the histories. `manifests` are those of all variants; each has its images in its folder.
     """
 
     splits: Sequence[str | Path]

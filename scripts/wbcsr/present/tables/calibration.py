@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import pandas as pd
 
-from wbcsr.present.table import Table, number, percent
-from wbcsr.present.tables.accuracies import ARM, subset_title
+from wbcsr.present.table import Table, each, number, percent
+from wbcsr.present.tables.accuracies import ARM, BY_SUBSET
+
+# Of fewer images, the calibration error is far above 0 by chance alone.
+LEAST_IMAGES = 200
+
+
+def calibration_error_text(error: float, images: int) -> str:
+    """The expected calibration error; empty with fewer than `LEAST_IMAGES` images."""
+    return f"{error:.3f}" if images >= LEAST_IMAGES else ""
 
 
 def calibration_table(data: pd.DataFrame) -> Table:
-    """A row for each arm; `data` is of `wbcsr.stats.calibration.calibration_table`, or some rows of it."""
+    """A row for each arm; `data` comes from `wbcsr.stats.calibration.calibrations`, or is a part of it."""
     return Table(
         "calibration",
         "Calibration",
-        "How well the probabilities are calibrated, and how well they rank the images of each class before the others.",
+        "How well the predicted probabilities are calibrated, and how well they separate each class from the others.",
         data,
         [
             *ARM,
             number("images", "Images", ",.0f"),
-            number("ece", "ECE", ".3f"),
+            each("ece", "ECE", lambda row: calibration_error_text(row["ece"], row["images"])),
             percent("confidence", "Confidence"),
             percent("accuracy", "Accuracy"),
             number("auc", "AUC", ".3f"),
             number("average_precision", "AP", ".3f"),
         ],
-        note="Means over the seeds. ECE: expected calibration error in 15 bins, above 0 by chance alone where images "
-        "are few. Confidence: mean of the largest probability. AUC, AP: area under the ROC curve and average "
-        "precision, means over the classes; of folds they are of all images together, which makes them rather smaller "
-        "than within a fold. The file calibration.csv has those of each class.",
-        blocks=("split", "subset"),
-        title_of=subset_title,
+        note="Means over the seeds. ECE: expected calibration error in 15 bins; not shown for fewer than "
+        f"{LEAST_IMAGES} images, because it is then above 0 by chance alone. Confidence: mean of the largest "
+        "probability. AUC, AP: area under the ROC curve and average precision, means over the classes; with "
+        "several folds they are computed on the images of all folds together, and are slightly smaller than within one "
+        "fold. The values of each class are in calibration.csv.",
         source="results/tables/calibration.csv",
+        **BY_SUBSET,
     )

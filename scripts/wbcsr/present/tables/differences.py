@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pandas as pd
 
-from wbcsr.present.table import Column, Table, interval, number, percent, points, text
-from wbcsr.present.tables.accuracies import METRICS, arm, subset_title
-from wbcsr.present.text import interval_texts, listed, number_text, number_texts, p_texts
+from wbcsr.present.table import Column, Table, each, interval, number, percent, points, text
+from wbcsr.present.tables.accuracies import METRICS, SOURCES, SUBSET, arm, subset_title
+from wbcsr.present.text import listed, number_text, p_text
 from wbcsr.stats.intervals import LEAST_DIFFERING, LEAST_SOURCES, Reason
 from wbcsr.stats.verdicts import LEAST_SEEDS, largest_share
 from wbcsr.study import published
-from wbcsr.study.labels import MEASURES, NO_ENHANCED, QUESTIONS, class_labels, variant_label
+from wbcsr.study.labels import MEASURES, NO_ENHANCED, QUESTIONS, variant_label
 from wbcsr.study.plan import Plan
 
-
-def _p(key: str, heading: str) -> Column:
-    return Column(key, heading, lambda rows: p_texts(rows[key]))
-
-
-SUBSET = [text("split", "Split"), text("subset", "Subset")]
-COMPARED = [
-    points("difference", "Difference"),
-    interval("low", "high", "+.1f"),
-    _p("p_sources", "p"),
-    _p("p_holm", "p, Holm"),
-    _p("p_mcnemar", "p, McNemar"),
+DIFFERENCE = [points("difference", "Difference"), interval("low", "high", "+.1f")]
+TESTED = [
+    text("p_sources", "p", p_text, "number"),
+    text("p_holm", "p, Holm", p_text, "number"),
+    text("p_mcnemar", "p, McNemar", p_text, "number"),
     number("images", "Images", ",.0f"),
-    Column("sources", "Sources", lambda rows: [number_text(n, ",.0f") or "not known" for n in rows["sources"]]),
+    SOURCES,
 ]
 VERDICTS = {
     "higher": "higher",
@@ -41,40 +32,8 @@ VERDICTS = {
 }
 
 
-def _judged(data: pd.DataFrame) -> list[Column]:
-    """The columns of the metric that verdicts are about."""
-    metric = METRICS[data["metric"].iloc[0]] if len(data) else ""
-
-    def ends(level: str) -> Callable[[pd.DataFrame], list[str]]:
-        low, high = f"metric_low{level}", f"metric_high{level}"
-        return lambda rows: interval_texts(100 * rows[low], 100 * rows[high], "+.1f")
-
-    def needed(rows: pd.DataFrame) -> list[str]:
-        texts = (number_texts(rows[name], ",.0f") for name in ("sources_1", "sources_2", "sources_3"))
-        return [" / ".join(row).replace("inf", "∞") if all(row) else "" for row in zip(*texts, strict=True)]
-
-    return [
-        number("metric_difference", "Difference, points", "+.1f", metric, scale=100),
-        Column("metric_low", "95 % CI", ends(""), metric),
-        Column("metric_low90", "90 % CI", ends("90"), metric),
-        Column("p_metric_holm", "p, Holm", lambda rows: p_texts(rows["p_metric_holm"]), metric),
-        Column("p_tost", "p, equivalence", lambda rows: _known_p(rows["p_tost"]), metric),
-        number("detectable", "Smallest detectable, points", ".1f", metric, scale=100),
-        Column("sources_1", "Sources for 1 / 2 / 3 points", needed, metric),
-    ]
-
-
-def _verdicts(rows: pd.DataFrame) -> list[str]:
-    cells = zip(rows["verdict"], rows["family"], strict=True)
-    return [VERDICTS[verdict] + (" (primary)" if family == "primary" else "") for verdict, family in cells]
-
-
-def _known_p(values: pd.Series) -> list[str]:
-    return ["" if pd.isna(value) else p_texts([value])[0] for value in values]
-
-
 def differences_table(data: pd.DataFrame) -> Table:
-    """A row for each comparison; `data` is of `wbcsr.stats.differences.differences`, or some rows of it."""
+    """A row for each comparison; `data` comes from `wbcsr.stats.differences.differences`, or is a part of it."""
     return Table(
         "differences",
         "Differences",
@@ -85,9 +44,9 @@ def differences_table(data: pd.DataFrame) -> Table:
             text("question", "Question", QUESTIONS.__getitem__),
             arm(),
             arm("against_trained_on", "against_tested_on", "Against"),
-            *COMPARED[:2],
-            Column("verdict", "Verdict", _verdicts, style="text"),
-            *COMPARED[2:],
+            *DIFFERENCE,
+            each("verdict", "Verdict", _verdict, style="text"),
+            *TESTED,
             *_judged(data),
         ],
         note=_note(data, "secondary comparisons") + _verdict_note(data),
@@ -98,12 +57,33 @@ def differences_table(data: pd.DataFrame) -> Table:
     )
 
 
+def _verdict(row: dict[str, str]) -> str:
+    return VERDICTS[row["verdict"]] + (" (primary)" if row["family"] == "primary" else "")
+
+
+def _judged(data: pd.DataFrame) -> list[Column]:
+    """The columns of the metric that decides the verdicts."""
+    metric = METRICS[data["metric"].iloc[0]] if len(data) else ""
+
+    def needed(row: dict[str, float]) -> str:
+        texts = [number_text(row[f"sources_{points}"], ",.0f") for points in (1, 2, 3)]
+        return " / ".join(texts).replace("inf", "∞") if all(texts) else ""
+
+    return [
+        points("metric_difference", "Difference", metric),
+        interval("metric_low", "metric_high", "+.1f", group=metric),
+        interval("metric_low90", "metric_high90", "+.1f", "90 % CI", metric),
+        text("p_metric_holm", "p, Holm", p_text, "number", metric),
+        text("p_tost", "p, equivalence", p_text, "number", metric),
+        points("detectable", "Smallest detectable", metric, ".1f"),
+        each("sources_1", "Sources for 1 / 2 / 3 points", needed, metric),
+    ]
+
+
 def recalls_table(data: pd.DataFrame, plan: Plan) -> Table:
-    """A row for each class, and for the study's pair; `data` is of `wbcsr.stats.differences.recalls`."""
-    labels = dict(zip(plan.classes, class_labels(plan.classes), strict=True))
+    """A row for each class, and for the study's pair; `data` comes from `wbcsr.stats.differences.recalls`."""
     pair = published.pair(plan.classes)
-    if pair:
-        labels[" and ".join(pair)] = " and ".join(labels[name] for name in pair)
+    labels = plan.labels | ({" and ".join(pair): " and ".join(plan.labels[name] for name in pair)} if pair else {})
     return Table(
         "recalls",
         "Recalls",
@@ -113,44 +93,48 @@ def recalls_table(data: pd.DataFrame, plan: Plan) -> Table:
             *SUBSET,
             text("measure", "Measure", MEASURES.__getitem__),
             text("of", "Class", labels.__getitem__),
-            *COMPARED[:2],
+            *DIFFERENCE,
             percent("share", variant_label(plan.enhanced or "original")),
             percent("against", "Original"),
-            *COMPARED[2:],
+            *TESTED,
         ],
-        note="Recall: share of a class's images that were classified correctly. Pair accuracy: the same of the images "
-        "of both classes. Pairwise confusion: share of these images that were classified as the other of the two. "
-        "These intervals do not include how much trainings differ. " + _note(data, "rows"),
+        note="Recall: share of a class's images that were classified correctly. Pair accuracy: the same "
+        "share for the images of both classes together. Pairwise confusion: share of these images that were classified "
+        "as the other class of the pair. "
+        "These intervals do not include the variation between trainings. " + _note(data, "rows"),
         blocks=("split", "subset", "measure"),
         title_of=lambda row: MEASURES[row["measure"]],
         source="results/tables/recalls.csv",
     )
 
 
-def why_none(rows: pd.DataFrame) -> str:
-    """Why there is no interval in these rows, of one `reason` and number of sources, as a clause."""
+def why_none(rows: pd.DataFrame, of: str = "") -> str:
+    """Why these rows have no interval, as a clause; all rows have the same reason and number of sources.
+
+    `of` is the prefix of the interval's columns.
+    """
     first = rows.iloc[0]
-    # Where no source is known, every image counts as one.
-    sources = f"{first['images'] if pd.isna(first['sources']) else first['sources']:,.0f}"
-    if first["reason"] == Reason.LONE_SOURCES:
+    reason, differing = first[f"{of}reason"], rows[f"{of}differing"]
+    # If no source is known, every image counts as a source.
+    sources = int(first["images"] if pd.isna(first["sources"]) else first["sources"])
+    if reason == Reason.LONE_SOURCES:
         return "no class has two sources"
-    if first["reason"] == Reason.FEW_SOURCES:
-        worth = first["effective_sources"]
-        return f"{sources} sources are worth {worth:.1f} equally large ones; an interval needs {LEAST_SOURCES}"
-    numbers = listed([f"{number:,.0f}" for number in sorted(set(rows["differing"]))])
-    only = "only " if first["reason"] == Reason.ALIKE else ""
-    of = int(first["images"] if pd.isna(first["sources"]) else first["sources"])
-    most = 100 * largest_share(int(rows["differing"].max()), of)
+    if reason == Reason.FEW_SOURCES:
+        worth = f"{sources:,} sources carry as much information as {first[f'{of}effective_sources']:.1f} of equal size"
+        return f"{worth}; an interval needs {LEAST_SOURCES}"
+    numbers = listed([f"{number:,.0f}" for number in sorted(set(differing))])
+    only = "only " if reason == Reason.ALIKE else ""
+    most = 100 * largest_share(int(differing.max()), sources)
     return (
-        f"the arms differ on {only}{numbers} of {sources} sources (of all such sources, on at most {most:.1f}\u00a0%); "
-        f"an interval needs {LEAST_DIFFERING}"
+        f"the arms differ on {only}{numbers} of {sources:,} sources (with 95 % confidence, on at most "
+        f"{most:.1f}\u00a0% of all sources); an interval needs {LEAST_DIFFERING}"
     )
 
 
 def _where(data: pd.DataFrame) -> str:
-    """Which images all rows are of; empty where these differ."""
-    title = subset_title(data.iloc[0]) if len(data[["split", "subset"]].drop_duplicates()) == 1 else ""
-    return f": {title[0].lower()}{title[1:]}" if title else ""
+    """The images that all rows refer to; empty if the rows refer to different images."""
+    titles = {subset_title(row).lower() for _, row in data.iterrows()}
+    return f": {titles.pop()}" if len(titles) == 1 else ""
 
 
 def _verdict_note(data: pd.DataFrame) -> str:
@@ -158,24 +142,26 @@ def _verdict_note(data: pd.DataFrame) -> str:
         return ""
     margin = f"{100 * data['margin'].iloc[0]:.1f}".removesuffix(".0")
     return (
-        f" Verdict: of {METRICS[data['metric'].iloc[0]].lower()}; the primary comparison is outside of Holm’s family. "
-        "p-values do not include how much trainings differ. Macro recall: mean recall of the classes, every source of "
-        "a class counted the same. Higher, lower: the 95 % interval lies on one side of zero, and p is below 0.05. "
-        f"Equivalent: the 90 % interval lies within ±{margin} points (two one-sided tests); not worse: above "
-        f"−{margin}. Provisional: found in fewer than {LEAST_SEEDS} trainings. The intervals include how much "
-        "trainings differ, where that can be known. Smallest detectable: the difference that so many sources show in "
-        "80 % of studies. Sources for 1 / 2 / 3 points: how many would show these (∞: more trainings are needed first)."
+        f" The verdict is about {METRICS[data['metric'].iloc[0]].lower()}. Holm’s correction leaves out the primary "
+        "comparison. p-values do not include the variation between trainings. Macro recall: mean recall of the "
+        "classes; every source of a class has the same weight. Higher, lower: the 95 % interval lies on one side of "
+        f"zero, and p is below 0.05. Equivalent: the 90 % interval lies within ±{margin} points (two one-sided tests); "
+        f"not worse: above −{margin}. Provisional: fewer than {LEAST_SEEDS} trainings. The intervals include the "
+        "variation between trainings if there are several. Smallest detectable: the difference that 80 % of studies "
+        "with this number of sources would detect. Sources for 1 / 2 / 3 points: the number of sources that would be "
+        "needed to detect these differences (∞: more trainings are needed first)."
     )
 
 
 def _note(data: pd.DataFrame, rows: str) -> str:
     note = (
-        "Differences are means over the seeds. 95 % CI: over sources, none where too few differ. p: two-sided, the two "
-        f"arms exchanged source by source. Holm: corrected for all {rows} of the same split and subset. McNemar: of "
-        "the first seed; it takes images for independent, so it is too small where they share sources."
+        "Differences are means over the seeds. 95 % CI: computed over sources; none if too few sources differ. p: "
+        f"two-sided permutation test over sources. Holm: corrected for all {rows} of the same split and subset. "
+        "McNemar: first seed only; this test treats images as independent, and its p is too small if images share "
+        "sources."
     )
     if data["sources"].isna().any():
-        note += " No source is known, so every image counts as a source of its own."
+        note += " No source is known; every image counts as a separate source."
     without = data[data["reason"] != ""].fillna({"sources": data["images"]})
     blocks = without.groupby(["reason", "sources", "effective_sources"])
     reasons = [why_none(block) for _, block in blocks]

@@ -1,49 +1,45 @@
-"""Tables of what counts every source the same, and of how alike the images of a source are."""
+"""Tables of scores that give each source the same weight, and of the correlation between images of one source."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from wbcsr.present.table import Column, Table, interval, number, percent, text
-from wbcsr.present.tables.accuracies import ARM, subset_title
-from wbcsr.present.text import number_text
-from wbcsr.study.labels import class_labels
+from wbcsr.present.table import Table, interval, number, percent, text
+from wbcsr.present.tables.accuracies import ARM, BY_SUBSET, SOURCES
 from wbcsr.study.plan import Plan
 
 MEASURES = {"macro recall": "Macro recall", "macro F1": "Macro F1", "recall": "Recall"}
 
 
 def endpoints_table(data: pd.DataFrame, plan: Plan) -> Table:
-    """A row for each arm and measure; `data` is of `wbcsr.stats.endpoints.endpoints`, or some rows of it."""
-    labels = {"": "All"} | dict(zip(plan.classes, class_labels(plan.classes), strict=True))
+    """A row for each arm and measure; `data` comes from `wbcsr.stats.endpoints.endpoints`, or is a part of it."""
     return Table(
         "endpoints",
         "Scores by source",
-        "Macro recall, macro F1 and recalls, in which every source of a class counts the same.",
+        "Macro recall, macro F1 and recalls; every source of a class has the same weight.",
         data,
         [
             *ARM,
             text("measure", "Measure", MEASURES.__getitem__),
-            text("of", "Class", labels.__getitem__),
-            Column("sources", "Sources", lambda rows: [number_text(n, ",.0f") or "not known" for n in rows["sources"]]),
+            text("of", "Class", ({"": "All"} | plan.labels).__getitem__),
+            SOURCES,
             percent("value", "Value"),
             interval("low", "high", ".1f"),
         ],
         note="Means over the seeds. Macro recall, also called balanced accuracy: mean of the recalls of the classes. "
-        "95 % CI: over sources, none where they are too few; how much another training would shift all sources at once "
-        "is not in it.",
-        blocks=("split", "subset"),
-        title_of=subset_title,
+        "95 % CI: computed over sources; none if there are too few. It does not include the variation between "
+        "trainings.",
         source="results/tables/endpoints.csv",
+        **BY_SUBSET,
     )
 
 
 def correlation_table(data: pd.DataFrame) -> Table:
-    """A row for each arm; `data` is of `wbcsr.stats.correlation.correlations`, or some rows of it."""
+    """A row for each arm; `data` comes from `wbcsr.stats.correlation.correlations`, or is a part of it."""
     return Table(
         "correlation",
         "Correlation",
-        "How alike the images of one source are in being classified correctly.",
+        "Whether images of one source tend to be classified correctly together.",
         data,
         [
             *ARM,
@@ -55,10 +51,10 @@ def correlation_table(data: pd.DataFrame) -> Table:
             number("worth_images", "Worth, images", ",.0f"),
             number("with_original", "Correlation with original", ".2f"),
         ],
-        note="Images of a source: of an image\u2019s own source, on average. Correlation within sources: intraclass "
-        "correlation. Design effect: by how much it multiplies the variance of an accuracy; images divided by it are "
-        "what they are worth as independent ones. Correlation with original: of the same image in the two arms.",
-        blocks=("split", "subset"),
-        title_of=subset_title,
+        note="Images of a source: mean over the images of the size of their source. Correlation within sources: "
+        "intraclass correlation. Design effect: the factor by which this correlation increases the variance of an "
+        "accuracy. Worth, images: images divided by the design effect. Correlation with original: between the two "
+        "arms, on the same images.",
         source="results/tables/correlation.csv",
+        **BY_SUBSET,
     )

@@ -11,14 +11,14 @@ from wbcsr.study import published
 from wbcsr.study.labels import NO_ENHANCED, class_labels, summary_label, variant_label
 from wbcsr.study.plan import Plan
 
-# Characters that the headings of a table's columns may have together.
+# A table's headings together may have at most this number of characters.
 PRINTED_WIDTH = 80
 HEADINGS = {"precision": "Precision", "recall": "Recall", "f1": "F1 score", "support": "Support"}
 HERE, THERE = "This run", "The study"
 
 
 def study_tables(data: dict[str, pd.DataFrame], plan: Plan) -> list[Table]:
-    """Tables 2 to 6 from their data by name; 3 and 5 are of `original`, 4 and 6 of the enhanced variant."""
+    """Tables 2 to 6; 3 and 5 show `original`, 4 and 6 the enhanced variant. `data` has the data of each by its name."""
     return [
         counts_table(data["table2"], plan),
         scores_table("table3", data["table3"], "original", plan),
@@ -29,7 +29,7 @@ def study_tables(data: dict[str, pd.DataFrame], plan: Plan) -> list[Table]:
 
 
 def counts_table(data: pd.DataFrame, plan: Plan) -> Table:
-    """Table 2: images of each class by published partition; `data` is of `wbcsr.stats.counts.count_images`."""
+    """Table 2: images of each class by published partition; `data` comes from `wbcsr.stats.counts.count_images`."""
     is_published = bool(data["study_total"].notna().any())
     uses = list(plan.partitions) if "test" in plan.partitions else []
     here = [number(use, use.capitalize(), ",.0f", HERE if is_published else "") for use in (*uses, "total")]
@@ -53,7 +53,7 @@ def counts_table(data: pd.DataFrame, plan: Plan) -> Table:
 
 
 def scores_table(name: str, data: pd.DataFrame, variant: str | None, plan: Plan) -> Table:
-    """Tables 3 and 4: the scores of each class and their averages; `data` is of `wbcsr.stats.scores.score_rows`."""
+    """Tables 3 and 4: scores of each class and their averages; `data` comes from `wbcsr.stats.scores.score_rows`."""
     averages = [summary_label(name.capitalize(), plan.classes) for name in AVERAGES]
     labels = [*class_labels(plan.classes), *averages]
     matrix = _published_matrix(variant, plan)
@@ -73,9 +73,9 @@ def scores_table(name: str, data: pd.DataFrame, variant: str | None, plan: Plan)
 
 
 def confusion_table(name: str, data: pd.DataFrame, variant: str | None, plan: Plan) -> Table:
-    """Tables 5 and 6: the confusion matrix; `data` is of `wbcsr.stats.scores.confusion_rows`."""
+    """Tables 5 and 6: the confusion matrix; `data` comes from `wbcsr.stats.scores.confusion_rows`."""
     headings = labels = class_labels(plan.classes)
-    if len("".join(labels)) > PRINTED_WIDTH:  # too wide for a page: the columns take the numbers of the rows
+    if len("".join(labels)) > PRINTED_WIDTH:  # too wide for a page: the headings are the row numbers
         headings = [str(number) for number in range(1, len(labels) + 1)]
         labels = [f"{number} {label}" for number, label in zip(headings, labels, strict=True)]
     matrix = _published_matrix(variant, plan)
@@ -112,7 +112,7 @@ def _caption(what: str, data: pd.DataFrame, variant: str | None, plan: Plan) -> 
 
 
 def _published_matrix(variant: str | None, plan: Plan) -> pd.DataFrame | None:
-    """The study's confusion matrix in the order of our classes, where it has this variant, split and classes."""
+    """The study's confusion matrix in the order of our classes; None if it does not have this variant and split."""
     if (
         variant is None
         or published.accuracy(plan.splits[0], variant, variant, "validation", plan.published_classes) is None

@@ -38,9 +38,8 @@ def write_tables(
 ) -> None:
     """Write every table, each as .csv, .md and .tex, into `folder`.
 
-    `images`, `sources` and `leakage` are the CSV files of that name, `splits` the files <split>.csv and `runs`
-    have the predictions; `provenances` are the records of all jobs that these results come of. InputError where a file
-    lacks what it must have.
+    `images`, `sources` and `leakage` are the CSV files of these names, `splits` the files <split>.csv; `runs` have the
+    predictions, and `provenances` are the records of all jobs. Raises InputError if a file lacks a column or a key.
     """
     arms = read_arms(runs, splits, sources, plan)
     records = read_records(map(Path, provenances), ["rule", "wildcards", "machine"])
