@@ -20,6 +20,7 @@ from wbcsr.config import (
     check_files,
     compared_variant,
     complete,
+    extra_tests_of,
     input_size_of,
     reported_split,
     one_gpu_model,
@@ -232,14 +233,16 @@ def training_settings(training):
 
 def split_settings(split):
     """Return the settings of a split, so that a changed setting of one rule does not repeat the splits of another."""
+    partitions = partitions_of(config["dataset"])
+    extra = {"extra_tests": extra_tests_of(partitions)}
     if split == "custom":
-        return {"sha256": content_of(config["custom"])}
+        return {**extra, "sha256": content_of(config["custom"])}
     if parse_split(split)[0] == "by_source":
-        return {"parts": config["by_source"]["parts"]}
-    partitions = {"partitions": partitions_of(config["dataset"])}
+        return {**extra, "parts": config["by_source"]["parts"]}
+    published = {**extra, "partitions": partitions}
     if split == "published":
-        return partitions
-    return {**partitions, "validation_fraction": config["validation_fraction"]}
+        return published
+    return {**published, "validation_fraction": config["validation_fraction"]}
 
 
 def super_resolved_by(training):

@@ -16,9 +16,9 @@ rule download_archive:
     conda:
         "../envs/download.yaml"
     params:
-        kaggle=config["dataset"]["kaggle"],
+        **{key: config["dataset"][key] for key in ["git" if config["dataset"]["git"] else "kaggle"]},
     message:
-        "Downloading {params.kaggle} from Kaggle"
+        f"Downloading {config['dataset']['git']['url'] if config['dataset']['git'] else config['dataset']['kaggle']}"
     script:
         "../scripts/download_archive.py"
 

@@ -1,4 +1,4 @@
-"""Download the data set's archive from Kaggle."""
+"""Download the data set's archive from Kaggle, or from a git repository."""
 
 from pathlib import Path
 
@@ -6,5 +6,10 @@ from wbcsr.job import job
 
 with job(snakemake):
     from wbcsr.dataset.download import download_archive
+    from wbcsr.dataset.repository import download_repository
 
-    download_archive(snakemake.params.kaggle, Path(snakemake.output[0]))
+    target = Path(snakemake.output[0])
+    if git := snakemake.params.get("git"):
+        download_repository(git["url"], git["commit"], git["folder"], target)
+    else:
+        download_archive(snakemake.params.kaggle, target)

@@ -21,6 +21,12 @@ Config = dict[str, Any]
 
 # The partition of images that were published without partitions.
 UNPUBLISHED = "ALL"
+# The uses of a partition that is not an extra test.
+MAIN_USES = ("train", "validation", "test")
+# Names that extra tests cannot have: the other subsets, and the columns of Table 2.
+RESERVED_SUBSETS = {*MAIN_USES, "class", "total", "study_train", "study_test", "study_total"}
+# The archive that a rule downloads if it is missing.
+DOWNLOADED = "data/archive.zip"
 # Folders that the workflow writes into its working folder.
 OWN_FOLDERS = ("results", "logs", "benchmarks")
 # Renamed keys, old → new; this release accepts the old ones. A key in a renamed section follows the section.
@@ -81,7 +87,10 @@ def complete(config: Config, schema_path: str | Path) -> Config:
     dataset = completed["dataset"]
     dataset["classes"] = [clean(name) for name in dataset["classes"]]
     if dataset["partitions"]:
-        dataset["partitions"] = {part: clean(name) if name else name for part, name in dataset["partitions"].items()}
+        folders = dataset["partitions"]
+        extra = {name: clean(folder) for name, folder in folders.pop("extra_tests").items()}
+        dataset["partitions"] = {part: clean(name) if name else name for part, name in folders.items()}
+        dataset["partitions"]["extra_tests"] = extra
     _check_combinations(completed)
     completed["evaluation"]["primary"] |= primary_comparison(completed)
     return completed
@@ -93,13 +102,18 @@ def is_synthetic(config: Config) -> bool:
 
 
 def partitions_of(dataset: Config) -> dict[str, str]:
-    """The names of the partitions by use: train, validation (if there is one), and test.
+    """The names of the partitions by use: train, validation (if there is one), test, and the extra tests.
 
     Without published partitions there is only train, which contains all images.
     """
-    published: dict[str, str | None] = dataset["partitions"] or {"train": UNPUBLISHED}
-    named = {use: published.get(use) for use in ("train", "validation", "test")}
+    published: dict[str, Any] = dataset["partitions"] or {"train": UNPUBLISHED}
+    named = {use: published.get(use) for use in MAIN_USES} | published.get("extra_tests", {})
     return {use: name for use, name in named.items() if name}
+
+
+def extra_tests_of(partitions: Mapping[str, str]) -> dict[str, str]:
+    """The extra test partitions among those of `partitions_of`."""
+    return {use: name for use, name in partitions.items() if use not in MAIN_USES}
 
 
 def enhanced_variant(config: Config) -> str | None:
@@ -358,8 +372,15 @@ def _check_combinations(config: Config) -> None:
         raise InputError("configuration: dual needs a realesrgan variant in 'variants'; add one or set dual: false")
     if config["train"]["frozen_stages"] and config["train"]["init"] == "random":
         raise InputError("configuration: train.frozen_stages must be 0 if train.init is random, or nothing is learned")
+    partitions = partitions_of(config["dataset"])
+    for use in extra_tests_of(partitions):
+        if use.casefold() in RESERVED_SUBSETS:
+            raise InputError(
+                f"configuration: dataset.partitions.extra_tests has the name {use!r}, which tables use for something "
+                "else; take another, such as other_camera"
+            )
     uses: dict[str, str] = {}
-    for use, name in partitions_of(config["dataset"]).items():
+    for use, name in partitions.items():
         if name in uses:
             raise InputError(f"configuration: dataset.partitions.{uses[name]} and .{use} name the same folder {name!r}")
         uses[name] = use
@@ -377,6 +398,12 @@ def _check_combinations(config: Config) -> None:
     if train["input_size"] in train["extra_input_sizes"]:
         raise InputError(
             f"configuration: train.extra_input_sizes contains train.input_size {train['input_size']}; remove it there"
+        )
+    git = config["dataset"]["git"]
+    if git and config["dataset"]["archive"] != DOWNLOADED:
+        raise InputError(
+            f"configuration: dataset.git is downloaded to {DOWNLOADED}, but dataset.archive is "
+            f"{config['dataset']['archive']}; leave one of them out"
         )
     _check_sources(config["sources"], config["dataset"])
     _check_controls(config)

@@ -38,8 +38,11 @@ def write_results(
     copies: int = 1,
     cross_evaluate: bool = False,
     sizes: tuple[int, ...] = (),
+    extra: bool = False,
 ) -> Results:
     """Write results with `per_class` images of each class in each partition; every third TRAIN image is for validation.
+
+    With `extra`, the partition OTHER is the extra test other_camera, which lacks the last class.
 
     Each run of `copies` consecutive images has one source; with 0, no source is known.
 
@@ -56,16 +59,16 @@ def write_results(
     evaluation = {"margin": 0.03, "primary": {"metric": "macro_recall"}}
     given = {"variants": variants, "splits": list(splits), "evaluation": {"primary": defaultdict(lambda: None)}}
     evaluation["primary"] |= configuration.primary_comparison(given)
-    partitions = {"train": "TRAIN", "test": "TEST"}
+    partitions = {"train": "TRAIN", "test": "TEST", **({"other_camera": "OTHER"} if extra else {})}
     plan = Plan(classes, variants, list(splits), list(seeds), partitions, trainings, evaluation)
     rows = [
         {"image": f"{partition}/{name}/{number}.png", "partition": partition, "class": name, "number": number}
-        for partition in ("TRAIN", "TEST")
-        for name in classes
+        for partition in partitions.values()
+        for name in (classes[:-1] if partition == "OTHER" else classes)
         for number in range(per_class)
     ]
     images = pd.DataFrame(rows)
-    images["subset"] = "test"
+    images["subset"] = np.where(images["partition"] == "OTHER", "other_camera", "test")
     training = images["partition"] == "TRAIN"
     images.loc[training, "subset"] = np.where(images.loc[training, "number"] % 3 == 0, "validation", "train")
     folder.mkdir(parents=True, exist_ok=True)

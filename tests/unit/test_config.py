@@ -43,7 +43,11 @@ def merged(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "name", ["config.yaml", "quick.yaml", "demo.yaml", "answer.yaml", "cells.yaml", "evidence.yaml", "benchmark.yaml"]
+    "name",
+    [
+        *("config.yaml", "quick.yaml", "demo.yaml", "answer.yaml", "cells.yaml", "evidence.yaml", "benchmark.yaml"),
+        "bloodmnist.yaml",
+    ],
 )
 def test_shipped_configurations_are_valid(name: str) -> None:
     config = complete(merged(name), SCHEMA)
@@ -62,11 +66,21 @@ def walk(rules: dict[str, Any], place: str = "") -> list[tuple[str, dict[str, An
 def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str, Any]) -> None:
     assert rules["description"]
     assert "default" in rules
-    bounds = {"minimum", "exclusiveMinimum", "enum", "pattern", "items", "properties", "anyOf", "minLength"}
+    bounds = {
+        "minimum",
+        "exclusiveMinimum",
+        "enum",
+        "pattern",
+        "items",
+        "properties",
+        "propertyNames",
+        "anyOf",
+        "minLength",
+    }
     unbounded = {"weights.path", "dataset.photographs"}
     assert bounds & rules.keys() or rules["type"] == "boolean" or key in unbounded
     if rules["type"] == "object" if "type" in rules else False:
-        assert rules["additionalProperties"] is False
+        assert rules["additionalProperties"] is False or "propertyNames" in rules
 
 
 @pytest.mark.parametrize(
@@ -111,6 +125,10 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
         ({"dataset": {"partitions": {"train": "X", "test": "X"}}}, "name the same folder"),
         ({"dataset": {"partitions": {"train": "X", "test": "Y", "validation": "Y"}}}, ".validation and .test name the"),
         ({"dataset": {"partitions": {"validation": "VAL"}}}, "the images of .validation (VAL)"),
+        ({"dataset": {"partitions": {"extra_tests": {"other camera": "X"}}}}, "key 'dataset.partitions.extra_tests'"),
+        ({"dataset": {"partitions": {"extra_tests": {"other": ".."}}}}, "key 'dataset.partitions.extra_tests.other'"),
+        ({"dataset": {"partitions": {"extra_tests": {"Test": "X"}}}}, "extra_tests has the name 'Test', which tables"),
+        ({"dataset": {"partitions": {"extra_tests": {"other": "TEST"}}}}, "name the same folder"),
         ({"splits": ["published"]}, "dataset.partitions.validation names no folder"),
         ({"splits": ["published"], "dataset": {"partitions": None}}, "dataset.partitions.validation names no folder"),
         ({"dataset": {"partitions": None}}, "the split paper needs dataset.partitions"),

@@ -260,7 +260,7 @@ def test_confusion_matrix_shows_counts_and_shares_of_the_row(tmp_path: Path) -> 
     results = write_results(tmp_path, ["A", "B"], ["original"])
     arm = arms_of(results)[0]
     rows = pd.DataFrame({"image": list("1234"), "class": "A", "source": ""})
-    figure = draw_confusion(replace(arm, rows=rows, predicted={0: np.array(list("ABBB"))}), results.plan)
+    figure = draw_confusion(replace(arm, rows=rows, predicted={"seed 0": np.array(list("ABBB"))}), results.plan)
     assert [text.get_text() for text in figure.axes[0].texts] == ["1\n25.0 %", "3\n75.0 %", "0", "0"]
     assert figure.axes[0].get_images()[0].get_array().tolist() == [[0.25, 0.75], [0, 0]]
 

@@ -74,6 +74,7 @@ class Study:
             "range": None,
             "limits": LIMITS,
             "links": None,
+            "git": None,
         }
         return ingest(
             archive,
@@ -225,6 +226,15 @@ def test_three_partitions_are_ordered_by_their_use(study: Study) -> None:
     assert summary["kept"] == 14
     assert study.copied() == files
     assert list(study.images["partition"].unique()) == ["TRAIN", "VAL", "TEST"]
+
+
+def test_an_extra_test_may_lack_classes_and_no_more(study: Study, caplog: pytest.LogCaptureFixture) -> None:
+    partitions = {"train": "TRAIN", "test": "TEST", "extra_tests": {"other": "NEW"}}
+    study.ingest({**images(), "NEW/A/1.png": png(100)}, partitions=partitions)
+    assert set(study.images["partition"]) == {"TRAIN", "TEST", "NEW"}
+    assert "extra test NEW: has no image of B" in caplog.text
+    with pytest.raises(InputError, match=r"has no folder 'NEW' with files \(dataset\.partitions\)"):
+        study.ingest(images(), partitions=partitions)
 
 
 def test_identical_files_within_a_class_are_kept_and_counted(study: Study, caplog: pytest.LogCaptureFixture) -> None:
@@ -616,7 +626,7 @@ def test_a_small_part_of_the_real_archive_is_ingested(tmp_path: Path, real_archi
     classes = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
     partitions = {"train": "TRAIN", "test": "TEST"}
     dataset = {"partitions": partitions, "classes": classes, "limit_per_class": 2}
-    dataset |= {"limits": LIMITS, "links": None, "range": None}
+    dataset |= {"limits": LIMITS, "links": None, "range": None, "git": None}
     summary = ingest(real_archive, dataset, tmp_path / "images.csv", tmp_path / "rejected.csv", tmp_path / "files", {})
     assert (summary["kept"], summary["left_out"]) == (16, 12444 - 16)
     assert set(read_csv(tmp_path / "images.csv", IMAGE_COLUMNS)["width"]) == {320}

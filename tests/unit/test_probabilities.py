@@ -30,7 +30,7 @@ VARIANTS = ["original", "bicubic_x4", "lanczos_x4", "realesrgan_x4"]
 def arm(
     by_seed: dict[int, list[list[float]]], actual: str, classes: Sequence[str] = "AB", variant: str = "original"
 ) -> Probabilities:
-    arrays = {seed: np.array(probabilities) for seed, probabilities in by_seed.items()}
+    arrays = {f"seed {seed}": np.array(probabilities) for seed, probabilities in by_seed.items()}
     return Probabilities("paper", variant, variant, "test", list(classes), np.array(list(actual)), arrays)
 
 
@@ -47,8 +47,8 @@ def drawn_arms(classes: list[str], per_class: int = 60, variants: Sequence[str] 
     for number, variant in enumerate(variants):
         logits = (4 - number % 4) * truth + random.normal(size=(2, *truth.shape))
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
-        by_seed = dict(enumerate(probabilities))
-        found.append(Probabilities("paper", variant, variant, "test", classes, np.array(classes)[actual], by_seed))
+        by_run = {f"seed {seed}": rows for seed, rows in enumerate(probabilities)}
+        found.append(Probabilities("paper", variant, variant, "test", classes, np.array(classes)[actual], by_run))
     return found
 
 
@@ -118,9 +118,9 @@ def test_the_probabilities_of_an_arm_are_those_of_its_files(tmp_path: Path) -> N
     table.loc[table["image"] == "TEST/B/0.png", ["A", "B"]] = [0.125, 0.875]
     table.to_csv(path, index=False)
     group = Probabilities.of(arms_of(results)[1])
-    assert list(group.by_seed) == [7, 3]
+    assert list(group.by_run) == ["seed 7", "seed 3"]
     assert group.actual.tolist() == ["A"] * 6 + ["B"] * 6
-    np.testing.assert_allclose(group.by_seed[3][[5, 6]], [[0.7, 0.3], [0.125, 0.875]])
+    np.testing.assert_allclose(group.by_run["seed 3"][[5, 6]], [[0.7, 0.3], [0.125, 0.875]])
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_many_classes_are_drawn_as_one_mean_curve(tmp_path: Path) -> None:
     # No image has the last class.
     kept = arms[0].actual != "C8"
     arms = [
-        replace(one, actual=one.actual[kept], by_seed={seed: rows[kept] for seed, rows in one.by_seed.items()})
+        replace(one, actual=one.actual[kept], by_run={run: rows[kept] for run, rows in one.by_run.items()})
         for one in arms
     ]
     save_figure(draw_curves(arms), tmp_path, "curves")

@@ -15,6 +15,7 @@ from wbcsr.dataset.split import (
     LEAKAGE_COLUMNS,
     by_source_split,
     count_subsets,
+    custom_split,
     leakage,
     paper_split,
     published_split,
@@ -85,8 +86,53 @@ def test_a_split_is_selected_by_its_name(
     files = [tmp_path / "sources.csv", tmp_path / "custom.csv"]
     for file, written in zip(files, [SOURCES, expected], strict=True):
         write_csv(file, written)
-    settings = {"partitions": PARTITIONS, "validation_fraction": 0.5, "parts": 3}
+    settings = {"partitions": PARTITIONS, "validation_fraction": 0.5, "parts": 3, "extra_tests": {}}
     pd.testing.assert_frame_equal(split_images(images, split, settings, *files), expected, check_dtype=False)
+
+
+EXTRA = table("OTHER/A/1.png", "OTHER/B/1.png")
+
+
+@pytest.mark.parametrize("split", ["paper", "published", "by_source_fold2", "custom"])
+def test_an_extra_test_is_the_same_in_every_split_and_changes_no_other_subset(split: str, tmp_path: Path) -> None:
+    images = THREE if split == "published" else IMAGES
+    own = ["test", "validation", "train"] + ["train"] * (len(images) - 3)
+    write_csv(tmp_path / "custom.csv", images[["image"]].assign(subset=own))
+    write_csv(tmp_path / "alone.csv", SOURCES)
+    # Of the same source as a training image, and of none that is known.
+    write_csv(tmp_path / "sources.csv", pd.concat([EXTRA[["image"]].assign(source=["0", ""]), SOURCES]))
+    settings = {"partitions": PARTITIONS, "validation_fraction": 0.5, "parts": 3, "extra_tests": {}}
+    alone = split_images(images, split, settings, tmp_path / "alone.csv", tmp_path / "custom.csv")
+    together = pd.concat([EXTRA[:1], images, EXTRA[1:]], ignore_index=True)
+    with_extra = {**settings, "partitions": {**PARTITIONS, "other": "OTHER"}, "extra_tests": {"other": "OTHER"}}
+    found = split_images(together, split, with_extra, tmp_path / "sources.csv", tmp_path / "custom.csv")
+    assert list(found["image"]) == list(together["image"])
+    assert subsets(found) == {**subsets(alone), "other": list(EXTRA["image"])}
+
+
+def test_an_extra_test_without_images_is_refused(tmp_path: Path) -> None:
+    settings = {"partitions": PARTITIONS, "validation_fraction": 0.5, "extra_tests": {"other": "OTHER"}}
+    with pytest.raises(InputError, match=r"extra test other: has no image in the partition 'OTHER'"):
+        split_images(IMAGES, "paper", settings, tmp_path, tmp_path)
+
+
+def test_a_split_of_ones_own_trains_on_no_extra_test(tmp_path: Path) -> None:
+    rows = IMAGES[["image"]].assign(subset=["test", "validation", *["train"] * 8])
+    own = EXTRA.set_index("image")["class"].map({"A": "other", "B": "other"})
+    listed = pd.concat([rows, EXTRA[["image"]].assign(subset="other")])
+    write_csv(tmp_path / "own.csv", listed)
+    assert len(custom_split(IMAGES, tmp_path / "own.csv", own)) == len(IMAGES)
+    write_csv(tmp_path / "own.csv", listed.assign(subset=listed["subset"].replace("other", "train")))
+    with pytest.raises(InputError, match=r"own\.csv: has OTHER/A/1\.png in the subset 'train', .* extra test 'other'"):
+        custom_split(IMAGES, tmp_path / "own.csv", own)
+
+
+def test_leakage_is_counted_of_extra_tests() -> None:
+    images = pd.concat([IMAGES, EXTRA], ignore_index=True)
+    sources = pd.concat([SOURCES, EXTRA[["image"]].assign(source=["0", ""])])
+    split = images[["image"]].assign(subset=["train", "validation", *["test"] * 8, "other", "other"])
+    found = leakage("paper", images, sources, split).query("subset == 'other'").set_index("class")
+    assert found.loc["", ["images", "sources", "unknown", "shared"]].tolist() == [2, 1, 1, 1]
 
 
 def test_subsets_are_counted_by_class() -> None:

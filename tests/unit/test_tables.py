@@ -428,6 +428,32 @@ def test_leakage_of_folds_is_added_up(tmp_path: Path) -> None:
     assert found.loc["paper", "test", ""].tolist() == [9, 3, 0, 9]
 
 
+def test_leakage_of_an_extra_test_is_that_of_its_worst_fold(tmp_path: Path) -> None:
+    header = "split,subset,class,images,sources,unknown,shared"
+    lines = ["by_source,other,,10,4,1,0", "by_source_fold2,other,,10,4,1,3"]
+    (tmp_path / "leakage.csv").write_text("\n".join([header, *lines]))
+    assert read_leakage(tmp_path / "leakage.csv").loc["by_source", "other", ""].tolist() == [10, 4, 1, 3]
+
+
+def test_an_extra_test_has_its_own_rows_and_lacks_a_class(tmp_path: Path) -> None:
+    tables = written(tmp_path, ["A", "B", "C"], ["original", "realesrgan_x4"], seeds=(0, 1), per_class=12, extra=True)
+    found = {name: pd.read_csv(tables / f"{name}.csv", keep_default_na=False) for name in ("comparison", "endpoints")}
+    for table in found.values():
+        assert set(table["subset"]) == {"validation", "test", "other_camera"}
+    comparison = pd.read_csv(tables / "comparison.csv").query("subset == 'other_camera'")
+    assert comparison["images"].tolist() == [24] * 2
+    assert comparison["f1_C"].isna().all()
+    # The second seed is wrong for one of twelve images of either class, which B is not taken for.
+    assert comparison["accuracy"].tolist() == pytest.approx([1 - 1 / 24] * 2)
+    recalls = found["endpoints"].query("subset == 'other_camera' and measure == 'recall'")
+    assert recalls["of"].tolist() == ["A", "B"] * 2
+    assert (recalls["low"].astype(float) < 1 - 1 / 24).all()
+    assert pd.read_csv(tables / "table2.csv").set_index("class")["other_camera"].tolist() == [12, 12, 0, 24]
+    assert "| other_camera |" in (tables / "comparison.md").read_text()
+    differences = pd.read_csv(tables / "differences.csv").query("subset == 'other_camera'")
+    assert set(differences["family"]) == {"secondary"}
+
+
 def test_the_cost_table_has_two_levels_of_headings(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], dual=True)
     record = {

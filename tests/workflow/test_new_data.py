@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
+import subprocess
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -15,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from studies import BY_ITSELF, SMALL, run, write_config
+from studies import BY_ITSELF, REPOSITORY, SMALL, run, write_config
 
 # Names that a shell, a pattern, a table or a page could misinterpret.
 NAMES = [
@@ -237,6 +239,113 @@ def test_published_partitions_in_the_working_folder(tmp_path: Path) -> None:
     output = run(study).stdout
     assert "error: .: entry 'test/B/0.png' is a link to" in output
     assert (results / "dataset" / "images.csv").is_file()
+
+
+def test_a_file_of_medmnist_as_published(tmp_path: Path) -> None:
+    """config/bloodmnist.yaml on a file of its layout, up to the split; the rest is listed."""
+    rng, arrays = np.random.default_rng(0), {}
+    for name, size in (("train", 24), ("val", 8), ("test", 16)):
+        arrays[f"{name}_images"] = rng.integers(0, 256, (size, 28, 28, 3), dtype=np.uint8)
+        arrays[f"{name}_labels"] = (np.arange(size) % 8).astype(np.uint8)[:, None]
+    (tmp_path / "data").mkdir()
+    np.savez_compressed(tmp_path / "data" / "bloodmnist_128.npz", **arrays)
+    (tmp_path / "config.yaml").write_text((REPOSITORY / "config" / "bloodmnist.yaml").read_text())
+    result = run(tmp_path, *BY_ITSELF, "--", "results/splits/published.csv")
+    assert result.returncode == 0, result.stdout
+    split = pd.read_csv(tmp_path / "results" / "splits" / "published.csv")
+    assert split.groupby("subset").size().to_dict() == {"train": 24, "validation": 8, "test": 16}
+    assert "val/immature granulocyte/val_000003.png" in set(split["image"])
+    rest = run(tmp_path, "--dry-run")
+    assert rest.returncode == 0, rest.stdout
+    assert re.search(r"^make_report +1$", rest.stdout, re.MULTILINE)
+    (tmp_path / "data" / "bloodmnist_128.npz").write_bytes(b"PK")
+    damaged = run(tmp_path, *BY_ITSELF, "--", "results/splits/published.csv")
+    assert damaged.returncode == 1
+    assert "error: data/bloodmnist_128.npz: is not a zip file, or is incomplete" in damaged.stdout
+
+
+def test_a_commit_of_a_git_repository(tmp_path: Path) -> None:
+    """It is fetched, recorded, and fetched again for another commit."""
+    repository = tmp_path / "cells"
+
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+        done = subprocess.run(["git", "-C", repository, *who, *arguments], check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    for number, name in enumerate("AB"):
+        folder = repository / "images" / name
+        folder.mkdir(parents=True)
+        for copy in range(3):
+            (folder / f"{copy}.png").write_bytes(KINDS["png"](Image.fromarray(cell(10 * number + copy, 0.2, (24, 24)))))
+    git("init", "--quiet")
+    commits = []
+    for message in ("first", "second"):
+        git("add", ".")
+        git("commit", "--quiet", "--message", message)
+        commits.append(git("rev-parse", "HEAD"))
+        (repository / "images" / "A" / "0.png").unlink(missing_ok=True)
+    study = {**SMALL, "splits": ["by_source"], "sources": {"method": "each"}}
+    target = ["--", "results/dataset/images.csv"]
+    for commit, images in zip(commits, (6, 5), strict=True):
+        source = {"url": f"file://{repository}", "commit": commit, "folder": "images"}
+        dataset = {"archive": "data/archive.zip", "classes": ["A", "B"], "partitions": None, "git": source}
+        write_config(tmp_path / "study", {**study, "dataset": dataset})
+        result = run(tmp_path / "study", *BY_ITSELF, *target)
+        assert result.returncode == 0, result.stdout
+        assert len(pd.read_csv(tmp_path / "study" / "results" / "dataset" / "images.csv")) == images
+        provenance = json.loads((tmp_path / "study" / "results" / "dataset" / "provenance.json").read_text())
+        assert provenance["files"]["commit"] == commit
+        assert provenance["parameters"]["dataset"]["git"] == source
+        assert "Nothing to be done" in run(tmp_path / "study", *target).stdout
+
+
+def test_a_second_test_partition_of_another_camera_is_tested_in_addition(tmp_path: Path) -> None:
+    """To the report, in a split in folds; the camera saw one class of two."""
+    for partition, classes, number in (("Train", "AB", 6), ("TestA", "AB", 3), ("Test B", "A", 4)):
+        for name in classes:
+            folder = tmp_path / "cells" / partition / name
+            folder.mkdir(parents=True)
+            for copy in range(number):
+                colour = {"A": 0.2, "B": 0.7}[name]
+                pixels = cell(100 * len(partition) + copy, colour, (24, 24))
+                (folder / f"{partition[-1]}{name}{copy}.png").write_bytes(KINDS["png"](Image.fromarray(pixels)))
+    partitions = {"train": "Train", "test": "TestA", "extra_tests": {"other_Camera": "Test B"}}
+    study = {
+        **SMALL,
+        "dataset": {"archive": "cells", "classes": ["A", "B"], "partitions": partitions},
+        "sources": {"method": "each"},
+        "splits": ["by_source"],
+        "by_source": {"parts": 3, "folds": 2},
+        "variants": ["original", "bicubic_x2"],
+        "dual": False,
+    }
+    write_config(tmp_path, study)
+    result = run(tmp_path, *BY_ITSELF)
+    assert result.returncode == 0, result.stdout
+    assert "extra test Test B: has no image of B" in result.stdout
+    results = tmp_path / "results"
+    for path in (results / "splits").glob("*.csv"):
+        if path.name != "leakage.csv":
+            split = pd.read_csv(path)
+            own = split["image"].str.startswith("Test B/")
+            assert (own == (split["subset"] == "other_Camera")).all()
+            assert own.sum() == 4
+    comparison = pd.read_csv(results / "tables" / "comparison.csv").query("subset == 'other_Camera'")
+    assert set(comparison["images"]) == {4}
+    # Each of two folds has a classifier that is tested on all of it.
+    assert set(comparison["runs"]) == {2}
+    assert comparison["f1_B"].isna().all()
+    np.testing.assert_allclose(comparison["macro_f1"], comparison["f1_A"])
+    endpoints = pd.read_csv(results / "tables" / "endpoints.csv", keep_default_na=False)
+    extra = endpoints.query("subset == 'other_Camera' and measure == 'recall'")
+    assert set(extra["of"]) == {"A"}
+    counts = pd.read_csv(results / "tables" / "table2.csv").set_index("class")
+    assert counts.loc["total", ["train", "test", "other_Camera", "total"]].tolist() == [12, 6, 4, 22]
+    assert (results / "figures" / "confusion_by_source_original_on_original_other_Camera.png").is_file()
+    page = (results / "report" / "index.html").read_text()
+    assert "other_Camera (partition Test B): tested in addition" in page
+    assert "Other_Camera images, split by_source" in page
 
 
 @pytest.mark.parametrize("key", ["custom", "dataset.labels", "dataset.archive"])

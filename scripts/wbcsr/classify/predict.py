@@ -16,7 +16,7 @@ from wbcsr.classify import classifiers
 from wbcsr.classify.pack import select
 from wbcsr.engines.engine import load
 from wbcsr.errors import InputError
-from wbcsr.files import write_csv
+from wbcsr.files import read_csv, write_csv
 from wbcsr.text import counted
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def predict(
     output: Path,
     threads: int,
 ) -> PredictSummary:
-    """Classify the validation and test images of a packed variant.
+    """Classify the images of a packed variant that `split` uses, but not for training.
 
     Writes `output` with one row per image in the order of `index`: image, class, predicted, and one column per class
     with its probability (softmax of the logits; each row sums to 1). `engine_path` is the engine of `model_path`.
@@ -53,7 +53,8 @@ def predict(
     torch.set_num_threads(threads)
     source, description = classifiers.source(model_path)
     classifiers.check_classes(model_path, description.classes, classes)
-    images = select([array], [index], split, classes, {"validation", "test"})
+    tested = set(read_csv(split, ["subset"])["subset"]) - {"", "train"}
+    images = select([array], [index], split, classes, tested)
     side = images.arrays[0].shape[1]
     if side != description.input_size:
         raise InputError(

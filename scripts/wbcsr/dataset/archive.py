@@ -13,8 +13,9 @@ import threading
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO, Self
 
 from wbcsr.dataset.folder import Folder
 from wbcsr.errors import InputError, first_line
@@ -27,6 +28,14 @@ RATIO_APPLIES_ABOVE_BYTES = 1_000_000
 # Bits of the general purpose flag (APPNOTE.TXT 4.4.4): encryption is 0, 6 and 13; UTF-8 is 11.
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _UTF8 = 0x800
+_COMMIT = re.compile(rb"[0-9a-f]{40}")
+# The first line of the small file that Git LFS keeps in place of a large one.
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
+
+
+def is_lfs_pointer(content: bytes) -> bool:
+    """Whether a file is one that Git LFS keeps in place of a large file (its specification, "Pointer")."""
+    return content.startswith(_LFS_POINTER)
 
 
 class Archive(ABC):
@@ -34,9 +43,11 @@ class Archive(ABC):
 
     `entries` maps each file's path inside the archive, with forward slashes and cleaned (`names.clean_path`), to its
     size in bytes. `doubt` is appended to the message about a missing file if file names may have been decoded wrongly.
+    `commit` is the commit from which git wrote the zip file, or "" if it is unknown.
     """
 
     doubt = ""
+    commit = ""
 
     def __init__(self, path: Path, limits: Mapping[str, int]) -> None:
         self.path = path
@@ -54,7 +65,7 @@ class Archive(ABC):
     def close(self) -> None:
         """Close open files."""
 
-    def __enter__(self) -> Archive:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,25 +83,33 @@ class Archive(ABC):
         return f"more than the limit of {most:,}; if this is intended, raise dataset.limits.{limit}"
 
 
-def open_archive(path: str | Path, limits: Mapping[str, int], links: str | Path | None = None) -> Archive:
-    """Open the zip file or folder at `path`.
+def open_archive(
+    path: str | Path, limits: Mapping[str, int], links: str | Path | None = None, classes: Sequence[str] = ()
+) -> Archive:
+    """Open the zip file, folder or MedMNIST file (.npz) at `path`.
 
     `limits` is `dataset.limits` of the configuration: `files`, `file_mb` (each file), `total_gb` and `ratio` (maximum
     ratio of unpacked to packed size in a zip file). `links` is `dataset.links`: symbolic links in a folder may point
-    into the folder itself and into `links`. Raises InputError if the archive is missing, is not a zip file, is damaged,
-    exceeds the limits, or has an entry that is not allowed: an absolute path or one that points outside the archive, a
-    link (in a folder, see `Folder`) or device, an encrypted entry, a duplicate name, or a compression method other than
-    deflate.
+    into the folder itself and into `links`. `classes` are the names of the labels of a MedMNIST file. Raises InputError
+    if the archive is missing, is not a zip file, is damaged, exceeds the limits, or has an entry that is not allowed:
+    an absolute path or one that points outside the archive, a link (in a folder, see `Folder`) or device, an encrypted
+    entry, a duplicate name, or a compression method other than deflate.
     """
     path = Path(path)
     if path.is_dir():
         return _Folder(path, limits, links)
+    if path.is_file() and path.suffix.lower() == ".npz":
+        from wbcsr.dataset.medmnist import MedMnist  # here, since it is made of a zip file of this module
+
+        return MedMnist(path, limits, classes)
     if path.is_file():
-        return _Zip(path, limits)
+        return Zip(path, limits)
     raise InputError(f"{path}: there is no such zip file or folder; put it there or correct dataset.archive")
 
 
-class _Zip(Archive):
+class Zip(Archive):
+    """A zip file; see `open_archive`."""
+
     def __init__(self, path: Path, limits: Mapping[str, int]) -> None:
         super().__init__(path, limits)
         try:
@@ -101,6 +120,8 @@ class _Zip(Archive):
             ) from error
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        # `git archive`, which also makes the zip files of GitHub and GitLab, writes the commit into the comment.
+        self.commit = match[0].decode() if (match := _COMMIT.fullmatch(self._zip.comment)) else ""
         self._lock = threading.Lock()  # zipfile counts its open entries without a lock
         self._infos: dict[str, zipfile.ZipInfo] = {}
         try:
@@ -170,6 +191,10 @@ class _Zip(Archive):
         ratio = info.file_size // max(info.compress_size, 1)
         if info.file_size > RATIO_APPLIES_ABOVE_BYTES and (beyond := self._beyond(ratio, "ratio")):
             raise self._error(name, f"grows {ratio:,} times when unpacked, {beyond}")
+
+    def open(self, entry: str) -> IO[bytes]:
+        """One of `entries` to be read from its start; for one thread, and with zipfile's own errors."""
+        return self._zip.open(self._infos[entry])
 
     def read(self, entry: str) -> bytes:
         info = self._infos[entry]

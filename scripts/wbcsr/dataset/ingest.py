@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from wbcsr import imaging
-from wbcsr.config import UNPUBLISHED, partitions_of
-from wbcsr.dataset.archive import Archive, open_archive
+from wbcsr.config import UNPUBLISHED, extra_tests_of, partitions_of
+from wbcsr.dataset.archive import Archive, is_lfs_pointer, open_archive
 from wbcsr.dataset.folder import UNPRINTABLE, printable
 from wbcsr.dataset.labels import read_labels
 from wbcsr.errors import InputError
@@ -106,18 +106,22 @@ def ingest(
     Returns the numbers of files kept, rejected, left_out, copies (byte-identical, in the same class) and ignored; and
     elsewhere, the number of ignored files by outermost folder that contains no used file (or by file name), at most
     `PLACES_NAMED`, the largest first. For 16-bit images also their number as deep, their least_level and
-    greatest_level, and the number of pixels that `range` clips.
+    greatest_level, and the number of pixels that `range` clips. If git wrote the zip file, also its commit.
 
-    Raises InputError if the archive is rejected (see `open_archive`) or damaged, lacks a partition or class, contains
-    an image twice or under names that differ only in case, or has no usable training image of a class; if `listed` is
-    empty, lists an image twice, lists one that does not exist, or lists none of a class; and if `labels` is wrong, or
-    lists a file that does not exist or is not unique.
+    Raises InputError if the archive is rejected (see `open_archive`), damaged or not of the commit of `git`, lacks a
+    partition or class (an extra test may lack classes), contains an image twice or under names that differ only in
+    case, or has no usable training image of a class; if `listed` is empty, lists an image twice, lists one that does
+    not exist, or lists none of a class; and if `labels` is wrong, or lists a file that does not exist or is not unique.
     """
     partitions = partitions_of(dataset)
     folders: list[Folder] = [(partition, name) for partition in partitions.values() for name in dataset["classes"]]
-    with open_archive(archive, dataset["limits"], dataset["links"]) as contents:
+    extra = set(extra_tests_of(partitions).values())
+    with open_archive(archive, dataset["limits"], dataset["links"], dataset["classes"]) as contents:
+        commit, git = contents.commit, dataset["git"]
+        if git and commit != git["commit"]:
+            raise InputError(f"{archive}: is not of the commit {git['commit']} of dataset.git; delete it and run again")
         if labels is None:
-            found, rejected, used = _find(contents, folders, published=dataset["partitions"] is not None)
+            found, rejected, used = _find(contents, folders, dataset["partitions"] is not None, extra)
         else:
             found, rejected, used = _find_labelled(contents, labels, dataset)
         there = set(found)
@@ -128,6 +132,7 @@ def ingest(
             rejected = {image: reason for image, reason in rejected.items() if image in wanted}
         verified = _verify(contents, found, folders, dataset, rejected, threads)
         _check_folders_filled(contents, verified, rejected, folders, partitions["train"])
+        _name_absent(verified, dataset["classes"], extra)
         order = sorted(verified, key=lambda image: (folders.index(_folder(image)), image))
         images = pd.DataFrame(
             [(image, *_folder(image), *_columns(verified[image])) for image in order], columns=IMAGE_COLUMNS
@@ -147,6 +152,7 @@ def ingest(
         "copies": int(images.duplicated(["class", "sha256"]).sum()),
         "ignored": elsewhere.total(),
         "elsewhere": dict(elsewhere.most_common(PLACES_NAMED)),
+        **({"commit": commit} if commit else {}),
     }
     _report(summary, len(elsewhere), images)
     return summary | _report_levels([each.levels for each in verified.values() if each.levels], dataset["range"])
@@ -181,8 +187,8 @@ def _folder(image: str) -> Folder:
 Found = tuple[dict[str, str], dict[str, str], set[str]]
 
 
-def _find(contents: Archive, folders: list[Folder], published: bool) -> Found:
-    """Return image → entry, rejected file → reason, and the entries of both."""
+def _find(contents: Archive, folders: list[Folder], published: bool, extra: set[str]) -> Found:
+    """Return image → entry, rejected file → reason, and the entries of both; `extra` partitions may lack classes."""
     found: dict[str, str] = {}
     rejected: dict[str, str] = {}
     present: set[Folder] = set()
@@ -208,7 +214,10 @@ def _find(contents: Archive, folders: list[Folder], published: bool) -> Found:
             )
         else:
             found[image] = entry
-    _check_folders_present(contents, folders, present, published)
+    needed = [folder for folder in folders if folder[0] not in extra]
+    # Of a partition that is not there, each class is missed.
+    needed += [folder for folder in folders if folder[0] in extra - {partition for partition, _ in present}]
+    _check_folders_present(contents, needed, present, published)
     _check_case(contents.path, found)
     if len(parents) > 1 and not published:
         log.warning(
@@ -397,6 +406,8 @@ def _verify(
 
 def _decode(content: bytes, image: str, levels: tuple[int, int] | None) -> _Verified | str:
     """Decode and describe an image, or return the reason why it cannot be used."""
+    if is_lfs_pointer(content):
+        return "is a pointer of Git LFS, not the image itself; run `git lfs pull` in the repository"
     try:
         pixels = imaging.decode(content, image)
     except InputError as error:
@@ -437,6 +448,16 @@ def _check_folders_filled(
                 f"{problem}; a class needs training images: repair the files, or remove it from dataset.classes"
             )
         log.warning(problem)
+
+
+def _name_absent(verified: Iterable[str], classes: list[str], extra: Iterable[str]) -> None:
+    there = set(map(_folder, verified))
+    for partition in sorted(extra):
+        absent = [name for name in classes if (partition, name) not in there]
+        if absent:
+            log.warning(
+                "extra test %s: has no image of %s; it is tested on the other classes", partition, ", ".join(absent)
+            )
 
 
 def _copy(

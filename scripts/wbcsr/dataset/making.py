@@ -69,6 +69,9 @@ def check_making(
             "configuration: the check of how the study's images were made needs dataset.photographs and "
             "dataset.partitions; set both"
         )
+    # The rule says nothing of other partitions.
+    sides = (partitions["train"], partitions["test"])
+    images = images[images["partition"].isin(sides)].reset_index(drop=True)
     with open_archive(archive, dataset["limits"], dataset["links"]) as contents:
         names, _, field = photograph_fields(contents, dataset, common_size(images), threads)
         by_number = {number_of(name): name for name in names}
@@ -77,7 +80,7 @@ def check_making(
             for number, label in categories(contents, folder, "correct dataset.photographs")
             if number in by_number and label and "," not in label
         ]
-    rule = made_from(labelled, (partitions["train"], partitions["test"]))
+    rule = made_from(labelled, sides)
     joined: dict[str, list[str]] = {}
     for name, first in zip(names, field, strict=True):
         joined.setdefault(names[first], []).append(name)

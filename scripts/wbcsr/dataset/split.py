@@ -1,4 +1,8 @@
-"""Splits: rules that assign images to the subsets train, validation and test; and the leakage between subsets."""
+"""Splits: rules that assign images to subsets; and the leakage between subsets.
+
+A subset is train, validation, test, or the name of an extra test (`dataset.partitions.extra_tests`): a published
+partition that is tested in addition in every split.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +26,34 @@ def split_images(
 ) -> pd.DataFrame:
     """Return the split of this name (see `config.parse_split`): image, subset, in the order of `images`.
 
-    `images` has the columns image, partition, class. A split by source uses the file `sources` and `parts` of the
-    settings; the custom split uses the file `custom`; the other splits use `partitions`, and the study's split also
-    `validation_fraction`. Raises InputError as the functions below.
+    `images` has the columns image, partition, class. The images of the settings' `extra_tests` (name → partition) get
+    that name in every split, and the rule of the split does not see them. A split by source uses the file `sources` and
+    `parts` of the settings; the custom split uses the file `custom`; the other splits use `partitions`, and the study's
+    split also `validation_fraction`. Raises InputError as the functions below, or if an extra test has no image.
     """
+    extra = settings["extra_tests"]
+    name_of = {partition: name for name, partition in extra.items()}
+    names = pd.Series([name_of.get(partition) for partition in images["partition"]], images["image"], dtype=object)
+    for name, partition in extra.items():
+        if name not in set(names):
+            raise InputError(
+                f"extra test {name}: has no image in the partition {partition!r}; take it out of "
+                "dataset.partitions.extra_tests, or see results/dataset/rejected.csv and dataset.images"
+            )
+    tested, dealt = names.dropna(), images[names.isna().to_numpy()]
     rule, fold = parse_split(split)
     if rule == "by_source":
-        return by_source_split(images, read_csv(sources, ["image", "source"]), settings["parts"], fold)
-    if rule == "custom":
-        return custom_split(images, Path(custom))
-    partitions = settings["partitions"]
-    if rule == "published":
-        return published_split(images, partitions)
-    return paper_split(images, partitions["train"], partitions["test"], settings["validation_fraction"])
+        known = read_csv(sources, ["image", "source"])
+        found = by_source_split(dealt, known[~known["image"].isin(tested.index)], settings["parts"], fold)
+    elif rule == "custom":
+        found = custom_split(dealt, Path(custom), tested)
+    elif rule == "published":
+        found = published_split(dealt, settings["partitions"])
+    else:
+        names_of = settings["partitions"]
+        found = paper_split(dealt, names_of["train"], names_of["test"], settings["validation_fraction"])
+    subset = pd.concat([tested, found.set_index("image")["subset"]])[images["image"]]
+    return subset.rename_axis("image").reset_index(name="subset")
 
 
 def count_subsets(images: pd.DataFrame, split: pd.DataFrame) -> dict[str, Any]:
@@ -135,11 +154,12 @@ def by_source_split(images: pd.DataFrame, sources: pd.DataFrame, parts: int, fol
     return subset.rename_axis("image").reset_index(name="subset")
 
 
-def custom_split(images: pd.DataFrame, path: Path) -> pd.DataFrame:
+def custom_split(images: pd.DataFrame, path: Path, extra: pd.Series | None = None) -> pd.DataFrame:
     """Return the split from the CSV file `path` with the columns image and subset, in the order of `images`.
 
     `images` has the columns image and class. A subset is train, validation, test, or empty for an image that is left
-    out. Rows for images that are not in `images` are ignored, so that the split of a larger study can be used.
+    out. Rows for images that are not in `images` are ignored, so that the split of a larger study can be used. `extra`
+    maps the images of extra tests to their names; the file need not list them, and may give them no other subset.
 
     Raises InputError if an image has no row or two, a subset has another name, or a subset lacks a class.
     """
@@ -148,6 +168,15 @@ def custom_split(images: pd.DataFrame, path: Path) -> pd.DataFrame:
     twice = table.loc[table["image"].duplicated(), "image"]
     if len(twice):
         raise InputError(f"{path}: has {twice.iloc[0]} twice; keep one of these rows (custom)")
+    own = table["image"].map({} if extra is None else extra)
+    other = table[own.notna() & (table["subset"] != own)]
+    if len(other):
+        image, subset = other[["image", "subset"]].iloc[0]
+        raise InputError(
+            f"{path}: has {image} in the subset {subset!r}, but it is in the extra test {own[other.index[0]]!r}; "
+            f"{remedy}, or remove its row"
+        )
+    table = table[own.isna()]
     strange = sorted(set(table["subset"]) - {"", *SUBSETS})
     if strange:
         raise InputError(f"{path}: has the subset {strange[0]!r}, which is not one of {', '.join(SUBSETS)}; {remedy}")
@@ -182,7 +211,7 @@ def _empty(images: pd.DataFrame, subset: pd.Series) -> Iterator[tuple[str, str]]
 
 
 def leakage(name: str, images: pd.DataFrame, sources: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
-    """Count validation and test images that have an augmented duplicate in training: `LEAKAGE_COLUMNS`.
+    """Count images of each tested subset that have an augmented duplicate in training: `LEAKAGE_COLUMNS`.
 
     `images` has the columns image and class, `sources` image and source, `split` image and subset; `name` is the name
     of the split. There is a row for each subset and class, and a row for each subset with all classes, whose class is
@@ -196,7 +225,8 @@ def leakage(name: str, images: pd.DataFrame, sources: pd.DataFrame, split: pd.Da
     )
     trained = set(table.loc[table["subset"] == "train", "source"])
     rows = []
-    for subset in ("validation", "test"):
+    extra = [name for name in table["subset"].unique() if name not in ("", *SUBSETS)]
+    for subset in ("validation", "test", *extra):
         held_out = table[table["subset"] == subset]
         by_class = [(class_name, held_out[held_out["class"] == class_name]) for class_name in images["class"].unique()]
         for class_name, part in [*by_class, ("", held_out)]:

@@ -25,6 +25,7 @@ LINE, CHARACTER = 0.14, 0.063
 
 # Okabe and Ito's colours, which all kinds of colour vision tell apart.
 BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#5F5F5F"
+GREEN, PURPLE, ORANGE, SKY = "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",

@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from wbcsr.config import Config
+from wbcsr.config import Config, extra_tests_of, partitions_of
 from wbcsr.files import read_csv
 from wbcsr.present.table import Table, number, text
-from wbcsr.present.text import number_text
+from wbcsr.present.text import listed, number_text
 from wbcsr.stats.records import read_records
-from wbcsr.study.labels import CLASSIFIERS, SUBSETS, variant_label
+from wbcsr.study.labels import CLASSIFIERS, subsets_of, variant_label
 from wbcsr.text import counted
 
 SPLIT_RULES = {
@@ -43,6 +43,7 @@ def settings(config: Config, records: Sequence[dict[str, Any]]) -> dict[str, str
         else "",
     ]
     variants = [*map(variant_label, config["variants"]), *(["dual"] if config["dual"] else [])]
+    extra = [f"{name} (partition {folder})" for name, folder in extra_tests_of(partitions_of(dataset)).items()]
     around = f"squares of {view['side']} × {view['side']} pixels around the white cell of each image"
     sizes = ", ".join(f"{size} × {size}" for size in [train["input_size"], *train["extra_input_sizes"]])
     return {
@@ -50,6 +51,11 @@ def settings(config: Config, records: Sequence[dict[str, Any]]) -> dict[str, str
         "Variants": ", ".join(variants),
         **({"View": around} if view["around"] == "cell" else {}),
         **{f"Split {split}": _split(split, config, records) for split in config["splits"]},
+        **(
+            {"Extra tests": f"{listed(extra)}: tested in addition, and in no other subset of any split"}
+            if extra
+            else {}
+        ),
         "Seeds": ", ".join(map(str, config["seeds"])),
         "Classifier": f"{CLASSIFIERS[train['classifier']]} from {INITIAL_WEIGHTS.get(train['init'], train['init'])}, "
         f"{sizes} pixels, {counted(train['epochs'], 'epoch')}, batches of {train['batch_size']}, "
@@ -61,7 +67,8 @@ def _split(split: str, config: Config, records: Sequence[dict[str, Any]]) -> str
     """The rule of a split, and the number of images of each subset."""
     jobs = (record for record in records if record["rule"] == "split_dataset")
     job = next(job for job in jobs if job["wildcards"]["split"] == split)
-    counts = [f"{sum(job['images'][subset].values()):,} {subset}" for subset in ("train", *SUBSETS)]
+    tested = subsets_of(partitions_of(config["dataset"]))
+    counts = [f"{sum(job['images'][subset].values()):,} {subset}" for subset in ("train", *tested)]
     if left_out := job.get("left_out"):  # older records have no such key
         why = ", as the file says" if split == "custom" else " because their source is not known"
         counts.append(f"{left_out:,} left out{why}")

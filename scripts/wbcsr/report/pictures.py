@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from wbcsr.config import Config, training_variants
+from wbcsr.config import Config, partitions_of, training_variants
 from wbcsr.errors import InputError
 from wbcsr.explain import DRAWN, changes_figure
 from wbcsr.imaging import encode_png, read_image, to_rgb8
 from wbcsr.present import cells as drawing
 from wbcsr.report.numbers import first_fold
-from wbcsr.study.labels import SUBSETS, class_labels, confusion_name, variant_label
+from wbcsr.study.labels import class_labels, confusion_name, subsets_of, variant_label
 from wbcsr.study.plan import Plan
 
 Picture = dict[str, Any]
@@ -77,7 +77,7 @@ def confusion_figures(figures: Figures, config: Config) -> list[dict[str, Any]]:
             ],
         }
         for split in config["splits"]
-        for subset in SUBSETS
+        for subset in subsets_of(partitions_of(config["dataset"]))
     ]
 
 

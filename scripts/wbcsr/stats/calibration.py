@@ -48,8 +48,8 @@ class Curves:
 class Probabilities:
     """The probabilities that one arm predicted for the images of one subset; all folds of its split are pooled.
 
-    `actual` is the class of each image (images,). `by_seed` holds each seed's probabilities (images, classes), in the
-    order of `classes`. All images have the same weight, and so do all seeds.
+    `actual` is the class of each image (images,). `by_run` holds each run's probabilities (images, classes), in the
+    order of `classes`. All images have the same weight, and so do all runs.
     """
 
     split: str
@@ -58,7 +58,7 @@ class Probabilities:
     subset: str
     classes: list[str]
     actual: npt.NDArray[np.str_]
-    by_seed: dict[int, npt.NDArray[np.float64]]
+    by_run: dict[str, npt.NDArray[np.float64]]
 
     @classmethod
     def of(cls, arm: Arm) -> Probabilities:
@@ -68,19 +68,19 @@ class Probabilities:
 
     @property
     def confidence(self) -> float:
-        """The largest probability of an image; mean over images and seeds."""
-        return float(np.mean([probabilities.max(axis=1).mean() for probabilities in self.by_seed.values()]))
+        """The largest probability of an image; mean over images and runs."""
+        return float(np.mean([probabilities.max(axis=1).mean() for probabilities in self.by_run.values()]))
 
     @property
     def accuracy(self) -> float:
         """The share of images whose actual class has the largest probability; mean over the seeds."""
         numbers = pd.Index(self.classes).get_indexer(pd.Index(self.actual))
-        return float(np.mean([(one.argmax(axis=1) == numbers).mean() for one in self.by_seed.values()]))
+        return float(np.mean([(one.argmax(axis=1) == numbers).mean() for one in self.by_run.values()]))
 
     @cached_property
     def calibration_error(self) -> float:
-        """The expected calibration error (see `calibration`); mean over the seeds."""
-        return float(np.mean([calibration(one, self.actual, self.classes).error for one in self.by_seed.values()]))
+        """The expected calibration error (see `calibration`); mean over the runs."""
+        return float(np.mean([calibration(one, self.actual, self.classes).error for one in self.by_run.values()]))
 
     @cached_property
     def pooled(self) -> Calibration:
@@ -89,8 +89,8 @@ class Probabilities:
         Its error differs from `calibration_error`: the errors of an overconfident and an underconfident seed cancel
         here.
         """
-        together = np.concatenate(list(self.by_seed.values()))
-        return calibration(together, np.tile(self.actual, len(self.by_seed)), self.classes)
+        together = np.concatenate(list(self.by_run.values()))
+        return calibration(together, np.tile(self.actual, len(self.by_run)), self.classes)
 
     @cached_property
     def curves(self) -> dict[str, list[Curves]]:
@@ -100,7 +100,7 @@ class Probabilities:
         under a curve of pooled folds therefore tends to be smaller than the areas within the folds (Forman and Scholz,
         SIGKDD Explorations 12, 2010).
         """
-        by_seed = [curves(one, self.actual, self.classes) for one in self.by_seed.values()]
+        by_seed = [curves(one, self.actual, self.classes) for one in self.by_run.values()]
         return {name: [found[name] for found in by_seed] for name in by_seed[0]}
 
     @cached_property

@@ -21,11 +21,12 @@ NUMBERS = [
 def compare_arms(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """A row for each arm, with the columns `TEXTS` and `NUMBERS`, and the mean F1 score of each class as `f1_<class>`.
 
-    `accuracy` and `macro_f1` are means over the runs (one for each seed), and `accuracy_sd` is the sample standard
-    deviation over them. `accuracy_low` and `accuracy_high` are the ends of the 95 % interval of the mean accuracy over
-    sources (`wbcsr.stats.intervals.accuracy_interval`). They are empty if there is no interval, and `reason` says why.
-    If some sources are known, `images` and the accuracies include only images whose source is known, and `unknown` is
-    the number of the others; F1 scores include all images. `sources` and `shared` come from `leakage`
+    F1 is NaN for a class without images, and `macro_f1` is the mean of the other classes. `accuracy` and `macro_f1` are
+    means over the runs (one for each seed; of an extra test, one for each seed and fold), and `accuracy_sd` is the
+    sample standard deviation over them. `accuracy_low` and `accuracy_high` are the ends of the 95 % interval of the
+    mean accuracy over sources (`wbcsr.stats.intervals.accuracy_interval`). They are empty if there is no interval, and
+    `reason` says why. If some sources are known, `images` and the accuracies include only images whose source is known,
+    and `unknown` is the number of the others; F1 scores include all images. `sources` and `shared` come from `leakage`
     (`wbcsr.stats.counts.read_leakage`): the number of sources of the images (empty if none is known), and the number of
     images that have an augmented duplicate in training. `study_accuracy` follows from the study's confusion matrices.
     `difference_to_original` is the difference to the arm that was trained and tested on `original` in the same split
@@ -37,6 +38,8 @@ def compare_arms(arms: list[Arm], leakage: pd.DataFrame, plan: Plan) -> pd.DataF
     rows = []
     for arm in arms:
         f1 = pd.concat([scores.by_class["f1"] for scores in arm.scores], axis=1).mean(axis=1)
+        # What is taken for a class of which there is no image counts against the class that it is of.
+        f1 = f1.where(arm.scores[0].by_class["support"] > 0)
         counted = leakage.loc[arm.split, arm.subset, ""]
         if counted["images"] != arm.images:
             raise InputError(

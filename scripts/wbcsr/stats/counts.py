@@ -42,12 +42,20 @@ def count_images(images: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 def read_leakage(path: str | Path) -> pd.DataFrame:
     """The columns `LEAKAGE` of leakage.csv by split, subset and class; the folds of each split are added up.
 
-    The row of a whole subset has an empty class. Raises InputError as `read_csv` does.
+    The row of a whole subset has an empty class. For an extra test, which is the same in all folds, `shared` is the
+    largest number of a fold. Raises InputError as `read_csv` does.
     """
     table = read_csv(path, ["split", "subset", "class", *LEAKAGE])
     table["split"] = [parse_split(name)[0] for name in table["split"]]
-    # Folds have different test sources, so their numbers add up.
-    return table.groupby(["split", "subset", "class"], sort=False)[LEAKAGE].sum()
+    # Folds have different test sources, so their numbers add up. An extra test is the same in all folds.
+    divided = table["subset"].isin(SUBSETS)
+    keys = ["split", "subset", "class"]
+    return pd.concat(
+        [
+            table[divided].groupby(keys, sort=False)[LEAKAGE].sum(),
+            table[~divided].groupby(keys, sort=False)[LEAKAGE].max(),
+        ]
+    )
 
 
 def count_sources(leakage: pd.DataFrame, comparison: pd.DataFrame, plan: Plan) -> pd.DataFrame:
@@ -63,11 +71,11 @@ def count_sources(leakage: pd.DataFrame, comparison: pd.DataFrame, plan: Plan) -
     accuracies = own.set_index(["split", "subset", "tested_on"])["accuracy"]
     rows = []
     for split in plan.splits:
-        for subset in SUBSETS:
+        for subset in plan.subsets:
             every = {f"accuracy_{name}": accuracies.get((split, subset, name), np.nan) for name in variants}
             for name in (*plan.classes, ""):
                 counts = leakage.loc[(split, subset, name)].to_dict()
-                if counts["images"] == counts["unknown"]:
+                if counts["images"] == counts["unknown"] > 0:
                     counts |= {"sources": np.nan, "shared": np.nan}
                 rows.append({"split": split, "subset": subset, "class": name, **counts, **({} if name else every)})
     theirs = {name: published.accuracy("paper", name, name, "validation", plan.published_classes) for name in variants}

@@ -38,12 +38,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Arm:
-    """The predictions of all seeds for one training variant, one tested variant, one split and one subset.
+    """The predictions of all runs for one training variant, one tested variant, one split and one subset.
 
-    All seeds have the same images. `rows` has the columns image, class, fold (from 1) and source (empty if it is
-    unknown). `predicted` holds the class that each seed's run predicted for each image (images,); `probabilities` holds
-    the probabilities of all `classes` (images, classes). If the split has folds, each image of the subset occurs
-    exactly once.
+    All runs have the same images. `rows` has the columns image, class, fold (from 1) and source (empty if it is
+    unknown). `predicted` holds the class that each run predicted for each image (images,); `probabilities` holds the
+    probabilities of all `classes` (images, classes). If the split has folds, each image of validation and test occurs
+    exactly once, and the folds of a seed are one run, `seed 0`. An extra test has the same images in all folds, and
+    each fold is a run: `seed 0`, `seed 0, fold 2`, ….
     """
 
     split: str
@@ -52,17 +53,17 @@ class Arm:
     subset: str
     classes: list[str]
     rows: pd.DataFrame
-    predicted: dict[int, npt.NDArray[np.object_]]
-    probabilities: dict[int, npt.NDArray[np.float64]]
+    predicted: dict[str, npt.NDArray[np.object_]]
+    probabilities: dict[str, npt.NDArray[np.float64]]
 
     @cached_property
-    def matrices(self) -> dict[int, pd.DataFrame]:
-        """The confusion matrix of each seed."""
-        return {seed: confusion(self.rows["class"], names, self.classes) for seed, names in self.predicted.items()}
+    def matrices(self) -> dict[str, pd.DataFrame]:
+        """The confusion matrix of each run."""
+        return {run: confusion(self.rows["class"], names, self.classes) for run, names in self.predicted.items()}
 
     @property
-    def first(self) -> tuple[int, pd.DataFrame]:
-        """The first seed and its confusion matrix."""
+    def first(self) -> tuple[str, pd.DataFrame]:
+        """The first run and its confusion matrix."""
         return next(iter(self.matrices.items()))
 
     @property
@@ -127,14 +128,17 @@ def read_arms(runs: Iterable[Run], splits: Iterable[str | Path], sources: str | 
             parse_split(run.split)[1],
         ),
     )
-    found: dict[tuple[str, str, str, str], dict[int, list[pd.DataFrame]]] = {}
+    found: dict[tuple[str, str, str, str], dict[str, list[pd.DataFrame]]] = {}
     for run in in_order:
         table = _read_run(run, plan)
-        for subset in SUBSETS:
-            key = (parse_split(run.split)[0], run.trained_on, run.tested_on, subset)
-            rows = _of_subset(table, subset_of[run.split], subset, run).assign(fold=parse_split(run.split)[1])
-            found.setdefault(key, {}).setdefault(run.seed, []).append(rows)
-    return [_arm(*key, plan, by_seed, source_of) for key, by_seed in found.items()]
+        split, fold = parse_split(run.split)
+        for subset in plan.subsets:
+            # The folds share out the images of validation and test, and all have those of an extra test.
+            apart = subset not in SUBSETS and fold > 1
+            name = f"seed {run.seed}, fold {fold}" if apart else f"seed {run.seed}"
+            rows = _of_subset(table, subset_of[run.split], subset, run).assign(fold=fold)
+            found.setdefault((split, run.trained_on, run.tested_on, subset), {}).setdefault(name, []).append(rows)
+    return [_arm(*key, plan, by_run, source_of) for key, by_run in found.items()]
 
 
 def check_probabilities(probabilities: npt.NDArray[np.float64]) -> None:
@@ -150,24 +154,24 @@ def _arm(
     tested_on: str,
     subset: str,
     plan: Plan,
-    by_seed: dict[int, list[pd.DataFrame]],
+    by_run: dict[str, list[pd.DataFrame]],
     source_of: pd.Series,
 ) -> Arm:
-    tables = {seed: pd.concat(folds).set_index("image").sort_index() for seed, folds in by_seed.items()}
+    tables = {run: pd.concat(folds).set_index("image").sort_index() for run, folds in by_run.items()}
     first = next(iter(tables.values()))
     arm = f"split {split}, trained on {trained_on}, tested on {tested_on}"
-    for seed, table in tables.items():
+    for run, table in tables.items():
         if table.index.has_duplicates:
             image = table.index[table.index.duplicated()][0]
             raise InputError(f"{arm}: two folds have the {subset} image {image}; delete the splits and run again")
         if not table["class"].equals(first["class"]):
-            raise InputError(f"{arm}: seed {seed} was not tested on the same {subset} images as the others; {_AGAIN}")
+            raise InputError(f"{arm}: {run} was not tested on the same {subset} images as the others; {_AGAIN}")
     lost = first.index.difference(source_of.index)
     if len(lost):
         raise InputError(f"{arm}: sources.csv lacks the image {lost[0]}; delete it and run again")
     rows = first[["class", "fold"]].assign(source=source_of.loc[first.index]).reset_index()
-    predicted = {seed: table["predicted"].to_numpy() for seed, table in tables.items()}
-    probabilities = {seed: table[plan.classes].to_numpy() for seed, table in tables.items()}
+    predicted = {run: table["predicted"].to_numpy() for run, table in tables.items()}
+    probabilities = {run: table[plan.classes].to_numpy() for run, table in tables.items()}
     return Arm(split, trained_on, tested_on, subset, plan.classes, rows, predicted, probabilities)
 
 

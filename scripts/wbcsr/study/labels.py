@@ -5,8 +5,18 @@ This module imports only light packages, so that rules can list the figures befo
 
 from __future__ import annotations
 
-from wbcsr.config import Config, parse_training, parse_variant, training_variants
+from collections.abc import Mapping
 
+from wbcsr.config import (
+    Config,
+    extra_tests_of,
+    parse_training,
+    parse_variant,
+    partitions_of,
+    training_variants,
+)
+
+# What every split tests beside the extra tests.
 SUBSETS = ("validation", "test")
 # The questions that comparisons of two arms answer, in the order of the tables.
 QUESTIONS = {
@@ -31,6 +41,11 @@ LONGEST_ABBREVIATION = 4
 _METHODS = {"bicubic": "bicubic", "lanczos": "Lanczos", "realesrgan": "Real-ESRGAN", "sharpened": "sharpened bicubic"}
 
 
+def subsets_of(partitions: Mapping[str, str]) -> list[str]:
+    """The subsets that classifiers are tested on: `SUBSETS`, and the extra tests among the partitions by use."""
+    return [*SUBSETS, *extra_tests_of(partitions)]
+
+
 def confusion_name(split: str, trained_on: str, tested_on: str, subset: str) -> str:
     """The name, without suffix, of the figure of one run's confusion matrix."""
     return f"confusion_{split}_{trained_on}_on_{tested_on}_{subset}"
@@ -46,7 +61,7 @@ def figure_names(config: Config) -> list[str]:
             for split in config["splits"]
             for trained_on, tested in training_variants(config).items()
             for tested_on in tested
-            for subset in SUBSETS
+            for subset in subsets_of(partitions_of(config["dataset"]))
         ),
     ]
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from wbcsr.config import Config, compared_variant, is_synthetic, partitions_of, training_variants
-from wbcsr.study.labels import class_labels
+from wbcsr.study.labels import class_labels, subsets_of
 
 
 @dataclass(frozen=True)
 class Plan:
     """The parts of the configuration that tables, figures and report need, each list in the configuration's order.
 
-    `splits` are without folds. `partitions` maps `train`, `validation` (if there is one) and `test` to the names of the
-    folders in which the images were published; without published partitions it maps only `train`, to the name for all
-    images. `trainings` are those of `wbcsr.config.training_variants`. `evaluation` is that section of the complete
-    configuration. Results on `synthetic` images are not shown next to published ones.
+    `splits` are without folds. `partitions` maps `train`, `validation` (if there is one), `test` and the extra tests to
+    the names of the folders in which the images were published; without published partitions it maps only `train`, to
+    the name for all images. `trainings` are those of `wbcsr.config.training_variants`. `evaluation` is that section of
+    the complete configuration. Results on `synthetic` images are not shown next to published ones.
     """
 
     classes: list[str]
@@ -53,6 +53,11 @@ class Plan:
     def published_classes(self) -> list[str]:
         """The classes for which published values are shown; there are none for synthetic images."""
         return [] if self.synthetic else self.classes
+
+    @property
+    def subsets(self) -> list[str]:
+        """The subsets that classifiers are tested on: validation, test and the extra tests."""
+        return subsets_of(self.partitions)
 
     @property
     def enhanced(self) -> str | None:

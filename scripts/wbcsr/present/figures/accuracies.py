@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import cycle
 from typing import Any
 
 import pandas as pd
@@ -11,15 +12,29 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from wbcsr.present.style import BLUE, DOUBLE_COLUMN, GREY, SINGLE_COLUMN, VERMILLION, draw_notice, wrapped
+from wbcsr.present.style import (
+    BLUE,
+    DOUBLE_COLUMN,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SINGLE_COLUMN,
+    SKY,
+    VERMILLION,
+    draw_notice,
+    wrapped,
+)
 from wbcsr.present.tables.accuracies import METRICS
 from wbcsr.stats.predictions import Arm
 from wbcsr.study import published
 from wbcsr.study.labels import NO_ENHANCED, QUESTIONS, arm_label
 from wbcsr.study.plan import Plan
 
-# Colour and mark of each subset's accuracies, and their offset from the row's middle.
-SUBSET_MARKS = {"validation": (BLUE, "o", -0.16), "test": (VERMILLION, "s", 0.16)}
+# Colour and mark of each subset's accuracies: validation, test, and extra tests.
+MARKS = [(BLUE, "o"), (VERMILLION, "s"), (GREEN, "^"), (PURPLE, "v"), (ORANGE, "P"), (SKY, "X")]
+# Height of the part of a row that its subsets share.
+ROW = 0.64
 
 ACCURACIES_CAPTION = (
     "Accuracies with their 95\u00a0% intervals; those without an interval are only in the table. Small dots: the "
@@ -40,7 +55,7 @@ def draw_accuracies(arms: list[Arm], plan: Plan) -> Figure:
     names = list(dict.fromkeys((arm.trained_on, arm.tested_on) for arm in arms))
     labels = [wrapped(arm_label(*name), 30) for name in names]
     width = SINGLE_COLUMN if len(plan.splits) == 1 else DOUBLE_COLUMN
-    figure = Figure(figsize=(width, 0.75 + 0.36 * len(names)))
+    figure = Figure(figsize=(width, 0.75 + 0.18 * len(plan.subsets) * len(names)))
     panels = figure.subplots(1, len(plan.splits), sharex=True, sharey=True, squeeze=False)[0]
     for panel, split in zip(panels, plan.splits, strict=True):
         for arm in (arm for arm in arms if arm.split == split):
@@ -58,28 +73,31 @@ def draw_accuracies(arms: list[Arm], plan: Plan) -> Figure:
     panels[0].set_xlim(max(low, -0.01), min(high, 1.01))
     keys = [
         Line2D([], [], color=colour, marker=mark, markersize=4, label=subset)
-        for subset, (colour, mark, _) in SUBSET_MARKS.items()
+        for subset, (colour, mark) in zip(plan.subsets, cycle(MARKS), strict=False)
         if any(arm.subset == subset for arm in arms)
     ]
     if any(_of_study(arm, plan) is not None for arm in arms):
         keys.append(Line2D([], [], linestyle="", label="study, validation", **STUDY_MARK))
-    figure.legend(handles=keys, loc="outside upper center", ncols=len(keys), columnspacing=1.2, handlelength=1.6)
+    figure.legend(
+        handles=keys, loc="outside upper center", ncols=min(len(keys), 3), columnspacing=1.2, handlelength=1.6
+    )
     return figure
 
 
 def _draw_arm(panel: Axes, arm: Arm, row: int, plan: Plan) -> None:
-    colour, mark, offset = SUBSET_MARKS[arm.subset]
-    height = row + offset
+    place, share = plan.subsets.index(arm.subset), ROW / len(plan.subsets)
+    colour, mark = MARKS[place % len(MARKS)]
+    height = row + share * (place + 0.5) - ROW / 2
     panel.plot(
         (arm.estimate.low, arm.estimate.high), (height, height), color=colour, linewidth=1.1, solid_capstyle="butt"
     )
     if len(arm.accuracies) > 1:
-        seeds = [height + 0.11] * len(arm.accuracies)
+        seeds = [height + 0.34 * share] * len(arm.accuracies)
         panel.plot(arm.accuracies, seeds, "o", color=colour, markersize=1.8, alpha=0.6, markeredgewidth=0)
     panel.plot(arm.accuracy, height, mark, color=colour, markersize=4)
     published_accuracy = _of_study(arm, plan)
     if published_accuracy is not None:
-        panel.plot(published_accuracy, height - 0.16, **STUDY_MARK)
+        panel.plot(published_accuracy, height - share / 2, **STUDY_MARK)
 
 
 def draw_differences(data: pd.DataFrame) -> Figure:

@@ -23,7 +23,7 @@ from wbcsr.study.plan import Plan
 
 def draw_confusion(arm: Arm, plan: Plan) -> Figure:
     """The confusion matrix of an arm's first run: in each cell the count and its share of the row, which shades it."""
-    seed, matrix = arm.first
+    run, matrix = arm.first
     counts = matrix.to_numpy()
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
@@ -55,7 +55,7 @@ def draw_confusion(arm: Arm, plan: Plan) -> Figure:
     # Over the whole figure, which is wider than the cells.
     figure.suptitle(
         f"Trained on {variant_label(arm.trained_on)}, tested on {variant_label(arm.tested_on)}\n"
-        f"{arm.subset} images, split {arm.split}, seed {seed}",
+        f"{arm.subset} images, split {arm.split}, {run}",
         fontsize=STYLE["axes.titlesize"],
     )
     return figure

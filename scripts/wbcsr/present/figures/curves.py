@@ -12,14 +12,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from wbcsr.present.style import BLUE, CHARACTER, DOUBLE_COLUMN, LINE, SINGLE_COLUMN, VERMILLION, line_count, wrapped
+from wbcsr.present.style import (
+    BLUE,
+    CHARACTER,
+    DOUBLE_COLUMN,
+    GREEN,
+    LINE,
+    ORANGE,
+    PURPLE,
+    SINGLE_COLUMN,
+    SKY,
+    VERMILLION,
+    line_count,
+    wrapped,
+)
 from wbcsr.present.tables.calibration import LEAST_IMAGES, calibration_error_text
 from wbcsr.stats.calibration import GRID, Probabilities, mean_precision, mean_roc
 from wbcsr.study.labels import arm_label, class_labels
 
 # Colour, dashes and mark of each arm in turn; they can be distinguished without colour, too. The colours are Okabe and
 # Ito's. Six dashes and seven colours give 42 different lines.
-ARM_COLOURS = [BLUE, VERMILLION, "#009E73", "black", "#CC79A7", "#56B4E9", "#E69F00"]
+ARM_COLOURS = [BLUE, VERMILLION, GREEN, "black", PURPLE, SKY, ORANGE]
 ARM_DASHES: list[Any] = ["-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (2, 1)), (0, (6, 1, 1, 1, 1, 1))]
 ARM_MARKS = ["o", "s", "^", "D", "v", "P", "X"]
 CHANCE: dict[str, Any] = {"color": "#999999", "linewidth": 0.6, "zorder": 0}

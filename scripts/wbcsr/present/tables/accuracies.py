@@ -9,7 +9,7 @@ import pandas as pd
 from wbcsr.present.table import Column, Table, each, interval, number, percent, text
 from wbcsr.present.text import NONE, number_text
 from wbcsr.study import published
-from wbcsr.study.labels import arm_label, summary_label, variant_label
+from wbcsr.study.labels import SUBSETS, arm_label, summary_label, variant_label
 from wbcsr.study.plan import Plan
 from wbcsr.text import counted
 
@@ -27,7 +27,8 @@ def arm(trained_on: str = "trained_on", tested_on: str = "tested_on", heading: s
 
 def subset_title(row: pd.Series) -> str:
     """The images that a block of rows refers to."""
-    return f"{row['subset'].capitalize()} images, split {row['split']}"
+    # The name of an extra test may contain capitals.
+    return f"{row['subset'][0].upper()}{row['subset'][1:]} images, split {row['split']}"
 
 
 def correct(accuracy: float, images: int) -> str:
@@ -78,8 +79,10 @@ def summary_table(comparison: pd.DataFrame, endpoints: pd.DataFrame) -> Table:
 
 def comparison_table(data: pd.DataFrame) -> Table:
     """The accuracies; `data` comes from `wbcsr.stats.comparison.compare_arms`, or is a part of it."""
+    has_extra = not data["subset"].isin(SUBSETS).all()
+    runs = "one for each seed; of an extra test, one for each seed and fold" if has_extra else "one for each seed"
     note = (
-        "Accuracy and macro F1: mean over the runs (one for each seed), ± standard deviation. "
+        f"Accuracy and macro F1: mean over the runs ({runs}), ± standard deviation. "
         "Difference: accuracy minus that of training and testing on original. "
     )
     note += (
@@ -179,7 +182,7 @@ def leakage_table(data: pd.DataFrame, plan: Plan) -> Table:
 
     def shared(row: dict[str, Any]) -> str:
         count, known = number_text(row["shared"], ",.0f"), row["images"] - row["unknown"]
-        return count and f"{count} ({100 * row['shared'] / known:.1f}\u00a0%)"
+        return f"{count} ({100 * row['shared'] / known:.1f}\u00a0%)" if count and known else ""
 
     return Table(
         "leakage",
