@@ -264,6 +264,19 @@ def initial_weights():
     return made.get(config["train"]["init"], by_content(OWN_INIT))
 
 
+def upscaled_like(wildcards):
+    """The manifests of Real-ESRGAN's images of the same scale, of the training partition."""
+    scale = parse_variant(wildcards.variant)[1]
+    return expand(
+        f"{SHARD}.csv",
+        variant=f"realesrgan_x{scale}",
+        partition=PARTITIONS[0],
+        class_name=CLASSES,
+        shard=range(1, config["shards"] + 1),
+        shards=config["shards"],
+    )
+
+
 def provenance_beside(paths):
     """Return the provenance file next to each of `paths`, with the same stem."""
     return [str(Path(path).with_suffix("")) + ".provenance.json" for path in paths]

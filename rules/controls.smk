@@ -36,19 +36,6 @@ SHARPENING = "results/images/{variant}/sharpening"
 SHARPENED = [variant for variant in config["variants"] if parse_variant(variant)[0] == "sharpened"]
 
 
-def upscaled_like(wildcards):
-    """The manifests of Real-ESRGAN's images of the same scale, of the training partition."""
-    scale = parse_variant(wildcards.variant)[1]
-    return expand(
-        f"{SHARD}.csv",
-        variant=f"realesrgan_x{scale}",
-        partition=PARTITIONS[0],
-        class_name=CLASSES,
-        shard=range(1, config["shards"] + 1),
-        shards=config["shards"],
-    )
-
-
 rule match_sharpening:
     input:
         originals=expand(ORIGINAL_MANIFEST, partition=PARTITIONS[0], class_name=CLASSES),

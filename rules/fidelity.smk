@@ -10,11 +10,10 @@ localrules:
 OWN_LPIPS = config["fidelity"]["lpips_weights"] if config["fidelity"]["lpips"] else None
 
 
-def lpips_weights():
-    """The file of LPIPS's weights, where LPIPS is measured."""
-    if not config["fidelity"]["lpips"]:
-        return []
-    return by_content(OWN_LPIPS) or rules.fetch_lpips_weights.output.weights
+# The file of LPIPS's weights, if LPIPS is measured.
+LPIPS_WEIGHTS = (
+    (by_content(OWN_LPIPS) or rules.fetch_lpips_weights.output.weights) if config["fidelity"]["lpips"] else []
+)
 
 
 rule measure_fidelity:
@@ -24,7 +23,7 @@ rule measure_fidelity:
         engines=expand(f"{ENGINE}/engine.json", model=NETWORK_MODELS),
         # ancient: a changed threshold must be passed, but does not change images.
         qualities=ancient(expand(f"{ENGINE}/quality.json", model=NETWORK_MODELS)),
-        lpips=lpips_weights(),
+        lpips=LPIPS_WEIGHTS,
     output:
         table="results/fidelity/fidelity.csv",
         crops="results/fidelity/crops.npz",
