@@ -45,7 +45,16 @@ def merged(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "name",
     [
-        *("config.yaml", "quick.yaml", "demo.yaml", "answer.yaml", "cells.yaml", "evidence.yaml", "benchmark.yaml"),
+        *(
+            "config.yaml",
+            "quick.yaml",
+            "demo.yaml",
+            "answer.yaml",
+            "answer-cells.yaml",
+            "cells.yaml",
+            "evidence.yaml",
+            "benchmark.yaml",
+        ),
         "bloodmnist.yaml",
     ],
 )
