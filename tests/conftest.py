@@ -9,7 +9,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
+# A slow machine is not a failure.
+settings.register_profile("without_deadline", deadline=None)
+settings.load_profile("without_deadline")
 # As in a job: waiting threads must not spin for long. OpenMP reads this when torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # Several test processes share the cores, so each of them uses one thread. Jobs set their own number of threads.

@@ -586,7 +586,7 @@ LEAVES = st.sampled_from(["8.png", "8.PNG", "9.png", "9.jpeg", ".8.png", "é.png
 CONTENTS = st.sampled_from([b"", b"<html>", png(1)[:-9], *map(png, range(100, 104))])
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(
     st.dictionaries(st.builds("{}/{}".format, PLACES, LEAVES), CONTENTS, max_size=12),
     st.one_of(st.none(), st.integers(2, 4)),

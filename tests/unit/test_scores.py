@@ -60,7 +60,7 @@ def test_a_class_without_images_or_predictions_scores_zero_without_a_warning(
 
 
 @given(st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from("ABC")), min_size=1, max_size=40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_scores_of_a_matrix_equal_those_of_the_predictions(pairs: list[tuple[str, str]]) -> None:
     actual, predicted = map(list, zip(*pairs, strict=True))
     scores = score(confusion(actual, predicted, list("ABC")))

@@ -206,7 +206,7 @@ SIDES = st.integers(1, 70)
 
 
 @given(SIDES, SIDES, SIDES, st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_resized_pixels_equal_those_of_the_workflow(height: int, width: int, side: int, seed: int) -> None:
     batch = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (2, height, width, 3), dtype=np.uint8))
     assert torch.equal(Resize((height, width), side)(batch).to(torch.uint8), pixels.to_square(batch, side))

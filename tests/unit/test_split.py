@@ -149,7 +149,7 @@ def test_partitions_have_their_configured_names() -> None:
 NAMES = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1, max_size=4)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     names=st.dictionaries(
         st.sampled_from(["A", "NA", "b c"]),
@@ -267,7 +267,7 @@ def sourced(draw: st.DrawFn) -> tuple[pd.DataFrame, pd.DataFrame, int]:
     return table(*images), pd.DataFrame({"image": images, "source": sources}), parts
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(study=sourced(), data=st.data())
 def test_subsets_share_no_source_and_each_source_is_tested_once(
     study: tuple[pd.DataFrame, pd.DataFrame, int], data: st.DataObject

@@ -177,7 +177,7 @@ NAMES = st.sampled_from(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.dictionaries(NAMES, st.tuples(st.sampled_from(["", "x", "y"]), st.integers(1, 3))), min_size=2))
 def test_the_state_distinguishes_contents_after_any_changes(
     tmp_path_factory: pytest.TempPathFactory, folders: list[dict[str, tuple[str, int]]]

@@ -150,7 +150,7 @@ def test_markdown_escapes(text: str, escaped: str) -> None:
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(st.lists(WORDS.filter(str.strip), min_size=1, max_size=4), st.floats(-1, 1))
 def test_no_text_breaks_a_table(tmp_path_factory: pytest.TempPathFactory, words: list[str], value: float) -> None:
     folder = tmp_path_factory.mktemp("table")
