@@ -333,7 +333,7 @@ def test_a_compiled_engine_with_other_settings_is_rejected(compiled: Path, monke
 
 @pytest.mark.parametrize("shape", [(1, 3, 24, 24), (2, 3, 24, 32), (1, 3, 24, 40), (1, 1, 24, 32)])
 def test_a_compiled_engine_rejects_a_batch_of_another_shape(compiled: Path, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="the engine takes 1 of 24x32 and not"):
+    with pytest.raises(ValueError, match="the engine takes 1 of 24x32"):
         load_compiled(compiled).run(torch.zeros(shape))
 
 

@@ -107,7 +107,15 @@ def style() -> object:
 )
 def test_every_figure_of_the_configuration_is_written(tmp_path: Path, classes: list[str], variants: list[str]) -> None:
     folder = draw_all(tmp_path, classes, variants)
-    names = figure_names({"splits": ["paper"], "variants": variants, "dual": False, "train": {"extra_input_sizes": []}})
+    names = figure_names(
+        {
+            "dataset": {"partitions": {"train": "TRAIN", "validation": None, "test": "TEST"}},
+            "splits": ["paper"],
+            "variants": variants,
+            "dual": False,
+            "train": {"extra_input_sizes": []},
+        }
+    )
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         f"{name}{suffix}" for name in names for suffix in (".png", ".svg")
     )

@@ -128,7 +128,7 @@ def test_arms_are_ordered_as_in_the_plan(tmp_path: Path) -> None:
         ]
         for subset in ("validation", "test")
     ]
-    assert all(list(arm.matrices) == [7, 3] for arm in arms)
+    assert all(list(arm.matrices) == ["seed 7", "seed 3"] for arm in arms)
 
 
 def test_arms_count_each_subset_separately(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_folds_of_a_split_form_one_arm(tmp_path: Path) -> None:
 
 def test_classes_called_na_or_by_numbers_are_kept(tmp_path: Path) -> None:
     arms = arms_of(write_results(tmp_path, ["NA", "1", "subset"], ["original"]))
-    assert arms[0].matrices[0].to_numpy().tolist() == [[2, 0, 0], [0, 2, 0], [0, 0, 2]]
+    assert arms[0].first[1].to_numpy().tolist() == [[2, 0, 0], [0, 2, 0], [0, 0, 2]]
 
 
 def _drop_first(table: pd.DataFrame) -> pd.DataFrame:
@@ -276,6 +276,7 @@ def test_class_labels(classes: list[str], labels: list[str]) -> None:
 def test_figure_names_follow_from_the_configuration() -> None:
     names = figure_names(
         {
+            "dataset": {"partitions": {"train": "TRAIN", "validation": None, "test": "TEST"}},
             "splits": ["paper"],
             "variants": ["original", "realesrgan_x4"],
             "dual": True,

@@ -515,10 +515,10 @@ def test_areas_equal_scikit_learn() -> None:
 @pytest.mark.parametrize(
     ("probabilities", "actual", "words"),
     [
-        ([[0.5, np.nan], [0.5, 0.5]], "AB", "below 0, above 1 or missing"),
-        ([[1.5, -0.5], [0.5, 0.5]], "AB", "below 0, above 1 or missing"),
-        ([[1.0005, 0], [0.5, 0.5]], "AB", "below 0, above 1 or missing"),
-        ([[0.5, 0.4], [0.5, 0.5]], "AB", "does not sum to 1"),
+        ([[0.5, np.nan], [0.5, 0.5]], "AB", "a probability is missing"),
+        ([[1.5, -0.5], [0.5, 0.5]], "AB", "a probability is missing"),
+        ([[1.0005, 0], [0.5, 0.5]], "AB", "a probability is missing"),
+        ([[0.5, 0.4], [0.5, 0.5]], "AB", "do not sum to 1"),
         ([[0.5, 0.5]], "AB", r"2 images of 2 classes have probabilities \(1, 2\)"),
         ([[1.0], [1.0]], "AB", r"2 images of 2 classes have probabilities \(2, 1\)"),
         ([[0.5, 0.5], [0.5, 0.5]], "AC", "'C' is not among the classes"),

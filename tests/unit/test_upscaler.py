@@ -227,7 +227,7 @@ def test_an_engine_for_small_images_tiles_large_ones(
     results = [small([image])[0] for _ in range(2)]
     assert results[0].shape[:2] == (280, 560)
     assert np.abs(results[0].astype(int) - enlarger(network, 4)([image])[0])[100:-100, 100:-100].max() <= 1
-    assert [f"overlap of {side // 4} and not 48" in record.message for record in caplog.records] == [True]
+    assert [f" {side // 4} instead of 48" in record.message for record in caplog.records] == [True]
 
 
 @pytest.mark.parametrize("kind", [(20, 24, 3), (20, 24)], ids=["RGB", "grey"])

@@ -50,7 +50,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def options(folder: Path, *arguments: str) -> list[str]:
     """Options of Snakemake for the configuration in `folder`, with the results there too."""
     paths = ["--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(folder)]
-    return [*paths, "--cores", "2", "--configfile", str(folder / "config.yaml"), *arguments]
+    return [*paths, "--configfile", str(folder / "config.yaml"), "--cores", "2", *arguments]
 
 
 def command(folder: Path, *arguments: str) -> list[str]:
