@@ -111,6 +111,14 @@ def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
         temporary.write_bytes(content)
 
 
+def write_if_changed(path: Path, content: bytes) -> str:
+    """Write a file unless it already has this content; returns the SHA-256 of the content."""
+    digest = hashlib.sha256(content).hexdigest()
+    if not (path.is_file() and sha256(path) == digest):
+        write_bytes(path, content)
+    return digest
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write `content` as indented JSON with sorted keys."""
     write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")

@@ -110,6 +110,7 @@ def test_a_class_name_in_an_unknown_encoding_is_an_error(tmp_path: Path, encodin
                 "limits": LIMITS,
                 "links": None,
                 "limit_per_class": None,
+                "git": None,
                 "range": None,
             },
             tmp_path / "images.csv",

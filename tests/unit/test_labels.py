@@ -26,7 +26,9 @@ class Study:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.dataset: dict[str, Any] = dict.fromkeys(["partitions", "limit_per_class", "photographs", "links", "range"])
+        self.dataset: dict[str, Any] = dict.fromkeys(
+            ["partitions", "limit_per_class", "photographs", "links", "range", "git"]
+        )
         self.dataset.update(classes=CLASSES, limits=LIMITS)
 
     def pack(self, *names: str) -> None:

@@ -46,4 +46,4 @@ def test_which_errors_mean_too_little_memory(
 def test_no_allocation_is_refused_without_a_gpu() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU: the count without one was not tested")
-    assert memory.refused_allocations() == 0
+    assert memory.failed_allocations() == 0

@@ -56,6 +56,7 @@ class Study:
             "partitions": {"train": "TRAIN", "test": "TEST"},
             "classes": classes,
             "limit_per_class": None,
+            "git": None,
             "range": None,
             "limits": LIMITS,
             "links": None,

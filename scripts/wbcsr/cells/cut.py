@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from wbcsr.dataset.ingest import IMAGE_COLUMNS, MANIFEST_COLUMNS, REJECTED_COLUM
 from wbcsr.dataset.sources import SOURCE_COLUMNS
 from wbcsr.dataset.split import source_of
 from wbcsr.errors import InputError
-from wbcsr.files import png_names, read_csv, sha256, write_bytes, write_csv
+from wbcsr.files import png_names, read_csv, write_csv, write_if_changed
 from wbcsr.progress import side_by_side
 from wbcsr.text import counted
 
@@ -116,9 +115,7 @@ def cut_cells(
         if cell.touches_border and not keep_border_cells:
             return _Cut(row.image, touches_border=True, reason=AT_BORDER)
         content = imaging.encode_png(cut(pixels, cell.centre, side))
-        digest = hashlib.sha256(content).hexdigest()
-        if not (row.target.is_file() and sha256(row.target) == digest):
-            write_bytes(row.target, content)
+        digest = write_if_changed(row.target, content)
         return _Cut(row.image, *cell.centre, side, round(cell.score, 4), cell.touches_border, sha256=digest)
 
     made = {each.image: each for each in side_by_side(make, rows, threads, "cut")}

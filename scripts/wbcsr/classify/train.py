@@ -29,7 +29,7 @@ from wbcsr.classify.history import best_epoch
 from wbcsr.classify.pack import select
 from wbcsr.classify.ranks import Part, Ranks
 from wbcsr.engines.capability import pick_device
-from wbcsr.engines.memory import naming_lack_of_memory
+from wbcsr.engines.memory import detect_out_of_memory
 from wbcsr.engines.pytorch import Inductor
 from wbcsr.errors import InputError, first_line
 from wbcsr.files import remove_leftovers, sha256, write_bytes, write_csv
@@ -90,7 +90,7 @@ class TrainSummary:
     images_per_second: float | None
 
 
-@naming_lack_of_memory()
+@detect_out_of_memory()
 def train(job: TrainJob, ranks: Ranks | None = None) -> TrainSummary:
     """Train a classifier on the training images of one or two packed variants and keep the best epoch.
 

@@ -117,7 +117,7 @@ def ingest(
     folders: list[Folder] = [(partition, name) for partition in partitions.values() for name in dataset["classes"]]
     extra = set(extra_tests_of(partitions).values())
     with open_archive(archive, dataset["limits"], dataset["links"], dataset["classes"]) as contents:
-        commit, git = contents.commit, dataset.get("git")
+        commit, git = contents.commit, dataset["git"]
         if git and commit != git["commit"]:
             raise InputError(f"{archive}: is not of the commit {git['commit']} of dataset.git; delete it and run again")
         if labels is None:

@@ -16,9 +16,9 @@ from wbcsr.text import counted
 
 log = logging.getLogger(__name__)
 
-# Attributes of the repository's own could leave files out, or have git or a filter change their bytes.
+# The repository's own attributes could leave files out, or make git or a filter change their bytes.
 _AS_COMMITTED = "* -export-ignore -export-subst -text -ident -filter -working-tree-encoding\n"
-# Git must fail where it would ask for a password or a host's key, since nobody can answer.
+# Git must fail instead of asking for a password or a host's key, because nobody can answer.
 _ASK_NOBODY = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}
 _LARGEST_POINTER = 1024  # bytes, by the specification of Git LFS
 
@@ -27,8 +27,8 @@ def download_repository(url: str, commit: str, folder: str | None, path: Path) -
     """Write the files of `commit` (40 hexadecimal digits), or those in `folder`, to the zip file `path`.
 
     Only this commit is fetched, without its history. The zip file's comment is the hash, as `git archive` writes it.
-    InputError where git is not installed, the repository, the commit or the folder is not found, or files are pointers
-    of Git LFS.
+    Raises InputError if git is not installed, if the repository, the commit or the folder is not found, or if files are
+    pointers of Git LFS.
     """
     by_hand = "clone it by hand and name that folder as dataset.archive"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def download_repository(url: str, commit: str, folder: str | None, path: Path) -
 
 
 def _git(repository: str, remedy: str, *arguments: str) -> None:
-    """Run git in a repository; InputError with its last line and `remedy` where it fails."""
+    """Run git in a repository; raises InputError with its last line and `remedy` if it fails."""
     command = ["git", "--git-dir", repository, "-c", "core.autocrlf=false", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=_ASK_NOBODY | os.environ)
@@ -65,7 +65,7 @@ def _git(repository: str, remedy: str, *arguments: str) -> None:
 
 
 def _check_pointers(url: str, path: Path, by_hand: str) -> None:
-    """InputError where files of the zip file are pointers of Git LFS, whose contents git alone does not fetch."""
+    """Raise InputError if files of the zip file are pointers of Git LFS, whose contents git alone does not fetch."""
     with zipfile.ZipFile(path) as packed:
         small = (entry for entry in packed.infolist() if entry.file_size <= _LARGEST_POINTER)
         pointers = [entry.filename for entry in small if is_lfs_pointer(packed.read(entry))]

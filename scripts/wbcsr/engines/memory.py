@@ -13,21 +13,21 @@ from wbcsr.errors import first_line
 # message is the same for a computation that cuDNN does not support.
 _NO_ENGINE = "unable to find an engine"
 # Messages of CUDA and cuBLAS about memory that PyTorch does not allocate.
-_REFUSED = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_FAILED = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 @contextmanager
-def naming_lack_of_memory() -> Iterator[None]:
+def detect_out_of_memory() -> Iterator[None]:
     """Raise torch.OutOfMemoryError for other errors that mean that the GPU's memory does not suffice."""
     try:
         yield
     except RuntimeError as error:
         text = str(error)
-        if any(words in text for words in _REFUSED) or (_NO_ENGINE in text and refused_allocations()):
+        if any(words in text for words in _FAILED) or (_NO_ENGINE in text and failed_allocations()):
             raise torch.OutOfMemoryError(first_line(error)) from error
         raise
 
 
-def refused_allocations(device: torch.device | None = None) -> int:
+def failed_allocations(device: torch.device | None = None) -> int:
     """How many allocations the GPU (by default the current one) has refused to PyTorch in this process."""
     return torch.cuda.memory_stats(device).get("num_ooms", 0)

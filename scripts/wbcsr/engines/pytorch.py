@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from wbcsr.engines.backend import Program, example_for
-from wbcsr.engines.memory import naming_lack_of_memory, refused_allocations
+from wbcsr.engines.memory import detect_out_of_memory, failed_allocations
 from wbcsr.engines.profile import Profile
 from wbcsr.files import replacing
 
@@ -46,7 +46,7 @@ class Eager:
 
     def load(self, network: nn.Module, program: Path, profile: Profile) -> Program:
         def run(batch: torch.Tensor) -> torch.Tensor:
-            with naming_lack_of_memory():
+            with detect_out_of_memory():
                 return network(batch)
 
         return run
@@ -95,12 +95,12 @@ class Inductor(Eager):
             return package
 
         def run(batch: torch.Tensor) -> torch.Tensor:
-            refused = refused_allocations(batch.device)
+            refused = failed_allocations(batch.device)
             try:
                 return package(batch)
             except RuntimeError as error:
                 # An error of the package does not say whether memory ran out.
-                if refused_allocations(batch.device) == refused:
+                if failed_allocations(batch.device) == refused:
                     raise
                 raise torch.OutOfMemoryError(f"inductor needs more memory to run {profile}") from error
 

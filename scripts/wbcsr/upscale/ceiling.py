@@ -5,7 +5,6 @@ What an ideal enlargement by 2 would show. If a classifier does no better on it,
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +20,7 @@ from wbcsr.cells.cut import cut
 from wbcsr.dataset.archive import open_archive
 from wbcsr.dataset.sources import FRAME_COLUMNS, photograph_entries
 from wbcsr.errors import InputError
-from wbcsr.files import read_csv, sha256, write_bytes, write_csv
+from wbcsr.files import read_csv, write_csv, write_if_changed
 from wbcsr.progress import side_by_side
 from wbcsr.text import counted
 from wbcsr.upscale.shard import MANIFEST_COLUMNS, Entry, shard_rows
@@ -39,7 +38,7 @@ def ceiling(photograph: np.ndarray, image: np.ndarray, frame: npt.NDArray[np.flo
     `photograph` and `image` (H, W, …) are as in `imaging`; `frame` (2, 3) takes the image's pixels to the photograph's,
     where the centre of the first pixel is (0, 0). One bicubic interpolation; black beyond the photograph, as in the
     study's images. Their augmentation also multiplied the values of each image by one factor, so that the largest
-    became 255: the factor is found by least squares, and the result has it, too.
+    became 255: the factor is found by least squares and applied to the result.
     """
     image = imaging.to_rgb8(image)
     half = np.array([[1 / SCALE, 0, (1 / SCALE - 1) / 2], [0, 1 / SCALE, (1 / SCALE - 1) / 2], [0, 0, 1]])
@@ -56,7 +55,7 @@ def ceiling(photograph: np.ndarray, image: np.ndarray, frame: npt.NDArray[np.flo
 def read_frames(sources_csv: Path) -> pd.DataFrame:
     """Photograph and frame of each image (the index): `FRAME_COLUMNS`, numbers as float64.
 
-    InputError if an image has none: all variants need the same images.
+    Raises InputError if an image has none, because all variants need the same images.
     """
     table = read_csv(sources_csv, ["image", *FRAME_COLUMNS]).set_index("image")[FRAME_COLUMNS]
     lost = table.index[table["photograph"] == ""]
@@ -83,12 +82,12 @@ def make_ceiling(
 ) -> dict[str, Any]:
     """Make the ceiling of each image of a shard of the manifest `originals`, as PNG files beside `manifest`.
 
-    `whole` is the manifest of the whole images. Where the originals are cuts from these, `cells_csv` has their centres
+    `whole` is the manifest of the whole images. If the originals are crops of these, `cells_csv` has their centres
     and sides, and the same square is cut at twice the side. `sources_csv` has the frames (`read_frames`), `dataset` is
     that section of the configuration, whose photographs are in `archive`.
 
-    Returns what the provenance needs, as `upscale_shard` does. InputError if a photograph is unknown, missing or not
-    about twice as large as its image, or if an image is not the one that its manifest lists.
+    Returns what the provenance needs, as `upscale_shard` does. Raises InputError if a photograph is unknown, missing or
+    not about twice as large as its image, or if an image is not the one that its manifest lists.
     """
     rows = shard_rows(read_csv(originals, MANIFEST_COLUMNS), shard, shards)
     frames = read_frames(sources_csv)
@@ -118,11 +117,7 @@ def make_ceiling(
                 # `cut` goes from here to the left by half of the new side: to the same place as in the image.
                 left, top = (SCALE * (place - side // 2) for place in (x, y))
                 pixels = cut(pixels, (left + side, top + side), SCALE * side)
-            content = imaging.encode_png(pixels)
-            digest = hashlib.sha256(content).hexdigest()
-            target = manifest.with_name(row.target)
-            if not (target.is_file() and sha256(target) == digest):
-                write_bytes(target, content)
+            digest = write_if_changed(manifest.with_name(row.target), imaging.encode_png(pixels))
             return Entry(row.image, row.target, pixels.shape[1], pixels.shape[0], digest, row.input_sha256)
 
         # One photograph after another, so that each is decoded once.

@@ -31,6 +31,9 @@ def _resample(image: np.ndarray, width: int, height: int, kernel: Image.Resampli
 class _OneByOne(ABC):
     """An upscaler without batches and without asynchronous results."""
 
+    batch_size = 1
+    ahead = 0
+
     def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
         return [self._resize(image) for image in images]
 
@@ -66,8 +69,6 @@ class Reduction(_OneByOne):
     """Images reduced by `factor`, by Pillow's bicubic kernel, which is widened so that nothing aliases."""
 
     factor: int
-    batch_size: int = 1
-    ahead: int = 0
 
     @property
     def identity(self) -> str:
@@ -88,8 +89,6 @@ class Sharpening(_OneByOne):
     scale: int
     sigma: float
     amount: float
-    batch_size: int = 1
-    ahead: int = 0
 
     @property
     def identity(self) -> str:
@@ -116,8 +115,6 @@ class Shrinking(_OneByOne):
     factor: int
     scale: int
     origin: str
-    batch_size: int = 1
-    ahead: int = 0
 
     @property
     def identity(self) -> str:

@@ -32,7 +32,7 @@ AMOUNTS = (0.0, 20.0)
 
 
 class Fit(NamedTuple):
-    """An unsharp mask: `sigma` in pixels, `amount`, and the root mean square of what its spectrum lacks, in dB."""
+    """An unsharp mask: `sigma` in pixels, `amount`, and the root mean square of the remaining difference in dB."""
 
     sigma: float
     amount: float
@@ -42,8 +42,8 @@ class Fit(NamedTuple):
 def radial_power(pixels: np.ndarray, edges: Floats) -> Floats:
     """The mean power of an image's luminance in each ring of frequencies, (len(edges) − 1,).
 
-    `edges` are in cycles per pixel. The mean is taken off and the border faded out (Hann), so that the jump between
-    opposite borders is no detail. NaN for a ring without a frequency.
+    `edges` are in cycles per pixel. The mean is subtracted and the border is faded out (Hann window), so that the
+    jump between opposite borders does not count as detail. NaN for a ring without a frequency.
     """
     grey = cv2.cvtColor(imaging.to_rgb8(pixels), cv2.COLOR_RGB2GRAY).astype(float)
     window = np.outer(*(np.hanning(side) for side in grey.shape))
@@ -81,11 +81,11 @@ def match_sharpening(
     """Fit the mask of `Sharpening` to Real-ESRGAN's images, and write it to `output` (JSON).
 
     `originals` and `upscaled` are the manifests of the same partition. The first `images` of `spread` are used, so that
-    all classes take part and the choice is the same each time. Compared is the mean power of both kinds up to the
-    highest frequency of the originals, 0.5/`scale` cycles per pixel: above, bicubic images have nothing to sharpen.
+    all classes take part and the choice is the same each time. The mean powers of both kinds are compared up to the
+    highest frequency of the originals, 0.5/`scale` cycles per pixel. Above it, bicubic images have nothing to sharpen.
 
     Writes and returns sigma (pixels of the enlarged image), amount, residual_db and the number of images; the file also
-    has their names. InputError if an image is missing or is not the one that its manifest lists.
+    has their names. Raises InputError if an image is missing or is not the one that its manifest lists.
     """
     theirs = {row.image: (path, row) for path in upscaled for row in read_csv(path, MANIFEST_COLUMNS).itertuples()}
     edges = np.linspace(LOWEST, 1, RINGS + 1) * 0.5 / scale
