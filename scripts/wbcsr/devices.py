@@ -12,11 +12,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from wbcsr.errors import InputError
 from wbcsr.provenance import nvidia_smi
 
 log = logging.getLogger(__name__)
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+# How many jobs may share a GPU. A job of a small study uses it for a fraction of its time: the rest is loading.
+SHARING = "WBCSR_JOBS_PER_GPU"
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -28,7 +31,9 @@ def using_gpus(count: int) -> Iterator[dict[str, str]]:
 
     SLURM lists the devices that it allocated in CUDA_VISIBLE_DEVICES, and the job uses them. Without SLURM, or if it
     lists more than the job needs, the job takes GPUs that no other job of this workflow holds (of any user), from those
-    in CUDA_VISIBLE_DEVICES or from all, and waits until they are free. Must be called before torch is imported.
+    in CUDA_VISIBLE_DEVICES or from all, and waits until they are free. If WBCSR_JOBS_PER_GPU is a number above 1, that
+    many jobs may hold a GPU, and the one with the fewest is taken. Must be called before torch is imported. Raises
+    InputError if WBCSR_JOBS_PER_GPU is not a positive number.
     """
     named = os.environ.get(VISIBLE)
     known = _known() if count else {}
@@ -80,13 +85,18 @@ def _visible(known: Mapping[str, _Gpu]) -> list[str]:
 def _take(devices: list[str], count: int, known: Mapping[str, _Gpu], held: ExitStack) -> list[str]:
     """Hold `count` free `devices` until `held` is closed or this process ends, for any reason."""
     waiting = False
+    # One job may name a GPU by its number and another one by its UUID.
+    uuids = {device: known[device].uuid if device in known else device for device in devices}
+    places = [
+        (device, f"{uuid}:{place}" if place else uuid)
+        for place in range(_jobs_per_gpu())
+        for device, uuid in uuids.items()
+    ]
     while True:
         taken: list[str] = []
         with ExitStack() as stack:
-            for device in devices:
-                # One job may name a GPU by its number and another one by its UUID.
-                uuid = known[device].uuid if device in known else device
-                if len(taken) < count and _hold(uuid, stack):
+            for device, place in places:
+                if len(taken) < count and device not in taken and _hold(place, stack):
                     taken.append(device)
             if len(taken) == count:
                 held.enter_context(stack.pop_all())
@@ -97,11 +107,18 @@ def _take(devices: list[str], count: int, known: Mapping[str, _Gpu], held: ExitS
         time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def _hold(device: str, stack: ExitStack) -> bool:
-    """Whether the device was free. It is held by a socket name, which Linux gives to only one process of a machine."""
+def _jobs_per_gpu() -> int:
+    given = os.environ.get(SHARING, "1")
+    if not given.isdecimal() or int(given) < 1:
+        raise InputError(f"{SHARING} is {given!r}; set it to the number of jobs that may share a GPU, or unset it")
+    return int(given)
+
+
+def _hold(place: str, stack: ExitStack) -> bool:
+    """Whether the place was free. It is held by a socket name, which Linux gives to only one process of a machine."""
     name = socket.socket(socket.AF_UNIX)
     try:
-        name.bind(f"\0wbcsr-gpu-{device}")
+        name.bind(f"\0wbcsr-gpu-{place}")
     except OSError as error:
         name.close()
         if error.errno != errno.EADDRINUSE:

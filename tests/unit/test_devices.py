@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from wbcsr.devices import VISIBLE, using_gpus
+from wbcsr.devices import SHARING, VISIBLE, using_gpus
+from wbcsr.errors import InputError
 
 SECONDS = 120.0
 
@@ -185,6 +186,32 @@ def test_the_only_gpu_is_held_even_if_nobody_chose_it(machine: Callable[[int], l
     assert next_line(second) == "waiting for 1 of 1 GPUs that other jobs hold"
     end(first)
     assert next_line(second) == having(only)
+
+
+def test_jobs_share_gpus_if_they_may(
+    machine: Callable[[int], list[str]], start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unused GPU is taken before a second place on a used one; a job that needs two gets two different ones."""
+    first_gpu, second_gpu = machine(2)
+    monkeypatch.setenv(SHARING, "2")
+    first, second = start(1), start(1)
+    assert sorted(next_line(user)["given"] for user in (first, second)) == sorted([[first_gpu], [second_gpu]])
+    both = start(2)
+    assert next_line(both) == having(first_gpu, second_gpu)
+    waiting = start(1)
+    assert "waiting" in next_line(waiting)
+    end(both)
+    assert next_line(waiting)["given"] in ([first_gpu], [second_gpu])
+
+
+@pytest.mark.parametrize("given", ["0", "many", "-1", ""])
+def test_a_wrong_number_of_jobs_is_named(
+    given: str, machine: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(1)
+    monkeypatch.setenv(SHARING, given)
+    with pytest.raises(InputError, match=SHARING), using_gpus(1):
+        pass
 
 
 def test_a_job_that_waits_for_two_holds_none_of_them(machine: Callable[[int], list[str]], start: Start) -> None:
