@@ -35,6 +35,32 @@ rule benchmark_upscaling:
         "../scripts/benchmark_upscaling.py"
 
 
+rule benchmark_batches:
+    input:
+        weights=f"{WEIGHTS}.safetensors".format(model=MEASURED_MODEL),
+        manifests=manifests_of("original"),
+    output:
+        **measurements("batches"),
+    log:
+        "logs/benchmark_batches/batches.log",
+    benchmark:
+        "benchmarks/benchmark_batches/batches.tsv"
+    conda:
+        NETWORKS
+    threads: ALL_CORES
+    resources:
+        mem_mb=growing(32000),
+        runtime=growing(240),
+        gpu=1,
+    params:
+        inference=config["inference"],
+        settings=MEASURING,
+    message:
+        "Measuring the upscaler by batch size"
+    script:
+        "../scripts/benchmark_batches.py"
+
+
 rule benchmark_scaling:
     input:
         weights=f"{WEIGHTS}.safetensors".format(model=MEASURED_MODEL),
@@ -160,6 +186,7 @@ rule benchmark_workflow:
 rule benchmark:
     input:
         rules.benchmark_upscaling.output,
+        rules.benchmark_batches.output,
         rules.benchmark_scaling.output,
         rules.benchmark_packing.output,
         rules.benchmark_training.output,

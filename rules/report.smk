@@ -66,7 +66,7 @@ INTERMEDIATE = [
 # Benchmarks that the report shows, if configured.
 BENCHMARKS = [
     file
-    for name in ("upscaling", "training", "packing", "scaling", "classifying", "workflow")
+    for name in ("upscaling", "batches", "training", "packing", "scaling", "classifying", "workflow")
     for file in (measurements(name)[kind] for kind in ("csv", "svg", "provenance"))
     if config["benchmark"]["in_report"]
 ]

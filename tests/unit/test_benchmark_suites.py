@@ -12,7 +12,7 @@ import torch
 from originals import write_originals
 from small_networks import inference, write_weights
 from two_colours import SETTINGS as TRAIN
-from wbcsr.benchmark import classifying, packing, scaling, training, workflow
+from wbcsr.benchmark import batches, classifying, packing, peak_rate, scaling, training, workflow
 from wbcsr.benchmark.implementations import Case
 from wbcsr.benchmark.machine import precisions
 from wbcsr.classify import classifiers
@@ -145,3 +145,63 @@ def test_a_study_that_cannot_be_planned_is_explained(tmp_path: Path) -> None:
     assert row.note.startswith("failed: RuntimeError: ")
     assert "no such key" in row.note
     assert np.isnan(row.median_seconds)
+
+
+BATCHES = {
+    **SETTINGS,
+    "images": 3,
+    "backends": ["eager", "tensorrt"],
+    "precisions": ["fp32"],
+    "batch_sizes": [2, 1],
+    "limit_seconds": None,
+}
+
+
+def test_each_batch_size_is_measured_and_the_first_also_from_file_to_file(
+    tmp_path: Path, manifests: list[Path]
+) -> None:
+    weights = write_weights(tmp_path / "sr.safetensors")
+    batches.benchmark_batches(weights, manifests, inference(tile=64, overlap=8), BATCHES, 1, tmp_path / "out")
+    table = written(tmp_path / "out", "batches", batches.COLUMNS)
+    done = [("network alone", 2, 2), ("file to file", 2, 3), ("network alone", 1, 1)]
+    eager = table[table["backend"] == "eager"]
+    assert list(eager[["what", "batch_size", "images"]].itertuples(index=False, name=None)) == done
+    alone = eager[eager["what"] == "network alone"].set_index("batch_size")
+    assert (alone[["share_of_peak", "share_of_copy_rate", "tflop_per_second"]] > 0).all(axis=None)
+    # The weights are read once for each batch, whatever its size.
+    assert 1 < alone["gigabytes_moved"][2] / alone["gigabytes_moved"][1] < 2
+    assert eager["network_share"].dropna().between(0, 1, inclusive="neither").tolist() == [True]
+    assert table[table["backend"] == "tensorrt"]["note"].str.startswith("cannot run here: ").tolist() == [True] * 3
+
+
+def test_cases_after_the_time_limit_have_a_row_that_says_so(tmp_path: Path, manifests: list[Path]) -> None:
+    weights = write_weights(tmp_path / "sr.safetensors")
+    settings = {**BATCHES, "backends": ["eager", "inductor"], "limit_seconds": 0.001}
+    batches.benchmark_batches(weights, manifests, inference(), settings, 1, tmp_path / "out")
+    table = written(tmp_path / "out", "batches", batches.COLUMNS)
+    assert len(table) == 6
+    assert table["note"].str.contains("limit_seconds").all()
+
+
+def test_rows_are_written_as_soon_as_they_exist(
+    tmp_path: Path, manifests: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = write_weights(tmp_path / "sr.safetensors")
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batches, "measure_files", stopped)
+    monkeypatch.setattr(batches.IsolatedProcess, "call", lambda self, function, *arguments: function(*arguments))
+    with pytest.raises(KeyboardInterrupt):
+        batches.benchmark_batches(weights, manifests, inference(), BATCHES, 1, tmp_path / "out")
+    rows = pd.read_csv(tmp_path / "out" / "batches.csv")
+    assert rows[["backend", "batch_size"]].to_numpy().tolist() == [["eager", 2]]
+
+
+def test_moved_bytes_are_those_of_all_operations() -> None:
+    """A 1×1 convolution of 3 to 5 channels, ReLU in place, and a view, for two images of 4×6 in half precision."""
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 1), torch.nn.ReLU(inplace=True), torch.nn.Flatten())
+    pixels = 2 * 4 * 6
+    elements = (3 + 5) * pixels + (5 * 3 + 5) + 2 * 5 * pixels
+    assert peak_rate.bytes_of(network, (2, 3, 4, 6), torch.float16) == 2 * elements

@@ -136,8 +136,11 @@ class Ours:
         return {**case.inference, "backend": self.backend, "precision": self.precision}
 
     def _engine(self, case: Case) -> Path:
-        # The batch size depends on the number of images.
-        return case.folder / f"{self.backend}_{self.precision}_{len(case.files)}" / "engine.json"
+        from wbcsr.upscale import upscaler
+
+        # As in `build`: a batch has no more images than there are.
+        batch = min(len(case.files), upscaler.batches(case.inference)[self.device])
+        return case.folder / f"{self.backend}_{self.precision}_{batch}" / "engine.json"
 
 
 @dataclass(frozen=True)

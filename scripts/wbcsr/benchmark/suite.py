@@ -19,6 +19,7 @@ from wbcsr.present.table import Column, Table, number, write_table
 TIMES = ("repeats", "median_seconds", "min_seconds", "max_seconds")
 NUMBERS = (
     *("median_seconds", "min_seconds", "max_seconds", "images_per_second", "peak_memory_mib", "gpu_memory_mib"),
+    *("tflop_per_second", "gigabytes_moved", "share_of_copy_rate"),
     *("psnr_db", "share_of_peak", "network_share", "share_of_network", "job_seconds", "added_seconds_per_job"),
 )
 WHOLE_NUMBERS = ("repeats", "images", "height", "width", "processes", "threads", "batch_size", "input_size", "count")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wbcsr.benchmark import classifying, packing, scaling, training, upscaling, workflow
+from wbcsr.benchmark import batches, classifying, packing, scaling, training, upscaling, workflow
 from wbcsr.benchmark.machine import Machine
 from wbcsr.benchmark.suite import Suite
 from wbcsr.errors import InputError, how_to_regenerate
@@ -16,6 +16,7 @@ from wbcsr.report.pictures import Figures
 
 SUITES = {
     "upscaling": upscaling.SUITE,
+    "batches": batches.SUITE,
     "training": training.SUITE,
     "packing": packing.SUITE,
     "scaling": scaling.SUITE,
