@@ -54,6 +54,8 @@ def merged(name: str) -> dict[str, Any]:
             "cells.yaml",
             "evidence.yaml",
             "benchmark.yaml",
+            "benchmark-gpu.yaml",
+            "gpu.yaml",
         ),
         "bloodmnist.yaml",
     ],
