@@ -81,15 +81,16 @@ class IsolatedProcess:
         with suppress(BrokenPipeError):  # `result` says how the process ended
             self._connection.send(message)
 
-    def result(self) -> Any:
-        """Wait for the function that was started last, and return its result."""
-        deadline = time.monotonic() + self._timeout_s if self._timeout_s else None
+    def result(self, timeout_s: float | None = None) -> Any:
+        """Wait for the function that was started last, and return its result; `timeout_s` replaces the process's."""
+        timeout_s = timeout_s or self._timeout_s
+        deadline = time.monotonic() + timeout_s if timeout_s else None
         while not self._connection.poll(_INTERVAL_S):
             if self._process.poll() is not None and not self._connection.poll():
                 raise EndedError(_how_it_ended(self._process.returncode))
             if deadline and time.monotonic() > deadline:
                 self.close()
-                raise EndedError(f"it took longer than {self._timeout_s:g} s and was stopped")
+                raise EndedError(f"it took longer than {timeout_s:g} s and was stopped")
         try:
             error, result = self._connection.recv()
         except (EOFError, ConnectionResetError):

@@ -171,18 +171,17 @@ def measure(
     group: Sequence[Entry], reasons: Mapping[Entry, str], settings: Mapping[str, Any], limit: float
 ) -> Iterator[tuple[Entry, dict[str, Any]]]:
     """Measure the entries of one backend and precision in one process; yield each with its row."""
-    able = [entry for entry in group if entry not in reasons]
-    with IsolatedProcess(timeout_s=_finite(max(0.1, limit - time.monotonic()))) as process:
+    with IsolatedProcess() as process:
         for entry in group:
-            if entry not in able:
-                yield entry, {"note": reasons[entry]}
-                continue
-            if time.monotonic() >= limit:
-                yield entry, {"note": NOT_REACHED}
+            left = limit - time.monotonic()
+            reason = reasons.get(entry) or (NOT_REACHED if left <= 0 else None)
+            if reason:
+                yield entry, {"note": reason}
                 continue
             function = measure_network if entry.what == NETWORK else measure_files
             try:
-                yield entry, process.call(function, entry, settings["seconds"], settings["repeats"])
+                process.start(function, entry, settings["seconds"], settings["repeats"])
+                yield entry, process.result(_finite(left))
             except Exception as error:
                 yield entry, {"note": NOT_REACHED if time.monotonic() >= limit else explain(error)}
 
