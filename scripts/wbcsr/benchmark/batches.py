@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 
 from wbcsr.benchmark.clocks import device_clock
 from wbcsr.benchmark.figures import Rates, draw
@@ -27,6 +28,7 @@ from wbcsr.benchmark.suite import REASON, TIMES, Suite, measured_number, remarks
 from wbcsr.benchmark.workers import explain
 from wbcsr.engines.backends import BACKENDS
 from wbcsr.engines.capability import DTYPES, pick_device
+from wbcsr.engines.profile import Size
 from wbcsr.files import scratch_folder, write_csv
 from wbcsr.isolated import IsolatedProcess
 from wbcsr.present.table import Column, Table, number, text
@@ -56,15 +58,31 @@ NOTE = (
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A row: our upscaler with a backend and a precision, and the task; `case.inference` has the batch size."""
+    """A row: our upscaler with a backend and a precision, and the task; `case.inference` has the batch size.
+
+    `size` (height, width) is that of the network's input: the size of the images, padded.
+    """
 
     implementation: Ours
     case: Case
     what: str
+    size: Size
 
     @property
     def batch_size(self) -> int:
-        return int(self.case.inference["batch_size"])
+        return min(int(self.case.inference["batch_size"]), len(self.case.files))
+
+
+class Work:
+    """The work of a network for inputs of `size` (height, width); `network` cannot run afterwards."""
+
+    def __init__(self, network: nn.Module, size: Size) -> None:
+        self._network, self.size = network, size
+        self.flops = flops_of(network, size)
+
+    def moved(self, batch: int, precision: str) -> int:
+        """Bytes that eager operations read and write for a batch."""
+        return bytes_of(self._network, (batch, 3, *self.size), DTYPES[precision])
 
 
 def benchmark_batches(
@@ -88,8 +106,10 @@ def benchmark_batches(
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
         images = gather(manifests, count_of(settings, device.type), crop_of(settings, device.type), Path(scratch))
-        scale = upscaler.source(weights)[1].scale
-        case = Case(weights, scale, images.files, images.size, threads, inference, Path(scratch))
+        source, architecture = upscaler.source(weights)
+        case = Case(weights, architecture.scale, images.files, images.size, threads, inference, Path(scratch))
+        height, width = (-(-side // architecture.multiple) * architecture.multiple for side in images.size)
+        work = Work(source.network, (height, width))
         formats = {
             backend: among(precisions(device, backend), settings["precisions"]) for backend in settings["backends"]
         }
@@ -98,18 +118,19 @@ def benchmark_batches(
             peaks, copying = process.call(device_rates, kinds, threads)
         for backend, of in formats.items():
             groups = [
-                entries_for(Ours(backend, precision, device.type), case, settings["batch_sizes"]) for precision in of
+                entries_for(Ours(backend, precision, device.type), case, work.size, settings["batch_sizes"])
+                for precision in of
             ]
             reasons = compile_engines(backend, groups, device, threads, limit)
             for group in groups:
                 for entry, row in measure(group, reasons, settings, limit):
-                    full = _with_rates(entry, row, peaks, copying) | {"network": weights.stem}
+                    full = _with_rates(entry, row, work, peaks, copying) | {"network": weights.stem}
                     rows.append({"machine": machine.hardware, **with_note(full, images.note)})
                     write_csv(folder / "batches.csv", SUITE.frame(rows))
     return SUITE.write(rows, machine, folder)
 
 
-def entries_for(implementation: Ours, case: Case, batch_sizes: Sequence[int]) -> list[Entry]:
+def entries_for(implementation: Ours, case: Case, size: Size, batch_sizes: Sequence[int]) -> list[Entry]:
     """The rows of one backend and precision, in the order of their importance."""
 
     def sized(batch: int, files: Sequence[Path]) -> Case:
@@ -117,11 +138,10 @@ def entries_for(implementation: Ours, case: Case, batch_sizes: Sequence[int]) ->
 
     first = batch_sizes[0]
     # An engine is built for the batch size only if there are as many images.
-    network = [
-        Entry(implementation, sized(batch, list(islice(cycle(case.files), batch))), NETWORK) for batch in batch_sizes
-    ]
-    whole = list(islice(cycle(case.files), max(first, len(case.files))))
-    return [network[0], Entry(implementation, sized(first, whole), FILES), *network[1:]]
+    few = [sized(batch, list(islice(cycle(case.files), batch))) for batch in batch_sizes]
+    whole = sized(first, case.files)
+    network = [Entry(implementation, each, NETWORK, size) for each in few]
+    return [network[0], Entry(implementation, whole, FILES, size), *network[1:]]
 
 
 def device_rates(kinds: Sequence[Kind], threads: int) -> tuple[dict[Kind, float], float]:
@@ -191,8 +211,11 @@ def measure_network(entry: Entry, seconds: float, repeats: int) -> dict[str, Any
     entry.implementation.build(entry.case)  # does nothing if the engine has been compiled
     _forget()
     engine = entry.implementation.load(entry.case).engine
-    shape = (engine.batch, 3, *_padded(entry.case))
-    batch = torch.rand(shape).to(engine.device, engine.dtype).contiguous(memory_format=engine.memory_format)
+    batch = (
+        torch.rand((engine.batch, 3, *entry.size))
+        .to(engine.device, engine.dtype)
+        .contiguous(memory_format=engine.memory_format)
+    )
     clock = device_clock(engine.device)
     with torch.inference_mode():
         engine.run(batch)
@@ -238,13 +261,9 @@ def _reserved(device: torch.device) -> float | None:
     return torch.cuda.max_memory_reserved() / 2**20 if device.type == "cuda" else None
 
 
-def _padded(case: Case) -> tuple[int, int]:
-    multiple = upscaler.source(case.weights)[1].multiple
-    height, width = (-(-side // multiple) * multiple for side in case.size)
-    return height, width
-
-
-def _with_rates(entry: Entry, row: dict[str, Any], peaks: Mapping[Kind, float], copying: float) -> dict[str, Any]:
+def _with_rates(
+    entry: Entry, row: dict[str, Any], work: Work, peaks: Mapping[Kind, float], copying: float
+) -> dict[str, Any]:
     """Add what the row is about and, for the network alone, its rates relative to those of the device."""
     which = entry.implementation
     about = {
@@ -260,9 +279,8 @@ def _with_rates(entry: Entry, row: dict[str, Any], peaks: Mapping[Kind, float], 
     full = {**about, **row}
     if entry.what != NETWORK or "median_seconds" not in row:
         return full
-    source, size = upscaler.source(entry.case.weights)[0], _padded(entry.case)
-    rate = flops_of(source.network, size) * row["images_per_second"]
-    moved = bytes_of(source.network, (full["batch_size"], 3, *size), DTYPES[which.precision])
+    rate = work.flops * row["images_per_second"]
+    moved = work.moved(full["batch_size"], which.precision)
     return full | {
         "tflop_per_second": rate / 1e12,
         "share_of_peak": rate / peaks[which.device, which.precision],
