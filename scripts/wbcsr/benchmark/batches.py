@@ -166,7 +166,7 @@ def compile_engines(
         found = dict(zip(needed, pool.map(partial(_compile, end=end), needed), strict=True))
     # From file to file, the engine of the same batch size is used.
     shared = {(entry.implementation, entry.batch_size): reason for entry, reason in found.items()}
-    reasons = {entry: shared[entry.implementation, entry.batch_size] for entry in entries}
+    reasons = {entry: shared.get((entry.implementation, entry.batch_size)) for entry in entries}
     return {entry: reason for entry, reason in reasons.items() if reason}
 
 
