@@ -22,52 +22,56 @@ unpack() {
     make --directory "$code" setup-site PYTHON="$PYTHON"
 }
 
+# The doctor runs beside the tests, because its checks take minutes.
 tests() {
-    flow tests "" --force doctor || true
+    flow "" --force doctor >doctor.txt 2>&1 &
     cd "$code"
     status=0
     pytest --durations 15 tests/gpu || status=1
     pytest --durations 15 --numprocesses auto tests/unit/test_{engines,gate,memory,pixels,predict,train,upscaler}.py || status=1
+    wait
     exit $status
 }
 
 benchmark() {
-    flow benchmark "${CONFIG:-config/benchmark-gpu.yaml}" -- results/benchmark/batches.csv
+    flow "${CONFIG:-config/benchmark-gpu.yaml}" -- results/benchmark/batches.csv
 }
 
 # A job of this study is short and keeps neither a GPU nor two cores busy, so several share the GPU.
 study() {
     export WBCSR_JOBS_PER_GPU=$((($(nproc) + 1) / 2))
-    flow study "${CONFIG:-config/gpu.yaml}" --resources gpu="$WBCSR_JOBS_PER_GPU" \
+    flow "${CONFIG:-config/gpu.yaml}" --resources gpu="$WBCSR_JOBS_PER_GPU" \
         --set-threads train_classifier=2 compile_classifier=2 check_classifier=2 predict=2
 }
 
-# flow FOLDER CONFIG …: run Snakemake in studies/FOLDER, with the data of the bundle.
+# flow CONFIG …: run Snakemake for this folder, with the data of the bundle.
 flow() {
-    local folder=$WORK/studies/$1 config=$2
-    shift 2
-    mkdir -p "$folder"
+    local folder=$PWD config=$1
+    shift
     ln -sfn "$code/data" "$folder/data"
     cp "$code/commit.txt" "$folder"
     cd "$code"
     snakemake --profile profiles/local-gpu ${config:+--configfile "$config"} --directory "$folder" "$@"
 }
 
-# within SECONDS PATTERN …: run a command in this time, then pack the files of its folder that match the patterns.
+# within SECONDS PATTERN …: run a command in its folder and in this time, then pack its files that match the patterns.
 within() {
     if [[ $verb != unpack && ! -e $code/.venv-site/installed ]]; then
         echo "error: $code: nothing is installed; run first: $0 unpack" >&2
         exit 1
     fi
+    local folder=$WORK/studies/$verb
+    mkdir -p "$folder"
+    cd "$folder"
     export -f unpack tests benchmark study flow
-    "$PYTHON" "$here/bundle.py" run "$1" "$RESULTS/$verb.log" "$RESULTS/$verb.zip" "$WORK/studies/$verb" \
+    "$PYTHON" "$here/bundle.py" run "$1" "$RESULTS/$verb.log" "$RESULTS/$verb.zip" "$folder" \
         --keep commit.txt "${@:2}" 'logs/**/*' 'benchmarks/**/*' '.snakemake/log/*' -- bash -euo pipefail -c "$verb"
 }
 
 verb=${1:-}
 case $verb in
     unpack) within "${2:-300}" ;;
-    tests) within "${2:-300}" results/doctor.json ;;
+    tests) within "${2:-300}" doctor.txt results/doctor.json ;;
     benchmark) within "${2:-240}" 'results/benchmark/*' ;;
     study)
         within "${2:-420}" 'results/report/*' 'results/tables/*' 'results/predictions/**/*.csv' 'results/runs/**/history.csv' \
