@@ -232,7 +232,10 @@ def collect(folder: Path, kept: Sequence[str], archive: Path) -> None:
     with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
         packed.writestr("seconds.csv", "\n".join(seconds_by_rule(folder)) + "\n")
         for file in files:
-            content = file.read_bytes()
+            try:
+                content = file.read_bytes()
+            except FileNotFoundError:
+                continue  # an unfinished file, which a job has renamed or removed since it was listed
             name = str(file.relative_to(folder))
             # A member has its name twice, and headers of about a hundred bytes.
             size = len(zlib.compress(content, 1)) + 2 * len(name.encode()) + 150

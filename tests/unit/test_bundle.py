@@ -215,6 +215,21 @@ def test_the_most_important_results_fit_into_the_archive(tmp_path: Path, monkeyp
     assert (tmp_path / "results.zip").stat().st_size <= 260_000
 
 
+def test_a_file_that_a_job_renames_meanwhile_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.part").write_text("unfinished")
+    (tmp_path / "b").write_text("finished")
+    read = Path.read_bytes
+
+    def late(path: Path) -> bytes:
+        (tmp_path / "a.part").unlink(missing_ok=True)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", late)
+    bundle.collect(tmp_path, ["*"], tmp_path / "results.zip")
+    with zipfile.ZipFile(tmp_path / "results.zip") as packed:
+        assert {*packed.namelist()} == {"seconds.csv", "b"}
+
+
 def test_a_long_log_loses_its_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "LOG", 1000)
     command = [sys.executable, "-c", "print(*range(1000), sep='\\n')"]
