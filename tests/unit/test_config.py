@@ -107,6 +107,8 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
             "'dataset.classes.1': must be string, not False (YAML also reads",
         ),
         ({"dataset": {"classes": ["a", False]}}, "put it in quotes"),
+        ({"dataset": {"labels": {"file": "a.csv", "columns": {"partition": None}}}}, "columns.partition is null, but"),
+        ({"dataset": {"labels": {"file": "a.csv", "name": "{0.real}"}}}, "key 'dataset.labels.name'"),
         ({"dataset": {"archive": 7}}, "must be string, not 7; put it in quotes"),
         (
             {"dataset": {"classes": ["a", "\u00a0a "]}},

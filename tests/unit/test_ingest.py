@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from defaults import LIMITS
+from defaults import LABELS, LIMITS
 from wbcsr.dataset import ingest as module
 from wbcsr.dataset.ingest import IMAGE_COLUMNS, MANIFEST_COLUMNS, ingest
 from wbcsr.errors import InputError
@@ -75,6 +75,7 @@ class Study:
             "limits": LIMITS,
             "links": None,
             "git": None,
+            "labels": LABELS,
         }
         return ingest(
             archive,

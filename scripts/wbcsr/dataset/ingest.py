@@ -21,7 +21,7 @@ from wbcsr.dataset.archive import Archive, is_lfs_pointer, open_archive
 from wbcsr.dataset.folder import UNPRINTABLE, printable
 from wbcsr.dataset.labels import read_labels
 from wbcsr.errors import InputError
-from wbcsr.files import IMAGE_SUFFIXES, read_users_table, sha256, write_bytes, write_csv
+from wbcsr.files import IMAGE_SUFFIXES, read_users_table, sha256, without_suffix, write_bytes, write_csv
 from wbcsr.progress import side_by_side
 from wbcsr.text import counted
 
@@ -252,19 +252,21 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
     """Like `_find`, for the files that the CSV file `labels` identifies by the end of their path."""
     ends: dict[str, list[str]] = defaultdict(list)
     for entry in contents.entries:
-        ends[entry.rpartition("/")[2]].append(entry)
+        for name in {_name(entry), without_suffix(_name(entry))}:
+            ends[name].append(entry)
     found: dict[str, str] = {}
     rejected: dict[str, str] = {}
     used: set[str] = set()
     missing = []
     for image, file, _ in read_labels(labels, dataset).itertuples(index=False):
-        alike = [entry for entry in ends[file.rpartition("/")[2]] if f"/{entry}".endswith(f"/{file}")]
+        by_name = [entry for entry in ends[_name(file)] if f"/{entry}".endswith(f"/{file}")]
+        alike = by_name or [entry for entry in ends[_name(file)] if f"/{without_suffix(entry)}".endswith(f"/{file}")]
         # A file that is listed with its whole path is not compared by the end of its path.
-        entries = [file] if file in alike else alike
+        entries = [entry for entry in alike if file in (entry, without_suffix(entry))] or alike
         if len(entries) > 1:
             raise InputError(
                 f"{labels}: {file!r} matches more than one file of {contents.path}: {entries[0]!r} and "
-                f"{entries[1]!r}; give a longer part of the path (dataset.labels)"
+                f"{entries[1]!r}; give a longer part of the path, or the ending of the name (dataset.labels)"
             )
         if not entries:
             missing.append(file)
@@ -272,7 +274,13 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
         if entries[0] in used:
             raise InputError(f"{labels}: has two rows for {entries[0]!r}; keep one of them (dataset.labels)")
         used.add(entries[0])
+        if not by_name:
+            image += entries[0][len(without_suffix(entries[0])) :]
         reason = _reason_to_reject([_name(image)])
+        if image in found:
+            raise InputError(
+                f"{labels}: {found[image]!r} and {entries[0]!r} would both become {image}; rename one of them"
+            )
         if reason is None:
             found[image] = entries[0]
         else:

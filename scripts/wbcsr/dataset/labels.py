@@ -22,18 +22,21 @@ def read_labels(path: Path, dataset: Config, with_groups: bool = False) -> pd.Da
     """Read the rows of the CSV file `path` that belong to `dataset` (section of the configuration).
 
     The file has the columns file (path in the archive) and label, optionally group (the photograph, slide or patient
-    that an image comes from; required if `with_groups`), and partition if partitions are configured. Rows of other
-    labels or partitions are left out. Returns the columns image, file and group. `image` is <partition>/<label>/<name>;
-    the name is the whole path `file` with _ for /, so that equal names in different folders stay different images.
-    `group` is empty if it is not known.
+    that an image comes from; required if `with_groups`), and partition if partitions are configured. The section
+    `dataset["labels"]` may give them other names. Rows of other labels or partitions are left out. Returns the columns
+    image, file and group. `image` is <partition>/<label>/<name>; the name is the whole path `file` with _ for /, so that equal names in
+    different folders stay different images. It has no suffix if `file` has none. `group` is empty if it is not known.
 
     Raises InputError if the file cannot be read, lacks a column, has a row without a file, lists a file twice, has two
     files that get the same name, or has no row for a class.
     """
     partitions = dataset["partitions"]
     columns = ["file", "label", *(["partition"] if partitions else []), *(["group"] if with_groups else [])]
-    table = read_users_table(path, columns, REMEDY, optional=["group"])
+    table = read_users_table(path, columns, REMEDY, optional=["group"], called=dataset["labels"]["columns"])
+    # A text is padded only if its alignment is given.
+    template = dataset["labels"]["name"].replace("{:0", "{:0>")
     table = table.assign(
+        file=table["file"].map(template.format),
         group=table.get("group", ""),
         partition=table["partition"] if partitions else partitions_of(dataset)["train"],
     )
