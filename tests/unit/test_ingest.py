@@ -447,6 +447,14 @@ def test_an_empty_archive_is_an_error(study: Study) -> None:
         study.ingest({})
 
 
+@pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "folder"])
+def test_an_archive_of_archives_is_named(study: Study, as_zip: bool) -> None:
+    """An archive beside images does no harm."""
+    with pytest.raises(InputError, match=r"has no image, but 2 archives \('part_1\.zip', 'x/part_2\.RAR'\)"):
+        study.ingest({"part_1.zip": b"PK", "x/part_2.RAR": b"", "readme.txt": b""}, as_zip=as_zip)
+    study.ingest(images() | {"masks.zip": b"PK"}, as_zip=as_zip)
+
+
 def test_a_rotated_image_has_its_displayed_size(study: Study) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -43,6 +43,9 @@ _WRITERS = 8
 PLACES_NAMED = 10
 
 
+_ARCHIVE_SUFFIXES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst")
+
+
 @dataclass(frozen=True)
 class _Verified:
     """A decoded file: size of the upright image, hash of the file to write, and hash of the file itself."""
@@ -120,6 +123,7 @@ def ingest(
         commit, git = contents.commit, dataset["git"]
         if git and commit != git["commit"]:
             raise InputError(f"{archive}: is not of the commit {git['commit']} of dataset.git; delete it and run again")
+        _check_not_nested(contents)
         if labels is None:
             found, rejected, used = _find(contents, folders, dataset["partitions"] is not None, extra)
         else:
@@ -156,6 +160,16 @@ def ingest(
     }
     _report(summary, len(elsewhere), images)
     return summary | _report_levels([each.levels for each in verified.values() if each.levels], dataset["range"])
+
+
+def _check_not_nested(contents: Archive) -> None:
+    inner = sorted(entry for entry in contents.entries if entry.lower().endswith(_ARCHIVE_SUFFIXES))
+    if inner and not any(entry.lower().endswith(IMAGE_SUFFIXES) for entry in contents.entries):
+        listed = ", ".join([*map(repr, inner[:5]), *["…"][: len(inner) > 5]])
+        raise InputError(
+            f"{contents.path}: has no image, but {counted(len(inner), 'archive')} ({listed}), which the workflow does "
+            "not open; unpack them into a folder and set dataset.archive to it"
+        )
 
 
 def _columns(verified: _Verified) -> tuple[int, int, str]:

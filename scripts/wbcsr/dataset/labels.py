@@ -24,8 +24,9 @@ def read_labels(path: Path, dataset: Config, with_groups: bool = False) -> pd.Da
     The file has the columns file (path in the archive) and label, optionally group (the photograph, slide or patient
     that an image comes from; required if `with_groups`), and partition if partitions are configured. The section
     `dataset["labels"]` may give them other names. Rows of other labels or partitions are left out. Returns the columns
-    image, file and group. `image` is <partition>/<label>/<name>; the name is the whole path `file` with _ for /, so that equal names in
-    different folders stay different images. It has no suffix if `file` has none. `group` is empty if it is not known.
+    image, file and group. `image` is <partition>/<label>/<name>; the name is the whole path `file` with _ for /, so
+    that equal names in different folders stay different images. It has no suffix if `file` has none. `group` is empty
+    if it is not known.
 
     Raises InputError if the file cannot be read, lacks a column, has a row without a file, lists a file twice, has two
     files that get the same name, or has no row for a class.
