@@ -107,7 +107,7 @@ rule find_sources:
         runtime=growing(60),
     params:
         sources=config["sources"],
-        dataset={**PHOTOGRAPHED, "labels": config["dataset"]["labels"]},
+        dataset={**PHOTOGRAPHED, **{key: config["dataset"][key] for key in ("labels", "members")}},
         contents=lambda wildcards: [content_of(config["sources"]["table"]), content_of(LABELS)],
         state=state_of_photographs,
     message:

@@ -72,7 +72,8 @@ def with_new_names(config: Config) -> tuple[Config, str | None]:
 def complete(config: Config, schema_path: str | Path) -> Config:
     """Return `config` with the schema's defaults filled in, or raise `InputError`.
 
-    A path as `dataset.labels` becomes the section with this `file`.
+    A path as `dataset.labels` becomes the section with this `file`. If `dataset.classes` gives the folders or labels of
+    each class, they become `dataset.members`, which is None otherwise, and `dataset.classes` becomes the list of names.
 
     The error is one line that names the key; for an unknown key, it also names the nearest known one.
     """
@@ -90,6 +91,11 @@ def complete(config: Config, schema_path: str | Path) -> Config:
     if isinstance(dataset["labels"], str):
         dataset["labels"] = {"file": dataset["labels"]}
         _fill(completed, schema)
+    dataset["members"] = None
+    if isinstance(dataset["classes"], dict):
+        dataset["members"] = {
+            clean(name): [clean(member) for member in members] for name, members in dataset["classes"].items()
+        }
     dataset["classes"] = [clean(name) for name in dataset["classes"]]
     if dataset["partitions"]:
         folders = dataset["partitions"]
@@ -412,6 +418,13 @@ def _check_combinations(config: Config) -> None:
     folded = [name.casefold() for name in config["dataset"]["classes"]]
     if len(set(folded)) < len(folded):
         raise InputError("configuration: dataset.classes has two names that differ only in case or blanks")
+    owners: dict[str, str] = {}
+    for name, members in (config["dataset"]["members"] or {}).items():
+        for member in members:
+            if owners.setdefault(member, name) != name:
+                raise InputError(
+                    f"configuration: dataset.classes has {member!r} in {owners[member]!r} and in {name!r}; remove one"
+                )
     train = config["train"]
     if train["input_size"] in train["extra_input_sizes"]:
         raise InputError(

@@ -64,6 +64,13 @@ def test_shipped_configurations_are_valid(name: str) -> None:
     assert "realesrgan_x4" in config["variants"]
 
 
+def test_folders_of_the_classes_become_members() -> None:
+    """Every other stage sees a list of classes."""
+    dataset = complete({"dataset": {"classes": {" b ": ["SNE", "BNE "], "a": ["MO"]}}}, SCHEMA)["dataset"]
+    assert (dataset["classes"], dataset["members"]) == (["b", "a"], {"b": ["SNE", "BNE"], "a": ["MO"]})
+    assert complete({}, SCHEMA)["dataset"]["members"] is None
+
+
 def walk(rules: dict[str, Any], place: str = "") -> list[tuple[str, dict[str, Any]]]:
     found = []
     for key, value in rules.get("properties", {}).items():
@@ -109,6 +116,9 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
         ({"dataset": {"classes": ["a", False]}}, "put it in quotes"),
         ({"dataset": {"labels": {"file": "a.csv", "columns": {"partition": None}}}}, "columns.partition is null, but"),
         ({"dataset": {"labels": {"file": "a.csv", "name": "{0.real}"}}}, "key 'dataset.labels.name'"),
+        ({"dataset": {"classes": {"a": ["x"], "b": ["y", "x"]}}}, "dataset.classes has 'x' in 'a' and in 'b'"),
+        ({"dataset": {"classes": {"a": ["x"], "b": []}}}, "key 'dataset.classes.b'"),
+        ({"dataset": {"classes": {"a": ["x"], "../b": ["y"]}}}, "key 'dataset.classes'"),
         ({"dataset": {"archive": 7}}, "must be string, not 7; put it in quotes"),
         (
             {"dataset": {"classes": ["a", "\u00a0a "]}},

@@ -156,6 +156,46 @@ def test_folders_that_are_not_configured_are_ignored(study: Study) -> None:
     assert (summary["ignored"], study.rejected) == (6, {})
 
 
+MERGED = {"B": ["x", "y?"], "A": ["a cell"]}
+MERGED_FILES = {
+    f"{partition}/{name}/0.png": png(seed)
+    for seed, (partition, name) in enumerate(
+        (part, name) for part in ("TRAIN", "TEST") for name in ("x", "y1", "a cell")
+    )
+}
+
+
+def test_several_folders_become_one_class(study: Study) -> None:
+    """The folder's name keeps files of the same name apart; a class of one folder keeps its files' names."""
+    summary = study.ingest(MERGED_FILES | {"TRAIN/z/0.png": png(90)}, members=MERGED)
+    renamed = {"x/": "B/x_", "y1/": "B/y1_", "a cell/": "A/"}
+    expected = {
+        name.replace(old, new): content
+        for name, content in MERGED_FILES.items()
+        for old, new in renamed.items()
+        if old in name
+    }
+    assert study.copied() == expected
+    assert set(study.images["class"]) == {"A", "B"}
+    assert summary["elsewhere"] == {"TRAIN/z/": 1}
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (MERGED | {"A": ["a cel"]}, r"has no folder 'a cel' with files in 'TRAIN' .*the nearest is 'a cell'"),
+        (MERGED | {"A": ["a cell", "q"]}, r"has no folder 'q' with files \(dataset\.classes\)"),
+        (MERGED | {"A": ["a cell", "*1"]}, r"dataset\.classes: 'y1' matches 'y\?' of 'B' and '\*1' of 'A'"),
+        (MERGED | {"A": ["q", "r*"]}, r"has no folder 'q' or 'r\*' with files in 'TRAIN'"),
+    ],
+)
+def test_folders_of_a_class_that_do_not_fit_are_an_error(
+    study: Study, members: dict[str, list[str]], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        study.ingest(MERGED_FILES, members=members)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [

@@ -133,6 +133,26 @@ def test_a_published_table_is_read_by_configuration(
         assert study.sources("groups") == list(expected.values())
 
 
+def test_several_labels_become_one_class_and_the_others_are_listed(study: Study) -> None:
+    study.pack("1.png", "2.png", "3.png", "4.png", "5.png", "6.png")
+    study.dataset["members"] = {"blast cell": ["BL*", "MYB"], "-ä": ["3"]}
+    rows = "file,label,group\n1,BL1,p1\n2,MYB,p2\n3,3,p1\n4,KSC,p1\n5,,p1\n6,KSC,p3\nmissing,KSC,p3\n"
+    images = study.ingest(rows)
+    assert images == ["ALL/blast cell/1.png", "ALL/blast cell/2.png", "ALL/-ä/3.png"]
+    assert study.sources("groups") == ["p1", "p2", "p1"]
+    rejected = read_csv(study.root / "rejected.csv", ["image", "reason"])
+    assert rejected.to_numpy().tolist() == [
+        ["4", "has the label 'KSC', which dataset.classes lacks"],
+        ["5", "has no label"],
+        ["6", "has the label 'KSC', which dataset.classes lacks"],
+    ]
+    with pytest.raises(InputError, match=r"has no row with the label 'MYB'"):
+        study.ingest(rows.replace("MYB", "BL2"))
+    study.dataset["members"]["-ä"] = ["x*"]
+    with pytest.raises(InputError, match=r"has no row with the label '-ä'"):
+        study.ingest(rows)
+
+
 def test_labels_that_differ_from_a_class_only_by_case_give_a_warning(
     study: Study, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -18,6 +18,7 @@ import pandas as pd
 from wbcsr import imaging
 from wbcsr.config import UNPUBLISHED, extra_tests_of, partitions_of
 from wbcsr.dataset.archive import Archive, is_lfs_pointer, open_archive
+from wbcsr.dataset.classes import Classes
 from wbcsr.dataset.folder import UNPRINTABLE, printable
 from wbcsr.dataset.labels import read_labels
 from wbcsr.errors import InputError
@@ -87,10 +88,12 @@ def ingest(
 
     Images are the files `<anything>/<partition>/<class>/<file>`, at any depth, of the configured partitions and
     classes; if `partitions` is None, the files `<anything>/<class>/<file>`; with the CSV file `labels`, the files that
-    it lists (see `read_labels`). All other files of the archive are ignored. A file in a class's folder is kept,
-    rejected with a reason, or left out. Files are left out if they are not in the column image of the CSV file `listed`
-    (if given), and if they exceed `limit_per_class` (the first files in sorted order are used; rejected files are
-    replaced by the next ones). Only the remaining files are compared for byte-identical duplicates:
+    it lists (see `read_labels`; its rows of other classes are rejected). `members` gives the folders of each class (see
+    `Classes`); if there are several, an image is named `<folder>_<file>`. All other files of the archive are ignored. A
+    file in a class's folder is kept, rejected with a reason, or left out. Files are left out if they are not in the
+    column image of the CSV file `listed` (if given), and if they exceed `limit_per_class` (the first files in sorted
+    order are used; rejected files are replaced by the next ones). Only the remaining files are compared for
+    byte-identical duplicates:
 
     - A file whose bytes also occur in another class is rejected with all its duplicates, because its label is not
     known.
@@ -119,13 +122,14 @@ def ingest(
     partitions = partitions_of(dataset)
     folders: list[Folder] = [(partition, name) for partition in partitions.values() for name in dataset["classes"]]
     extra = set(extra_tests_of(partitions).values())
-    with open_archive(archive, dataset["limits"], dataset["links"], dataset["classes"]) as contents:
+    classes = Classes(dataset)
+    with open_archive(archive, dataset["limits"], dataset["links"], list(classes.names)) as contents:
         commit, git = contents.commit, dataset["git"]
         if git and commit != git["commit"]:
             raise InputError(f"{archive}: is not of the commit {git['commit']} of dataset.git; delete it and run again")
         _check_not_nested(contents)
         if labels is None:
-            found, rejected, used = _find(contents, folders, dataset["partitions"] is not None, extra)
+            found, rejected, used = _find(contents, folders, classes, dataset["partitions"] is not None, extra)
         else:
             found, rejected, used = _find_labelled(contents, labels, dataset)
         there = set(found)
@@ -201,7 +205,7 @@ def _folder(image: str) -> Folder:
 Found = tuple[dict[str, str], dict[str, str], set[str]]
 
 
-def _find(contents: Archive, folders: list[Folder], published: bool, extra: set[str]) -> Found:
+def _find(contents: Archive, folders: list[Folder], classes: Classes, published: bool, extra: set[str]) -> Found:
     """Return image → entry, rejected file → reason, and the entries of both; `extra` partitions may lack classes."""
     found: dict[str, str] = {}
     rejected: dict[str, str] = {}
@@ -209,7 +213,7 @@ def _find(contents: Archive, folders: list[Folder], published: bool, extra: set[
     used: set[str] = set()
     parents: set[str] = set()
     for entry in contents.entries:
-        folder, depth = _place(contents, entry, folders, published)
+        folder, depth = _place(contents, entry, folders, classes, published)
         if folder is None:
             continue
         parts = entry.split("/")
@@ -217,7 +221,9 @@ def _find(contents: Archive, folders: list[Folder], published: bool, extra: set[
         parents.add("/".join(parts[: depth - 1]) or ".")
         used.add(entry)
         present.add(folder)
-        image = "/".join([*folder, *below])
+        # Files of a class's folders may have the same names.
+        first = f"{parts[depth - 1]}_{below[0]}" if classes.is_merged(folder[1]) else below[0]
+        image = "/".join([*folder, first, *below[1:]])
         reason = _reason_to_reject(below)
         if reason is not None:
             rejected[printable(image)] = reason
@@ -231,7 +237,7 @@ def _find(contents: Archive, folders: list[Folder], published: bool, extra: set[
     needed = [folder for folder in folders if folder[0] not in extra]
     # Of a partition that is not there, each class is missed.
     needed += [folder for folder in folders if folder[0] in extra - {partition for partition, _ in present}]
-    _check_folders_present(contents, needed, present, published)
+    _check_folders_present(contents, needed, classes, present, published)
     _check_case(contents.path, found)
     if len(parents) > 1 and not published:
         log.warning(
@@ -243,7 +249,9 @@ def _find(contents: Archive, folders: list[Folder], published: bool, extra: set[
     return found, rejected, used
 
 
-def _place(contents: Archive, entry: str, folders: Collection[Folder], published: bool) -> tuple[Folder | None, int]:
+def _place(
+    contents: Archive, entry: str, folders: Collection[Folder], classes: Classes, published: bool
+) -> tuple[Folder | None, int]:
     """Return the innermost of `folders` that contains a file, or None, and the number of path components up to it.
 
     Raises InputError if there are no partitions and the file is in folders of two classes, for example if a patient's
@@ -251,8 +259,10 @@ def _place(contents: Archive, entry: str, folders: Collection[Folder], published
     """
     parts = entry.split("/")
     depth = 2 if published else 1
-    names = [(parts[at], parts[at + 1]) if published else (UNPUBLISHED, parts[at]) for at in range(len(parts) - depth)]
-    places = {name: at + depth for at, name in enumerate(names) if name in folders}
+    names = [
+        (parts[at] if published else UNPUBLISHED, classes.of(parts[at + depth - 1])) for at in range(len(parts) - depth)
+    ]
+    places = {(part, name): at + depth for at, (part, name) in enumerate(names) if name and (part, name) in folders}
     if len(places) > 1 and not published:
         (_, one), (_, other), *_ = places
         raise InputError(
@@ -272,11 +282,16 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
     rejected: dict[str, str] = {}
     used: set[str] = set()
     missing = []
-    for image, file, _ in read_labels(labels, dataset).itertuples(index=False):
+    for image, file, _, left_out in read_labels(labels, dataset).itertuples(index=False):
         by_name = [entry for entry in ends[_name(file)] if f"/{entry}".endswith(f"/{file}")]
         alike = by_name or [entry for entry in ends[_name(file)] if f"/{without_suffix(entry)}".endswith(f"/{file}")]
         # A file that is listed with its whole path is not compared by the end of its path.
         entries = [entry for entry in alike if file in (entry, without_suffix(entry))] or alike
+        if left_out:
+            if len(entries) == 1:
+                used.add(entries[0])
+                rejected[printable(file)] = left_out
+            continue
         if len(entries) > 1:
             raise InputError(
                 f"{labels}: {file!r} matches more than one file of {contents.path}: {entries[0]!r} and "
@@ -350,16 +365,19 @@ def _reason_to_reject(below: list[str]) -> str | None:
     return None
 
 
-def _check_folders_present(contents: Archive, folders: list[Folder], present: set[Folder], published: bool) -> None:
+def _check_folders_present(
+    contents: Archive, folders: list[Folder], classes: Classes, present: set[Folder], published: bool
+) -> None:
     parents = {entry.rpartition("/")[0] for entry in contents.entries}
     names = {name for path in parents for name in path.split("/") if name}
     nested = {pair for path in parents for pair in pairwise(path.split("/"))}
     for partition, name in folders:
         if (partition, name) in present:
             continue
+        described, first = classes.described(name), classes.members[name][0]
         if not published:
             raise InputError(
-                f"{contents.path}: has no folder {name!r} with files (dataset.classes); {_nearest(name, names)}"
+                f"{contents.path}: has no folder {described} with files (dataset.classes); {_nearest(first, names)}"
                 f"{contents.doubt}"
             )
         if partition not in names:
@@ -369,9 +387,16 @@ def _check_folders_present(contents: Archive, folders: list[Folder], present: se
             )
         there = {below for above, below in nested if above == partition}
         raise InputError(
-            f"{contents.path}: has no folder {name!r} with files in {partition!r} (dataset.classes); "
-            f"{_nearest(name, there)}{contents.doubt}"
+            f"{contents.path}: has no folder {described} with files in {partition!r} (dataset.classes); "
+            f"{_nearest(first, there)}{contents.doubt}"
         )
+    # A class may have files without all of its folders.
+    for name in classes.names:
+        if name not in names:
+            raise InputError(
+                f"{contents.path}: has no folder {name!r} with files (dataset.classes); {_nearest(name, names)}"
+                f"{contents.doubt}"
+            )
 
 
 def _nearest(missing: str, names: Iterable[str]) -> str:
