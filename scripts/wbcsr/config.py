@@ -73,7 +73,7 @@ def complete(config: Config, schema_path: str | Path) -> Config:
     """Return `config` with the schema's defaults filled in, or raise `InputError`.
 
     A path as `dataset.labels` becomes the section with this `file`. If `dataset.classes` gives the folders or labels of
-    each class, they become `dataset.members`, which is None otherwise, and `dataset.classes` becomes the list of names.
+    each class, they become `dataset.members`, and `dataset.classes` becomes the list of names.
 
     The error is one line that names the key; for an unknown key, it also names the nearest known one.
     """
@@ -91,11 +91,10 @@ def complete(config: Config, schema_path: str | Path) -> Config:
     if isinstance(dataset["labels"], str):
         dataset["labels"] = {"file": dataset["labels"]}
         _fill(completed, schema)
-    dataset["members"] = None
     if isinstance(dataset["classes"], dict):
-        dataset["members"] = {
-            clean(name): [clean(member) for member in members] for name, members in dataset["classes"].items()
-        }
+        dataset["members"] = dataset["classes"]
+    if dataset["members"]:
+        dataset["members"] = {clean(name): [*map(clean, members)] for name, members in dataset["members"].items()}
     dataset["classes"] = [clean(name) for name in dataset["classes"]]
     if dataset["partitions"]:
         folders = dataset["partitions"]
@@ -418,8 +417,11 @@ def _check_combinations(config: Config) -> None:
     folded = [name.casefold() for name in config["dataset"]["classes"]]
     if len(set(folded)) < len(folded):
         raise InputError("configuration: dataset.classes has two names that differ only in case or blanks")
+    given: dict[str, list[str]] = config["dataset"]["members"] or {}
+    if given and given.keys() != set(config["dataset"]["classes"]):
+        raise InputError("configuration: dataset.members must give the folders of each of dataset.classes")
     owners: dict[str, str] = {}
-    for name, members in (config["dataset"]["members"] or {}).items():
+    for name, members in given.items():
         for member in members:
             if owners.setdefault(member, name) != name:
                 raise InputError(

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from bad_images import tiff
 from defaults import LABELS, LIMITS
 from wbcsr.dataset import ingest as module
 from wbcsr.dataset.ingest import IMAGE_COLUMNS, MANIFEST_COLUMNS, ingest
@@ -203,6 +204,7 @@ def test_folders_of_a_class_that_do_not_fit_are_an_error(
         ("9.png", b"<html>", "not a readable image"),
         ("9.png", png(90)[:-60], "not a readable image"),
         ("9.txt", png(90), "not an image"),
+        ("9.heic", b"", "HEIC is not supported; convert it to PNG"),
         ("9", png(90), "not an image"),
         ("Thumbs.db", b"junk", "not an image"),
         (".DS_Store", b"junk", "not an image"),
@@ -607,6 +609,19 @@ def test_range_rescales_16_bit_images_when_they_are_ingested(
     cut = int((arrays["TEST/B/9.png"] > 4095).sum())
     assert summary["cut_pixels"] == cut
     assert f"clips {cut} of {4 * 48} pixels, in 1 of 4 " in caplog.text
+
+
+def test_floating_point_images_need_a_range(study: Study, caplog: pytest.LogCaptureFixture) -> None:
+    pixels = np.linspace(-1, 2, 48, dtype=np.float32).reshape(6, 8)
+    files = images() | {"TRAIN/A/8.tif": tiff(pixels), "TRAIN/A/9.gif": b"GIF89a"}
+    study.ingest(files)
+    assert study.rejected["TRAIN/A/8.tif"].startswith("has float32 samples; set dataset.range")
+    assert study.rejected["TRAIN/A/9.gif"].startswith("not a readable image")
+    summary = study.ingest(files, range=[0, 0.5])
+    expected = np.rint(pixels.clip(0, 0.5).astype(float) * 2 * 65535)
+    np.testing.assert_array_equal(decode(study.copied()["TRAIN/A/8.tif"], "x"), expected)
+    assert (summary["deep"], summary["least_level"], summary["greatest_level"]) == (1, -1, 2)
+    assert "clips 40 of 48 pixels" in caplog.text
 
 
 def test_a_range_without_16_bit_images_gives_a_warning(study: Study, caplog: pytest.LogCaptureFixture) -> None:

@@ -242,14 +242,14 @@ def test_published_partitions_in_the_working_folder(tmp_path: Path) -> None:
 
 
 def test_a_file_of_medmnist_as_published(tmp_path: Path) -> None:
-    """config/bloodmnist.yaml on a file of its layout, up to the split; the rest is listed."""
+    """config/datasets/bloodmnist.yaml on a file of its layout, up to the split; the rest is listed."""
     rng, arrays = np.random.default_rng(0), {}
     for name, size in (("train", 24), ("val", 8), ("test", 16)):
         arrays[f"{name}_images"] = rng.integers(0, 256, (size, 28, 28, 3), dtype=np.uint8)
         arrays[f"{name}_labels"] = (np.arange(size) % 8).astype(np.uint8)[:, None]
     (tmp_path / "data").mkdir()
     np.savez_compressed(tmp_path / "data" / "bloodmnist_128.npz", **arrays)
-    (tmp_path / "config.yaml").write_text((REPOSITORY / "config" / "bloodmnist.yaml").read_text())
+    (tmp_path / "config.yaml").write_text((REPOSITORY / "config" / "datasets" / "bloodmnist.yaml").read_text())
     result = run(tmp_path, *BY_ITSELF, "--", "results/splits/published.csv")
     assert result.returncode == 0, result.stdout
     split = pd.read_csv(tmp_path / "results" / "splits" / "published.csv")

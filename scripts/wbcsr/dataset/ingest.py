@@ -44,6 +44,8 @@ _WRITERS = 8
 PLACES_NAMED = 10
 
 
+# Endings of images that are not read.
+_NOT_READ = {"HEIC", "HEIF", "JXL", "JXR", "PSD", "PDF", "DCM", "SVS", "NDPI", "CZI", "LIF", "ND2", "MRXS", "VSI"}
 _ARCHIVE_SUFFIXES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst")
 
 
@@ -60,15 +62,15 @@ class _Verified:
 
 @dataclass(frozen=True)
 class _Levels:
-    """Values of the colours in a 16-bit image, and the number of pixels that dataset.range clips.
+    """Values of the colours in an image of more than 8 bits, and the number of pixels that dataset.range clips.
 
     All but 0.1 % of the values are between `low` and `high`, so that single bright pixels have no effect.
     """
 
-    least: int
-    greatest: int
-    low: int
-    high: int
+    least: float
+    greatest: float
+    low: float
+    high: float
     pixels: int
     cut: int
 
@@ -102,8 +104,8 @@ def ingest(
 
     Writes the images' bytes unchanged to `<originals>/<partition>/<class>/<file>`. An existing file with the same
     SHA-256 is not written again, and images that no longer belong there are removed. With `range` (levels of black and
-    white), 16-bit images are rewritten with these levels as 0 and 65535, so that all later stages read the same pixels
-    without knowing about the range; all hashes are those of the written files. Also writes `images_csv` and
+    white), images of more than 8 bits are rewritten with these levels as 0 and 65535, so that all later stages read the
+    same pixels without knowing about the range; all hashes are those of the written files. Also writes `images_csv` and
     `rejected_csv` (`IMAGE_COLUMNS`, `REJECTED_COLUMNS`) and, last, the manifest of each (partition, class), whose
     `file` is relative to `<originals>/<partition>/<class>`. Sizes are those of the upright image in pixels. Rows are
     sorted by partition (train first), class as configured, and file name. Nothing is changed before all files are
@@ -111,7 +113,7 @@ def ingest(
 
     Returns the numbers of files kept, rejected, left_out, copies (byte-identical, in the same class) and ignored; and
     elsewhere, the number of ignored files by outermost folder that contains no used file (or by file name), at most
-    `PLACES_NAMED`, the largest first. For 16-bit images also their number as deep, their least_level and
+    `PLACES_NAMED`, the largest first. For images of more than 8 bits also their number as deep, their least_level and
     greatest_level, and the number of pixels that `range` clips. If git wrote the zip file, also its commit.
 
     Raises InputError if the archive is rejected (see `open_archive`), damaged or not of the commit of `git`, lacks a
@@ -353,6 +355,9 @@ def _listed(path: Path, there: set[str], contents: Archive, classes: list[str]) 
 def _reason_to_reject(below: list[str]) -> str | None:
     """Return the reason why a file at this path below its class's folder cannot be an image, or None."""
     name = below[-1]
+    suffix = name.rpartition(".")[2].upper()
+    if suffix in _NOT_READ and not name.startswith("."):
+        return f"{suffix} is not supported; convert it to PNG"
     # A leading dot marks hidden files, among them the ._<name>.jpeg that macOS adds to zips.
     if name.startswith(".") or not name.lower().endswith(IMAGE_SUFFIXES):
         return "not an image"
@@ -451,32 +456,32 @@ def _verify(
                     rejected[image] = f"has the same bytes as {other}, which is of another class"
 
 
-def _decode(content: bytes, image: str, levels: tuple[int, int] | None) -> _Verified | str:
+def _decode(content: bytes, image: str, levels: tuple[float, float] | None) -> _Verified | str:
     """Decode and describe an image, or return the reason why it cannot be used."""
     if is_lfs_pointer(content):
         return "is a pointer of Git LFS, not the image itself; run `git lfs pull` in the repository"
     try:
-        pixels = imaging.decode(content, image)
+        pixels = imaging.decode(content, image, floats=levels is not None)
     except InputError as error:
         return str(error).removeprefix(f"{image}: ")
     height, width = pixels.shape[:2]
     kept, own = (hashlib.sha256(each).hexdigest() for each in (_new_bytes(content, pixels, image, levels), content))
-    return _Verified(width, height, kept, own, _levels(pixels, levels) if pixels.dtype == np.uint16 else None)
+    return _Verified(width, height, kept, own, _levels(pixels, levels) if pixels.dtype != np.uint8 else None)
 
 
-def _new_bytes(content: bytes, pixels: np.ndarray, image: str, levels: tuple[int, int] | None) -> bytes:
+def _new_bytes(content: bytes, pixels: np.ndarray, image: str, levels: tuple[float, float] | None) -> bytes:
     """Return the bytes to write for an image: its own, or those of the stretched image if dataset.range applies."""
     if levels is None or pixels.dtype == np.uint8:
         return content
     return imaging.encode(imaging.stretch(pixels, levels), image)
 
 
-def _levels(pixels: np.ndarray, levels: tuple[int, int] | None) -> _Levels:
+def _levels(pixels: np.ndarray, levels: tuple[float, float] | None) -> _Levels:
     colours = np.atleast_3d(pixels)[:, :, :3]
     black, white = levels or (0, 65535)
     cut = ((colours < black) | (colours > white)).any(axis=2)
     low, high = np.percentile(colours, (0.05, 99.95), method="nearest")
-    return _Levels(int(colours.min()), int(colours.max()), int(low), int(high), cut.size, int(cut.sum()))
+    return _Levels(colours.min().item(), colours.max().item(), low.item(), high.item(), cut.size, int(cut.sum()))
 
 
 def _check_folders_filled(
@@ -512,7 +517,7 @@ def _copy(
     found: dict[str, str],
     images: pd.DataFrame,
     originals: Path,
-    levels: tuple[int, int] | None,
+    levels: tuple[float, float] | None,
 ) -> None:
     def copy(row: tuple[str, str]) -> None:
         image, expected = row
@@ -521,7 +526,7 @@ def _copy(
             return
         content = contents.read(found[image])
         if levels:
-            content = _new_bytes(content, imaging.decode(content, image), image, levels)
+            content = _new_bytes(content, imaging.decode(content, image, floats=True), image, levels)
         if hashlib.sha256(content).hexdigest() != expected:
             raise InputError(f"{contents.path}: {found[image]!r} changed while it was read; run again")
         write_bytes(target, content)
@@ -559,30 +564,31 @@ def _report(summary: dict[str, Any], places: int, images: pd.DataFrame) -> None:
         )
 
 
-def _report_levels(deep: list[_Levels], levels: tuple[int, int] | None) -> dict[str, int]:
-    """Warn if the 16-bit images look black, or if dataset.range clips values; returns what to record."""
+def _report_levels(deep: list[_Levels], levels: tuple[float, float] | None) -> dict[str, float]:
+    """Warn if the images of more than 8 bits look black, or if dataset.range clips values; returns what to record."""
     if not deep:
         if levels:
-            log.warning("dataset.range is set, but has no effect because no image has 16 bits")
+            log.warning("dataset.range is set, but has no effect because no image has more than 8 bits")
         return {}
     least, greatest = min(each.least for each in deep), max(each.greatest for each in deep)
     black, white = levels or (0, 65535)
     # Based on the median, because single images may be damaged.
     if np.median([each.high - each.low for each in deep]) < _LEAST_CONTRAST * (white - black):
-        low = int(np.percentile([each.low for each in deep], 5, method="nearest"))
-        high = int(np.percentile([each.high for each in deep], 95, method="nearest"))
+        low = np.percentile([each.low for each in deep], 5, method="nearest").item()
+        high = np.percentile([each.high for each in deep], 95, method="nearest").item()
         # Cameras have 8, 10, 12 or 14 bits. If zero is white, the values of such a camera end at 65535 instead.
-        bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
+        camera = all(isinstance(each.high, int) for each in deep)
+        bits = next((bits for bits in (8, 10, 12, 14) if camera and high < 2**bits), 16)
         remedy = [0, 2**bits - 1] if bits < 16 else [low, high]
         log.warning(
-            "the %d 16-bit images contain almost only values from %d to %d%s and have almost no contrast; set "
-            "dataset.range: %s",
+            "the %d images of more than 8 bits contain almost only values from %g to %g%s and have almost no contrast; "
+            "set dataset.range: %s",
             len(deep), low, high, f", as of a camera of {bits} bits" if bits < 16 else "", remedy,
         )  # fmt: skip
     cut = sum(each.cut for each in deep)
     if cut:
         log.warning(
-            "dataset.range %s clips %d of %d pixels, in %d of %d 16-bit images, whose values are %d to %d",
+            "dataset.range %s clips %d of %d pixels, in %d of %d images of more than 8 bits, whose values are %g to %g",
             list(levels or ()), cut, sum(each.pixels for each in deep), sum(each.cut > 0 for each in deep), len(deep),
             least, greatest,
         )  # fmt: skip

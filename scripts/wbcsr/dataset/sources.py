@@ -347,8 +347,7 @@ def photograph_fields(
 
     def photograph(entry: str) -> Features | None:
         try:
-            pixels = imaging.decode(contents.read(entry), entry)
-            return features(imaging.stretch(pixels, dataset["range"]), size)
+            return features(imaging.decode_stretched(contents.read(entry), entry, dataset["range"]), size)
         except InputError as error:
             log.warning("%s: %s; images of this photograph will have no source", contents.path, error)
             return None
