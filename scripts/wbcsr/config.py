@@ -402,6 +402,10 @@ def _check_combinations(config: Config) -> None:
             raise InputError(f"configuration: dataset.partitions.{uses[name]} and .{use} name the same folder {name!r}")
         uses[name] = use
     labels = config["dataset"]["labels"]
+    if labels and config["dataset"]["boxes"]:
+        raise InputError(
+            "configuration: dataset.boxes takes the classes from XML files, but dataset.labels is set; leave one out"
+        )
     if labels and labels["columns"]["partition"] is None and config["dataset"]["partitions"]:
         raise InputError(
             "configuration: dataset.labels.columns.partition is null, but dataset.partitions is set; name the column, "

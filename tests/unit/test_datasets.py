@@ -14,9 +14,14 @@ import pytest
 import yaml
 
 from bad_images import tiff
+from defaults import LIMITS
 from wbcsr.config import complete, labels_file, partitions_of
+from wbcsr.dataset.archive import open_archive
+from wbcsr.dataset.boxes import Boxes
 from wbcsr.dataset.ingest import ingest
 from wbcsr.dataset.sources import find_sources
+from wbcsr.errors import InputError
+from wbcsr.imaging import decode
 
 CONFIG = Path(__file__).parents[2] / "config"
 CONFIGURATIONS = {path.stem: path for path in (CONFIG / "datasets").glob("*.yaml")} | {"kaggle": CONFIG / "config.yaml"}
@@ -92,6 +97,25 @@ LAYOUTS = {
         dict.fromkeys(["basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil"], 2),
         10,
     ),
+    "bccd": Layout(
+        numbered("data/BCCD_Dataset/JPEGImages/{}_0000{}.jpg", "BloodImage"),
+        {"white cell": 2, "red cell": 4, "platelet": 1},
+        2,
+        rejected=1,
+        texts={
+            f"data/BCCD_Dataset/Annotations/BloodImage_0000{number}.xml": "<annotation><filename>x</filename>"
+            + "".join(
+                f"<object><name>{name}</name><bndbox><xmin>{left}</xmin><ymin>1</ymin><xmax>{right}</xmax>"
+                "<ymax>9</ymax></bndbox></object>"
+                for name, left, right in boxes
+            )
+            + "</annotation>"
+            for number, boxes in (
+                (1, [("WBC", 1, 5), ("RBC", 0, 9), ("RBC", 4, 14), ("Platelets", 1, 2)]),
+                (2, [("WBC", 1, 6), ("RBC", 2, 9), ("RBC", 3, 9), ("Platelets", 13, 14)]),
+            )
+        },
+    ),
     "c-nmc-2019": Layout(
         [
             f"data/C-NMC_training_data/fold_{fold}/{kind}/UID_{person}{fold}_{number}_1_{kind}.bmp"
@@ -151,6 +175,7 @@ def test_a_published_layout_is_read_by_configuration_alone(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(picture(path.suffix, seed))
     for file, text in layout.texts.items():
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
         Path(file).write_text(text)
     config = complete(yaml.safe_load(CONFIGURATIONS[name].read_text()), CONFIG / "schema.yaml")
     dataset = config["dataset"]
@@ -168,3 +193,33 @@ def test_a_published_layout_is_read_by_configuration_alone(
     if config["sources"]["method"] != "auto":
         find_sources(images, [], archive, config["sources"], dataset, Path("sources.csv"), labels=labels or None)
         assert pd.read_csv("sources.csv")["source"].nunique() == layout.sources
+
+
+GOOD_BOX = (
+    "<annotation><object><name>A</name>"
+    "<bndbox><xmin>2</xmin><ymin>1</ymin><xmax>4</xmax><ymax>2</ymax></bndbox></object>"
+)
+
+
+def test_a_box_is_cut_with_its_corners(tmp_path: Path) -> None:
+    pixels = np.arange(36, dtype=np.uint8).reshape(6, 6)
+    (tmp_path / "1.png").write_bytes(imagecodecs.png_encode(pixels))
+    (tmp_path / "1.xml").write_text(f"{GOOD_BOX}</annotation>")
+    boxes = Boxes(open_archive(tmp_path, LIMITS))
+    np.testing.assert_array_equal(decode(boxes.read("A/1_000.png"), "x"), pixels[0:2, 1:4])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("1.xml", GOOD_BOX, "'1.xml' cannot be read as Pascal VOC"),
+        ("1.xml", f"{GOOD_BOX}</annotation>".replace("2<", "2.5<"), "'1.xml' cannot be read as Pascal VOC"),
+        ("1.xml", f"{GOOD_BOX}</annotation>".replace("xmin", "x"), "'1.xml' cannot be read as Pascal VOC"),
+        ("2.xml", f"{GOOD_BOX}</annotation>", "'2.xml' has 0 images of the name '2'"),
+    ],
+)
+def test_boxes_that_cannot_be_read_are_an_error(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / "1.png").write_bytes(picture(".png", 0))
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        Boxes(open_archive(tmp_path, LIMITS))

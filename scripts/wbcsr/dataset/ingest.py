@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ import pandas as pd
 from wbcsr import imaging
 from wbcsr.config import UNPUBLISHED, extra_tests_of, partitions_of
 from wbcsr.dataset.archive import Archive, is_lfs_pointer, open_archive
+from wbcsr.dataset.boxes import Boxes
 from wbcsr.dataset.classes import Classes
 from wbcsr.dataset.folder import UNPRINTABLE, printable
 from wbcsr.dataset.labels import read_labels
@@ -91,7 +93,8 @@ def ingest(
     Images are the files `<anything>/<partition>/<class>/<file>`, at any depth, of the configured partitions and
     classes; if `partitions` is None, the files `<anything>/<class>/<file>`; with the CSV file `labels`, the files that
     it lists (see `read_labels`; its rows of other classes are rejected). `members` gives the folders of each class (see
-    `Classes`); if there are several, an image is named `<folder>_<file>`. All other files of the archive are ignored. A
+    `Classes`); if there are several, an image is named `<folder>_<file>`. With
+    `boxes`, the archive is that of `Boxes`. All other files of the archive are ignored. A
     file in a class's folder is kept, rejected with a reason, or left out. Files are left out if they are not in the
     column image of the CSV file `listed` (if given), and if they exceed `limit_per_class` (the first files in sorted
     order are used; rejected files are replaced by the next ones). Only the remaining files are compared for
@@ -125,7 +128,10 @@ def ingest(
     folders: list[Folder] = [(partition, name) for partition in partitions.values() for name in dataset["classes"]]
     extra = set(extra_tests_of(partitions).values())
     classes = Classes(dataset)
-    with open_archive(archive, dataset["limits"], dataset["links"], list(classes.names)) as contents:
+    with ExitStack() as opened:
+        contents = opened.enter_context(open_archive(archive, dataset["limits"], dataset["links"], list(classes.names)))
+        if dataset.get("boxes"):
+            contents = Boxes(contents)
         commit, git = contents.commit, dataset["git"]
         if git and commit != git["commit"]:
             raise InputError(f"{archive}: is not of the commit {git['commit']} of dataset.git; delete it and run again")
