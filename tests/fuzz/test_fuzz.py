@@ -13,7 +13,7 @@ import pytest
 FUZZ = Path(__file__).with_name("fuzz.py")
 # The number of inputs for each parser.
 PARSERS = {
-    **{"archive": 1000, "image": 10_000, "labels": 600, "split": 1000},
+    **{"archive": 500, "image": 5000, "labels": 600, "split": 1000},
     **{"manifest": 1000, "record": 1500, "ncnn": 3000, "configuration": 100},
 }
 
