@@ -31,6 +31,7 @@ from wbcsr.config import (
     split_names,
     tested_variants,
     training_variants,
+    stored_images,
     with_new_names,
 )
 from wbcsr.errors import InputError
@@ -214,6 +215,11 @@ def only(variants):
     return "|".join(variants) or "(?!)"
 
 
+def storing_of(wildcards):
+    """Return what is stored of a variant's images in a partition."""
+    return stored_images(wildcards.variant, wildcards.partition, config)
+
+
 def packed_for(training):
     """Return the arrays and indexes of a training variant."""
     files = [packed(variant, training) for variant in TRAINING[training]]
@@ -294,7 +300,7 @@ def measurements(name):
 
 # The network of each variant that has one.
 MODELS = {variant: model_of(variant) for variant in config["variants"] if model_of(variant)}
-# Each variant that is made by shrinking another one → that variant.
-SHRUNK = shrunk_from(MODELS)
+# Each variant that is made by shrinking another one → that variant, if the other one's images are stored.
+SHRUNK = shrunk_from(MODELS) if config["store"] == "all" else {}
 NETWORK_MODELS = sorted(set(MODELS.values()))
 MEASURES_FIDELITY = bool(config["dataset"]["photographs"] and config["fidelity"]["per_class"] and NETWORK_MODELS)

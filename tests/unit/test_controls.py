@@ -25,8 +25,9 @@ from wbcsr.fidelity.metrics import psnr_of
 from wbcsr.files import read_csv, read_json, write_csv
 from wbcsr.upscale.ceiling import ceiling, make_ceiling, read_frames
 from wbcsr.upscale.interpolation import Interpolation, Reduction, Sharpening
-from wbcsr.upscale.shard import MANIFEST_COLUMNS, upscale_shard
+from wbcsr.upscale.shard import upscale_shard
 from wbcsr.upscale.sharpening import match_sharpening
+from wbcsr.upscale.store import MANIFEST_COLUMNS
 
 SIZE = (320, 240)
 DATASET = {"photographs": PHOTOGRAPHS, "limits": LIMITS, "links": None, "range": None}

@@ -21,7 +21,8 @@ from wbcsr import imaging
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, sha256, write_json
 from wbcsr.upscale.interpolation import Interpolation
-from wbcsr.upscale.shard import MANIFEST_COLUMNS, shard_rows, upscale_shard
+from wbcsr.upscale.shard import shard_rows, upscale_shard
+from wbcsr.upscale.store import MANIFEST_COLUMNS
 
 
 class Counting(Interpolation):

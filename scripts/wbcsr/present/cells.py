@@ -20,13 +20,13 @@ CANDIDATES = 50
 
 
 def read_manifests(manifests: Iterable[str | Path]) -> pd.DataFrame:
-    """All images of all variants, sorted by name: the columns variant, partition, class, image and path.
+    """All image files of all variants, sorted by name: the columns variant, partition, class, image and path.
 
-    A manifest and its images are in the folder `…/<variant>/<partition>/<class>/`.
+    A manifest and its images are in the folder `…/<variant>/<partition>/<class>/`. Images without a file are left out.
     """
     tables = []
     for manifest in map(Path, manifests):
-        table = read_csv(manifest, ["image", "file"])
+        table = read_csv(manifest, ["image", "file"]).query("file != ''")
         variant, partition, name = manifest.parent.parts[-3:]
         paths = [manifest.parent / str(file) for file in table["file"]]
         tables.append(
@@ -80,6 +80,16 @@ def _is_free(pixels: np.ndarray, box: tuple[int, int, int, int]) -> bool:
     if left < 0 or top < 0 or right > pixels.shape[1] or bottom > pixels.shape[0]:
         return False
     return bool((pixels[top:bottom, left:right].max(axis=2) >= 20).all())
+
+
+def shown_variants(images: pd.DataFrame, plan: Plan) -> list[str]:
+    """`original`, the first bicubic variant if there is one, and the enhanced one.
+
+    Empty if `images` (of `read_manifests`) has no file of one of them: with `store` none, they are not stored.
+    """
+    bicubic = next((variant for variant in plan.variants if variant.startswith("bicubic")), None)
+    variants = list(dict.fromkeys(variant for variant in ("original", bicubic, plan.enhanced) if variant))
+    return variants if set(variants) <= set(images["variant"]) else []
 
 
 def field_side(cells: dict[str, Cell]) -> int:
