@@ -6,7 +6,8 @@ rule pack_images:
         images=IMAGES,
         manifests=lambda wildcards: manifests_of(wildcards.variant),
     output:
-        array=f"{PACKED}.npy",
+        # update: an array that would get the same bytes stays, and nothing that reads it is made again.
+        array=update(f"{PACKED}.npy"),
         index=f"{PACKED}.csv",
         provenance=f"{PACKED}.provenance.json",
     log:

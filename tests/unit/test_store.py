@@ -155,7 +155,7 @@ def test_numpy_reads_the_rows_without_this_library(source: Path, tmp_path: Path)
 def test_the_sample_is_enough_for_figures_and_for_matching_the_sharpness(source: Path, tmp_path: Path) -> None:
     assert max(CANDIDATES, IMAGES) <= SAMPLE
     manifests, _ = make(source, tmp_path / "realesrgan_x4" / "TRAIN" / "A", SAMPLED, 2)
-    assert list(read_manifests(manifests)["image"]) == sorted(read_csv(source, ["image"])["image"])[:4]
+    assert list(read_manifests(manifests).dropna()["image"]) == sorted(read_csv(source, ["image"])["image"])[:4]
 
 
 CONFIG: dict[str, Any] = {
