@@ -6,8 +6,7 @@ rule pack_images:
         images=IMAGES,
         manifests=lambda wildcards: manifests_of(wildcards.variant),
     output:
-        # update: an array that would get the same bytes stays, and nothing that reads it is made again.
-        array=update(f"{PACKED}.npy"),
+        array=f"{PACKED}.npy",
         index=f"{PACKED}.csv",
         provenance=f"{PACKED}.provenance.json",
     log:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import filecmp
 import hashlib
 import io
 import json
@@ -34,14 +33,12 @@ _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
 @contextmanager
-def replacing(path: str | Path, keep_equal: bool = False) -> Iterator[Path]:
+def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; rename it to `path` when the block ends without an error.
 
-    With `keep_equal`, a file that already has the same bytes keeps its modification time: Snakemake goes by the time
-    whether a large file has changed. The temporary name contains host and process, so that two writers of one output
-    never share a file. It keeps the suffix, by which image and array writers choose their format. After a failure, the
-    temporary file is removed. Raises InputError if a later job now holds the outputs of this process's job (see
-    `wbcsr.claim`).
+    The temporary name contains host and process, so that two writers of one output never share a file. It keeps the
+    suffix, by which image and array writers choose their format. After a failure, the temporary file is removed. Raises
+    InputError if a later job now holds the outputs of this process's job (see `wbcsr.claim`).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,8 +48,7 @@ def replacing(path: str | Path, keep_equal: bool = False) -> Iterator[Path]:
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
         require_claim()
-        if not (keep_equal and path.is_file() and filecmp.cmp(temporary, path, shallow=False)):
-            os.replace(temporary, path)
+        os.replace(temporary, path)
     except OSError as error:
         # The error of a full disk names no file, and the temporary name tells a user nothing. An error without a number
         # comes from a package, and a file name would replace its message.

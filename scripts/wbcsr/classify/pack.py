@@ -65,7 +65,7 @@ def pack(
     digests = []
     started = time.perf_counter()
     with (
-        replacing(array_path, keep_equal=True) as beside,
+        replacing(array_path) as beside,
         open(beside, "wb") as array,
         ThreadPoolExecutor(threads) as pool,
         image_progress(len(index), "packing") as progress,
