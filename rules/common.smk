@@ -29,9 +29,9 @@ from wbcsr.config import (
     is_synthetic,
     partitions_of,
     split_names,
+    stored_images,
     tested_variants,
     training_variants,
-    stored_images,
     with_new_names,
 )
 from wbcsr.errors import InputError
