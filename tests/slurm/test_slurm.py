@@ -27,7 +27,6 @@ OTHER_RULES = {
     "make_synthetic_archive",
     "ingest_dataset",
     "find_sources",
-    "interpolate",
     "pack_images",
     "explain_changes",
 }
@@ -110,13 +109,6 @@ def test_a_dry_run_submits_nothing(study: Study) -> None:
     assert study.start("--dry-run", "--forceall").finish() == 0, study.output()
     assert re.search(r"upscale +4\n", study.output())
     assert study.jobs() == []
-
-
-def test_one_job_upscales_one_class_again(study: Study, whole_study: Study) -> None:
-    assert study.start("--forcerun", "upscale", "--", SHARD_TARGET).finish() == 0, study.output()
-    (record,) = study.jobs()
-    assert record["Comment"] == f"rule_upscale_wildcards_realesrgan_x4_TRAIN_{CLASSES[0]}_1_1"
-    assert differences(study.folder, whole_study.folder) == []
 
 
 def test_one_job_upscales_one_class_by_another_scale(study: Study) -> None:
@@ -221,8 +213,9 @@ def test_the_slurm_page_lists_the_requests_of_jobs() -> None:
         rule: (int(cores), 1000 * int(gigabytes), int(time) * {"min": 1, "h": 60}[unit], bool(gpu))
         for rule, cores, gigabytes, time, unit, gpu in re.findall(row, page, re.MULTILINE)
     }
-    # The tests' study has no variant that is made by shrinking another one.
-    assert documented.keys() == (NETWORK_RULES | OTHER_RULES | {"shrink"}) - {"make_synthetic_archive"}
+    # The tests' study has no variant that is made by interpolating or by shrinking another one.
+    others = {"interpolate", "shrink"}
+    assert documented.keys() == (NETWORK_RULES | OTHER_RULES | others) - {"make_synthetic_archive"}
     for rule, body in rules().items():
         if rule in documented:
             numbers = {
