@@ -30,6 +30,7 @@ from wbcsr.config import (
     is_synthetic,
     partitions_of,
     split_names,
+    stored_images,
     tested_variants,
     training_variants,
     with_new_names,
@@ -196,7 +197,8 @@ def model_of(variant):
 def packed(variant, training):
     """Return array and index of a variant at the input size of a training variant."""
     stem = PACKED.format(variant=variant, size=input_size_of(training, config))
-    return {"array": f"{stem}.npy", "index": f"{stem}.csv"}
+    # ancient: an array is too large to be compared; the index has the hash of every row and changes with it.
+    return {"array": ancient(f"{stem}.npy"), "index": f"{stem}.csv"}
 
 
 def caption_of(figure):
@@ -214,6 +216,11 @@ def files_of(output, run):
 def only(variants):
     """Return a regular expression that matches only these variants."""
     return "|".join(variants) or "(?!)"
+
+
+def storing_of(wildcards):
+    """Return what is stored of a variant's images in a partition."""
+    return stored_images(wildcards.variant, wildcards.partition, config)
 
 
 def packed_for(training):
@@ -296,7 +303,7 @@ def measurements(name):
 
 # The network of each variant that has one.
 MODELS = {variant: model_of(variant) for variant in config["variants"] if model_of(variant)}
-# Each variant that is made by shrinking another one → that variant.
-SHRUNK = shrunk_from(MODELS)
+# Each variant that is made by shrinking another one → that variant, if the other one's images are stored.
+SHRUNK = shrunk_from(MODELS) if config["store"] == "all" else {}
 NETWORK_MODELS = sorted(set(MODELS.values()))
 MEASURES_FIDELITY = bool(config["dataset"]["photographs"] and config["fidelity"]["per_class"] and NETWORK_MODELS)

@@ -26,6 +26,7 @@ rule make_ceiling:
     params:
         dataset=PHOTOGRAPHED,
         state=state_of_photographs,
+        storing=storing_of,
     message:
         "Warping the photographs of {wildcards.partition} {wildcards.class_name} ({wildcards.shard} of {wildcards.shards})"
     script:
@@ -80,6 +81,8 @@ rule sharpen:
     resources:
         mem_mb=growing(1000),
         runtime=growing(60),
+    params:
+        storing=storing_of,
     message:
         "Sharpening {wildcards.partition} {wildcards.class_name} to {wildcards.variant} ({wildcards.shard} of {wildcards.shards})"
     script:

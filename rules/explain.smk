@@ -16,7 +16,7 @@ if COMPARED:
                 for name in EXPLAINED
                 for path in expand(rules.train_classifier.output.model, training=name, **FIRST)
             ],
-            arrays=expand(f"{PACKED}.npy", variant=EXPLAINED, size=config["train"]["input_size"]),
+            arrays=ancient(expand(f"{PACKED}.npy", variant=EXPLAINED, size=config["train"]["input_size"])),
             indexes=expand(f"{PACKED}.csv", variant=EXPLAINED, size=config["train"]["input_size"]),
             original=expand(
                 rules.predict.output.predictions,

@@ -28,6 +28,7 @@ rule upscale:
     params:
         **{key: config["inference"][key] for key in ("tile", "overlap")},
         scale=lambda wildcards: parse_variant(wildcards.variant)[1],
+        storing=storing_of,
     message:
         "Upscaling {wildcards.partition} {wildcards.class_name} to {wildcards.variant} ({wildcards.shard} of {wildcards.shards})"
     script:
@@ -54,6 +55,7 @@ rule interpolate:
     params:
         method=lambda wildcards: parse_variant(wildcards.variant)[0],
         scale=lambda wildcards: parse_variant(wildcards.variant)[1],
+        storing=storing_of,
     message:
         "Interpolating {wildcards.partition} {wildcards.class_name} to {wildcards.variant} ({wildcards.shard} of {wildcards.shards})"
     script:

@@ -7,6 +7,7 @@ from wbcsr.job import job
 with job(snakemake) as facts:
     from wbcsr.upscale.interpolation import Interpolation, Reduction
     from wbcsr.upscale.shard import upscale_shard
+    from wbcsr.upscale.store import Storing
 
     method, scale = snakemake.params.method, snakemake.params.scale
     made = upscale_shard(
@@ -16,5 +17,6 @@ with job(snakemake) as facts:
         int(snakemake.wildcards.shards),
         Reduction(scale) if method == "reduced" else Interpolation(method, scale),
         snakemake.threads,
+        Storing(**snakemake.params.storing),
     )
     facts.update(made)

@@ -6,6 +6,7 @@ from wbcsr.job import job
 
 with job(snakemake) as facts:
     from wbcsr.upscale.ceiling import make_ceiling
+    from wbcsr.upscale.store import Storing
 
     made = make_ceiling(
         Path(snakemake.input.originals),
@@ -18,5 +19,6 @@ with job(snakemake) as facts:
         int(snakemake.wildcards.shard),
         int(snakemake.wildcards.shards),
         snakemake.threads,
+        Storing(**snakemake.params.storing),
     )
     facts.update(made)

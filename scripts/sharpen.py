@@ -8,6 +8,7 @@ with job(snakemake) as facts:
     from wbcsr.files import read_json
     from wbcsr.upscale.interpolation import Sharpening
     from wbcsr.upscale.shard import upscale_shard
+    from wbcsr.upscale.store import Storing
 
     mask = read_json(snakemake.input.sharpening)
     made = upscale_shard(
@@ -17,5 +18,6 @@ with job(snakemake) as facts:
         int(snakemake.wildcards.shards),
         Sharpening(mask["scale"], mask["sigma"], mask["amount"]),
         snakemake.threads,
+        Storing(**snakemake.params.storing),
     )
     facts.update(made)

@@ -9,6 +9,7 @@ with job(snakemake) as facts:
 
     from wbcsr.engines.engine import load
     from wbcsr.upscale.shard import upscale_shard
+    from wbcsr.upscale.store import Storing
     from wbcsr.upscale.upscaler import SuperResolution, source
 
     torch.set_num_threads(snakemake.threads)
@@ -22,5 +23,6 @@ with job(snakemake) as facts:
         int(snakemake.wildcards.shards),
         SuperResolution(engine, architecture, snakemake.params.scale, snakemake.params.tile, snakemake.params.overlap),
         snakemake.threads,
+        Storing(**snakemake.params.storing),
     )
     facts.update(made)

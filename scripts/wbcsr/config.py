@@ -40,6 +40,9 @@ RENAMED_KEYS = {
     "train.more_input_sizes": "train.extra_input_sizes",
 }
 RENAMED_SPLITS = {"given": "custom"}
+# How many images of each class of the training partition are PNG files with `store` sample: the figures choose among
+# the first 50 of them, and the sharpness of Real-ESRGAN is measured on at most the first 64.
+SAMPLE = 64
 
 
 def with_new_names(config: Config) -> tuple[Config, str | None]:
@@ -182,6 +185,21 @@ def parse_training(training: str) -> tuple[str, int | None]:
 def input_size_of(training: str, config: Config) -> int:
     """The side in pixels of the images that a training variant is trained and tested on."""
     return parse_training(training)[1] or int(config["train"]["input_size"])
+
+
+def stored_images(variant: str, partition: str, config: Config) -> dict[str, Any]:
+    """What is stored of a variant's images in a partition: the fields of `wbcsr.upscale.store.Storing`.
+
+    With `store` sample or none, these are rows at every input size at which a classifier reads the variant.
+    """
+    if config["store"] == "all":
+        return {"pngs": None, "sizes": []}
+    sampled = config["store"] == "sample" and partition == partitions_of(config["dataset"])["train"]
+    readers = [training for training, variants in tested_variants(config).items() if variant in variants]
+    return {
+        "pngs": SAMPLE if sampled else 0,
+        "sizes": sorted({input_size_of(training, config) for training in readers}),
+    }
 
 
 def split_names(config: Config) -> list[str]:
@@ -444,6 +462,7 @@ def _check_combinations(config: Config) -> None:
         )
     _check_sources(config["sources"], config["dataset"])
     _check_controls(config)
+    _check_store(config)
     _check_splits(config)
     _check_primary(config)
 
@@ -463,6 +482,15 @@ def _check_controls(config: Config) -> None:
                 f"configuration: variants has {variant}, which is sharpened as much as {wanted}, and lacks {wanted}; "
                 f"add it, or take {variant} out"
             )
+
+
+def _check_store(config: Config) -> None:
+    sharpened = next((variant for variant in config["variants"] if variant.startswith("sharpened")), None)
+    if config["store"] == "none" and sharpened:
+        raise InputError(
+            f"configuration: store is none, but {sharpened} is matched to stored images of Real-ESRGAN; set store to "
+            f"sample, or take {sharpened} out of variants"
+        )
 
 
 def _check_primary(config: Config) -> None:

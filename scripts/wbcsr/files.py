@@ -157,6 +157,7 @@ def read_csv(path: str | Path, columns: list[str]) -> pd.DataFrame:
         "subset": str,
         "predicted": str,
         "sha256": str,
+        "packed_sha256": str,
     }
     remedy = how_to_regenerate(path)
     try:

@@ -32,7 +32,8 @@ from wbcsr.files import sha256, write_csv
 from wbcsr.isolated import run_step
 from wbcsr.upscale import upscaler
 from wbcsr.upscale.compiling import load_engine
-from wbcsr.upscale.shard import MANIFEST_COLUMNS, upscale_shard
+from wbcsr.upscale.shard import upscale_shard
+from wbcsr.upscale.store import MANIFEST_COLUMNS
 from wbcsr.upscale.upscaler import SuperResolution
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")

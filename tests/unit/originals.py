@@ -9,7 +9,7 @@ import pandas as pd
 
 from wbcsr import imaging
 from wbcsr.files import sha256, write_csv
-from wbcsr.upscale.shard import MANIFEST_COLUMNS
+from wbcsr.upscale.store import MANIFEST_COLUMNS
 
 
 def write_originals(folder: Path, sizes: list[tuple[int, int]]) -> Path:

@@ -16,7 +16,7 @@ from torch import nn
 from wbcsr.config import complete
 from wbcsr.engines.source import Workload
 from wbcsr.files import sha256, write_json
-from wbcsr.upscale.shard import MANIFEST_COLUMNS
+from wbcsr.upscale.store import MANIFEST_COLUMNS
 from wbcsr.weights.networks import Architecture, empty_network
 
 without_gpu = pytest.mark.skipif(

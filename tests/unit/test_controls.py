@@ -25,8 +25,9 @@ from wbcsr.fidelity.metrics import psnr_of
 from wbcsr.files import read_csv, read_json, write_csv
 from wbcsr.upscale.ceiling import ceiling, make_ceiling, read_frames
 from wbcsr.upscale.interpolation import Interpolation, Reduction, Sharpening
-from wbcsr.upscale.shard import MANIFEST_COLUMNS, upscale_shard
+from wbcsr.upscale.shard import upscale_shard
 from wbcsr.upscale.sharpening import match_sharpening
+from wbcsr.upscale.store import ALL, MANIFEST_COLUMNS, Storing, open_rows
 
 SIZE = (320, 240)
 DATASET = {"photographs": PHOTOGRAPHS, "limits": LIMITS, "links": None, "range": None}
@@ -77,11 +78,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return drawn
 
 
-def made(study: Study, folder: Path, originals: Path, sources: Path, cells: Path | None = None) -> pd.DataFrame:
+def made(
+    study: Study, folder: Path, originals: Path, sources: Path, cells: Path | None = None, storing: Storing = ALL
+) -> pd.DataFrame:
     """The ceiling's manifest of the training images of EOSINOPHIL, in `folder`."""
     folder.mkdir(parents=True)
     whole = study.manifests["TRAIN", "EOSINOPHIL"]
-    make_ceiling(originals, whole, sources, cells, study.archive, DATASET, folder / "manifest.csv", 1, 1, 2)
+    make_ceiling(originals, whole, sources, cells, study.archive, DATASET, folder / "manifest.csv", 1, 1, 2, storing)
     return read_csv(folder / "manifest.csv", MANIFEST_COLUMNS)
 
 
@@ -110,6 +113,15 @@ def test_every_image_has_its_ceiling_in_the_order_of_the_manifest(study: Study, 
         assert pixels.shape == (240, 320, 3) == (row.height, row.width, 3)
         image = imaging.read_image(originals.with_name(files[row.image]))
         assert psnr_of(cv2.resize(pixels, (160, 120), interpolation=cv2.INTER_AREA), image) > 25
+
+
+def test_rows_of_the_ceiling_are_those_of_its_files(study: Study, tmp_path: Path) -> None:
+    originals, sources = study.manifests["TRAIN", "EOSINOPHIL"], study.root / "sources.csv"
+    table = made(study, tmp_path / "files", originals, sources)
+    made(study, tmp_path / "rows", originals, sources, storing=Storing(0, [32]))
+    assert list((tmp_path / "rows").glob("*.png")) == []
+    expected = [imaging.to_square(imaging.read_image(tmp_path / "files" / file), 32) for file in table["file"]]
+    np.testing.assert_array_equal(open_rows(tmp_path / "rows" / "manifest.csv")["32px"], expected)
 
 
 def test_a_cut_of_the_ceiling_shows_what_the_cut_of_the_image_shows(study: Study, tmp_path: Path) -> None:

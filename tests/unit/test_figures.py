@@ -23,7 +23,7 @@ from wbcsr.present.figures.training import Training, draw_history, read_historie
 from wbcsr.present.figures.write import Inputs, write_figures
 from wbcsr.present.style import STYLE, draw_notice, house_style, save_figure
 from wbcsr.stats.differences import differences
-from wbcsr.study.labels import figure_names
+from wbcsr.study.labels import NOT_STORED, figure_names
 from wbcsr.study.plan import Plan
 
 VIOLET, PINK, BACKGROUND = (110, 60, 170), (200, 150, 150), (225, 220, 215)
@@ -190,6 +190,18 @@ def test_an_image_missing_in_a_variant_is_an_error(tmp_path: Path) -> None:
     images = read_manifests(manifests[:2])
     with pytest.raises(InputError, match="no manifest of the variant realesrgan_x2"):
         draw_enlargements(choose_cells(images, plan), images, plan)
+
+
+@pytest.mark.usefixtures("style")
+def test_a_variant_of_which_no_image_is_stored_gives_a_notice(tmp_path: Path) -> None:
+    plan = Plan(["A", "B"], ["original", "realesrgan_x2"], ["paper"], [0], {"train": "TRAIN", "test": "TEST"}, {})
+    manifests = write_images(tmp_path, plan)
+    for manifest in manifests[2:]:
+        pd.read_csv(manifest).assign(file="").to_csv(manifest, index=False)
+    images = read_manifests(manifests)
+    figure = draw_enlargements(choose_cells(images, plan), images, plan)
+    assert [text.get_text() for text in figure.texts] == [NOT_STORED]
+    assert_legible(figure)
 
 
 def test_a_class_without_a_training_image_is_an_error(tmp_path: Path) -> None:

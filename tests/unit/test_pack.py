@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from wbcsr.classify.pack import PackSummary, pack, to_square
+from wbcsr import imaging
+from wbcsr.classify.pack import PackSummary, pack
 from wbcsr.errors import InputError
 
 CLASSES = ("ROUND", "LOBED")
@@ -92,8 +93,7 @@ def test_pixels_and_order_equal_those_of_a_simple_implementation(variant: Varian
     assert list(index.columns) == ["image", "partition", "class", "sha256"]
     assert list(index["image"]) == list(variant.images["image"])
     for row, (image, digest) in enumerate(zip(index["image"], index["sha256"], strict=True)):
-        content = variant.file(image).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == digest
+        assert hashlib.sha256(packed[row].tobytes()).hexdigest() == digest
         plain = Image.open(variant.file(image)).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
         np.testing.assert_array_equal(packed[row], np.asarray(plain))
     assert summary.images == 8
@@ -112,7 +112,7 @@ def test_interpolation_is_antialiased(shape: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     batch = torch.from_numpy(pixels).permute(2, 0, 1)[None].double()
     wanted = torch.nn.functional.interpolate(batch, size=(SIDE, SIDE), mode="bilinear", antialias=True)
-    packed = to_square(pixels, SIDE)
+    packed = imaging.to_square(pixels, SIDE)
     assert packed.dtype == np.uint8
     assert np.abs(packed - wanted[0].permute(1, 2, 0).numpy()).max() <= 1.5
 

@@ -660,6 +660,16 @@ def test_rejected_files_are_counted_by_reason(tmp_path: Path) -> None:
     assert method.rejections(rejected)["more"] == 10
 
 
+def test_the_page_says_that_no_upscaled_image_is_stored(grow: Callable[..., Tree]) -> None:
+    tree = grow(dataset={"classes": ["cat", "dog"]}, variants=["original", "bicubic_x4"], dual=False, store="none")
+    for manifest in tree.inputs.manifests:
+        if "original" not in manifest.parts:
+            pd.read_csv(manifest).assign(file="").to_csv(manifest, index=False)
+    checker = Checker(tree.page())
+    assert "stores no upscaled images (store: none)" in checker.text
+    assert "data-variant" not in {name for _, attributes in checker.tags for name in attributes}
+
+
 def test_foreign_text_is_escaped(grow: Callable[..., Tree]) -> None:
     tree = grow(dataset={"classes": ['a" onerror="alert(1)', "b&'"]}, variants=["original", "bicubic_x4"], dual=False)
     tree.write("dataset/rejected.csv", "image,reason\n<script>alert(2)</script>,<i>bad<i>\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,8 @@ from wbcsr import imaging
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, sha256, write_json
 from wbcsr.upscale.interpolation import Interpolation
-from wbcsr.upscale.shard import MANIFEST_COLUMNS, shard_rows, upscale_shard
+from wbcsr.upscale.shard import shard_rows, upscale_shard
+from wbcsr.upscale.store import ALL, MANIFEST_COLUMNS, Storing
 
 
 class Counting(Interpolation):
@@ -114,10 +116,11 @@ def test_an_original_that_changed_since_it_was_ingested_is_an_error(tmp_path: Pa
 
 # Enlarges slowly and kills itself after the third batch, like a failing machine.
 KILLED = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 from wbcsr.upscale.interpolation import Interpolation
 from wbcsr.upscale.shard import upscale_shard
+from wbcsr.upscale.store import Storing
 import time
 
 class Killed(Interpolation):
@@ -129,17 +132,26 @@ class Killed(Interpolation):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__call__(images)
 
-upscale_shard(Path(sys.argv[1]), Path(sys.argv[2]), 1, 1, Killed("bicubic", 4, 2), 2)
+storing = Storing(*json.loads(sys.argv[3]))
+upscale_shard(Path(sys.argv[1]), Path(sys.argv[2]), 1, 1, Killed("bicubic", 4, 2), 2, storing)
 """
+
+
+def kill(folder: Path, storing: Storing) -> tuple[Path, Path]:
+    """The manifest of the originals, and that of a shard which was killed half-way."""
+    source, manifest = originals(folder / "original", 16), folder / "killed" / "manifest_1of1.csv"
+    command = [sys.executable, "-c", KILLED, str(source), str(manifest), json.dumps([storing.pngs, storing.sizes])]
+    process = subprocess.run(command, capture_output=True, check=False)
+    assert process.returncode == -signal.SIGKILL
+    assert not manifest.exists()
+    return source, manifest
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a shard that was killed half-way."""
     folder = tmp_path_factory.mktemp("killed")
-    paths = [str(originals(folder / "original", 16)), str(folder / "killed" / "manifest_1of1.csv")]
-    process = subprocess.run([sys.executable, "-c", KILLED, *paths], capture_output=True, check=False)
-    assert process.returncode == -signal.SIGKILL
+    kill(folder, ALL)
     return folder
 
 
@@ -147,27 +159,24 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def killed_run(killed: Path, tmp_path: Path) -> tuple[Path, Path]:
     """A copy of the killed shard: the manifest of its originals and the path of its own manifest."""
     shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
-    manifest = tmp_path / "killed" / "manifest_1of1.csv"
-    assert not manifest.exists()
-    return tmp_path / "original" / "manifest.csv", manifest
+    return tmp_path / "original" / "manifest.csv", tmp_path / "killed" / "manifest_1of1.csv"
 
 
-def test_a_killed_shard_resumes_and_equals_an_undisturbed_one(killed_run: tuple[Path, Path], tmp_path: Path) -> None:
-    source, manifest = killed_run
-    finished = {path.name: path.stat().st_mtime_ns for path in manifest.parent.glob("_*.png")}
-    assert 0 < len(finished) < 16
+@pytest.mark.parametrize("storing", [ALL, Storing(3, (24, 40))], ids=["all", "sample"])
+def test_a_killed_shard_resumes_and_equals_an_undisturbed_one(tmp_path: Path, storing: Storing) -> None:
+    source, manifest = kill(tmp_path, storing)
+    files = {path: path.stat().st_mtime_ns for path in manifest.parent.glob("_*.png")}
     enlarger = counting()
-    summary = upscale_shard(source, manifest, 1, 1, enlarger, 2)["upscaling"]
-    assert summary["images_kept"] > 0
+    summary = upscale_shard(source, manifest, 1, 1, enlarger, 2, storing)["upscaling"]
+    assert 0 < summary["images_kept"] < 16
     assert len(enlarger.seen) == 16 - summary["images_kept"]
-    kept = [name for name, time in finished.items() if manifest.with_name(name).stat().st_mtime_ns == time]
-    assert len(kept) >= summary["images_kept"]
+    assert files
+    assert {path: path.stat().st_mtime_ns for path in files} == files
     undisturbed = tmp_path / "undisturbed" / "manifest_1of1.csv"
-    upscale_shard(source, undisturbed, 1, 1, counting(), 2)
-    assert undisturbed.read_bytes() == manifest.read_bytes()
+    upscale_shard(source, undisturbed, 1, 1, counting(), 2, storing)
     assert {path.name for path in manifest.parent.iterdir()} == {path.name for path in undisturbed.parent.iterdir()}
-    for path in undisturbed.parent.glob("*.png"):
-        assert path.read_bytes() == manifest.with_name(path.name).read_bytes()
+    for path in undisturbed.parent.iterdir():
+        assert path.read_bytes() == manifest.with_name(path.name).read_bytes(), path.name
 
 
 @pytest.mark.parametrize("change", ["file damaged", "file deleted", "other enlarger", "ledger cut", "ledger foreign"])

@@ -18,7 +18,8 @@ from wbcsr.engines.profile import Profile
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, sha256, write_csv
 from wbcsr.upscale.interpolation import Interpolation, Shrinking
-from wbcsr.upscale.shard import MANIFEST_COLUMNS, upscale_shard
+from wbcsr.upscale.shard import upscale_shard
+from wbcsr.upscale.store import MANIFEST_COLUMNS
 from wbcsr.upscale.upscaler import SuperResolution
 from wbcsr.weights import store
 from wbcsr.weights.networks import describe

@@ -122,6 +122,9 @@ def test_the_number_of_jobs_follows_from_the_configuration(tmp_path: Path) -> No
     assert counts["predict"] == str(4 * 3 * 2)  # each classifier is tested on all variants
     write_config(tmp_path, {**study, "cross_evaluate": False})
     assert planned(tmp_path)["predict"] == str(5 * 2)  # dual is tested on its two variants
+    write_config(tmp_path, {**study, "store": "none"})
+    counts = planned(tmp_path)
+    assert (counts["upscale"], "shrink" in counts) == (str(2 * 2 * 2 * 3), False)  # no files to shrink
 
 
 def test_folds_and_input_sizes_have_their_own_runs(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pandas as pd
 from wbcsr.benchmark.images import gather
 from wbcsr.files import read_csv, write_csv
 from wbcsr.upscale.interpolation import Interpolation
-from wbcsr.upscale.shard import MANIFEST_COLUMNS, upscale_shard
+from wbcsr.upscale.shard import upscale_shard
+from wbcsr.upscale.store import MANIFEST_COLUMNS
 
 # Its PNG files decode like those of a network, but do not take hours to make.
 METHOD, SCALE = "lanczos", 4

@@ -14,7 +14,8 @@ from wbcsr import imaging
 from wbcsr.engines.profile import Size
 from wbcsr.errors import InputError
 from wbcsr.files import sha256, write_bytes, write_csv
-from wbcsr.upscale.shard import MANIFEST_COLUMNS, Entry, spread
+from wbcsr.upscale.shard import spread
+from wbcsr.upscale.store import MANIFEST_COLUMNS, Entry
 
 # Values of `auto` by device: side length of crops, and images per shard.
 CROP = {"cpu": 64, "cuda": None}

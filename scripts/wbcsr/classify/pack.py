@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from wbcsr import imaging
 from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.files import read_csv, replacing, write_csv
 from wbcsr.progress import image_progress
 from wbcsr.text import counted
+from wbcsr.upscale.store import open_rows, read_row
 
 log = logging.getLogger(__name__)
 
@@ -37,25 +39,30 @@ class PackSummary:
 def pack(
     manifests: Sequence[Path], images_csv: Path, input_size: int, array_path: Path, index_path: Path, threads: int
 ) -> PackSummary:
-    """Read each image of a variant once and write all of them at the classifier's input size.
+    """Write all images of a variant at the classifier's input size.
 
     `manifests` (image, file, width, height, sha256, input_sha256; `file` is relative to the manifest) must list each
-    image of `images_csv` exactly once. Writes `array_path`, a .npy file (images, input_size, input_size, 3) uint8 RGB
-    that `numpy.load` can memory-map, and `index_path` with its rows (image, partition, class, sha256) in the order of
-    `images_csv`. Images are resized to the square by `to_square`, without keeping the aspect ratio, as Keras's
-    `target_size` did in the study. Memory use does not depend on the number of images.
+    image of `images_csv` exactly once. If a manifest has rows (`wbcsr.upscale.store`), they are copied; otherwise its
+    files are read and resized by `imaging.to_square`, without keeping the aspect ratio, as Keras's `target_size` did in
+    the study. Both give the same bytes. Writes `array_path`, a .npy file (images, input_size, input_size, 3) uint8 RGB
+    that `numpy.load` can memory-map, and `index_path` with its rows (image, partition, class, sha256: the hash of the
+    row's bytes) in the order of `images_csv`. Memory use does not depend on the number of images.
 
     Raises InputError if an image is missing, not in `images_csv`, listed twice, made from another input, or differs
     from its manifest.
     """
     index, sources = _match(manifests, images_csv)
     shape = (len(index), input_size, input_size, 3)
+    opened = cache(open_rows)
 
-    def load(row: int) -> np.ndarray:
-        source = sources[row]
-        pixels = imaging.read_listed(source.file, source.sha256, source.manifest)
-        return to_square(imaging.to_rgb8(pixels), input_size)
+    def load(source: _Source) -> bytes:
+        if source.packed_sha256:
+            rows = opened(source.manifest)
+            return read_row(rows, source.place, source.packed_sha256, input_size, source.manifest).tobytes()
+        pixels = imaging.read_listed(source.manifest.parent / source.file, source.sha256, source.manifest)
+        return imaging.to_square(pixels, input_size).tobytes()
 
+    digests = []
     started = time.perf_counter()
     with (
         replacing(array_path) as beside,
@@ -65,22 +72,14 @@ def pack(
     ):
         np.lib.format.write_array_header_1_0(array, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for start in range(0, len(index), _BLOCK * threads):
-            for pixels in pool.map(load, range(start, min(start + _BLOCK * threads, len(index)))):
-                array.write(pixels.tobytes())
+            for row in pool.map(load, sources[start : start + _BLOCK * threads]):
+                array.write(row)
+                digests.append(hashlib.sha256(row).hexdigest())
                 progress.update()
-    write_csv(index_path, index)
+    write_csv(index_path, index.assign(sha256=digests))
     speed = len(index) / (time.perf_counter() - started)
     log.info("packed %s at %d×%d, %.1f images/s", counted(len(index), "image"), input_size, input_size, speed)
     return PackSummary(images=len(index), images_per_second=speed)
-
-
-def to_square(pixels: np.ndarray, side: int) -> np.ndarray:
-    """Resize (H, W, 3) uint8 to (side, side, 3) uint8, ignoring the aspect ratio.
-
-    Bilinear with antialiasing: the filter widens with the reduction, so that upscaled variants are averaged, not
-    subsampled. Pillow's fixed-point arithmetic gives the same bytes on every machine.
-    """
-    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
 
 
 @dataclass(frozen=True)
@@ -169,21 +168,26 @@ def select(
 
 @dataclass(frozen=True)
 class _Source:
-    """The file of an image of a variant, and its SHA-256 in the manifest."""
+    """An image of a variant: its manifest, its line there, and what the line says; see `wbcsr.upscale.store.Entry`."""
 
     manifest: Path
-    file: Path
+    place: int
+    file: str
     sha256: str
+    packed_sha256: str
 
 
 def _match(manifests: Sequence[Path], images_csv: Path) -> tuple[pd.DataFrame, list[_Source]]:
-    """Return the index (image, partition, class, sha256) in the order of `images_csv`, and the source of each row."""
+    """Return image, partition and class in the order of `images_csv`, and the source of each row."""
     images = read_csv(images_csv, ["image", "partition", "class", "sha256"])
     listed: dict[str, _Source] = {}
     made_from = dict(zip(images["image"], images["sha256"], strict=True))
     for manifest in manifests:
         table = read_csv(manifest, ["image", "file", "sha256", "input_sha256"]).astype(str)
-        for image, file, digest, made in table[["image", "file", "sha256", "input_sha256"]].itertuples(index=False):
+        table["packed_sha256"] = table.get("packed_sha256", "")
+        for place, (image, file, digest, made, packed) in enumerate(
+            table[["image", "file", "sha256", "input_sha256", "packed_sha256"]].itertuples(index=False)
+        ):
             if image not in made_from:
                 raise InputError(
                     f"{manifest}: lists {image}, which is not in {images_csv}; {how_to_regenerate(manifest)}"
@@ -198,7 +202,7 @@ def _match(manifests: Sequence[Path], images_csv: Path) -> tuple[pd.DataFrame, l
                     f"{manifest}: {image} was made from a file that differs from the one in {images_csv}; "
                     f"{how_to_regenerate(manifest)}"
                 )
-            listed[image] = _Source(manifest, manifest.parent / file, digest)
+            listed[image] = _Source(manifest, place, file, digest, packed)
     missing = [image for image in images["image"] if image not in listed]
     if missing:
         raise InputError(
@@ -207,9 +211,7 @@ def _match(manifests: Sequence[Path], images_csv: Path) -> tuple[pd.DataFrame, l
         )
     if images.empty:
         raise InputError(f"{images_csv}: names no image; check dataset.archive and dataset.classes")
-    index = images[["image", "partition", "class"]].copy()
-    index["sha256"] = [listed[image].sha256 for image in index["image"]]
-    return index, [listed[image] for image in index["image"]]
+    return images[["image", "partition", "class"]], [listed[image] for image in images["image"]]
 
 
 def _open_array(path: Path) -> np.ndarray:

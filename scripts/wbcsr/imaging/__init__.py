@@ -1,4 +1,4 @@
-"""Images as arrays: decoding, encoding, and conversion to 8-bit RGB.
+"""Images as arrays: decoding, encoding, conversion to 8-bit RGB and to the classifier's input size.
 
 Arrays are (height, width) for grey, (height, width, 3) for RGB and (height, width, 4) for RGBA,
 dtype uint8 or uint16; only `decode` may also return float32.
@@ -241,3 +241,12 @@ def to_rgb8(pixels: np.ndarray) -> np.ndarray:
     if pixels.ndim == 2:
         return np.repeat(pixels[:, :, None], 3, axis=2)
     return np.ascontiguousarray(pixels[:, :, :3])
+
+
+def to_square(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Resize any array that this module describes to (side, side, 3) uint8 (`to_rgb8`), ignoring the aspect ratio.
+
+    Bilinear with antialiasing: the filter widens with the reduction, so that upscaled variants are averaged, not
+    subsampled. Pillow's fixed-point arithmetic gives the same bytes on every machine.
+    """
+    return np.asarray(Image.fromarray(to_rgb8(pixels)).resize((side, side), Image.Resampling.BILINEAR))

@@ -22,13 +22,14 @@ CANDIDATES = 50
 def read_manifests(manifests: Iterable[str | Path]) -> pd.DataFrame:
     """All images of all variants, sorted by name: the columns variant, partition, class, image and path.
 
-    A manifest and its images are in the folder `…/<variant>/<partition>/<class>/`.
+    A manifest and its images are in the folder `…/<variant>/<partition>/<class>/`. The path is None if the image is not
+    stored (`store`).
     """
     tables = []
     for manifest in map(Path, manifests):
         table = read_csv(manifest, ["image", "file"])
         variant, partition, name = manifest.parent.parts[-3:]
-        paths = [manifest.parent / str(file) for file in table["file"]]
+        paths = [manifest.parent / str(file) if file else None for file in table["file"]]
         tables.append(
             pd.DataFrame(
                 {"variant": variant, "partition": partition, "class": name, "image": table["image"], "path": paths}
@@ -82,6 +83,17 @@ def _is_free(pixels: np.ndarray, box: tuple[int, int, int, int]) -> bool:
     return bool((pixels[top:bottom, left:right].max(axis=2) >= 20).all())
 
 
+def shown_variants(images: pd.DataFrame, plan: Plan) -> list[str]:
+    """`original`, the first bicubic variant if there is one, and the enhanced one.
+
+    Empty if no image of one of them is stored, by `images` (of `read_manifests`).
+    """
+    bicubic = next((variant for variant in plan.variants if variant.startswith("bicubic")), None)
+    variants = list(dict.fromkeys(variant for variant in ("original", bicubic, plan.enhanced) if variant))
+    stored = images["path"].notna().groupby(images["variant"]).any()
+    return variants if stored.reindex(variants, fill_value=True).all() else []
+
+
 def field_side(cells: dict[str, Cell]) -> int:
     """Side in original pixels of a square a fifth wider than the largest of the cells, no larger than any image."""
     widest = round(1.2 * max(max(cell.box[2:]) for cell in cells.values()))
@@ -89,9 +101,9 @@ def field_side(cells: dict[str, Cell]) -> int:
 
 
 def field_of_view(cell: Cell, field: int, images: pd.DataFrame, variant: str) -> np.ndarray:
-    paths = images.loc[(images["variant"] == variant) & (images["image"] == cell.image), "path"]
+    paths = images.loc[(images["variant"] == variant) & (images["image"] == cell.image), "path"].dropna()
     if paths.empty:
-        raise InputError(f"{cell.image}: no manifest of the variant {variant} names it; run its upscaling again")
+        raise InputError(f"{cell.image}: no manifest of the variant {variant} names its file; run its upscaling again")
     pixels = to_rgb8(read_image(paths.iloc[0]))
     height, width = cell.pixels.shape[:2]
     x, y, box_width, box_height = cell.box

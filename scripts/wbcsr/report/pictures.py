@@ -85,14 +85,14 @@ def examples(manifests: Iterable[Path], plan: Plan) -> list[dict[str, Any]]:
     """The cell of each class that Figure 3 shows, larger: `label` and `views`, one for each variant shown.
 
     A view has `variant`, `label`, `side` (of the square, in pixels) and `source`. The original's pixels are kept as
-    they are, the others are encoded as JPEG. Empty if there is no variant to compare the originals with.
+    they are, the others are encoded as JPEG. Empty if there is no variant to compare the originals with, or if its
+    images are not stored.
     """
-    if plan.enhanced is None:
-        return []
     images = drawing.read_manifests(manifests)
+    variants = drawing.shown_variants(images, plan)
+    if plan.enhanced is None or not variants:
+        return []
     cells = drawing.choose_cells(images, plan)
-    bicubic = next((variant for variant in plan.variants if variant.startswith("bicubic")), None)
-    variants = list(dict.fromkeys(variant for variant in ("original", bicubic, plan.enhanced) if variant))
     field = drawing.field_side(cells)
     return [
         {

@@ -36,6 +36,7 @@ CLASSIFIERS = {
 }
 CLASSIFIERS |= {f"{name}_groupnorm": f"{label} with group normalisation" for name, label in CLASSIFIERS.items()}
 NO_ENHANCED = "Empty: the configuration has no variant other than original."
+NOT_STORED = "Empty: the configuration stores no upscaled images (store: none)."
 # Number of letters; longer class names are words, shorter ones (ALL, BASO) abbreviations.
 LONGEST_ABBREVIATION = 4
 _METHODS = {"bicubic": "bicubic", "lanczos": "Lanczos", "realesrgan": "Real-ESRGAN", "sharpened": "sharpened bicubic"}

@@ -20,10 +20,11 @@ from wbcsr.cells.cut import cut
 from wbcsr.dataset.archive import open_archive
 from wbcsr.dataset.sources import FRAME_COLUMNS, photograph_entries
 from wbcsr.errors import InputError
-from wbcsr.files import read_csv, write_csv, write_if_changed
+from wbcsr.files import read_csv
 from wbcsr.progress import side_by_side
 from wbcsr.text import counted
-from wbcsr.upscale.shard import MANIFEST_COLUMNS, Entry, shard_rows
+from wbcsr.upscale.shard import shard_rows
+from wbcsr.upscale.store import ALL, MANIFEST_COLUMNS, Entry, Store, Storing
 
 SCALE = 2
 # Limits of the photograph's height divided by the image's. Below, it has no finer detail; above, the warp would alias.
@@ -79,8 +80,9 @@ def make_ceiling(
     shard: int,
     shards: int,
     threads: int,
+    storing: Storing = ALL,
 ) -> dict[str, Any]:
-    """Make the ceiling of each image of a shard of the manifest `originals`, as PNG files beside `manifest`.
+    """Make the ceiling of each image of a shard of the manifest `originals`, and store `storing` beside `manifest`.
 
     `whole` is the manifest of the whole images. If the originals are crops of these, `cells_csv` has their centres
     and sides, and the same square is cut at twice the side. `sources_csv` has the frames (`read_frames`), `dataset` is
@@ -93,7 +95,10 @@ def make_ceiling(
     frames = read_frames(sources_csv)
     listed = read_csv(whole, MANIFEST_COLUMNS).set_index("image")
     cells = read_csv(cells_csv, ["image", "x", "y", "side"]).set_index("image") if cells_csv else None
-    with open_archive(archive, dict(dataset["limits"]), dataset["links"]) as contents:
+    with (
+        open_archive(archive, dict(dataset["limits"]), dataset["links"]) as contents,
+        Store(manifest, rows, storing) as store,
+    ):
         entries = photograph_entries(contents, str(dataset["photographs"]))
 
         @lru_cache(maxsize=2 * threads)
@@ -117,14 +122,12 @@ def make_ceiling(
                 # `cut` goes from here to the left by half of the new side: to the same place as in the image.
                 left, top = (SCALE * (place - side // 2) for place in (x, y))
                 pixels = cut(pixels, (left + side, top + side), SCALE * side)
-            digest = write_if_changed(manifest.with_name(row.target), imaging.encode_png(pixels))
-            return Entry(row.image, row.target, pixels.shape[1], pixels.shape[0], digest, row.input_sha256)
+            return store.put(row, pixels)
 
         # One photograph after another, so that each is decoded once.
         names = rows["image"].map(frames["photograph"])
         ordered = list(rows.loc[names.sort_values(kind="stable").index].itertuples(index=False))
-        made = {entry.image: entry for entry in side_by_side(make, ordered, threads, "warp")}
-    write_csv(manifest, pd.DataFrame([made[image] for image in rows["image"]], columns=MANIFEST_COLUMNS))
+        store.finish({entry.image: entry for entry in side_by_side(make, ordered, threads, "warp")})
     return {"upscaling": {"enlarger": "photograph", "images": len(rows)}}
 
 

@@ -1,14 +1,14 @@
 """Upscale the images of one shard: decode, upscale and encode in parallel, and resume after an interruption.
 
 A ledger next to the manifest gets one line for each completely written image. A restarted shard keeps an image if the
-ledger, or the manifest of an earlier complete run, lists it for the same original and the same upscaler, and if its
-file has the recorded SHA-256. The list of a shard is divided into batches before finished images are skipped. An image
-is therefore always in the same batch, and its pixels do not depend on where a run was interrupted.
+ledger, or the manifest of an earlier complete run, lists it for the same original and the same upscaler, and if what is
+stored of it has the recorded SHA-256 (see `store`). The list of a shard is divided into batches before finished images
+are skipped. An image is therefore always in the same batch, and its pixels do not depend on where a run was
+interrupted.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol, TypeVar
@@ -28,14 +28,14 @@ from tqdm import tqdm
 from wbcsr import imaging
 from wbcsr.claim import require_claim
 from wbcsr.errors import InputError
-from wbcsr.files import png_names, read_csv, read_json, remove_leftovers, sha256, write_bytes, write_csv
+from wbcsr.files import png_names, read_csv, read_json, remove_leftovers, sha256
 from wbcsr.progress import image_progress
 from wbcsr.text import counted
+from wbcsr.upscale.store import ALL, MANIFEST_COLUMNS, Entry, Store, Storing
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-MANIFEST_COLUMNS = ["image", "file", "width", "height", "sha256", "input_sha256"]
 # Batches that wait to be upscaled or encoded: enough to keep the network busy, few enough to limit memory.
 WAITING = 4
 
@@ -61,18 +61,6 @@ class Upscaler(Protocol):
     def start(self, images: list[np.ndarray]) -> Callable[[], list[np.ndarray]]: ...
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One upscaled image, a row of the manifest; `sha256` is the hash of its file, `input_sha256` of the original."""
-
-    image: str
-    file: str
-    width: int
-    height: int
-    sha256: str
-    input_sha256: str
-
-
 def shard_rows(originals: pd.DataFrame, shard: int, shards: int) -> pd.DataFrame:
     """Return the rows of a class's manifest that belong to shard `shard` (1 to `shards`), with their new file names.
 
@@ -91,9 +79,15 @@ def spread(manifests: Sequence[Path]) -> pd.DataFrame:
 
 
 def upscale_shard(
-    source: Path, manifest: Path, shard: int, shards: int, upscaler: Upscaler, threads: int
+    source: Path,
+    manifest: Path,
+    shard: int,
+    shards: int,
+    upscaler: Upscaler,
+    threads: int,
+    storing: Storing = ALL,
 ) -> dict[str, Any]:
-    """Upscale one shard of the images in the manifest `source`; images are written to the folder of `manifest`.
+    """Upscale one shard of the images in the manifest `source`, and store `storing` in the folder of `manifest`.
 
     Returns `upscaling` for the provenance: number of images, how many were kept from an earlier run, and images/s. If
     an earlier run made all of them, the cost that it recorded is returned too, because it still applies. Raises
@@ -103,33 +97,37 @@ def upscale_shard(
     rows = shard_rows(read_csv(source, MANIFEST_COLUMNS), shard, shards)
     ledger = _Ledger(manifest, upscaler.identity)
     earlier = _earlier_run(manifest, upscaler.identity)
-    listed = _entries(read_csv(manifest, MANIFEST_COLUMNS)) if earlier else []
-    done = _unchanged([*listed, *ledger.entries()], rows, manifest.parent)
+    listed = _entries(manifest) if earlier else []
     batches = _batches(rows, upscaler.batch_size)
-    waiting = [batch for batch in batches if any(row.image not in done for row in batch)]
-    if done:
-        log.info("%d of %s are kept from an earlier run", len(done), counted(len(rows), "image"))
-    started = time.perf_counter()
-    progress = image_progress(len(rows), manifest.parent.name, len(done))
     # Two pools: encoding takes far longer, and in one pool, batches to decode would wait behind it.
     decoders, encoders = (ThreadPoolExecutor(max(2, threads)) for _ in range(2))
-    with ledger, progress, decoders, encoders:
-        # The stages run in parallel, each on a later batch than the next stage.
-        decoding = ((batch, decoders.submit(_decode, batch, source)) for batch in waiting)
-        running = ((batch, _start_by_kind(upscaler, images.result())) for batch, images in _ahead(decoding, WAITING))
-        encoding = (
-            [
-                encoders.submit(_write, row, result, ledger, progress)
-                for row, result in zip(batch, finish(), strict=True)
-                if row.image not in done
-            ]
-            for batch, finish in _ahead(running, upscaler.ahead)
-        )
-        for files in _ahead(encoding, WAITING):
-            for file in files:
-                entry = file.result()
-                done[entry.image] = entry
-    seconds = time.perf_counter() - started
+    with Store(manifest, rows, storing) as store, ledger, decoders, encoders:
+        kept = encoders.map(store.keep, [*listed, *ledger.entries()])
+        done = {entry.image: entry for entry in kept if entry}
+        waiting = [batch for batch in batches if any(row.image not in done for row in batch)]
+        if done:
+            log.info("%d of %s are kept from an earlier run", len(done), counted(len(rows), "image"))
+        started = time.perf_counter()
+        with image_progress(len(rows), manifest.parent.name, len(done)) as progress:
+            # The stages run in parallel, each on a later batch than the next stage.
+            decoding = ((batch, decoders.submit(_decode, batch, source)) for batch in waiting)
+            running = (
+                (batch, _start_by_kind(upscaler, images.result())) for batch, images in _ahead(decoding, WAITING)
+            )
+            encoding = (
+                [
+                    encoders.submit(_write, row, result, store, ledger, progress)
+                    for row, result in zip(batch, finish(), strict=True)
+                    if row.image not in done
+                ]
+                for batch, finish in _ahead(running, upscaler.ahead)
+            )
+            for files in _ahead(encoding, WAITING):
+                for file in files:
+                    entry = file.result()
+                    done[entry.image] = entry
+        seconds = time.perf_counter() - started
+        store.finish(done)
     upscaled_images = sum(map(len, waiting))
     if upscaled_images:
         rate = upscaled_images / seconds
@@ -137,8 +135,6 @@ def upscale_shard(
             "%s in %.1f s, %.4g images/s; at this rate, a shard of 5 to 10 minutes has %d to %d images",
             counted(upscaled_images, "image"), seconds, rate, math.ceil(300 * rate), math.ceil(600 * rate),
         )  # fmt: skip
-    table = pd.DataFrame([asdict(done[image]) for image in rows["image"]], columns=MANIFEST_COLUMNS)
-    write_csv(manifest, table)
     ledger.remove()
     if earlier and not waiting and earlier["upscaling"]["images"] == len(rows):
         return {key: earlier[key] for key in ("upscaling", "cost", "machine", "threads") if key in earlier}
@@ -166,20 +162,9 @@ def _earlier_run(manifest: Path, identity: str) -> dict[str, Any] | None:
         return None
 
 
-def _entries(table: pd.DataFrame) -> list[Entry]:
-    return [Entry(*row) for row in table[MANIFEST_COLUMNS].itertuples(index=False)]
-
-
-def _unchanged(entries: Iterable[Entry], rows: pd.DataFrame, folder: Path) -> dict[str, Entry]:
-    """Return, by image, the entries of the originals in `rows` whose files in `folder` are unchanged."""
-    wanted = {row.image: (row.target, row.input_sha256) for row in rows.itertuples(index=False)}
-    return {
-        entry.image: entry
-        for entry in entries
-        if wanted.get(entry.image) == (entry.file, entry.input_sha256)
-        and (folder / entry.file).is_file()
-        and sha256(folder / entry.file) == entry.sha256
-    }
+def _entries(manifest: Path) -> list[Entry]:
+    table = read_csv(manifest, MANIFEST_COLUMNS)
+    return [Entry(**record) for record in table.to_dict("records")]
 
 
 def _batches(rows: pd.DataFrame, size: int) -> list[list[Any]]:
@@ -219,17 +204,8 @@ def _start_by_kind(upscaler: Upscaler, images: list[np.ndarray]) -> Callable[[],
     return finish
 
 
-def _write(row: Any, pixels: np.ndarray, ledger: _Ledger, progress: tqdm) -> Entry:
-    content = imaging.encode_png(pixels)
-    write_bytes(ledger.path.with_name(row.target), content)
-    entry = Entry(
-        image=row.image,
-        file=row.target,
-        width=pixels.shape[1],
-        height=pixels.shape[0],
-        sha256=hashlib.sha256(content).hexdigest(),
-        input_sha256=row.input_sha256,
-    )
+def _write(row: Any, pixels: np.ndarray, store: Store, ledger: _Ledger, progress: tqdm) -> Entry:
+    entry = store.put(row, pixels)
     ledger.add(entry)
     with progress.get_lock():
         progress.update()

@@ -16,7 +16,8 @@ from wbcsr import imaging
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv, write_json
 from wbcsr.upscale.interpolation import Interpolation
-from wbcsr.upscale.shard import MANIFEST_COLUMNS, spread
+from wbcsr.upscale.shard import spread
+from wbcsr.upscale.store import MANIFEST_COLUMNS
 
 log = logging.getLogger(__name__)
 

@@ -7,17 +7,18 @@ import math
 import pandas as pd
 from matplotlib.figure import Figure
 
-from wbcsr.present.cells import Cell, field_of_view, field_side
+from wbcsr.present.cells import Cell, field_of_view, field_side, shown_variants
 from wbcsr.present.style import (
     DOTS_PER_INCH,
     DOUBLE_COLUMN,
     LINE,
     PAGE_HEIGHT,
     SINGLE_COLUMN,
+    draw_notice,
     line_count,
     wrapped,
 )
-from wbcsr.study.labels import class_labels, variant_label
+from wbcsr.study.labels import NOT_STORED, class_labels, variant_label
 from wbcsr.study.plan import Plan
 
 
@@ -42,13 +43,13 @@ def draw_examples(cells: dict[str, Cell], plan: Plan) -> Figure:
 def draw_enlargements(cells: dict[str, Cell], images: pd.DataFrame, plan: Plan) -> Figure:
     """Figure 3: the same field of view around one cell of each class, as each variant shows it.
 
-    The rows are `original`, the first bicubic variant if there is one, and the enhanced one, four classes
-    side by side. The field is a square a fifth wider than the largest of the cells, the same for all
-    classes, and the rows say how many pixels it has. Pixels are drawn as the squares they are, unless there
-    are more of them than dots of print.
+    The rows are the variants of `shown_variants`, four classes side by side; without any, a notice. The field is a
+    square a fifth wider than the largest of the cells, the same for all classes, and the rows say how many pixels it
+    has. Pixels are drawn as the squares they are, unless there are more of them than dots of print.
     """
-    bicubic = next((variant for variant in plan.variants if variant.startswith("bicubic")), None)
-    variants = list(dict.fromkeys(variant for variant in ("original", bicubic, plan.enhanced) if variant))
+    variants = shown_variants(images, plan)
+    if not variants:
+        return draw_notice(NOT_STORED)
     field = field_side(cells)
     columns = min(len(cells), 4)
     blocks = math.ceil(len(cells) / columns)
