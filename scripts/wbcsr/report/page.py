@@ -176,6 +176,7 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "tables": study_tables(results, plan),
         "photographs": photographs,
         "charts": charts,
+        "enlargements": figures.picture("enlargements", "One cell of each class in each variant."),
         "confusions": pictures.confusion_figures(figures, config),
         "examples": pictures.examples(inputs.manifests, plan),
         "settings": method.settings(config, jobs),
