@@ -9,6 +9,7 @@ localrules:
 
 TABLES = [
     *("comparison", "differences", "recalls", "endpoints", "correlation", "calibration", "cost", "controls"),
+    "misclassified",
     *(f"table{number}" for number in range(2, 7)),
 ]
 PLAN = {

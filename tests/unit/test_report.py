@@ -418,7 +418,7 @@ def test_the_sections_and_tables_come_in_order(page: str) -> None:
         *("table-leakage", "table-correlation", "table-f1"),
         *("differences", "table-differences", "table-recalls"),
         *("probabilities", "table-calibration", "cost", "table-cost"),
-        *("tables", *(f"table-table{number}" for number in range(2, 7)), "figures", "cells"),
+        *("tables", *(f"table-table{number}" for number in range(2, 7)), "figures", "cells", "misclassified"),
         *("fidelity", "table-fidelity", "changes", "table-changed"),
         *("method", "table-weights", "table-engines-upscalers", "table-engines-classifiers", "table-stages"),
         *("rejected", "checklist", "limits"),

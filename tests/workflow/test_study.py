@@ -24,7 +24,18 @@ def test_all_documented_result_files_exist(small_study: Path) -> None:
     results = small_study / "results"
     for name in ["dataset/images.csv", "dataset/rejected.csv", "splits/paper.csv", "report/index.html"]:
         assert (results / name).is_file(), name
-    for table in ["table2", "table3", "table4", "table5", "table6", "comparison", "differences", "recalls", "cost"]:
+    for table in [
+        "table2",
+        "table3",
+        "table4",
+        "table5",
+        "table6",
+        "comparison",
+        "differences",
+        "recalls",
+        "misclassified",
+        "cost",
+    ]:
         for suffix in ["csv", "md", "tex"]:
             assert (results / "tables" / f"{table}.{suffix}").stat().st_size > 0
     for figure in [

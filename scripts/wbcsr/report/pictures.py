@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from wbcsr.config import Config, partitions_of, training_variants
@@ -17,7 +18,7 @@ from wbcsr.explain import DRAWN, changes_figure
 from wbcsr.imaging import encode_png, read_image, to_rgb8
 from wbcsr.present import cells as drawing
 from wbcsr.present.figures.classes import FIGURES as MEASURED
-from wbcsr.report.numbers import first_fold
+from wbcsr.report.numbers import counted, first_fold
 from wbcsr.study import published
 from wbcsr.study.labels import class_labels, confusion_name, subsets_of, variant_label
 from wbcsr.study.plan import Plan
@@ -27,6 +28,8 @@ Picture = dict[str, Any]
 # Figures made of photographs: their SVG files are large and have no advantage.
 PHOTOGRAPHIC = ("fig1", "fig2", "fig3", "enlargements", "fidelity", *map(changes_figure, DRAWN))
 WIDEST = 1600
+# Pictures of sources that every classifier misclassifies: at most so many, each at most so wide.
+MOST_MISCLASSIFIED, MISCLASSIFIED_WIDTH = 12, 480
 JPEG_QUALITY = 88
 
 
@@ -99,7 +102,23 @@ def confusion_figures(figures: Figures, config: Config) -> list[dict[str, Any]]:
     ]
 
 
-def examples(manifests: Iterable[Path], plan: Plan) -> list[dict[str, Any]]:
+def misclassified(data: pd.DataFrame, images: pd.DataFrame, plan: Plan) -> list[Picture]:
+    """The first original image of at most `MOST_MISCLASSIFIED` rows of misclassified.csv, in their order.
+
+    The first row of every class is taken before any second one. `images` is that of `wbcsr.present.cells`.
+    """
+    turns = data.groupby("class", sort=False).cumcount().sort_values(kind="stable")
+    return [
+        {
+            "caption": f"{plan.labels[row['class']]}, predicted most often: {plan.labels[row['predicted']]} "
+            f"({counted(int(row['images']), 'image')}). {row['image']}",
+            "source": _photograph(drawing.read_variant(row["image"], images, "original"), MISCLASSIFIED_WIDTH),
+        }
+        for _, row in data.loc[sorted(turns.index[:MOST_MISCLASSIFIED])].iterrows()
+    ]
+
+
+def examples(images: pd.DataFrame, plan: Plan) -> list[dict[str, Any]]:
     """The cells of the figure `enlargements`, larger: `label` and `views`, one for each variant shown.
 
     A view has `variant`, `label`, `side` (of the square, in pixels) and `source`. The original's pixels are kept as
@@ -107,7 +126,6 @@ def examples(manifests: Iterable[Path], plan: Plan) -> list[dict[str, Any]]:
     """
     if plan.enhanced is None:
         return []
-    images = drawing.read_manifests(manifests)
     cells = drawing.choose_cells(images, plan)
     bicubic = next((variant for variant in plan.variants if variant.startswith("bicubic")), None)
     variants = list(dict.fromkeys(variant for variant in ("original", bicubic, plan.enhanced) if variant))
@@ -131,11 +149,11 @@ def data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _photograph(pixels: np.ndarray) -> str:
-    """An image of the kinds of `wbcsr.imaging` as a JPEG of at most `WIDEST` pixels in width."""
+def _photograph(pixels: np.ndarray, widest: int = WIDEST) -> str:
+    """An image of the kinds of `wbcsr.imaging` as a JPEG of at most `widest` pixels in width."""
     image = Image.fromarray(to_rgb8(pixels))
-    if image.width > WIDEST:
-        image = image.resize((WIDEST, round(image.height * WIDEST / image.width)), Image.Resampling.LANCZOS)
+    if image.width > widest:
+        image = image.resize((widest, round(image.height * widest / image.width)), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     # Full chroma: the stain's colours are what the reader looks at.
     image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)

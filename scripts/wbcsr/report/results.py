@@ -9,7 +9,7 @@ import pandas as pd
 
 from wbcsr.errors import InputError
 from wbcsr.present.table import read_table
-from wbcsr.stats import comparison, controls, correlation, cost, differences, endpoints
+from wbcsr.stats import comparison, controls, correlation, cost, differences, endpoints, misclassified
 from wbcsr.stats.counts import TOTALS, read_leakage
 from wbcsr.stats.scores import RATIOS
 
@@ -26,6 +26,7 @@ COLUMNS = {
     "correlation": (correlation.COLUMNS, correlation.TEXTS),
     "calibration": ([*correlation.COLUMNS[:4], *CALIBRATION], 4),
     "controls": (controls.COLUMNS, len(controls.TEXTS)),
+    "misclassified": ([*misclassified.TEXTS, *misclassified.NUMBERS], len(misclassified.TEXTS)),
     "cost": ([*cost.TEXTS, *cost.NUMBERS], len(cost.TEXTS)),
 }
 

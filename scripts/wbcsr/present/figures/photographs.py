@@ -49,7 +49,7 @@ def draw_image(cell: Cell, name: str, images: pd.DataFrame, plan: Plan, variant:
     The original and the enhanced variant are drawn at the same magnification, the largest at which both fit on a page
     and each pixel is a whole number of dots of print. If a pixel would be less than a dot, they fill the page.
     """
-    shown = {one: read_variant(cell, images, one) for one in ("original", plan.enhanced) if one}
+    shown = {one: read_variant(cell.image, images, one) for one in ("original", plan.enhanced) if one}
     tallest, widest = (max(pixels.shape[side] for pixels in shown.values()) for side in (0, 1))
     heading = 4 * LINE
     fit = DOTS_PER_INCH * min(DOUBLE_COLUMN / widest, (PAGE_HEIGHT - heading) / tallest)
