@@ -13,7 +13,7 @@ from wbcsr.stats import comparison, controls, correlation, cost, differences, en
 from wbcsr.stats.counts import TOTALS, read_leakage
 from wbcsr.stats.scores import RATIOS
 
-CALIBRATION = ("images", "ece", "confidence", "accuracy", "auc", "average_precision")
+CALIBRATION = ("images", "ece", "brier", "log_loss", "confidence", "accuracy", "auc", "average_precision")
 # The columns that the page needs of each table, and how many of them, from the first, hold words.
 COLUMNS = {
     "table2": (["class", *TOTALS], 1),
