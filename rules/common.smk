@@ -22,7 +22,6 @@ from wbcsr.config import (
     complete,
     extra_tests_of,
     input_size_of,
-    reported_split,
     one_gpu_model,
     parse_split,
     parse_variant,

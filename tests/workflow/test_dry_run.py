@@ -197,6 +197,14 @@ def test_without_an_enhanced_variant_no_predictions_are_compared(tmp_path: Path)
     assert "explain_changes" not in result.stdout
 
 
+@pytest.mark.parametrize(("primary", "split"), [(None, "by_source"), ("paper", "paper")])
+def test_changed_labels_are_those_of_the_primary_comparison(tmp_path: Path, primary: str | None, split: str) -> None:
+    more = {"splits": ["paper", "by_source"], "sources": {"method": "images"}}
+    write_config(tmp_path, {**SMALL, **more, "evaluation": {"primary": {"split": primary}}})
+    output = run(tmp_path, "-n", "results/changes/changes.csv").stdout
+    assert set(re.findall(r"Training on \w+, split (\w+),", output)) == {split}, output
+
+
 def test_a_configuration_mistake_gives_one_line_and_writes_nothing(tmp_path: Path) -> None:
     write_config(tmp_path, {**SMALL, "inferense": {"tile": 256}})
     before = tree(tmp_path)

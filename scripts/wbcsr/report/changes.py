@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from wbcsr.config import Config, reported_split
+from wbcsr.config import Config
 from wbcsr.errors import InputError
 from wbcsr.explain import DRAWN, changes_figure
 from wbcsr.explain.changes import COUNTED
@@ -49,7 +49,7 @@ def section(paths: Iterable[Path], figures: Figures, config: Config) -> dict[str
     shown = changes[changes["shown"].astype(str) != ""].groupby("kind").size().reindex(DRAWN, fill_value=0)
     return {
         "first": first.to_dict(),
-        "split": first_fold(reported_split(config["splits"]), config),
+        "split": first_fold(config["evaluation"]["primary"]["split"], config),
         "yardstick": yardstick(counts),
         "shown": shown.to_dict(),
         "table": _table(counts),

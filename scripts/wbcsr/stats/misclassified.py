@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from wbcsr.stats.predictions import Arm
@@ -23,7 +24,7 @@ def misclassified(arms: list[Arm], plan: Plan) -> pd.DataFrame:
     """
     block = [arm for arm in arms if (arm.split, arm.subset) == plan.judged]
     rows = block[0].independent
-    recognised = np.concatenate([arm.correct for arm in block]).any(axis=0)
+    recognised: npt.NDArray[np.bool_] = np.any(np.concatenate([arm.correct for arm in block]), axis=0)
     predicted = np.array([names[rows.index] for arm in block for names in arm.predicted.values()])
     found = []
     for (name, source), places in rows.reset_index(drop=True).groupby(["class", "source"]).indices.items():
