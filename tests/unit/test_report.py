@@ -518,6 +518,26 @@ def test_the_page_describes_how_it_was_made(shown: dict[str, Any], small_study: 
     assert shown["settings"]["Split paper"].endswith(": 8 train · 2 validation · 4 test")
 
 
+@pytest.mark.parametrize(
+    ("sections", "name", "words"),
+    [
+        ({"train": {"frozen_stages": 1}}, "Classifier", "from ImageNet weights, frozen stages (not trained): 1"),
+        ({}, "Classifier", "ResNet-50 from ImageNet weights, 224 × 224 pixels"),
+        ({"train": {"classifier": "resnet50_groupnorm"}}, "Classifier", "ResNet-50 with group normalisation"),
+        (
+            {"view": {"around": "cell", "border_cells": "reject"}},
+            "View",
+            "touch the border of their image are left out",
+        ),
+        ({"view": {"around": "cell"}}, "View", "touch the border of their image are used, too"),
+    ],
+)
+def test_the_settings_are_in_the_methods(sections: dict[str, Any], name: str, words: str) -> None:
+    images = {subset: {"A": 1} for subset in ("train", "validation", "test")}
+    record = {"rule": "split_dataset", "wildcards": {"split": "paper"}, "images": images}
+    assert words in method.settings(config_of(**sections), [record])[name]
+
+
 def test_each_kind_of_machine_is_listed_once_with_its_gpu() -> None:
     gpu = {"name": "NVIDIA H100", "capability": "9.0", "driver": "570.86.15", "memory_gib": "79.1"}
     node = {"processor": "Zuse Z3", "cores": 2, "system": "Linux x86_64"}

@@ -169,6 +169,11 @@ def test_controls_are_variants_like_others(tmp_path: Path, around: str) -> None:
     variants = ["original", "bicubic_x4", "realesrgan_x4", "ceiling", "sharpened_x4", "reduced_x2"]
     dataset = {**SMALL["dataset"], "photographs": "dataset-master/dataset-master/JPEGImages"}
     write_config(tmp_path, {**SMALL, "variants": variants, "view": {"around": around, "side": 32}, "dataset": dataset})
+    output = run(tmp_path, "-n").stdout
+    for job in ("Making the tables", "Writing the report"):
+        reason = re.search(rf"{job}\nReason: (.*)", output)
+        assert reason is not None, output
+        assert "results/images/sharpened_x4/sharpening.provenance.json" in reason[1]
     counts = planned(tmp_path)
     assert counts["match_sharpening"] == "1"
     assert counts["make_ceiling"] == counts["sharpen"] == str(2 * 2)  # partitions and classes

@@ -49,8 +49,7 @@ def settings(config: Config, records: Sequence[dict[str, Any]]) -> dict[str, str
         f"squares of {view['side']} × {view['side']} pixels around the white cell of each image; cells that touch the "
         f"border of their image {border}"
     )
-    stages = counted(train["frozen_stages"], "stage")
-    frozen = f", the first {stages} of the network frozen (not trained)" if train["frozen_stages"] else ""
+    frozen = f", frozen stages (not trained): {train['frozen_stages']}" if train["frozen_stages"] else ""
     sizes = ", ".join(f"{size} × {size}" for size in [train["input_size"], *train["extra_input_sizes"]])
     return {
         "Archive": ", ".join(filter(None, archive)),
