@@ -359,9 +359,7 @@ def test_maps_of_fewer_than_six_fields_are_not_drawn_and_the_page_says_so(
 
 
 def test_without_maps_only_the_inputs_are_drawn() -> None:
-    rows = pd.DataFrame(
-        {"image": ["a"], "class": E, "kind": "gained", "predicted_original": N, "predicted_enhanced": E}
-    )
+    names = {"image": ["a"], "class": E, "kind": "gained", "predicted_original": N, "predicted_enhanced": E}
     numbers = {f"{what}_{of}": 0.5 for what in ("probability", "confidence") for of in ("original", "enhanced")}
     views = {"a": replace(view(E), map=None)}
     sizes = pd.DataFrame({"width": 320, "height": 240}, index=["a"])

@@ -529,7 +529,7 @@ def test_the_page_describes_how_it_was_made(shown: dict[str, Any], small_study: 
             "View",
             "touch the border of their image are left out",
         ),
-        ({"view": {"around": "cell"}}, "View", "touch the border of their image are used, too"),
+        ({"view": {"around": "cell"}}, "View", "border of their image are used, too"),
     ],
 )
 def test_the_settings_are_in_the_methods(sections: dict[str, Any], name: str, words: str) -> None:
