@@ -157,8 +157,10 @@ def look(
     found: list[np.ndarray | None] = []
     given = []
     for batch, asked in batches:
-        has_map = fields(side) >= LEAST_FIELDS
-        found += enlarge(grad_cam(network, layers[-1], batch, asked), side).numpy() if has_map else [None] * len(batch)
+        if fields(side) >= LEAST_FIELDS:
+            found.extend(enlarge(grad_cam(network, layers[-1], batch, asked), side).numpy())
+        else:
+            found.extend([None] * len(batch))
         with torch.inference_mode():
             given.append(network(batch).argmax(dim=1))
     for name, label, image, seen, own in zip(names, labels, pixels, found, torch.cat(given).tolist(), strict=True):

@@ -27,8 +27,9 @@ def misclassified_table(data: pd.DataFrame, plan: Plan) -> Table:
             number("images", "Images", ",.0f"),
             text("image", "First image", style="prose"),
         ],
-        note="Every classifier: of all variants, seeds and, for an image of a fold, of this fold. Predictions: images "
-        "times classifiers. Share of predictions: those that named the class that was predicted most often.",
+        note="Every classifier: of all training variants and seeds, on each variant that it was tested on. "
+        "Predictions: of all these classifiers for all images of the source. Share of predictions: those that named "
+        "the class that was predicted most often.",
         in_title=("split", "subset"),
         source="results/tables/misclassified.csv",
     )
