@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import tarfile
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 from studies import BY_ITSELF, REPOSITORY, SMALL, run, write_config
 
@@ -242,14 +244,14 @@ def test_published_partitions_in_the_working_folder(tmp_path: Path) -> None:
 
 
 def test_a_file_of_medmnist_as_published(tmp_path: Path) -> None:
-    """config/bloodmnist.yaml on a file of its layout, up to the split; the rest is listed."""
+    """config/datasets/bloodmnist.yaml on a file of its layout, up to the split; the rest is listed."""
     rng, arrays = np.random.default_rng(0), {}
     for name, size in (("train", 24), ("val", 8), ("test", 16)):
         arrays[f"{name}_images"] = rng.integers(0, 256, (size, 28, 28, 3), dtype=np.uint8)
         arrays[f"{name}_labels"] = (np.arange(size) % 8).astype(np.uint8)[:, None]
     (tmp_path / "data").mkdir()
     np.savez_compressed(tmp_path / "data" / "bloodmnist_128.npz", **arrays)
-    (tmp_path / "config.yaml").write_text((REPOSITORY / "config" / "bloodmnist.yaml").read_text())
+    (tmp_path / "config.yaml").write_text((REPOSITORY / "config" / "datasets" / "bloodmnist.yaml").read_text())
     result = run(tmp_path, *BY_ITSELF, "--", "results/splits/published.csv")
     assert result.returncode == 0, result.stdout
     split = pd.read_csv(tmp_path / "results" / "splits" / "published.csv")
@@ -262,6 +264,31 @@ def test_a_file_of_medmnist_as_published(tmp_path: Path) -> None:
     damaged = run(tmp_path, *BY_ITSELF, "--", "results/splits/published.csv")
     assert damaged.returncode == 1
     assert "error: data/bloodmnist_128.npz: is not a zip file, or is incomplete" in damaged.stdout
+
+
+def test_a_published_table_as_it_is(tmp_path: Path) -> None:
+    """config/datasets/ham10000.yaml on two images of each of its classes and lesions, in a tar file, to the splits."""
+    skin, rows = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"], ["lesion_id,image_id,dx,age"]
+    with tarfile.open(tmp_path / "images.tar.gz", "w:gz") as packed:
+        for number in range(70):
+            entry = tarfile.TarInfo(f"HAM10000_images_part_{1 + number % 2}/ISIC_{number:07}.jpg")
+            content = KINDS["jpg"](Image.fromarray(cell(number, number % 7 / 7, (24, 24))))
+            entry.size = len(content)
+            packed.addfile(entry, io.BytesIO(content))
+            rows.append(f"HAM_{number // 14}_{number % 7},ISIC_{number:07},{skin[number % 7]},80.0")
+    (tmp_path / "data" / "HAM10000").mkdir(parents=True)
+    (tmp_path / "data" / "HAM10000" / "HAM10000_metadata.csv").write_text("\n".join(rows))
+    config = yaml.safe_load((REPOSITORY / "config" / "datasets" / "ham10000.yaml").read_text())
+    config["dataset"]["archive"] = "images.tar.gz"
+    write_config(tmp_path, config)
+    result = run(tmp_path, *BY_ITSELF, "--", "dataset")
+    assert result.returncode == 0, result.stdout
+    images = pd.read_csv(tmp_path / "results" / "dataset" / "images.csv")
+    assert images["class"].value_counts().to_dict() == dict.fromkeys(skin, 10)
+    assert "ALL/akiec/ISIC_0000000.jpg" in set(images["image"])
+    leakage = pd.read_csv(tmp_path / "results" / "splits" / "leakage.csv")
+    assert (leakage["shared"] == 0).all()
+    assert (leakage["unknown"] == 0).all()
 
 
 def test_a_commit_of_a_git_repository(tmp_path: Path) -> None:
