@@ -23,7 +23,6 @@ from wbcsr.config import (
     extra_tests_of,
     input_size_of,
     labels_file,
-    reported_split,
     one_gpu_model,
     parse_split,
     parse_variant,

@@ -209,6 +209,7 @@ rule subsample_images:
         runtime=growing(10),
     params:
         **config["subsample"],
+        extra_tests=list(extra_tests_of(partitions_of(config["dataset"])).values()),
     message:
         "Subsampling the images for a small study"
     script:

@@ -6,7 +6,7 @@ COMPARED = compared_variant(config["variants"])
 
 if COMPARED:
     # For a split with folds, this is the first fold.
-    FIRST = {"split": reported_split(config["splits"]), "seed": config["seeds"][0]}
+    FIRST = {"split": config["evaluation"]["primary"]["split"], "seed": config["seeds"][0]}
     EXPLAINED = ["original", COMPARED]
 
     rule explain_changes:

@@ -9,6 +9,7 @@ localrules:
 
 TABLES = [
     *("comparison", "differences", "recalls", "endpoints", "correlation", "calibration", "cost", "controls"),
+    "misclassified",
     *(f"table{number}" for number in range(2, 7)),
 ]
 PLAN = {
@@ -48,6 +49,7 @@ PROVENANCES = [
     *CELLS.get("provenance", []),
     *provenance_beside([*SPLITS, *UPSCALED, *PREDICTIONS]),
     *provenance_beside(file for file in PACKED_IMAGES if file.endswith(".npy")),
+    *expand(rules.match_sharpening.output.provenance, variant=SHARPENED),
     *expand(rules.train_classifier.output.provenance, training=TRAINING, **RUNS),
     *[path.replace("engine.json", "provenance.json") for path in ENGINES],
 ]
@@ -55,6 +57,7 @@ PROVENANCES = [
 INTERMEDIATE = [
     *expand(rules.fetch_weights.output, model=NETWORK_MODELS),
     initial_weights(),
+    *expand(rules.match_sharpening.output.sharpening, variant=SHARPENED),
     *(rules.measure_fidelity.output if MEASURES_FIDELITY else []),
     *PACKED_IMAGES,
     *ENGINES,

@@ -6,8 +6,8 @@ with job(snakemake) as facts:
     from wbcsr.dataset.subsample import subsample_images
     from wbcsr.files import read_csv, write_csv
 
-    images = read_csv(snakemake.input.images, ["image", "class"])
+    images = read_csv(snakemake.input.images, ["image", "partition", "class"])
     sources = read_csv(snakemake.input.sources, ["image", "source"])
-    chosen = subsample_images(images, sources, snakemake.params.per_class, snakemake.params.per_source)
+    chosen = subsample_images(images, sources, **dict(snakemake.params.items()))
     write_csv(snakemake.output.chosen, chosen)
     facts["images"] = len(chosen)

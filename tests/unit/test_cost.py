@@ -163,6 +163,15 @@ def test_images_shrunk_from_another_variant_include_its_cost() -> None:
     assert math.isnan(row_of(costs(without, arms, [0]), "realesrgan_x2")["enlarging_cpu_seconds"])
 
 
+def test_a_sharpened_variant_includes_the_matching_of_its_sharpness() -> None:
+    jobs = study()
+    before = row_of(costs_of(jobs), "bicubic_x2")["enlarging_cpu_seconds"]
+    for job in jobs_of(jobs, "interpolate"):
+        job["rule"] = "sharpen"
+    found = row_of(costs_of([*jobs, record("match_sharpening", 9, variant="bicubic_x2")]), "bicubic_x2")
+    assert found["enlarging_cpu_seconds"] == before + 9
+
+
 def test_each_split_is_compared_with_its_own_original() -> None:
     splits = ("paper", "by_source")
     jobs = study(splits=splits)

@@ -216,6 +216,48 @@ def test_recalls_and_pair_equal_a_calculation_by_hand(tmp_path: Path) -> None:
     assert test.loc[("pair confusion", both), ["share", "against"]].tolist() == [5 / 40, 0]
 
 
+def test_recalls_equal_the_accuracies_of_a_study_of_one_class_and_include_the_noise_of_trainings(
+    tmp_path: Path,
+) -> None:
+    """Two of three trainings on upscaled images fail on the same eight eosinophils and take them for neutrophils."""
+    results = write_results(tmp_path, STUDY_CLASSES, ["original", "realesrgan_x4"], seeds=(0, 1, 2), per_class=40)
+    lost = [f"TEST/EOSINOPHIL/{number}.png" for number in range(10, 18)]
+    for seed in (0, 1):
+        err(results, f"realesrgan_x4/seed{seed}/realesrgan_x4.csv", lost, "NEUTROPHIL")
+    arms = [arm for arm in arms_of(results) if arm.subset == "test"]
+    table = recalls(arms, results.plan).set_index(["measure", "of"])
+    both = "EOSINOPHIL and NEUTROPHIL"
+    for of, row in (
+        (["EOSINOPHIL"], table.loc["recall", "EOSINOPHIL"]),
+        (["EOSINOPHIL", "NEUTROPHIL"], table.loc["pair accuracy", both]),
+    ):
+        kept = arms[0].rows["class"].isin(of).to_numpy()
+        alone = [
+            replace(
+                arm,
+                rows=arm.rows[kept].reset_index(drop=True),
+                predicted={run: names[kept] for run, names in arm.predicted.items()},
+            )
+            for arm in arms
+        ]
+        expected = differences(alone, results.plan).squeeze()
+        for column in ("images", "sources", "difference", "low", "high", "p_sources", "p_mcnemar"):
+            assert row[column] == expected[column], (of, column)
+        without = compare(
+            alone[1].correct, alone[0].correct, alone[0].rows["source"], alone[0].rows["class"]
+        ).difference
+        assert row["low"] < without.low < without.high < row["high"]
+    # Every eosinophil that is wrong is taken for a neutrophil.
+    confusion = table.loc["pair confusion", both]
+    assert confusion["difference"] == pytest.approx(-table.loc["pair accuracy", both]["difference"])
+    kept = arms[0].rows["class"].isin(["EOSINOPHIL", "NEUTROPHIL"]).to_numpy()
+    rows = arms[0].rows[kept]
+    other = np.where(rows["class"] == "EOSINOPHIL", "NEUTROPHIL", "EOSINOPHIL")
+    confused = [np.array([names[kept] == other for names in arm.predicted.values()], dtype=bool) for arm in arms]
+    without = compare(confused[1], confused[0], rows["source"], rows["class"]).difference
+    assert confusion["low"] < without.low < without.high < confusion["high"]
+
+
 def test_other_classes_have_no_pair_rows(tmp_path: Path) -> None:
     results = write_results(tmp_path, ["A", "B"], ["original", "realesrgan_x4"], per_class=20)
     table = recalls(arms_of(results), results.plan)

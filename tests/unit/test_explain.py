@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from legible import assert_legible
 from wbcsr.classify import classifiers
 from wbcsr.config import compared_variant, complete
 from wbcsr.errors import InputError
+from wbcsr.explain import LEAST_FIELDS, fields
 from wbcsr.explain.changes import (
     FEW,
     choose,
@@ -27,7 +29,7 @@ from wbcsr.explain.changes import (
     read_predictions,
 )
 from wbcsr.explain.explain import ChangesSummary, Trained, explain_changes
-from wbcsr.explain.figures import DARKEST, View, draw_changes, overlay
+from wbcsr.explain.figures import DARKEST, NO_MAP, View, draw_changes, overlay
 from wbcsr.explain.grad_cam import enlarge, grad_cam
 from wbcsr.imaging import encode_png
 from wbcsr.present.style import STYLE, house_style
@@ -37,7 +39,7 @@ from wbcsr.report.pictures import Figures
 
 CLASSES = ["EOSINOPHIL", "NEUTROPHIL", "MONOCYTE"]
 E, N, M = CLASSES
-SIDE = 64
+SIDE = 192  # the least for which a map is drawn
 SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
 
 
@@ -340,6 +342,34 @@ def view(label: str) -> View:
     return View(np.full((SIDE, SIDE, 3), 200, np.uint8), heat, label, label)
 
 
+@pytest.mark.parametrize(("side", "maps"), [(192, True), (161, True), (160, False), (32, False)])
+def test_maps_of_fewer_than_six_fields_are_not_drawn_and_the_page_says_so(
+    tmp_path: Path, side: int, maps: bool
+) -> None:
+    network, last = classifiers.build(2, 0, None), classifiers.Description(tuple("AB"), side).network.last[-1]
+    layer = network.get_submodule(last)
+    heat = grad_cam(network.eval(), layer, torch.rand(1, 3, side, side), torch.tensor([0]))
+    assert heat.shape[1:] == (fields(side), fields(side))
+    assert (fields(side) >= LEAST_FIELDS) == maps
+    counts = counts_of(("original", 0, SR, 0, 1, 0, 0))
+    found = section(tmp_path, counts, ["1"], train={"input_size": side})
+    assert found is not None
+    assert ("No Grad-CAM maps are drawn" in words_of(found)) == (not maps)
+    assert ("Grad-CAM" in found["pictures"][0]["caption"]) == maps
+
+
+def test_without_maps_only_the_inputs_are_drawn() -> None:
+    names = {"image": ["a"], "class": E, "kind": "gained", "predicted_original": N, "predicted_enhanced": E}
+    numbers = {f"{what}_{of}": 0.5 for what in ("probability", "confidence") for of in ("original", "enhanced")}
+    views = {"a": replace(view(E), map=None)}
+    sizes = pd.DataFrame({"width": 320, "height": 240}, index=["a"])
+    with house_style():
+        figure = draw_changes(pd.DataFrame(names).assign(**numbers), "gained", views, views, sizes, SR, CLASSES)
+        assert_legible(figure)
+    assert len(figure.axes) == 2
+    assert NO_MAP in [text.get_text() for text in figure.texts]
+
+
 @pytest.mark.parametrize("number", [0, 1, 8])
 @pytest.mark.parametrize("classes", [CLASSES, ["immature granulocyte, stage_1 of 8", "b", "a_b $^$ 50%"]])
 def test_the_text_of_the_figure_is_legible(number: int, classes: list[str]) -> None:
@@ -408,7 +438,7 @@ def test_the_changes_are_compared_with_all_pairs_of_seeds(
         assert found == {"original": within[0] / 100, "pairs": 1, "between": pytest.approx(mean), "order": order}
 
 
-def section(folder: Path, counts: pd.DataFrame, shown: list[str]) -> dict[str, Any] | None:
+def section(folder: Path, counts: pd.DataFrame, shown: list[str], **more: Any) -> dict[str, Any] | None:
     table = pd.DataFrame({"image": range(len(shown)), "subset": "test", "class": E, "kind": "gained", "shown": shown})
     table.to_csv(folder / "changes.csv", index=False)
     counts.to_csv(folder / "counts.csv", index=False)
@@ -416,7 +446,7 @@ def section(folder: Path, counts: pd.DataFrame, shown: list[str]) -> dict[str, A
     for kind in ("gained", "lost"):
         paths.append(folder / f"changes_{kind}.png")
         paths[-1].write_bytes(encode_png(np.zeros((4, 6, 3), np.uint8)))
-    return changes.section([folder / "changes.csv", folder / "counts.csv"], Figures(paths), complete({}, SCHEMA))
+    return changes.section([folder / "changes.csv", folder / "counts.csv"], Figures(paths), complete(more, SCHEMA))
 
 
 def test_the_section_has_counts_figures_and_the_caveat(tmp_path: Path) -> None:

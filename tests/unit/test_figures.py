@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
+from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from legible import LONG_NAMES, assert_legible
 from results import Results, arms_of, write_results
@@ -17,12 +19,18 @@ from wbcsr.files import write_csv
 from wbcsr.imaging import encode_png
 from wbcsr.present.cells import choose_cells, read_manifests
 from wbcsr.present.figures.accuracies import draw_accuracies, draw_differences
+from wbcsr.present.figures.classes import FIGURES, draw_classes
 from wbcsr.present.figures.confusion import draw_confusion
-from wbcsr.present.figures.photographs import draw_enlargements, draw_examples
+from wbcsr.present.figures.photographs import draw_enlargements, draw_examples, draw_image
 from wbcsr.present.figures.training import Training, draw_history, read_histories
 from wbcsr.present.figures.write import Inputs, write_figures
 from wbcsr.present.style import STYLE, draw_notice, house_style, save_figure
+from wbcsr.stats import intervals
+from wbcsr.stats.comparison import main_arm
 from wbcsr.stats.differences import differences
+from wbcsr.stats.endpoints import class_scores
+from wbcsr.stats.predictions import Arm
+from wbcsr.study import published
 from wbcsr.study.labels import NOT_STORED, figure_names
 from wbcsr.study.plan import Plan
 
@@ -96,6 +104,12 @@ def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer resamples, for speed."""
+    monkeypatch.setattr(intervals, "RESAMPLES", 400)
+
+
+@pytest.fixture
 def style() -> object:
     with house_style():
         yield
@@ -127,7 +141,8 @@ def test_the_same_results_give_identical_files(tmp_path: Path) -> None:
     images = read_manifests(write_images(tmp_path, results.plan))
     cells, arms = choose_cells(images, results.plan), arms_of(results)
     for folder in (tmp_path / "first", tmp_path / "second"):
-        save_figure(draw_enlargements(cells, images, results.plan), folder, "fig3")
+        save_figure(draw_enlargements(cells, images, results.plan), folder, "enlargements")
+        save_figure(draw_image(cells["A"], "A", images, results.plan, "realesrgan_x2"), folder, "fig3")
         save_figure(draw_accuracies(arms, results.plan), folder, "accuracy")
         save_figure(draw_confusion(arms[0], results.plan), folder, "confusion")
     first, second = (sorted((tmp_path / name).iterdir()) for name in ("first", "second"))
@@ -167,6 +182,32 @@ def test_figures_with_long_class_names_are_legible(tmp_path: Path, classes: list
     cells = choose_cells(images, plan)
     assert_legible(draw_examples(cells, plan))
     assert_legible(draw_enlargements(cells, images, plan))
+    for variant in plan.variants:
+        assert_legible(draw_image(cells[classes[0]], classes[0], images, plan, variant))
+
+
+@pytest.mark.usefixtures("style")
+def test_an_image_is_drawn_at_both_sizes_pixel_by_pixel(tmp_path: Path) -> None:
+    plan = Plan(["A", "EOSINOPHIL"], ["original", "realesrgan_x4"], ["paper"], [0], {"train": "TRAIN", "test": ""}, {})
+    images = read_manifests(write_images(tmp_path, plan))
+    cell = choose_cells(images, plan)["EOSINOPHIL"]
+    drawn = {}
+    for variant in plan.variants:
+        save_figure(draw_image(cell, "EOSINOPHIL", images, plan, variant), tmp_path, variant)
+        drawn[variant] = np.asarray(Image.open(tmp_path / f"{variant}.png").convert("RGB"))
+    # The larger image has 384×256 pixels: five dots each, of the 2,160 of a page's width.
+    for variant, pixels in (("original", cell.pixels), ("realesrgan_x4", smear((50, 30)).repeat(4, 0).repeat(4, 1))):
+        expected = pixels.repeat(5, 0).repeat(5, 1)
+        height, width = expected.shape[:2]
+        found = drawn[variant][-height:, :width]
+        assert np.abs(found.astype(int) - expected)[2:-2, 2:-2].max() <= 1, variant
+
+
+@pytest.mark.parametrize(
+    ("classes", "name"), [(["b", "Eosinophil"], "Eosinophil"), (["MONOCYTE", "BASOPHIL"], "MONOCYTE")]
+)
+def test_figures_2_and_3_show_an_eosinophil_or_else_the_first_class(classes: list[str], name: str) -> None:
+    assert published.shown(classes) == name
 
 
 @pytest.mark.usefixtures("style")
@@ -199,9 +240,14 @@ def test_a_variant_of_which_no_image_is_stored_gives_a_notice(tmp_path: Path) ->
     for manifest in manifests[2:]:
         pd.read_csv(manifest).assign(file="").to_csv(manifest, index=False)
     images = read_manifests(manifests)
-    figure = draw_enlargements(choose_cells(images, plan), images, plan)
-    assert [text.get_text() for text in figure.texts] == [NOT_STORED]
-    assert_legible(figure)
+    cells = choose_cells(images, plan)
+    for figure in (
+        draw_enlargements(cells, images, plan),
+        draw_image(cells["A"], "A", images, plan, "realesrgan_x2"),
+    ):
+        assert [text.get_text() for text in figure.texts] == [NOT_STORED]
+        assert_legible(figure)
+    assert draw_image(cells["A"], "A", images, plan, "original").axes
 
 
 def test_a_class_without_a_training_image_is_an_error(tmp_path: Path) -> None:
@@ -212,28 +258,107 @@ def test_a_class_without_a_training_image_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("style")
-@pytest.mark.parametrize("quantity", ["accuracy", "loss"])
 @pytest.mark.parametrize("epochs", [1, 5])
-def test_the_epoch_of_the_kept_model_is_marked(tmp_path: Path, quantity: str, epochs: int) -> None:
+def test_the_epoch_of_the_kept_model_is_marked(tmp_path: Path, epochs: int) -> None:
     plan = Plan(["A", "B"], ["original"], ["paper"], [0, 1], {}, {})
     histories = read_histories(write_histories(tmp_path, plan, epochs=epochs), plan)
-    figure = draw_history(histories, quantity, "original")
-    value = {"accuracy": 1 - 1 / (epochs + 1), "loss": 2 / epochs}[quantity]
-    [kept] = [line for line in figure.axes[0].lines if line.get_label() == "kept epochs"]
-    assert list(kept.get_xdata()) == [epochs, epochs]
-    assert list(kept.get_ydata()) == pytest.approx([value, value])
+    figure = draw_history(histories, ["original"])
+    for axis, value in zip(figure.axes, (1 - 1 / (epochs + 1), 2 / epochs), strict=True):
+        [kept] = [line for line in axis.lines if line.get_label() == "kept epoch of each seed"]
+        assert list(kept.get_xdata()) == [epochs, epochs]
+        assert list(kept.get_ydata()) == pytest.approx([value, value])
     assert_legible(figure)
 
 
 @pytest.mark.usefixtures("style")
-@pytest.mark.parametrize("quantity", ["accuracy", "loss"])
-def test_of_epochs_with_equal_accuracy_the_one_with_the_lower_loss_is_marked(tmp_path: Path, quantity: str) -> None:
-    """Training keeps the same one; the figures of accuracy and of loss mark the same epoch."""
+def test_of_epochs_with_equal_accuracy_the_one_with_the_lower_loss_is_marked(tmp_path: Path) -> None:
+    """Training keeps the same one; the panels of accuracy and of loss mark the same epoch."""
     plan = Plan(["A", "B"], ["original"], ["paper"], [0], {}, {})
     histories = read_histories(write_histories(tmp_path, plan, epochs=3), plan)
     histories["validation_accuracy"], histories["validation_loss"] = [0.5, 0.5, 0.25], [1.0, 0.9, 0.8]
-    figure = draw_history(histories, quantity, "original")
-    assert [line.get_label() for line in figure.axes[0].lines if list(line.get_xdata()) == [2]] == ["kept: epoch 2"]
+    for axis in draw_history(histories, ["original"]).axes:
+        assert [line.get_ydata()[0] for line in axis.lines if list(line.get_xdata()) == [2]] in ([0.5], [0.9])
+
+
+@pytest.mark.usefixtures("style")
+def test_the_history_has_a_row_of_panels_for_each_variant(tmp_path: Path) -> None:
+    plan = Plan(["A", "B"], ["original", "realesrgan_x4"], ["paper"], [0], {}, {})
+    histories = read_histories(write_histories(tmp_path, plan), plan)
+    figure = draw_history(histories, plan.variants)
+    assert [axis.get_ylabel() for axis in figure.axes] == [
+        f"{quantity}, {variant} images"
+        for variant in ("original", "Real-ESRGAN ×4")
+        for quantity in ("Accuracy", "Loss")
+    ]
+    assert_legible(figure)
+    with pytest.raises(InputError, match="trained on dual"):
+        draw_history(histories, ["dual"])
+
+
+STUDY_CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
+
+
+def drawn_by_class(folder: Path, classes: list[str], measure: str, **more: object) -> tuple[list[Arm], Figure]:
+    """Two seeds of which the second, in Real-ESRGAN, also takes every third image for one of the first class."""
+    results = write_results(
+        folder, classes, ["original", "realesrgan_x4"], seeds=(0, 1), per_class=60, copies=2, **more
+    )  # type: ignore[arg-type]
+    worse = next(run.path for run in results.predictions if run.trained_on == "realesrgan_x4" and run.seed == 1)
+    table = pd.read_csv(worse)
+    table.loc[table.index % 3 == 0, "predicted"] = classes[0]
+    table.to_csv(worse, index=False)
+    arms = [main_arm(arms_of(results), results.plan, variant) for variant in results.plan.variants]
+    scores = {arm.tested_on: class_scores(arm) for arm in arms}
+    return arms, draw_classes(scores, measure, results.plan)
+
+
+SCIKIT_LEARN = {
+    "accuracy": lambda actual, predicted, name: accuracy_score(actual == name, predicted == name),
+    "recall": lambda actual, predicted, name: recall_score(actual == name, predicted == name),
+    "f1": lambda actual, predicted, name: f1_score(actual == name, predicted == name),
+}
+
+
+@pytest.mark.usefixtures("style", "few_resamples")
+@pytest.mark.parametrize("measure", FIGURES.values())
+def test_bars_of_classes_equal_scikit_learn_and_have_intervals(tmp_path: Path, measure: str) -> None:
+    arms, figure = drawn_by_class(tmp_path, STUDY_CLASSES, measure)
+    (axis,) = figure.axes
+    assert [container.get_label() for container in axis.containers] == ["original", "Real-ESRGAN ×4"]
+    for arm, bars in zip(arms, axis.containers, strict=True):
+        actual = arm.rows["class"].to_numpy()
+        expected = [
+            np.mean([SCIKIT_LEARN[measure](actual, predicted, name) for predicted in arm.predicted.values()])
+            for name in STUDY_CLASSES
+        ]
+        assert [bar.get_width() for bar in bars] == pytest.approx(expected)
+    intervals = [line.get_xdata() for line in axis.lines if len(line.get_xdata()) == 2]
+    for bar, (low, high) in zip([bar for bars in axis.containers for bar in bars], intervals, strict=True):
+        assert low < bar.get_width() < high or (measure == "recall" and np.isnan(low) == np.isnan(high))
+    assert_legible(figure)
+
+
+@pytest.mark.usefixtures("style", "few_resamples")
+@pytest.mark.parametrize(
+    ("measure", "eosinophil"),
+    [
+        ("accuracy", [1 - 136 / 1989, 1 - 172 / 1989]),
+        ("recall", [447 / 499, 423 / 499]),
+        ("f1", [2 * 447 / (499 + 531), 2 * 423 / (499 + 519)]),
+    ],
+)
+def test_bars_of_classes_are_next_to_the_studys_values(tmp_path: Path, measure: str, eosinophil: list[float]) -> None:
+    """By hand from the study's confusion matrices: rows and columns of the eosinophils."""
+    _, figure = drawn_by_class(tmp_path, STUDY_CLASSES, measure)
+    hollow = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
+    assert [line.get_xdata()[0] for line in hollow] == pytest.approx(eosinophil)
+    _, other = drawn_by_class(tmp_path / "other", ["A", "B"], measure)
+    assert not [line for line in other.axes[0].lines if line.get_marker() == "D"]
+
+
+@pytest.mark.usefixtures("style", "few_resamples")
+def test_bars_of_many_classes_with_long_names_are_legible(tmp_path: Path) -> None:
+    assert_legible(drawn_by_class(tmp_path, LONG_NAMES, "f1")[1])
 
 
 def test_a_history_with_a_damaged_cell_is_an_error(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import brier_score_loss, log_loss
 
 from legible import LONG_NAMES, assert_legible
 from results import arms_of, write_results
@@ -59,6 +60,24 @@ def test_calibration_error_of_three_images_equals_a_calculation_by_hand() -> Non
     assert row["confidence"] == pytest.approx((0.95 + 0.93 + 0.6) / 3)
     assert row["accuracy"] == pytest.approx(2 / 3)
     assert row["images"] == 3
+
+
+def test_brier_score_and_log_loss_equal_scikit_learn_and_are_means_over_the_seeds() -> None:
+    [group] = drawn_arms(list("ABC"), per_class=20, variants=["original"])
+    row, runs = row_of(group), group.by_run.values()
+    score = [brier_score_loss(group.actual, run, labels=list("ABC"), scale_by_half=False) for run in runs]
+    assert row["brier"] == pytest.approx(np.mean(score))
+    assert row["log_loss"] == pytest.approx(np.mean([log_loss(group.actual, run, labels=list("ABC")) for run in runs]))
+
+
+def test_brier_score_and_log_loss_equal_a_calculation_by_hand() -> None:
+    row = row_of(arm({0: [[0.75, 0.25], [0.5, 0.5]]}, "AB"))
+    assert row["brier"] == pytest.approx((2 * 0.25**2 + 2 * 0.5**2) / 2)
+    assert row["log_loss"] == pytest.approx(-np.log([0.75, 0.5]).mean())
+    # A probability of zero for the actual class does not make the loss infinite.
+    assert row_of(arm({0: [[0.0, 1.0]]}, "A"))["log_loss"] == pytest.approx(
+        log_loss(["A"], [[0, 1]], labels=["A", "B"])
+    )
 
 
 @pytest.mark.parametrize(("actual", "area", "error"), [("AABB", 1, 0), ("BBAA", 0, 1)])

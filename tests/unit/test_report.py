@@ -29,6 +29,7 @@ from wbcsr.present.tables.accuracies import share_of
 from wbcsr.present.tables.write import write_tables
 from wbcsr.report import engines, method, numbers
 from wbcsr.report.page import Inputs, context, write_page
+from wbcsr.report.pictures import PHOTOGRAPHIC
 from wbcsr.report.results import read_tables
 from wbcsr.study.labels import figure_names
 from wbcsr.study.plan import Plan
@@ -198,7 +199,7 @@ class Tree:
         pixels = np.random.default_rng(0).integers(0, 255, (60, 2000, 3), np.uint8)
         for name in figure_names(self.config):
             self.write(f"figures/{name}.svg", CHART)
-        for name in ("fig2", "fig3"):
+        for name in PHOTOGRAPHIC:
             Image.fromarray(pixels).save(self.folder / "figures" / f"{name}.png")
 
     def _write_provenances(self) -> list[Path]:
@@ -417,7 +418,7 @@ def test_the_sections_and_tables_come_in_order(page: str) -> None:
         *("table-leakage", "table-correlation", "table-f1"),
         *("differences", "table-differences", "table-recalls"),
         *("probabilities", "table-calibration", "cost", "table-cost"),
-        *("tables", *(f"table-table{number}" for number in range(2, 7)), "figures", "cells"),
+        *("tables", *(f"table-table{number}" for number in range(2, 7)), "figures", "cells", "misclassified"),
         *("fidelity", "table-fidelity", "changes", "table-changed"),
         *("method", "table-weights", "table-engines-upscalers", "table-engines-classifiers", "table-stages"),
         *("rejected", "checklist", "limits"),
@@ -447,6 +448,7 @@ def test_every_item_of_the_checklist_has_an_answer(page: str) -> None:
 def test_published_values_are_not_shown_with_synthetic_images(shown: dict[str, Any]) -> None:
     assert not any(column.of_study for table in tables_in(shown) for column in table.shown)
     assert shown["answer"]["published"] == ""
+    assert not any("the study’s" in picture["caption"] for picture in shown["charts"])
     assert "study" not in set(shown["leakage"].data["split"])
 
 
@@ -498,9 +500,10 @@ def decoded(source: str) -> Image.Image:
 
 
 def test_photographs_are_jpeg_and_charts_are_svg(shown: dict[str, Any], page: str) -> None:
-    assert [decoded(picture["source"]).format for picture in shown["photographs"]] == ["JPEG", "JPEG"]
+    assert [decoded(picture["source"]).format for picture in shown["photographs"]] == ["JPEG"] * 3
     assert all(decoded(picture["source"]).width <= 1600 for picture in shown["photographs"])
     assert all(picture["source"].startswith("data:image/svg+xml") for picture in shown["charts"])
+    assert [picture["name"] for picture in shown["charts"]] == ["fig9", "fig10", "fig11", "fig12"]
     assert len(page) < 4_000_000
 
 
@@ -513,6 +516,26 @@ def test_the_page_describes_how_it_was_made(shown: dict[str, Any], small_study: 
     assert stages.loc[("train_classifier", "dual"), "device"].endswith(", fp32")
     assert {"python", "torch"} <= set(shown["versions"])
     assert shown["settings"]["Split paper"].endswith(": 8 train · 2 validation · 4 test")
+
+
+@pytest.mark.parametrize(
+    ("sections", "name", "words"),
+    [
+        ({"train": {"frozen_stages": 1}}, "Classifier", "from ImageNet weights, frozen stages (not trained): 1"),
+        ({}, "Classifier", "ResNet-50 from ImageNet weights, 224 × 224 pixels"),
+        ({"train": {"classifier": "resnet50_groupnorm"}}, "Classifier", "ResNet-50 with group normalisation"),
+        (
+            {"view": {"around": "cell", "border_cells": "reject"}},
+            "View",
+            "touch the border of their image are left out",
+        ),
+        ({"view": {"around": "cell"}}, "View", "border of their image are used, too"),
+    ],
+)
+def test_the_settings_are_in_the_methods(sections: dict[str, Any], name: str, words: str) -> None:
+    images = {subset: {"A": 1} for subset in ("train", "validation", "test")}
+    record = {"rule": "split_dataset", "wildcards": {"split": "paper"}, "images": images}
+    assert words in method.settings(config_of(**sections), [record])[name]
 
 
 def test_each_kind_of_machine_is_listed_once_with_its_gpu() -> None:
@@ -734,6 +757,7 @@ def test_interpolation_alone_needs_no_engine(grow: Callable[..., Tree]) -> None:
 def test_without_an_enlarged_variant_the_page_says_so(grow: Callable[..., Tree]) -> None:
     text = Checker(grow(variants=["original"], dual=False).page()).text
     assert "Not asked: " in text
+    assert "Figure 3 needs a variant besides original" in text
     assert "Upscaling 1,000 images" not in text
 
 

@@ -35,8 +35,8 @@ def test_confusion_has_actual_rows_and_predicted_columns() -> None:
 def test_scores_equal_a_calculation_by_hand() -> None:
     scores = score(matrix([[3, 1], [2, 4]]))
     assert scores.accuracy == pytest.approx(0.7)
-    assert scores.by_class.loc["A"].tolist() == pytest.approx([3 / 5, 3 / 4, 2 / 3, 4])
-    assert scores.by_class.loc["B"].tolist() == pytest.approx([4 / 5, 4 / 6, 8 / 11, 6])
+    assert scores.by_class.loc["A"].tolist() == pytest.approx([3 / 5, 3 / 4, 2 / 3, 4, 0.7])
+    assert scores.by_class.loc["B"].tolist() == pytest.approx([4 / 5, 4 / 6, 8 / 11, 6, 0.7])
     assert scores.macro.tolist() == pytest.approx([0.7, (3 / 4 + 4 / 6) / 2, (2 / 3 + 8 / 11) / 2])
     assert scores.weighted.tolist() == pytest.approx([0.4 * 3 / 5 + 0.6 * 4 / 5, 0.7, 0.4 * 2 / 3 + 0.6 * 8 / 11])
 
@@ -283,6 +283,7 @@ def test_figure_names_follow_from_the_configuration() -> None:
             "train": {"extra_input_sizes": []},
         }
     )
-    assert names[:8] == ["fig2", "fig3", "fig9", "fig10", "fig11", "fig12", "accuracy", "differences"]
+    assert names[:7] == ["fig1", "fig2", "fig3", "fig9", "fig10", "fig11", "fig12"]
+    assert names[7:10] == ["enlargements", "accuracy", "differences"]
     assert "confusion_paper_dual_on_realesrgan_x4_test" in names
-    assert len(names) == len(set(names)) == 8 + 2 + 4 * 2
+    assert len(names) == len(set(names)) == 10 + 2 + 4 * 2

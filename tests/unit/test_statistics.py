@@ -17,8 +17,6 @@ from wbcsr.stats.intervals import (
     Reason,
     accuracy_interval,
     compare,
-    compare_pair,
-    compare_recalls,
     holm,
     wilson_interval,
 )
@@ -371,43 +369,6 @@ def test_resampling_the_studys_images_takes_less_than_a_second() -> None:
     begun = time.process_time()
     accuracy_interval(a, sources, classes)
     assert time.process_time() - begun < 1
-
-
-def test_recalls_are_comparisons_within_one_class() -> None:
-    a, b, sources, classes = drawn(FOUR_CLASSES, (0.9, 0.8), np.random.default_rng(0))
-    found = compare_recalls(a, b, sources, classes)
-    assert list(found) == ["0", "1", "2", "3"]
-    of = classes == 3
-    assert found["3"] == compare(a[:, of], b[:, of], sources[of], classes[of])
-    again = compare_recalls(a, b, sources, classes, random_seed=7)
-    assert again["3"] == compare(a[:, of], b[:, of], sources[of], classes[of], 7) != found["3"]
-    assert found["3"].a.value == a[0, of].mean()
-    assert (found["0"].difference.reason, found["0"].difference.sources) == (Reason.FEW_SOURCES, 4)
-
-
-def test_a_pair_of_classes_equals_a_calculation_by_hand() -> None:
-    classes = ["N", "N", "E", "E", "M"]
-    a = np.array([["N", "E", "E", "M", "N"]])
-    b = np.array([["E", "E", "N", "E", "E"]])
-    accuracy, confusion = compare_pair(a, b, list("stuvw"), classes, ("N", "E"))
-    # The monocyte does not count. An eosinophil classified as a monocyte is wrong, but not a confusion of the pair.
-    assert (accuracy.a.value, accuracy.b.value, accuracy.a.images) == (2 / 4, 1 / 4, 4)
-    assert (confusion.a.value, confusion.b.value, confusion.difference.value) == (1 / 4, 3 / 4, -2 / 4)
-    with pytest.raises(ValueError, match="no image of the class 'B'"):
-        compare_pair(a, b, list("stuvw"), classes, ("N", "B"))
-
-
-def test_a_pair_is_compared_like_all_images() -> None:
-    """Accuracy and confusion of the pair equal the results of `compare` on its images, with the same random numbers."""
-    a, b, sources, numbers = drawn(FOUR_CLASSES, (0.9, 0.8), np.random.default_rng(0))
-    classes = np.array(list("ABCD"))[numbers]
-    of = np.isin(classes, ["C", "D"])
-    other = np.where(classes == "C", "D", "C")
-    predicted_a, predicted_b = np.where(a, classes, other), np.where(b, classes, other)
-    for more in ([], [7]):
-        accuracy, confusion = compare_pair(predicted_a, predicted_b, sources, classes, ("C", "D"), *more)
-        assert accuracy == compare(a[:, of], b[:, of], sources[of], classes[of], *more)
-        assert confusion == compare(~a[:, of], ~b[:, of], sources[of], classes[of], *more)
 
 
 def test_a_source_of_two_classes_counts_as_one_source() -> None:

@@ -13,7 +13,7 @@ def study(*sourced: tuple[str, str, int]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Images and sources: the given number of copies for each class and source."""
     rows = [(f"TRAIN/{name}/{source}_{n}", name, source) for name, source, copies in sourced for n in range(copies)]
     images = pd.DataFrame(rows, columns=["image", "class", "source"])
-    return images[["image", "class"]], images[["image", "source"]]
+    return images[["image", "class"]].assign(partition="TRAIN"), images[["image", "source"]]
 
 
 def chosen_sources(
@@ -82,6 +82,18 @@ def test_the_selection_does_not_depend_on_the_order() -> None:
     again = subsample_images(images.sample(frac=1, random_state=1), sources.sample(frac=1, random_state=2), 5)
     assert list(once["image"]) == [image for image in images["image"] if image in set(once["image"])]
     assert set(again["image"]) == set(once["image"])
+
+
+def test_an_extra_test_is_listed_whole_and_counts_for_no_limit() -> None:
+    """Its sources are not known, it lacks the class B, and it has a class that is nowhere else."""
+    images, sources = study(("A", "p1", 3), ("B", "p2", 2))
+    names = [f"OTHER/{name}/{number}" for name in "AC" for number in range(9)]
+    other = pd.DataFrame({"image": names, "class": [name.split("/")[1] for name in names], "partition": "OTHER"})
+    both = pd.concat([other, images], ignore_index=True)
+    known = pd.concat([sources, other[["image"]].assign(source="")])
+    found = subsample_images(both, known, None, None, ["OTHER"])["image"].tolist()
+    assert found == [*names, *subsample_images(images, sources, None)["image"]]
+    assert len(found) == len(names) + 2 + 2
 
 
 def test_a_class_without_its_own_source_is_an_error() -> None:

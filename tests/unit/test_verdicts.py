@@ -17,7 +17,7 @@ from statsmodels.stats.weightstats import DescrStatsW
 from simulations import coverage, trained
 from wbcsr.stats import intervals, power, verdicts
 from wbcsr.stats.correlation import design_effect, intraclass, p_unpaired
-from wbcsr.stats.endpoints import macro_f1_interval
+from wbcsr.stats.endpoints import f1_interval
 from wbcsr.stats.intervals import Estimate, Reason, accuracy_interval, compare, macro_weights
 from wbcsr.stats.training import Noise, shared_noise, training_noise
 from wbcsr.stats.verdicts import Verdict
@@ -87,7 +87,7 @@ def test_macro_f1_equals_scikit_learn_and_its_interval_a_bootstrap() -> None:
     classes = np.repeat(list("ABC"), [80, 120, 160])
     sources = np.array([f"{number // 4}" for number in range(360)])
     predicted = np.where(random.random(360) < 0.75, classes, random.choice(list("ABC"), 360))
-    found = macro_f1_interval(predicted[None].astype(object), sources, classes)
+    found = f1_interval(predicted[None].astype(object), sources, classes, list("ABC"), np.ones(360))
     assert found.value == pytest.approx(f1_score(classes, predicted, average="macro"))
     drawn = []
     for _ in range(400):

@@ -173,6 +173,11 @@ def test_controls_are_variants_like_others(tmp_path: Path, around: str) -> None:
     variants = ["original", "bicubic_x4", "realesrgan_x4", "ceiling", "sharpened_x4", "reduced_x2"]
     dataset = {**SMALL["dataset"], "photographs": "dataset-master/dataset-master/JPEGImages"}
     write_config(tmp_path, {**SMALL, "variants": variants, "view": {"around": around, "side": 32}, "dataset": dataset})
+    output = run(tmp_path, "-n").stdout
+    for job in ("Making the tables", "Writing the report"):
+        reason = re.search(rf"{job}\nReason: (.*)", output)
+        assert reason is not None, output
+        assert "results/images/sharpened_x4/sharpening.provenance.json" in reason[1]
     counts = planned(tmp_path)
     assert counts["match_sharpening"] == "1"
     assert counts["make_ceiling"] == counts["sharpen"] == str(2 * 2)  # partitions and classes
@@ -199,6 +204,14 @@ def test_without_an_enhanced_variant_no_predictions_are_compared(tmp_path: Path)
     assert result.returncode == 0, result.stdout
     assert "make_report" in result.stdout
     assert "explain_changes" not in result.stdout
+
+
+@pytest.mark.parametrize(("primary", "split"), [(None, "by_source"), ("paper", "paper")])
+def test_changed_labels_are_those_of_the_primary_comparison(tmp_path: Path, primary: str | None, split: str) -> None:
+    more = {"splits": ["paper", "by_source"], "sources": {"method": "images"}}
+    write_config(tmp_path, {**SMALL, **more, "evaluation": {"primary": {"split": primary}}})
+    output = run(tmp_path, "-n", "results/changes/changes.csv").stdout
+    assert set(re.findall(r"Training on \w+, split (\w+),", output)) == {split}, output
 
 
 def test_a_configuration_mistake_gives_one_line_and_writes_nothing(tmp_path: Path) -> None:

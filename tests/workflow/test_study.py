@@ -24,16 +24,29 @@ def test_all_documented_result_files_exist(small_study: Path) -> None:
     results = small_study / "results"
     for name in ["dataset/images.csv", "dataset/rejected.csv", "splits/paper.csv", "report/index.html"]:
         assert (results / name).is_file(), name
-    for table in ["table2", "table3", "table4", "table5", "table6", "comparison", "differences", "recalls", "cost"]:
+    for table in [
+        "table2",
+        "table3",
+        "table4",
+        "table5",
+        "table6",
+        "comparison",
+        "differences",
+        "recalls",
+        "misclassified",
+        "cost",
+    ]:
         for suffix in ["csv", "md", "tex"]:
             assert (results / "tables" / f"{table}.{suffix}").stat().st_size > 0
     for figure in [
+        "fig1",
         "fig2",
         "fig3",
         "fig9",
         "fig10",
         "fig11",
         "fig12",
+        "enlargements",
         "accuracy",
         "differences",
         "curves_paper",
@@ -103,7 +116,9 @@ def test_the_published_answer_has_the_numbers_and_no_cells(small_study: Path, tm
         assert (answer / "tables" / table.name).read_bytes() == table.read_bytes()
     charts = {path.name for path in (answer / "figures").iterdir()}
     assert {"differences.png", "accuracy.png"} < charts
-    assert charts.isdisjoint({"fig2.png", "fig3.png", "changes_lost.png", "fidelity.png"})
+    assert charts.isdisjoint(
+        {"fig1.png", "fig2.png", "fig3.png", "enlargements.png", "changes_lost.png", "fidelity.png"}
+    )
     page = (answer / "README.md").read_text()
     assert [link for link in re.findall(r"\]\(([^)]+)\)", page) if not (answer / link).is_file()] == []
     planned = run(study, "-n", "--configfile", str(answer / "config.yaml"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
 import pandas as pd
 
@@ -14,11 +15,16 @@ log = logging.getLogger(__name__)
 
 
 def subsample_images(
-    images: pd.DataFrame, sources: pd.DataFrame, per_class: int | None, per_source: int | None = None
+    images: pd.DataFrame,
+    sources: pd.DataFrame,
+    per_class: int | None,
+    per_source: int | None = None,
+    extra_tests: Collection[str] = (),
 ) -> pd.DataFrame:
     """Choose at most `per_class` images of each class and `per_source` of each source; returns the column image.
 
-    `images` has the columns image and class, `sources` image and source; the result keeps the order of `images`.
+    `images` has the columns image, partition and class, `sources` image and source; the result keeps the order of
+    `images`. All images of the partitions `extra_tests` are chosen, and these images count for no limit.
     Without `per_class`, each class has as many images as the smallest class offers. In each class, every source gives
     one image before any source gives a second one; sources and their images are used in the order of their names. A
     source with several classes is assigned to the class that has the fewest sources so far. The numbers chosen are
@@ -26,9 +32,11 @@ def subsample_images(
 
     Raises InputError if a class has no image of a known source of its own.
     """
-    known = images.assign(source=source_of(images, sources)).query("source != ''").sort_values("image")
+    extra = images["partition"].isin(extra_tests)
+    main = images.assign(source=source_of(images, sources))[~extra]
+    known = main[main["source"] != ""].sort_values("image")
     classes = known.groupby("source")["class"].unique()
-    own = dict.fromkeys(images["class"].unique(), 0)
+    own = dict.fromkeys(main["class"].unique(), 0)
     owner = {}
     # Sources of a single class first.
     for source in sorted(classes.index, key=lambda source: (len(classes[source]), source)):
@@ -55,4 +63,6 @@ def subsample_images(
             counted(part["source"].nunique(), "source"),
             part["source"].value_counts().max(),
         )
-    return images.loc[images["image"].isin(chosen["image"]), ["image"]]
+    if extra.any():
+        log.info("extra tests: all %s", counted(int(extra.sum()), "image"))
+    return images.loc[extra | images["image"].isin(chosen["image"]), ["image"]]

@@ -15,7 +15,7 @@ from wbcsr.classify import classifiers
 from wbcsr.classify.pack import select
 from wbcsr.dataset.split import source_of
 from wbcsr.errors import InputError
-from wbcsr.explain import DRAWN, KINDS, changes_figure
+from wbcsr.explain import DRAWN, KINDS, LEAST_FIELDS, changes_figure, fields
 from wbcsr.explain.changes import choose, compared_images, count_pairs, list_changes, read_predictions
 from wbcsr.explain.figures import View, draw_changes
 from wbcsr.explain.grad_cam import enlarge, grad_cam
@@ -127,7 +127,8 @@ def look(
 ) -> dict[str, View]:
     """The classifier's input for each named image, and its Grad-CAM map for the image's class in `labels`.
 
-    The map is that of the last convolutional layer, as Grad-CAM's authors propose. Raises InputError if the model and
+    The map is that of the last convolutional layer, as Grad-CAM's authors propose; with fewer than `LEAST_FIELDS`
+    fields in each direction, there is none. Raises InputError if the model and
     the packed images do not fit together, or an image is missing.
     """
     if len(names) == 0:
@@ -153,13 +154,15 @@ def look(
     batches = zip(
         *(torch.as_tensor(part).split(classifiers.EVALUATION_BATCH) for part in (pixels, targets)), strict=True
     )
-    found, given = [], []
+    found: list[np.ndarray | None] = []
+    given = []
     for batch, asked in batches:
-        found.append(enlarge(grad_cam(network, layers[-1], batch, asked), side))
+        if fields(side) >= LEAST_FIELDS:
+            found.extend(enlarge(grad_cam(network, layers[-1], batch, asked), side).numpy())
+        else:
+            found.extend([None] * len(batch))
         with torch.inference_mode():
             given.append(network(batch).argmax(dim=1))
-    for name, label, image, seen, own in zip(
-        names, labels, pixels, torch.cat(found).numpy(), torch.cat(given).tolist(), strict=True
-    ):
+    for name, label, image, seen, own in zip(names, labels, pixels, found, torch.cat(given).tolist(), strict=True):
         views[name] = View(image, seen, label, classes[own])
     return views

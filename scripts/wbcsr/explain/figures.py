@@ -19,6 +19,7 @@ NOTHING = {
     "gained": "No prediction became correct on {enhanced} images.",
     "lost": "No prediction became incorrect on {enhanced} images.",
 }
+NO_MAP = "Grad-CAM: too coarse"
 # In inches: a picture's box, the width of the text right of two pictures and of the actual class left of them, the gap.
 PICTURE_WIDTH, PICTURE_HEIGHT = 1.18, 0.885
 WORDS, CLASS, GAP = 0.82, 0.74, 0.04
@@ -29,13 +30,13 @@ HALF = 0.5
 
 @dataclass(frozen=True)
 class View:
-    """An image as a classifier's input, (side, side, 3) uint8, and its map for `label`, (side, side), 0 to 1.
+    """An image as a classifier's input, (side, side, 3) uint8, and its map for `label`, (side, side), 0 to 1, or None.
 
     `fp32_label` is the class predicted by the network whose gradients made the map.
     """
 
     pixels: np.ndarray
-    map: np.ndarray
+    map: np.ndarray | None
     label: str
     fp32_label: str
 
@@ -58,11 +59,13 @@ def draw_changes(
     """A row for each image of `rows` (of `choose`): its class, and image, map and prediction for both variants.
 
     `original` and `enhanced` hold the views of each image. `sizes` (columns width and height, index image) gives the
-    shape in which the square images are drawn. `variant` is the enhanced one. If `rows` is empty, the figure says so.
+    shape in which the square images are drawn. `variant` is the enhanced one. If `rows` is empty, the figure says so. A
+    view without a map has a blank place instead.
     """
     if rows.empty:
         return draw_notice(NOTHING[kind].format(enhanced=variant_label(variant)))
     labels = dict(zip(classes, class_labels(list(classes)), strict=True))
+    has_maps = any(view.map is not None for view in (*original.values(), *enhanced.values()))
     heading = 2.4 * LINE
     step = PICTURE_HEIGHT + GAP
     height = heading + step * len(rows)
@@ -72,7 +75,7 @@ def draw_changes(
     for start, name in ((CLASS, "original"), (CLASS + pair, variant)):
         title, places = variant_label(name), (start, start + PICTURE_WIDTH + GAP)
         _write(figure, start, height - 0.75 * LINE, f"Trained and tested on {title} images", weight="bold")
-        for left, text in zip(places, ("input of the network", "Grad-CAM map"), strict=True):
+        for left, text in zip(places, ("input of the network", "Grad-CAM map" if has_maps else NO_MAP), strict=True):
             _write(figure, left, height - 1.85 * LINE, text, color=GREY)
         _write(figure, start + 2 * (PICTURE_WIDTH + GAP), height - 1.85 * LINE, "prediction", color=GREY)
     _write(figure, 0, height - 1.85 * LINE, "class", color=GREY)
@@ -83,12 +86,14 @@ def draw_changes(
         width, image_height = (int(sizes.loc[row["image"], side]) for side in ("width", "height"))
         for start, name, views in ((CLASS, "original", original), (CLASS + pair, "enhanced", enhanced)):
             view = views[row["image"]]
-            for left, pixels in ((start, view.pixels), (start + PICTURE_WIDTH + GAP, overlay(view.pixels, view.map))):
+            drawn = [view.pixels] if view.map is None else [view.pixels, overlay(view.pixels, view.map)]
+            for left, pixels in zip((start, start + PICTURE_WIDTH + GAP), drawn, strict=False):
                 box = (left / DOUBLE_COLUMN, bottom / height, PICTURE_WIDTH / DOUBLE_COLUMN, PICTURE_HEIGHT / height)
                 axis = figure.add_axes(box)
                 axis.set_axis_off()
                 axis.imshow(pixels, interpolation="nearest", extent=(0, width, image_height, 0))
-            _outline(axis, view.map, width, image_height)
+            if view.map is not None:
+                _outline(axis, view.map, width, image_height)
             _write(figure, start + 2 * (PICTURE_WIDTH + GAP), middle, _prediction(row, name, labels))
     return figure
 

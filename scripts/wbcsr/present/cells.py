@@ -100,11 +100,17 @@ def field_side(cells: dict[str, Cell]) -> int:
     return min(widest, *(side for cell in cells.values() for side in cell.pixels.shape[:2]))
 
 
-def field_of_view(cell: Cell, field: int, images: pd.DataFrame, variant: str) -> np.ndarray:
-    paths = images.loc[(images["variant"] == variant) & (images["image"] == cell.image), "path"].dropna()
+def read_variant(image: str, images: pd.DataFrame, variant: str) -> np.ndarray:
+    """An image in a variant, (H, W, 3) uint8; raises InputError if no manifest names its file."""
+    paths = images.loc[(images["variant"] == variant) & (images["image"] == image), "path"].dropna()
     if paths.empty:
-        raise InputError(f"{cell.image}: no manifest of the variant {variant} names its file; run its upscaling again")
-    pixels = to_rgb8(read_image(paths.iloc[0]))
+        raise InputError(f"{image}: no manifest of the variant {variant} names its file; run its upscaling again")
+    return to_rgb8(read_image(paths.iloc[0]))
+
+
+def field_of_view(cell: Cell, field: int, images: pd.DataFrame, variant: str) -> np.ndarray:
+    """A square around the cell in a variant; its side is `field` pixels of the original image."""
+    pixels = read_variant(cell.image, images, variant)
     height, width = cell.pixels.shape[:2]
     x, y, box_width, box_height = cell.box
     left = min(max(x + box_width // 2 - field // 2, 0), width - field)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from wbcsr.config import Config, reported_split
+from wbcsr.config import Config
 from wbcsr.errors import InputError
-from wbcsr.explain import DRAWN, changes_figure
+from wbcsr.explain import DRAWN, LEAST_FIELDS, changes_figure, fields
 from wbcsr.explain.changes import COUNTED
 from wbcsr.files import read_csv
 from wbcsr.present.table import Table, each, number
@@ -23,8 +22,6 @@ CAPTIONS = {
     "gained": "Gained: wrong on original, correct on {label} images.",
     "lost": "Lost: correct on original, wrong on {label} images.",
 }
-# Pixels of the input, in each direction, for one field of the map of a classifier's last convolutions.
-FIELD = 32
 
 
 def section(paths: Iterable[Path], figures: Figures, config: Config) -> dict[str, Any] | None:
@@ -47,14 +44,20 @@ def section(paths: Iterable[Path], figures: Figures, config: Config) -> dict[str
             f"{len(changes)}; delete both and run again"
         )
     shown = changes[changes["shown"].astype(str) != ""].groupby("kind").size().reindex(DRAWN, fill_value=0)
+    count = fields(config["train"]["input_size"])
+    has_maps = count >= LEAST_FIELDS
     return {
         "first": first.to_dict(),
-        "split": first_fold(reported_split(config["splits"]), config),
+        "split": first_fold(config["evaluation"]["primary"]["split"], config),
         "yardstick": yardstick(counts),
         "shown": shown.to_dict(),
         "table": _table(counts),
-        "pictures": [_picture(figures, kind, variant_label(first["second_variant"]), shown[kind]) for kind in DRAWN],
-        "fields": math.ceil(config["train"]["input_size"] / FIELD),
+        "pictures": [
+            _picture(figures, kind, variant_label(first["second_variant"]), shown[kind], has_maps) for kind in DRAWN
+        ],
+        "fields": count,
+        "has_maps": has_maps,
+        "least_fields": LEAST_FIELDS,
     }
 
 
@@ -91,12 +94,14 @@ def _table(counts: pd.DataFrame) -> Table:
     )
 
 
-def _picture(figures: Figures, kind: str, label: str, rows: int) -> dict[str, Any]:
+def _picture(figures: Figures, kind: str, label: str, rows: int, has_maps: bool) -> dict[str, Any]:
     caption, alt = CAPTIONS[kind].format(label=label), f"A notice that no cell was {kind}."
     if rows:
-        caption += (
-            " Bright regions raised the score of the predicted class (Grad-CAM); the line encloses what is above half "
-            "of the maximum."
-        )
-        alt = f"{counted(rows, 'cell')} in rows: image, Grad-CAM and prediction on original and on {label} images."
+        if has_maps:
+            caption += (
+                " Bright regions raised the score of the predicted class (Grad-CAM); the line encloses what is above "
+                "half of the maximum."
+            )
+        seen = "image, Grad-CAM and prediction" if has_maps else "image and prediction"
+        alt = f"{counted(rows, 'cell')} in rows: {seen} on original and on {label} images."
     return {**figures.picture(changes_figure(kind), caption), "alt": alt}

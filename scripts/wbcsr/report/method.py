@@ -44,7 +44,12 @@ def settings(config: Config, records: Sequence[dict[str, Any]]) -> dict[str, str
     ]
     variants = [*map(variant_label, config["variants"]), *(["dual"] if config["dual"] else [])]
     extra = [f"{name} (partition {folder})" for name, folder in extra_tests_of(partitions_of(dataset)).items()]
-    around = f"squares of {view['side']} × {view['side']} pixels around the white cell of each image"
+    border = {"keep": "are used, too", "reject": "are left out"}[view["border_cells"]]
+    around = (
+        f"squares of {view['side']} × {view['side']} pixels around the white cell of each image; cells that touch the "
+        f"border of their image {border}"
+    )
+    frozen = f", frozen stages (not trained): {train['frozen_stages']}" if train["frozen_stages"] else ""
     sizes = ", ".join(f"{size} × {size}" for size in [train["input_size"], *train["extra_input_sizes"]])
     return {
         "Archive": ", ".join(filter(None, archive)),
@@ -57,8 +62,8 @@ def settings(config: Config, records: Sequence[dict[str, Any]]) -> dict[str, str
             else {}
         ),
         "Seeds": ", ".join(map(str, config["seeds"])),
-        "Classifier": f"{CLASSIFIERS[train['classifier']]} from {INITIAL_WEIGHTS.get(train['init'], train['init'])}, "
-        f"{sizes} pixels, {counted(train['epochs'], 'epoch')}, batches of {train['batch_size']}, "
+        "Classifier": f"{CLASSIFIERS[train['classifier']]} from {INITIAL_WEIGHTS.get(train['init'], train['init'])}"
+        f"{frozen}, {sizes} pixels, {counted(train['epochs'], 'epoch')}, batches of {train['batch_size']}, "
         f"highest learning rate {train['learning_rate']:g}",
     }
 

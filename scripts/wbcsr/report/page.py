@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from wbcsr import present
 from wbcsr.config import Config, is_synthetic
 from wbcsr.files import read_csv, write_text
+from wbcsr.present.cells import read_manifests
 from wbcsr.present.figures.accuracies import ACCURACIES_CAPTION
 from wbcsr.present.figures.curves import CURVES_CAPTION, RELIABILITY_CAPTION
 from wbcsr.present.tables.accuracies import (
@@ -31,6 +32,7 @@ from wbcsr.present.tables.controls import controls_table
 from wbcsr.present.tables.cost import cost_table
 from wbcsr.present.tables.differences import differences_table, recalls_table
 from wbcsr.present.tables.endpoints import correlation_table, endpoints_table
+from wbcsr.present.tables.misclassified import misclassified_table
 from wbcsr.present.tables.study import study_tables
 from wbcsr.provenance import without_folders
 from wbcsr.report import answer, changes, engines, fidelity, limits, method, numbers, pictures
@@ -67,6 +69,7 @@ SECTIONS = {
     "tables": "The study’s tables",
     "figures": "Figures",
     "cells": "Example cells",
+    "misclassified": "Always misclassified",
     "fidelity": "Fidelity",
     "changes": "Changed labels",
     "speed": "Benchmarks",
@@ -143,6 +146,7 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
     photographs, charts = pictures.study_figures(figures, config)
     records = dict(zip(inputs.provenances, read_records(inputs.provenances, RECORD_KEYS), strict=True))
     jobs = list(records.values())
+    images = read_manifests(inputs.manifests)
     sizes = read_csv(inputs.manifests[0], ["width", "height"])[["width", "height"]].value_counts()
     width, height = map(int, sizes.index[0])
     optional = {
@@ -176,8 +180,13 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
         "tables": study_tables(results, plan),
         "photographs": photographs,
         "charts": charts,
+        "enlargements": figures.picture("enlargements", "One cell of each class in each variant."),
         "confusions": pictures.confusion_figures(figures, config),
-        "examples": pictures.examples(inputs.manifests, plan),
+        "examples": pictures.examples(images, plan),
+        "misclassified": {
+            "table": misclassified_table(results["misclassified"], plan),
+            "pictures": pictures.misclassified(results["misclassified"], images, plan),
+        },
         "settings": method.settings(config, jobs),
         "configuration": method.as_yaml(config),
         "weights": method.weights_table(inputs.weights),

@@ -9,11 +9,11 @@ import pandas as pd
 
 from wbcsr.errors import InputError
 from wbcsr.present.table import read_table
-from wbcsr.stats import comparison, controls, correlation, cost, differences, endpoints
+from wbcsr.stats import comparison, controls, correlation, cost, differences, endpoints, misclassified
 from wbcsr.stats.counts import TOTALS, read_leakage
 from wbcsr.stats.scores import RATIOS
 
-CALIBRATION = ("images", "ece", "confidence", "accuracy", "auc", "average_precision")
+CALIBRATION = ("images", "ece", "brier", "log_loss", "confidence", "accuracy", "auc", "average_precision")
 # The columns that the page needs of each table, and how many of them, from the first, hold words.
 COLUMNS = {
     "table2": (["class", *TOTALS], 1),
@@ -26,6 +26,7 @@ COLUMNS = {
     "correlation": (correlation.COLUMNS, correlation.TEXTS),
     "calibration": ([*correlation.COLUMNS[:4], *CALIBRATION], 4),
     "controls": (controls.COLUMNS, len(controls.TEXTS)),
+    "misclassified": ([*misclassified.TEXTS, *misclassified.NUMBERS], len(misclassified.TEXTS)),
     "cost": ([*cost.TEXTS, *cost.NUMBERS], len(cost.TEXTS)),
 }
 

@@ -77,6 +77,25 @@ class Probabilities:
         numbers = pd.Index(self.classes).get_indexer(pd.Index(self.actual))
         return float(np.mean([(one.argmax(axis=1) == numbers).mean() for one in self.by_run.values()]))
 
+    @property
+    def brier(self) -> float:
+        """The Brier score, Σ (probability − truth)² over the classes, 0 to 2 (Brier, Mon. Weather Rev. 78, 1950).
+
+        Truth is 1 for the actual class and 0 for the others; mean over images and runs.
+        """
+        truth = self.actual[:, None] == np.array(self.classes)
+        return float(np.mean([((one - truth) ** 2).sum(axis=1).mean() for one in self.by_run.values()]))
+
+    @property
+    def log_loss(self) -> float:
+        """The cross-entropy, −ln(probability of the actual class); mean over images and runs.
+
+        A probability below the precision of numbers (2⁻⁵²) counts as this precision, as in scikit-learn.
+        """
+        truth = self.actual[:, None] == np.array(self.classes)
+        least = np.finfo(float).eps
+        return float(np.mean([-np.log(one[truth].clip(least)).mean() for one in self.by_run.values()]))
+
     @cached_property
     def calibration_error(self) -> float:
         """The expected calibration error (see `calibration`); mean over the runs."""
@@ -120,9 +139,9 @@ def matched_arms(groups: Iterable[Probabilities], split: str, subset: str = "tes
 def calibrations(groups: Iterable[Probabilities]) -> pd.DataFrame:
     """The calibration and ranking of each arm's probabilities: a row for each of `groups`, with means over its seeds.
 
-    The columns are: split, trained_on, tested_on, subset, images; ece (expected calibration error, 15 bins), confidence
-    and accuracy; auc and average_precision (macro: means over the classes that have a curve); and, for each class
-    against the rest, auc_<class> and ap_<class>, NaN if the class has no curve.
+    The columns are: split, trained_on, tested_on, subset, images; ece (expected calibration error, 15 bins), brier,
+    log_loss, confidence and accuracy; auc and average_precision (macro: means over the classes that have a curve); and,
+    for each class against the rest, auc_<class> and ap_<class>, NaN if the class has no curve.
     """
     return pd.DataFrame(
         {
@@ -132,6 +151,8 @@ def calibrations(groups: Iterable[Probabilities]) -> pd.DataFrame:
             "subset": group.subset,
             "images": len(group.actual),
             "ece": group.calibration_error,
+            "brier": group.brier,
+            "log_loss": group.log_loss,
             "confidence": group.confidence,
             "accuracy": group.accuracy,
             **group.areas.mean(),

@@ -20,7 +20,7 @@ from wbcsr.config import parse_training
 DEVICES = ("cpu", "gpu")
 STAGES = ("engine", "enlarging", "packing")
 # The rules that make the images of a variant.
-MAKING_VARIANTS = ("upscale", "interpolate", "shrink", "sharpen", "make_ceiling")
+MAKING_VARIANTS = ("upscale", "interpolate", "shrink", "match_sharpening", "sharpen", "make_ceiling")
 UNITS = {"cpu": "CPU s", "gpu": "GPU s"}
 
 # The columns of cost.csv: first those with text, then those with numbers.

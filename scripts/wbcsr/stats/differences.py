@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from wbcsr.config import parse_training
@@ -15,8 +16,6 @@ from wbcsr.stats.intervals import (
     Estimate,
     Floats,
     compare,
-    compare_pair,
-    compare_recalls,
     holm,
     macro_weights,
 )
@@ -135,7 +134,8 @@ def recalls(arms: list[Arm], plan: Plan) -> pd.DataFrame:
     `measure` is `recall`, the share of a class's images that were classified correctly. If the data set has the two
     classes that the study is about, it is also `pair accuracy`, the accuracy on the images of both, and `pair
     confusion`, the share of them that was classified as the other of the two. `share` is the value with the enhanced
-    images, `against` the value with the original ones; the other columns are as in `differences`. The table is empty if
+    images, `against` the value with the original ones; the other columns are as in `differences`, and the interval
+    includes the noise of the trainings in the measure itself. The table is empty if
     there is no enlarged variant.
     """
     blocks = [pd.DataFrame(columns=RECALL_COLUMNS)]
@@ -143,7 +143,7 @@ def recalls(arms: list[Arm], plan: Plan) -> pd.DataFrame:
         by_name = {(arm.trained_on, arm.tested_on): arm for arm in block}
         arm, against = by_name.get((str(plan.enhanced),) * 2), by_name.get(("original",) * 2)
         if arm and against:
-            rows = [_recall_row(arm, against, *found) for found in _recalls(arm, against, plan)]
+            rows = [_recall_row(arm, against, *found) for found in _recalls(block, arm, against, plan)]
             blocks.append(_corrected(pd.DataFrame(rows)))
     return pd.concat(blocks, ignore_index=True)[RECALL_COLUMNS]
 
@@ -152,6 +152,11 @@ def blocks_of(arms: list[Arm]) -> Iterator[list[Arm]]:
     """The arms of each split and subset; the arms of one block were tested on the same images."""
     for key in dict.fromkeys((arm.split, arm.subset) for arm in arms):
         yield [arm for arm in arms if (arm.split, arm.subset) == key]
+
+
+def _networks(block: list[Arm], plan: Plan) -> list[Arm]:
+    """An arm of a block for each network, tested on a variant that the network was trained on."""
+    return list({arm.trained_on: arm for arm in block if plan.is_own(arm.trained_on, arm.tested_on)}.values())
 
 
 class Judging:
@@ -164,11 +169,8 @@ class Judging:
         if self.metric == "macro_recall":
             self.weights["macro_recall"] = macro_weights(self.rows["source"], self.rows["class"])
         self.codes = [pd.factorize(self.rows[name])[0] for name in ("source", "class", "fold")]
-        networks = {arm.trained_on: arm.correct for arm in block if plan.is_own(arm.trained_on, arm.tested_on)}
-        self.noises = {
-            name: training_noise(list(networks.values()), weights, *self.codes)
-            for name, weights in self.weights.items()
-        }
+        networks = [arm.correct for arm in _networks(block, plan)]
+        self.noises = {name: training_noise(networks, weights, *self.codes) for name, weights in self.weights.items()}
 
     def row(self, pair: Pair) -> dict[str, object]:
         arm, against = pair.arm, pair.against
@@ -240,21 +242,30 @@ class Judging:
         return found, noise
 
 
-def _recalls(arm: Arm, against: Arm, plan: Plan) -> Iterator[tuple[str, str, Comparison]]:
+def _recalls(block: list[Arm], arm: Arm, against: Arm, plan: Plan) -> Iterator[tuple[str, str, Comparison]]:
+    """Each measure of `recalls`, the class or classes that it is about, and the comparison of the two arms."""
     rows = arm.independent
-    by_class = compare_recalls(arm.correct, against.correct, rows["source"], rows["class"])
+    classes, networks = rows["class"].to_numpy(str), _networks(block, plan)
+
+    def compared(of: npt.NDArray[np.bool_], wanted: npt.NDArray[np.str_]) -> Comparison:
+        """Compare the shares of the images `of` that are classified as the classes `wanted` (images,)."""
+        some = rows[of]
+
+        def hits(one: Arm) -> npt.NDArray[np.bool_]:
+            return np.array([names[some.index] == wanted[of] for names in one.predicted.values()], dtype=bool)
+
+        codes = [pd.factorize(some[name])[0] for name in ("source", "class", "fold")]
+        noise = training_noise([hits(one) for one in networks], np.ones(len(some)), *codes)
+        return compare(hits(arm), hits(against), some["source"], some["class"], noise=noise)
+
     for name in plan.classes:
-        if name in by_class:
-            yield "recall", name, by_class[name]
+        if (of := classes == name).any():
+            yield "recall", name, compared(of, classes)
     pair = published.pair(plan.classes)
-    if pair and set(pair) <= by_class.keys():
-        one, other = (
-            np.array([names[rows.index] for names in each.predicted.values()], dtype=str) for each in (arm, against)
-        )
-        both = " and ".join(pair)
-        accuracy, confusion = compare_pair(one, other, rows["source"], rows["class"], pair)
-        yield "pair accuracy", both, accuracy
-        yield "pair confusion", both, confusion
+    if pair and set(pair) <= set(classes):
+        both, of = " and ".join(pair), np.isin(classes, pair)
+        yield "pair accuracy", both, compared(of, classes)
+        yield "pair confusion", both, compared(of, np.where(classes == pair[0], pair[1], pair[0]))
 
 
 def _recall_row(arm: Arm, against: Arm, measure: str, of: str, found: Comparison) -> dict[str, object]:

@@ -7,6 +7,8 @@ photograph, so 18 photographs determine a quarter of the accuracy over images.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -40,10 +42,11 @@ def _measured(arm: Arm) -> list[tuple[str, str, Estimate]]:
     rows = arm.independent
     sources, classes = rows["source"].to_numpy(str), rows["class"].to_numpy(str)
     weights = macro_weights(sources, classes)
+    source_weights = 1 / pd.Series(sources).groupby(sources).transform("size").to_numpy()
     predicted = np.array([names[rows.index] for names in arm.predicted.values()])
     found = [
         ("macro recall", "", accuracy_interval(arm.correct, sources, classes, weights=weights)),
-        ("macro F1", "", macro_f1_interval(predicted, sources, classes)),
+        ("macro F1", "", f1_interval(predicted, sources, classes, np.unique(classes), source_weights)),
     ]
     for name in arm.classes:
         of = classes == name
@@ -53,18 +56,20 @@ def _measured(arm: Arm) -> list[tuple[str, str, Estimate]]:
     return found
 
 
-def macro_f1_interval(
-    predicted: npt.NDArray[np.object_], sources: npt.NDArray[np.str_], classes: npt.NDArray[np.str_]
+def f1_interval(
+    predicted: npt.NDArray[np.object_],
+    sources: npt.NDArray[np.str_],
+    classes: npt.NDArray[np.str_],
+    names: Sequence[str] | npt.NDArray[np.str_],
+    weights: npt.NDArray[np.float64],
 ) -> Estimate:
-    """The F1 score, averaged over the classes that have images and over the seeds, with its interval over sources.
+    """The F1 score, averaged over the classes `names` and over the seeds, with its interval over sources.
 
-    `predicted` has the shape (seeds, images); `sources` and `classes` have the shape (images,). All sources have the
-    same weight. The variance is that of the score's linearisation, (2·[correct] − F1·([in the class] + [predicted as
-    it])) divided by the sum of the last two (Binder, Int. Stat. Rev. 51, 1983, 279–292), so the interval is computed as
-    for an accuracy.
+    `predicted` has the shape (seeds, images); `sources`, `classes` and `weights` have the shape (images,). Each of
+    `names` needs an image. The variance is that of the score's linearisation, (2·[correct] − F1·([in the class] +
+    [predicted as it])) divided by the sum of the last two (Binder, Int. Stat. Rev. 51, 1983, 279–292), so the interval
+    is computed as for an accuracy.
     """
-    weights = 1 / pd.Series(sources).groupby(sources).transform("size").to_numpy()
-    names = np.unique(classes)
     values = np.zeros(len(classes))
     for seed in predicted:
         for name in names:
@@ -75,3 +80,22 @@ def macro_f1_interval(
             linear = (2 * (actual & taken) - f1 * marked) / total * weights.sum()
             values += (f1 + linear) / (len(names) * len(predicted))
     return mean_interval(values, sources, classes, weights=weights)
+
+
+def class_scores(arm: Arm) -> dict[str, dict[str, Estimate]]:
+    """Accuracy, recall and F1 of each class that has images, with intervals; every image counts the same.
+
+    The measures are named as in `wbcsr.stats.scores.Scores.by_class`, which defines them. Values are means over the
+    seeds, on the `independent` rows of the arm.
+    """
+    rows = arm.independent
+    sources, classes = rows["source"].to_numpy(str), rows["class"].to_numpy(str)
+    predicted = np.array([names[rows.index] for names in arm.predicted.values()])
+    found: dict[str, dict[str, Estimate]] = {"accuracy": {}, "recall": {}, "f1": {}}
+    for name in arm.classes:
+        of = classes == name
+        if of.any():
+            found["accuracy"][name] = accuracy_interval((predicted == name) == of, sources, classes)
+            found["recall"][name] = accuracy_interval(arm.correct[:, of], sources[of], classes[of])
+            found["f1"][name] = f1_interval(predicted, sources, classes, [name], np.ones(len(classes)))
+    return found

@@ -209,43 +209,6 @@ def compare(
     )
 
 
-def compare_recalls(
-    correct_a: Booleans, correct_b: Booleans, sources: Names, classes: Names, random_seed: int = 0
-) -> dict[str, Comparison]:
-    """`compare` on the images of each class alone; accuracy is then recall. The classes are sorted."""
-    source_names, class_names = np.asarray(sources), np.asarray(classes)
-    found = {}
-    for name in np.unique(class_names):
-        of = class_names == name
-        found[str(name)] = compare(correct_a[:, of], correct_b[:, of], source_names[of], class_names[of], random_seed)
-    return found
-
-
-def compare_pair(
-    predicted_a: npt.NDArray[np.str_],
-    predicted_b: npt.NDArray[np.str_],
-    sources: Names,
-    classes: Names,
-    pair: tuple[str, str],
-    random_seed: int = 0,
-) -> tuple[Comparison, Comparison]:
-    """The accuracy on the images of two classes, and the share of them that was classified as the other of the two.
-
-    `predicted_a` and `predicted_b` are class names (seeds, images); the other arguments are as in `compare`. Raises
-    ValueError if one of the two classes has no image.
-    """
-    source_names, class_names = np.asarray(sources), np.asarray(classes)
-    for name in pair:
-        if name not in class_names:
-            raise ValueError(f"no image of the class '{name}'")
-    of = np.isin(class_names, pair)
-    actual, of_sources = class_names[of], source_names[of]
-    other = np.where(actual == pair[0], pair[1], pair[0])
-    a, b = predicted_a[:, of], predicted_b[:, of]
-    accuracy = compare(a == actual, b == actual, of_sources, actual, random_seed)
-    return accuracy, compare(a == other, b == other, of_sources, actual, random_seed)
-
-
 def holm(p_values: pd.Series) -> pd.Series:
     """The p-values of a family of comparisons, corrected to control the family-wise error rate (Holm).
 

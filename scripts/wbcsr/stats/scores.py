@@ -16,7 +16,8 @@ from wbcsr.study.labels import summary_label
 class Scores:
     """Scores of one confusion matrix; a ratio whose denominator is 0 counts as 0.
 
-    `by_class` has a row for each class and the columns precision, recall, f1 and support. `macro` and `weighted` hold
+    `by_class` has a row for each class and the columns precision, recall, f1, support and accuracy: the share of all
+    images that were assigned correctly to this class or to the others. `macro` and `weighted` hold
     the averages of precision, recall and f1 over the classes: unweighted, and weighted by support.
     """
 
@@ -45,6 +46,8 @@ def score(matrix: pd.DataFrame) -> Scores:
     predicted = np.concatenate([np.repeat(numbers, row) for row in counts])
     columns = precision_recall_fscore_support(actual, predicted, labels=numbers, zero_division=0.0)
     by_class = pd.DataFrame(dict(zip(("precision", "recall", "f1", "support"), columns, strict=True)), matrix.index)
+    confused = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+    by_class["accuracy"] = 1 - confused / counts.sum()
     ratios = by_class[["precision", "recall", "f1"]]
     return Scores(
         accuracy=float((actual == predicted).mean()),
@@ -67,10 +70,11 @@ def score_rows(matrix: pd.DataFrame | None) -> pd.DataFrame:
     if matrix is None:
         return pd.DataFrame(columns=["class", *RATIOS, "support"]).astype({**dict.fromkeys(RATIOS, float)})
     scores = score(matrix)
+    by_class = scores.by_class.drop(columns="accuracy")
     names = [summary_label(name, list(matrix.index)) for name in AVERAGES]
     summary = pd.DataFrame([{"f1": scores.accuracy}, scores.macro, scores.weighted], index=names)
     summary["support"] = int(matrix.to_numpy().sum())
-    return pd.concat([scores.by_class, summary]).rename_axis("class").reset_index()[["class", *RATIOS, "support"]]
+    return pd.concat([by_class, summary]).rename_axis("class").reset_index()[["class", *RATIOS, "support"]]
 
 
 def confusion_rows(matrix: pd.DataFrame | None, classes: list[str]) -> pd.DataFrame:

@@ -55,7 +55,8 @@ def confusion_name(split: str, trained_on: str, tested_on: str, subset: str) -> 
 def figure_names(config: Config) -> list[str]:
     """The names, without suffix, of all figures of a study with this complete configuration."""
     return [
-        *("fig2", "fig3", "fig9", "fig10", "fig11", "fig12", "accuracy", "differences"),
+        *(f"fig{number}" for number in (1, 2, 3, 9, 10, 11, 12)),
+        *("enlargements", "accuracy", "differences"),
         *(f"{kind}_{split}" for split in config["splits"] for kind in ("reliability", "curves")),
         *(
             confusion_name(split, trained_on, tested_on, subset)

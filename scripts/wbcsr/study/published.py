@@ -26,6 +26,9 @@ CITATION = f"Nagarhalli et al. ({YEAR}), doi:{DOI}"
 
 CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
 
+# The class of the image that Figures 2 and 3 show.
+SHOWN = "EOSINOPHIL"
+
 # The two classes that the study finds hard to distinguish and hopes to distinguish better after super-resolution.
 PAIR = ("EOSINOPHIL", "NEUTROPHIL")
 
@@ -70,6 +73,11 @@ def accuracy(split: str, trained_on: str, tested_on: str, subset: str, classes: 
         return None
     counts = matrix(tested_on).to_numpy()
     return float(np.trace(counts) / counts.sum())
+
+
+def shown(classes: list[str]) -> str:
+    """The class that Figures 2 and 3 show, as `classes` spells it; the first class if `classes` does not have it."""
+    return next((name for name in classes if name.upper() == SHOWN), classes[0])
 
 
 def pair(classes: list[str]) -> tuple[str, str] | None:

@@ -1,24 +1,21 @@
-"""Figures 9 to 12: accuracy and loss over the epochs of training."""
+"""Figure 9: accuracy and loss over the epochs of training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from wbcsr.classify.history import best_epoch
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv
-from wbcsr.present.style import (
-    BLUE,
-    SINGLE_COLUMN,
-    VERMILLION,
-)
+from wbcsr.present.style import BLUE, DOUBLE_COLUMN, VERMILLION
 from wbcsr.study.labels import variant_label
 from wbcsr.study.plan import Plan
 
@@ -50,16 +47,27 @@ def read_histories(histories: Iterable[Training], plan: Plan) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def draw_history(epochs: pd.DataFrame, quantity: str, variant: str) -> Figure:
-    """Figures 9 to 12: `quantity` (accuracy or loss) of training and validation over the epochs of one variant.
+def draw_history(epochs: pd.DataFrame, variants: Sequence[str]) -> Figure:
+    """Figure 9: a row of panels for each of `variants`, accuracy on the left and loss on the right.
 
     Each seed is a thin line and their mean a bold one; the points are the epochs whose models were kept.
     """
-    rows = epochs[epochs["trained_on"] == variant]
-    if rows.empty:
-        raise InputError(f"histories: none of a run trained on {variant}; take all that the configuration names")
-    figure = Figure(figsize=(SINGLE_COLUMN, 2.5))
-    axis = figure.subplots()
+    figure = Figure(figsize=(DOUBLE_COLUMN, 0.4 + 2.1 * len(variants)))
+    panels = figure.subplots(len(variants), 2, sharex=True, sharey="col", squeeze=False)
+    for row, variant in zip(panels, variants, strict=True):
+        rows = epochs[epochs["trained_on"] == variant]
+        if rows.empty:
+            raise InputError(f"histories: none of a run trained on {variant}; take all that the configuration names")
+        for axis, quantity in zip(row, ("accuracy", "loss"), strict=True):
+            _draw_runs(axis, rows, quantity)
+            axis.set_ylabel(f"{quantity.capitalize()}, {variant_label(variant)} images")
+    for axis in panels[-1]:
+        axis.set_xlabel("Epoch")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
+
+
+def _draw_runs(axis: Axes, rows: pd.DataFrame, quantity: str) -> None:
     for name, subset, colour in (("training", "train", VERMILLION), ("validation", "validation", BLUE)):
         by_seed = rows.pivot(index="epoch", columns="seed", values=f"{subset}_{quantity}")
         mean = by_seed.mean(axis=1)
@@ -68,12 +76,7 @@ def draw_history(epochs: pd.DataFrame, quantity: str, variant: str) -> Figure:
             axis.plot(by_seed.index, by_seed, color=colour, linewidth=0.5, alpha=0.5, marker=mark, markersize=2)
         axis.plot(mean.index, mean, color=colour, linewidth=1.6, marker=mark, markersize=3, label=name)
     kept = pd.DataFrame([run.iloc[best_epoch(run.to_dict("records")) - 1] for _, run in rows.groupby("seed")])
-    note = f"kept: epoch {kept['epoch'].iloc[0]}" if len(kept) == 1 else "kept epochs"
     points: dict[str, Any] = {"color": BLUE, "markeredgecolor": "white", "markersize": 5.5, "zorder": 3}
-    axis.plot(kept["epoch"], kept[f"validation_{quantity}"], "o", label=note, **points)
+    axis.plot(kept["epoch"], kept[f"validation_{quantity}"], "o", label="kept epoch of each seed", **points)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axis.set_xlim(rows["epoch"].min() - 0.5, rows["epoch"].max() + 0.5)
-    axis.set_xlabel("Epoch")
-    axis.set_ylabel(f"{quantity.capitalize()}, {variant_label(variant)} images")
-    figure.legend(loc="outside upper center", ncols=3, columnspacing=1.2, handlelength=1.4, handletextpad=0.5)
-    return figure

@@ -10,15 +10,19 @@ from matplotlib.figure import Figure
 
 from wbcsr.present.cells import choose_cells, read_manifests
 from wbcsr.present.figures.accuracies import draw_accuracies, draw_differences
+from wbcsr.present.figures.classes import FIGURES, draw_classes
 from wbcsr.present.figures.confusion import draw_confusion
 from wbcsr.present.figures.curves import draw_curves, draw_reliability
-from wbcsr.present.figures.photographs import draw_enlargements, draw_examples
+from wbcsr.present.figures.photographs import draw_enlargements, draw_examples, draw_image
 from wbcsr.present.figures.training import Training, draw_history, read_histories
 from wbcsr.present.style import draw_notice, house_style, save_figure
 from wbcsr.present.table import read_table
 from wbcsr.stats.calibration import Probabilities, matched_arms
+from wbcsr.stats.comparison import main_arm
 from wbcsr.stats.differences import COLUMNS, TEXTS
+from wbcsr.stats.endpoints import class_scores
 from wbcsr.stats.predictions import Run, read_arms
+from wbcsr.study import published
 from wbcsr.study.labels import NO_ENHANCED, confusion_name
 from wbcsr.study.plan import Plan
 
@@ -49,14 +53,17 @@ def write_figures(inputs: Inputs, plan: Plan, folder: str | Path) -> None:
 def _figures(inputs: Inputs, plan: Plan) -> Iterator[tuple[str, Figure]]:
     images = read_manifests(inputs.manifests)
     cells = choose_cells(images, plan)
-    yield "fig2", draw_examples(cells, plan)
-    yield "fig3", draw_enlargements(cells, images, plan)
-    epochs = read_histories(inputs.trainings, plan)
-    for variant, accuracy_name, loss_name in (("original", "fig9", "fig10"), (plan.enhanced, "fig11", "fig12")):
-        for name, quantity in ((accuracy_name, "accuracy"), (loss_name, "loss")):
-            yield name, draw_history(epochs, quantity, variant) if variant else draw_notice(NO_ENHANCED)
+    shown, variants = published.shown(plan.classes), ("original", plan.enhanced)
+    yield "fig1", draw_examples(cells, plan)
+    for name, variant in zip(("fig2", "fig3"), variants, strict=True):
+        yield name, draw_image(cells[shown], shown, images, plan, variant) if variant else draw_notice(NO_ENHANCED)
+    yield "enlargements", draw_enlargements(cells, images, plan)
+    yield "fig9", draw_history(read_histories(inputs.trainings, plan), list(filter(None, variants)))
     arms = read_arms(inputs.runs, inputs.splits, inputs.sources, plan)
     own = [arm for arm in arms if plan.is_own(arm.trained_on, arm.tested_on)]
+    scores = {arm.tested_on: class_scores(arm) for arm in (main_arm(arms, plan, name) for name in variants) if arm}
+    for name, measure in FIGURES.items():
+        yield name, draw_classes(scores, measure, plan)
     yield "accuracy", draw_accuracies(own, plan)
     compared = read_table(inputs.differences, COLUMNS, TEXTS)
     split, subset = plan.judged

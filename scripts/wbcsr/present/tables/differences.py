@@ -101,7 +101,7 @@ def recalls_table(data: pd.DataFrame, plan: Plan) -> Table:
         note="Recall: share of a class's images that were classified correctly. Pair accuracy: the same "
         "share for the images of both classes together. Pairwise confusion: share of these images that were classified "
         "as the other class of the pair. "
-        "These intervals do not include the variation between trainings. " + _note(data, "rows"),
+        "The intervals include the variation between trainings if there are several. " + _note(data, "rows"),
         blocks=("split", "subset", "measure"),
         title_of=lambda row: MEASURES[row["measure"]],
         source="results/tables/recalls.csv",

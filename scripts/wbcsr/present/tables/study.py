@@ -56,7 +56,7 @@ def scores_table(name: str, data: pd.DataFrame, variant: str | None, plan: Plan)
     """Tables 3 and 4: scores of each class and their averages; `data` comes from `wbcsr.stats.scores.score_rows`."""
     averages = [summary_label(name.capitalize(), plan.classes) for name in AVERAGES]
     labels = [*class_labels(plan.classes), *averages]
-    matrix = _published_matrix(variant, plan)
+    matrix = published_matrix(variant, plan)
     theirs = score_rows(matrix)
     columns = [fixed("class", "Class", labels[: len(data)], style="text")]
     for key, heading in HEADINGS.items():
@@ -78,7 +78,7 @@ def confusion_table(name: str, data: pd.DataFrame, variant: str | None, plan: Pl
     if len("".join(labels)) > PRINTED_WIDTH:  # too wide for a page: the headings are the row numbers
         headings = [str(number) for number in range(1, len(labels) + 1)]
         labels = [f"{number} {label}" for number, label in zip(headings, labels, strict=True)]
-    matrix = _published_matrix(variant, plan)
+    matrix = published_matrix(variant, plan)
     columns = [fixed("actual", "Actual", labels[: len(data)], style="text")]
     sides = [("here", HERE, data.iloc[:, 1:])] + ([("study", THERE, matrix)] if matrix is not None else [])
     for side, group, counts in sides:
@@ -111,7 +111,7 @@ def _caption(what: str, data: pd.DataFrame, variant: str | None, plan: Plan) -> 
     )
 
 
-def _published_matrix(variant: str | None, plan: Plan) -> pd.DataFrame | None:
+def published_matrix(variant: str | None, plan: Plan) -> pd.DataFrame | None:
     """The study's confusion matrix in the order of our classes; None if it does not have this variant and split."""
     if (
         variant is None

@@ -13,6 +13,7 @@ from wbcsr.present.tables.controls import controls_table
 from wbcsr.present.tables.cost import cost_table
 from wbcsr.present.tables.differences import differences_table, recalls_table
 from wbcsr.present.tables.endpoints import correlation_table, endpoints_table
+from wbcsr.present.tables.misclassified import misclassified_table
 from wbcsr.present.tables.study import study_tables
 from wbcsr.stats.calibration import Probabilities, calibrations
 from wbcsr.stats.comparison import compare_arms, main_arm
@@ -22,6 +23,7 @@ from wbcsr.stats.cost import costs
 from wbcsr.stats.counts import count_images, read_leakage
 from wbcsr.stats.differences import differences, recalls
 from wbcsr.stats.endpoints import endpoints
+from wbcsr.stats.misclassified import misclassified
 from wbcsr.stats.predictions import Run, read_arms
 from wbcsr.stats.records import read_records
 from wbcsr.stats.scores import confusion_rows, score_rows
@@ -66,6 +68,7 @@ def write_tables(
         correlation_table(correlations(arms)),
         calibration_table(calibrations(map(Probabilities.of, arms))),
         controls_table(controls(arms, plan)),
+        misclassified_table(misclassified(arms, plan), plan),
         cost_table(costs(records, plan.own(comparison), plan.seeds)),
     ):
         write_table(table, folder)
