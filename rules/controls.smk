@@ -68,7 +68,7 @@ rule sharpen:
         originals=ORIGINAL_MANIFEST,
         sharpening=rules.match_sharpening.output.sharpening,
     output:
-        manifest=update(f"{SHARD}.csv"),
+        manifest=f"{SHARD}.csv",
         provenance=update(f"{SHARD}.provenance.json"),
     log:
         "logs/sharpen/{variant}/{partition}/{class_name}/{shard}of{shards}.log",

@@ -10,8 +10,7 @@ localrules:
 
 rule download_archive:
     output:
-        # update: Snakemake would delete a file that was put there by hand before a download that may fail.
-        update("data/archive.zip"),
+        "data/archive.zip",
     log:
         "logs/download_archive/archive.log",
     conda:

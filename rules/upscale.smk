@@ -9,7 +9,7 @@ rule upscale:
         # ancient: a changed threshold must be passed, but does not change images; other changes also change the engine.
         quality=lambda wildcards: ancient(f"{ENGINE}/quality.json".format(model=MODELS[wildcards.variant])),
     output:
-        manifest=update(f"{SHARD}.csv"),
+        manifest=f"{SHARD}.csv",
         provenance=update(f"{SHARD}.provenance.json"),
     log:
         "logs/upscale/{variant}/{partition}/{class_name}/{shard}of{shards}.log",
@@ -39,7 +39,7 @@ rule interpolate:
     input:
         originals=ORIGINAL_MANIFEST,
     output:
-        manifest=update(f"{SHARD}.csv"),
+        manifest=f"{SHARD}.csv",
         provenance=update(f"{SHARD}.provenance.json"),
     log:
         "logs/interpolate/{variant}/{partition}/{class_name}/{shard}of{shards}.log",
@@ -66,7 +66,7 @@ rule shrink:
     input:
         upscaled=lambda wildcards: f"{SHARD}.csv".format(**{**wildcards, "variant": SHRUNK[wildcards.variant]}),
     output:
-        manifest=update(f"{SHARD}.csv"),
+        manifest=f"{SHARD}.csv",
         provenance=update(f"{SHARD}.provenance.json"),
     log:
         "logs/shrink/{variant}/{partition}/{class_name}/{shard}of{shards}.log",

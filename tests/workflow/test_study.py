@@ -274,6 +274,20 @@ def test_a_changed_store_makes_rows_of_the_files_and_trains_nothing_again(small_
     assert "Nothing to be done" in run(tmp_path, "-n", *options, "models").stdout
 
 
+def test_a_failed_upscaling_leaves_no_image_that_looks_current(small_study: Path, tmp_path: Path) -> None:
+    copy_study(small_study, tmp_path)
+    target = f"results/images/realesrgan_x4/TEST/{CLASSES[0]}/manifest_1of1.csv"
+    listed = tmp_path / f"results/images/original/TEST/{CLASSES[0]}/manifest.csv"
+    original = listed.with_name(pd.read_csv(listed)["file"][0])
+    content, times = original.read_bytes(), original.stat()
+    original.unlink()
+    options = ("--config", "inference={backend: eager, precision: fp32, overlap: 12}", "--", target)
+    assert run(tmp_path, *options).returncode != 0
+    original.write_bytes(content)
+    os.utime(original, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert re.search(r"^upscale +1$", run(tmp_path, "-n", *options).stdout, re.MULTILINE)
+
+
 def test_a_smaller_scale_is_shrunk_from_existing_images(small_study: Path, tmp_path: Path) -> None:
     copy_study(small_study, tmp_path)
     larger, target = (f"results/images/realesrgan_x{n}/TEST/{CLASSES[0]}/manifest_1of1.csv" for n in (4, 2))

@@ -1,10 +1,11 @@
 """Upscale the images of one shard: decode, upscale and encode in parallel, and resume after an interruption.
 
-A ledger next to the manifest gets one line for each completely written image. A restarted shard keeps an image if the
-ledger, or the manifest of an earlier complete run, lists it for the same original and the same upscaler, and if what is
-stored of it has the recorded SHA-256 (see `store`). The list of a shard is divided into batches before finished images
-are skipped. An image is therefore always in the same batch, and its pixels do not depend on where a run was
-interrupted.
+A ledger next to the manifest gets one line for each completely written image, and is kept. If a shard is run again,
+finished or not, it keeps an image if the ledger lists it for the same original and the same upscaler, and if what is
+stored of it has the recorded SHA-256 (see `store`). The manifest of an earlier run is not used: Snakemake deletes it
+before a job, so that a failed job leaves no manifest that looks current. The list of a shard is divided into batches
+before finished images are skipped. An image is therefore always in the same batch, and its pixels do not depend on
+where a run was interrupted.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tqdm import tqdm
 from wbcsr import imaging
 from wbcsr.claim import require_claim
 from wbcsr.errors import InputError
-from wbcsr.files import png_names, read_csv, read_json, remove_leftovers, sha256
+from wbcsr.files import png_names, read_csv, read_json, remove_leftovers, write_text
 from wbcsr.progress import image_progress
 from wbcsr.text import counted
 from wbcsr.upscale.store import ALL, MANIFEST_COLUMNS, Entry, Store, Storing
@@ -97,12 +98,11 @@ def upscale_shard(
     rows = shard_rows(read_csv(source, MANIFEST_COLUMNS), shard, shards)
     ledger = _Ledger(manifest, upscaler.identity)
     earlier = _earlier_run(manifest, upscaler.identity)
-    listed = _entries(manifest) if earlier else []
     batches = _batches(rows, upscaler.batch_size)
     # Two pools: encoding takes far longer, and in one pool, batches to decode would wait behind it.
     decoders, encoders = (ThreadPoolExecutor(max(2, threads)) for _ in range(2))
     with Store(manifest, rows, storing) as store, ledger, decoders, encoders:
-        kept = encoders.map(store.keep, [*listed, *ledger.entries()])
+        kept = encoders.map(store.keep, ledger.entries())
         done = {entry.image: entry for entry in kept if entry}
         waiting = [batch for batch in batches if any(row.image not in done for row in batch)]
         if done:
@@ -128,6 +128,7 @@ def upscale_shard(
                     done[entry.image] = entry
         seconds = time.perf_counter() - started
         store.finish(done)
+        ledger.replace([done[image] for image in rows["image"]])
     upscaled_images = sum(map(len, waiting))
     if upscaled_images:
         rate = upscaled_images / seconds
@@ -135,7 +136,6 @@ def upscale_shard(
             "%s in %.1f s, %.4g images/s; at this rate, a shard of 5 to 10 minutes has %d to %d images",
             counted(upscaled_images, "image"), seconds, rate, math.ceil(300 * rate), math.ceil(600 * rate),
         )  # fmt: skip
-    ledger.remove()
     if earlier and not waiting and earlier["upscaling"]["images"] == len(rows):
         return {key: earlier[key] for key in ("upscaling", "cost", "machine", "threads") if key in earlier}
     return {
@@ -149,22 +149,16 @@ def upscale_shard(
 
 
 def _earlier_run(manifest: Path, identity: str) -> dict[str, Any] | None:
-    """Return the provenance of the run that wrote `manifest`, if it used the same upscaler."""
+    """Return the provenance of the last finished run of this shard, if it used the same upscaler."""
     provenance = manifest.with_suffix(".provenance.json")
-    if not (manifest.is_file() and provenance.is_file()):
+    if not provenance.is_file():
         return None
     try:
         record = read_json(provenance)
-        same = record["upscaling"]["enlarger"] == identity
-        return record if same and sha256(manifest) in record["outputs_sha256"].values() else None
-    except (InputError, KeyError, TypeError, AttributeError) as error:
-        log.warning("%s: cannot be used (%r); all images are upscaled again", provenance, error)
+        return record if record["upscaling"]["enlarger"] == identity else None
+    except (InputError, KeyError, TypeError) as error:
+        log.warning("%s: cannot be used (%r); the cost of kept images is not known", provenance, error)
         return None
-
-
-def _entries(manifest: Path) -> list[Entry]:
-    table = read_csv(manifest, MANIFEST_COLUMNS)
-    return [Entry(**record) for record in table.to_dict("records")]
 
 
 def _batches(rows: pd.DataFrame, size: int) -> list[list[Any]]:
@@ -240,16 +234,18 @@ class _Ledger:
         return self
 
     def add(self, entry: Entry) -> None:
-        line = json.dumps({"identity": self.identity, "entry": asdict(entry)}, ensure_ascii=False)
         with self._lock:
             require_claim()
-            # The newline comes first, so that an incomplete line of a killed run does not damage this one.
-            self._file.write("\n" + line)
+            self._file.write(self._line(entry))
             self._file.flush()
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def remove(self) -> None:
-        require_claim()
-        self.path.unlink(missing_ok=True)
+    def replace(self, entries: Iterable[Entry]) -> None:
+        """Leave out the lines of images that are not in `entries`."""
+        write_text(self.path, "".join(map(self._line, entries)))
+
+    def _line(self, entry: Entry) -> str:
+        # The newline comes first, so that an incomplete line of a killed run does not damage this one.
+        return "\n" + json.dumps({"identity": self.identity, "entry": asdict(entry)}, ensure_ascii=False)

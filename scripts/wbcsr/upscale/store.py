@@ -121,7 +121,8 @@ class Store:
             return None
         if self.storing.sizes and not self._has_record(entry):
             return self.put(row, imaging.read_listed(path, entry.sha256, self.manifest)) if whole else None
-        return entry if wanted else replace(entry, file="", sha256="")
+        kept = entry if wanted else replace(entry, file="", sha256="")
+        return kept if self.storing.sizes else replace(kept, packed_sha256="")
 
     def finish(self, entries: Mapping[str, Entry]) -> None:
         """Write the manifest of all rows, and remove what an earlier run stored with another `store`."""
