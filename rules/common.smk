@@ -17,6 +17,7 @@ from wbcsr import python_path
 os.environ.update(PYTHONPATH=python_path())
 
 from wbcsr.config import (
+    check_deployment,
     check_files,
     compared_variant,
     complete,
@@ -37,11 +38,14 @@ from wbcsr.errors import InputError
 from wbcsr.study.labels import figure_names
 from wbcsr.explain import DRAWN, changes_figure
 from wbcsr.failures import Failures
+from wbcsr.gres import model_requested
+from wbcsr.own_packages import require_own_packages
 from wbcsr.strict import check_yaml
 from wbcsr.weights.releases import model_for_scale, shrunk_from
 
 DEFAULTS = f"{workflow.basedir}/config/config.yaml"
 try:
+    require_own_packages()
     check_yaml([DEFAULTS, *workflow.configfiles])
 except InputError as error:
     sys.exit(f"error: {error}")
@@ -59,8 +63,18 @@ try:
         logger.warning(f"warning: {renamed_keys}")
     config = complete(config, Path(workflow.basedir) / "config" / "schema.yaml")
     check_files(config, MADE)
+    methods = {method.item_to_choice() for method in workflow.deployment_settings.deployment_method}
+    unused = check_deployment(methods, config)
+    if unused and workflow.is_main_process:
+        logger.warning(f"warning: {unused}")
 except InputError as error:
     sys.exit(f"error: {error}")
+
+
+# The image of all rules; Snakemake uses it with the option --software-deployment-method apptainer.
+if config["container"]:
+
+    container: config["container"]
 
 
 FAILURES = Failures()
@@ -91,11 +105,10 @@ RULES_OF_ENGINES = [
 
 # From the profile's set-resources.
 OVERWRITTEN = {rule: workflow.resource_settings.overwrite_resources.get(rule, {}) for rule in RULES_OF_ENGINES}
+AS_WRITTEN = {rule: {name: value.raw for name, value in given.items()} for rule, given in OVERWRITTEN.items()}
 try:
     # Part of the engines' path, so that different GPU models never share an engine.
-    GPU_MODEL = one_gpu_model(
-        {rule: given["gpu_model"].raw if "gpu_model" in given else None for rule, given in OVERWRITTEN.items()}
-    )
+    GPU_MODEL = one_gpu_model({rule: model_requested(given) for rule, given in AS_WRITTEN.items()})
 except InputError as error:
     sys.exit(f"error: {error}")
 

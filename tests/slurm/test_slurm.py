@@ -126,13 +126,30 @@ def test_one_job_upscales_one_class_by_another_scale(study: Study) -> None:
     assert len(list((study.folder / target).parent.glob("_*.png"))) == 5
 
 
-def test_engines_of_two_gpu_models_are_stored_separately(study: Study, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("requests", "field"),
+    [
+        ({"gpu_model": "a100"}, "TresPerJob"),
+        ({"gpu_model": None, "gpu": 0, "gres": "gpu:a100:1"}, "TresPerNode"),
+    ],
+    ids=["gpu_model", "gres"],
+)
+def test_engines_of_two_gpu_models_are_stored_separately(
+    requests: dict[str, Any], field: str, study: Study, tmp_path: Path
+) -> None:
+    """Where SLURM does not accept `--gpus`, the profile requests the GPU and its model by `--gres`."""
     target = "results/engines/a100/RealESRGAN_x4plus/engine.json"
-    # In the file, one block defines the resources of all rules that refer to it.
-    profile = edited(tmp_path, lambda resources: resources["upscale"].update(gpu_model="a100"))
-    assert study.start("--", target, profile=profile).finish() == 0, study.output()
+
+    def change(resources: dict[str, Any]) -> None:
+        # In the file, one block defines the resources of all rules that refer to it.
+        block = resources["upscale"]
+        block.update(requests)
+        for key in [key for key, value in block.items() if value is None]:
+            del block[key]
+
+    assert study.start("--", target, profile=edited(tmp_path, change)).finish() == 0, study.output()
     (record,) = study.jobs()
-    assert requested(record)["gpus"] == "a100:1"
+    assert record[field] == "gres:gpu:a100:1"
     # The third device is of model a100.
     assert "GPUs: CUDA_VISIBLE_DEVICES=2 " in study.log("compile_upscaler")
     assert (study.folder / target.replace("a100", "h100")).is_file()
