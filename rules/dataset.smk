@@ -10,7 +10,8 @@ localrules:
 
 rule download_archive:
     output:
-        "data/archive.zip",
+        # update: Snakemake would delete a file that was put there by hand before a download that may fail.
+        update("data/archive.zip"),
     log:
         "logs/download_archive/archive.log",
     conda:

@@ -1,4 +1,4 @@
-"""The SHA-256 of large files, remembered on this node: packed images are an input of many jobs."""
+"""The SHA-256 of large files, remembered on this node, because packed images are an input of many jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check a site's own PyTorch for parts that are missing or too old, and find out whether this process uses one."""
+"""Check the PyTorch that a site has installed for missing or old parts, and detect whether this process uses one."""
 
 from __future__ import annotations
 

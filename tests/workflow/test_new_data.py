@@ -265,7 +265,7 @@ def test_a_file_of_medmnist_as_published(tmp_path: Path) -> None:
 
 
 def test_a_commit_of_a_git_repository(tmp_path: Path) -> None:
-    """It is fetched, recorded, and fetched again for another commit."""
+    """It is fetched, recorded, and fetched again for another commit; a failed fetch keeps the archive."""
     repository = tmp_path / "cells"
 
     def git(*arguments: str) -> str:
@@ -298,6 +298,10 @@ def test_a_commit_of_a_git_repository(tmp_path: Path) -> None:
         assert provenance["files"]["commit"] == commit
         assert provenance["parameters"]["dataset"]["git"] == source
         assert "Nothing to be done" in run(tmp_path / "study", *target).stdout
+    archive = (tmp_path / "study" / "data" / "archive.zip").read_bytes()
+    write_config(tmp_path / "study", {**study, "dataset": {**dataset, "git": {**source, "commit": 40 * "0"}}})
+    assert run(tmp_path / "study", *BY_ITSELF, *target).returncode != 0
+    assert (tmp_path / "study" / "data" / "archive.zip").read_bytes() == archive, "a failed download keeps the archive"
 
 
 def test_a_second_test_partition_of_another_camera_is_tested_in_addition(tmp_path: Path) -> None:

@@ -29,12 +29,12 @@ _REMEDY = "download it again, or give a MedMNIST file of 2-D images with one lab
 class MedMnist(Archive):
     """The images of the file as `<partition>/<class>/<partition>_<number>.png`; all arrays are held in memory.
 
-    A partition is one of `PARTITIONS`, the number is that of the row in the partition's array. The class of label k is
-    `classes[k]`, or the number k itself where all `classes` are numbers.
+    A partition is one of `PARTITIONS`; the number is that of the row in the partition's array. The class of label k is
+    `classes[k]`, or the number k itself if all `classes` are numbers.
 
-    `limits` hold as for a folder that is packed into a zip file: `files` and `file_mb` for the images, `total_gb` and
-    `ratio` for the arrays. InputError as of a zip file, or where an array is lacking, damaged, of another kind or
-    larger than its header says, or a label has no class.
+    Of `limits`, `files` and `file_mb` apply to the images, `total_gb` and `ratio` to the arrays. Raises InputError as
+    `Zip` does, and if an array is missing, is damaged, has another type or shape, or does not have the size in its
+    header, and if a label has no class.
     """
 
     def __init__(self, path: Path, limits: Mapping[str, int], classes: Sequence[str]) -> None:
@@ -101,7 +101,7 @@ class MedMnist(Archive):
 
 
 def _check_size(file: IO[bytes], size: int) -> None:
-    """ValueError where the header of an array, a file of `size` bytes, claims more or less than the file holds."""
+    """Raise ValueError if the header of an array announces another size than the `size` bytes of its file."""
     version = np.lib.format.read_magic(file)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if read is None:

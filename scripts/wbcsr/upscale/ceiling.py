@@ -1,6 +1,6 @@
 """The variant `ceiling`: for each image the photograph that it was made from, in the image's frame at twice its size.
 
-What an ideal enlargement by 2 would show. If a classifier does no better on it, no enlargement can help.
+It is what an ideal super-resolution by 2 would return. If it does not help a classifier, no super-resolution can.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from wbcsr.text import counted
 from wbcsr.upscale.shard import MANIFEST_COLUMNS, Entry, shard_rows
 
 SCALE = 2
-# The photograph's height divided by the image's: below, there is no finer detail; above, the warp would alias.
+# Limits of the photograph's height divided by the image's. Below, it has no finer detail; above, the warp would alias.
 USABLE = (1.5, 3.0)
 # Brighter values of an image may be clipped.
 SATURATED = 250
@@ -55,13 +55,13 @@ def ceiling(photograph: np.ndarray, image: np.ndarray, frame: npt.NDArray[np.flo
 def read_frames(sources_csv: Path) -> pd.DataFrame:
     """Photograph and frame of each image (the index): `FRAME_COLUMNS`, numbers as float64.
 
-    Raises InputError if an image has none, because all variants need the same images.
+    Raises InputError if the photograph of an image is unknown, because all variants need the same images.
     """
     table = read_csv(sources_csv, ["image", *FRAME_COLUMNS]).set_index("image")[FRAME_COLUMNS]
     lost = table.index[table["photograph"] == ""]
     if len(lost):
         raise InputError(
-            f"{sources_csv}: the variant ceiling needs the photograph of every image, but no photograph is known of "
+            f"{sources_csv}: the variant ceiling needs the photograph of every image, but it is unknown for "
             f"{len(lost)} of {counted(len(table), 'image')} (first: {lost[0]}); leave these images out "
             "(dataset.images), or take ceiling out of variants"
         )

@@ -1,4 +1,4 @@
-"""How much bicubic images must be sharpened to have as much detail as Real-ESRGAN's: no label and no result is used."""
+"""Find the sharpening that gives bicubic images as much detail as Real-ESRGAN's, without labels and without results."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def radial_power(pixels: np.ndarray, edges: Floats) -> Floats:
 
 
 def gain(frequencies: Floats, sigma: float, amount: float) -> Floats:
-    """How much an unsharp mask multiplies the amplitude of each frequency (cycles per pixel)."""
+    """The factor by which an unsharp mask multiplies the amplitude of each frequency (cycles per pixel)."""
     return 1 + amount * (1 - np.exp(-2 * (np.pi * sigma * frequencies) ** 2))
 
 
@@ -80,8 +80,8 @@ def match_sharpening(
 ) -> dict[str, float | int]:
     """Fit the mask of `Sharpening` to Real-ESRGAN's images, and write it to `output` (JSON).
 
-    `originals` and `upscaled` are the manifests of the same partition. The first `images` of `spread` are used, so that
-    all classes take part and the choice is the same each time. The mean powers of both kinds are compared up to the
+    `originals` and `upscaled` are the manifests of the same partition. The first `images` of `spread` are used: they
+    are of all classes, and each run uses the same ones. The mean powers of both kinds are compared up to the
     highest frequency of the originals, 0.5/`scale` cycles per pixel. Above it, bicubic images have nothing to sharpen.
 
     Writes and returns sigma (pixels of the enlarged image), amount, residual_db and the number of images; the file also
