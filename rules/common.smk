@@ -10,11 +10,14 @@ from snakemake.logging import logger
 
 # Use the library of this checkout even if none or another one is installed (Snakemake or a job may use another
 # environment): sys.path is for these files, PYTHONPATH for jobs and the processes that they start.
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+SCRIPTS = Path(workflow.basedir) / "scripts"
+sys.path.insert(0, str(SCRIPTS))
 
 from wbcsr import python_path
 
 os.environ.update(PYTHONPATH=python_path())
+# Snakemake submits jobs with this folder's sbatch.
+os.environ["PATH"] = f"{SCRIPTS / 'slurm'}{os.pathsep}{os.environ['PATH']}"
 
 from wbcsr.config import (
     check_deployment,
@@ -38,8 +41,8 @@ from wbcsr.errors import InputError
 from wbcsr.study.labels import figure_names
 from wbcsr.explain import DRAWN, changes_figure
 from wbcsr.failures import Failures
-from wbcsr.gres import model_requested
 from wbcsr.own_packages import require_own_packages
+from wbcsr.slurm import model_requested, refuse_arrays
 from wbcsr.strict import check_yaml
 from wbcsr.weights.releases import model_for_scale, shrunk_from
 
@@ -82,6 +85,10 @@ logger.addHandler(FAILURES)
 
 
 onstart:
+    try:
+        refuse_arrays(workflow.executor_settings)
+    except InputError as error:
+        sys.exit(f"error: {error}")
     FAILURES.say_last(workflow.scheduler)
 
 

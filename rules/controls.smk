@@ -22,7 +22,7 @@ rule make_ceiling:
     threads: 4
     resources:
         mem_mb=growing(2000),
-        runtime=growing(60),
+        runtime=growing(30),
     params:
         dataset=PHOTOGRAPHED,
         state=state_of_photographs,
@@ -79,7 +79,7 @@ rule sharpen:
         "../envs/workflow.yaml"
     resources:
         mem_mb=growing(1000),
-        runtime=growing(60),
+        runtime=growing(30),
     message:
         "Sharpening {wildcards.partition} {wildcards.class_name} to {wildcards.variant} ({wildcards.shard} of {wildcards.shards})"
     script:

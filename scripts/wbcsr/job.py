@@ -19,8 +19,8 @@ from wbcsr.claim import claiming
 from wbcsr.devices import VISIBLE, using_gpus
 from wbcsr.errors import user_message
 from wbcsr.files import scratch_folder, write_json
-from wbcsr.gres import gpus_requested
 from wbcsr.own_packages import require_own_packages
+from wbcsr.slurm import gpus_requested
 
 log = logging.getLogger("wbcsr")
 
@@ -99,7 +99,8 @@ def job(snakemake: Any) -> Iterator[dict[str, Any]]:
         # full.
         for variable, folder in (("TORCHINDUCTOR_CACHE_DIR", "inductor"), ("TRITON_CACHE_DIR", "triton")):
             os.environ.setdefault(variable, str(scratch_folder() / folder))
-        with claiming(snakemake.output[0]), using_gpus(gpus_requested(snakemake.resources)) as gpus:
+        jobs_per_gpu = snakemake.resources.get("jobs_per_gpu", 1)
+        with claiming(snakemake.output[0]), using_gpus(gpus_requested(snakemake.resources), jobs_per_gpu) as gpus:
             # The clock starts here, because the time spent waiting for a GPU does not count as GPU time.
             started, clock = datetime.now(UTC), time.perf_counter()
             _log_where(snakemake, gpus)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from cluster import rule_of
+from cluster import does, rule_of
 from compared import differences
 from runs import NO_NETWORK, PROFILE, RUN_TARGET, SHARD_TARGET, Study, requested
 from studies import CLASSES, REPOSITORY
@@ -40,23 +42,42 @@ def test_a_study_on_slurm_equals_a_local_one(whole_study: Study, small_study: Pa
     assert differences(whole_study.folder, tmp_path) == []
 
 
-def test_jobs_request_the_resources_of_their_rules(whole_study: Study) -> None:
+# SLURM jobs of the small study: the name of a rule, or of a group with its rules; and how many.
+SUBMITTED = {
+    "make_synthetic_archive": 1,
+    "ingest_dataset": 1,
+    "find_sources": 1,
+    "interpolated_interpolate": 1,
+    "pack_images": 3,
+    "explain_changes": 1,
+    "engine_check_upscaler_compile_upscaler": 1,
+    "upscaled_upscale": 1,
+    "measure_fidelity": 1,
+    "train_classifier": 4,
+    "test_check_classifier_compile_classifier_predict": 4,
+}
+
+
+def test_short_jobs_share_a_slurm_job(whole_study: Study) -> None:
+    """Downloads, splits, tables and the report do not run on SLURM."""
+    assert Counter(rule_of(record) for record in whole_study.jobs()) == SUBMITTED
+
+
+def test_slurm_jobs_request_the_largest_resources_and_the_sum_of_times(whole_study: Study) -> None:
     asked = [requested(record) for record in whole_study.jobs()]
-    # Downloads, splits, tables and the report do not run on SLURM.
-    assert {job["rule"] for job in asked} == NETWORK_RULES | OTHER_RULES
-    for job in asked:
-        on_gpu = job["rule"] in NETWORK_RULES
+    for record, job in zip(whole_study.jobs(), asked, strict=True):
+        on_gpu = any(does(record, rule) for rule in NETWORK_RULES)
         assert (job["partition"], job["gpus"]) == (("gpu", "h100:1") if on_gpu else ("cpu", "")), job
-    upscale = next(job for job in asked if job["rule"] == "upscale")
-    assert upscale["cores"] == "8"
-    assert int(upscale["memory"].rstrip("M")) >= 1000
-    assert upscale["time"].startswith("04:")
+    requests = {job["rule"]: (job["cores"], job["memory"], job["time"]) for job in asked}
+    assert requests["upscaled_upscale"] == ("8", "4000M", "04:00:00")
+    assert requests["interpolated_interpolate"] == ("1", "1000M", "02:00:00")
+    assert requests["test_check_classifier_compile_classifier_predict"][:2] == ("8", "8000M")
 
 
 def test_comments_and_names_identify_jobs(whole_study: Study) -> None:
-    comments = [record["Comment"] for record in whole_study.jobs()]
+    comments = [record["Comment"] for record in whole_study.jobs("train_classifier", "pack_images")]
     assert len(set(comments)) == len(comments)
-    assert f"rule_upscale_wildcards_realesrgan_x4_TRAIN_{CLASSES[0]}_1_1" in comments
+    assert "rule_train_classifier_wildcards_paper_original_0" in comments
     (name,) = {record["JobName"] for record in whole_study.jobs()}
     assert re.fullmatch(r"wbcsr_[0-9a-f-]{36}", name)
     assert f"SLURM run ID: {name}" in whole_study.output()
@@ -89,7 +110,8 @@ def test_slurm_gives_each_job_the_devices_that_it_requested(whole_study: Study) 
         given.setdefault(*line.split(" ", 1))
     for record in whole_study.jobs():
         # The first two devices are of model h100.
-        assert given[record["JobId"]] in ({"0", "1"} if rule_of(record) in NETWORK_RULES else {"none"}), record
+        on_gpu = any(does(record, rule) for rule in NETWORK_RULES)
+        assert given[record["JobId"]] in ({"0", "1"} if on_gpu else {"none"}), record
 
 
 def test_no_job_on_a_compute_node_uses_the_network(whole_study: Study, tmp_path: Path) -> None:
@@ -115,14 +137,15 @@ def test_a_dry_run_submits_nothing(study: Study) -> None:
 def test_one_job_upscales_one_class_again(study: Study, whole_study: Study) -> None:
     assert study.start("--forcerun", "upscale", "--", SHARD_TARGET).finish() == 0, study.output()
     (record,) = study.jobs()
-    assert record["Comment"] == f"rule_upscale_wildcards_realesrgan_x4_TRAIN_{CLASSES[0]}_1_1"
+    assert requested(record)["time"] == "01:00:00"
+    assert f"class_name {CLASSES[0]}, " in study.log("upscale")
     assert differences(study.folder, whole_study.folder) == []
 
 
 def test_one_job_upscales_one_class_by_another_scale(study: Study) -> None:
     target = SHARD_TARGET.replace("x4", "x2")
     assert study.start("--config", "variants=[original, realesrgan_x2]", "--", target).finish() == 0, study.output()
-    assert [rule_of(record) for record in study.jobs()] == ["upscale"]
+    assert [rule_of(record) for record in study.jobs()] == ["upscaled_upscale"]
     assert len(list((study.folder / target).parent.glob("_*.png"))) == 5
 
 
@@ -130,7 +153,7 @@ def test_one_job_upscales_one_class_by_another_scale(study: Study) -> None:
     ("requests", "field"),
     [
         ({"gpu_model": "a100"}, "TresPerJob"),
-        ({"gpu_model": None, "gpu": 0, "gres": "gpu:a100:1"}, "TresPerNode"),
+        ({"gpu_model": None, "gpu": 0, "gres": "gpu:a100:1", "slurm_partition": "gpu,urgent"}, "TresPerNode"),
     ],
     ids=["gpu_model", "gres"],
 )
@@ -150,9 +173,32 @@ def test_engines_of_two_gpu_models_are_stored_separately(
     assert study.start("--", target, profile=edited(tmp_path, change)).finish() == 0, study.output()
     (record,) = study.jobs()
     assert record[field] == "gres:gpu:a100:1"
+    # SLURM chooses one of several partitions.
+    assert record["Partition"] in requests.get("slurm_partition", "gpu").split(",")
     # The third device is of model a100.
     assert "GPUs: CUDA_VISIBLE_DEVICES=2 " in study.log("compile_upscaler")
     assert (study.folder / target.replace("a100", "h100")).is_file()
+
+
+def test_the_reason_why_slurm_refused_a_group_is_in_the_last_line(study: Study, tmp_path: Path) -> None:
+    target = "results/engines/a100/RealESRGAN_x4plus/quality.json"
+    change = {"gpu_model": "a100", "slurm_partition": "nowhere"}
+    profile = edited(tmp_path, lambda resources: resources["upscale"].update(change))
+    assert study.start("--retries", "0", "--", target, profile=profile).finish() != 0
+    last = study.output().splitlines()[-1]
+    assert re.match(r"error: rule compile_upscaler did not begin: SLURM sbatch failed.* nowhere ", last), study.output()
+
+
+def test_a_classifier_is_trained_by_a_process_for_each_of_two_gpus(study: Study) -> None:
+    """The devices cannot compute, so both processes train on the CPU."""
+    assert study.start("--config", "train={gpus: 2}", "--", RUN_TARGET).finish() == 0, study.output()
+    (record,) = study.jobs()
+    assert {"cores": "16", "gpus": "h100:2"}.items() <= requested(record).items()
+    log = study.log("train_classifier")
+    assert "GPUs: CUDA_VISIBLE_DEVICES=0,1 " in log
+    assert "starting 2 processes" in log
+    provenance = json.loads((study.folder / RUN_TARGET).with_name("provenance.json").read_text())
+    assert provenance["gpus"] == 2
 
 
 def test_a_profile_with_two_gpu_models_for_engines_is_rejected(study: Study, tmp_path: Path) -> None:
@@ -233,7 +279,7 @@ def test_the_profile_lists_every_rule_that_uses_a_gpu() -> None:
 def test_the_slurm_page_lists_the_requests_of_jobs() -> None:
     """Cores, megabytes, minutes and GPUs of each rule that runs on SLURM in the whole study."""
     page = (REPOSITORY / "docs" / "slurm.md").read_text()
-    row = r"^\| `(\w+)` \| \d+ \| (\d+) \| (\d+) GB.*? \| (\d+) (min|h) \| *([^|]*?) *\|"
+    row = r"^\| `(\w+)` \| \d+ \| (\d+)(?: × `train\.gpus`)? \| (\d+) GB.*? \| (\d+) (min|h) \| *([^|]*?) *\|"
     documented = {
         rule: (int(cores), 1000 * int(gigabytes), int(time) * {"min": 1, "h": 60}[unit], bool(gpu))
         for rule, cores, gigabytes, time, unit, gpu in re.findall(row, page, re.MULTILINE)
@@ -250,7 +296,7 @@ def test_the_slurm_page_lists_the_requests_of_jobs() -> None:
             assert (*asked, "gpu=" in body) == documented[rule], rule
 
 
-@pytest.mark.parametrize(("profile", "jobs"), [("slurm", 156), ("local-gpu", 156)])
+@pytest.mark.parametrize(("profile", "jobs"), [("slurm", 108), ("local-gpu", 108)])
 def test_a_profile_plans_the_whole_study(profile: str, jobs: int, tmp_path: Path) -> None:
     arguments = ["--snakefile", str(REPOSITORY / "Snakefile"), "--profile", str(PROFILE.with_name(profile))]
     planned = subprocess.run(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from wbcsr.errors import InputError
-from wbcsr.gres import gpus_requested, model_requested
+from wbcsr.slurm import gpus_requested, model_requested
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The GPUs that a job requests, by the key `gpu` of a rule or by SLURM's generic resources (`gres`) in a profile."""
+"""What jobs request from SLURM, and options of Snakemake's SLURM executor that do not work."""
 
 from __future__ import annotations
 
@@ -22,10 +22,23 @@ def model_requested(given: Mapping[str, Any]) -> Any:
     model, count = _in_gres(given)
     if count and str(given.get("gpu")) != "0":
         raise InputError(
-            f"profile: set-resources has gres: {given['gres']}, and SLURM would add the GPUs of the rule's own gpu; write "
-            "gpu: 0 beside gres"
+            f"profile: set-resources has gres: {given['gres']}, and SLURM would add the GPUs of the rule's own gpu; "
+            "write gpu: 0 beside gres"
         )
     return given.get("gpu_model") or model
+
+
+def refuse_arrays(executor_settings: Any) -> None:
+    """Raise InputError if Snakemake would submit job arrays.
+
+    In version 2.8.0 of its SLURM executor, a rule with more jobs than the option `--jobs` waits forever for the rest of
+    its array, and the end of one array job can remove the good outputs of another.
+    """
+    if getattr(executor_settings, "array_jobs", None):
+        raise InputError(
+            "profile: slurm-array-jobs does not work with Snakemake's SLURM executor 2.8.0: it waits forever for jobs "
+            "that it does not submit; remove it (the profile's groups already make few SLURM jobs of many)"
+        )
 
 
 def _in_gres(resources: Mapping[str, Any]) -> tuple[str | None, int]:
