@@ -288,4 +288,7 @@ def test_all_jobs_run_in_the_configured_container(tmp_path: Path, monkeypatch: p
     result = run(tmp_path, *options, "--", "results/dataset/images.csv")
     assert result.returncode == 0, result.stdout
     calls = (tmp_path / "calls.txt").read_text().splitlines()
-    assert [re.findall(r"--nv.*\.(\w+)\.py", call) for call in calls] == [["make_synthetic_archive"], ["ingest_dataset"]]
+    assert [re.findall(r"--nv.*\.(\w+)\.py", call) for call in calls] == [
+        ["make_synthetic_archive"],
+        ["ingest_dataset"],
+    ]
