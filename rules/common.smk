@@ -10,14 +10,11 @@ from snakemake.logging import logger
 
 # Use the library of this checkout even if none or another one is installed (Snakemake or a job may use another
 # environment): sys.path is for these files, PYTHONPATH for jobs and the processes that they start.
-SCRIPTS = Path(workflow.basedir) / "scripts"
-sys.path.insert(0, str(SCRIPTS))
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from wbcsr import python_path
+from wbcsr import program_path, python_path
 
-os.environ.update(PYTHONPATH=python_path())
-# Snakemake submits jobs with this folder's sbatch.
-os.environ["PATH"] = f"{SCRIPTS / 'slurm'}{os.pathsep}{os.environ['PATH']}"
+os.environ.update(PYTHONPATH=python_path(), PATH=program_path())
 
 from wbcsr.config import (
     check_deployment,

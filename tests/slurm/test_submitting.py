@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from studies import REPOSITORY
 
+from wbcsr import program_path
 from wbcsr.errors import InputError
 from wbcsr.slurm import refuse_arrays
 
@@ -55,6 +57,10 @@ def test_a_job_waits_while_slurm_takes_no_more(
     assert (done.returncode, done.stdout, done.stderr) == (status, output, error)
     assert (tmp_path / "asked").read_text() == "--parsable --wrap=a b\n" * len(answers)
     assert (tmp_path / "slept").read_text() == "60\n" * slept
+
+
+def test_snakemake_submits_with_this_sbatch() -> None:
+    assert shutil.which("sbatch", path=program_path()) == str(OURS / "sbatch")
 
 
 def test_job_arrays_are_refused() -> None:
