@@ -37,8 +37,8 @@ def test_a_job_waits_while_slurm_takes_no_more(
         for name, text in zip(("status", "output", "errors"), answer, strict=True):
             (tmp_path / f"{name}{number}").write_text(f"{text}\n" if text else "")
     programs = {
-        "sbatch": f'cd {tmp_path}; n=$(cat asked | wc -l); echo "$@" >> asked; cat output$n; cat errors$n >&2; '
-        "exit $(cat status$n)",
+        "sbatch": f'cd {tmp_path}; echo "$PATH" > path; n=$(cat asked | wc -l); echo "$@" >> asked; '
+        "cat output$n; cat errors$n >&2; exit $(cat status$n)",
         "sleep": f"echo $1 >> {tmp_path}/slept",
     }
     for name, body in programs.items():
@@ -56,6 +56,8 @@ def test_a_job_waits_while_slurm_takes_no_more(
     )
     assert (done.returncode, done.stdout, done.stderr) == (status, output, error)
     assert (tmp_path / "asked").read_text() == "--parsable --wrap=a b\n" * len(answers)
+    # Jobs inherit this PATH. An empty entry would be the working folder.
+    assert (tmp_path / "path").read_text() == f"{tmp_path}:{os.environ['PATH']}\n"
     assert (tmp_path / "slept").read_text() == "60\n" * slept
 
 
