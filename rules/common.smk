@@ -23,6 +23,7 @@ from wbcsr.config import (
     complete,
     extra_tests_of,
     input_size_of,
+    labels_file,
     reported_split,
     one_gpu_model,
     parse_split,
@@ -149,6 +150,7 @@ def state_of_photographs(wildcards):
 
 
 CLASSES = config["dataset"]["classes"]
+LABELS = labels_file(config["dataset"])
 PARTITIONS = list(partitions_of(config["dataset"]).values())
 SPLIT_NAMES = split_names(config)
 TRAINING = training_variants(config)

@@ -50,7 +50,7 @@ rule ingest_dataset:
     input:
         archive=ARCHIVE,
         listed=by_content(config["dataset"]["images"]),
-        labels=by_content(config["dataset"]["labels"]),
+        labels=by_content(LABELS),
     output:
         images=f"{WHOLE}/images.csv",
         rejected=f"{WHOLE}/rejected.csv",
@@ -71,7 +71,7 @@ rule ingest_dataset:
     params:
         dataset=config["dataset"],
         state=state_of_archive,
-        contents=lambda wildcards: [content_of(config["dataset"][key]) for key in ("images", "labels")],
+        contents=lambda wildcards: [content_of(config["dataset"]["images"]), content_of(LABELS)],
     message:
         "Ingesting {input.archive}"
     script:
@@ -90,7 +90,7 @@ rule find_sources:
         manifests=rules.ingest_dataset.output.manifests,
         archive=ARCHIVE,
         table=by_content(config["sources"]["table"]),
-        labels=by_content(config["dataset"]["labels"]),
+        labels=by_content(LABELS),
     output:
         sources=f"{WHOLE}/sources.csv",
         provenance=f"{WHOLE}/sources.provenance.json",
@@ -107,8 +107,8 @@ rule find_sources:
         runtime=growing(60),
     params:
         sources=config["sources"],
-        dataset=PHOTOGRAPHED,
-        contents=lambda wildcards: [content_of(config["sources"]["table"]), content_of(config["dataset"]["labels"])],
+        dataset={**PHOTOGRAPHED, **{key: config["dataset"][key] for key in ("labels", "members")}},
+        contents=lambda wildcards: [content_of(config["sources"]["table"]), content_of(LABELS)],
         state=state_of_photographs,
     message:
         "Finding the photograph that each image was made from"

@@ -26,8 +26,12 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SCRIPTS, os.environ.get
 NO_GPU = "no GPU: not verified: "
 # Lines that tests add to the summary.
 SUMMARY_LINES = pytest.StashKey[list[str]]()
-# If several processes run tests, these slowest groups start first.
-FIRST = ["slurm", "test_study", "test_new_data", "test_other_studies", "test_broken", "test_kills", "test_hostile"]
+# If several processes run tests, these slowest groups start first, so that none of them runs alone at the end.
+FIRST = [
+    *("slurm", "test_study", "test_new_data", "test_other_studies", "test_broken", "test_kills", "test_hostile"),
+    *("test_serve", "test_tensorrt", "test_distributed", "test_benchmark_suites", "test_train", "test_report"),
+    *("test_figures", "test_verdicts", "test_statistics", "test_engines", "test_differential", "test_fuzz"),
+]
 
 
 def group_of(nodeid: str) -> str:

@@ -72,6 +72,9 @@ def with_new_names(config: Config) -> tuple[Config, str | None]:
 def complete(config: Config, schema_path: str | Path) -> Config:
     """Return `config` with the schema's defaults filled in, or raise `InputError`.
 
+    A path as `dataset.labels` becomes the section with this `file`. If `dataset.classes` gives the folders or labels of
+    each class, they become `dataset.members`, and `dataset.classes` becomes the list of names.
+
     The error is one line that names the key; for an unknown key, it also names the nearest known one.
     """
     # libyaml where PyYAML has it: every start of Snakemake reads the schema.
@@ -85,6 +88,13 @@ def complete(config: Config, schema_path: str | Path) -> Config:
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"configuration: {key} must be a number, not {value}")
     dataset = completed["dataset"]
+    if isinstance(dataset["labels"], str):
+        dataset["labels"] = {"file": dataset["labels"]}
+        _fill(completed, schema)
+    if isinstance(dataset["classes"], dict):
+        dataset["members"] = dataset["classes"]
+    if dataset["members"]:
+        dataset["members"] = {clean(name): [*map(clean, members)] for name, members in dataset["members"].items()}
     dataset["classes"] = [clean(name) for name in dataset["classes"]]
     if dataset["partitions"]:
         folders = dataset["partitions"]
@@ -109,6 +119,11 @@ def partitions_of(dataset: Config) -> dict[str, str]:
     published: dict[str, Any] = dataset["partitions"] or {"train": UNPUBLISHED}
     named = {use: published.get(use) for use in MAIN_USES} | published.get("extra_tests", {})
     return {use: name for use, name in named.items() if name}
+
+
+def labels_file(dataset: Config) -> str | None:
+    """The path of the CSV file with the labels, or None if the folders name the classes."""
+    return dataset["labels"]["file"] if dataset["labels"] else None
 
 
 def extra_tests_of(partitions: Mapping[str, str]) -> dict[str, str]:
@@ -229,11 +244,13 @@ def check_files(config: Config, made: set[str]) -> None:
         named["fidelity.lpips_weights"] = config["fidelity"]["lpips_weights"]
     if config["sources"]["method"] == "table":
         named["sources.table"] = config["sources"]["table"]
-    for key in ("images", "labels", "links"):
+    for key in ("images", "links"):
         if config["dataset"][key]:
             named[f"dataset.{key}"] = config["dataset"][key]
     if config["container"] and "://" not in config["container"]:
         named["container"] = config["container"]
+    if labels := labels_file(config["dataset"]):
+        named["dataset.labels"] = labels
     if config["custom"]:
         named["custom"] = config["custom"]
     for key, path in named.items():
@@ -409,6 +426,16 @@ def _check_combinations(config: Config) -> None:
         if name in uses:
             raise InputError(f"configuration: dataset.partitions.{uses[name]} and .{use} name the same folder {name!r}")
         uses[name] = use
+    labels = config["dataset"]["labels"]
+    if labels and config["dataset"]["boxes"]:
+        raise InputError(
+            "configuration: dataset.boxes takes the classes from XML files, but dataset.labels is set; leave one out"
+        )
+    if labels and labels["columns"]["partition"] is None and config["dataset"]["partitions"]:
+        raise InputError(
+            "configuration: dataset.labels.columns.partition is null, but dataset.partitions is set; name the column, "
+            "or set dataset.partitions to null"
+        )
     levels = config["dataset"]["range"]
     if levels and levels[0] >= levels[1]:
         raise InputError(
@@ -419,6 +446,16 @@ def _check_combinations(config: Config) -> None:
     folded = [name.casefold() for name in config["dataset"]["classes"]]
     if len(set(folded)) < len(folded):
         raise InputError("configuration: dataset.classes has two names that differ only in case or blanks")
+    given: dict[str, list[str]] = config["dataset"]["members"] or {}
+    if given and given.keys() != set(config["dataset"]["classes"]):
+        raise InputError("configuration: dataset.members must give the folders of each of dataset.classes")
+    owners: dict[str, str] = {}
+    for name, members in given.items():
+        for member in members:
+            if owners.setdefault(member, name) != name:
+                raise InputError(
+                    f"configuration: dataset.classes has {member!r} in {owners[member]!r} and in {name!r}; remove one"
+                )
     train = config["train"]
     if train["input_size"] in train["extra_input_sizes"]:
         raise InputError(

@@ -13,7 +13,7 @@ import socket
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,7 +26,7 @@ from wbcsr.names import clean, clean_path
 from wbcsr.text import counted
 
 # The suffixes of image files; defined here, not in `imaging`, because a dry run needs them and has no decoders.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".avif", ".jp2", ".j2k")
 
 _SECONDS_OF_A_DAY = 86_400
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
@@ -171,17 +171,24 @@ def read_csv(path: str | Path, columns: list[str]) -> pd.DataFrame:
     return table
 
 
-def read_users_table(path: str | Path, columns: list[str], remedy: str, optional: Sequence[str] = ()) -> pd.DataFrame:
+def read_users_table(
+    path: str | Path,
+    columns: list[str],
+    remedy: str,
+    optional: Sequence[str] = (),
+    called: Mapping[str, str | None] | None = None,
+) -> pd.DataFrame:
     """Read a table that a user wrote by hand or with a spreadsheet; see `parse_users_table`.
 
     The columns `image` and `file` are paths. Backslashes become forward slashes, and a leading ./ is removed. Raises
     InputError also if such a cell is empty.
     """
-    table = parse_users_table(Path(path).read_bytes(), str(path), columns, remedy, optional)
+    table = parse_users_table(Path(path).read_bytes(), str(path), columns, remedy, optional, called)
     for column in table.columns.intersection(["image", "file"]):
         table[column] = table[column].map(_forward)
         for line in table.index[table[column] == ""]:
-            raise InputError(f"{path}, line {line}: the column {column} is empty; {remedy}")
+            their = (called or {}).get(column, column)
+            raise InputError(f"{path}, line {line}: the column {their} is empty; {remedy}")
     return table
 
 
@@ -190,17 +197,25 @@ def _forward(path: str) -> str:
 
 
 def parse_users_table(
-    content: bytes, name: str, columns: list[str], remedy: str, optional: Sequence[str] = ()
+    content: bytes,
+    name: str,
+    columns: list[str],
+    remedy: str,
+    optional: Sequence[str] = (),
+    called: Mapping[str, str | None] | None = None,
 ) -> pd.DataFrame:
     """The `columns` of a table that a user wrote, and its `optional` ones if present; the index holds line numbers.
 
     `content` is CSV, separated by commas, semicolons or tabs (the separator that splits the first line into the
-    columns), in UTF-8, or in UTF-16 with a byte-order mark, as spreadsheets save it. Column names are matched without
-    regard to case and surrounding blanks. Empty rows are skipped. All cells are text, cleaned by `names.clean`.
+    columns), in UTF-8, or in UTF-16 with a byte-order mark, as spreadsheets save it. `called` maps our name of a column
+    to that in the table, if it differs. Column names are matched without regard to case and surrounding blanks. Empty
+    rows are skipped. All cells are text, cleaned by `names.clean`.
 
     Raises InputError if the text cannot be read, a column is missing or occurs twice, or a row has more or fewer fields
     than the first line. The message begins with `name` and ends with `remedy`.
     """
+    theirs = {column: clean((called or {}).get(column) or column).casefold() for column in [*columns, *optional]}
+    needed = [theirs[column] for column in columns]
     # Excel writes the separator on a line of its own.
     text = re.sub(r"\Asep=[,;\t](?=[\r\n])", "", _decode(content, name, remedy))
     first = next((line for line in text.splitlines() if clean(line)), "")
@@ -208,20 +223,20 @@ def parse_users_table(
         delimiter: [clean(cell).casefold() for cell in next(csv.reader([first], delimiter=delimiter), [])]
         for delimiter in _DELIMITERS
     }
-    delimiter = next((each for each, header in headers.items() if {*columns} <= {*header}), None)
+    delimiter = next((each for each, header in headers.items() if {*needed} <= {*header}), None)
     if delimiter is None:
         found = max(headers.values(), key=len)
-        missing = " and the column ".join(column for column in columns if column not in found)
+        missing = " and the column ".join(column for column in needed if column not in found)
         has = f"it has {', '.join(map(repr, found[:10]))}" if found else "it is empty"
         raise InputError(f"{name}: lacks the column {missing} ({has}); {remedy}")
     header = headers[delimiter]
     while not header[-1]:
         header.pop()
-    wanted = list(dict.fromkeys([*columns, *(column for column in optional if column in header)]))
+    wanted = list(dict.fromkeys([*columns, *(column for column in optional if theirs[column] in header)]))
     for column in wanted:
-        if header.count(column) > 1:
-            raise InputError(f"{name}: has the column {column} twice; {remedy}")
-    places = [header.index(column) for column in wanted]
+        if header.count(theirs[column]) > 1:
+            raise InputError(f"{name}: has the column {theirs[column]} twice; {remedy}")
+    places = [header.index(theirs[column]) for column in wanted]
     lines, rows = [], []
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
@@ -244,7 +259,7 @@ def parse_users_table(
         broken = table.index[table[column].str.contains(r"[\r\n]")]
         if len(broken):
             raise InputError(
-                f"{name}, line {broken[0]}: the column {column} contains a line break, perhaps because a "
+                f"{name}, line {broken[0]}: the column {theirs[column]} contains a line break, perhaps because a "
                 f"quotation mark is not closed; {remedy}"
             )
     return table
@@ -260,6 +275,12 @@ def _decode(content: bytes, name: str, remedy: str) -> str:
     if "\0" in text:
         raise InputError(f"{name}: is not UTF-8 text; save it as CSV UTF-8, or {remedy}")
     return text
+
+
+def without_suffix(path: str) -> str:
+    """The path of a file without the suffix of an image; other suffixes are kept."""
+    stem, dot, suffix = path.rpartition(".")
+    return stem if f"{dot}{suffix}".lower() in IMAGE_SUFFIXES else path
 
 
 def png_names(files: pd.Series) -> pd.Series:

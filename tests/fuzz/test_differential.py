@@ -9,13 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 DIFFERENTIAL = Path(__file__).with_name("differential.py")
-SECONDS = 12
 
 
 def test_decoded_pixels_equal_the_written_ones_for_all_options(
     tmp_path: Path, add_to_summary: Callable[[str], None]
 ) -> None:
-    command = [sys.executable, str(DIFFERENTIAL), "all", str(SECONDS)]
+    command = [sys.executable, str(DIFFERENTIAL), "all", "0"]  # 0 seconds: no random files after those for all pairs
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr[-3000:]
     assert result.stderr == ""

@@ -118,16 +118,8 @@ def test_a_job_survives_a_crash_of_the_node_daemon(study: Study, whole_study: St
     assert (record["JobState"], record["Restarts"]) == ("COMPLETED", "0")
 
 
-def test_a_requeued_job_continues(study: Study, whole_study: Study) -> None:
-    job, _ = study.start_and_freeze(SHARD_TARGET)
-    study.slurm.ask("scontrol", "requeue", job)
-    require_undisturbed_results(study, whole_study)
-    (record,) = study.jobs("upscale")
-    assert (record["JobId"], record["JobState"], record["Restarts"]) == (job, "COMPLETED", "1")
-    assert re.search(GOES_ON[SHARD_TARGET], study.log("upscale"))
-
-
 def test_a_preempted_job_continues(study: Study, whole_study: Study) -> None:
+    """SLURM requeues it, as after `scontrol requeue`."""
     job, _ = study.start_and_freeze(RUN_TARGET)
     urgent = ["--partition=urgent", "--gpus=h100:2", "--output=/dev/null", "--comment=rule_urgent", "--wrap=sleep 1"]
     study.slurm.ask("sbatch", *urgent)
@@ -138,11 +130,10 @@ def test_a_preempted_job_continues(study: Study, whole_study: Study) -> None:
     assert re.search(GOES_ON[RUN_TARGET], study.log("train_classifier"))
 
 
-@pytest.mark.parametrize("target", [SHARD_TARGET, RUN_TARGET], ids=["upscaling", "training"])
-def test_a_hung_job_stops_when_another_job_has_taken_over(study: Study, whole_study: Study, target: str) -> None:
+def test_a_hung_job_stops_when_another_job_has_taken_over(study: Study, whole_study: Study) -> None:
     """Snakemake was killed and started again, and resubmitted the job; then the old job continues."""
-    old, frozen = study.start_and_freeze(target)
-    restarted(study, target)
+    old, frozen = study.start_and_freeze(RUN_TARGET)
+    restarted(study, RUN_TARGET)
     assert study.finish() == 0, study.output()
     for process in frozen:
         os.kill(process, signal.SIGCONT)

@@ -18,7 +18,7 @@ import yaml
 from cluster import does, rule_of
 from compared import differences
 from runs import NO_NETWORK, PROFILE, RUN_TARGET, SHARD_TARGET, Study, requested
-from studies import CLASSES, REPOSITORY
+from studies import REPOSITORY
 
 NETWORK_RULES = {
     *("compile_upscaler", "check_upscaler", "upscale", "measure_fidelity", "train_classifier"),
@@ -28,7 +28,6 @@ OTHER_RULES = {
     "make_synthetic_archive",
     "ingest_dataset",
     "find_sources",
-    "interpolate",
     "pack_images",
     "explain_changes",
 }
@@ -46,14 +45,13 @@ SUBMITTED = {
     "make_synthetic_archive": 1,
     "ingest_dataset": 1,
     "find_sources": 1,
-    "interpolated_interpolate": 1,
-    "pack_images": 3,
+    "pack_images": 2,
     "explain_changes": 1,
     "engine_check_upscaler_compile_upscaler": 1,
     "upscaled_upscale": 1,
     "measure_fidelity": 1,
-    "train_classifier": 4,
-    "test_check_classifier_compile_classifier_predict": 4,
+    "train_classifier": 3,
+    "test_check_classifier_compile_classifier_predict": 3,
 }
 
 
@@ -69,7 +67,6 @@ def test_slurm_jobs_request_the_largest_resources_and_the_sum_of_times(whole_stu
         assert (job["partition"], job["gpus"]) == (("gpu", "h100:1") if on_gpu else ("cpu", "")), job
     requests = {job["rule"]: (job["cores"], job["memory"], job["time"]) for job in asked}
     assert requests["upscaled_upscale"] == ("8", "4000M", "04:00:00")
-    assert requests["interpolated_interpolate"] == ("1", "1000M", "02:00:00")
     assert requests["test_check_classifier_compile_classifier_predict"][:2] == ("8", "8000M")
 
 
@@ -131,14 +128,6 @@ def test_a_dry_run_submits_nothing(study: Study) -> None:
     assert study.start("--dry-run", "--forceall").finish() == 0, study.output()
     assert re.search(r"upscale +4\n", study.output())
     assert study.jobs() == []
-
-
-def test_one_job_upscales_one_class_again(study: Study, whole_study: Study) -> None:
-    assert study.start("--forcerun", "upscale", "--", SHARD_TARGET).finish() == 0, study.output()
-    (record,) = study.jobs()
-    assert requested(record)["time"] == "01:00:00"
-    assert f"class_name {CLASSES[0]}, " in study.log("upscale")
-    assert differences(study.folder, whole_study.folder) == []
 
 
 def test_one_job_upscales_one_class_by_another_scale(study: Study) -> None:
@@ -280,8 +269,9 @@ def test_the_slurm_page_lists_the_requests_of_jobs() -> None:
         rule: (int(cores), 1000 * int(gigabytes), int(time) * {"min": 1, "h": 60}[unit], bool(gpu))
         for rule, cores, gigabytes, time, unit, gpu in re.findall(row, page, re.MULTILINE)
     }
-    # The tests' study has no variant that is made by shrinking another one.
-    assert documented.keys() == (NETWORK_RULES | OTHER_RULES | {"shrink"}) - {"make_synthetic_archive"}
+    # The tests' study has no variant that is made by interpolating or by shrinking another one.
+    others = {"interpolate", "shrink"}
+    assert documented.keys() == (NETWORK_RULES | OTHER_RULES | others) - {"make_synthetic_archive"}
     for rule, body in rules().items():
         if rule in documented:
             numbers = {

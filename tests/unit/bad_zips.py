@@ -1,9 +1,14 @@
-"""Archives that must be rejected: how to make each, and its message."""
+"""Archives that must be rejected: how to make each, and its message; and tar files."""
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
 import stat
 import struct
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -77,9 +82,57 @@ BAD_ZIPS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "bomb by ratio": (lambda path: zipped(path, {"TRAIN/A/1.jpg": bytes(2_000_000)}), "'TRAIN/A/1.jpg' grows"),
     "bomb by size": (lambda path: in_headers(path, 22, 24, struct.pack("<I", 200_000_001)), "unpacks to 200,000,001"),
-    "bzip2": (lambda path: zipped(path, {"TRAIN/A/1.jpg": b"x"}, zipfile.ZIP_BZIP2), "unusual method"),
+    "Deflate64": (lambda path: in_headers(path, 8, 10, b"\x09\0"), "unusual method (Deflate64)"),
+    "Zstandard": (lambda path: in_headers(path, 8, 10, b"\x5d\0"), "unusual method (Zstandard)"),
     "no zip": (lambda path: path.write_bytes(b"<html>Sign in</html>"), "is not a zip file"),
     "empty": (lambda path: path.write_bytes(b""), "is not a zip file"),
     "truncated in the middle": (lambda path: cut(path, 0.5), "is not a zip file, or is incomplete"),
     "truncated at the end": (lambda path: cut(path, 0.98), "is not a zip file, or is incomplete"),
+}
+
+
+def tarred(files: dict[str, bytes] | list[tarfile.TarInfo]) -> bytes:
+    """A tar file of these files, or of empty entries."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as packed:
+        if isinstance(files, list):
+            for entry in files:
+                packed.addfile(entry)
+            return target.getvalue()
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            packed.addfile(entry, io.BytesIO(content))
+    return target.getvalue()
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = kind, link
+    return made
+
+
+COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
+    ".tar": bytes, ".tar.gz": gzip.compress, ".TGZ": gzip.compress, ".tar.bz2": bz2.compress, ".tar.xz": lzma.compress,
+}  # fmt: skip
+GOOD_TAR = tarred(GOOD)
+BIG = tarred({"TRAIN/A/1.jpg": bytes(2_000_000)})
+BAD_TARS: dict[str, tuple[str, bytes, str]] = {
+    "parent": (".tar", tarred({"TRAIN/../../evil.jpg": b"x"}), "'TRAIN/../../evil.jpg' points outside"),
+    "absolute": (".tar", tarred({"/etc/evil.jpg": b"x"}), "'/etc/evil.jpg' has an absolute path"),
+    "backslash": (".tar", tarred({"TRAIN\\A\\1.jpg": b"x"}), "has a backslash"),
+    "link": (".tar", tarred([entry("TRAIN/A/1.jpg", tarfile.SYMTYPE, "/etc/passwd")]), "'TRAIN/A/1.jpg' is a link"),
+    "hard link": (".tar", tarred([entry("TRAIN/A/1.jpg", tarfile.LNKTYPE, "/etc/passwd")]), "is a link"),
+    "device": (".tar", tarred([entry("TRAIN/A/1.jpg", tarfile.BLKTYPE)]), "is a device"),
+    "pipe": (".tar", tarred([entry("TRAIN/A/1.jpg", tarfile.FIFOTYPE)]), "is a device"),
+    "twice": (".tar", tarred([entry("A/1.jpg"), entry("./A//1.jpg")]), "'./A//1.jpg' occurs twice"),
+    "web page": (".tar.gz", b"<html>Sign in</html>", "is not a tar file"),
+    "empty": (".tar", b"", "is not a tar file"),
+    "without its end": (".tar", GOOD_TAR[:2048], "is incomplete"),
+    "truncated in a file": (".tar", GOOD_TAR[: len(GOOD_TAR) // 4], "is incomplete"),
+    "truncated gzip": (".tar.gz", gzip.compress(GOOD_TAR)[:-9], "is incomplete"),
+    "damaged bzip2": (".tar.bz2", bz2.compress(GOOD_TAR)[:40] + b"damaged" * 20, "is incomplete"),
+    "truncated xz": (".tar.xz", lzma.compress(GOOD_TAR)[:-9], "is incomplete"),
+    "bomb by ratio": (".tar.gz", gzip.compress(BIG), "when unpacked, more than the limit of 200"),
+    "no further gzip": (".tar.gz", gzip.compress(gzip.compress(GOOD_TAR)), "is not a tar file"),
 }

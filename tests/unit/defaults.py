@@ -10,6 +10,7 @@ from typing import Any
 from wbcsr.config import complete
 
 SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
+LABELS: dict[str, Any] = complete({"dataset": {"labels": "labels.csv"}}, SCHEMA)["dataset"]["labels"]
 LIMITS: dict[str, int] = complete({}, SCHEMA)["dataset"]["limits"]
 
 

@@ -27,7 +27,7 @@ IMAGENET = (
 )
 
 # An example takes tenths of a second under the interpreter.
-_examples = settings(max_examples=15 if os.environ.get("TRITON_INTERPRET") == "1" else 200, deadline=None)
+_examples = settings(max_examples=10 if os.environ.get("TRITON_INTERPRET") == "1" else 100, deadline=None)
 # Small sizes, but larger than the kernels' tiles of 4 × 128 elements.
 _shape = st.tuples(
     st.integers(1, 3), st.integers(1, 9), st.integers(1, 9) | st.integers(40, 45) | st.integers(126, 130)

@@ -33,7 +33,16 @@ def rrdbnet(scale: int = 4, blocks: int = 1, seed: int = 0) -> nn.Module:
 
 def write_weights(path: Path, scale: int = 4, seed: int = 0) -> Path:
     """Weights of a small network with their description next to them, as the workflow stores them."""
-    save_file(rrdbnet(scale, seed=seed).state_dict(), path)
+    return _write(rrdbnet(scale, seed=seed), path)
+
+
+def write_compact(path: Path) -> Path:
+    """As `write_weights`, with a small network of Real-ESRGAN's other architecture, which compiles faster."""
+    return _write(empty_network(Architecture("SRVGGNetCompact", 4, 8, 1, 0, 1)), path)
+
+
+def _write(network: nn.Module, path: Path) -> Path:
+    save_file(network.state_dict(), path)
     write_json(path.with_suffix(".json"), {"sha256": sha256(path)})
     return path
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
+import sys
+import tempfile
 import unicodedata
 import zipfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
+import imagecodecs
 import pytest
 
-from bad_zips import BAD_ZIPS, GOOD, in_headers, misnamed, zipped
+from bad_zips import BAD_TARS, BAD_ZIPS, COMPRESSED, GOOD, GOOD_TAR, in_headers, misnamed, zipped
 from defaults import LIMITS
 from wbcsr.dataset.archive import open_archive
 from wbcsr.dataset.ingest import ingest
@@ -33,6 +39,71 @@ def test_a_bad_zip_is_rejected_with_one_line(tmp_path: Path, make: Callable[[Pat
     assert words in message
     assert message.startswith(str(path))
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(("suffix", "content", "words"), BAD_TARS.values(), ids=BAD_TARS.keys())
+def test_a_bad_tar_file_is_rejected_with_one_line(tmp_path: Path, suffix: str, content: bytes, words: str) -> None:
+    path = tmp_path / f"archive{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        open_archive(path, LIMITS)
+    message = str(caught.value)
+    assert words in message
+    assert message.startswith(str(path))
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"files": 2}, r"has at least 3 entries, more .* raise dataset\.limits\.files"),
+        ({"total_gb": 0}, r"unpacks to at least [\d,]+ bytes, more .* raise dataset\.limits\.total_gb"),
+        ({"file_mb": 0}, r"'data/TRAIN/A/1.jpg' unpacks to 3 bytes, more .* raise dataset\.limits\.file_mb"),
+    ],
+)
+def test_limits_of_a_compressed_tar_file(tmp_path: Path, limits: dict[str, int], words: str) -> None:
+    path = tmp_path / "archive.tar.gz"
+    path.write_bytes(gzip.compress(GOOD_TAR))
+    with pytest.raises(InputError, match=words):
+        open_archive(path, {**LIMITS, **limits})
+
+
+def test_a_tar_file_that_does_not_fit_on_the_disk_gives_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "archive.tar.gz"
+    path.write_bytes(gzip.compress(GOOD_TAR))
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "wb+", buffering=0))  # noqa: SIM115
+    with pytest.raises(InputError, match=r"archive\.tar\.gz: cannot be unpacked into .*No space left.*TMPDIR"):
+        open_archive(path, LIMITS)
+
+
+def test_zstandard_is_read_or_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "archive.tar.zst"
+    path.write_bytes(imagecodecs.zstd_encode(GOOD_TAR))
+    if sys.version_info >= (3, 14) or find_spec("backports"):
+        with open_archive(path, LIMITS) as archive:
+            assert {name: archive.read(name) for name in archive.entries} == GOOD
+    for name in ("compression.zstd", "backports.zstd"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InputError, match=r"archive\.tar\.zst: is compressed with Zstandard, .*backports\.zstd"):
+        open_archive(path, LIMITS)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_methods_of_zip_files_are_read_within_bounds(tmp_path: Path, method: int) -> None:
+    """An entry that unpacks to more than it declares is rejected, and no more than that is unpacked."""
+    path = zipped(tmp_path / "archive.zip", {**GOOD, "data/noise": bytes(range(256)) * 9}, method)
+    with open_archive(path, LIMITS) as archive:
+        assert {name: archive.read(name) for name in GOOD} == GOOD
+    raw = bytearray(path.read_bytes())
+    place = raw.index(b"PK\x01\x02", raw.index(b"PK\x01\x02") + 4)  # the second file's central header
+    for field, value in ((24, 2999), (16, 7)):  # its size, its checksum
+        damaged = raw.copy()
+        damaged[place + field : place + field + 4] = struct.pack("<I", value)
+        path.write_bytes(damaged)
+        with open_archive(path, LIMITS) as archive, pytest.raises(InputError, match=r"2\.jpg' is (damaged|shorter)"):
+            archive.read("data/TRAIN/A/2.jpg")
 
 
 @pytest.mark.parametrize(
@@ -67,6 +138,14 @@ def test_zip_and_folder_list_and_read_the_same(tmp_path: Path, make: Callable[..
     with open_archive(make(tmp_path / "archive", GOOD), LIMITS) as archive:
         assert archive.entries == {name: len(content) for name, content in GOOD.items()}
         assert {name: archive.read(name) for name in archive.entries} == GOOD
+
+
+@pytest.mark.parametrize(("suffix", "compress"), COMPRESSED.items(), ids=COMPRESSED.keys())
+def test_a_tar_file_reads_the_same(tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes]) -> None:
+    (tmp_path / f"archive{suffix}").write_bytes(compress(GOOD_TAR))
+    with open_archive(tmp_path / f"archive{suffix}", LIMITS) as archive:
+        assert archive.entries == {name: len(content) for name, content in GOOD.items()}
+        assert {name: archive.read(name) for name in reversed(archive.entries)} == GOOD
 
 
 class Named(zipfile.ZipInfo):
@@ -171,7 +250,7 @@ def test_a_damaged_entry_is_an_error_when_it_is_read(tmp_path: Path, make: Calla
 
 
 def test_a_missing_archive_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"data\.zip: there is no such zip file or folder; .*dataset\.archive"):
+    with pytest.raises(InputError, match=r"data\.zip: there is no such archive or folder; .*dataset\.archive"):
         open_archive(tmp_path / "data.zip", LIMITS)
 
 

@@ -20,7 +20,7 @@ from wbcsr.benchmark.machine import Machine
 from wbcsr.benchmark.peak_rate import flops_of
 from wbcsr.benchmark.upscaling import COLUMNS, FILES, ONE, SHARD, Entry, benchmark_upscaling, measure_entries, psnr_to
 from wbcsr.benchmark.workers import Outcome, Run
-from workloads import Fake
+from workloads import Fake, measure_here
 
 INFERENCE = inference(tile=64, overlap=8)
 SETTINGS = {
@@ -44,8 +44,9 @@ def table(folder: Path) -> pd.DataFrame:
     manifest = write_originals(folder / "A", [(24, 20), (24, 20), (24, 20)])
     weights = write_weights(folder / "RealESRGAN_x4plus.safetensors")
     with pytest.MonkeyPatch.context() as patch:
-        # Each number format needs six more processes; a test below checks which formats a machine supports.
+        # A test below checks which formats a machine supports.
         patch.setattr(upscaling, "precisions", lambda *_: ["fp32"])
+        patch.setattr(upscaling, "measure_in_workers", measure_here)
         patch.setattr(implementations, "missing", lambda module: f"{module} is missing" if module == "ncnn" else None)
         settings = {**SETTINGS, "others": ["realesrganer", "ncnn"]}
         found = benchmark_upscaling(weights, [manifest], INFERENCE, settings, 1, folder / "out")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from small_networks import inference, rrdbnet, without_gpu, workload, write_cells, write_weights
+from small_networks import inference, rrdbnet, without_gpu, workload, write_cells, write_compact, write_weights
 from wbcsr.checks import compare
 from wbcsr.classify import classifiers
 from wbcsr.classify.networks import NETWORKS
@@ -287,7 +287,7 @@ def test_a_batch_too_large_for_building_is_halved(
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an inductor engine for images of 24×32 pixels, its weights, and three images."""
     folder = tmp_path_factory.mktemp("compiled")
-    source, _ = upscaler.source(write_weights(folder / "w.safetensors"))
+    source, _ = upscaler.source(write_compact(folder / "w.safetensors"))
     engines.build(source, folder / "engine.json", workload(), inference(backend="inductor", precision="fp32"))
     write_cells(folder, (24, 32))
     return folder

@@ -55,6 +55,55 @@ def test_jpeg_and_webp_agree_with_pillow() -> None:
         np.testing.assert_array_equal(imaging.decode(content, "x"), expected)
 
 
+JPEG2000 = {
+    "RGB": RGB, "grey": RGB[:, :, 0], "grey with alpha": RGB[:, :, :2], "RGBA": RGBA, "RGB16": KINDS["RGB16"],
+    "grey16": KINDS["grey16"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pixels", JPEG2000.values(), ids=JPEG2000.keys())
+@pytest.mark.parametrize("container", ["JP2", "J2K"])
+def test_jpeg_2000_keeps_its_bits(pixels: np.ndarray, container: str) -> None:
+    stored = np.ascontiguousarray(np.kron(pixels, np.ones((8, 8, 1)[: pixels.ndim], pixels.dtype)))
+    content = imagecodecs.jpeg2k_encode(stored, codecformat=container, level=0, reversible=True)
+    shown = stored[:, :, [0, 0, 0, 1]] if stored.shape[2:] == (2,) else stored
+    np.testing.assert_array_equal(imaging.decode(content, "x.jp2"), shown)
+
+
+def test_gif_and_avif_agree_with_pillow() -> None:
+    smooth = Image.fromarray(RGB).resize((64, 48))
+    for form, turned in (("GIF", {}), ("AVIF", {}), ("AVIF", {"exif": exif(6)})):
+        content = encoded(smooth, form, **turned)
+        expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB"))
+        np.testing.assert_array_equal(imaging.decode(content, "x"), expected)
+
+
+FLOATS = RNG.uniform(-0.2, 1.2, (5, 7, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "deflate", "predictor": 3}, {"compression": "lzw"}], ids=str)
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("colours", ["rgb", "minisblack"])
+def test_a_floating_point_tiff_is_stretched(colours: str, kind: type, options: dict[str, Any]) -> None:
+    pixels = (FLOATS if colours == "rgb" else FLOATS[:, :, 0]).astype(kind)
+    decoded = imaging.decode_stretched(tiff(pixels, photometric=colours, **options), "x.tif", (0, 1))
+    assert decoded.dtype == np.uint16
+    np.testing.assert_array_equal(decoded, np.rint(pixels.astype(np.float32).clip(0, 1).astype(float) * 65535))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "message"),
+    [
+        (np.full((4, 4), np.nan, np.float32), {}, "not finite"),
+        (FLOATS[:, :, 0], {"photometric": "miniswhite"}, "1 channels of float32"),
+        (FLOATS[:, :, :2], {"photometric": "minisblack", "planarconfig": "contig"}, "2 channels of float32"),
+    ],
+)
+def test_other_floating_point_tiffs_are_rejected(pixels: np.ndarray, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=rf"^x\.tif: has .*{message}"):
+        imaging.decode_stretched(tiff(pixels, **options), "x.tif", (0, 1))
+
+
 def exif(orientation: int) -> Image.Exif:
     tags = Image.Exif()
     tags[0x0112] = orientation

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from defaults import LIMITS
+from bad_images import tiff
+from defaults import LABELS, LIMITS
 from wbcsr.dataset import ingest as module
 from wbcsr.dataset.ingest import IMAGE_COLUMNS, MANIFEST_COLUMNS, ingest
 from wbcsr.errors import InputError
@@ -75,6 +76,7 @@ class Study:
             "limits": LIMITS,
             "links": None,
             "git": None,
+            "labels": LABELS,
         }
         return ingest(
             archive,
@@ -155,6 +157,46 @@ def test_folders_that_are_not_configured_are_ignored(study: Study) -> None:
     assert (summary["ignored"], study.rejected) == (6, {})
 
 
+MERGED = {"B": ["x", "y?"], "A": ["a cell"]}
+MERGED_FILES = {
+    f"{partition}/{name}/0.png": png(seed)
+    for seed, (partition, name) in enumerate(
+        (part, name) for part in ("TRAIN", "TEST") for name in ("x", "y1", "a cell")
+    )
+}
+
+
+def test_several_folders_become_one_class(study: Study) -> None:
+    """The folder's name keeps files of the same name apart; a class of one folder keeps its files' names."""
+    summary = study.ingest(MERGED_FILES | {"TRAIN/z/0.png": png(90)}, members=MERGED)
+    renamed = {"x/": "B/x_", "y1/": "B/y1_", "a cell/": "A/"}
+    expected = {
+        name.replace(old, new): content
+        for name, content in MERGED_FILES.items()
+        for old, new in renamed.items()
+        if old in name
+    }
+    assert study.copied() == expected
+    assert set(study.images["class"]) == {"A", "B"}
+    assert summary["elsewhere"] == {"TRAIN/z/": 1}
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (MERGED | {"A": ["a cel"]}, r"has no folder 'a cel' with files in 'TRAIN' .*the nearest is 'a cell'"),
+        (MERGED | {"A": ["a cell", "q"]}, r"has no folder 'q' with files \(dataset\.classes\)"),
+        (MERGED | {"A": ["a cell", "*1"]}, r"dataset\.classes: 'y1' matches 'y\?' of 'B' and '\*1' of 'A'"),
+        (MERGED | {"A": ["q", "r*"]}, r"has no folder 'q' or 'r\*' with files in 'TRAIN'"),
+    ],
+)
+def test_folders_of_a_class_that_do_not_fit_are_an_error(
+    study: Study, members: dict[str, list[str]], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        study.ingest(MERGED_FILES, members=members)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
@@ -162,6 +204,7 @@ def test_folders_that_are_not_configured_are_ignored(study: Study) -> None:
         ("9.png", b"<html>", "not a readable image"),
         ("9.png", png(90)[:-60], "not a readable image"),
         ("9.txt", png(90), "not an image"),
+        ("9.heic", b"", "HEIC is not supported; convert it to PNG"),
         ("9", png(90), "not an image"),
         ("Thumbs.db", b"junk", "not an image"),
         (".DS_Store", b"junk", "not an image"),
@@ -446,6 +489,14 @@ def test_an_empty_archive_is_an_error(study: Study) -> None:
         study.ingest({})
 
 
+@pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "folder"])
+def test_an_archive_of_archives_is_named(study: Study, as_zip: bool) -> None:
+    """An archive beside images does no harm."""
+    with pytest.raises(InputError, match=r"has no image, but 2 archives \('part_1\.zip', 'x/part_2\.RAR'\)"):
+        study.ingest({"part_1.zip": b"PK", "x/part_2.RAR": b"", "readme.txt": b""}, as_zip=as_zip)
+    study.ingest(images() | {"masks.zip": b"PK"}, as_zip=as_zip)
+
+
 def test_a_rotated_image_has_its_displayed_size(study: Study) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -558,6 +609,19 @@ def test_range_rescales_16_bit_images_when_they_are_ingested(
     cut = int((arrays["TEST/B/9.png"] > 4095).sum())
     assert summary["cut_pixels"] == cut
     assert f"clips {cut} of {4 * 48} pixels, in 1 of 4 " in caplog.text
+
+
+def test_floating_point_images_need_a_range(study: Study, caplog: pytest.LogCaptureFixture) -> None:
+    pixels = np.linspace(-1, 2, 48, dtype=np.float32).reshape(6, 8)
+    files = images() | {"TRAIN/A/8.tif": tiff(pixels), "TRAIN/A/9.gif": b"GIF89a"}
+    study.ingest(files)
+    assert study.rejected["TRAIN/A/8.tif"].startswith("has float32 samples; set dataset.range")
+    assert study.rejected["TRAIN/A/9.gif"].startswith("not a readable image")
+    summary = study.ingest(files, range=[0, 0.5])
+    expected = np.rint(pixels.clip(0, 0.5).astype(float) * 2 * 65535)
+    np.testing.assert_array_equal(decode(study.copied()["TRAIN/A/8.tif"], "x"), expected)
+    assert (summary["deep"], summary["least_level"], summary["greatest_level"]) == (1, -1, 2)
+    assert "clips 40 of 48 pixels" in caplog.text
 
 
 def test_a_range_without_16_bit_images_gives_a_warning(study: Study, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from defaults import LIMITS
+from defaults import LABELS, LIMITS, config_of
 from wbcsr.dataset.ingest import IMAGE_COLUMNS, ingest
 from wbcsr.dataset.sources import SOURCE_COLUMNS, find_sources
 from wbcsr.dataset.split import custom_split
@@ -29,7 +29,7 @@ class Study:
         self.dataset: dict[str, Any] = dict.fromkeys(
             ["partitions", "limit_per_class", "photographs", "links", "range", "git"]
         )
-        self.dataset.update(classes=CLASSES, limits=LIMITS)
+        self.dataset.update(classes=CLASSES, limits=LIMITS, labels=LABELS)
 
     def pack(self, *names: str) -> None:
         with zipfile.ZipFile(self.root / "archive.zip", "w") as packed:
@@ -95,6 +95,64 @@ def test_labels_from_a_csv_file(study: Study, caplog: pytest.LogCaptureFixture) 
     assert study.sources("each") == images
 
 
+# What a table is like → its section of the configuration, its text, and the images and groups that are read. The
+# archive has set/p1/01.jpg, set/p1/02.jpg, set/p2/03.png and set/masks/01.png.
+TABLES = {
+    "other column names": (
+        {"columns": {"file": "Image_ID", "label": "dx", "group": "lesion"}},
+        "lesion,Image_ID,DX,file\nL1,02.jpg,blast cell,x\nL2,03.png,-ä,y\n",
+        {"ALL/blast cell/02.jpg": "L1", "ALL/-ä/03.png": "L2"},
+    ),
+    "no endings, semicolons, backslashes": (
+        {},
+        "File; Label; Group\np1\\02; blast cell ; L1\nset\\p2\\03 ;-ä; L2\n",
+        {"ALL/blast cell/p1_02.jpg": "L1", "ALL/-ä/set_p2_03.png": "L2"},
+    ),
+    "numbers, tabs": (
+        {"name": "{:02}.jpg", "columns": {"file": "no"}},
+        "no\tlabel\n1\tblast cell\n2\t-ä\n",
+        {"ALL/blast cell/01.jpg": "", "ALL/-ä/02.jpg": ""},
+    ),
+    "one column for two purposes": (
+        {"name": "{}.jpg", "columns": {"file": "id", "group": "id"}},
+        "id,label\np1/01,blast cell\np1/02,-ä\n",
+        {"ALL/blast cell/p1_01.jpg": "p1/01", "ALL/-ä/p1_02.jpg": "p1/02"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("section", "text", "expected"), TABLES.values(), ids=TABLES.keys())
+def test_a_published_table_is_read_by_configuration(
+    study: Study, section: dict[str, Any], text: str, expected: dict[str, str]
+) -> None:
+    study.dataset["labels"] = config_of(dataset={"labels": {"file": "labels.csv", **section}})["dataset"]["labels"]
+    study.pack("set/p1/01.jpg", "set/p1/02.jpg", "set/p2/03.png", "set/masks/01.png")
+    images = study.ingest(text)
+    assert images == list(expected)
+    if any(expected.values()):
+        assert study.sources("groups") == list(expected.values())
+
+
+def test_several_labels_become_one_class_and_the_others_are_listed(study: Study) -> None:
+    study.pack("1.png", "2.png", "3.png", "4.png", "5.png", "6.png")
+    study.dataset["members"] = {"blast cell": ["BL*", "MYB"], "-ä": ["3"]}
+    rows = "file,label,group\n1,BL1,p1\n2,MYB,p2\n3,3,p1\n4,KSC,p1\n5,,p1\n6,KSC,p3\nmissing,KSC,p3\n"
+    images = study.ingest(rows)
+    assert images == ["ALL/blast cell/1.png", "ALL/blast cell/2.png", "ALL/-ä/3.png"]
+    assert study.sources("groups") == ["p1", "p2", "p1"]
+    rejected = read_csv(study.root / "rejected.csv", ["image", "reason"])
+    assert rejected.to_numpy().tolist() == [
+        ["4", "has the label 'KSC', which dataset.classes lacks"],
+        ["5", "has no label"],
+        ["6", "has the label 'KSC', which dataset.classes lacks"],
+    ]
+    with pytest.raises(InputError, match=r"has no row with the label 'MYB'"):
+        study.ingest(rows.replace("MYB", "BL2"))
+    study.dataset["members"]["-ä"] = ["x*"]
+    with pytest.raises(InputError, match=r"has no row with the label '-ä'"):
+        study.ingest(rows)
+
+
 def test_labels_that_differ_from_a_class_only_by_case_give_a_warning(
     study: Study, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -138,10 +196,16 @@ def test_labels_with_partitions(study: Study) -> None:
             ["file,label", "a.png,-ä", "c.png,blast cell"],
             r"'c\.png' matches more than one file of .*give a longer part of the path",
         ),
+        (
+            ["file,label", "a.png,-ä", "d,blast cell"],
+            r"'d' matches more than one file of .*'d\.jpg' and 'd\.png'; give .*ending of the name",
+        ),
+        (["file,label", "a,-ä", "a.png,blast cell"], r"has two rows for 'a\.png'"),
+        (["file,label", "q/e,-ä", "q_e.png,-ä", "b,blast cell"], r"'q/e\.png' and 'q_e\.png' would both become"),
     ],
 )
 def test_wrong_labels_give_one_line(study: Study, rows: list[str], message: str) -> None:
-    study.pack("a.png", "p/a.png", "p_a.png", "x/c.png", "y/c.png")
+    study.pack("a.png", "p/a.png", "p_a.png", "x/c.png", "y/c.png", "d.jpg", "d.png", "q/e.png", "q_e.png")
     with pytest.raises(InputError, match=message) as caught:
         study.ingest("\n".join(rows))
     assert "\n" not in str(caught.value)

@@ -23,7 +23,7 @@ from wbcsr import pixels
 from wbcsr.errors import InputError
 
 REPOSITORY = Path(__file__).parents[2]
-CAPABILITIES = (75, 80, 86, 89, 90, 100, 120)
+CAPABILITIES = (75, 90, 120)
 
 
 @pytest.mark.parametrize("check", pixel_checks.CHECKS, ids=lambda check: check.__name__)

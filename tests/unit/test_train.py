@@ -47,9 +47,11 @@ def trained(colours: Bench) -> TrainSummary:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """Four training images, and one epoch of training on them under the name `once`."""
+    """Four training images, and one epoch of training the small network on them under the name `once`."""
     for bench in make_bench(tmp_path_factory.mktemp("tiny"), train_images=4):
-        bench.train("once", epochs=1)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(classifiers, "build", build_small)
+            bench.train("once", epochs=1)
         yield bench
 
 
@@ -77,6 +79,7 @@ def test_frozen_stages_keep_their_initial_tensors(tiny: Bench) -> None:
 
 
 def test_a_later_and_worse_epoch_is_not_kept(tiny: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifiers, "build", build_small)
     heads = []
 
     def right_then_wrong(model: torch.nn.Module, images: Batches, *_: Any) -> torch.Tensor:
@@ -86,8 +89,7 @@ def test_a_later_and_worse_epoch_is_not_kept(tiny: Bench, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("wbcsr.classify.train.logits_of", right_then_wrong)
     assert tiny.train("worse", epochs=2).best_epoch == 1
-    model, _ = classifiers.load(tiny.model("worse"))
-    assert torch.equal(model.fc.weight, heads[0])
+    assert torch.equal(load_file(tiny.model("worse"))["fc.weight"], heads[0])
     assert not torch.equal(heads[0], heads[1])
 
 
@@ -162,7 +164,10 @@ def test_a_killed_and_resumed_training_gives_the_same_model_file(colours: Bench,
     assert summary.best_epoch == trained.best_epoch
 
 
-def test_a_checkpoint_of_a_finished_training_is_not_trained_further(tiny: Bench) -> None:
+def test_a_checkpoint_of_a_finished_training_is_not_trained_further(
+    tiny: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifiers, "build", build_small)
     summary = tiny.train("once", epochs=1)
     assert (summary.resumed_epochs, summary.images_per_second) == (1, None)
 
@@ -304,8 +309,14 @@ def truncate(path: Path) -> None:
     ids=["flipped byte", "truncated", "other settings", "other precision"],
 )
 def test_an_unusable_checkpoint_is_ignored(
-    tiny: Bench, caplog: pytest.LogCaptureFixture, damage: Any, changes: dict[str, Any], logged: str
+    tiny: Bench,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Any,
+    changes: dict[str, Any],
+    logged: str,
 ) -> None:
+    monkeypatch.setattr(classifiers, "build", build_small)
     checkpoint = tiny.checkpoint("spoilt")
     checkpoint.parent.mkdir(exist_ok=True)
     shutil.copyfile(tiny.checkpoint("once"), checkpoint)

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import nn
 
-from small_networks import inference, rrdbnet, workload, write_weights
+from small_networks import inference, rrdbnet, workload, write_compact, write_weights
 from wbcsr.classify import classifiers
 from wbcsr.engines import engine as engines
 from wbcsr.engines.profile import Profile
@@ -20,9 +19,7 @@ from wbcsr.engines.winograd import backend
 from wbcsr.engines.winograd.backend import Winograd
 from wbcsr.engines.winograd.trace import UnsuitedError, trace
 from wbcsr.errors import InputError
-from wbcsr.files import sha256, write_json
 from wbcsr.upscale import upscaler
-from wbcsr.weights.networks import Architecture, empty_network
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(
@@ -266,10 +263,7 @@ def test_a_processor_with_other_instructions_rejects_the_engine(
 
 def test_an_unsupported_upscaler_gives_one_line(tmp_path: Path) -> None:
     """With Real-ESRGAN's compact network, a requested backend that cannot run is an error; eager is not used."""
-    network = empty_network(Architecture("SRVGGNetCompact", 4, 8, 1, 0, 1))
-    save_file(network.state_dict(), tmp_path / "compact.safetensors")
-    write_json(tmp_path / "compact.json", {"sha256": sha256(tmp_path / "compact.safetensors")})
-    source = upscaler.source(tmp_path / "compact.safetensors")[0]
+    source = upscaler.source(write_compact(tmp_path / "compact.safetensors"))[0]
     with pytest.raises(InputError, match=r"backend winograd cannot run this network: winograd does not support PReLU$"):
         engines.build(source, tmp_path / "engine.json", workload(), inference(backend="winograd"))
     assert not (tmp_path / "engine.json").exists()

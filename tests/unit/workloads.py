@@ -1,22 +1,44 @@
-"""Functions for separate processes; they import only light packages, so that the processes start quickly."""
+"""Functions for separate processes, and a replacement for these; light packages only, so that they start quickly."""
 
 from __future__ import annotations
 
 import itertools
 import logging
 import os
+import pickle
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from wbcsr.benchmark.implementations import Case, Enlarge, Images
-from wbcsr.benchmark.workers import Run
+from wbcsr.benchmark.workers import Outcome, Run
+
+
+def measure_here(
+    makes: Mapping[Any, Callable[[], Callable[[], Run]]],
+    seconds: float,
+    repeats: int,
+    builds: Mapping[Any, Callable[[], object]] | None = None,
+) -> dict[Any, Outcome]:
+    """As `measure_in_workers`, but in this process, and every case has 100 MiB; test_benchmark_rounds.py tests these.
+
+    A process that imports torch costs seconds. As for one, each function is pickled.
+    """
+    outcomes = {}
+    for key, make in makes.items():
+        build, begin = pickle.loads(pickle.dumps(((builds or {}).get(key), make)))
+        if build is not None:
+            build()
+        run = begin()
+        outcomes[key] = Outcome([run() for _ in range(repeats)], 100.0)
+    return outcomes
 
 
 def make_counting(log: Path, name: str) -> Callable[[], Run]:

@@ -53,11 +53,10 @@ def test_a_study_may_be_moved(study: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variant", "manifest", "needs"),
-    [("original", "manifest.csv", "interpolate"), ("realesrgan_x4", "manifest_1of1.csv", "pack_images")],
+    ("variant", "manifest", "damage"),
+    [("original", "manifest.csv", "changed"), ("realesrgan_x4", "manifest_1of1.csv", "deleted")],
 )
-@pytest.mark.parametrize("damage", ["changed", "deleted"])
-def test_only_a_damaged_image_is_made_again(study: Path, variant: str, manifest: str, needs: str, damage: str) -> None:
+def test_only_a_damaged_image_is_made_again(study: Path, variant: str, manifest: str, damage: str) -> None:
     folder = study / "results" / "images" / variant / "TRAIN" / CLASSES[0]
     image, other, *_ = sorted(path for path in folder.iterdir() if path.suffix in (".jpeg", ".png"))
     whole, stamp = image.read_bytes(), other.stat().st_mtime_ns
@@ -65,10 +64,7 @@ def test_only_a_damaged_image_is_made_again(study: Path, variant: str, manifest:
         replace(image, whole[:-5] + b"12345")
     else:
         image.unlink()
-    target = {
-        "interpolate": f"results/images/bicubic_x2/TRAIN/{CLASSES[0]}/manifest_1of1.csv",
-        "pack_images": "results/packed/realesrgan_x4_32px.npy",
-    }[needs]
+    target = f"results/packed/{variant}_32px.npy"
     (study / target).unlink()
     message = error(run(study, "--", target))
     listed = (folder / manifest).relative_to(study)
@@ -80,7 +76,7 @@ def test_only_a_damaged_image_is_made_again(study: Path, variant: str, manifest:
     assert image.read_bytes() == whole
     assert other.stat().st_mtime_ns == stamp
     result = run(study, "--", target)
-    assert planned(result) == {needs, "total"}, result.stdout
+    assert planned(result) == {"pack_images", "total"}, result.stdout
 
 
 def test_restoring_a_rejected_archive_reruns_nothing_else(study: Path) -> None:
@@ -109,7 +105,7 @@ def test_results_changed_by_hand_are_not_used(study: Path) -> None:
 
 
 def test_a_clock_that_was_set_back_is_named_and_results_are_kept(study: Path) -> None:
-    target = f"results/images/bicubic_x2/TRAIN/{CLASSES[0]}/manifest_1of1.csv"
+    target = "results/packed/original_32px.npy"
     source, before = study / f"results/images/original/TRAIN/{CLASSES[0]}/manifest.csv", files(study)
     stamp = source.stat().st_mtime
     os.utime(source, (time.time() + 86_400,) * 2)
@@ -145,21 +141,21 @@ def test_the_same_run_started_twice(small_study: Path, study: Path) -> None:
 
 
 def test_a_read_only_disk_is_named(study: Path) -> None:
-    folder = study / "results" / "images" / "bicubic_x2" / "TRAIN"
+    folder = study / "results" / "packed"
     mount = subprocess.run(["mount", "--bind", "-o", "ro", folder, folder], capture_output=True, text=True, check=False)
     if mount.returncode != 0:
         pytest.skip(f"a read-only disk was not tested: nothing could be mounted ({mount.stderr.strip()})")
     try:
-        result = run(study, "--force", "--", f"results/images/bicubic_x2/TRAIN/{CLASSES[0]}/manifest_1of1.csv")
+        result = run(study, "--force", "--", "results/packed/original_32px.npy")
         assert result.returncode == 1
-        assert "Write-protected output files for rule interpolate" in "\n".join(result.stdout.splitlines()[-8:])
+        assert "Write-protected output files for rule pack_images" in "\n".join(result.stdout.splitlines()[-8:])
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_results_of_a_removed_variant_are_kept(study: Path) -> None:
     """Results of a variant that the configuration no longer contains remain, and nothing is trained again."""
-    write_config(study, {**SMALL, "variants": ["original", "realesrgan_x4"]})
+    write_config(study, {**SMALL, "variants": ["original"], "dual": False})
     before = files(study)
     plan = planned(run(study, "--dry-run"))
     assert not plan & {"train_classifier", "upscale", "ingest_dataset"}, plan

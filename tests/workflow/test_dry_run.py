@@ -92,9 +92,9 @@ def test_imagenet_weights_belong_to_the_classifier(tmp_path: Path, classifier: s
 def test_each_of_three_partitions_has_its_own_jobs(tmp_path: Path) -> None:
     """This also applies to synthetic images."""
     partitions = {"train": "train", "validation": "val", "test": "test"}
-    write_config(
-        tmp_path, {**SMALL, "dataset": {**SMALL["dataset"], "partitions": partitions}, "splits": ["published"]}
-    )
+    dataset = {**SMALL["dataset"], "partitions": partitions}
+    variants = ["original", "bicubic_x2", "realesrgan_x4"]
+    write_config(tmp_path, {**SMALL, "dataset": dataset, "splits": ["published"], "variants": variants})
     counts = planned(tmp_path, "--", "enhanced", "results/splits/published.csv")
     assert (counts["make_synthetic_archive"], counts["interpolate"], counts["upscale"]) == ("1", "6", "6")
 
@@ -128,6 +128,7 @@ def test_folds_and_input_sizes_have_their_own_runs(tmp_path: Path) -> None:
     study = {
         **SMALL,
         "cross_evaluate": True,
+        "variants": ["original", "bicubic_x2", "realesrgan_x4"],
         "splits": ["paper", "by_source"],
         "by_source": {"parts": 4, "folds": 3},
         "sources": {"method": "images"},

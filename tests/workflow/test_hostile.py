@@ -1,7 +1,7 @@
 """Bad input as a user sees it: the input, the last line of the run, which names the input, and the exit status.
 
-All kinds of rejected archives are in tests/unit/bad_zips.py, and all kinds of files that are not images in
-bad_images.py; a backend that needs a GPU is tested in test_study.
+A few inputs of each kind suffice here. Unit tests have all kinds: test_archive (bad_zips.py), test_ingest
+(bad_images.py), test_tensors and test_weights, test_config and test_strict. test_study has a backend without a GPU.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from studies import CLASSES, SMALL, command, run, write_config
 
 from bad_images import BAD_IMAGES
 from bad_zips import BAD_ZIPS
-from small_networks import rrdbnet
 from wbcsr.files import sha256
 
 IMAGES, WEIGHTS = "results/dataset/images.csv", "results/weights/custom.safetensors"
@@ -63,8 +62,8 @@ class Injected:
         return Path("injected").touch, ()
 
 
-def weights(content: Any, cut: int = 0, **keys: Any) -> Callable[[Path], dict[str, Any]]:
-    """Write mine.pth (bytes unchanged), truncated by `cut` bytes, and return a configuration that uses it."""
+def weights(content: Any) -> Callable[[Path], dict[str, Any]]:
+    """Write mine.pth (bytes unchanged), and return a configuration that uses it."""
 
     def make(folder: Path) -> dict[str, Any]:
         path = folder / "mine.pth"
@@ -72,8 +71,7 @@ def weights(content: Any, cut: int = 0, **keys: Any) -> Callable[[Path], dict[st
             path.write_bytes(content)
         else:
             torch.save(content, path, pickle_module=pickle)
-        path.write_bytes(path.read_bytes()[: -cut or None])
-        return {"weights": {"source": "path", "path": "mine.pth", "sha256": sha256(path), **keys}}
+        return {"weights": {"source": "path", "path": "mine.pth", "sha256": sha256(path)}}
 
     return make
 
@@ -102,65 +100,22 @@ class Case:
     target: str = IMAGES
 
 
-RRDBNET = rrdbnet(scale=4, blocks=1).state_dict()
 CASES: dict[str, Case] = {
-    **{
-        f"archive: {name}": Case(archive(lambda folder, make=make: make(folder / "mine.zip")), message)
-        for name, (make, message) in BAD_ZIPS.items()
-        if name in ("parent", "absolute", "link", "device", "encrypted", "twice", "bomb by ratio", "bomb by size")
-    },
+    "archive: a name that points outside": Case(
+        archive(lambda folder: BAD_ZIPS["parent"][0](folder / "mine.zip")), BAD_ZIPS["parent"][1]
+    ),
     "archive: a web page instead": Case(
         archive(lambda folder: (folder / "mine.zip").write_text("<html>Sign in</html>")),
         "error: mine.zip: is not a zip file, or is incomplete (File is not a zip file); download or copy it again",
-    ),
-    "archive: truncated in the middle": Case(
-        archive(lambda folder: BAD_ZIPS["truncated in the middle"][0](folder / "mine.zip")),
-        "error: mine.zip: is not a zip file, or is incomplete",
     ),
     "archive: more files than its limit": Case(
         archive(pack, limits={"files": 7}),
         "error: mine.zip: has 8 entries, more than the limit of 7; if this is intended, raise dataset.limits.files",
     ),
-    "archive: names that differ only in case": Case(
-        archive(lambda folder: pack(folder, **{f"TRAIN/{CLASSES[0]}/X.png": b"", f"TRAIN/{CLASSES[0]}/x.png": b""})),
-        f"mine.zip: TRAIN/{CLASSES[0]}/X.png and TRAIN/{CLASSES[0]}/x.png differ",
-    ),
     "archive: all images of a class truncated": Case(archive(torn), "or remove it from dataset.classes"),
     "archive: missing": Case(lambda folder: dataset(), "mine.zip does not exist; create it or correct the key"),
-    "archive: lacks a class": Case(
-        archive(pack, classes=[*CLASSES, "BASOPHIL"]), "mine.zip: has no folder 'BASOPHIL' with files in 'TRAIN'"
-    ),
     "weights: with code": Case(
         weights({"params_ema": Injected()}), "error: mine.pth: holds Python objects (getattr)", WEIGHTS
-    ),
-    "weights: a whole model": Case(
-        weights(rrdbnet(scale=4, blocks=1)), "error: mine.pth: holds Python objects (basicsr.", WEIGHTS
-    ),
-    "weights: another hash": Case(weights({"params": RRDBNET}, sha256="0" * 64), "correct weights.sha256", WEIGHTS),
-    "weights: no hash": Case(
-        weights({"params": RRDBNET}, sha256=None), "error: configuration: weights.sha256 is missing", WEIGHTS
-    ),
-    "weights: a Git LFS pointer": Case(
-        weights(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", sha256="0" * 64),
-        "error: mine.pth: is a Git LFS pointer",
-        WEIGHTS,
-    ),
-    "weights: truncated": Case(weights({"params": RRDBNET}, cut=1000), "error: mine.pth: damaged", WEIGHTS),
-    "weights: of another architecture": Case(
-        weights({"params": {"layer1.0.conv1.weight": torch.zeros(1)}}), "neither RRDBNet nor SRVGGNetCompact", WEIGHTS
-    ),
-    "weights: too large for fp16": Case(
-        weights({"params": {**RRDBNET, "conv_hr.bias": torch.full((64,), 1e5).half()}}), "conv_hr.bias: 64", WEIGHTS
-    ),
-    "configuration: an unknown key": Case(
-        configured(shard=2), "error: configuration: unknown key 'shard'; the nearest known key is 'shards'"
-    ),
-    "configuration: a wrong type": Case(
-        configured(shards="many"), "error: configuration: key 'shards': must be integer"
-    ),
-    "configuration: contradictory keys": Case(
-        configured(splits=["by_source"], sources={"method": "none"}),
-        "error: configuration: splits has by_source, but sources.method is none",
     ),
     "configuration: a command as seed": Case(
         configured(seeds=["0; touch injected"]),

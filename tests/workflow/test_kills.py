@@ -22,7 +22,7 @@ def test_a_workflow_killed_at_random_moments_gives_the_undisturbed_results(small
         for training in ("realesrgan_x4", "dual"):
             shutil.rmtree(results / "runs" / "paper" / training)
             shutil.rmtree(results / "predictions" / "paper" / training)
-        for name in ("fidelity", "changes", "tables", "figures", "report"):
+        for name in ("changes", "tables", "figures", "report"):
             shutil.rmtree(results / name)
 
     struck, _, found = attack(3, tmp_path, small_study, start_before_upscaling)

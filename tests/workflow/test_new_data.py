@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import tarfile
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -16,8 +17,9 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
-from studies import BY_ITSELF, REPOSITORY, SMALL, run, write_config
+from studies import BY_ITSELF, REPOSITORY, SMALL, copy_study, run, write_config
 
 # Names that a shell, a pattern, a table or a page could misinterpret.
 NAMES = [
@@ -136,7 +138,7 @@ def test_labels_and_groups_from_a_csv_file_with_a_custom_split(tmp_path: Path) -
         "splits": ["custom"],
         "custom": "mine.csv",
         "by_source": {"parts": 3},
-        "variants": ["original", "bicubic_x2"],
+        "variants": ["original"],
         "dual": False,
         "train": {**SMALL["train"], "epochs": 1},
     }
@@ -166,22 +168,18 @@ def test_labels_and_groups_from_a_csv_file_with_a_custom_split(tmp_path: Path) -
     assert "error: configuration: custom: " in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [("b.png,well\n", "has no row with the label 'ill'"), ("c.png,ill\nb.png,well\n", "lists 1 file (first: 'c.png')")],
-)
-def test_a_mistake_in_the_labels_is_printed_at_the_end_of_the_run(tmp_path: Path, labels: str, message: str) -> None:
+def test_a_mistake_in_the_labels_is_printed_at_the_end_of_the_run(tmp_path: Path) -> None:
     """As a user sees it: one of the last lines that Snakemake prints."""
     (tmp_path / "clinic").mkdir()
     for name in "ab":
         cv2.imwrite(str(tmp_path / "clinic" / f"{name}.png"), cell(ord(name), 0.5, (32, 32)))
-    (tmp_path / "labels.csv").write_text(f"file,label\n{labels}")
+    (tmp_path / "labels.csv").write_text("file,label\nc.png,ill\nb.png,well\n")
     dataset = {"archive": "clinic", "labels": "labels.csv", "classes": ["ill", "well"], "partitions": None}
     study = {"dataset": dataset, "sources": {"method": "each"}, "splits": ["by_source"], "dual": False}
     write_config(tmp_path, {**SMALL, **study, "variants": ["original"]})
     result = run(tmp_path, "--", "results/dataset/images.csv")
     assert result.returncode == 1
-    assert message in "\n".join(result.stdout.splitlines()[-20:])
+    assert "lists 1 file (first: 'c.png')" in "\n".join(result.stdout.splitlines()[-20:])
     assert "Traceback" not in result.stdout
     assert not (tmp_path / "results" / "dataset" / "images.csv").exists()
 
@@ -207,7 +205,7 @@ def test_published_partitions_in_the_working_folder(tmp_path: Path) -> None:
         "dataset": {"archive": ".", "classes": classes, "partitions": partitions, "links": "../store"},
         "sources": {"method": "none"},
         "splits": ["published"],
-        "variants": ["original", "bicubic_x2"],
+        "variants": ["original"],
         "dual": False,
     }
     write_config(study, settings)
@@ -242,14 +240,14 @@ def test_published_partitions_in_the_working_folder(tmp_path: Path) -> None:
 
 
 def test_a_file_of_medmnist_as_published(tmp_path: Path) -> None:
-    """config/bloodmnist.yaml on a file of its layout, up to the split; the rest is listed."""
+    """config/datasets/bloodmnist.yaml on a file of its layout, up to the split; the rest is listed."""
     rng, arrays = np.random.default_rng(0), {}
     for name, size in (("train", 24), ("val", 8), ("test", 16)):
         arrays[f"{name}_images"] = rng.integers(0, 256, (size, 28, 28, 3), dtype=np.uint8)
         arrays[f"{name}_labels"] = (np.arange(size) % 8).astype(np.uint8)[:, None]
     (tmp_path / "data").mkdir()
     np.savez_compressed(tmp_path / "data" / "bloodmnist_128.npz", **arrays)
-    (tmp_path / "config.yaml").write_text((REPOSITORY / "config" / "bloodmnist.yaml").read_text())
+    (tmp_path / "config.yaml").write_text((REPOSITORY / "config" / "datasets" / "bloodmnist.yaml").read_text())
     result = run(tmp_path, *BY_ITSELF, "--", "results/splits/published.csv")
     assert result.returncode == 0, result.stdout
     split = pd.read_csv(tmp_path / "results" / "splits" / "published.csv")
@@ -262,6 +260,31 @@ def test_a_file_of_medmnist_as_published(tmp_path: Path) -> None:
     damaged = run(tmp_path, *BY_ITSELF, "--", "results/splits/published.csv")
     assert damaged.returncode == 1
     assert "error: data/bloodmnist_128.npz: is not a zip file, or is incomplete" in damaged.stdout
+
+
+def test_a_published_table_as_it_is(tmp_path: Path) -> None:
+    """config/datasets/ham10000.yaml on two images of each of its classes and lesions, in a tar file, to the splits."""
+    skin, rows = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"], ["lesion_id,image_id,dx,age"]
+    with tarfile.open(tmp_path / "images.tar.gz", "w:gz") as packed:
+        for number in range(70):
+            entry = tarfile.TarInfo(f"HAM10000_images_part_{1 + number % 2}/ISIC_{number:07}.jpg")
+            content = KINDS["jpg"](Image.fromarray(cell(number, number % 7 / 7, (24, 24))))
+            entry.size = len(content)
+            packed.addfile(entry, io.BytesIO(content))
+            rows.append(f"HAM_{number // 14}_{number % 7},ISIC_{number:07},{skin[number % 7]},80.0")
+    (tmp_path / "data" / "HAM10000").mkdir(parents=True)
+    (tmp_path / "data" / "HAM10000" / "HAM10000_metadata.csv").write_text("\n".join(rows))
+    config = yaml.safe_load((REPOSITORY / "config" / "datasets" / "ham10000.yaml").read_text())
+    config["dataset"]["archive"] = "images.tar.gz"
+    write_config(tmp_path, config)
+    result = run(tmp_path, *BY_ITSELF, "--", "dataset")
+    assert result.returncode == 0, result.stdout
+    images = pd.read_csv(tmp_path / "results" / "dataset" / "images.csv")
+    assert images["class"].value_counts().to_dict() == dict.fromkeys(skin, 10)
+    assert "ALL/akiec/ISIC_0000000.jpg" in set(images["image"])
+    leakage = pd.read_csv(tmp_path / "results" / "splits" / "leakage.csv")
+    assert (leakage["shared"] == 0).all()
+    assert (leakage["unknown"] == 0).all()
 
 
 def test_a_commit_of_a_git_repository(tmp_path: Path) -> None:
@@ -321,7 +344,7 @@ def test_a_second_test_partition_of_another_camera_is_tested_in_addition(tmp_pat
         "sources": {"method": "each"},
         "splits": ["by_source"],
         "by_source": {"parts": 3, "folds": 2},
-        "variants": ["original", "bicubic_x2"],
+        "variants": ["original"],
         "dual": False,
     }
     write_config(tmp_path, study)
@@ -352,33 +375,42 @@ def test_a_second_test_partition_of_another_camera_is_tested_in_addition(tmp_pat
     assert "Other_Camera images, split by_source" in page
 
 
-@pytest.mark.parametrize("key", ["custom", "dataset.labels", "dataset.archive"])
-def test_a_file_replaced_by_an_older_one_is_detected(tmp_path: Path, key: str) -> None:
-    """As after mv or rsync: other content with an older time than the results. Touching a file has no effect."""
+LEAKAGE = "results/splits/leakage.csv"
+
+
+@pytest.fixture(scope="module")
+def split_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study with labels and a custom split, complete up to LEAKAGE."""
+    folder = tmp_path_factory.mktemp("split")
     rows = [f"{name}/{number}.png" for name in "AB" for number in range(3)]
-    with zipfile.ZipFile(tmp_path / "cells.zip", "w") as packed:
+    with zipfile.ZipFile(folder / "cells.zip", "w") as packed:
         for number, row in enumerate(rows):
             packed.writestr(row, KINDS["png"](Image.fromarray(cell(number, 0.2, (24, 24)))))
-    (tmp_path / "labels.csv").write_text("file,label\n" + "".join(f"{row},{row[0]}\n" for row in rows))
+    (folder / "labels.csv").write_text("file,label\n" + "".join(f"{row},{row[0]}\n" for row in rows))
     subsets = dict(zip("012", ("train", "validation", "test"), strict=True))
     lines = [f"ALL/{row[0]}/{row.replace('/', '_')},{subsets[row[2]]}\n" for row in rows]
-    (tmp_path / "custom.csv").write_text("image,subset\n" + "".join(lines))
+    (folder / "custom.csv").write_text("image,subset\n" + "".join(lines))
     dataset = {"archive": "cells.zip", "labels": "labels.csv", "classes": ["A", "B"], "partitions": None}
     study = {"dataset": dataset, "sources": {"method": "each"}, "splits": ["custom"], "custom": "custom.csv"}
-    write_config(tmp_path, {**SMALL, **study})
-    target = ["--", "results/splits/leakage.csv"]
-    assert run(tmp_path, *target).returncode == 0
-    assert "Nothing to be done" in run(tmp_path, *target).stdout
-    path, rule = {
-        "custom": (tmp_path / "custom.csv", "split_dataset"),
-        "dataset.labels": (tmp_path / "labels.csv", "ingest_dataset"),
-        "dataset.archive": (tmp_path / "cells.zip", "ingest_dataset"),
-    }[key]
+    write_config(folder, {**SMALL, **study})
+    result = run(folder, "--", LEAKAGE)
+    assert result.returncode == 0, result.stdout
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "rule"),
+    [("custom.csv", "split_dataset"), ("labels.csv", "ingest_dataset"), ("cells.zip", "ingest_dataset")],
+)
+def test_a_file_replaced_by_an_older_one_is_detected(split_study: Path, tmp_path: Path, file: str, rule: str) -> None:
+    """As after mv or rsync: other content with an older time than the results. Touching a file has no effect."""
+    copy_study(split_study, tmp_path)
+    path = tmp_path / file
     os.utime(path)
-    assert "Nothing to be done" in run(tmp_path, *target).stdout
+    assert "Nothing to be done" in run(tmp_path, "--", LEAKAGE).stdout
     path.write_bytes(path.read_bytes() + b"\n")
     os.utime(path, (1e9, 1e9))
-    assert re.search(rf"^{rule} +1$", run(tmp_path, "--dry-run", *target).stdout, re.MULTILINE)
+    assert re.search(rf"^{rule} +1$", run(tmp_path, "--dry-run", "--", LEAKAGE).stdout, re.MULTILINE)
 
 
 def test_a_changed_folder_is_ingested_again(tmp_path: Path) -> None:

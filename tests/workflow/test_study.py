@@ -44,7 +44,7 @@ def test_all_documented_result_files_exist(small_study: Path) -> None:
     for kind in ["gained", "lost"]:
         for suffix in ["png", "svg"]:
             assert (results / "figures" / f"changes_{kind}.{suffix}").stat().st_size > 0
-    for training in ["original", "bicubic_x2", "realesrgan_x4", "dual"]:
+    for training in ["original", "realesrgan_x4", "dual"]:
         folder = results / "runs" / "paper" / training / "seed0"
         names = {"model.safetensors", "history.csv", "provenance.json", "engine"}
         assert names == {path.name for path in folder.iterdir()}
@@ -64,7 +64,7 @@ def test_each_image_is_listed_split_and_predicted_once(small_study: Path) -> Non
     assert predicted[CLASSES].sum(axis=1).round(4).eq(1).all()
 
 
-@pytest.mark.parametrize(("variant", "scale"), [("bicubic_x2", 2), ("realesrgan_x4", 4), ("original", 1)])
+@pytest.mark.parametrize(("variant", "scale"), [("realesrgan_x4", 4), ("original", 1)])
 def test_manifests_agree_with_their_files(small_study: Path, variant: str, scale: int) -> None:
     manifests = sorted((small_study / "results" / "images" / variant).glob("*/*/manifest*.csv"))
     assert len(manifests) == 4
@@ -196,14 +196,16 @@ def test_one_deleted_file_is_made_again(small_study: Path, tmp_path: Path, delet
 @pytest.mark.skipif(
     shutil.which("nvidia-smi") is not None, reason="errors without a GPU were not tested: this machine has one"
 )
-def test_tensorrt_without_a_gpu_gives_one_clear_line(tmp_path: Path) -> None:
+def test_tensorrt_without_a_gpu_gives_one_clear_line(small_study: Path, tmp_path: Path) -> None:
+    copy_study(small_study, tmp_path)
+    shutil.rmtree(tmp_path / "results" / "engines")
     write_config(tmp_path, {**SMALL, "inference": {"backend": "tensorrt"}})
-    result = run(tmp_path, "engines")
+    result = run(tmp_path, "--", "results/engines/any/RealESRGAN_x4plus/engine.json")
     assert result.returncode == 1
     last = result.stdout.splitlines()[-1]
     assert re.match(r"error: configuration: inference\.backend tensorrt .* needs an NVIDIA GPU .* choose auto", last)
     assert "Traceback" not in result.stdout
-    assert not list((tmp_path / "results").rglob("engine.json"))
+    assert not list((tmp_path / "results" / "engines").rglob("engine.json"))
 
 
 def test_only_one_class_is_upscaled_again(small_study: Path, tmp_path: Path) -> None:

@@ -78,10 +78,11 @@ def make_packing(
 def make_pass(folder: Path, input_size: int, threads: int) -> Callable[[], Run]:
     """In a worker: return a function that reads all images below `folder` once with torchvision."""
     from torch.utils.data import DataLoader
-    from torchvision.datasets import ImageFolder
-    from torchvision.transforms import Compose, Resize, ToTensor
 
-    images = ImageFolder(folder, Compose([Resize((input_size, input_size)), ToTensor()]))
+    from wbcsr.vision import torchvision
+
+    steps = [torchvision.transforms.Resize((input_size, input_size)), torchvision.transforms.ToTensor()]
+    images = torchvision.datasets.ImageFolder(folder, torchvision.transforms.Compose(steps))
     # "fork" is the default on Linux, but in a spawned process the default would be "spawn".
     loader = DataLoader(images, batch_size=32, num_workers=threads, multiprocessing_context="fork")
 

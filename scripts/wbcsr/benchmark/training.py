@@ -34,6 +34,7 @@ from wbcsr.present.table import Table, number, text
 from wbcsr.present.text import number_texts
 from wbcsr.study.labels import CLASSIFIERS
 from wbcsr.text import counted
+from wbcsr.vision import torchvision
 
 OURS, USUAL, NETWORK = "ours", "the usual script", "ours, network alone"
 # Optimizer steps per run, by device, if there are enough images.
@@ -174,9 +175,8 @@ def _begin(task: Task) -> Training:
 def make_usual(task: Task) -> Callable[[], Run]:
     """In a worker: return a function that trains one epoch as a tutorial's script does."""
     from torch.utils.data import DataLoader
-    from torchvision import transforms
-    from torchvision.datasets import ImageFolder
 
+    transforms = torchvision.transforms
     device, side = pick_device(), task.settings["input_size"]
     torch.set_num_threads(task.threads)
     steps = [
@@ -187,7 +187,7 @@ def make_usual(task: Task) -> Callable[[], Run]:
         transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     ]
     loader = DataLoader(
-        ImageFolder(task.folder, transforms.Compose(steps)),
+        torchvision.datasets.ImageFolder(task.folder, transforms.Compose(steps)),
         batch_size=task.settings["batch_size"],
         shuffle=True,
         num_workers=task.threads,

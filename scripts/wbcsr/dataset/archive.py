@@ -1,4 +1,4 @@
-"""A common interface to zip files and folders: the names of the files, and the bytes of each.
+"""A common interface to zip files, tar files and folders: the names of the files, and the bytes of each.
 
 Archives come from any source, so files are never extracted under the names inside: callers get bytes and choose where
 to write them. Dangerous or ambiguous archives are rejected before any file is read.
@@ -6,9 +6,13 @@ to write them. Dangerous or ambiguous archives are rejected before any file is r
 
 from __future__ import annotations
 
+import bz2
+import copy
+import lzma
 import os
 import re
 import stat
+import struct
 import threading
 import zipfile
 import zlib
@@ -21,14 +25,18 @@ from wbcsr.dataset.folder import Folder
 from wbcsr.errors import InputError, first_line
 from wbcsr.names import clean_path
 
-_MB, _GB = 1_000_000, 1_000_000_000
+_MB, GB = 1_000_000, 1_000_000_000
 # Smaller files with a high compression ratio, such as empty images, are harmless.
 RATIO_APPLIES_ABOVE_BYTES = 1_000_000
 
 # Bits of the general purpose flag (APPNOTE.TXT 4.4.4): encryption is 0, 6 and 13; UTF-8 is 11.
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _UTF8 = 0x800
-_COMMIT = re.compile(rb"[0-9a-f]{40}")
+# Methods for which zipfile limits how much one read unpacks, and names of methods that it cannot unpack.
+_STREAMED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_UNUSUAL = {9: "Deflate64", 93: "Zstandard", 95: "xz", 98: "PPMd"}
+_TAR = re.compile(r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
+COMMIT = re.compile(rb"[0-9a-f]{40}")
 # The first line of the small file that Git LFS keeps in place of a large one.
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 
@@ -71,6 +79,42 @@ class Archive(ABC):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _safe_name(self, name: str) -> str:
+        """Return an entry's name cleaned and without redundant parts; raises InputError if it is not allowed."""
+        if "\0" in name:
+            raise self._error(name, "has a zero byte in its name; pack the archive again")
+        # Some programs write backslashes; on Windows, these can also point outside a folder.
+        parts = re.split(r"[/\\]", name)
+        if parts[0] == "" or re.match(r"[A-Za-z]:", name):
+            raise self._error(name, "has an absolute path; pack the archive again with relative paths")
+        if ".." in parts:
+            raise self._error(name, "points outside the archive; pack it again without '..'")
+        if "\\" in name:
+            remedy = f"pack the archive again with forward slashes{self.doubt}"
+            raise self._error(name, f"has a backslash in its path; {remedy}")
+        return clean_path("/".join(part for part in parts if part not in ("", ".")))
+
+    def _check_kind(self, name: str, is_link: bool, is_special: bool) -> None:
+        if is_link:
+            raise self._error(name, "is a link; pack the archive again with the file itself")
+        if is_special:
+            raise self._error(name, "is a device or another special file; pack the archive again without it")
+
+    def _check_size(self, name: str, size: int) -> None:
+        if beyond := self._beyond(size, "file_mb", _MB):
+            raise self._error(name, f"unpacks to {size:,} bytes, {beyond}")
+
+    def _add(self, name: str, safe_name: str, size: int) -> None:
+        """Add a file to `entries`; raises InputError if it is there."""
+        if safe_name in self.entries:
+            raise self._error(name, "occurs twice; pack the archive again without the second one")
+        self.entries[safe_name] = size
+
+    def _check_total(self) -> None:
+        total = sum(self.entries.values())
+        if beyond := self._beyond(total, "total_gb", GB):
+            raise InputError(f"{self.path}: unpacks to {total:,} bytes, {beyond}")
+
     def _error(self, entry: str, problem: str) -> InputError:
         # A name from outside may contain anything; repr keeps the message on one line.
         return InputError(f"{self.path}: entry {entry!r} {problem}")
@@ -86,14 +130,15 @@ class Archive(ABC):
 def open_archive(
     path: str | Path, limits: Mapping[str, int], links: str | Path | None = None, classes: Sequence[str] = ()
 ) -> Archive:
-    """Open the zip file, folder or MedMNIST file (.npz) at `path`.
+    """Open the zip file, tar file, folder or MedMNIST file (.npz) at `path`.
 
     `limits` is `dataset.limits` of the configuration: `files`, `file_mb` (each file), `total_gb` and `ratio` (maximum
-    ratio of unpacked to packed size in a zip file). `links` is `dataset.links`: symbolic links in a folder may point
-    into the folder itself and into `links`. `classes` are the names of the labels of a MedMNIST file. Raises InputError
-    if the archive is missing, is not a zip file, is damaged, exceeds the limits, or has an entry that is not allowed:
-    an absolute path or one that points outside the archive, a link (in a folder, see `Folder`) or device, an encrypted
-    entry, a duplicate name, or a compression method other than deflate.
+    ratio of unpacked to packed size; of each file in a zip file). `links` is `dataset.links`: symbolic links in a
+    folder may point into the folder itself and into `links`. `classes` are the names of the labels of a MedMNIST file.
+    Raises InputError if the archive is missing, is not a zip or tar file, is damaged, exceeds the limits, or has an
+    entry that is not allowed: an absolute path or one that points outside the archive, a link (in a folder, see
+    `Folder`) or device, an encrypted entry, a duplicate name, or a compression method other than deflate, bzip2 and
+    LZMA.
     """
     path = Path(path)
     if path.is_dir():
@@ -102,9 +147,13 @@ def open_archive(
         from wbcsr.dataset.medmnist import MedMnist  # here, since it is made of a zip file of this module
 
         return MedMnist(path, limits, classes)
+    if path.is_file() and _TAR.search(path.name):
+        from wbcsr.dataset.tar import Tar  # here for the same reason
+
+        return Tar(path, limits)
     if path.is_file():
         return Zip(path, limits)
-    raise InputError(f"{path}: there is no such zip file or folder; put it there or correct dataset.archive")
+    raise InputError(f"{path}: there is no such archive or folder; put it there or correct dataset.archive")
 
 
 class Zip(Archive):
@@ -121,7 +170,7 @@ class Zip(Archive):
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         # `git archive`, which also makes the zip files of GitHub and GitLab, writes the commit into the comment.
-        self.commit = match[0].decode() if (match := _COMMIT.fullmatch(self._zip.comment)) else ""
+        self.commit = match[0].decode() if (match := COMMIT.fullmatch(self._zip.comment)) else ""
         self._lock = threading.Lock()  # zipfile counts its open entries without a lock
         self._infos: dict[str, zipfile.ZipInfo] = {}
         try:
@@ -139,13 +188,9 @@ class Zip(Archive):
             self._check(info)
             if info.is_dir():
                 continue
-            if name in self._infos:
-                raise self._error(info.orig_filename, "occurs twice; pack the archive again without the second one")
+            self._add(info.orig_filename, name, info.file_size)
             self._infos[name] = info
-            self.entries[name] = info.file_size
-        total = sum(self.entries.values())
-        if beyond := self._beyond(total, "total_gb", _GB):
-            raise InputError(f"{self.path}: unpacks to {total:,} bytes, {beyond}")
+        self._check_total()
 
     def _decoded(self, info: zipfile.ZipInfo) -> str:
         """Return the name of an entry; many programs, including that of macOS, write UTF-8 without setting the flag."""
@@ -160,52 +205,70 @@ class Zip(Archive):
             )
             return info.orig_filename
 
-    def _safe_name(self, name: str) -> str:
-        if "\0" in name:
-            raise self._error(name, "has a zero byte in its name; pack the archive again")
-        # Some programs write backslashes; on Windows, these can also point outside a folder.
-        parts = re.split(r"[/\\]", name)
-        if parts[0] == "" or re.match(r"[A-Za-z]:", name):
-            raise self._error(name, "has an absolute path; pack the archive again with relative paths")
-        if ".." in parts:
-            raise self._error(name, "points outside the archive; pack it again without '..'")
-        if "\\" in name:
-            remedy = f"pack the archive again with forward slashes{self.doubt}"
-            raise self._error(name, f"has a backslash in its path; {remedy}")
-        return clean_path("/".join(part for part in parts if part not in ("", ".")))
-
     def _check(self, info: zipfile.ZipInfo) -> None:
         name = info.orig_filename
         kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind == stat.S_IFLNK:
-            raise self._error(name, "is a link; pack the archive again with the file itself")
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise self._error(name, "is a device or another special file; pack the archive again without it")
+        self._check_kind(name, kind == stat.S_IFLNK, kind not in (0, stat.S_IFREG, stat.S_IFDIR))
         if info.flag_bits & _ENCRYPTED:
             raise self._error(name, "is encrypted; pack the archive again without a password")
-        # For other methods, zipfile cannot limit how much one read unpacks, or cannot unpack at all.
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise self._error(name, "is compressed with an unusual method; pack the archive again with deflate")
-        if beyond := self._beyond(info.file_size, "file_mb", _MB):
-            raise self._error(name, f"unpacks to {info.file_size:,} bytes, {beyond}")
+        method = info.compress_type
+        if method not in (*_STREAMED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+            raise self._error(
+                name,
+                f"is compressed with an unusual method ({_UNUSUAL.get(method, method)}); unpack the archive and set "
+                "dataset.archive to the folder, or pack it again with deflate",
+            )
+        self._check_size(name, info.file_size)
         ratio = info.file_size // max(info.compress_size, 1)
         if info.file_size > RATIO_APPLIES_ABOVE_BYTES and (beyond := self._beyond(ratio, "ratio")):
             raise self._error(name, f"grows {ratio:,} times when unpacked, {beyond}")
 
     def open(self, entry: str) -> IO[bytes]:
         """One of `entries` to be read from its start; for one thread, and with zipfile's own errors."""
+        if self._infos[entry].compress_type not in _STREAMED:
+            raise self._error(entry, "is compressed with an unusual method; pack the archive again with deflate")
         return self._zip.open(self._infos[entry])
 
     def read(self, entry: str) -> bytes:
         info = self._infos[entry]
         try:
-            with self._lock, self._zip.open(info) as file:
-                # With a bound, zipfile unpacks no more than the verified size, whatever the data contains.
-                content = file.read(info.file_size + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, OSError) as error:
+            if info.compress_type in _STREAMED:
+                with self._lock, self._zip.open(info) as file:
+                    # With a bound, zipfile unpacks no more than the verified size, whatever the data contains.
+                    content = file.read(info.file_size + 1)
+            else:
+                content = self._unpacked(info)
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            lzma.LZMAError,
+            EOFError,
+            ValueError,
+            NotImplementedError,
+            OSError,
+        ) as error:
             raise self._error(entry, f"is damaged ({first_line(error)}); download or copy the archive again") from error
         if len(content) != info.file_size:
             raise self._error(entry, "is shorter than the archive says; download or copy the archive again")
+        return content
+
+    def _unpacked(self, info: zipfile.ZipInfo) -> bytes:
+        """Unpack a file compressed with bzip2 or LZMA; for these, zipfile does not limit how much one read unpacks."""
+        stored = copy.copy(info)
+        stored.compress_type, stored.file_size = zipfile.ZIP_STORED, info.compress_size
+        del stored.CRC  # it is that of the unpacked file
+        with self._lock, self._zip.open(stored) as file:
+            # Files that cannot be compressed grow by less than this.
+            packed = file.read(info.file_size + info.file_size // 50 + 1000)
+        decompressor: bz2.BZ2Decompressor | lzma.LZMADecompressor = bz2.BZ2Decompressor()
+        if info.compress_type == zipfile.ZIP_LZMA:
+            # APPNOTE.TXT 5.8.8: two bytes of version, two of length, and five of properties, with which a .lzma file
+            # begins, too. There, the unpacked size follows; -1 is unknown.
+            packed = packed[4:9] + struct.pack("<q", -1) + packed[9:]
+            decompressor = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=self.limits["file_mb"] * _MB)
+        content = decompressor.decompress(packed, info.file_size + 1)
+        if len(content) == info.file_size and zlib.crc32(content) != info.CRC:
+            raise zipfile.BadZipFile("its checksum is wrong")
         return content
 
     def close(self) -> None:

@@ -26,9 +26,9 @@ def printable(name: str) -> str:
 
 
 def is_read(name: str) -> bool:
-    """Whether a file of this name may be read: an image that is not hidden, or labels.csv, the photographs' table."""
+    """Whether a file of this name may be read: an image or boxes, not hidden, or labels.csv, the photographs' table."""
     leaf = name.rpartition("/")[2]
-    return leaf == "labels.csv" or (leaf.lower().endswith(IMAGE_SUFFIXES) and not leaf.startswith("."))
+    return leaf == "labels.csv" or (leaf.lower().endswith((*IMAGE_SUFFIXES, ".xml")) and not leaf.startswith("."))
 
 
 class Folder:

@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,10 +19,12 @@ import pandas as pd
 from wbcsr import imaging
 from wbcsr.config import UNPUBLISHED, extra_tests_of, partitions_of
 from wbcsr.dataset.archive import Archive, is_lfs_pointer, open_archive
+from wbcsr.dataset.boxes import Boxes
+from wbcsr.dataset.classes import Classes
 from wbcsr.dataset.folder import UNPRINTABLE, printable
 from wbcsr.dataset.labels import read_labels
 from wbcsr.errors import InputError
-from wbcsr.files import IMAGE_SUFFIXES, read_users_table, sha256, write_bytes, write_csv
+from wbcsr.files import IMAGE_SUFFIXES, read_users_table, sha256, without_suffix, write_bytes, write_csv
 from wbcsr.progress import side_by_side
 from wbcsr.text import counted
 
@@ -43,6 +46,11 @@ _WRITERS = 8
 PLACES_NAMED = 10
 
 
+# Endings of images that are not read.
+_NOT_READ = {"HEIC", "HEIF", "JXL", "JXR", "PSD", "PDF", "DCM", "SVS", "NDPI", "CZI", "LIF", "ND2", "MRXS", "VSI"}
+_ARCHIVE_SUFFIXES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst")
+
+
 @dataclass(frozen=True)
 class _Verified:
     """A decoded file: size of the upright image, hash of the file to write, and hash of the file itself."""
@@ -56,15 +64,15 @@ class _Verified:
 
 @dataclass(frozen=True)
 class _Levels:
-    """Values of the colours in a 16-bit image, and the number of pixels that dataset.range clips.
+    """Values of the colours in an image of more than 8 bits, and the number of pixels that dataset.range clips.
 
     All but 0.1 % of the values are between `low` and `high`, so that single bright pixels have no effect.
     """
 
-    least: int
-    greatest: int
-    low: int
-    high: int
+    least: float
+    greatest: float
+    low: float
+    high: float
     pixels: int
     cut: int
 
@@ -84,10 +92,13 @@ def ingest(
 
     Images are the files `<anything>/<partition>/<class>/<file>`, at any depth, of the configured partitions and
     classes; if `partitions` is None, the files `<anything>/<class>/<file>`; with the CSV file `labels`, the files that
-    it lists (see `read_labels`). All other files of the archive are ignored. A file in a class's folder is kept,
-    rejected with a reason, or left out. Files are left out if they are not in the column image of the CSV file `listed`
-    (if given), and if they exceed `limit_per_class` (the first files in sorted order are used; rejected files are
-    replaced by the next ones). Only the remaining files are compared for byte-identical duplicates:
+    it lists (see `read_labels`; its rows of other classes are rejected). `members` gives the folders of each class (see
+    `Classes`); if there are several, an image is named `<folder>_<file>`. With
+    `boxes`, the archive is that of `Boxes`. All other files of the archive are ignored. A
+    file in a class's folder is kept, rejected with a reason, or left out. Files are left out if they are not in the
+    column image of the CSV file `listed` (if given), and if they exceed `limit_per_class` (the first files in sorted
+    order are used; rejected files are replaced by the next ones). Only the remaining files are compared for
+    byte-identical duplicates:
 
     - A file whose bytes also occur in another class is rejected with all its duplicates, because its label is not
     known.
@@ -96,8 +107,8 @@ def ingest(
 
     Writes the images' bytes unchanged to `<originals>/<partition>/<class>/<file>`. An existing file with the same
     SHA-256 is not written again, and images that no longer belong there are removed. With `range` (levels of black and
-    white), 16-bit images are rewritten with these levels as 0 and 65535, so that all later stages read the same pixels
-    without knowing about the range; all hashes are those of the written files. Also writes `images_csv` and
+    white), images of more than 8 bits are rewritten with these levels as 0 and 65535, so that all later stages read the
+    same pixels without knowing about the range; all hashes are those of the written files. Also writes `images_csv` and
     `rejected_csv` (`IMAGE_COLUMNS`, `REJECTED_COLUMNS`) and, last, the manifest of each (partition, class), whose
     `file` is relative to `<originals>/<partition>/<class>`. Sizes are those of the upright image in pixels. Rows are
     sorted by partition (train first), class as configured, and file name. Nothing is changed before all files are
@@ -105,7 +116,7 @@ def ingest(
 
     Returns the numbers of files kept, rejected, left_out, copies (byte-identical, in the same class) and ignored; and
     elsewhere, the number of ignored files by outermost folder that contains no used file (or by file name), at most
-    `PLACES_NAMED`, the largest first. For 16-bit images also their number as deep, their least_level and
+    `PLACES_NAMED`, the largest first. For images of more than 8 bits also their number as deep, their least_level and
     greatest_level, and the number of pixels that `range` clips. If git wrote the zip file, also its commit.
 
     Raises InputError if the archive is rejected (see `open_archive`), damaged or not of the commit of `git`, lacks a
@@ -116,12 +127,17 @@ def ingest(
     partitions = partitions_of(dataset)
     folders: list[Folder] = [(partition, name) for partition in partitions.values() for name in dataset["classes"]]
     extra = set(extra_tests_of(partitions).values())
-    with open_archive(archive, dataset["limits"], dataset["links"], dataset["classes"]) as contents:
+    classes = Classes(dataset)
+    with ExitStack() as opened:
+        contents = opened.enter_context(open_archive(archive, dataset["limits"], dataset["links"], list(classes.names)))
+        if dataset.get("boxes"):
+            contents = Boxes(contents)
         commit, git = contents.commit, dataset["git"]
         if git and commit != git["commit"]:
             raise InputError(f"{archive}: is not of the commit {git['commit']} of dataset.git; delete it and run again")
+        _check_not_nested(contents)
         if labels is None:
-            found, rejected, used = _find(contents, folders, dataset["partitions"] is not None, extra)
+            found, rejected, used = _find(contents, folders, classes, dataset["partitions"] is not None, extra)
         else:
             found, rejected, used = _find_labelled(contents, labels, dataset)
         there = set(found)
@@ -158,6 +174,16 @@ def ingest(
     return summary | _report_levels([each.levels for each in verified.values() if each.levels], dataset["range"])
 
 
+def _check_not_nested(contents: Archive) -> None:
+    inner = sorted(entry for entry in contents.entries if entry.lower().endswith(_ARCHIVE_SUFFIXES))
+    if inner and not any(entry.lower().endswith(IMAGE_SUFFIXES) for entry in contents.entries):
+        listed = ", ".join([*map(repr, inner[:5]), *["…"][: len(inner) > 5]])
+        raise InputError(
+            f"{contents.path}: has no image, but {counted(len(inner), 'archive')} ({listed}), which the workflow does "
+            "not open; unpack them into a folder and set dataset.archive to it"
+        )
+
+
 def _columns(verified: _Verified) -> tuple[int, int, str]:
     return verified.width, verified.height, verified.sha256
 
@@ -187,7 +213,7 @@ def _folder(image: str) -> Folder:
 Found = tuple[dict[str, str], dict[str, str], set[str]]
 
 
-def _find(contents: Archive, folders: list[Folder], published: bool, extra: set[str]) -> Found:
+def _find(contents: Archive, folders: list[Folder], classes: Classes, published: bool, extra: set[str]) -> Found:
     """Return image → entry, rejected file → reason, and the entries of both; `extra` partitions may lack classes."""
     found: dict[str, str] = {}
     rejected: dict[str, str] = {}
@@ -195,7 +221,7 @@ def _find(contents: Archive, folders: list[Folder], published: bool, extra: set[
     used: set[str] = set()
     parents: set[str] = set()
     for entry in contents.entries:
-        folder, depth = _place(contents, entry, folders, published)
+        folder, depth = _place(contents, entry, folders, classes, published)
         if folder is None:
             continue
         parts = entry.split("/")
@@ -203,7 +229,9 @@ def _find(contents: Archive, folders: list[Folder], published: bool, extra: set[
         parents.add("/".join(parts[: depth - 1]) or ".")
         used.add(entry)
         present.add(folder)
-        image = "/".join([*folder, *below])
+        # Files of a class's folders may have the same names.
+        first = f"{parts[depth - 1]}_{below[0]}" if classes.is_merged(folder[1]) else below[0]
+        image = "/".join([*folder, first, *below[1:]])
         reason = _reason_to_reject(below)
         if reason is not None:
             rejected[printable(image)] = reason
@@ -217,7 +245,7 @@ def _find(contents: Archive, folders: list[Folder], published: bool, extra: set[
     needed = [folder for folder in folders if folder[0] not in extra]
     # Of a partition that is not there, each class is missed.
     needed += [folder for folder in folders if folder[0] in extra - {partition for partition, _ in present}]
-    _check_folders_present(contents, needed, present, published)
+    _check_folders_present(contents, needed, classes, present, published)
     _check_case(contents.path, found)
     if len(parents) > 1 and not published:
         log.warning(
@@ -229,7 +257,9 @@ def _find(contents: Archive, folders: list[Folder], published: bool, extra: set[
     return found, rejected, used
 
 
-def _place(contents: Archive, entry: str, folders: Collection[Folder], published: bool) -> tuple[Folder | None, int]:
+def _place(
+    contents: Archive, entry: str, folders: Collection[Folder], classes: Classes, published: bool
+) -> tuple[Folder | None, int]:
     """Return the innermost of `folders` that contains a file, or None, and the number of path components up to it.
 
     Raises InputError if there are no partitions and the file is in folders of two classes, for example if a patient's
@@ -237,8 +267,10 @@ def _place(contents: Archive, entry: str, folders: Collection[Folder], published
     """
     parts = entry.split("/")
     depth = 2 if published else 1
-    names = [(parts[at], parts[at + 1]) if published else (UNPUBLISHED, parts[at]) for at in range(len(parts) - depth)]
-    places = {name: at + depth for at, name in enumerate(names) if name in folders}
+    names = [
+        (parts[at] if published else UNPUBLISHED, classes.of(parts[at + depth - 1])) for at in range(len(parts) - depth)
+    ]
+    places = {(part, name): at + depth for at, (part, name) in enumerate(names) if name and (part, name) in folders}
     if len(places) > 1 and not published:
         (_, one), (_, other), *_ = places
         raise InputError(
@@ -252,19 +284,26 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
     """Like `_find`, for the files that the CSV file `labels` identifies by the end of their path."""
     ends: dict[str, list[str]] = defaultdict(list)
     for entry in contents.entries:
-        ends[entry.rpartition("/")[2]].append(entry)
+        for name in {_name(entry), without_suffix(_name(entry))}:
+            ends[name].append(entry)
     found: dict[str, str] = {}
     rejected: dict[str, str] = {}
     used: set[str] = set()
     missing = []
-    for image, file, _ in read_labels(labels, dataset).itertuples(index=False):
-        alike = [entry for entry in ends[file.rpartition("/")[2]] if f"/{entry}".endswith(f"/{file}")]
+    for image, file, _, left_out in read_labels(labels, dataset).itertuples(index=False):
+        by_name = [entry for entry in ends[_name(file)] if f"/{entry}".endswith(f"/{file}")]
+        alike = by_name or [entry for entry in ends[_name(file)] if f"/{without_suffix(entry)}".endswith(f"/{file}")]
         # A file that is listed with its whole path is not compared by the end of its path.
-        entries = [file] if file in alike else alike
+        entries = [entry for entry in alike if file in (entry, without_suffix(entry))] or alike
+        if left_out:
+            if len(entries) == 1:
+                used.add(entries[0])
+                rejected[printable(file)] = left_out
+            continue
         if len(entries) > 1:
             raise InputError(
                 f"{labels}: {file!r} matches more than one file of {contents.path}: {entries[0]!r} and "
-                f"{entries[1]!r}; give a longer part of the path (dataset.labels)"
+                f"{entries[1]!r}; give a longer part of the path, or the ending of the name (dataset.labels)"
             )
         if not entries:
             missing.append(file)
@@ -272,7 +311,13 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
         if entries[0] in used:
             raise InputError(f"{labels}: has two rows for {entries[0]!r}; keep one of them (dataset.labels)")
         used.add(entries[0])
+        if not by_name:
+            image += entries[0][len(without_suffix(entries[0])) :]
         reason = _reason_to_reject([_name(image)])
+        if image in found:
+            raise InputError(
+                f"{labels}: {found[image]!r} and {entries[0]!r} would both become {image}; rename one of them"
+            )
         if reason is None:
             found[image] = entries[0]
         else:
@@ -316,6 +361,9 @@ def _listed(path: Path, there: set[str], contents: Archive, classes: list[str]) 
 def _reason_to_reject(below: list[str]) -> str | None:
     """Return the reason why a file at this path below its class's folder cannot be an image, or None."""
     name = below[-1]
+    suffix = name.rpartition(".")[2].upper()
+    if suffix in _NOT_READ and not name.startswith("."):
+        return f"{suffix} is not supported; convert it to PNG"
     # A leading dot marks hidden files, among them the ._<name>.jpeg that macOS adds to zips.
     if name.startswith(".") or not name.lower().endswith(IMAGE_SUFFIXES):
         return "not an image"
@@ -328,16 +376,19 @@ def _reason_to_reject(below: list[str]) -> str | None:
     return None
 
 
-def _check_folders_present(contents: Archive, folders: list[Folder], present: set[Folder], published: bool) -> None:
+def _check_folders_present(
+    contents: Archive, folders: list[Folder], classes: Classes, present: set[Folder], published: bool
+) -> None:
     parents = {entry.rpartition("/")[0] for entry in contents.entries}
     names = {name for path in parents for name in path.split("/") if name}
     nested = {pair for path in parents for pair in pairwise(path.split("/"))}
     for partition, name in folders:
         if (partition, name) in present:
             continue
+        described, first = classes.described(name), classes.members[name][0]
         if not published:
             raise InputError(
-                f"{contents.path}: has no folder {name!r} with files (dataset.classes); {_nearest(name, names)}"
+                f"{contents.path}: has no folder {described} with files (dataset.classes); {_nearest(first, names)}"
                 f"{contents.doubt}"
             )
         if partition not in names:
@@ -347,9 +398,16 @@ def _check_folders_present(contents: Archive, folders: list[Folder], present: se
             )
         there = {below for above, below in nested if above == partition}
         raise InputError(
-            f"{contents.path}: has no folder {name!r} with files in {partition!r} (dataset.classes); "
-            f"{_nearest(name, there)}{contents.doubt}"
+            f"{contents.path}: has no folder {described} with files in {partition!r} (dataset.classes); "
+            f"{_nearest(first, there)}{contents.doubt}"
         )
+    # A class may have files without all of its folders.
+    for name in classes.names:
+        if name not in names:
+            raise InputError(
+                f"{contents.path}: has no folder {name!r} with files (dataset.classes); {_nearest(name, names)}"
+                f"{contents.doubt}"
+            )
 
 
 def _nearest(missing: str, names: Iterable[str]) -> str:
@@ -404,32 +462,32 @@ def _verify(
                     rejected[image] = f"has the same bytes as {other}, which is of another class"
 
 
-def _decode(content: bytes, image: str, levels: tuple[int, int] | None) -> _Verified | str:
+def _decode(content: bytes, image: str, levels: tuple[float, float] | None) -> _Verified | str:
     """Decode and describe an image, or return the reason why it cannot be used."""
     if is_lfs_pointer(content):
         return "is a pointer of Git LFS, not the image itself; run `git lfs pull` in the repository"
     try:
-        pixels = imaging.decode(content, image)
+        pixels = imaging.decode(content, image, floats=levels is not None)
     except InputError as error:
         return str(error).removeprefix(f"{image}: ")
     height, width = pixels.shape[:2]
     kept, own = (hashlib.sha256(each).hexdigest() for each in (_new_bytes(content, pixels, image, levels), content))
-    return _Verified(width, height, kept, own, _levels(pixels, levels) if pixels.dtype == np.uint16 else None)
+    return _Verified(width, height, kept, own, _levels(pixels, levels) if pixels.dtype != np.uint8 else None)
 
 
-def _new_bytes(content: bytes, pixels: np.ndarray, image: str, levels: tuple[int, int] | None) -> bytes:
+def _new_bytes(content: bytes, pixels: np.ndarray, image: str, levels: tuple[float, float] | None) -> bytes:
     """Return the bytes to write for an image: its own, or those of the stretched image if dataset.range applies."""
     if levels is None or pixels.dtype == np.uint8:
         return content
     return imaging.encode(imaging.stretch(pixels, levels), image)
 
 
-def _levels(pixels: np.ndarray, levels: tuple[int, int] | None) -> _Levels:
+def _levels(pixels: np.ndarray, levels: tuple[float, float] | None) -> _Levels:
     colours = np.atleast_3d(pixels)[:, :, :3]
     black, white = levels or (0, 65535)
     cut = ((colours < black) | (colours > white)).any(axis=2)
     low, high = np.percentile(colours, (0.05, 99.95), method="nearest")
-    return _Levels(int(colours.min()), int(colours.max()), int(low), int(high), cut.size, int(cut.sum()))
+    return _Levels(colours.min().item(), colours.max().item(), low.item(), high.item(), cut.size, int(cut.sum()))
 
 
 def _check_folders_filled(
@@ -465,7 +523,7 @@ def _copy(
     found: dict[str, str],
     images: pd.DataFrame,
     originals: Path,
-    levels: tuple[int, int] | None,
+    levels: tuple[float, float] | None,
 ) -> None:
     def copy(row: tuple[str, str]) -> None:
         image, expected = row
@@ -474,7 +532,7 @@ def _copy(
             return
         content = contents.read(found[image])
         if levels:
-            content = _new_bytes(content, imaging.decode(content, image), image, levels)
+            content = _new_bytes(content, imaging.decode(content, image, floats=True), image, levels)
         if hashlib.sha256(content).hexdigest() != expected:
             raise InputError(f"{contents.path}: {found[image]!r} changed while it was read; run again")
         write_bytes(target, content)
@@ -512,30 +570,31 @@ def _report(summary: dict[str, Any], places: int, images: pd.DataFrame) -> None:
         )
 
 
-def _report_levels(deep: list[_Levels], levels: tuple[int, int] | None) -> dict[str, int]:
-    """Warn if the 16-bit images look black, or if dataset.range clips values; returns what to record."""
+def _report_levels(deep: list[_Levels], levels: tuple[float, float] | None) -> dict[str, float]:
+    """Warn if the images of more than 8 bits look black, or if dataset.range clips values; returns what to record."""
     if not deep:
         if levels:
-            log.warning("dataset.range is set, but has no effect because no image has 16 bits")
+            log.warning("dataset.range is set, but has no effect because no image has more than 8 bits")
         return {}
     least, greatest = min(each.least for each in deep), max(each.greatest for each in deep)
     black, white = levels or (0, 65535)
     # Based on the median, because single images may be damaged.
     if np.median([each.high - each.low for each in deep]) < _LEAST_CONTRAST * (white - black):
-        low = int(np.percentile([each.low for each in deep], 5, method="nearest"))
-        high = int(np.percentile([each.high for each in deep], 95, method="nearest"))
+        low = np.percentile([each.low for each in deep], 5, method="nearest").item()
+        high = np.percentile([each.high for each in deep], 95, method="nearest").item()
         # Cameras have 8, 10, 12 or 14 bits. If zero is white, the values of such a camera end at 65535 instead.
-        bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
+        camera = all(isinstance(each.high, int) for each in deep)
+        bits = next((bits for bits in (8, 10, 12, 14) if camera and high < 2**bits), 16)
         remedy = [0, 2**bits - 1] if bits < 16 else [low, high]
         log.warning(
-            "the %d 16-bit images contain almost only values from %d to %d%s and have almost no contrast; set "
-            "dataset.range: %s",
+            "the %d images of more than 8 bits contain almost only values from %g to %g%s and have almost no contrast; "
+            "set dataset.range: %s",
             len(deep), low, high, f", as of a camera of {bits} bits" if bits < 16 else "", remedy,
         )  # fmt: skip
     cut = sum(each.cut for each in deep)
     if cut:
         log.warning(
-            "dataset.range %s clips %d of %d pixels, in %d of %d 16-bit images, whose values are %d to %d",
+            "dataset.range %s clips %d of %d pixels, in %d of %d images of more than 8 bits, whose values are %g to %g",
             list(levels or ()), cut, sum(each.pixels for each in deep), sum(each.cut > 0 for each in deep), len(deep),
             least, greatest,
         )  # fmt: skip

@@ -26,7 +26,7 @@ from wbcsr import imaging
 from wbcsr.dataset.archive import Archive, open_archive
 from wbcsr.dataset.labels import read_labels
 from wbcsr.errors import InputError
-from wbcsr.files import IMAGE_SUFFIXES, read_csv, read_users_table, write_csv
+from wbcsr.files import IMAGE_SUFFIXES, read_csv, read_users_table, without_suffix, write_csv
 from wbcsr.names import clean, clean_path, warn_of_alike
 from wbcsr.progress import side_by_side
 from wbcsr.text import counted
@@ -347,8 +347,7 @@ def photograph_fields(
 
     def photograph(entry: str) -> Features | None:
         try:
-            pixels = imaging.decode(contents.read(entry), entry)
-            return features(imaging.stretch(pixels, dataset["range"]), size)
+            return features(imaging.decode_stretched(contents.read(entry), entry, dataset["range"]), size)
         except InputError as error:
             log.warning("%s: %s; images of this photograph will have no source", contents.path, error)
             return None
@@ -447,12 +446,14 @@ def _by_groups(images: pd.DataFrame, labels: Path | None, dataset: dict[str, Any
         raise TypeError("the method groups needs labels")
     table = read_labels(labels, dataset, with_groups=True)
     group_of = dict(zip(table["image"], table["group"], strict=True))
-    missing = [image for image in images["image"] if image not in group_of]
+    # The table may name files without their endings.
+    named = [image if image in group_of else without_suffix(image) for image in images["image"]]
+    missing = [image for image, name in zip(images["image"], named, strict=True) if name not in group_of]
     if missing:
         raise InputError(
             f"{labels}: lacks {missing[0]}, which it had before; run `snakemake --forcerun ingest_dataset`"
         )
-    return [Found(group_of[image]) for image in images["image"]]
+    return [Found(group_of[name]) for name in named]
 
 
 def common_size(images: pd.DataFrame) -> tuple[int, int]:

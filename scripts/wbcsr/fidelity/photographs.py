@@ -12,7 +12,7 @@ from wbcsr.dataset.archive import Archive
 from wbcsr.dataset.photographs import categories, number_of
 from wbcsr.errors import InputError
 from wbcsr.files import IMAGE_SUFFIXES
-from wbcsr.imaging import decode, stretch, to_rgb8
+from wbcsr.imaging import decode_stretched, to_rgb8
 from wbcsr.names import clean_path
 
 # With a smaller side, too little would remain after halving for a comparison.
@@ -64,7 +64,7 @@ def read(
     `levels` (dataset.range) rescale 16-bit photographs. Raises InputError if a photograph cannot be used.
     """
     for path, name in chosen:
-        pixels = to_rgb8(stretch(decode(archive.read(path), f"{archive.path}: {path}"), levels))
+        pixels = to_rgb8(decode_stretched(archive.read(path), f"{archive.path}: {path}", levels))
         height, width = (side - side % 2 for side in pixels.shape[:2])
         if min(height, width) < LEAST_SIDE:
             raise InputError(

@@ -1,7 +1,7 @@
 """Images as arrays: decoding, encoding, and conversion to 8-bit RGB.
 
 Arrays are (height, width) for grey, (height, width, 3) for RGB and (height, width, 4) for RGBA,
-dtype uint8 or uint16.
+dtype uint8 or uint16; only `decode` may also return float32.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ warnings.filterwarnings("ignore", module=r"PIL\b")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 # Formats other than TIFF. Pillow reports a JPEG that contains several pictures, as phones write it, as MPO.
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "AVIF", "JPEG2000")
 # Formats that are not decoded but get their own message: offset, bytes at that offset, and name.
 _OTHER_FORMATS = (
-    (4, b"ftyp", "a HEIC or AVIF image"),
-    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
+    (4, b"ftyp", "a HEIC image, or a damaged AVIF image"),
     (0, b"8BPS", "a Photoshop document"),
     (0, b"%PDF", "a PDF"),
     (128, b"DICM", "a DICOM file"),
@@ -55,19 +54,20 @@ _TRANSPOSITIONS: dict[object, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def decode(content: bytes, name: str, whole: bool = False) -> np.ndarray:
+def decode(content: bytes, name: str, whole: bool = False, floats: bool = False) -> np.ndarray:
     """Decode an image file's bytes, turned upright by its EXIF orientation (in a TIFF, the tag Orientation).
 
     Returns (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16. The format is detected from the bytes, not from
-    the file's name: JPEG, PNG, BMP, WebP, GIF, or TIFF (see `wbcsr.imaging.tiff.decode`). Palettes and CMYK become RGB,
-    and grey with alpha becomes RGBA. Colour profiles and gamma are not applied. From a JPEG with several pictures (MPO,
+    the file's name: JPEG, PNG, BMP, WebP, GIF, AVIF (as 8 bits), JPEG 2000, or TIFF (see `wbcsr.imaging.tiff.decode`).
+    Palettes and CMYK become RGB, and grey with alpha becomes RGBA. With `floats`, a floating-point TIFF becomes
+    float32, which `stretch` converts. Colour profiles and gamma are not applied. Of a JPEG with several pictures (MPO,
     or a gain map), the first is returned. `whole` means that this workflow has already decoded or written these bytes
     (known by their hash); the search for damaged data, which takes much of the time, and the limit of pixels are then
-    skipped. Raises InputError if the bytes are not an image, are truncated, hold an animation, or claim more than
-    `MAX_PIXELS`.
+    skipped. Raises InputError if the bytes are not an image, are truncated, hold an animation, claim more than
+    `MAX_PIXELS`, or are floating-point without `floats`.
     """
     pixels, orientation = (
-        tiff.decode(content, name, MAX_PIXELS) if content[:4] in tiff.MAGIC else _decode(content, name, whole)
+        tiff.decode(content, name, MAX_PIXELS, floats) if content[:4] in tiff.MAGIC else _decode(content, name, whole)
     )
     # An unknown value rotates nothing, as in Pillow.
     return np.ascontiguousarray(_TRANSPOSITIONS.get(orientation, lambda a: a)(pixels))
@@ -84,6 +84,8 @@ def _decode(content: bytes, name: str, whole: bool) -> tuple[np.ndarray, object]
             if frames > 1:
                 raise InputError(f"{name}: has {frames} frames; give a single image")
             orientation = _orientation(image, content)
+            if image.format == "JPEG2000":
+                return _jpeg2000(content, name), orientation
             jpeg = image.format in ("JPEG", "MPO")
             if image.format != "PNG" and not (jpeg and image.mode in ("L", "RGB")):
                 return _converted(image), orientation
@@ -110,6 +112,19 @@ def _decode(content: bytes, name: str, whole: bool) -> tuple[np.ndarray, object]
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
     return pixels, orientation
+
+
+def _jpeg2000(content: bytes, name: str) -> np.ndarray:
+    """Decode a JPEG 2000, which Pillow reduces to 8 bits if it has colours."""
+    try:
+        pixels: np.ndarray = imagecodecs.jpeg2k_decode(content)
+    except (imagecodecs.Jpeg2kError, ValueError) as error:
+        raise InputError(f"{name}: not a readable image (a damaged JPEG 2000: {error})") from error
+    if pixels.ndim == 3 and pixels.shape[2] == 2:
+        pixels = pixels[:, :, [0, 0, 0, 1]]
+    if pixels.dtype not in (np.uint8, np.uint16) or pixels.shape[2:] not in ((), (3,), (4,)):
+        raise InputError(f"{name}: is a JPEG 2000 of {pixels.shape[2:]} {pixels.dtype} samples; convert it to PNG")
+    return pixels
 
 
 def _converted(image: Image.Image) -> np.ndarray:
@@ -176,20 +191,29 @@ def read_listed(file: Path, digest: str, manifest: Path) -> np.ndarray:
     return decode(content, str(file), whole=True)
 
 
-def stretch(pixels: np.ndarray, levels: tuple[int, int] | None) -> np.ndarray:
-    """Stretch the colours of a uint16 array so that the `levels` (black, white) become 0 and 65535; see dataset.range.
+def stretch(pixels: np.ndarray, levels: tuple[float, float] | None) -> np.ndarray:
+    """Stretch the colours of an array so that the `levels` (black, white) become 0 and 65535; see dataset.range.
 
-    Values beyond the levels are clipped, and alpha is unchanged. The array itself is returned without levels, or if it
-    is uint8, because such values are meant for display.
+    Values beyond the levels are clipped, and alpha is unchanged. A uint16 array without levels is returned itself, and
+    so is any uint8 array, because such values are meant for display. A float32 array, which needs levels, becomes
+    uint16.
     """
     if levels is None or pixels.dtype == np.uint8:
         return pixels
     black, white = levels
+    if pixels.dtype == np.float32:
+        shares = (pixels.astype(np.float64) - black) / (white - black)
+        return np.rint(shares.clip(0, 1) * 65535).astype(np.uint16)
     steps = (np.arange(65536) - black).clip(0, white - black)
     stretched = np.rint(steps * (65535 / (white - black))).astype(np.uint16)[pixels]
     if pixels.shape[2:] == (4,):
         stretched[:, :, 3] = pixels[:, :, 3]
     return stretched
+
+
+def decode_stretched(content: bytes, name: str, levels: tuple[float, float] | None) -> np.ndarray:
+    """Decode a file and stretch its colours; uint8 or uint16. See `decode` and `stretch`."""
+    return stretch(decode(content, name, floats=levels is not None), levels)
 
 
 def encode(pixels: np.ndarray, name: str) -> bytes:

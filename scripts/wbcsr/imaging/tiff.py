@@ -28,6 +28,7 @@ COMPRESSIONS |= {34926: "Zstandard", 50000: "Zstandard"}
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
+FLOAT = 3  # of the tag SampleFormat
 UNSPECIFIED, ASSOCIATED, UNASSOCIATED = 0, 1, 2
 PHOTOMETRIC, ORIENTATION, INK_SET = 262, 274, 332
 
@@ -47,7 +48,7 @@ def _unpack_lzw(data: bytes, out: int) -> bytes:
 TIFF.DECOMPRESSORS = {compression: TIFF.DECOMPRESSORS[compression] for compression in COMPRESSIONS} | {LZW: _unpack_lzw}
 
 
-def decode(content: bytes, name: str, most_pixels: int) -> tuple[np.ndarray, int]:
+def decode(content: bytes, name: str, most_pixels: int, floats: bool = False) -> tuple[np.ndarray, int]:
     """Decode a TIFF's bytes; returns the pixels as stored, not rotated, and the value of the tag Orientation.
 
     The pixels are an array as `wbcsr.imaging` describes:
@@ -57,6 +58,7 @@ def decode(content: bytes, name: str, most_pixels: int) -> tuple[np.ndarray, int
     - CMYK becomes RGB by the formula R = (1 - C)(1 - K), without a colour profile.
     - Grey with alpha becomes RGBA. Colours that were multiplied by their alpha (associated) are divided by it.
     - A fourth sample of RGB without a declared meaning is dropped, as in Pillow.
+    - With `floats`, floating-point samples of 16, 32 or 64 bits become float32; they must be grey or RGB, and finite.
 
     Raises InputError if the file is of another kind, is damaged, holds more than one image, or claims more than
     `most_pixels` pixels.
@@ -67,7 +69,10 @@ def decode(content: bytes, name: str, most_pixels: int) -> tuple[np.ndarray, int
             if frames > 1:
                 raise InputError(f"has {frames} frames; give a single image")
             page = file.pages.first
-            _check_samples(page)
+            if page.sampleformat == FLOAT:
+                _check_floats(page, floats)
+            else:
+                _check_samples(page)
             _check_segments(page, content, most_pixels)
             # ImageJ and others may write a stack as one frame and mention the other images only in its description.
             images = file.series[0].size // page.size
@@ -76,7 +81,8 @@ def decode(content: bytes, name: str, most_pixels: int) -> tuple[np.ndarray, int
             stored = page.asarray(squeeze=False, maxworkers=1)[:, 0]  # (planes, height, width, samples per plane)
             pixels = np.moveaxis(stored, 0, 2).reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
             orientation = page.tags.valueof(ORIENTATION)
-            return _shown(pixels, page), orientation if isinstance(orientation, int) else 1
+            shown = _floats(pixels) if page.sampleformat == FLOAT else _shown(pixels, page)
+            return shown, orientation if isinstance(orientation, int) else 1
     except InputError as error:
         raise InputError(f"{name}: {_line(error)}") from error
     except MemoryError:
@@ -103,6 +109,30 @@ def encode(pixels: np.ndarray) -> bytes:
         metadata=None,
     )
     return target.getvalue()
+
+
+def _check_floats(page: TiffPage, floats: bool) -> None:
+    """Raise InputError if floating-point samples are of a kind that `decode` does not describe."""
+    if not floats:
+        raise InputError(
+            f"has {page.dtype} samples; set dataset.range to the values that become black and white, or convert it to "
+            "8 or 16 bit"
+        )
+    compression = COMPRESSIONS.get(page.compression)
+    samples = {BLACK_IS_ZERO: 1, RGB: 3}.get(page.photometric)
+    plain = compression in ("none", "PackBits")
+    if compression in (None, "JPEG") or page.predictor not in ((1,) if plain else (1, 3)) or page.imagedepth != 1:
+        raise InputError(f"has {page.dtype} samples compressed as {_name(page.compression)}; save it uncompressed")
+    if page.samplesperpixel != samples or page.dtype is None:
+        raise InputError(f"has {page.samplesperpixel} channels of {page.dtype} samples; save it as RGB or grey")
+
+
+def _floats(stored: np.ndarray) -> np.ndarray:
+    """Convert floating-point samples (H, W, 1 or 3) to float32, (H, W) or (H, W, 3)."""
+    pixels = stored.astype(np.float32)
+    if not np.isfinite(pixels).all():
+        raise InputError("has values that are not finite numbers; replace them")
+    return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
 
 
 def _check_samples(page: TiffPage) -> None:

@@ -103,7 +103,7 @@ def make_ceiling(
                     f"{archive}: has no photograph {name}, which {sources_csv} names; run `snakemake --forcerun "
                     "find_sources`"
                 )
-            return imaging.stretch(imaging.decode(contents.read(entries[name]), name), dataset["range"])
+            return imaging.decode_stretched(contents.read(entries[name]), name, dataset["range"])
 
         def make(row: Any) -> Entry:
             file, digest = listed.loc[row.image, ["file", "sha256"]]
