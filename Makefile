@@ -5,7 +5,7 @@ SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
 # The environment for GPUs if it is installed, otherwise the other one.
 NODE := $(if $(wildcard .venv-gpu/installed),.venv-gpu,.venv)
 
-.PHONY: setup setup-gpu setup-site wheelhouse bundle setup-benchmark hashes audit profile demo test test-gpu prose coverage mutation doctor lint docs pictures
+.PHONY: setup setup-gpu setup-submit setup-site wheelhouse bundle setup-benchmark hashes audit profile demo test test-gpu prose coverage mutation doctor lint docs pictures
 
 setup: .venv/installed
 
@@ -37,6 +37,14 @@ endef
 	$(call package,$(@D))
 	touch $@
 
+# For the login node of a cluster whose jobs run in a container.
+setup-submit: .venv-submit/installed
+
+.venv-submit/installed: envs/pins.txt envs/submit.txt
+	$(call environment,$(@D))
+	$(@D)/bin/python -m pip install --quiet --constraint envs/pins.txt --requirement envs/submit.txt
+	touch $@
+
 # For a machine that has its own PyTorch and no network. `make wheelhouse PYTHON_VERSION=3.12` downloads the other packages
 # on a machine with a network; `make setup-site PYTHON=…` installs them there, on top of the packages of PYTHON.
 PYTHON_VERSION ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -65,11 +73,12 @@ bundle: $(WHEELS)/requirements.txt
 
 setup-site: .venv-site/installed
 
-# If PYTHON belongs to a virtual environment, --system-site-packages does not include its packages: site.pth does.
+# If PYTHON belongs to a virtual environment, --system-site-packages does not include its packages: site.pth does. It also
+# names the folders that a loaded module put into PYTHONPATH: jobs find them there, after the packages installed here.
 .venv-site/installed: $(wildcard $(WHEELS)/requirements.txt)
-	PYTHONPATH=scripts $(PYTHON) -m wbcsr.site $(WHEELS)
+	PYTHONPATH=scripts:$$PYTHONPATH $(PYTHON) -m wbcsr.site $(WHEELS)
 	$(call environment,--system-site-packages $(@D))
-	$(PYTHON) -c 'import site; print("\n".join(site.getsitepackages()))' > $$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/site.pth
+	$(PYTHON) -c 'import os, site; print("\n".join([*site.getsitepackages(), *os.getenv("PYTHONPATH", "").split(":")]))' > $$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/site.pth
 	cd $(WHEELS) && $(CURDIR)/$(@D)/bin/python -m pip install --quiet --no-index --no-deps --require-hashes --requirement requirements.txt
 	$(call package,$(@D))
 	touch $@

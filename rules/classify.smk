@@ -43,7 +43,7 @@ rule train_classifier:
     priority: 1
     conda:
         "../envs/workflow.yaml"
-    threads: 8
+    threads: 8 * config["train"]["gpus"]
     resources:
         mem_mb=growing(8000 * config["train"]["gpus"]),
         runtime=growing(480),
@@ -79,7 +79,7 @@ rule predict:
     threads: 8
     resources:
         mem_mb=growing(4000),
-        runtime=growing(60),
+        runtime=growing(30),
         gpu=1,
     params:
         classes=CLASSES,

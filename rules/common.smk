@@ -12,11 +12,12 @@ from snakemake.logging import logger
 # environment): sys.path is for these files, PYTHONPATH for jobs and the processes that they start.
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from wbcsr import python_path
+from wbcsr import program_path, python_path
 
-os.environ.update(PYTHONPATH=python_path())
+os.environ.update(PYTHONPATH=python_path(), PATH=program_path())
 
 from wbcsr.config import (
+    check_deployment,
     check_files,
     compared_variant,
     complete,
@@ -38,11 +39,14 @@ from wbcsr.errors import InputError
 from wbcsr.study.labels import figure_names
 from wbcsr.explain import DRAWN, changes_figure
 from wbcsr.failures import Failures
+from wbcsr.own_packages import require_own_packages
+from wbcsr.slurm import model_requested, refuse_arrays
 from wbcsr.strict import check_yaml
 from wbcsr.weights.releases import model_for_scale, shrunk_from
 
 DEFAULTS = f"{workflow.basedir}/config/config.yaml"
 try:
+    require_own_packages()
     check_yaml([DEFAULTS, *workflow.configfiles])
 except InputError as error:
     sys.exit(f"error: {error}")
@@ -60,8 +64,18 @@ try:
         logger.warning(f"warning: {renamed_keys}")
     config = complete(config, Path(workflow.basedir) / "config" / "schema.yaml")
     check_files(config, MADE)
+    methods = {method.item_to_choice() for method in workflow.deployment_settings.deployment_method}
+    unused = check_deployment(methods, config)
+    if unused and workflow.is_main_process:
+        logger.warning(f"warning: {unused}")
 except InputError as error:
     sys.exit(f"error: {error}")
+
+
+# The image of all rules; Snakemake uses it with the option --software-deployment-method apptainer.
+if config["container"]:
+
+    container: config["container"]
 
 
 FAILURES = Failures()
@@ -69,6 +83,10 @@ logger.addHandler(FAILURES)
 
 
 onstart:
+    try:
+        refuse_arrays(workflow.executor_settings)
+    except InputError as error:
+        sys.exit(f"error: {error}")
     FAILURES.say_last(workflow.scheduler)
 
 
@@ -92,11 +110,10 @@ RULES_OF_ENGINES = [
 
 # From the profile's set-resources.
 OVERWRITTEN = {rule: workflow.resource_settings.overwrite_resources.get(rule, {}) for rule in RULES_OF_ENGINES}
+AS_WRITTEN = {rule: {name: value.raw for name, value in given.items()} for rule, given in OVERWRITTEN.items()}
 try:
     # Part of the engines' path, so that different GPU models never share an engine.
-    GPU_MODEL = one_gpu_model(
-        {rule: given["gpu_model"].raw if "gpu_model" in given else None for rule, given in OVERWRITTEN.items()}
-    )
+    GPU_MODEL = one_gpu_model({rule: model_requested(given) for rule, given in AS_WRITTEN.items()})
 except InputError as error:
     sys.exit(f"error: {error}")
 

@@ -22,7 +22,7 @@ rule make_ceiling:
     threads: 4
     resources:
         mem_mb=growing(2000),
-        runtime=growing(60),
+        runtime=growing(30),
     params:
         dataset=PHOTOGRAPHED,
         state=state_of_photographs,
@@ -80,7 +80,7 @@ rule sharpen:
         "../envs/workflow.yaml"
     resources:
         mem_mb=growing(1000),
-        runtime=growing(60),
+        runtime=growing(30),
     params:
         storing=storing_of,
     message:

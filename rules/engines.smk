@@ -76,7 +76,7 @@ rule compile_classifier:
     threads: 8
     resources:
         mem_mb=growing(8000),
-        runtime=growing(60),
+        runtime=growing(30),
         gpu=1,
     params:
         inference=BUILDING,
@@ -104,7 +104,7 @@ rule check_classifier:
     threads: 8
     resources:
         mem_mb=growing(8000),
-        runtime=growing(60),
+        runtime=growing(30),
         gpu=1,
     params:
         classes=CLASSES,

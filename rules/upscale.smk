@@ -23,7 +23,7 @@ rule upscale:
     threads: 8
     resources:
         mem_mb=growing(4000),
-        runtime=growing(240),
+        runtime=growing(60),
         gpu=1,
     params:
         **{key: config["inference"][key] for key in ("tile", "overlap")},
@@ -51,7 +51,7 @@ rule interpolate:
         "../envs/workflow.yaml"
     resources:
         mem_mb=growing(1000),
-        runtime=growing(60),
+        runtime=growing(30),
     params:
         method=lambda wildcards: parse_variant(wildcards.variant)[0],
         scale=lambda wildcards: parse_variant(wildcards.variant)[1],
@@ -78,7 +78,7 @@ rule shrink:
         "../envs/workflow.yaml"
     resources:
         mem_mb=growing(1000),
-        runtime=growing(60),
+        runtime=growing(30),
     params:
         factor=lambda wildcards: parse_variant(SHRUNK[wildcards.variant])[1],
         scale=lambda wildcards: parse_variant(wildcards.variant)[1],

@@ -39,8 +39,8 @@ benchmark() {
 
 # A job of this study is short and keeps neither a GPU nor two cores busy, so several share the GPU.
 study() {
-    export WBCSR_JOBS_PER_GPU=$((($(nproc) + 1) / 2))
-    flow "${CONFIG:-config/gpu.yaml}" --resources gpu="$WBCSR_JOBS_PER_GPU" \
+    local jobs=$((($(nproc) + 1) / 2))
+    flow "${CONFIG:-config/gpu.yaml}" --resources gpu="$jobs" --default-resources jobs_per_gpu="$jobs" \
         --set-threads train_classifier=2 compile_classifier=2 check_classifier=2 predict=2
 }
 

@@ -265,13 +265,15 @@ def check_files(config: Config, made: set[str]) -> None:
     for key in ("images", "links"):
         if config["dataset"][key]:
             named[f"dataset.{key}"] = config["dataset"][key]
+    if config["container"] and "://" not in config["container"]:
+        named["container"] = config["container"]
     if labels := labels_file(config["dataset"]):
         named["dataset.labels"] = labels
     if config["custom"]:
         named["custom"] = config["custom"]
     for key, path in named.items():
         own = next((name for name in OWN_FOLDERS if Path(path).resolve().is_relative_to(Path(name).resolve())), None)
-        if own and not key.startswith(("train", "weights", "fidelity")):
+        if own and not key.startswith(("train", "weights", "fidelity", "container")):
             raise InputError(
                 f"configuration: {key} {path} is in {own}, where the workflow writes its results; copy it to another "
                 "folder, such as data"
@@ -288,6 +290,29 @@ def check_files(config: Config, made: set[str]) -> None:
             f"configuration: weights.sha256 is missing; it is needed to detect a changed file; add to the section "
             f"weights: 'sha256: {sha256(weights['path'])}'"
         )
+
+
+def check_deployment(methods: set[str], config: Config) -> str | None:
+    """A one-line warning if `container` is set but not used, given Snakemake's `--software-deployment-method`, or None.
+
+    Raises InputError for a method that no rule declares, since Snakemake would run the jobs without it.
+    """
+    if "apptainer" in methods and not config["container"]:
+        raise InputError(
+            "option --software-deployment-method apptainer: the key container is null, so jobs would run in no "
+            "container; set it to an image, or leave the option out"
+        )
+    if "env-modules" in methods:
+        raise InputError(
+            "option --software-deployment-method env-modules: no rule names modules; leave the option out, and load "
+            "the modules before you start Snakemake, since its jobs inherit them"
+        )
+    if config["container"] and "apptainer" not in methods:
+        return (
+            f"configuration: container {config['container']} is used only with the option "
+            "--software-deployment-method apptainer"
+        )
+    return None
 
 
 def one_gpu_model(given: Mapping[str, Any]) -> str:

@@ -42,12 +42,31 @@ class Failures(logging.Handler):
 
         Snakemake's own `onerror` hook is too early for the last lines, and does not run if Snakemake itself aborts.
         """
+        self._hear(scheduler._executor)
         atexit.register(self._say, scheduler)
 
+    def _hear(self, executor: Any) -> None:
+        """Print and record what an executor says about a failed group of jobs, which Snakemake does not log."""
+        report = executor.print_job_error
+
+        def heard(submitted: Any, message: str | None = None, **details: Any) -> None:
+            report(submitted, message, **details)
+            if submitted.job.is_group() and message:
+                self._said |= {job.jobid: message for job in submitted.job.jobs}
+                print(f"{submitted.job.name}: {_shortened(message)}", file=sys.stderr, flush=True)
+
+        executor.print_job_error = heard
+
     def _say(self, scheduler: Any) -> None:
-        single = [one for job in scheduler.failed for one in (job.jobs if job.is_group() else [job])]
-        for job in sorted(single, key=lambda job: job.jobid):
+        failed = [self._failed_in(job) if job.is_group() else job for job in scheduler.failed]
+        for job in sorted(failed, key=lambda job: job.jobid):
             print(f"error: {self.error(job)}", file=sys.stderr, flush=True)
+
+    def _failed_in(self, group: Any) -> Any:
+        """The job of a group that failed: they run one after another, so it is the one whose log was written last."""
+        jobs = [job for layer in group.toposorted for job in layer]
+        began = [job for job in jobs if self._log_of(job.log) != self._before.get(job.jobid)]
+        return max(began, key=lambda job: (self._folder / job.log[0]).stat().st_mtime_ns) if began else jobs[0]
 
     def error(self, job: Any) -> str:
         """The error of a job's latest attempt, and its log file, in one line."""
@@ -69,11 +88,15 @@ class Failures(logging.Handler):
         end = "ended without a message" if text else "did not begin"
         if text and said is not None:
             end += " (killed? out of memory? disk full?)"
-        # An executor's details are indented.
-        why = one_line((said or "").partition("\n    ")[0]) or "Snakemake's lines above say more"
-        return f"rule {rule} {end}: {textwrap.shorten(why, 300, placeholder=' …')} ({log})"
+        why = _shortened(said or "") or "Snakemake's lines above say more"
+        return f"rule {rule} {end}: {why} ({log})"
 
     def _log_of(self, logs: Iterable[str]) -> str:
         """The content of a job's log file, or an empty text if there is none yet."""
         path = self._folder / next(iter(logs), "")
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _shortened(message: str) -> str:
+    """An executor's message as one line without its details, which are indented."""
+    return textwrap.shorten(one_line(message.partition("\n    ")[0]), 300, placeholder=" …")

@@ -19,6 +19,8 @@ from wbcsr.claim import claiming
 from wbcsr.devices import VISIBLE, using_gpus
 from wbcsr.errors import user_message
 from wbcsr.files import scratch_folder, write_json
+from wbcsr.own_packages import require_own_packages
+from wbcsr.slurm import gpus_requested
 
 log = logging.getLogger("wbcsr")
 
@@ -92,11 +94,13 @@ def job(snakemake: Any) -> Iterator[dict[str, Any]]:
     facts: dict[str, Any] = {}
     try:
         configure_logging(snakemake.log[0] if snakemake.log else None)
+        require_own_packages()
         # Compiler caches per user on the node's own disk: home folders are often on a network file system, slow or
         # full.
         for variable, folder in (("TORCHINDUCTOR_CACHE_DIR", "inductor"), ("TRITON_CACHE_DIR", "triton")):
             os.environ.setdefault(variable, str(scratch_folder() / folder))
-        with claiming(snakemake.output[0]), using_gpus(snakemake.resources.get("gpu", 0)) as gpus:
+        jobs_per_gpu = snakemake.resources.get("jobs_per_gpu", 1)
+        with claiming(snakemake.output[0]), using_gpus(gpus_requested(snakemake.resources), jobs_per_gpu) as gpus:
             # The clock starts here, because the time spent waiting for a GPU does not count as GPU time.
             started, clock = datetime.now(UTC), time.perf_counter()
             _log_where(snakemake, gpus)
@@ -135,7 +139,7 @@ def _log_where(snakemake: Any, gpus: Mapping[str, str]) -> None:
     scheduler = os.environ.get("SLURM_JOB_ID")
     where = f"node {socket.gethostname()}" + (f", SLURM job {scheduler}" if scheduler else "")
     log.info("%s%s on %s, %d threads", snakemake.rule, f" ({wildcards})" if wildcards else "", where, snakemake.threads)
-    if snakemake.resources.get("gpu", 0):
+    if gpus_requested(snakemake.resources):
         names = ", ".join(filter(None, gpus.values()))
         log.info("GPUs: %s=%s (%s)", VISIBLE, os.environ.get(VISIBLE, "not set"), names or "nvidia-smi names none")
     else:

@@ -236,7 +236,7 @@ class Cluster:
             if line.startswith("JobId=")
         ]
         records.sort(key=lambda record: int(record["JobId"]))
-        return [record for record in records if not rules or rule_of(record) in rules]
+        return [record for record in records if not rules or any(does(record, rule) for rule in rules)]
 
     def recorded(self) -> int:
         """The number of jobs that SLURM has recorded as ended."""
@@ -265,8 +265,13 @@ class Cluster:
 
 
 def rule_of(record: dict[str, str]) -> str:
-    """The rule in a job's comment, which Snakemake writes."""
+    """The rule in a job's comment, which Snakemake writes; for a group of jobs, the name of the group and its rules."""
     return re.sub(r"^rule_|_wildcards_.*$", "", record.get("Comment", ""))
+
+
+def does(record: dict[str, str], rule: str) -> bool:
+    """Whether a job, or a job of its group, is of this rule."""
+    return re.search(rf"(^|_){rule}(_|$)", rule_of(record)) is not None
 
 
 def wait_for(condition: Callable[[], T], what: str, seconds: float = 180) -> T:

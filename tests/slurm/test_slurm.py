@@ -8,16 +8,17 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from cluster import rule_of
+from cluster import does, rule_of
 from compared import differences
 from runs import NO_NETWORK, PROFILE, RUN_TARGET, SHARD_TARGET, Study, requested
-from studies import CLASSES, REPOSITORY
+from studies import REPOSITORY
 
 NETWORK_RULES = {
     *("compile_upscaler", "check_upscaler", "upscale", "measure_fidelity", "train_classifier"),
@@ -39,23 +40,40 @@ def test_a_study_on_slurm_equals_a_local_one(whole_study: Study, small_study: Pa
     assert differences(whole_study.folder, tmp_path) == []
 
 
-def test_jobs_request_the_resources_of_their_rules(whole_study: Study) -> None:
+# SLURM jobs of the small study: the name of a rule, or of a group with its rules; and how many.
+SUBMITTED = {
+    "make_synthetic_archive": 1,
+    "ingest_dataset": 1,
+    "find_sources": 1,
+    "pack_images": 2,
+    "explain_changes": 1,
+    "engine_check_upscaler_compile_upscaler": 1,
+    "upscaled_upscale": 1,
+    "measure_fidelity": 1,
+    "train_classifier": 3,
+    "test_check_classifier_compile_classifier_predict": 3,
+}
+
+
+def test_short_jobs_share_a_slurm_job(whole_study: Study) -> None:
+    """Downloads, splits, tables and the report do not run on SLURM."""
+    assert Counter(rule_of(record) for record in whole_study.jobs()) == SUBMITTED
+
+
+def test_slurm_jobs_request_the_largest_resources_and_the_sum_of_times(whole_study: Study) -> None:
     asked = [requested(record) for record in whole_study.jobs()]
-    # Downloads, splits, tables and the report do not run on SLURM.
-    assert {job["rule"] for job in asked} == NETWORK_RULES | OTHER_RULES
-    for job in asked:
-        on_gpu = job["rule"] in NETWORK_RULES
+    for record, job in zip(whole_study.jobs(), asked, strict=True):
+        on_gpu = any(does(record, rule) for rule in NETWORK_RULES)
         assert (job["partition"], job["gpus"]) == (("gpu", "h100:1") if on_gpu else ("cpu", "")), job
-    upscale = next(job for job in asked if job["rule"] == "upscale")
-    assert upscale["cores"] == "8"
-    assert int(upscale["memory"].rstrip("M")) >= 1000
-    assert upscale["time"].startswith("04:")
+    requests = {job["rule"]: (job["cores"], job["memory"], job["time"]) for job in asked}
+    assert requests["upscaled_upscale"] == ("8", "4000M", "04:00:00")
+    assert requests["test_check_classifier_compile_classifier_predict"][:2] == ("8", "8000M")
 
 
 def test_comments_and_names_identify_jobs(whole_study: Study) -> None:
-    comments = [record["Comment"] for record in whole_study.jobs()]
+    comments = [record["Comment"] for record in whole_study.jobs("train_classifier", "pack_images")]
     assert len(set(comments)) == len(comments)
-    assert f"rule_upscale_wildcards_realesrgan_x4_TRAIN_{CLASSES[0]}_1_1" in comments
+    assert "rule_train_classifier_wildcards_paper_original_0" in comments
     (name,) = {record["JobName"] for record in whole_study.jobs()}
     assert re.fullmatch(r"wbcsr_[0-9a-f-]{36}", name)
     assert f"SLURM run ID: {name}" in whole_study.output()
@@ -88,7 +106,8 @@ def test_slurm_gives_each_job_the_devices_that_it_requested(whole_study: Study) 
         given.setdefault(*line.split(" ", 1))
     for record in whole_study.jobs():
         # The first two devices are of model h100.
-        assert given[record["JobId"]] in ({"0", "1"} if rule_of(record) in NETWORK_RULES else {"none"}), record
+        on_gpu = any(does(record, rule) for rule in NETWORK_RULES)
+        assert given[record["JobId"]] in ({"0", "1"} if on_gpu else {"none"}), record
 
 
 def test_no_job_on_a_compute_node_uses_the_network(whole_study: Study, tmp_path: Path) -> None:
@@ -114,20 +133,57 @@ def test_a_dry_run_submits_nothing(study: Study) -> None:
 def test_one_job_upscales_one_class_by_another_scale(study: Study) -> None:
     target = SHARD_TARGET.replace("x4", "x2")
     assert study.start("--config", "variants=[original, realesrgan_x2]", "--", target).finish() == 0, study.output()
-    assert [rule_of(record) for record in study.jobs()] == ["upscale"]
+    assert [rule_of(record) for record in study.jobs()] == ["upscaled_upscale"]
     assert len(list((study.folder / target).parent.glob("_*.png"))) == 5
 
 
-def test_engines_of_two_gpu_models_are_stored_separately(study: Study, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("requests", "field"),
+    [
+        ({"gpu_model": "a100"}, "TresPerJob"),
+        ({"gpu_model": None, "gpu": 0, "gres": "gpu:a100:1", "slurm_partition": "gpu,urgent"}, "TresPerNode"),
+    ],
+    ids=["gpu_model", "gres"],
+)
+def test_engines_of_two_gpu_models_are_stored_separately(
+    requests: dict[str, Any], field: str, study: Study, tmp_path: Path
+) -> None:
+    """Where SLURM does not accept `--gpus`, the profile requests the GPU and its model by `--gres`."""
     target = "results/engines/a100/RealESRGAN_x4plus/engine.json"
-    # In the file, one block defines the resources of all rules that refer to it.
-    profile = edited(tmp_path, lambda resources: resources["upscale"].update(gpu_model="a100"))
-    assert study.start("--", target, profile=profile).finish() == 0, study.output()
+
+    def change(resources: dict[str, Any]) -> None:
+        # In the file, one block defines the resources of all rules that refer to it.
+        block = resources["upscale"]
+        block.update(requests)
+        for key in [key for key, value in block.items() if value is None]:
+            del block[key]
+
+    assert study.start("--", target, profile=edited(tmp_path, change)).finish() == 0, study.output()
     (record,) = study.jobs()
-    assert requested(record)["gpus"] == "a100:1"
+    assert record[field] == "gres:gpu:a100:1"
+    # SLURM chooses one of several partitions.
+    assert record["Partition"] in requests.get("slurm_partition", "gpu").split(",")
     # The third device is of model a100.
     assert "GPUs: CUDA_VISIBLE_DEVICES=2 " in study.log("compile_upscaler")
     assert (study.folder / target.replace("a100", "h100")).is_file()
+
+
+def test_the_reason_why_slurm_refused_a_group_is_in_the_last_line(study: Study, tmp_path: Path) -> None:
+    target = "results/engines/a100/RealESRGAN_x4plus/quality.json"
+    change = {"gpu_model": "a100", "slurm_partition": "nowhere"}
+    profile = edited(tmp_path, lambda resources: resources["upscale"].update(change))
+    assert study.start("--retries", "0", "--", target, profile=profile).finish() != 0
+    last = study.output().splitlines()[-1]
+    assert re.match(r"error: rule compile_upscaler did not begin: SLURM sbatch failed.* nowhere ", last), study.output()
+
+
+def test_a_training_on_two_gpus_gets_both_and_the_cores_of_two(study: Study) -> None:
+    """The devices of the tests cannot compute, so the training itself stops; tests/unit/test_distributed.py runs it."""
+    assert study.start("--retries", "0", "--config", "train={gpus: 2}", "--", RUN_TARGET).finish() != 0
+    (record,) = study.jobs()
+    assert {"cores": "16", "gpus": "h100:2"}.items() <= requested(record).items()
+    assert "GPUs: CUDA_VISIBLE_DEVICES=0,1 " in study.log("train_classifier")
+    assert "error: configuration: train.gpus is 2, but this job sees no GPUs" in study.output().splitlines()[-1]
 
 
 def test_a_profile_with_two_gpu_models_for_engines_is_rejected(study: Study, tmp_path: Path) -> None:
@@ -208,7 +264,7 @@ def test_the_profile_lists_every_rule_that_uses_a_gpu() -> None:
 def test_the_slurm_page_lists_the_requests_of_jobs() -> None:
     """Cores, megabytes, minutes and GPUs of each rule that runs on SLURM in the whole study."""
     page = (REPOSITORY / "docs" / "slurm.md").read_text()
-    row = r"^\| `(\w+)` \| \d+ \| (\d+) \| (\d+) GB.*? \| (\d+) (min|h) \| *([^|]*?) *\|"
+    row = r"^\| `(\w+)` \| \d+ \| (\d+)(?: × `train\.gpus`)? \| (\d+) GB.*? \| (\d+) (min|h) \| *([^|]*?) *\|"
     documented = {
         rule: (int(cores), 1000 * int(gigabytes), int(time) * {"min": 1, "h": 60}[unit], bool(gpu))
         for rule, cores, gigabytes, time, unit, gpu in re.findall(row, page, re.MULTILINE)
@@ -226,7 +282,7 @@ def test_the_slurm_page_lists_the_requests_of_jobs() -> None:
             assert (*asked, "gpu=" in body) == documented[rule], rule
 
 
-@pytest.mark.parametrize(("profile", "jobs"), [("slurm", 156), ("local-gpu", 156)])
+@pytest.mark.parametrize(("profile", "jobs"), [("slurm", 108), ("local-gpu", 108)])
 def test_a_profile_plans_the_whole_study(profile: str, jobs: int, tmp_path: Path) -> None:
     arguments = ["--snakefile", str(REPOSITORY / "Snakefile"), "--profile", str(PROFILE.with_name(profile))]
     planned = subprocess.run(

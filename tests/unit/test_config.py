@@ -14,6 +14,7 @@ import yaml
 from wbcsr.config import (
     RENAMED_KEYS,
     RENAMED_SPLITS,
+    check_deployment,
     check_files,
     complete,
     enhanced_variant,
@@ -492,3 +493,32 @@ def test_rules_that_share_engines_have_one_gpu_model(given: list[str | None], mo
 def test_invalid_gpu_models_are_rejected(given: list[str | None], words: str) -> None:
     with pytest.raises(InputError, match=words):
         one_gpu_model({f"rule{number}": name for number, name in enumerate(given)})
+
+
+@pytest.mark.parametrize(
+    ("methods", "container", "words"),
+    [
+        ({"apptainer"}, None, "apptainer: the key container is null"),
+        ({"conda", "env-modules"}, None, "env-modules: no rule names modules"),
+        ({"apptainer", "env-modules"}, "a.sif", "env-modules: no rule names modules"),
+    ],
+)
+def test_a_deployment_method_that_no_rule_declares_is_rejected(
+    methods: set[str], container: str | None, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        check_deployment(methods, {"container": container})
+
+
+@pytest.mark.parametrize(
+    ("methods", "container", "warned"),
+    [
+        (set(), None, False),
+        ({"conda"}, None, False),
+        ({"apptainer"}, "a.sif", False),
+        ({"conda", "apptainer"}, "docker://a/b:1", False),
+        (set(), "a.sif", True),
+    ],
+)
+def test_a_container_that_no_job_uses_gives_a_warning(methods: set[str], container: str | None, warned: bool) -> None:
+    assert bool(check_deployment(methods, {"container": container})) == warned

@@ -18,8 +18,7 @@ from typing import Any
 
 import pytest
 
-from wbcsr.devices import SHARING, VISIBLE, using_gpus
-from wbcsr.errors import InputError
+from wbcsr.devices import VISIBLE, using_gpus
 
 SECONDS = 120.0
 
@@ -28,7 +27,7 @@ USER = """
 import json, logging, os, sys
 from wbcsr.devices import VISIBLE, using_gpus
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format='"%(message)s"')
-with using_gpus(int(sys.argv[1])) as given:
+with using_gpus(int(sys.argv[1]), int(sys.argv[2])) as given:
     print(json.dumps({"given": list(given), "visible": os.environ.get(VISIBLE)}), flush=True)
     sys.stdin.readline()
 """
@@ -82,9 +81,9 @@ def start() -> Iterator[Start]:
     users: list[User] = []
     clocks: list[Timer] = []
 
-    def new(count: int, named: str | None = None) -> User:
+    def new(count: int, named: str | None = None, jobs_per_gpu: int = 1) -> User:
         environment = os.environ | ({} if named is None else {VISIBLE: named})
-        command = [sys.executable, "-c", USER, str(count)]
+        command = [sys.executable, "-c", USER, str(count), str(jobs_per_gpu)]
         user = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         clock = Timer(SECONDS, user.kill)
         clock.start()
@@ -188,32 +187,6 @@ def test_the_only_gpu_is_held_even_if_nobody_chose_it(machine: Callable[[int], l
     assert next_line(second) == having(only)
 
 
-def test_jobs_share_gpus_if_they_may(
-    machine: Callable[[int], list[str]], start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An unused GPU is taken before a second place on a used one; a job that needs two gets two different ones."""
-    first_gpu, second_gpu = machine(2)
-    monkeypatch.setenv(SHARING, "2")
-    first, second = start(1), start(1)
-    assert sorted(next_line(user)["given"] for user in (first, second)) == sorted([[first_gpu], [second_gpu]])
-    both = start(2)
-    assert next_line(both) == having(first_gpu, second_gpu)
-    waiting = start(1)
-    assert "waiting" in next_line(waiting)
-    end(both)
-    assert next_line(waiting)["given"] in ([first_gpu], [second_gpu])
-
-
-@pytest.mark.parametrize("given", ["0", "many", "-1", ""])
-def test_a_wrong_number_of_jobs_is_named(
-    given: str, machine: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    machine(1)
-    monkeypatch.setenv(SHARING, given)
-    with pytest.raises(InputError, match=SHARING), using_gpus(1):
-        pass
-
-
 def test_a_job_that_waits_for_two_holds_none_of_them(machine: Callable[[int], list[str]], start: Start) -> None:
     first_gpu, second_gpu, third_gpu = machine(3)
     first, second = start(1, f"{second_gpu},{first_gpu}"), start(1, f"{third_gpu},{first_gpu}")
@@ -280,3 +253,18 @@ def test_a_job_with_a_gpu_calls_nvidia_smi_once_and_others_never(
         assert not (tmp_path / "asked").exists()
     with using_gpus(1):
         assert len((tmp_path / "asked").read_text().splitlines()) == 1
+
+
+def test_two_jobs_share_each_gpu_if_the_profile_says_so(machine: Callable[[int], list[str]], start: Start) -> None:
+    """A job takes the GPU that fewest others hold, and waits if all are held twice."""
+    first, second = machine(2)
+    users = []
+    for expected in (first, second, first, second):
+        users.append(start(1, jobs_per_gpu=2))
+        assert next_line(users[-1]) == having(expected)
+    late = start(1, jobs_per_gpu=2)
+    assert "waiting for 1 of 2 GPUs" in next_line(late)
+    end(users[1])
+    assert next_line(late) == having(second)
+    for user in (*users[:1], *users[2:], late):
+        end(user)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -120,16 +123,75 @@ def test_the_error_of_the_last_attempt_is_printed(run: Run) -> None:
     assert "did not begin" in run.error
 
 
-@pytest.mark.parametrize("grouped", [False, True])
-def test_each_failed_job_has_a_line_however_the_process_ends(
-    run: Run, grouped: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def scheduler_with(*failed: Any) -> Any:
+    """Snakemake's scheduler after these jobs have failed; its executor logs nothing about groups."""
+    executor = SimpleNamespace(print_job_error=lambda submitted, message, **details: None)
+    return SimpleNamespace(failed=list(failed), _executor=executor)
+
+
+@pytest.fixture
+def at_exit(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
+    """What Failures would do when the process ends."""
+    functions: list[Callable[[], None]] = []
+    monkeypatch.setattr(atexit, "register", lambda function, *given: functions.append(partial(function, *given)))
+    return functions
+
+
+def test_a_failed_job_has_a_line_however_the_process_ends(
+    run: Run, at_exit: list[Callable[[], None]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(atexit, "register", lambda function, *arguments: function(*arguments))
     monkeypatch.chdir("/")
     run.attempt(f"{HEADER}10:00:01 error: first\n")
-    job = SimpleNamespace(is_group=lambda: True, jobs=[run.job]) if grouped else run.job
-    run.failures.say_last(SimpleNamespace(failed=[job]))
+    run.failures.say_last(scheduler_with(run.job))
+    at_exit.pop()()
     assert capsys.readouterr().err == f"error: first ({run.log.name})\n"
+
+
+@pytest.mark.parametrize(
+    ("logs", "message", "line"),
+    [
+        ([HEADER, f"{HEADER}10:00:01 error: w.pth: is empty\n", None], CANCELLED, r"w\.pth: is empty \(check\.log\)"),
+        (
+            [HEADER, HEADER, None],
+            CANCELLED,
+            r"rule check ended without a message \(killed\?.*\): SLURM-job '7' .*CANCELLED.*\(check\.log\)",
+        ),
+        ([None, None, None], "sbatch failed: 'nope'\n    call: x", "rule compile did not begin: sbatch failed: 'nope'"),
+    ],
+    ids=["its own error", "killed", "not submitted"],
+)
+def test_a_failed_group_has_one_line_for_the_job_that_failed(
+    logs: list[str | None],
+    message: str,
+    line: str,
+    tmp_path: Path,
+    at_exit: list[Callable[[], None]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its jobs run one after another. Snakemake drops what the executor says about a group."""
+    monkeypatch.chdir(tmp_path)
+    failures = Failures()
+    jobs = [
+        SimpleNamespace(rule=SimpleNamespace(name=name), log=[f"{name}.log"], jobid=9 - number)
+        for number, name in enumerate(["compile", "check", "predict"])
+    ]
+    group = SimpleNamespace(is_group=lambda: True, jobs=jobs, toposorted=[[job] for job in jobs], name="test")
+    scheduler = scheduler_with(group)
+    failures.say_last(scheduler)
+    (tmp_path / "predict.log").write_text("of an earlier run\n")
+    for job in jobs:
+        record = {"event": "job_info", "jobid": job.jobid, "log": job.log}
+        failures.handle(logging.makeLogRecord(record))
+    for number, (job, written) in enumerate(zip(jobs, logs, strict=True)):
+        if written is not None:
+            (tmp_path / job.log[0]).write_text(written)
+            os.utime(tmp_path / job.log[0], (number, number))
+    scheduler._executor.print_job_error(SimpleNamespace(job=group), message)
+    assert capsys.readouterr().err.startswith("test: ")
+    at_exit.pop()()
+    (printed,) = capsys.readouterr().err.splitlines()
+    assert re.match(f"error: {line}", printed)
 
 
 def test_a_job_with_missing_output_files_is_not_reported_as_killed(run: Run) -> None:

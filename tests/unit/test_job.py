@@ -38,11 +38,12 @@ class Named(list):
         super().__init__(named.values())
         self.get, self.items = named.get, named.items
 
-def fake(rule="make_table", log=None, gpu=None, threads=2, wildcards={}, params={}, inputs=(), **output):
+def fake(rule="make_table", log=None, gpu=None, gres=None, threads=2, wildcards={}, params={}, inputs=(), **output):
     output = output or {"table": "results/table.csv"}
     return SimpleNamespace(
         rule=rule, log=[log] if log else [], threads=threads, input=inputs, output=Named(output),
-        wildcards=Named(wildcards), params=Named(params), resources={} if gpu is None else {"gpu": gpu},
+        wildcards=Named(wildcards), params=Named(params),
+        resources={name: value for name, value in {"gpu": gpu, "gres": gres}.items() if value is not None},
     )
 
 def fill(path):
@@ -122,9 +123,10 @@ def header(done: subprocess.CompletedProcess[str], log: Path) -> list[str]:
     return [line[len("12:34:56 ") :] for line in written]
 
 
-def test_the_log_begins_with_job_node_and_gpus_and_the_log_file_with_versions(tmp_path: Path) -> None:
+@pytest.mark.parametrize("request_", ["gpu=1", "gpu=0, gres='gpu:h100:1'"])
+def test_the_log_begins_with_job_node_and_gpus_and_the_log_file_with_versions(request_: str, tmp_path: Path) -> None:
     write_nvidia_smi(tmp_path, "GPU-of-test-job", "Stand-in 80GB")
-    settings = 'log="logs/a.log", rule="upscale", gpu=1, threads=3, wildcards={"class": "LYT", "shard": "2of4"}'
+    settings = f'log="logs/a.log", rule="upscale", {request_}, threads=3, wildcards={{"class": "LYT", "shard": "2of4"}}'
     program = one_job(settings, "logging.getLogger('wbcsr').info('body')")
     done = run(tmp_path, program, PATH=str(tmp_path), SLURM_JOB_ID="4711", CUDA_VISIBLE_DEVICES="GPU-of-test-job")
     first, gpus, versions, body = header(done, tmp_path / "logs" / "a.log")
@@ -149,6 +151,17 @@ def test_the_log_of_a_job_without_scheduler_and_gpu(gpu: str, expected: str, tmp
     first, gpus, _ = header(done, tmp_path / "a.log")
     assert first == f"make_table on node {socket.gethostname()}, 2 threads"
     assert gpus == expected
+
+
+def test_a_module_that_hides_packages_of_the_environment_stops_a_job(tmp_path: Path) -> None:
+    """The variable may be set only on the node."""
+    (tmp_path / "module").mkdir()
+    (tmp_path / "module" / "tqdm.py").touch()
+    program = f"os.environ['PYTHONPATH'] += ':{tmp_path}/module'\n" + one_job("log='a.log'", "write_text('b', 'c')")
+    done = run(tmp_path, program)
+    assert done.returncode == 1
+    assert re.search(rf"error: PYTHONPATH: {tmp_path}/module has tqdm, ", (tmp_path / "a.log").read_text())
+    assert not (tmp_path / "b").exists()
 
 
 @pytest.mark.parametrize("log", ["elsewhere.log", "disk/log.txt"])

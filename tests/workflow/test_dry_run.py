@@ -251,3 +251,61 @@ def test_a_file_that_yaml_would_misread_gives_one_line_with_its_name(
     assert len(errors) == 1
     assert errors[0].startswith(f"error: {tmp_path / name}, {message}")
     assert "Traceback" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path", "message"),
+    [
+        (("--software-deployment-method", "apptainer"), "", "option .* apptainer: the key container is null"),
+        (("--software-deployment-method", "env-modules"), "", "option .* env-modules: no rule names modules"),
+        (("--config", "container=a.sif"), "", "configuration: container: .*/a.sif does not exist"),
+        ((), "module", "PYTHONPATH: .*/module has tqdm, "),
+    ],
+)
+def test_software_that_jobs_would_silently_not_use_gives_one_line(
+    arguments: tuple[str, ...], path: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "module").mkdir()
+    (tmp_path / "module" / "tqdm.py").touch()
+    if path:
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path / path))
+    write_config(tmp_path, SMALL)
+    result = run(tmp_path, *arguments, "--", "data/drawn.zip")
+    assert result.returncode == 1
+    errors = [line for line in result.stdout.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert re.match(f"error: {message}", errors[0])
+    assert not (tmp_path / "data").exists()
+
+
+# Stands for Apptainer: records options and image, and runs the command with a Python that only the image has.
+APPTAINER = """#!/bin/sh
+[ "$1" = --version ] && echo "apptainer version 1.3.0" && exit
+echo "$@" >> {folder}/calls.txt
+while [ "$1" != {folder}/image.sif ]; do shift; done
+shift
+PATH={folder}/inside:$PATH exec "$@"
+"""
+
+
+def test_all_jobs_run_in_the_configured_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("bin", "inside"):
+        (tmp_path / folder).mkdir()
+    programs = {
+        "bin/apptainer": APPTAINER.format(folder=tmp_path),
+        "inside/python": f'#!/bin/sh\nexec {sys.executable} "$@"\n',
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "image.sif").touch()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    write_config(tmp_path, {**SMALL, "container": str(tmp_path / "image.sif")})
+    options = ("--software-deployment-method", "apptainer", "--apptainer-args=--nv")
+    result = run(tmp_path, *options, "--", "results/dataset/images.csv")
+    assert result.returncode == 0, result.stdout
+    calls = (tmp_path / "calls.txt").read_text().splitlines()
+    assert [re.findall(r"--nv.*\.(\w+)\.py", call) for call in calls] == [
+        ["make_synthetic_archive"],
+        ["ingest_dataset"],
+    ]
