@@ -10,10 +10,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+
+from wbcsr.report.numbers import points
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = sorted((REPOSITORY / "docs").glob("*.md"))
@@ -133,3 +136,28 @@ def test_the_drawn_edges_keep_the_same_paths(edges: set[tuple[int, int]]) -> Non
     drawn = HOOKS.direct(sorted(edges))
     assert closure(set(drawn)) == closure(edges)
     assert all(closure(set(drawn) - {edge}) != closure(edges) for edge in drawn)
+
+
+def cells_of(line: str) -> list[str]:
+    """The cells of a row of a Markdown table."""
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def test_the_answer_in_the_readme_is_the_published_one() -> None:
+    folder = REPOSITORY / "docs" / "answer" / "cells"
+    published, readme = folder.joinpath("README.md").read_text(), (REPOSITORY / "README.md").read_text()
+    differences = pd.read_csv(folder / "tables" / "differences.csv")
+    (row,) = differences.query("family == 'primary' and subset == 'test'").to_dict("records")
+    interval = [points(row[key]) for key in ("metric_difference", "metric_low", "metric_high")]
+    said = "({} points, 95 % interval {} to {})".format(*interval)
+    for text in (published, readme):
+        assert said in " ".join(text.split())
+    rows = [cells_of(line) for line in published.splitlines() if line.startswith("| ")]
+    summary = [cells for cells in rows if len(cells) == 5][:4]
+    assert [cells[0] for cells in summary[1:]] == ["original", "bicubic ×4", "Real-ESRGAN ×4"]
+    shown = [cells_of(line) for line in readme.splitlines() if line.strip().startswith("| ")]
+    assert [cells for cells in summary if cells not in shown] == []
+    comparison = pd.read_csv(folder / "tables" / "comparison.csv").query("subset == 'test'")
+    assert [f"{100 * accuracy:.1f}" for accuracy in comparison["accuracy"]] == [cells[1] for cells in summary[1:]]
+    assert f"{100 * row['detectable']:.1f} points" in readme
+    assert f"{row['sources_3']:.0f} photographs" in " ".join(readme.split())
