@@ -184,7 +184,8 @@ def run(command: Sequence[str], seconds: float, log: Path, archive: Path, folder
                 collect(folder, kept, archive)
                 status = _wait(process, min(UPDATE, ending - time.monotonic()))
         finally:
-            _end(process, limit)
+            # If the machine ends this process before the limit, little time is left, too.
+            _end(process, min(limit, time.monotonic() + ENDING + TERMINATING))
             if status is None:
                 output.write(f"\nstopped before it was finished, after at most {seconds:.0f} s\n".encode())
             output.close()

@@ -57,7 +57,9 @@ def image(content: bytes) -> None:
 
 def labels(content: bytes) -> None:
     partitions = {"train": "TRAIN", "test": "TEST"} if content[:1] == b"p" else None
-    read_labels(written(content), {"partitions": partitions, "classes": ["A", "B"]})
+    columns = {"file": None, "label": None, "group": None, "partition": None}
+    names = {"classes": ["A", "B"], "members": None, "labels": {"columns": columns, "name": "{}"}}
+    read_labels(written(content), {"partitions": partitions, **names})
 
 
 def split(content: bytes) -> None:

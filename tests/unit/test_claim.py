@@ -17,8 +17,8 @@ import pytest
 from originals import originals
 from wbcsr.claim import claiming, require_claim
 from wbcsr.errors import InputError
-from wbcsr.files import write_bytes, write_text
-from wbcsr.upscale import shard
+from wbcsr.files import write_if_changed, write_text
+from wbcsr.upscale import store
 from wbcsr.upscale.interpolation import Interpolation
 from wbcsr.upscale.shard import upscale_shard
 
@@ -278,11 +278,12 @@ def test_an_image_is_not_recorded_if_the_claim_was_lost_while_writing_it(
 ) -> None:
     source, manifest = originals(tmp_path / "original", 1), tmp_path / "twice" / "manifest_1of1.csv"
 
-    def write_and_lose_the_claim(path: Path, content: bytes) -> None:
-        write_bytes(path, content)
+    def write_and_lose_the_claim(path: Path, content: bytes) -> str:
+        digest = write_if_changed(path, content)
         manifest.with_name(".manifest_1of1.csv.claim").write_text("another SLURM job 4711 on node7")
+        return digest
 
-    monkeypatch.setattr(shard, "write_bytes", write_and_lose_the_claim)
+    monkeypatch.setattr(store, "write_if_changed", write_and_lose_the_claim)
     with pytest.raises(InputError, match=r"twice: .*\(SLURM job 4711 on node7\); this one stops"), claiming(manifest):
         upscale_shard(source, manifest, 1, 1, Interpolation("bicubic", 4, 2), 2)
     assert manifest.with_name(".manifest_1of1.ledger").read_text() == ""

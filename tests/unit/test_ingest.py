@@ -307,7 +307,7 @@ def test_limit_replaces_rejected_images_and_reads_no_others(study: Study, monkey
     decoded: list[str] = []
     decode = module.imaging.decode
     monkeypatch.setattr(
-        module.imaging, "decode", lambda content, name: (decoded.append(name), decode(content, name))[1]
+        module.imaging, "decode", lambda content, name, **more: (decoded.append(name), decode(content, name, **more))[1]
     )
     study.ingest(files, limit_per_class=2)
     assert set(study.rejected) == {"TRAIN/A/0.png", "TRAIN/A/2.png", "TRAIN/B/1.png", "TRAIN/B/2.png"}
@@ -443,10 +443,10 @@ def test_conflicts_stop_before_anything_is_written(study: Study, change: dict[st
 def test_a_file_that_changes_while_it_is_read_is_an_error(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     decode = module.imaging.decode
 
-    def change(content: bytes, name: str) -> np.ndarray:
+    def change(content: bytes, name: str, **more: bool) -> np.ndarray:
         if name == "TRAIN/A/1.png":
             (study.root / "archive" / name).write_bytes(png(90))
-        return decode(content, name)
+        return decode(content, name, **more)
 
     monkeypatch.setattr(module.imaging, "decode", change)
     with pytest.raises(InputError, match=r"'TRAIN/A/1\.png' changed while it was read; run again"):

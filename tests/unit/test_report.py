@@ -413,7 +413,8 @@ def test_the_page_loads_nothing(page: str) -> None:
 
 def test_the_sections_and_tables_come_in_order(page: str) -> None:
     found = [attributes["id"] for _, attributes in Checker(page).tags if "id" in attributes]
-    assert found == [
+    # It is there if a source of the small study was always misclassified.
+    assert [name for name in found if name != "table-misclassified"] == [
         *("table-summary", "reading", "accuracies", "table-comparison", "table-endpoints"),
         *("table-leakage", "table-correlation", "table-f1"),
         *("differences", "table-differences", "table-recalls"),

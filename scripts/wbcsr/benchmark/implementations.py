@@ -336,7 +336,7 @@ def make_files(implementation: Ours, case: Case, shard: int = 1, shards: int = 1
     The manifest of the images is in the folder of the case's files.
     """
     from wbcsr.benchmark.clocks import device_clock
-    from wbcsr.upscale.shard import upscale_shard
+    from wbcsr.upscale.shard import ledger_path, upscale_shard
 
     enlarger = implementation.load(case)
     engine, clock = enlarger.engine, device_clock(enlarger.engine.device)
@@ -356,6 +356,7 @@ def make_files(implementation: Ours, case: Case, shard: int = 1, shards: int = 1
 
     def run() -> Run:
         marks.clear()
+        ledger_path(target).unlink(missing_ok=True)
         done = timed(upscale_shard, source, target, shard, shards, enlarger, case.threads)
         return Run(done.seconds, Extra(None, sum(clock.seconds(*pair) for pair in marks), _gpu_mib(implementation)))
 

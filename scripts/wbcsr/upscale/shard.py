@@ -206,11 +206,16 @@ def _write(row: Any, pixels: np.ndarray, store: Store, ledger: _Ledger, progress
     return entry
 
 
+def ledger_path(manifest: Path) -> Path:
+    """The list of the finished images of a shard; without it, all images are upscaled again."""
+    return manifest.with_name(f".{manifest.stem}.ledger")
+
+
 class _Ledger:
     """The finished images of a shard: one JSON line per image, appended and flushed after its file is complete."""
 
     def __init__(self, manifest: Path, identity: str) -> None:
-        self.path = manifest.with_name(f".{manifest.stem}.ledger")
+        self.path = ledger_path(manifest)
         self.identity = identity
         self._lock = Lock()
 
