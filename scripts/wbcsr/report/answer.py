@@ -23,7 +23,7 @@ from wbcsr.study import published
 from wbcsr.study.labels import variant_label
 from wbcsr.study.plan import Plan
 
-# If half of the 95 % interval of the difference is wider than this, the page says what cannot be detected.
+# If half of the 95 % interval of the difference is wider than this, the page says what may remain undetected.
 WIDE = 0.03
 # Correlations between images of one photograph for which the published difference is tested again.
 CORRELATIONS = (0.1, 0.3)
@@ -32,7 +32,7 @@ FOUND = {
     "higher": "{metric} was higher with {x} than with {y}",
     "lower": "{metric} was lower with {x} than with {y}",
     "equivalent": "{x} and {y} are equivalent within ±{margin:g} points of {metric}",
-    "non_inferior": "with {x}, {metric} is lower by at most {margin:g} points than with {y}, and not detectably higher",
+    "non_inferior": "with {x}, {metric} is at most {margin:g} points lower than with {y}; a gain is not shown",
     "no_detectable_difference": "no detectable difference between {x} and {y} in {metric}",
     "unknown": "too few independent sources to compare {x} with {y}",
 }
@@ -198,7 +198,10 @@ def _cautions(
             "not."
         )
     half = math.nan if found is None else (found["metric_high"] - found["metric_low"]) / 2
-    wide = f"The interval of the difference is ±{100 * half:.0f} points; a smaller difference cannot be detected."
+    wide = (
+        f"The 95\u00a0% interval extends {100 * half:.0f} points to each side of the difference; a difference of that "
+        "size may exist and remain undetected."
+    )
     return [
         noise,
         "Each training kept the epoch with the best validation accuracy, and accuracies on validation images are "
