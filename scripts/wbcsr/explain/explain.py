@@ -127,9 +127,9 @@ def look(
 ) -> dict[str, View]:
     """The classifier's input for each named image, and its Grad-CAM map for the image's class in `labels`.
 
-    The map is that of the last convolutional layer, as Grad-CAM's authors propose; with fewer than `LEAST_FIELDS`
-    fields in each direction, there is none. Raises InputError if the model and
-    the packed images do not fit together, or an image is missing.
+    The map is that of the last convolutional layer, as Grad-CAM's authors propose. It is None if it has fewer
+    than `LEAST_FIELDS` fields in each direction. Raises InputError if the model and the packed images do not fit
+    together, or an image is missing.
     """
     if len(names) == 0:
         return {}
