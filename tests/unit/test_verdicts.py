@@ -194,6 +194,16 @@ def test_simulated_power_equals_the_predicted_power() -> None:
     assert binom.ppf(1e-3, 200, 0.8) <= found <= binom.ppf(1 - 1e-3, 200, 0.8)
 
 
+def test_power_follows_from_the_standard_error_of_the_interval() -> None:
+    """A standard error twice that of the differences doubles the detectable difference."""
+    values = np.tile([1.0, -1, 0, 0, 0], 200)
+    data = (values, np.ones(1000), np.arange(1000), ["A"] * 1000, 999, Noise())
+    plain, wide = (power.power(*data, error=factor * (values.var(ddof=1) / 1000) ** 0.5) for factor in (1, 2))
+    assert plain == power.power(*data)
+    assert wide.detectable == pytest.approx(2 * plain.detectable, rel=1e-6)
+    assert wide.needed == pytest.approx([4 * one for one in plain.needed], rel=1e-3)
+
+
 def test_arms_that_never_differ_have_no_power() -> None:
     found = power.power(np.zeros(30), np.ones(30), np.arange(30), ["A"] * 30, 29, Noise())
     assert np.isnan([found.detectable, *found.needed]).all()

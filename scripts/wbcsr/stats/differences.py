@@ -180,7 +180,7 @@ class Judging:
         estimate, weights = found.difference, self.weights[self.metric]
         low, high = estimate.ends(1 - 2 * verdicts.ALPHA)
         rows, balance = self.rows, (arm.correct.mean(axis=0) - against.correct.mean(axis=0))
-        able = power(balance, weights, rows["source"], rows["class"], estimate.freedom, noise)
+        able = power(balance, weights, rows["source"], rows["class"], estimate.freedom, noise, estimate.error)
         return {
             "split": arm.split,
             "subset": arm.subset,

@@ -39,10 +39,14 @@ def power(
     classes: Names,
     freedom: float,
     noise: Noise,
+    error: float = np.nan,
     asked: Sequence[float] = ASKED,
     random_seed: int = 0,
 ) -> Power:
     """The power of a comparison; `values` are its differences of each image. All four arrays have the shape (images,).
+
+    `error` is the standard error of the interval of the difference, noise included. Its part over sources may be larger
+    than the variance of these differences gives; they are then scaled to it. NaN leaves them as they are.
 
     The differences of the sources, less the mean of their class, are resampled with replacement; so is the noise of the
     trainings. A true difference counts as detected if it exceeds the resampled deviation by the critical number of
@@ -59,6 +63,8 @@ def power(
     effects = effects.round(12)
     if not effects.any():
         return Power(np.nan, (np.nan,) * len(asked))
+    if not np.isnan(error):
+        effects *= ((error**2 - noise.variance) * len(effects) / effects.var(ddof=1)) ** 0.5
     random = np.random.default_rng(random_seed)
     errors, missed = np.zeros((2, SIMULATED))
     # One resample at a time: if every image is a source, a matrix of all resamples would not fit into memory.
