@@ -227,7 +227,7 @@ def test_auto_compiles_only_above_the_limit(
     limits = {"cpu": choice.COMPILE_ABOVE_MINUTES[device]}
     monkeypatch.setattr(choice, "COMPILE_ABOVE_MINUTES", limits)
     monkeypatch.setattr(choice, "_seconds", lambda run, example: seconds_per_batch)
-    monkeypatch.setattr(choice, "_faster", lambda *_: {"measured": True})
+    monkeypatch.setattr(choice, "_fastest", lambda *_: {"measured": True})
     monkeypatch.setattr(Inductor, "unavailable", lambda *_: None)
     assert (choice._eager_or_compiled(order, []).get("measured") is True) == measured
 
