@@ -93,18 +93,28 @@ def check_layers(
     assert error < {torch.float16: 0.004, torch.bfloat16: 0.03}[dtype], float(error)
 
 
+def spread(network: nn.Module, batch: torch.Tensor) -> nn.Module:
+    """Give each layer weights that keep the size of its values, and let the output span the range of an image."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, 0.2)
+            nn.init.normal_(module.bias, std=0.1)
+    output = network(batch)
+    network.conv_last.weight *= 0.2 / output.std()
+    network.conv_last.bias.zero_().add_(0.5 - 0.2 * output.mean() / output.std())
+    return network
+
+
 @torch.inference_mode()
 def check_a_short_rrdbnet(device: str) -> None:
     for dtype in HALVES:
-        for scale, size in ((4, (3, 5)), (2, (6, 2))):
-            network = rrdbnet(scale).to(device, dtype)
-            batch = torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(0)).to(device, dtype)
-            eager = network(batch).clamp(0, 1)
-            found = run(network, batch, Tile(16, 64, 2, 4), 1).clamp(0, 1)
-            exact = network.float()(batch.float()).clamp(0, 1)
-            assert exact.std() > 0.01, "the output does not span the range of an image"
-            assert psnr(found, eager) >= 48
-            assert psnr(found, exact) >= 48
+        for scale, size in ((4, (2, 5)), (2, (6, 2))):
+            batch = torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(0)).to(dtype).to(device)
+            network = spread(rrdbnet(scale).to(device), batch.float())
+            exact = network(batch.float())
+            eager = network.to(dtype)(batch)
+            found = run(network, batch, Tile(16, 64, 2, 4), 1)
+            assert min(psnr(found, eager), psnr(found, exact)) >= 48, f"x{scale}, {dtype}"
 
 
 @torch.inference_mode()
