@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ import convolution_checks
 from compile_only import compile_only
 from small_networks import inference, rrdbnet, workload, write_compact, write_weights
 from wbcsr.benchmark import layer_times
+from wbcsr.benchmark.implementations import Case, Ours
 from wbcsr.classify import classifiers
 from wbcsr.engines import choice
 from wbcsr.engines.backends import BACKENDS
@@ -25,6 +28,8 @@ from wbcsr.engines.pytorch import Eager
 from wbcsr.engines.trace import trace
 from wbcsr.engines.triton.layers import Layer, Place, plan
 from wbcsr.engines.triton.tiles import LEAST_SHARED_KIB, SHARED_KIB, tiles_for
+from wbcsr.errors import InputError
+from wbcsr.files import write_json
 from wbcsr.upscale import upscaler
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
@@ -40,6 +45,10 @@ INSTRUCTIONS = {
 }
 
 
+@pytest.mark.skipif(
+    tuple(map(int, metadata.version("triton").split(".")[:2])) < (3, 8),
+    reason="not interpreted: the interpreter of Triton 3.6 cannot count up to an argument of the kernel",
+)
 def test_the_kernel_under_the_interpreter(tmp_path: Path) -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     command = [sys.executable, convolution_checks.__file__]
@@ -168,6 +177,15 @@ def test_a_network_that_it_cannot_run_is_named(network: nn.Module, reason: str) 
     assert BACKEND.unsuited(rrdbnet(4)) is None
 
 
+def test_an_image_too_large_for_the_kernel_gives_one_line() -> None:
+    from wbcsr.engines.triton.network import Choice, Network
+
+    network = Network(rrdbnet(4).to("meta"), Choice(1, {}))
+    network.bind(torch.Size((8, 3, 1024, 1024)))
+    with pytest.raises(InputError, match=r"6000×5000 pixels; lower inference\.tile"):
+        network.bind(torch.Size((1, 3, 6000, 5000)))
+
+
 # As a backend
 
 
@@ -276,7 +294,9 @@ def test_autotuning_writes_what_a_job_loads(tmp_path: Path, monkeypatch: pytest.
     program = tmp_path / "program.pt2"
     BACKEND.compile(network, Profile.fixed(4, 8, 8), program, {})
     loaded: list[Any] = []
-    monkeypatch.setattr(networks, "Network", lambda network, choice: loaded.append(choice) or (lambda batch: batch))
+    monkeypatch.setattr(
+        networks, "Network", lambda network, choice, recorded: loaded.append(choice) or (lambda batch: batch)
+    )
     BACKEND.load(network, program, Profile.fixed(4, 8, 8))
     assert loaded[0].together == 2
     for layer in plan(trace(network)).layers:
@@ -308,3 +328,28 @@ def test_the_model_counts_the_operations_of_the_network() -> None:
     tile = tiles_for(planned.layers[0], 90)[0]
     counted = sum(layer_times.estimate(layer, tile, gpu, (24, 32), 1).floor for layer in planned.layers) * gpu.flops
     assert counted == pytest.approx(flops_of(rrdbnet(2), (48, 64)))
+
+
+def test_the_benchmark_lists_each_kind_of_layer_beside_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GPU and its times are simulated."""
+    from wbcsr.engines.triton import network as networks
+    from wbcsr.engines.triton import tuning
+
+    properties = SimpleNamespace(major=9, minor=0, multi_processor_count=132, L2_cache_size=50_000_000)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr(networks.Bound, "run", lambda self, batch: batch)
+    monkeypatch.setattr(tuning, "measure", lambda bound, number, tile, count: 0.002)
+    weights = write_weights(tmp_path / "small.safetensors", scale=2)
+    case = Case(weights, 2, [tmp_path] * 4, (47, 64), 1, inference(batch_size=4), tmp_path)
+    implementation = Ours("triton", "fp16", "cpu")
+    layers = plan(trace(rrdbnet(2))).layers
+    program = implementation.engine(case).with_name("program.pt2")
+    write_json(program, networks.Choice(2, {layer.shape: tiles_for(layer, 90)[0] for layer in layers}).to_json())
+    rows = layer_times.measure_layers(implementation, case, 4, flops=800e12, memory=3e12)
+    assert [row["layer"] for row in rows] == list(dict.fromkeys(layer.shape for layer in layers))
+    assert sum(row["layers"] for row in rows) == len(layers)
+    for row in rows:
+        assert (row["batch_size"], row["images_at_once"], row["measured_ms"]) == (4, 2, 1.0)
+        assert row["floor_ms"] < row["predicted_ms"]

@@ -69,7 +69,7 @@ class Triton:
     def load(self, network: nn.Module, program: Path, profile: Profile) -> Program:
         from wbcsr.engines.triton.network import Choice, Network
 
-        ready = Network(network, Choice.from_json(read_json(program)))
+        ready = Network(network, Choice.from_json(read_json(program)), profile.is_fixed)
 
         def run(batch: torch.Tensor) -> torch.Tensor:
             with detect_out_of_memory():

@@ -144,7 +144,7 @@ def convolve(
             step.slope,
             step.factor,
             *factors[:2],
-            step.doubled,
+            int(step.doubled),
             len(addends),
             layer.outputs,
             tile.columns,

@@ -1,7 +1,8 @@
-"""Run a planned network with the kernel: its weights, its buffers, and its launch as one CUDA graph."""
+"""Run a planned network with the kernel: its weights, its buffers, and its launches."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +16,10 @@ from wbcsr.engines.trace import trace
 from wbcsr.engines.triton.kernels import convolve
 from wbcsr.engines.triton.layers import Layer, Place, Plan, plan
 from wbcsr.engines.triton.tiles import Tile
+from wbcsr.errors import InputError
+
+# The kernel counts the elements of one image in 32 bits.
+MOST_ELEMENTS = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -34,10 +39,13 @@ class Choice:
 
 
 class Network:
-    """A network in fp16 or bf16; for one batch shape at a time, it holds buffers and, on a GPU, a CUDA graph."""
+    """A network in fp16 or bf16, which holds buffers for one batch shape at a time.
 
-    def __init__(self, network: nn.Module, choice: Choice) -> None:
-        self.plan, self._choice = plan(trace(network)), choice
+    If `recorded`, all launches for a shape are recorded as one CUDA graph, which pays if the shape rarely changes.
+    """
+
+    def __init__(self, network: nn.Module, choice: Choice, recorded: bool = False) -> None:
+        self.plan, self._choice, self._recorded = plan(trace(network)), choice, recorded
         parameter = next(network.parameters())
         self._matrices = [layer.matrices(parameter.dtype, parameter.device) for layer in self.plan.layers]
         self._shape: torch.Size | None = None
@@ -50,7 +58,7 @@ class Network:
             self._run = self._bound = None  # frees their memory before the next ones allocate
             # Kept, as a CUDA graph keeps only the addresses of the buffers.
             self._bound = self.bind(batch.shape)
-            self._run = CudaGraph(self._bound.run, batch) if batch.is_cuda else self._bound.run
+            self._run = CudaGraph(self._bound.run, batch) if self._recorded else self._bound.run
             self._shape = batch.shape
         return self._run(batch)
 
@@ -73,14 +81,17 @@ class Bound:
         self._plan, self._matrices, self._tiles = planned, matrices, tiles
         self._together = min(together, shape[0])
         height, width = (side // planned.unshuffle for side in shape[2:])
-        # The zeros matter only in the buffer of the input, where they fill its block of channels.
-        create = matrices[0][0].new_zeros
-        self._buffers = [
-            create((self._together, height * buffer.scale, width * buffer.scale, buffer.channels))
-            for buffer in planned.buffers
-        ]
+
+        def create(images: int, scale: int, channels: int) -> torch.Tensor:
+            size = (height * scale, width * scale, channels)
+            if math.prod(size) > MOST_ELEMENTS:
+                raise InputError(f"triton cannot run images of {height}×{width} pixels; lower inference.tile")
+            # The zeros matter only in the buffer of the input, where they fill its block of channels.
+            return matrices[0][0].new_zeros((images, *size))
+
+        self._buffers = [create(self._together, buffer.scale, buffer.channels) for buffer in planned.buffers]
         last = planned.layers[-1].step.target
-        self._output = create((shape[0], height * last.scale, width * last.scale, last.channels))
+        self._output = create(shape[0], last.scale, last.channels)
 
     def run(self, batch: torch.Tensor) -> torch.Tensor:
         """Return the output (n, channels, height, width) for a batch, some images at a time."""
