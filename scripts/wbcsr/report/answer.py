@@ -150,8 +150,7 @@ def _certainty(found: pd.Series) -> str:
         return f"There is no interval of the difference: {why_none(found.to_frame().T, 'metric_')}."
     return (
         f"If both were equally good, chance alone would give a difference in {_metric(found)} at least this large "
-        f"{chance(found['p_metric_holm'])} (for these trainings; p-values do not include the variation between "
-        "trainings)."
+        f"{chance(found['p_metric_holm'])}."
     )
 
 
