@@ -256,7 +256,7 @@ def test_crops_are_reduced_without_aliasing(tmp_path: Path) -> None:
     study.cut(side=64, reduce_to=16)
     table = study.read("images", IMAGE_COLUMNS)
     assert table.loc[0, ["width", "height"]].tolist() == [16, 16]
-    assert study.read("cells", CELL_COLUMNS).loc[0, "side"] == "64"
+    assert study.read("cells", CELL_COLUMNS).loc[0, "side"] == 64
     reduced = imaging.read_image(study.cuts[0].with_name("1.png")).astype(int)
     crop = cut(stripes, (50, 30), 64).astype(int)
     means = crop.reshape(16, 4, 16, 4, 3).mean((1, 3))
