@@ -34,7 +34,7 @@ FOUND = {
     "equivalent": "{x} and {y} are equivalent within ±{margin:g} points of {metric}",
     "non_inferior": "with {x}, {metric} is at most {margin:g} points lower than with {y}; a gain is not shown",
     "no_detectable_difference": "no detectable difference between {x} and {y} in {metric}",
-    "unknown": "too few independent sources to compare {x} with {y}",
+    "unknown": "too few sources to compare {x} with {y}",
 }
 OPENING = {"higher": "Yes, in this study: ", "lower": "No: ", "equivalent": "No: ", "unknown": "No answer: "}
 
@@ -133,7 +133,7 @@ def _tested(arm: pd.Series, plan: Plan) -> str:
     """The images of an accuracy, and how independent they are."""
     words = counted(arm["images"], f"{plan.judged[1]} image")
     if not math.isnan(arm["sources"]):
-        words += f" of {counted(int(arm['sources']), 'independent source')}"
+        words += f" of {counted(int(arm['sources']), 'source')}"
     if arm["shared"] > 0:
         words += f", {share_of(arm['shared'] / arm['images'], arm['images'])} of them with a duplicate in training"
     return words + (f", mean of {_trainings(arm, plan)}" if arm["runs"] > 1 else "")
