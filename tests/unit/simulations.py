@@ -1,6 +1,6 @@
 """Simulated data sets with a shift that all photographs of one training share, and the coverage of intervals.
 
-Run as a command, this prints the tables of docs/methods.md: `python tests/unit/simulations.py [data sets]`.
+Run as a command, this prints the table of docs/statistics.md: `python tests/unit/simulations.py [data sets]`.
 """
 
 from __future__ import annotations
