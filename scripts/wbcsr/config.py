@@ -486,10 +486,24 @@ def _check_combinations(config: Config) -> None:
             f"{config['dataset']['archive']}; leave one of them out"
         )
     _check_sources(config["sources"], config["dataset"])
+    _check_view(config["view"])
     _check_controls(config)
     _check_store(config)
     _check_splits(config)
     _check_primary(config)
+
+
+def _check_view(view: Config) -> None:
+    reduced = view["reduce_to"]
+    if reduced and (view["around"] != "cell" or reduced >= view["side"]):
+        raise InputError(
+            f"configuration: view.reduce_to is {reduced}, which reduces the square around the cell, but "
+            + (
+                f"view.side is {view['side']}; set reduce_to to less"
+                if view["around"] == "cell"
+                else "view.around is image; set it to cell"
+            )
+        )
 
 
 def _check_controls(config: Config) -> None:
