@@ -75,7 +75,7 @@ def build(tensors: Tensors, origin: str | Path = "weights") -> tuple[nn.Module, 
             f"{origin}: is {known.name} for the purpose {found.purpose} with {found.input_channels} input and "
             f"{found.output_channels} output channels; use a network for super-resolution (SR) of RGB images"
         )
-    network, multiple = found.model.eval(), found.size_requirements.multiple_of
+    network, multiple = _merged(found.model.eval()), found.size_requirements.multiple_of
     if (plain := _plain_rrdbnet(found.model, tensors, origin)) is not None:
         network, multiple = plain
     least = max(found.size_requirements.minimum, multiple)
@@ -130,6 +130,20 @@ def _plain_rrdbnet(network: nn.Module, tensors: Tensors, origin: str | Path) -> 
         tensors = dict(zip(plain.state_dict(), network.state_dict().values(), strict=True))
     fill(plain, tensors, origin, "RRDBNet", REMEDY)
     return plain, unshuffle
+
+
+def _merged(network: nn.Module) -> nn.Module:
+    """Merge SPAN's parallel convolutions once: it does so in every call, which no compiler can trace."""
+    module: Any
+    for module in network.modules():
+        if hasattr(module, "update_params") and hasattr(module, "eval_conv"):
+            module.update_params()
+            module.update_params = _nothing
+    return network
+
+
+def _nothing() -> None:
+    """Replace a method that has done its work."""
 
 
 def _try(network: nn.Module, side: int, scale: int, named: str) -> int:
