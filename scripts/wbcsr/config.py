@@ -511,6 +511,7 @@ def _check_combinations(config: Config) -> None:
             f"{config['dataset']['archive']}; leave one of them out"
         )
     _check_sources(config["sources"], config["dataset"])
+    _check_view(config["view"])
     _check_controls(config)
     _check_store(config)
     _check_splits(config)
@@ -528,6 +529,19 @@ def _check_models(config: Config) -> None:
                 f"configuration: variants has {variant}, but models has no {name}; add it there, or write another "
                 f"variant, such as {near}_x{scale}"
             )
+
+
+def _check_view(view: Config) -> None:
+    reduced = view["reduce_to"]
+    if reduced and (view["around"] != "cell" or reduced >= view["side"]):
+        raise InputError(
+            f"configuration: view.reduce_to is {reduced}, which reduces the square around the cell, but "
+            + (
+                f"view.side is {view['side']}; set reduce_to to less"
+                if view["around"] == "cell"
+                else "view.around is image; set it to cell"
+            )
+        )
 
 
 def _check_controls(config: Config) -> None:
