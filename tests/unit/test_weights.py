@@ -21,7 +21,8 @@ from wbcsr.weights import download, ncnn, networks, releases, store
 
 def test_the_wheel_gives_x4plus(x4plus: Path) -> None:
     network, architecture = store.load(x4plus)
-    assert (architecture.name, architecture.scale, architecture.blocks) == ("RRDBNet", 4, 23)
+    assert (architecture.scale, architecture.multiple, architecture.tags) == (4, 1, ("64nf", "23nb"))
+    assert type(network).__module__ == "basicsr.archs.rrdbnet_arch"
     assert sum(parameter.numel() for parameter in network.parameters()) == 16_697_987  # RRDBNet-23 with 64 features
     description = read_json(x4plus.with_suffix(".json"))
     assert description["sha256"] == sha256(x4plus)
@@ -43,7 +44,7 @@ def ncnn_model(folder: Path, weights: np.ndarray, biases: np.ndarray) -> tuple[P
 def test_ncnn_convolutions(tmp_path: Path, shape: tuple[int, ...]) -> None:
     weights = np.random.default_rng(0).normal(size=shape).astype(np.float16)
     biases = np.arange(shape[0], dtype=np.float32)
-    [(found, found_biases)] = ncnn.read_convolutions(*ncnn_model(tmp_path, weights, biases))
+    [(found, found_biases)] = ncnn.read_layers(*ncnn_model(tmp_path, weights, biases))
     np.testing.assert_array_equal(found, weights.astype(np.float32))
     np.testing.assert_array_equal(found_biases, biases)
 
@@ -61,15 +62,17 @@ def test_damaged_ncnn_models_are_named(tmp_path: Path, damage, message: str) -> 
     param, model = ncnn_model(tmp_path, np.ones((2, 3, 3, 3)), np.zeros(2))
     model.write_bytes(damage(model.read_bytes()))
     with pytest.raises(InputError, match=message):
-        ncnn.read_convolutions(param, model)
+        ncnn.read_layers(param, model)
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("Convolution conv 1 1 in out 0=2 1=3", "is no convolution; install its package again"),
-        ("Convolution", "is no convolution"),
-        ("Convolution conv 0=two 1=3 6=54", "is no convolution"),
+        ("Convolution conv 1 1 in out 0=2 1=3", "is no Convolution; install its package again"),
+        ("Convolution", "is no Convolution"),
+        ("Convolution conv 0=two 1=3 6=54", "is no Convolution"),
+        ("PReLU slopes 1 1 in out", "is no PReLU"),
+        ("PReLU slopes 0=1000", "truncated"),
         ("Convolution conv 0=0 1=3 6=54", "has 54 weights, which do not fill 0 3×3 kernels"),
         ("Convolution conv 0=-2 1=3 6=-54", "has -54 weights"),
         ("Convolution café 0=2 1=3 6=55", "has 55 weights"),
@@ -79,22 +82,19 @@ def test_invalid_ncnn_descriptions_are_named(tmp_path: Path, line: str, message:
     param, model = ncnn_model(tmp_path, np.ones((2, 3, 3, 3)), np.zeros(2))
     param.write_text(line, encoding="utf-8")
     with pytest.raises(InputError, match=message):
-        ncnn.read_convolutions(param, model)
+        ncnn.read_layers(param, model)
 
 
-@pytest.mark.parametrize("scale", [1, 2, 4])
+@pytest.mark.parametrize("scale", [2, 4])
 def test_rrdbnet_is_recognised_from_its_tensors(scale: int) -> None:
     network = rrdbnet(scale=scale, blocks=2)
     built, architecture = networks.build(network.state_dict())
-    assert architecture == networks.Architecture("RRDBNet", scale, 64, 2, 32, multiple={4: 1, 2: 2, 1: 4}[scale])
+    assert type(built) is type(network)
+    assert (architecture.scale, architecture.multiple) == (scale, 4 // scale)
+    assert architecture.elements_per_pixel == 64 * scale**2
     batch = torch.rand(1, 3, 8, 12)
     with torch.inference_mode():
         assert torch.equal(built(batch), network(batch))
-
-
-def test_the_compact_network_is_recognised_from_its_tensors() -> None:
-    original = networks.empty_network(networks.Architecture("SRVGGNetCompact", 4, 16, 3, 0, 1))
-    assert networks.build(original.state_dict())[1] == networks.Architecture("SRVGGNetCompact", 4, 16, 3, 0, 1)
 
 
 def without(tensors: networks.Tensors, name: str) -> networks.Tensors:
@@ -107,10 +107,12 @@ TENSORS = rrdbnet(scale=4, blocks=1).state_dict()
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        ({"layer1.0.conv1.weight": torch.zeros(1)}, "neither RRDBNet nor SRVGGNetCompact"),
-        (without(TENSORS, "conv_hr.bias"), "conv_hr.bias is missing"),
+        ({"layer1.0.conv1.weight": torch.zeros(1)}, r"spandrel knows no network .*layer1\.0\.conv1\.weight"),
+        (without(TENSORS, "conv_hr.bias"), "ESRGAN, but its tensors do not fit .*Missing"),
+        (without(TENSORS, "conv_first.bias"), "ESRGAN, but its tensors do not fit .*Missing"),
         ({**TENSORS, "extra": torch.zeros(1)}, "extra is unknown"),
-        ({**TENSORS, "conv_hr.bias": torch.zeros(3)}, "conv_hr.bias has shape"),
+        ({**TENSORS, "conv_hr.bias": torch.zeros(3)}, "ESRGAN, but its tensors do not fit .*size mismatch"),
+        (rrdbnet(scale=1).state_dict(), "for the purpose Restoration"),
     ],
 )
 def test_wrong_tensors_are_named(tensors: networks.Tensors, message: str) -> None:
