@@ -1,7 +1,7 @@
 """Benchmarks of all parts on the machine of the job, compared with other programs; see the section benchmark."""
 
-# If no variant needs a network, the default network is measured.
-MEASURED_MODEL = NETWORK_MODELS[-1] if NETWORK_MODELS else model_for_scale(4, config["weights"]["source"])
+# The network of the first super-resolved variant; if there is none, the default network is measured.
+MEASURED_MODEL = next(iter(MODELS.values()), model_for_scale(4, config["weights"]["source"]))
 # All cores, so that nothing else runs at the same time; on a cluster, where a profile gives none, the usual 8 of a job.
 ALL_CORES = workflow.resource_settings.cores or 8
 # The key in_report is left out, because it affects the report but no measurement.

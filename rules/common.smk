@@ -27,6 +27,7 @@ from wbcsr.config import (
     one_gpu_model,
     parse_split,
     parse_variant,
+    is_super_resolved,
     is_synthetic,
     partitions_of,
     split_names,
@@ -205,9 +206,17 @@ def manifests_of(variant):
 
 
 def model_of(variant):
-    """Return the Real-ESRGAN model of a variant, or None."""
-    method, scale = parse_variant(variant)
-    return model_for_scale(scale, config["weights"]["source"]) if method == "realesrgan" else None
+    """Return the name of a variant's network, which its files of weights and engine have, or None."""
+    name, scale = parse_variant(variant)
+    if not is_super_resolved(variant):
+        return None
+    return model_for_scale(scale, config["weights"]["source"]) if name == "realesrgan" else name
+
+
+def weights_settings(wildcards):
+    """Return where the weights of a network come from."""
+    own = config["models"].get(wildcards.model)
+    return {"source": "path", **own} if own else config["weights"]
 
 
 def packed(variant, training):
@@ -322,4 +331,6 @@ MODELS = {variant: model_of(variant) for variant in config["variants"] if model_
 # Each variant that is made by shrinking another one → that variant, if the other one's images are stored.
 SHRUNK = shrunk_from(MODELS) if config["store"] == "all" else {}
 NETWORK_MODELS = sorted(set(MODELS.values()))
+# What the names of the variants call each network.
+NETWORKS_OF = {model: parse_variant(variant)[0] for variant, model in MODELS.items()}
 MEASURES_FIDELITY = bool(config["dataset"]["photographs"] and config["fidelity"]["per_class"] and NETWORK_MODELS)

@@ -41,6 +41,7 @@ rule measure_fidelity:
         gpu=1,
     params:
         **{key: config["inference"][key] for key in ("tile", "overlap")},
+        networks=[NETWORKS_OF[model] for model in NETWORK_MODELS],
         classes=CLASSES,
         photographs=config["dataset"]["photographs"],
         limits=config["dataset"]["limits"],

@@ -14,11 +14,11 @@ rule fetch_weights:
     log:
         "logs/fetch_weights/{model}.log",
     wildcard_constraints:
-        model="RealESRGAN_x[24]plus|custom",
+        model="|".join(["RealESRGAN_x[24]plus", "custom", *config["models"]]),
     conda:
         "../envs/workflow.yaml"
     params:
-        weights=config["weights"],
+        weights=weights_settings,
     message:
         "Fetching the weights {wildcards.model} ({params.weights[source]})"
     script:

@@ -1,4 +1,4 @@
-"""Fetch Real-ESRGAN's weights and describe them."""
+"""Fetch the weights of a super-resolution network and describe them."""
 
 from pathlib import Path
 

@@ -15,11 +15,11 @@ with job(snakemake) as facts:
     torch.set_num_threads(snakemake.threads)
     inputs, params = snakemake.input, snakemake.params
     networks = {}
-    for weights, path in zip(inputs.weights, inputs.engines, strict=True):
+    for name, weights, path in zip(params.networks, inputs.weights, inputs.engines, strict=True):
         network, architecture = source(Path(weights))
         engine = load(network, Path(path))
         scale = architecture.scale
-        networks[scale] = SuperResolution(engine, architecture, scale, params.tile, params.overlap)
+        networks[f"{name}_x{scale}"] = SuperResolution(engine, architecture, scale, params.tile, params.overlap)
         facts.update(device=str(engine.device), precision=engine.precision)
     facts["fidelity"] = measure_fidelity(
         Path(inputs.archive),

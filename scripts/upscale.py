@@ -1,4 +1,4 @@
-"""Upscale one shard of images with Real-ESRGAN."""
+"""Upscale one shard of images with a super-resolution network."""
 
 from pathlib import Path
 

@@ -40,6 +40,8 @@ RENAMED_KEYS = {
     "train.more_input_sizes": "train.extra_input_sizes",
 }
 RENAMED_SPLITS = {"given": "custom"}
+# The variants that no super-resolution network makes, without their scale; a model cannot have these names.
+WITHOUT_NETWORK = ("original", "ceiling", "bicubic", "lanczos", "sharpened", "reduced")
 # How many images of each class of the training partition are PNG files with `store` sample: the figures choose among
 # the first 50 of them, and the sharpness of Real-ESRGAN is measured on at most the first 64.
 SAMPLE = 64
@@ -134,15 +136,28 @@ def extra_tests_of(partitions: Mapping[str, str]) -> dict[str, str]:
     return {use: name for use, name in partitions.items() if use not in MAIN_USES}
 
 
-def enhanced_variant(config: Config) -> str | None:
-    """The variant that the study calls enhanced: the first Real-ESRGAN variant, or None if there is none."""
-    return next((variant for variant in config["variants"] if variant.startswith("realesrgan")), None)
+def is_super_resolved(variant: str) -> bool:
+    """Whether a network makes the images of a variant: Real-ESRGAN or one of `models`."""
+    return parse_variant(variant)[0] not in WITHOUT_NETWORK
+
+
+def enhanced_variant(variants: list[str]) -> str | None:
+    """The variant that the study calls enhanced: the first super-resolved one, or None if there is none."""
+    return next(filter(is_super_resolved, variants), None)
+
+
+def first_of_each_network(variants: list[str]) -> list[str]:
+    """The first variant of each network, in the order of `variants`."""
+    first: dict[str, str] = {}
+    for variant in filter(is_super_resolved, variants):
+        first.setdefault(parse_variant(variant)[0], variant)
+    return list(first.values())
 
 
 def compared_variant(variants: list[str]) -> str | None:
-    """The variant compared with `original`: the first Real-ESRGAN variant, else the last other variant, else None."""
+    """The variant compared with `original`: the first super-resolved one, else the last other variant, else None."""
     others = [variant for variant in variants if variant != "original"]
-    return enhanced_variant({"variants": variants}) or (others[-1] if others else None)
+    return enhanced_variant(variants) or (others[-1] if others else None)
 
 
 def training_variants(config: Config) -> dict[str, list[str]]:
@@ -153,7 +168,7 @@ def training_variants(config: Config) -> dict[str, list[str]]:
     """
     trained = {variant: [variant] for variant in config["variants"]}
     if config["dual"]:
-        trained["dual"] = ["original", str(enhanced_variant(config))]
+        trained["dual"] = ["original", str(enhanced_variant(config["variants"]))]
     sized = [name for name in trained if name in ("original", compared_variant(config["variants"]), "dual")]
     return trained | {
         f"{name}_{size}px": trained[name] for size in config["train"]["extra_input_sizes"] for name in sized
@@ -239,8 +254,8 @@ def primary_comparison(config: Config) -> dict[str, str | None]:
 
 
 def parse_variant(variant: str) -> tuple[str, int]:
-    """`original` → ("original", 1); `bicubic_x4` → ("bicubic", 4)."""
-    match = re.fullmatch(r"(?P<method>[a-z]+)(?:_x(?P<scale>\d+))?", variant)
+    """`original` → ("original", 1); `bicubic_x4` → ("bicubic", 4); `realsr_df2k_x4` → ("realsr_df2k", 4)."""
+    match = re.fullmatch(r"(?P<method>[a-z][a-z0-9_]*?)(?:_x(?P<scale>\d+))?", variant)
     if match is None:
         raise ValueError(f"not a variant: {variant!r}")
     return match["method"], int(match["scale"] or 1)
@@ -256,8 +271,8 @@ def check_files(config: Config, made: set[str]) -> None:
     named = {"dataset.archive": config["dataset"]["archive"]}
     if config["train"]["init"] not in ("imagenet", "random"):
         named["train.init"] = config["train"]["init"]
-    if config["weights"]["source"] == "path":
-        named["weights.path"] = config["weights"]["path"]
+    own_weights = own_weights_of(config)
+    named |= {f"{key}.path": weights["path"] for key, weights in own_weights.items()}
     if config["fidelity"]["lpips"] and config["fidelity"]["lpips_weights"]:
         named["fidelity.lpips_weights"] = config["fidelity"]["lpips_weights"]
     if config["sources"]["method"] == "table":
@@ -273,7 +288,7 @@ def check_files(config: Config, made: set[str]) -> None:
         named["custom"] = config["custom"]
     for key, path in named.items():
         own = next((name for name in OWN_FOLDERS if Path(path).resolve().is_relative_to(Path(name).resolve())), None)
-        if own and not key.startswith(("train", "weights", "fidelity", "container")):
+        if own and not key.startswith(("train", "weights", "models", "fidelity", "container")):
             raise InputError(
                 f"configuration: {key} {path} is in {own}, where the workflow writes its results; copy it to another "
                 "folder, such as data"
@@ -282,14 +297,20 @@ def check_files(config: Config, made: set[str]) -> None:
             raise InputError(
                 f"configuration: {key}: {Path(path).absolute()} does not exist; create it or correct the key"
             )
-    weights = config["weights"]
-    if weights["source"] == "path" and not weights["sha256"] and Path(weights["path"]).is_file():
-        from wbcsr.files import sha256  # imported here, because it needs pandas, and most runs have no such file
+    for key, weights in own_weights.items():
+        if not weights["sha256"] and Path(weights["path"]).is_file():
+            from wbcsr.files import sha256  # imported here, because it needs pandas, and most runs have no such file
 
-        raise InputError(
-            f"configuration: weights.sha256 is missing; it is needed to detect a changed file; add to the section "
-            f"weights: 'sha256: {sha256(weights['path'])}'"
-        )
+            raise InputError(
+                f"configuration: {key}.sha256 is missing; it is needed to detect a changed file; add to the section "
+                f"{key}: 'sha256: {sha256(weights['path'])}'"
+            )
+
+
+def own_weights_of(config: Config) -> dict[str, Config]:
+    """The sections of the configuration that name a file of weights of the user, by their keys."""
+    own = {f"models.{name}": model for name, model in config["models"].items()}
+    return ({"weights": config["weights"]} if config["weights"]["source"] == "path" else {}) | own
 
 
 def check_deployment(methods: set[str], config: Config) -> str | None:
@@ -350,6 +371,8 @@ def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 def _fill(config: Any, schema: dict[str, Any]) -> None:
     if not isinstance(config, dict):
         return
+    for named in config if schema.get("additionalProperties") else ():
+        _fill(config[named], schema["additionalProperties"])
     for key, rules in schema.get("properties", {}).items():
         if key not in config:
             config[key] = copy.deepcopy(rules["default"])
@@ -359,7 +382,8 @@ def _fill(config: Any, schema: dict[str, Any]) -> None:
 def _typed(value: Any, rules: dict[str, Any]) -> Any:
     """Convert values from Snakemake's `--config key='{a: 1}'`, which leaves everything inside the braces as text."""
     if isinstance(value, dict):
-        return {key: _typed(inner, rules.get("properties", {}).get(key, {})) for key, inner in value.items()}
+        others = rules.get("additionalProperties") or {}
+        return {key: _typed(inner, rules.get("properties", {}).get(key, others)) for key, inner in value.items()}
     if isinstance(value, list):
         return [_typed(inner, rules.get("items", {})) for inner in value]
     types = {kind for choice in [rules, *rules.get("anyOf", [])] for kind in _as_list(choice.get("type", []))}
@@ -428,8 +452,9 @@ def _check_combinations(config: Config) -> None:
     """Check what the rules of a single key cannot express."""
     if config["weights"]["source"] == "path" and not config["weights"]["path"]:
         raise InputError("configuration: weights.source is path, so weights.path and weights.sha256 must be given")
-    if config["dual"] and enhanced_variant(config) is None:
-        raise InputError("configuration: dual needs a realesrgan variant in 'variants'; add one or set dual: false")
+    _check_models(config)
+    if config["dual"] and enhanced_variant(config["variants"]) is None:
+        raise InputError("configuration: dual needs a super-resolved variant in 'variants'; add one or set dual: false")
     if config["train"]["frozen_stages"] and config["train"]["init"] == "random":
         raise InputError("configuration: train.frozen_stages must be 0 if train.init is random, or nothing is learned")
     partitions = partitions_of(config["dataset"])
@@ -492,6 +517,19 @@ def _check_combinations(config: Config) -> None:
     _check_primary(config)
 
 
+def _check_models(config: Config) -> None:
+    known = ["realesrgan", *config["models"]]
+    for variant in config["variants"]:
+        name, scale = parse_variant(variant)
+        if is_super_resolved(variant) and name not in known:
+            methods = [method for method in (*WITHOUT_NETWORK, *known) if method not in ("original", "ceiling")]
+            near = difflib.get_close_matches(name, methods, n=1, cutoff=0)[0]
+            raise InputError(
+                f"configuration: variants has {variant}, but models has no {name}; add it there, or write another "
+                f"variant, such as {near}_x{scale}"
+            )
+
+
 def _check_controls(config: Config) -> None:
     method, photographs = config["sources"]["method"], config["dataset"]["photographs"]
     if "ceiling" in config["variants"] and not (photographs and method in ("auto", "photographs")):
@@ -501,8 +539,9 @@ def _check_controls(config: Config) -> None:
             + ", or take ceiling out of variants"
         )
     for variant in config["variants"]:
-        wanted = variant.replace("sharpened", "realesrgan")
-        if wanted not in config["variants"]:
+        method, scale = parse_variant(variant)
+        wanted = f"realesrgan_x{scale}"
+        if method == "sharpened" and wanted not in config["variants"]:
             raise InputError(
                 f"configuration: variants has {variant}, which is sharpened as much as {wanted}, and lacks {wanted}; "
                 f"add it, or take {variant} out"
@@ -510,7 +549,7 @@ def _check_controls(config: Config) -> None:
 
 
 def _check_store(config: Config) -> None:
-    sharpened = next((variant for variant in config["variants"] if variant.startswith("sharpened")), None)
+    sharpened = next((variant for variant in config["variants"] if parse_variant(variant)[0] == "sharpened"), None)
     if config["store"] == "none" and sharpened:
         raise InputError(
             f"configuration: store is none, but {sharpened} is matched to stored images of Real-ESRGAN; set store to "

@@ -21,6 +21,7 @@ PACKAGES = (
     "torchvision",
     "basicsr",
     "realesrgan",
+    "spandrel",
     "tensorrt",
     "torch-tensorrt",
     "triton",

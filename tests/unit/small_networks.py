@@ -17,7 +17,7 @@ from wbcsr.config import complete
 from wbcsr.engines.source import Workload
 from wbcsr.files import sha256, write_json
 from wbcsr.upscale.store import MANIFEST_COLUMNS
-from wbcsr.weights.networks import Architecture, empty_network
+from wbcsr.weights import networks
 
 without_gpu = pytest.mark.skipif(
     torch.cuda.is_available(), reason="errors on a machine without a GPU were not tested: this one has a GPU"
@@ -28,7 +28,15 @@ SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
 def rrdbnet(scale: int = 4, blocks: int = 1, seed: int = 0) -> nn.Module:
     """basicsr's RRDBNet with few blocks; its weights are so large that the output spans the range of an image."""
     torch.manual_seed(seed)
-    return empty_network(Architecture("RRDBNet", scale, 64, blocks, 32, {4: 1, 2: 2, 1: 4}[scale]))
+    return networks.rrdbnet(blocks, unshuffle=4 // scale)
+
+
+def compact(scale: int = 4, features: int = 8, blocks: int = 1, seed: int = 0) -> nn.Module:
+    """realesrgan's SRVGGNetCompact, Real-ESRGAN's other architecture, which compiles faster."""
+    from realesrgan.archs.srvgg_arch import SRVGGNetCompact
+
+    torch.manual_seed(seed)
+    return SRVGGNetCompact(num_feat=features, num_conv=blocks, upscale=scale, act_type="prelu").eval()
 
 
 def write_weights(path: Path, scale: int = 4, seed: int = 0) -> Path:
@@ -37,8 +45,8 @@ def write_weights(path: Path, scale: int = 4, seed: int = 0) -> Path:
 
 
 def write_compact(path: Path) -> Path:
-    """As `write_weights`, with a small network of Real-ESRGAN's other architecture, which compiles faster."""
-    return _write(empty_network(Architecture("SRVGGNetCompact", 4, 8, 1, 0, 1)), path)
+    """As `write_weights`, with the network `compact`."""
+    return _write(compact(), path)
 
 
 def _write(network: nn.Module, path: Path) -> Path:

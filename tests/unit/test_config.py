@@ -139,7 +139,7 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
         ({"seeds": [1, 1]}, "key 'seeds'"),
         ({"variants": ["original", "bicubic_x9"]}, "key 'variants.1'"),
         ({"variants": ["bicubic_x4"], "dual": False}, "must contain 'original'"),
-        ({"variants": ["original"]}, "dual needs a realesrgan variant"),
+        ({"variants": ["original"]}, "dual needs a super-resolved variant"),
         ({"weights": {"source": "path"}}, "weights.path and weights.sha256 must be given"),
         ({"inference": {"tile": 64, "overlap": 32}}, "overlap must be less than half"),
         ({"inference": {"batch_size": "big"}}, "key 'inference.batch_size'"),
@@ -310,7 +310,7 @@ def test_a_key_set_under_both_names_is_rejected(config: dict[str, Any], key: str
 
 def test_variants() -> None:
     config = complete({"variants": ["original", "lanczos_x2", "realesrgan_x4", "realesrgan_x2"]}, SCHEMA)
-    assert enhanced_variant(config) == "realesrgan_x4"
+    assert enhanced_variant(config["variants"]) == "realesrgan_x4"
     assert training_variants(config)["dual"] == ["original", "realesrgan_x4"]
     assert parse_variant("lanczos_x2") == ("lanczos", 2)
     assert parse_variant("original") == ("original", 1)

@@ -14,7 +14,7 @@ from wbcsr.checks import psnr
 from wbcsr.classify import classifiers
 from wbcsr.classify.pack import select
 from wbcsr.engines.engine import Engine, load
-from wbcsr.engines.profile import Profile, Size
+from wbcsr.engines.profile import Profile, Size, allowed_side
 from wbcsr.engines.source import Source
 from wbcsr.errors import InputError
 from wbcsr.pixels import reference, to_network
@@ -41,7 +41,7 @@ def compare_upscaler(engine: Path, weights: Path, manifests: Sequence[Path], cou
     squares, largest = [], 0
     for number, whole in enumerate(_cells(manifests, count)):
         cell = _cut(whole, sizes[number % len(sizes)])
-        size = sizes[number % len(sizes)] if ready.profile else _divisible(cell.shape, source.multiple)
+        size = sizes[number % len(sizes)] if ready.profile else _allowed(cell.shape, source)
         pixels = torch.from_numpy(cell)[None]
         with torch.inference_mode():
             prepared = to_network(pixels.to(ready.device), size, *upscaler.RANGE, ready.dtype, ready.memory_format)
@@ -102,8 +102,9 @@ def _cut(pixels: np.ndarray, size: Size) -> np.ndarray:
     return np.ascontiguousarray(pixels[tops[0] : tops[0] + size[0], tops[1] : tops[1] + size[1]])
 
 
-def _divisible(shape: tuple[int, ...], multiple: int) -> Size:
-    return -(-shape[0] // multiple) * multiple, -(-shape[1] // multiple) * multiple
+def _allowed(shape: tuple[int, ...], source: Source) -> Size:
+    height, width = (allowed_side(side, source.multiple, source.least) for side in shape[:2])
+    return height, width
 
 
 def _run_once(engine: Engine, image: torch.Tensor) -> torch.Tensor:

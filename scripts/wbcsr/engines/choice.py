@@ -16,7 +16,7 @@ from torch import nn
 from wbcsr.claim import require_claim
 from wbcsr.engines.backend import Backend, UnloadableError, example_for
 from wbcsr.engines.backends import BACKENDS, get_backend
-from wbcsr.engines.capability import inference_precision
+from wbcsr.engines.capability import has_fast_bf16, inference_precision
 from wbcsr.engines.profile import Profile
 from wbcsr.engines.reasons import Code, Reason, in_words, reason
 from wbcsr.engines.source import Source, Workload, prepare
@@ -190,6 +190,13 @@ def _seconds(run: Callable[[torch.Tensor], torch.Tensor], example: torch.Tensor)
 def precision_for(source: Source, inference: Mapping[str, Any], device: torch.device) -> str:
     """Return the precision for these settings. Raises InputError if it, or the backend, is not supported here."""
     precision = inference_precision(inference["precision"], device, source.exact_on_cpu)
+    if precision not in source.precisions:
+        if inference["precision"] != "auto":
+            raise InputError(
+                f"configuration: inference.precision is {precision}, but this network ({source.weights.name}) works "
+                f"only in {' and '.join(source.precisions)}; choose precision auto"
+            )
+        precision = "bf16" if "bf16" in source.precisions and has_fast_bf16(device) else "fp32"
     if inference["backend"] == "auto":
         return precision
     only = get_backend(inference["backend"], device).precisions

@@ -69,13 +69,13 @@ def build(source: Source, path: Path, workload: Workload, inference: Mapping[str
     wanted = batch = min(workload.batch[device.type], max(workload.images.values()))
     program = path.with_name("program.pt2")
     tile, fix = inference["tile"] if source.tiled else None, inference["shapes"] == "static"
-    height, width = Profile.covering(1, workload.images, source.multiple, tile, fix).max
+    height, width = Profile.covering(1, workload.images, source.multiple, tile, fix, source.least).max
     most = max(1, LARGEST_TENSOR // (source.elements_per_pixel * height * width))
     if batch > most:
         batch = most
         log.warning("a tensor of %d images would have more than 2^31 elements; continuing with %d", wanted, batch)
     while True:
-        profile = Profile.covering(batch, workload.images, source.multiple, tile, fix)
+        profile = Profile.covering(batch, workload.images, source.multiple, tile, fix, source.least)
         require_claim()
         program.unlink(missing_ok=True)
         try:

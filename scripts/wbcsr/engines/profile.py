@@ -31,14 +31,17 @@ class Profile:
         return cls(batch, (height, width), (height, width), (height, width))
 
     @classmethod
-    def covering(cls, batch: int, images: Mapping[Size, int], multiple: int, tile: int | None, fix: bool) -> Profile:
+    def covering(
+        cls, batch: int, images: Mapping[Size, int], multiple: int, tile: int | None, fix: bool, least: int = 0
+    ) -> Profile:
         """Return the profile for `images` (number of images by size); larger ones are cut into tiles of `tile` pixels.
 
-        If `fix` is set or all sizes are equal, the profile is fixed to the most common size.
+        Smaller sides than `least` become `least`. If `fix` is set or all sizes are equal, the profile is fixed to the
+        most common size.
         """
         sizes: dict[Size, int] = {}
         for (height, width), count in images.items():
-            size = (_side(height, multiple, tile), _side(width, multiple, tile))
+            size = (_side(height, multiple, tile, least), _side(width, multiple, tile, least))
             sizes[size] = sizes.get(size, 0) + count
         opt = max(sizes, key=lambda size: (sizes[size], size))
         if fix or len(sizes) == 1:
@@ -86,7 +89,12 @@ class Profile:
         return f"{self.batch} of " + ", ".join(f"{height}x{width}" for height, width in sizes)
 
 
-def _side(pixels: int, multiple: int, tile: int | None) -> int:
+def allowed_side(pixels: int, multiple: int, least: int) -> int:
+    """Return the smallest side of at least `pixels` and `least` that is divisible by `multiple`."""
+    return -(-max(pixels, least) // multiple) * multiple
+
+
+def _side(pixels: int, multiple: int, tile: int | None, least: int) -> int:
     # At least twice the multiple: torch.export treats 1 as a constant and rejects a range that starts at 1.
-    side = max(2, -(-pixels // multiple)) * multiple
+    side = allowed_side(pixels, multiple, max(least, 2 * multiple))
     return side if tile is None else min(side, tile - tile % multiple)

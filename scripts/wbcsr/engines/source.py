@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from wbcsr.engines.backend import Backend, dtype_for
+from wbcsr.engines.capability import DTYPES
 from wbcsr.engines.profile import Size
 
 
@@ -19,10 +20,11 @@ from wbcsr.engines.profile import Size
 class Source:
     """A network to prepare: fp32, in evaluation mode, on the CPU, with inputs (batch, 3, height, width).
 
-    `architecture` describes it, and `weights` is its file. Heights and widths of inputs are divisible by `multiple`.
-    `rule` is the rule that builds the engine. `tiled` says whether images may be processed in tiles. If `exact_on_cpu`
-    is true, `auto` uses fp32 on a CPU, and eager replaces a backend that does not support the network.
-    `elements_per_pixel` is the size of the largest layer's output, in elements per pixel of the input.
+    `architecture` describes it, and `weights` is its file. Heights and widths of inputs are divisible by `multiple` and
+    at least `least`. `rule` is the rule that builds the engine. `tiled` says whether images may be processed in tiles.
+    If `exact_on_cpu` is true, `auto` uses fp32 on a CPU, and eager replaces a backend that does not support the
+    network. `elements_per_pixel` is the size of the largest tensor, in elements per pixel of the input. `precisions`
+    lists those in which the network works.
     """
 
     network: nn.Module
@@ -33,6 +35,8 @@ class Source:
     tiled: bool
     exact_on_cpu: bool
     elements_per_pixel: int
+    least: int = 0
+    precisions: tuple[str, ...] = tuple(DTYPES)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,9 @@ This module holds the names of methods, metrics and regions. It imports only lig
 
 from __future__ import annotations
 
+from wbcsr.config import parse_variant
+from wbcsr.study.labels import variant_label
+
 INTERPOLATIONS = ("bicubic", "lanczos")
 METRICS = ("psnr", "ssim", "ciede2000", "drift", "delta_l", "delta_a", "delta_b", "consistency_psnr", "niqe", "lpips")
 # Not a method but the photograph itself; its naturalness is the reference for that of the methods.
@@ -19,17 +22,9 @@ REGIONS = {
 }
 
 
-def network_method(scale: int) -> str:
-    """The name of the method that upscales with a network of this `scale`."""
-    return f"realesrgan_x{scale}"
-
-
 def method_label(method: str) -> str:
     """The label of a method within a sentence; results larger than ×2 are shrunk to ×2."""
-    name, _, scale = method.partition("_x")
-    if not scale:
-        return {"lanczos": "Lanczos"}.get(name, name)
-    return f"Real-ESRGAN ×{scale}" + ("" if scale == "2" else ", shrunk to ×2")
+    return variant_label(method) + (", shrunk to ×2" if parse_variant(method)[1] > 2 else "")
 
 
 def method_heading(method: str) -> str:

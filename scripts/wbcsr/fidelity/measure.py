@@ -15,7 +15,7 @@ import pandas as pd
 from wbcsr.cells.cut import cut, lone_cell
 from wbcsr.dataset.archive import open_archive
 from wbcsr.errors import InputError, how_to_regenerate
-from wbcsr.fidelity import INTERPOLATIONS, METRICS, TRUTH, network_method
+from wbcsr.fidelity import INTERPOLATIONS, METRICS, TRUTH
 from wbcsr.fidelity.metrics import halve, lpips, measure, niqe, resize
 from wbcsr.fidelity.photographs import Photograph, choose, read
 from wbcsr.fidelity.regions import box_of, find_regions
@@ -37,25 +37,26 @@ Enlarge = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 def measure_fidelity(
     archive: Path, limits: Mapping[str, int], folder: str | None, classes: Sequence[str], per_class: int,
-    networks: Mapping[int, Enlarge], table: Path, crops: Path, levels: tuple[int, int] | None = None,
+    networks: Mapping[str, Enlarge], table: Path, crops: Path, levels: tuple[int, int] | None = None,
     links: str | None = None, side: int | None = None, perceptual: Lpips | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Compare every method on the photographs in `folder` of `archive`; returns the facts for the provenance.
 
-    `networks` are the super-resolution networks by scale. `table` gets a row for each photograph, method and region
-    (`COLUMNS`; `pixels` is the size of the region), and one for each photograph itself, which has only the metric that
-    needs no reference. `crops` gets one cell of each class; see `write_crops`. `levels` is dataset.range. If `side` is
-    given (view.around is cell), squares of twice this side around the white cell replace the photographs, because
-    photographs have twice the size of images; photographs in which no cell can be chosen (see `lone_cell`) are left
-    out. If `perceptual` is given, LPIPS is measured: for the region `whole` in the whole image, for `cell` in the
-    square around the cell that the figure shows. Raises InputError if the archive has no usable photograph.
+    `networks` are the super-resolution networks, by the name of a variant of their scale. `table` gets a row for each
+    photograph, method and region (`COLUMNS`; `pixels` is the size of the region), and one for each photograph itself,
+    which has only the metric that needs no reference. `crops` gets one cell of each class; see `write_crops`. `levels`
+    is dataset.range. If `side` is given (view.around is cell), squares of twice this side around the white cell replace
+    the photographs, because photographs have twice the size of images; photographs in which no cell can be chosen (see
+    `lone_cell`) are left out. If `perceptual` is given, LPIPS is measured: for the region `whole` in the whole image,
+    for `cell` in the square around the cell that the figure shows. Raises InputError if the archive has no usable
+    photograph.
     """
     if not (folder and per_class):
         raise InputError(
             "configuration: no photographs to measure fidelity; set dataset.photographs and fidelity.per_class"
         )
     methods: dict[str, Enlarge] = {name: Interpolation(name, 2) for name in INTERPOLATIONS}
-    methods |= {network_method(scale): enlarge for scale, enlarge in networks.items()}
+    methods |= networks
     rows: list[dict[str, Any]] = []
     shown: dict[str, tuple[bool, Photograph, np.ndarray]] = {}
     with open_archive(archive, limits, links) as opened:

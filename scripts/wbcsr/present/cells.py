@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from wbcsr.cells.finder import find_cell
+from wbcsr.config import first_of_each_network, parse_variant
 from wbcsr.errors import InputError
 from wbcsr.files import read_csv
 from wbcsr.imaging import read_image, to_rgb8
@@ -84,12 +85,13 @@ def _is_free(pixels: np.ndarray, box: tuple[int, int, int, int]) -> bool:
 
 
 def shown_variants(images: pd.DataFrame, plan: Plan) -> list[str]:
-    """`original`, the first bicubic variant if there is one, and the enhanced one.
+    """`original`, the first bicubic variant if there is one, the enhanced one, and the first of each other network.
 
     Empty if no image of one of them is stored, by `images` (of `read_manifests`).
     """
-    bicubic = next((variant for variant in plan.variants if variant.startswith("bicubic")), None)
-    variants = list(dict.fromkeys(variant for variant in ("original", bicubic, plan.enhanced) if variant))
+    bicubic = next((variant for variant in plan.variants if parse_variant(variant)[0] == "bicubic"), None)
+    shown = ["original", bicubic, plan.enhanced, *first_of_each_network(plan.variants)]
+    variants = list(dict.fromkeys(variant for variant in shown if variant))
     stored = images["path"].notna().groupby(images["variant"]).any()
     return variants if stored.reindex(variants, fill_value=True).all() else []
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from wbcsr.config import Config, is_synthetic
+from wbcsr.config import Config, is_super_resolved, is_synthetic, parse_variant
 from wbcsr.present.tables.accuracies import METRICS, share_of
 from wbcsr.present.tables.differences import why_none
 from wbcsr.present.text import listed
@@ -68,7 +68,7 @@ def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
     guessing = float(images.drop("").max() / images[""])
     learned = not max(baseline["accuracy_low"], asked["accuracy_low"]) <= guessing
     verdict = found["verdict"] if learned else "nothing learned"
-    interpolated = [name for name in plan.variants if name.startswith(("bicubic", "lanczos"))]
+    interpolated = [name for name in plan.variants if parse_variant(name)[0] in ("bicubic", "lanczos")]
     controls = [name for name in interpolated if name not in (enhanced, against)]
     compared = {name: find_difference(results["differences"], *plan.judged, enhanced, name) for name in controls}
     made = {name: one for name, one in compared.items() if one is not None}
@@ -103,13 +103,13 @@ def _lead(verdict: str, compared: tuple[str, str], found: pd.Series, beaten: boo
     opening = "Provisional: " if verdict == "provisional" else OPENING.get(verdict, "")
     enhanced, against = compared
     lead = opening + _found(found, enhanced, against) + _with_interval(found)
-    if found["finding"] == "higher" and enhanced.startswith("realesrgan") and against == "original" and not beaten:
+    if found["finding"] == "higher" and is_super_resolved(enhanced) and against == "original" and not beaten:
         lead += ", but not detectably higher than with plain interpolation"
     if verdict == "provisional":
         lead += (
             f"; a verdict needs {LEAST_SEEDS} trainings with different seeds, and this study has {found['seeds']:.0f}"
         )
-    if not enhanced.startswith("realesrgan"):
+    if not is_super_resolved(enhanced):
         lead += "; this says nothing about super-resolution, because the configuration has no such variant"
     return f"{lead[0].upper()}{lead[1:]}."
 

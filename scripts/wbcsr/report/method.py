@@ -89,7 +89,7 @@ def weights_table(paths: Iterable[Path]) -> Table:
     """The weights of each super-resolution network."""
 
     def network(architecture: dict[str, Any]) -> str:
-        return f"{architecture['name']} ×{architecture['scale']}, {architecture['blocks']} blocks"
+        return f"{architecture['name']} ×{architecture['scale']} ({', '.join(architecture['tags'])})"
 
     described = read_records(paths, ["model", "architecture", "origin", "origin_sha256", "sha256"])
     columns = [

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from wbcsr import present
-from wbcsr.config import Config, is_synthetic
+from wbcsr.config import Config, first_of_each_network, is_synthetic, parse_variant
 from wbcsr.files import read_csv, write_text
 from wbcsr.present.cells import read_manifests
 from wbcsr.present.figures.accuracies import ACCURACIES_CAPTION
@@ -118,6 +118,7 @@ def facts(config: Config) -> dict[str, Any]:
     return {
         "config": config,
         "enhanced": Plan.of(config).enhanced,
+        "networks": [parse_variant(variant)[0] for variant in first_of_each_network(config["variants"])],
         "drawn": is_synthetic(config),
         "of_study": limits.is_published(config),
         "subject": limits.subject(config),

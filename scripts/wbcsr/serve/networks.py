@@ -12,19 +12,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wbcsr.classify.networks import RGB
-from wbcsr.engines.profile import Size
+from wbcsr.engines.profile import Size, allowed_side
 from wbcsr.pixels import bilinear
 
 
 class Upscaler(nn.Module):
     """(n, height, width, 3) uint8 RGB of one `size` → (n, height * scale, width * scale, 3) uint8 RGB."""
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype, size: Size, scale: int, multiple: int) -> None:
+    def __init__(
+        self, network: nn.Module, dtype: torch.dtype, size: Size, scale: int, multiple: int, least: int = 0
+    ) -> None:
         super().__init__()
         self.network = network
         self.dtype = dtype
         self.enlarged = (size[0] * scale, size[1] * scale)
-        self.below, self.right = -size[0] % multiple, -size[1] % multiple
+        self.below, self.right = (allowed_side(side, multiple, least) - side for side in size)
 
     def forward(self, images: Tensor) -> Tensor:
         # Float first: TensorRT cannot move bytes, it can only cast them.

@@ -111,7 +111,7 @@ def export_repository(
             UPSCALER,
             network,
             upscaler_engine,
-            lambda network, dtype: Upscaler(network, dtype, size, scale, architecture.multiple),
+            lambda network, dtype: Upscaler(network, dtype, size, scale, architecture.multiple, architecture.least),
             Tensor(INPUT, "UINT8", (*size, 3)),
             Tensor(OUTPUT, "UINT8", (*enlarged, 3)),
         ),

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from wbcsr.config import parse_training
+from wbcsr.config import first_of_each_network, parse_training, parse_variant
 from wbcsr.stats import verdicts
 from wbcsr.stats.intervals import (
     Comparison,
@@ -59,22 +59,26 @@ def pairs(arms: list[Arm], plan: Plan) -> list[Pair]:
     """The comparisons that the arms of one split and subset allow, in the order of `wbcsr.study.labels.QUESTIONS`.
 
     Primary: the comparison that the configuration names, if no other question includes it. Enlargement: every variant
-    against `original`, each tested on the variant it was trained on. Control: the enhanced variant, if Real-ESRGAN made
-    it, against the interpolated ones. Dual: training on both variants against training on each one. One network: the
-    network trained on both variants, tested on upscaled images and on original ones; only one training takes part.
-    Cross: testing on another variant than that of the training, against `original`. Size: each arm of a further input
-    size against the same arm at the main size, and the upscaled variant against `original` at the further size.
+    against `original`, each tested on the variant it was trained on. Control: the first variant of each
+    super-resolution network against the interpolated ones. Networks: the first of these variants against the others.
+    Dual: training on both variants against training on each one. One network: the network trained on both variants,
+    tested on upscaled images and on original ones; only one training takes part. Cross: testing on another variant than
+    that of the training, against `original`. Size: each arm of a further input size against the same arm at the main
+    size, and the upscaled variant against `original` at the further size.
     """
     by_name = {(arm.trained_on, arm.tested_on): arm for arm in arms}
 
     def names() -> Iterator[tuple[str, tuple[str, str], tuple[str, str]]]:
-        original, enhanced = "original", plan.enhanced
+        original, networks = "original", first_of_each_network(plan.variants)
         others = [variant for variant in plan.variants if variant != original]
         for variant in others:
             yield "enlargement", (variant, variant), (original, original)
-        for variant in others:
-            if enhanced and enhanced.startswith("realesrgan") and variant.startswith(INTERPOLATED):
-                yield "control", (enhanced, enhanced), (variant, variant)
+        for network in networks:
+            for variant in others:
+                if parse_variant(variant)[0] in INTERPOLATED:
+                    yield "control", (network, network), (variant, variant)
+        for network in networks[1:]:
+            yield "networks", (networks[0], networks[0]), (network, network)
         for variant in plan.trainings.get("dual", []):
             yield "dual", ("dual", variant), (variant, variant)
         for variant in plan.trainings.get("dual", []):

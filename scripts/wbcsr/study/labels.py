@@ -22,7 +22,8 @@ SUBSETS = ("validation", "test")
 QUESTIONS = {
     "primary": "Primary comparison",
     "enlargement": "Upscaled versus original",
-    "control": "Real-ESRGAN versus interpolation",
+    "control": "Super-resolution versus interpolation",
+    "networks": "One network versus another",
     "dual": "Trained on both versus one",
     "one network": "One network, upscaled versus original images",
     "cross": "Cross-variant evaluation",

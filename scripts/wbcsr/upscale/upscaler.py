@@ -1,4 +1,4 @@
-"""Upscaling of images with a Real-ESRGAN engine."""
+"""Upscaling of images with the engine of a super-resolution network."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from wbcsr.engines.engine import Engine
+from wbcsr.engines.profile import allowed_side
 from wbcsr.engines.source import Source
 from wbcsr.errors import InputError, first_line
 from wbcsr.pixels import to_network, to_pixels
@@ -33,16 +34,22 @@ RANGE = (0.0, 0.0, 0.0), (255.0, 255.0, 255.0)
 
 
 def source(weights: Path) -> tuple[Source, Architecture]:
-    """Return Real-ESRGAN's network, from a file written by `store.fetch`, as the source of an engine; see `store.load`.
+    """Return a network, from a file written by `store.fetch`, as the source of an engine; see `store.load`.
 
     The network maps RGB values from 0 to 1, (n, 3, height, width), to (n, 3, height * scale, width * scale).
     """
     network, architecture = store.load(weights)
-    described = asdict(architecture)
-    # RRDBNet's last layers have all its channels in the size of the output.
-    largest = architecture.features * architecture.scale**2
     return Source(
-        network, described, weights, architecture.multiple, "compile_upscaler", True, False, largest
+        network,
+        architecture=asdict(architecture),
+        weights=weights,
+        multiple=architecture.multiple,
+        rule="compile_upscaler",
+        tiled=True,
+        exact_on_cpu=False,
+        elements_per_pixel=architecture.elements_per_pixel,
+        least=architecture.least,
+        precisions=architecture.precisions,
     ), architecture
 
 
@@ -61,19 +68,21 @@ class Plane:
 
 
 class SuperResolution:
-    """Super-resolves whole images with a Real-ESRGAN engine, in tiles if they exceed the engine's sizes or `tile`.
+    """Super-resolves whole images with an engine, in tiles if they exceed the engine's sizes or `tile`.
 
     The pixels are those of RealESRGANer (Real-ESRGAN's own class) with pre_pad 0: values are divided by the range of
     the dtype, and the output is clamped and rounded. Grey is processed as RGB and converted back to grey by OpenCV's
     luma. Alpha is processed as a grey image. A `scale` other than the network's own is reached by resizing the output
-    (`to_size`).
+    (`to_size`), which is logged.
     """
 
     def __init__(self, engine: Engine, architecture: Architecture, scale: int, tile: int, overlap: int) -> None:
         self.engine = engine
         self.factor = architecture.scale
-        self.multiple = architecture.multiple
+        self.multiple, self.least = architecture.multiple, architecture.least
         self.scale = scale
+        if scale != self.factor:
+            log.info("the network enlarges by %d, so its output is resized to ×%d", self.factor, scale)
         self.tile = tile - tile % self.multiple
         self.overlap = overlap
         self.batch_size = engine.batch
@@ -145,8 +154,8 @@ class SuperResolution:
     def _cut_plan(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int], list[Tile]]:
         """Return the padded size of an image, the shape of its tiles, and the tiles."""
         profile = self.engine.profile
-        low, high = (profile.min, profile.max) if profile else ((0, 0), (self.tile, self.tile))
-        size = (max(self._divisible(height), low[0]), max(self._divisible(width), low[1]))
+        low, high = (profile.min, profile.max) if profile else ((self.least,) * 2, (self.tile,) * 2)
+        size = (allowed_side(height, self.multiple, low[0]), allowed_side(width, self.multiple, low[1]))
         shape = (min(size[0], high[0]), min(size[1], high[1]))
         overlap = self.overlap
         tiled = [shape[axis] for axis in (0, 1) if size[axis] > shape[axis]]
@@ -160,9 +169,6 @@ class SuperResolution:
                     "inference.shapes auto uses larger tiles", *shape, overlap, self.overlap,
                 )  # fmt: skip
         return size, shape, plan(size[0], size[1], shape, overlap)
-
-    def _divisible(self, side: int) -> int:
-        return -(-side // self.multiple) * self.multiple
 
     def _in_batches(self, pieces: Images, run: Callable[[Images], Any]) -> list[Any]:
         """Run the pieces in batches and return the results; out of memory halves the batch size permanently."""

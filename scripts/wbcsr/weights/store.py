@@ -18,7 +18,7 @@ from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.files import read_json, replacing, sha256, write_bytes, write_json
 from wbcsr.weights import ncnn, networks
 from wbcsr.weights.releases import RELEASES
-from wbcsr.weights.tensors import Tensors, find_format, read_tensors
+from wbcsr.weights.tensors import Tensors, find_format
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +30,10 @@ TIMEOUT_SECONDS = 30
 
 
 def fetch(model: str, settings: dict[str, Any], weights_path: Path, description_path: Path) -> dict[str, Any]:
-    """Fetch the weights of `model` from the source in `settings` (section `weights` of the configuration).
+    """Fetch the weights of `model` as `settings` say: the section `weights` of the configuration, or one of `models`.
 
     Writes them as safetensors (fp32) to `weights_path`, and a description to `description_path`: model, source, SHA-256
-    of the source and of the safetensors file, and the architecture identified from the tensors. Returns the
+    of the source and of the safetensors file, and the architecture recognised from the tensors. Returns the
     description. Raises InputError if the source cannot be reached or has the wrong content.
     """
     source = settings["source"]
@@ -42,15 +42,15 @@ def fetch(model: str, settings: dict[str, Any], weights_path: Path, description_
     elif source == "download":
         download = weights_path.with_suffix(".pth")
         _download(model, download)
-        tensors, origin, digest = read_tensors(download), RELEASES[model].url, sha256(download)
+        tensors, origin, digest = networks.read_network(download), RELEASES[model].url, sha256(download)
         download.unlink()
     else:
         path = Path(settings["path"])
         find_format(path)  # a web page or a pointer file gets a message of its own
         # Web pages and tools write hashes with a prefix or in capitals.
         expected = settings["sha256"].strip().lower().removeprefix("sha256:")
-        _check_sha256(path, expected, "correct weights.sha256 or use the right file")
-        tensors, origin, digest = read_tensors(path), path.name, expected
+        _check_sha256(path, expected, "correct its sha256 in the configuration, or use the right file")
+        tensors, origin, digest = networks.read_network(path), path.name, expected
     _, architecture = networks.build(tensors, origin)
     write_bytes(weights_path, save({name: tensor.contiguous() for name, tensor in sorted(tensors.items())}))
     description = {
@@ -62,7 +62,14 @@ def fetch(model: str, settings: dict[str, Any], weights_path: Path, description_
         "architecture": asdict(architecture),
     }
     write_json(description_path, description)
-    log.info("weights %s: %s, x%d, from %s", model, architecture.name, architecture.scale, origin)
+    log.info(
+        "weights %s: %s ×%d (%s), from %s",
+        model,
+        architecture.name,
+        architecture.scale,
+        ", ".join(architecture.tags),
+        origin,
+    )
     return description
 
 
@@ -73,7 +80,7 @@ def load(weights_path: Path) -> tuple[nn.Module, networks.Architecture]:
     """
     expected = read_json(weights_path.with_suffix(".json"))["sha256"]
     _check_sha256(weights_path, expected, f"it is damaged: {how_to_regenerate(weights_path)}")
-    return networks.build(read_tensors(weights_path), weights_path)
+    return networks.build(networks.read_network(weights_path), weights_path)
 
 
 def wheel_files() -> tuple[Path, Path]:
@@ -93,8 +100,7 @@ def _from_wheel() -> tuple[Tensors, str, str]:
     """Read x4plus from `wheel_files` (fp16 weights, fp32 biases)."""
     param, model = wheel_files()
     convolutions = ncnn.read_convolutions(param, model)
-    architecture = networks.Architecture("RRDBNet", scale=4, features=64, blocks=23, growth=32, multiple=1)
-    parameters = networks.empty_network(architecture).state_dict()
+    parameters = networks.rrdbnet(blocks=23).state_dict()
     names = [name.removesuffix(".weight") for name in parameters if name.endswith(".weight")]
     if len(names) != len(convolutions):
         raise InputError(

@@ -6,6 +6,7 @@ import logging
 import pickle
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -20,9 +21,9 @@ log = logging.getLogger(__name__)
 Tensors = dict[str, Tensor]
 
 # Keys under which checkpoints store the tensors; of Real-ESRGAN's two, the averaged ones, as its own program does.
-KEYS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
-# Prefixes that DataParallel, torch.compile and Lightning add to the names of tensors.
-PREFIXES = ("module.", "_orig_mod.", "model.")
+KEYS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
+# Prefixes that DataParallel, torch.compile, trainers of GANs and Lightning add to the names of tensors.
+PREFIXES = ("module.", "_orig_mod.", "netG.", "model.")
 SAVE = 'torch.save(model.state_dict(), "weights.pth")'
 AGAIN = "copy or download it again"
 _UNREADABLE = (
@@ -36,13 +37,13 @@ _UNREADABLE = (
 )
 
 
-def read_tensors(path: Path) -> Tensors:
+def read_tensors(path: Path, recognised: Callable[[Tensors], bool] = lambda _: False) -> Tensors:
     """Return the tensors of a network by name, on the CPU; floating-point tensors are converted to fp32.
 
     The format (safetensors or torch.save) is detected from the content. From a training checkpoint, the network's
-    tensors are taken (`KEYS`). Prefixes that wrappers add to names (`PREFIXES`) are removed, which is logged. Raises
-    InputError if the file cannot be read without executing code in it, is damaged or holds something else, or if a
-    tensor is quantised or has NaN or infinite values.
+    tensors are taken (`KEYS`). Prefixes that wrappers add to names (`PREFIXES`) are removed, which is logged, until
+    the names are `recognised`. Raises InputError if the file cannot be read without executing code in it, is damaged or
+    holds something else, or if a tensor is quantised or has NaN or infinite values.
     """
     content = _content(path)
     while isinstance(content, dict) and (
@@ -57,7 +58,9 @@ def read_tensors(path: Path) -> Tensors:
                 f"{path}: holds {name!r} ({type(value).__name__}), but only tensors of a network are expected; "
                 f"save them with {SAVE}"
             )
-    while prefix := next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in content)), None):
+    while not recognised(content) and (
+        prefix := next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in content)), None)
+    ):
         log.info("%s: removing the prefix '%s' from the names of all tensors", path, prefix)
         content = {name.removeprefix(prefix): tensor for name, tensor in content.items()}
     return {name: _checked(tensor, name, path) for name, tensor in content.items()}
@@ -119,8 +122,8 @@ def _content(path: Path) -> object:
     except _UNREADABLE as error:
         if found := re.search(r"GLOBAL (\S{1,80})", str(error)):
             raise InputError(
-                f"{path}: holds Python objects ({found[1]}), as a pickled model does, and loading them could "
-                f"execute code in the file; if you trust it, load it yourself and save its tensors with {SAVE}"
+                f"{path}: holds Python objects ({found[1]}), not only tensors; load it yourself, and save its tensors "
+                f"with {SAVE}"
             ) from error
         raise InputError(f"{path}: damaged or incomplete ({first_line(error)}); {AGAIN}") from error
 
@@ -142,8 +145,8 @@ def _check_zip(path: Path) -> None:
 
 def _checked(tensor: Tensor, name: str, path: Path) -> Tensor:
     if not tensor.is_floating_point():
-        # Only a counter of batches may be an integer; it is a single number.
-        if tensor.ndim:
+        # Counters of batches and indices are integers; weights of 8 bits are quantised.
+        if tensor.dtype not in (torch.int64, torch.int32, torch.bool):
             raise InputError(f"{path}: tensor {name} holds {tensor.dtype}; use weights in fp32, fp16 or bf16")
         return tensor
     tensor = tensor.float()
