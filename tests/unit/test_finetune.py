@@ -32,6 +32,7 @@ from wbcsr.finetune.estimate import Pair, estimate
 from wbcsr.finetune.matched import SHRINKING, Matched
 from wbcsr.finetune.photographs import deal, usable_photographs
 from wbcsr.finetune.train import FinetuneJob, finetune
+from wbcsr.training.distributed import run
 from wbcsr.training.ranks import Ranks
 from wbcsr.weights import store
 
@@ -140,10 +141,11 @@ def test_a_drawn_pair_shows_the_same_place(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_without_a_warp_a_pair_is_that_of_the_fidelity_measurement(seed: int) -> None:
-    """Nothing but halving changes values: apart from the edge, the square is the halved square of the photograph."""
+    """Apart from its edge, the square is the halved square of the photograph; Pillow rounds between its two passes."""
     photograph = smear(seed)
     low, high = matched.HALVED.draw(photograph, matched.HALVED.shrunk(photograph), 24, np.random.default_rng(seed))
-    assert np.array_equal(halve(high)[2:-2, 2:-2], low[2:-2, 2:-2])
+    apart = halve(np.ascontiguousarray(high)).astype(int) - low
+    assert np.abs(apart[2:-2, 2:-2]).max() <= 1
 
 
 def test_images_that_fit_no_photograph_are_an_error() -> None:
@@ -245,7 +247,7 @@ def test_the_second_order_degradation_repeats_itself_and_leaves_other_randomness
     assert random.getstate() == state
     (low, high), again, other = results
     assert (low.shape[-2:], high.shape[-2:]) == ((16, 16), (32, 32))
-    assert torch.equal(low * 255, (low * 255).round())
+    assert torch.allclose(low * 255, (low * 255).round(), atol=1e-4)
     assert torch.equal(high, images[..., 32:64, 48:80])
     assert torch.equal(low, again[0])
     assert not torch.equal(low, other[0])
@@ -392,6 +394,18 @@ def test_the_parts_of_two_processes_make_up_the_batch() -> None:
     for which in (0, 1):
         assert torch.equal(torch.cat([part[which] for part in parts]), whole[which])
     assert not torch.equal(whole[0], batches.draw(4, slice(0, 4))[0])
+
+
+def test_two_processes_train_as_one(bench: Path, tmp_path: Path) -> None:
+    """torchrun starts them; each works on its part of every batch."""
+    jobs = [job_of(bench, tmp_path / str(gpus), batch_size=4, gpus=gpus) for gpus in (1, 2)]
+    alone, together = (run(finetune, job, section="finetune", device_type="cpu") for job in jobs)
+    assert (alone.devices, together.devices) == (1, 2)
+    for job in jobs[1:]:
+        assert pd.read_csv(job.photographs).equals(pd.read_csv(jobs[0].photographs))
+    expected, found = (pd.read_csv(job.history) for job in jobs)
+    for column in ("loss", "psnr"):
+        assert found[column].dropna().tolist() == pytest.approx(expected[column].dropna().tolist(), rel=1e-3)
 
 
 def test_a_split_that_tests_every_photograph_is_an_error(bench: Path, tmp_path: Path) -> None:

@@ -14,6 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
+
+# basicsr cannot be imported before this module.
+import wbcsr.vision  # noqa: F401
+
+# isort: split
 from basicsr.data.degradations import (
     circular_lowpass_kernel,
     random_add_gaussian_noise_pt,
@@ -22,10 +29,7 @@ from basicsr.data.degradations import (
 )
 from basicsr.utils import DiffJPEG
 from basicsr.utils.img_process_util import filter2D
-from torch import Tensor
-from torch.nn import functional
 
-import wbcsr.vision  # noqa: F401 basicsr cannot be imported without it
 from wbcsr.finetune import RATIO
 
 KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
