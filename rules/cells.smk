@@ -34,6 +34,7 @@ if AROUND_CELL:
             runtime=growing(30),
         params:
             side=config["view"]["side"],
+            reduce_to=config["view"]["reduce_to"],
             keep_border_cells=config["view"]["border_cells"] == "keep",
             # A patient or slide may have cells of several classes, but a photograph shows one cell.
             one_cell=config["sources"]["method"] in ("auto", "photographs", "images"),

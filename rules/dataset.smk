@@ -10,7 +10,8 @@ localrules:
 
 rule download_archive:
     output:
-        "data/archive.zip",
+        # update: the job keeps an archive that was put there by hand; it runs if the file is older than the script.
+        update("data/archive.zip"),
     log:
         "logs/download_archive/archive.log",
     conda:

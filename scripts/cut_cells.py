@@ -13,6 +13,7 @@ with job(snakemake) as facts:
         Path(snakemake.input.rejected),
         [Path(path) for path in snakemake.input.whole],
         snakemake.params.side,
+        snakemake.params.reduce_to,
         snakemake.params.one_cell,
         snakemake.params.keep_border_cells,
         Path(snakemake.output.cells).parent,

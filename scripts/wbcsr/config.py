@@ -516,6 +516,7 @@ def _check_combinations(config: Config) -> None:
             f"{config['dataset']['archive']}; leave one of them out"
         )
     _check_sources(config["sources"], config["dataset"])
+    _check_view(config["view"])
     _check_controls(config)
     _check_store(config)
     _check_splits(config)
@@ -546,12 +547,30 @@ def _check_finetuned(config: Config) -> None:
             + (f"sources.method is {method}; set it to photographs" if photographs else "dataset.photographs is null")
             + f", or take {variant} out of variants"
         )
+    if config["view"]["reduce_to"]:
+        raise InputError(
+            f"configuration: variants has {variant}, whose network is trained at the scale of the images, and "
+            f"view.reduce_to makes them smaller; set it to null, or take {variant} out of variants"
+        )
     splits = split_names(config)
     if len(splits) > 1 or splits == ["paper"]:
         raise InputError(
             f"configuration: variants has {variant}, whose network must not see the photographs that are validated or "
             f"tested, so its images belong to one split by source; splits gives {', '.join(splits)}; set splits to "
             f"[by_source] and by_source.folds to 1, or take {variant} out of variants"
+        )
+
+
+def _check_view(view: Config) -> None:
+    reduced = view["reduce_to"]
+    if reduced and (view["around"] != "cell" or reduced >= view["side"]):
+        raise InputError(
+            f"configuration: view.reduce_to is {reduced}, which reduces the square around the cell, but "
+            + (
+                f"view.side is {view['side']}; set reduce_to to less"
+                if view["around"] == "cell"
+                else "view.around is image; set it to cell"
+            )
         )
 
 

@@ -1,21 +1,25 @@
 """Simulated data sets with a shift that all photographs of one training share, and the coverage of intervals.
 
-Run as a command, this prints the table of docs/methods.md: `python tests/unit/simulations.py [data sets]`.
+Run as a command, this prints the table of docs/statistics.md: `python tests/unit/simulations.py [data sets]`.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import norm
 
 from wbcsr.stats import intervals
+from wbcsr.stats.intervals import macro_weights
 from wbcsr.stats.training import Noise, training_noise
 
 FOLDS = 5
 ACCURACIES = (0.9, 0.88)
+# Photographs of each class in the published answer (docs/answer/cells), and about how many squares each of them has.
+CELLS = {"sources": (78, 26, 16, 182), "images": (2, 7, 12, 1), "accuracies": (0.82, 0.81)}
 
 
 class Trainings(NamedTuple):
@@ -29,42 +33,59 @@ class Trainings(NamedTuple):
 
 
 def trained(
-    random: np.random.Generator, sources: int, images: int, seeds: int, shift: float, accuracies: tuple[float, float]
+    random: np.random.Generator,
+    sources: Sequence[int],
+    images: Sequence[int],
+    seeds: int,
+    shift: float,
+    accuracies: tuple[float, float],
 ) -> Trainings:
-    """Simulate two arms with `sources` of `images` each, in `FOLDS`; `shift` is the SD of a training's accuracy.
+    """Simulate two arms with `sources` of each class with `images` each; `shift` is the SD of a training's accuracy.
 
     A latent number says how difficult each image is. 0.8 of its variance belongs to the image; the rest is drawn for
     each training and changes single predictions. Half of both parts is common to the images of a source. 0.9 of the
     image's part is common to both arms.
     """
-    source_of = np.repeat(np.arange(sources), images)
+    class_of = np.repeat(np.arange(len(sources)), sources)
+    source_of = np.repeat(np.arange(len(class_of)), np.array(images)[class_of])
 
     def normal(*shape: int) -> np.ndarray:
-        of_source = random.standard_normal((*shape, sources))[..., source_of]
+        of_source = random.standard_normal((*shape, len(class_of)))[..., source_of]
         return (of_source + random.standard_normal((*shape, len(source_of)))) / 2**0.5
 
-    folds = np.arange(sources) % FOLDS
+    folds = np.arange(len(class_of)) % FOLDS
     own = 0.9**0.5 * normal() + 0.1**0.5 * normal(2)
     latent = 0.8**0.5 * own[:, None] + 0.2**0.5 * normal(2, seeds)
     shifts = shift * random.standard_normal((2, seeds, FOLDS))[..., folds[source_of]]
     chance = np.clip(np.array(accuracies)[:, None, None] + shifts, 0.001, 0.999)
     a, b = latent < norm.ppf(chance)
-    return Trainings(a, b, source_of, np.zeros(len(source_of), int), folds[source_of])
+    return Trainings(a, b, source_of, class_of[source_of], folds[source_of])
 
 
 def noise_of(drawn: Trainings) -> Noise:
-    weights = np.ones(len(drawn.sources))
+    weights = macro_weights(drawn.sources, drawn.classes)
     return training_noise([drawn.a, drawn.b], weights, drawn.sources, drawn.classes, drawn.folds)
 
 
-def coverage(data_sets: int, images: int, seeds: int, shift: float, sources: int = 305) -> dict[str, float]:
-    """The share of data sets whose 95 % interval covers the true difference, with and without the trainings' noise."""
+def coverage(
+    data_sets: int,
+    images: Sequence[int],
+    seeds: int,
+    shift: float,
+    sources: Sequence[int] = (305,),
+    accuracies: tuple[float, float] = ACCURACIES,
+) -> dict[str, float]:
+    """The share of data sets whose 95 % interval covers the true difference, with and without the trainings' noise.
+
+    The difference is that of the macro recalls over sources; with one class, that of the accuracies.
+    """
     random = np.random.default_rng(0)
-    truth = _truth(shift)
+    truth = _truth(shift, accuracies)
     counts = {"with": 0, "without": 0}
     for number in range(data_sets):
-        drawn = trained(random, sources, images, seeds, shift, ACCURACIES)
-        design = intervals._design(drawn.a, drawn.sources, drawn.classes)
+        drawn = trained(random, sources, images, seeds, shift, accuracies)
+        weights = macro_weights(drawn.sources, drawn.classes)
+        design = intervals._design(drawn.a, drawn.sources, drawn.classes, weights)
         values = drawn.a.mean(axis=0) - drawn.b.mean(axis=0)
         differing = np.count_nonzero(np.bincount(drawn.sources, values).round(9))
         for name, noise in (("with", noise_of(drawn)), ("without", intervals.NO_NOISE)):
@@ -73,10 +94,10 @@ def coverage(data_sets: int, images: int, seeds: int, shift: float, sources: int
     return {name: count / data_sets for name, count in counts.items()}
 
 
-def _truth(shift: float) -> float:
+def _truth(shift: float, accuracies: tuple[float, float]) -> float:
     """The expected difference, including the effect of clipping the shifts."""
     shifts = shift * norm.ppf((np.arange(10_000) + 0.5) / 10_000)
-    one, other = (np.clip(accuracy + shifts, 0.001, 0.999).mean() for accuracy in ACCURACIES)
+    one, other = (np.clip(accuracy + shifts, 0.001, 0.999).mean() for accuracy in accuracies)
     return float(one - other)
 
 
@@ -86,9 +107,15 @@ def main(data_sets: int) -> None:
     for shift in (0.0, 0.03):
         for images in (1, 8):
             for seeds in (1, 3):
-                found = coverage(data_sets, images, seeds, shift)
-                shares = f"{100 * found['without']:.1f} % | {100 * found['with']:.1f} %"
-                print(f"| {100 * shift:.0f} points | {images} | {seeds} | {shares} |", flush=True)
+                found = coverage(data_sets, [images], seeds, shift)
+                _print(shift, str(images), seeds, found)
+    for shift in (0.0, 0.01, 0.03):
+        _print(shift, "published answer", 3, coverage(data_sets, seeds=3, shift=shift, **CELLS))
+
+
+def _print(shift: float, images: str, seeds: int, found: dict[str, float]) -> None:
+    shares = f"{100 * found['without']:.1f} % | {100 * found['with']:.1f} %"
+    print(f"| {100 * shift:.0f} points | {images} | {seeds} | {shares} |", flush=True)
 
 
 if __name__ == "__main__":

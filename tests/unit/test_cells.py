@@ -201,9 +201,11 @@ class Ingested:
             self.cuts.append(folder / "images" / "original" / partition / name / "manifest.csv")
             write_csv(self.whole[-1], listed[MANIFEST_COLUMNS])
 
-    def cut(self, side: int = 32, one_cell: bool = True, keep_border_cells: bool = True) -> dict[str, int]:
+    def cut(
+        self, side: int = 32, one_cell: bool = True, keep_border_cells: bool = True, reduce_to: int | None = None
+    ) -> dict[str, int]:
         inputs = [self.folder / "whole" / f"{name}.csv" for name in ("images", "sources", "rejected")]
-        return cut_cells(*inputs, self.whole, side, one_cell, keep_border_cells, self.folder, self.cuts)
+        return cut_cells(*inputs, self.whole, side, reduce_to, one_cell, keep_border_cells, self.folder, self.cuts)
 
     def read(self, name: str, columns: list[str]) -> pd.DataFrame:
         return read_csv(self.folder / f"{name}.csv", columns)
@@ -245,6 +247,20 @@ def test_crops_replace_the_images(tmp_path: Path) -> None:
         assert row.sha256 == row.input_sha256 == table.set_index("image").loc[row.image, "sha256"]
     first = imaging.read_image(study.cuts[0].with_name("1.png"))
     assert np.array_equal(first, CELL[14:46, 34:66])
+
+
+def test_crops_are_reduced_without_aliasing(tmp_path: Path) -> None:
+    stripes = CELL.copy()
+    stripes[:8, ::2] = 0
+    study = Ingested(tmp_path, {"TRAIN/A/1.png": stripes}, {})
+    study.cut(side=64, reduce_to=16)
+    table = study.read("images", IMAGE_COLUMNS)
+    assert table.loc[0, ["width", "height"]].tolist() == [16, 16]
+    assert study.read("cells", CELL_COLUMNS).loc[0, "side"] == 64
+    reduced = imaging.read_image(study.cuts[0].with_name("1.png")).astype(int)
+    crop = cut(stripes, (50, 30), 64).astype(int)
+    means = crop.reshape(16, 4, 16, 4, 3).mean((1, 3))
+    assert np.abs(reduced - means).mean() < 5
 
 
 def test_a_patient_may_have_cells_of_several_classes(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import requests
 
 from defaults import LIMITS
 from wbcsr.dataset.archive import open_archive
-from wbcsr.dataset.download import download_archive
+from wbcsr.dataset.download import download_archive, keep_archive
 from wbcsr.errors import InputError
 
 FILES = {"images/TRAIN/A/1.jpeg": b"one", "images/TEST/A/1.jpeg": b"two", "labels.csv": b"a,b\n"}
@@ -89,6 +89,40 @@ def test_the_same_files_give_the_same_archive(kaggle: FakeKaggle, tmp_path: Path
         os.utime(file, (1e9, 1e9))
     download_archive("owner/name", tmp_path / "2.zip")
     assert (tmp_path / "1.zip").read_bytes() == (tmp_path / "2.zip").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("comment", "kept"),
+    [
+        (None, False),
+        ("", True),
+        ("packed by hand", True),
+        ("owner/name", True),
+        ("owner/other", False),
+        ("0" * 40, False),
+        ("not a zip file", True),
+    ],
+)
+def test_only_an_archive_of_another_origin_is_downloaded_again(comment: str | None, kept: bool, tmp_path: Path) -> None:
+    """None: there is no file. An archive that is older than the script must not be replaced."""
+    path = tmp_path / "archive.zip"
+    if comment == "not a zip file":
+        path.write_text(comment)
+    elif comment is not None:
+        with zipfile.ZipFile(path, "w") as packed:
+            packed.comment = comment.encode()
+    if path.exists():
+        os.utime(path, (1e9, 1e9))
+    before = path.read_bytes() if path.exists() else None
+    assert keep_archive(path, "owner/name") == kept
+    assert (path.read_bytes() if path.exists() else None) == before
+    assert (path.exists() and path.stat().st_mtime > 1e9) == kept
+
+
+def test_a_downloaded_archive_is_kept(kaggle: FakeKaggle, tmp_path: Path) -> None:
+    download_archive("owner/name", tmp_path / "archive.zip")
+    assert keep_archive(tmp_path / "archive.zip", "owner/name")
+    assert not keep_archive(tmp_path / "archive.zip", "owner/other")
 
 
 TEMPORARY: list[Callable[[], Exception]] = [

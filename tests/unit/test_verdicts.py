@@ -244,7 +244,7 @@ def test_the_shift_of_a_training_is_estimated_without_bias(seeds: int, shift: fl
     random = np.random.default_rng(0)
     found = []
     for _ in range(300):
-        drawn = trained(random, 305, 1, seeds, shift, (0.9, 0.88))
+        drawn = trained(random, [305], [1], seeds, shift, (0.9, 0.88))
         values = [drawn.a, drawn.b]
         noise = training_noise(values, np.ones(305), drawn.sources, drawn.classes, drawn.folds)
         found.append(noise.variance)
@@ -258,7 +258,7 @@ def test_the_shift_of_a_training_is_estimated_without_bias(seeds: int, shift: fl
 def test_intervals_with_the_noise_of_trainings_have_their_nominal_coverage(
     seeds: int, images: int, shift: float
 ) -> None:
-    found = coverage(200, images, seeds, shift)
+    found = coverage(200, [images], seeds, shift)
     # The standard error of a share of 200 data sets is 1.5 points.
     assert 0.91 <= found["with"] <= 0.99
     assert found["without"] < 0.91 or shift == 0

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 import unicodedata
@@ -321,6 +322,14 @@ def test_a_commit_of_a_git_repository(tmp_path: Path) -> None:
         assert provenance["files"]["commit"] == commit
         assert provenance["parameters"]["dataset"]["git"] == source
         assert "Nothing to be done" in run(tmp_path / "study", *target).stdout
+    # An archive that is older than the script of the rule, as one that was copied with its time, is not downloaded.
+    shutil.rmtree(repository)
+    archive = tmp_path / "study" / "data" / "archive.zip"
+    os.utime(archive, (1e9, 1e9))
+    result = run(tmp_path / "study", *BY_ITSELF, *target)
+    assert result.returncode == 0, result.stdout
+    assert "nothing is downloaded" in result.stdout
+    assert archive.is_file()
 
 
 def test_a_second_test_partition_of_another_camera_is_tested_in_addition(tmp_path: Path) -> None:

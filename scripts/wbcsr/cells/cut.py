@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+from PIL.Image import Resampling
 
 from wbcsr import imaging
 from wbcsr.cells.finder import WhiteCell, find_cell
@@ -21,6 +22,7 @@ from wbcsr.errors import InputError
 from wbcsr.files import png_names, read_csv, write_csv, write_if_changed
 from wbcsr.progress import side_by_side
 from wbcsr.text import counted
+from wbcsr.upscale.interpolation import resample
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ def cut_cells(
     rejected_csv: Path,
     whole: Sequence[Path],
     side: int,
+    reduce_to: int | None,
     one_cell: bool,
     keep_border_cells: bool,
     folder: Path,
@@ -79,6 +82,7 @@ def cut_cells(
 ) -> dict[str, int]:
     """Crop a square of `side` pixels around the white cell of each image; all later stages use the crops.
 
+    If `reduce_to` is given, each crop is reduced to this many pixels a side.
     `images_csv`, `sources_csv` and `rejected_csv` describe the ingested images; `whole` are their manifests. `cuts` are
     the manifests of the crops, in the order of `whole`; the crops are PNG files in the folder of their manifest, and
     other images there are removed. Writes to `folder` images.csv, sources.csv and rejected.csv for the crops, and
@@ -94,6 +98,7 @@ def cut_cells(
     several classes, and images whose only cell touches the border. Raises InputError if a class is left without an
     image, or a file differs from its manifest.
     """
+    size = reduce_to or side
     images = read_csv(images_csv, IMAGE_COLUMNS)
     sources = read_csv(sources_csv, SOURCE_COLUMNS)
     ambiguous = _of_several_classes(images, sources) if one_cell else {}
@@ -114,7 +119,8 @@ def cut_cells(
             return _Cut(row.image, reason=cell)
         if cell.touches_border and not keep_border_cells:
             return _Cut(row.image, touches_border=True, reason=AT_BORDER)
-        content = imaging.encode_png(cut(pixels, cell.centre, side))
+        square = cut(pixels, cell.centre, side)
+        content = imaging.encode_png(square if size == side else resample(square, size, size, Resampling.BICUBIC))
         digest = write_if_changed(row.target, content)
         return _Cut(row.image, *cell.centre, side, round(cell.score, 4), cell.touches_border, sha256=digest)
 
@@ -122,7 +128,7 @@ def cut_cells(
     cells = pd.DataFrame([asdict(made[image]) for image in images["image"]])
     is_cut = cells["reason"] == ""
     _check_classes_left(images, cells)
-    kept = images[is_cut.to_numpy()].assign(width=side, height=side, sha256=cells.loc[is_cut, "sha256"].to_numpy())
+    kept = images[is_cut.to_numpy()].assign(width=size, height=size, sha256=cells.loc[is_cut, "sha256"].to_numpy())
     remove_others(cuts[0].parents[2], {row.target for row in rows if made[row.image].sha256})
     write_csv(folder / "images.csv", kept)
     write_csv(folder / "sources.csv", sources[sources["image"].isin(kept["image"])])

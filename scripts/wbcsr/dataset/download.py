@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -17,10 +19,33 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 3
 # With a fixed time (the earliest possible in a zip), the same files always give the same archive.
 _PACKED_AT = (1980, 1, 1, 0, 0, 0)
+# The comment of a downloaded zip file: a commit, or Kaggle's name of the data set.
+_ORIGIN = re.compile(r"[0-9a-f]{40}|[\w.-]+/[\w.-]+")
+
+
+def keep_archive(path: Path, origin: str) -> bool:
+    """Whether the archive `path` must not be downloaded, because it was downloaded before or put there by hand.
+
+    `origin` is the commit or Kaggle's data set (owner/name) that is configured. An archive that was downloaded from
+    another one is not kept. The time of a kept file is set to now, so that it is newer than the script of the rule.
+    """
+    if not path.is_file():
+        return False
+    comment = ""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            comment = archive.comment.decode(errors="replace")
+    if _ORIGIN.fullmatch(comment) and comment != origin:
+        return False
+    log.info("%s: is there already, nothing is downloaded", path)
+    os.utime(path, follow_symlinks=False)
+    return True
 
 
 def download_archive(handle: str, path: Path) -> None:
     """Download Kaggle's data set `handle` (owner/name) and write it, uncompressed, to the zip file `path`.
+
+    The zip file's comment is the handle.
 
     kagglehub keeps the unpacked files in its cache (`KAGGLEHUB_CACHE`, by default ~/.cache/kagglehub), so that an
     interrupted download is resumed. Network errors are retried, with `ATTEMPTS` attempts in total. Raises InputError if
@@ -67,14 +92,15 @@ def download_archive(handle: str, path: Path) -> None:
         # kagglehub raises these for an unreadable kaggle.json and for a download that is not an archive.
         raise InputError(f"kagglehub cannot fetch {handle} ({_brief(error)}); correct that, or {by_hand}") from error
     log.info("%s: packing what kagglehub keeps in %s", path, folder)
-    _pack(folder, path)
+    _pack(folder, path, handle)
 
 
-def _pack(folder: Path, path: Path) -> None:
+def _pack(folder: Path, path: Path, comment: str) -> None:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     if not files:
         raise InputError(f"{folder}: has no files after the download; delete the folder and run again")
     with replacing(path) as beside, zipfile.ZipFile(beside, "w") as packed:
+        packed.comment = comment.encode()
         for file in files:
             entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), _PACKED_AT)
             entry.external_attr = 0o644 << 16

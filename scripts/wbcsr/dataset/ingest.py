@@ -455,9 +455,13 @@ def _verify(
                 verified[image] = outcome
                 copies[outcome.own_sha256].append(image)
         for alike in copies.values():
+            # Each image is compared with one of each class; a data set may have many equal files.
+            firsts: dict[str, str] = {}
             for image in alike:
-                other = next((other for other in alike if _folder(other)[1] != _folder(image)[1]), None)
-                if other is not None and image in verified:
+                firsts.setdefault(_folder(image)[1], image)
+            for image in alike if len(firsts) > 1 else []:
+                other = next(first for name, first in firsts.items() if name != _folder(image)[1])
+                if image in verified:
                     del verified[image]
                     rejected[image] = f"has the same bytes as {other}, which is of another class"
 

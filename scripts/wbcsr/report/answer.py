@@ -34,7 +34,7 @@ FOUND = {
     "equivalent": "{x} and {y} are equivalent within ±{margin:g} points of {metric}",
     "non_inferior": "with {x}, {metric} is at most {margin:g} points lower than with {y}; a gain is not shown",
     "no_detectable_difference": "no detectable difference between {x} and {y} in {metric}",
-    "unknown": "too few independent sources to compare {x} with {y}",
+    "unknown": "too few sources to compare {x} with {y}",
 }
 OPENING = {"higher": "Yes, in this study: ", "lower": "No: ", "equivalent": "No: ", "unknown": "No answer: "}
 
@@ -133,7 +133,7 @@ def _tested(arm: pd.Series, plan: Plan) -> str:
     """The images of an accuracy, and how independent they are."""
     words = counted(arm["images"], f"{plan.judged[1]} image")
     if not math.isnan(arm["sources"]):
-        words += f" of {counted(int(arm['sources']), 'independent source')}"
+        words += f" of {counted(int(arm['sources']), 'source')}"
     if arm["shared"] > 0:
         words += f", {share_of(arm['shared'] / arm['images'], arm['images'])} of them with a duplicate in training"
     return words + (f", mean of {_trainings(arm, plan)}" if arm["runs"] > 1 else "")
@@ -150,8 +150,7 @@ def _certainty(found: pd.Series) -> str:
         return f"There is no interval of the difference: {why_none(found.to_frame().T, 'metric_')}."
     return (
         f"If both were equally good, chance alone would give a difference in {_metric(found)} at least this large "
-        f"{chance(found['p_metric_holm'])} (for these trainings; p-values do not include the variation between "
-        "trainings)."
+        f"{chance(found['p_metric_holm'])}."
     )
 
 

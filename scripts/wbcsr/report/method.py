@@ -45,9 +45,10 @@ def settings(config: Config, records: Sequence[dict[str, Any]]) -> dict[str, str
     variants = [*map(variant_label, config["variants"]), *(["dual"] if config["dual"] else [])]
     extra = [f"{name} (partition {folder})" for name, folder in extra_tests_of(partitions_of(dataset)).items()]
     border = {"keep": "are used, too", "reject": "are left out"}[view["border_cells"]]
+    reduced = f", reduced to {view['reduce_to']} × {view['reduce_to']}" if view["reduce_to"] else ""
     around = (
-        f"squares of {view['side']} × {view['side']} pixels around the white cell of each image; cells that touch the "
-        f"border of their image {border}"
+        f"squares of {view['side']} × {view['side']} pixels around the white cell of each image{reduced}; cells that "
+        f"touch the border of their image {border}"
     )
     frozen = f", frozen stages (not trained): {train['frozen_stages']}" if train["frozen_stages"] else ""
     sizes = ", ".join(f"{size} × {size}" for size in [train["input_size"], *train["extra_input_sizes"]])

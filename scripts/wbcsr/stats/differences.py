@@ -118,7 +118,8 @@ def differences(arms: list[Arm], plan: Plan) -> pd.DataFrame:
     The other columns refer to `metric`, which is macro recall over sources or accuracy: its difference with the ends of
     its 95 and 90 % intervals; `metric_effective_sources`, `metric_differing`, `p_metric` and `p_metric_holm` as above;
     `p_tost`, the p-value of equivalence within `margin`; and the `verdict` (`wbcsr.stats.verdicts.find`, with Holm's
-    p-value). `finding` is the verdict that a sufficient number of seeds would give. `family` is primary for the
+    p-value). Validation images get no verdict. `finding` is the verdict that a sufficient number of seeds would give.
+    `family` is primary for the
     comparison that the configuration names, and secondary for all others; Holm's correction treats each family
     separately. `largest_differing` is the upper bound of the share of sources on which the arms differ. `training_sd`
     is the standard deviation that the noise of the trainings adds to the difference (NaN if it cannot be estimated).
@@ -228,7 +229,9 @@ class Judging:
         heaviest = np.bincount(self.codes[0], self.weights[self.metric])
         heaviest = heaviest.max() / heaviest.mean()
         rows["finding"] = [
-            verdicts.find(row["estimate"], row["p_metric_holm"], self.margin, row["largest_differing"] * heaviest)
+            verdicts.Verdict.NOT_JUDGED
+            if row["subset"] == "validation"
+            else verdicts.find(row["estimate"], row["p_metric_holm"], self.margin, row["largest_differing"] * heaviest)
             for _, row in rows.iterrows()
         ]
         rows["verdict"] = [verdicts.judged(*found) for found in zip(rows["finding"], rows["seeds"], strict=True)]

@@ -83,12 +83,17 @@ class Estimate:
         half = float(t.ppf((1 + confidence) / 2, self.freedom)) * self.error
         return self.value - half, self.value + half
 
+    @property
+    def p_value(self) -> float:
+        """The two-sided p-value of Student's t for a difference of 0; 0 if there is no interval."""
+        return float(2 * t.sf(abs(self.value) / self.error, self.freedom)) if self.error > 0 else 0.0
+
 
 @dataclass(frozen=True)
 class Comparison:
     """Two arms on the same images: the share of each, their difference `a` minus `b`, and p-values.
 
-    `p_sources` is the p-value of the sign-flip test over sources. `p_mcnemar` has McNemar's p-value of each seed.
+    `p_sources` is the p-value over sources and trainings. `p_mcnemar` has McNemar's p-value of each seed.
     McNemar's test assumes independent images and gives too small a p-value if images share sources; it is reported in
     addition to the other test, never instead of it.
     """
@@ -187,9 +192,11 @@ def compare(
     those of the sum (Satterthwaite). There is no interval with fewer than `LEAST_SOURCES` effective sources, or if the
     arms differ on fewer than `LEAST_DIFFERING` sources.
 
-    `p_sources` is the two-sided p-value of the difference in accuracy when the arms are exchanged on whole sources
-    (Fisher's randomisation test; Good, Permutation Tests, 2000). It uses all exchanges if at most 13 sources differ,
-    and otherwise a random sample, with 1 added to the count (Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9, 2010).
+    `p_sources` is two-sided, and the larger of two p-values. One comes from exchanging the arms on whole sources
+    (Fisher's randomisation test; Good, Permutation Tests, 2000), which is exact but holds for these trainings only. It
+    uses all exchanges if at most 13 sources differ, and otherwise a random sample, with 1 added to the count (Phipson
+    and Smyth, Stat. Appl. Genet. Mol. Biol. 9, 2010). The other is Student's, from the interval's standard error: it
+    includes the trainings, and is at least 0.05 whenever the 95 % interval contains 0.
     `p_mcnemar` is exact (McNemar, Psychometrika 12, 1947).
     """
     if correct_a.shape != correct_b.shape:
@@ -200,11 +207,13 @@ def compare(
     # Whole numbers, or rounded ones, so that equal differences compare as equal.
     scaled = balance if weights is None else balance * weights / weights.max()
     by_source = np.bincount(design.source_of, scaled).round(9)
+    differing = by_source[by_source != 0]
+    difference = _difference(balance / len(correct_a), differing.size, design, random_seed, noise)
     return Comparison(
         a=_share(correct_a.mean(axis=0), design, random_seed),
         b=_share(correct_b.mean(axis=0), design, random_seed),
-        difference=_difference(balance / len(correct_a), int(np.count_nonzero(by_source)), design, random_seed, noise),
-        p_sources=_sign_flip(by_source[by_source != 0], random_seed),
+        difference=difference,
+        p_sources=max(_sign_flip(differing, random_seed), difference.p_value),
         p_mcnemar=tuple(_mcnemar(a, b) for a, b in zip(correct_a, correct_b, strict=True)),
     )
 

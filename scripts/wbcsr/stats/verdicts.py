@@ -14,7 +14,11 @@ LEAST_SEEDS = 3
 
 
 class Verdict(StrEnum):
-    """The result for a difference; see `find`. `PROVISIONAL`: based on fewer than `LEAST_SEEDS` trainings."""
+    """The result for a difference; see `find`.
+
+    `PROVISIONAL`: based on fewer than `LEAST_SEEDS` trainings. `NOT_JUDGED`: from validation images, which chose the
+    epoch of each training.
+    """
 
     HIGHER = "higher"
     LOWER = "lower"
@@ -23,6 +27,7 @@ class Verdict(StrEnum):
     NOT_DETECTABLE = "no_detectable_difference"
     UNKNOWN = "unknown"
     PROVISIONAL = "provisional"
+    NOT_JUDGED = "not_judged"
 
 
 def find(difference: Estimate, p_value: float, margin: float, bound: float) -> Verdict:
@@ -50,7 +55,7 @@ def find(difference: Estimate, p_value: float, margin: float, bound: float) -> V
 
 def judged(found: Verdict, seeds: int) -> Verdict:
     """`found`, or provisional if it makes a claim and fewer than `LEAST_SEEDS` seeds were trained."""
-    claims = found not in (Verdict.NOT_DETECTABLE, Verdict.UNKNOWN)
+    claims = found not in (Verdict.NOT_DETECTABLE, Verdict.UNKNOWN, Verdict.NOT_JUDGED)
     return Verdict.PROVISIONAL if claims and seeds < LEAST_SEEDS else found
 
 

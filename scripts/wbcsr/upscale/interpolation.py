@@ -16,7 +16,7 @@ def to_size(upscaled: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(upscaled, (width, height), interpolation=cv2.INTER_LANCZOS4)
 
 
-def _resample(image: np.ndarray, width: int, height: int, kernel: Image.Resampling) -> np.ndarray:
+def resample(image: np.ndarray, width: int, height: int, kernel: Image.Resampling) -> np.ndarray:
     """An image at another size by Pillow; 16 bit by channel in float32."""
     if image.dtype == np.uint8:
         return np.asarray(Image.fromarray(image).resize((width, height), kernel))
@@ -61,7 +61,7 @@ class Interpolation(_OneByOne):
 
     def _resize(self, image: np.ndarray) -> np.ndarray:
         kernel = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}[self.method]
-        return _resample(image, image.shape[1] * self.scale, image.shape[0] * self.scale, kernel)
+        return resample(image, image.shape[1] * self.scale, image.shape[0] * self.scale, kernel)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Reduction(_OneByOne):
 
     def _resize(self, image: np.ndarray) -> np.ndarray:
         height, width = (max(1, round(side / self.factor)) for side in image.shape[:2])
-        return _resample(image, width, height, Image.Resampling.BICUBIC)
+        return resample(image, width, height, Image.Resampling.BICUBIC)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ VERDICTS = {
     "no_detectable_difference": "no detectable difference",
     "provisional": "provisional",
     "unknown": "too few sources",
+    "not_judged": "none",
 }
 
 
@@ -143,7 +144,7 @@ def _verdict_note(data: pd.DataFrame) -> str:
     margin = f"{100 * data['margin'].iloc[0]:.1f}".removesuffix(".0")
     return (
         f" The verdict is about {METRICS[data['metric'].iloc[0]].lower()}. Holm’s correction leaves out the primary "
-        "comparison. p-values do not include the variation between trainings. Macro recall: mean recall of the "
+        "comparison. None: validation images chose the epoch of each training. Macro recall: mean recall of the "
         "classes; every source of a class has the same weight. Higher, lower: the 95 % interval lies on one side of "
         f"zero, and p is below 0.05. Equivalent: the 90 % interval lies within ±{margin} points (two one-sided tests); "
         f"not worse: above −{margin}. Provisional: fewer than {LEAST_SEEDS} trainings. The intervals include the "
@@ -156,7 +157,8 @@ def _verdict_note(data: pd.DataFrame) -> str:
 def _note(data: pd.DataFrame, rows: str) -> str:
     note = (
         "Differences are means over the seeds. 95 % CI: computed over sources; none if too few sources differ. p: "
-        f"two-sided permutation test over sources. Holm: corrected for all {rows} of the same split and subset. "
+        "two-sided, the larger of the p-values of a permutation test over sources and of Student’s t. Holm: corrected "
+        f"for all {rows} of the same split and subset. "
         "McNemar: first seed only; this test treats images as independent, and its p is too small if images share "
         "sources."
     )
