@@ -7,8 +7,7 @@ localrules:
 
 # The network that fine-tuning starts from.
 STARTED_FROM = model_for_scale(4, config["weights"]["source"])
-# Without the settings of the degradation's estimate.
-FINETUNING = {key: value for key, value in config["finetune"].items() if key != "pairs"}
+FINETUNING = config["finetune"]
 # The user's own file of VGG-19's weights, if the perceptual loss is used.
 OWN_VGG = config["finetune"]["perceptual_weights"]
 
@@ -33,7 +32,6 @@ rule estimate_degradation:
         runtime=growing(30),
     params:
         dataset=PHOTOGRAPHED,
-        pairs=config["finetune"]["pairs"],
         state=state_of_photographs,
     message:
         "Estimating how the archive made its images from the photographs"

@@ -15,7 +15,6 @@ with job(snakemake) as facts:
         snakemake.params.dataset,
         Path(snakemake.input.sources),
         [Path(manifest) for manifest in snakemake.input.manifests],
-        snakemake.params.pairs,
         Path(snakemake.output.degradation),
         Path(snakemake.output.candidates),
     )

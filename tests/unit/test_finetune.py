@@ -325,7 +325,7 @@ def job_of(bench: Path, folder: Path, **changes: Any) -> FinetuneJob:
 
 def test_fidelity_in_the_cell_rises(bench: Path, tmp_path: Path) -> None:
     """The network is loaded like any other one afterwards."""
-    summary = finetune(job_of(bench, tmp_path, steps=60, validate_every=30, learning_rate=0.002, ema=0.9), Ranks(CPU))
+    summary = finetune(job_of(bench, tmp_path, steps=60, validate_every=30, learning_rate=0.002), Ranks(CPU))
     assert summary.finetuned["psnr"] > summary.initial["psnr"] + 3
     assert summary.finetuned["ciede2000"] < summary.initial["ciede2000"]
     history = pd.read_csv(tmp_path / "history.csv")

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 EDGE = 4
 # Brighter values of an image may be clipped.
 SATURATED = 250
+# Number of images that are compared with their photographs.
+PAIRS = 16
 
 
 @dataclass(frozen=True)
@@ -136,11 +138,10 @@ def write_estimate(
     dataset: Mapping[str, Any],
     sources_csv: Path,
     manifests: Sequence[Path],
-    number: int,
     output: Path,
     candidates_csv: Path,
 ) -> dict[str, Any]:
-    """Estimate from `number` images chosen at random; write the degradation as JSON and the candidates as CSV.
+    """Estimate from `PAIRS` images chosen at random; write the degradation as JSON and the candidates as CSV.
 
     `manifests` are those of the whole images, `sources_csv` has their frames (`FRAME_COLUMNS`). Returns the facts for
     the provenance. Raises InputError if no image has a known photograph.
@@ -152,7 +153,7 @@ def write_estimate(
             f"{sources_csv}: names no photograph, and the degradation `matched` is estimated from photographs and "
             "their images; set dataset.photographs, or finetune.degradation to real-esrgan"
         )
-    chosen = table.sample(min(number, len(table)), random_state=0)
+    chosen = table.sample(min(PAIRS, len(table)), random_state=0)
     listed = {
         row.image: (manifest, row.file, row.sha256)
         for manifest in manifests

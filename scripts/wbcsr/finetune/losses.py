@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,16 +100,16 @@ MULTIPLE = 8
 class Adversarial:
     """Real-ESRGAN's adversarial loss: realesrgan's U-Net discriminator with spectral normalisation, vanilla GAN loss.
 
-    `settings` is the section finetune of the configuration. Real and fake are judged pixel by pixel.
+    `weight` is that of the loss, `seed` that of the discriminator's initial weights. Real and fake are judged pixel by
+    pixel.
     """
 
-    def __init__(self, settings: Mapping[str, Any], ranks: Ranks) -> None:
+    def __init__(self, weight: float, seed: int, ranks: Ranks) -> None:
         from realesrgan.archs.discriminator_arch import UNetDiscriminatorSN
 
-        self.weight = settings["adversarial"]
-        # Random initial weights that depend only on the seed.
+        self.weight = weight
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings["seed"])
+            torch.manual_seed(seed)
             network = UNetDiscriminatorSN(3)
         self.network = network.to(ranks.device).train()
         self.optimizer = torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.99), fused=True)

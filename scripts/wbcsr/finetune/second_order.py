@@ -89,7 +89,7 @@ def degrade(high: Tensor, side: int) -> tuple[Tensor, Tensor]:
 
 def blur(images: Tensor, order: Order) -> Tensor:
     """Blur each image with a random kernel: Gaussian, generalised, plateau-shaped, or a sinc filter."""
-    return filter2D(images, _stack(images, lambda: _kernel(order)))
+    return filter2D(images.contiguous(), _stack(images, lambda: _kernel(order)))
 
 
 def resize(images: Tensor, order: Order, size: Sequence[int]) -> Tensor:
@@ -109,6 +109,8 @@ def noise(images: Tensor, order: Order) -> Tensor:
     return random_add_poisson_noise_pt(images, scale_range=order.poisson, gray_prob=GREY_NOISE, clip=True, rounds=False)
 
 
+# The tables of DiffJPEG are parameters.
+@torch.no_grad()
 def jpeg(images: Tensor) -> Tensor:
     """Compress each image with a random JPEG quality."""
     quality = images.new_zeros(len(images)).uniform_(*JPEG)
@@ -117,7 +119,7 @@ def jpeg(images: Tensor) -> Tensor:
 
 def final_sinc(images: Tensor) -> Tensor:
     """Apply a sinc filter, which imitates ringing, to most images."""
-    return filter2D(images, _stack(images, _sinc_or_pulse))
+    return filter2D(images.contiguous(), _stack(images, _sinc_or_pulse))
 
 
 @contextmanager

@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 
 # Adam's decay rates of ESRGAN and Real-ESRGAN.
 BETAS = (0.9, 0.99)
+# Decay of the moving average of the weights, and the fraction of steps in which the learning rate rises.
+DECAY, WARMUP = 0.999, 0.02
+SEED = 0
 
 
 @dataclass(frozen=True)
@@ -115,13 +118,13 @@ def finetune(job: FinetuneJob, ranks: Ranks | None = None) -> FinetuneSummary:
     if ranks.is_first:
         remove_leftovers(job.checkpoint.parent)
     precision = choose_precision(settings["precision"], ranks.device)
-    chosen = choose_photographs(job.sources, job.split, settings["validation_photographs"], settings["seed"])
+    chosen = choose_photographs(job.sources, job.split, settings["validation_photographs"], SEED)
     names = {use: list(chosen.loc[chosen["use"] == use, "photograph"]) for use in ("train", "validation")}
     matched = Matched(**read_json(job.degradation)["degradation"]) if job.degradation else None
     matched = HALVED if settings["degradation"] == "halved" else matched
     pixels = {use: read_photographs(job.archive, job.dataset, names[use]) for use in names}
     batches = Batches(
-        pixels["train"], matched, settings["patch"], settings["batch_size"], settings["seed"], ranks.device,
+        pixels["train"], matched, settings["patch"], settings["batch_size"], SEED, ranks.device,
     )  # fmt: skip
     held = hold_out(pixels["validation"], matched.degraded if matched else halve)
     if not held:
@@ -197,14 +200,14 @@ class Training:
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.parameters = sum(parameter.numel() for parameter in trained)
         self.optimizer = torch.optim.Adam(trained, lr=settings["learning_rate"], betas=BETAS, fused=True)
-        self.averaged = AveragedModel(self.network, multi_avg_fn=_average(settings["ema"]))
+        self.averaged = AveragedModel(self.network, multi_avg_fn=_average)
         self.shrink = Shrink(scale).to(ranks.device)
         self.perceptual = (
             Perceptual(Path(settings["perceptual_weights"])).to(ranks.device)
             if settings["perceptual_weights"]
             else None
         )
-        self.adversarial = Adversarial(settings, ranks) if settings["adversarial"] else None
+        self.adversarial = Adversarial(settings["adversarial"], SEED, ranks) if settings["adversarial"] else None
         self.run = ranks.average_gradients(self.network)
         self.step = 0
         self.history: list[dict[str, float]] = []
@@ -257,7 +260,7 @@ class Training:
     def _run_step(self) -> Tensor:
         """Do one step; returns the loss on this process's part of the batch."""
         settings = self.settings
-        rate = learning_rate(self.step, settings["steps"], settings["learning_rate"], settings["warmup"])
+        rate = learning_rate(self.step, settings["steps"], settings["learning_rate"], WARMUP)
         set_learning_rate(self.optimizer, rate)
         part = self.ranks.part(settings["batch_size"])
         low, high = self.batches.draw(self.step, part.where)
@@ -266,7 +269,7 @@ class Training:
         output, truth = self.shrink(output.float()), self.shrink.like(high)
         loss = functional.l1_loss(output, truth)
         if self.perceptual:
-            loss = loss + settings["perceptual"] * self.perceptual(output, truth)
+            loss = loss + self.perceptual(output, truth)
         if self.adversarial:
             loss = loss + self.adversarial.for_network(output)
         self.optimizer.zero_grad()
@@ -331,14 +334,13 @@ def freeze(network: nn.Module, blocks: int) -> None:
             module.requires_grad_(False)
 
 
-def _average(decay: float) -> Any:
-    """The exponential moving average; it forgets the initial weights faster during the first steps."""
+def _average(averaged: list[Tensor], current: list[Tensor], steps: Tensor | int) -> None:
+    """Move the averaged weights towards the current ones; in the first steps, the initial ones are forgotten faster.
 
-    def average(averaged: list[Tensor], current: list[Tensor], steps: Tensor | int) -> None:
-        kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
-        torch._foreach_lerp_(averaged, current, 1 - kept)
-
-    return average
+    After n steps, the decay is at most (1 + n) / (10 + n), as in TensorFlow's ExponentialMovingAverage.
+    """
+    decay = min(DECAY, (1 + int(steps)) / (10 + int(steps)))
+    torch._foreach_lerp_(averaged, current, 1 - decay)
 
 
 def write_model(state: Mapping[str, Tensor], architecture: Architecture, origin: Path, path: Path) -> None:
