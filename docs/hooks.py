@@ -99,7 +99,7 @@ def _kind(kind: str, schema: dict[str, Any]) -> str:
     if kind == "array":
         items = schema["items"]
         return f"list, each {_values(items)}" if {"enum", "minimum"} & items.keys() else "list of texts"
-    words = {"string": "text", "boolean": "`true` or `false`", "null": "`null`", "object": "names, each with a text"}
+    words = {"string": "text", "boolean": "`true` or `false`", "null": "`null`", "object": "names, each with its value"}
     if kind in words:
         return words[kind]
     if {"minimum", "maximum"} <= schema.keys():

@@ -43,7 +43,7 @@ rule finetune_upscaler:
     input:
         archive=ARCHIVE,
         sources=rules.find_sources.output.sources,
-        split=expand(rules.split_dataset.output.split, split=SPLIT_NAMES[0]),
+        split=f"results/splits/{SPLIT_NAMES[0]}.csv",
         weights=f"{WEIGHTS}.safetensors".format(model=STARTED_FROM),
         degradation=(rules.estimate_degradation.output.degradation if FINETUNING["degradation"] == "matched" else []),
         perceptual=by_content(OWN_VGG),

@@ -31,7 +31,7 @@ with atheris.instrument_imports(include=["wbcsr", "zipfile", "tifffile"]):
     from wbcsr.errors import InputError
     from wbcsr.files import read_csv, read_json
     from wbcsr.imaging import decode, encode_png
-    from wbcsr.weights.ncnn import FP16_TAG, read_convolutions
+    from wbcsr.weights.ncnn import FP16_TAG, read_layers
 
 SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
 LIMITS = complete({}, SCHEMA)["dataset"]["limits"]
@@ -77,7 +77,7 @@ def record(content: bytes) -> None:
 
 def ncnn(content: bytes) -> None:
     param, _, model = content.partition(b"\0")
-    read_convolutions(written(param, "param"), written(model, "model"))
+    read_layers(written(param, "param"), written(model, "model"))
 
 
 def configuration(content: bytes) -> None:

@@ -41,16 +41,17 @@ def compact(scale: int = 4, features: int = 8, blocks: int = 1, seed: int = 0) -
 
 def write_weights(path: Path, scale: int = 4, seed: int = 0) -> Path:
     """Weights of a small network with their description next to them, as the workflow stores them."""
-    return _write(rrdbnet(scale, seed=seed), path)
+    return write_network(rrdbnet(scale, seed=seed), path)
 
 
 def write_compact(path: Path) -> Path:
     """As `write_weights`, with the network `compact`."""
-    return _write(compact(), path)
+    return write_network(compact(), path)
 
 
-def _write(network: nn.Module, path: Path) -> Path:
-    save_file(network.state_dict(), path)
+def write_network(network: nn.Module, path: Path) -> Path:
+    """The weights of a network with their description next to them, as the workflow stores them."""
+    save_file({name: tensor.contiguous().clone() for name, tensor in network.state_dict().items()}, path)
     write_json(path.with_suffix(".json"), {"sha256": sha256(path)})
     return path
 

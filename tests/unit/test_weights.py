@@ -44,7 +44,7 @@ def ncnn_model(folder: Path, weights: np.ndarray, biases: np.ndarray) -> tuple[P
 def test_ncnn_convolutions(tmp_path: Path, shape: tuple[int, ...]) -> None:
     weights = np.random.default_rng(0).normal(size=shape).astype(np.float16)
     biases = np.arange(shape[0], dtype=np.float32)
-    [(found, found_biases)] = ncnn.read_convolutions(*ncnn_model(tmp_path, weights, biases))
+    [(found, found_biases)] = ncnn.read_layers(*ncnn_model(tmp_path, weights, biases))
     np.testing.assert_array_equal(found, weights.astype(np.float32))
     np.testing.assert_array_equal(found_biases, biases)
 
@@ -62,15 +62,17 @@ def test_damaged_ncnn_models_are_named(tmp_path: Path, damage, message: str) -> 
     param, model = ncnn_model(tmp_path, np.ones((2, 3, 3, 3)), np.zeros(2))
     model.write_bytes(damage(model.read_bytes()))
     with pytest.raises(InputError, match=message):
-        ncnn.read_convolutions(param, model)
+        ncnn.read_layers(param, model)
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("Convolution conv 1 1 in out 0=2 1=3", "is no convolution; install its package again"),
-        ("Convolution", "is no convolution"),
-        ("Convolution conv 0=two 1=3 6=54", "is no convolution"),
+        ("Convolution conv 1 1 in out 0=2 1=3", "is no Convolution; install its package again"),
+        ("Convolution", "is no Convolution"),
+        ("Convolution conv 0=two 1=3 6=54", "is no Convolution"),
+        ("PReLU slopes 1 1 in out", "is no PReLU"),
+        ("PReLU slopes 0=1000", "truncated"),
         ("Convolution conv 0=0 1=3 6=54", "has 54 weights, which do not fill 0 3×3 kernels"),
         ("Convolution conv 0=-2 1=3 6=-54", "has -54 weights"),
         ("Convolution café 0=2 1=3 6=55", "has 55 weights"),
@@ -80,7 +82,7 @@ def test_invalid_ncnn_descriptions_are_named(tmp_path: Path, line: str, message:
     param, model = ncnn_model(tmp_path, np.ones((2, 3, 3, 3)), np.zeros(2))
     param.write_text(line, encoding="utf-8")
     with pytest.raises(InputError, match=message):
-        ncnn.read_convolutions(param, model)
+        ncnn.read_layers(param, model)
 
 
 @pytest.mark.parametrize("scale", [2, 4])

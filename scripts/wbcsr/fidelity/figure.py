@@ -27,38 +27,48 @@ def write_fidelity_figure(crops: Path, folder: Path) -> None:
 
 
 def draw_fidelity(cells: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """A row for each class: photograph, bicubic, the first network, and their colour differences to the photograph.
+    """For each class: photograph, bicubic, the networks, and the colour differences of these to the photograph.
 
     `cells` maps class → method → (side, side, 3) uint8. The differences are CIEDE2000 per pixel; all use one scale,
-    whose upper end is the 99.8th percentile.
+    whose upper end is the 99.8th percentile. They are beside the images, or below them if there are several networks.
     """
     views = next(iter(cells.values()))
-    network = next(view for view in views if view not in (TRUTH, *INTERPOLATIONS))
-    methods = ["bicubic", network]
+    methods = ["bicubic", *(view for view in views if view not in (TRUTH, *INTERPOLATIONS))]
     differences = {
         name: [deltaE_ciede2000(rgb2lab(of[TRUTH]), rgb2lab(of[method])) for method in methods]
         for name, of in cells.items()
     }
     highest = max(1.0, float(np.ceil(max(np.quantile(each, 0.998) for of in differences.values() for each in of))))
     scale = Normalize(0, highest)
-    side = (DOUBLE_COLUMN - 0.75) / 5
-    figure = Figure(figsize=(DOUBLE_COLUMN, side * len(cells) + 3 * LINE), layout="compressed")
-    axes = figure.subplots(len(cells), 5, squeeze=False)
+    below = len(methods) > 2
+    shown = 1 + len(methods)
+    columns = shown if below else shown + len(methods)
+    lines = len(cells) * (2 if below else 1)
+    side = (DOUBLE_COLUMN - 0.75) / columns
+    figure = Figure(figsize=(DOUBLE_COLUMN, side * lines + 3 * LINE), layout="compressed")
+    axes = figure.subplots(lines, columns, squeeze=False)
+    images, maps = (axes[::2], axes[1::2, 1:]) if below else (axes[:, :shown], axes[:, shown:])
     labels = class_labels(list(cells))
-    for row, (of, apart, label) in enumerate(zip(cells.values(), differences.values(), labels, strict=True)):
-        for axis, view in zip(axes[row], [TRUTH, *methods], strict=False):
+    for number, (of, apart, label) in enumerate(zip(cells.values(), differences.values(), labels, strict=True)):
+        for axis, view in zip(images[number], [TRUTH, *methods], strict=True):
             axis.imshow(of[view], interpolation="nearest")
-        for axis, each in zip(axes[row, 3:], apart, strict=True):
+        for axis, each in zip(maps[number], apart, strict=True):
             axis.imshow(each, cmap=COLOURS, norm=scale, interpolation="nearest")
         side_px = len(of[TRUTH])
-        axes[row, 0].set_ylabel(f"{label}\n{side_px} × {side_px} px")
+        images[number, 0].set_ylabel(f"{label}\n{side_px} × {side_px} px")
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
     names = [method_heading(method).replace(", ", ",\n") for method in methods]
-    headings = [method_heading(TRUTH), *names, *(f"{name.splitlines()[0].rstrip(',')}\ndifference" for name in names)]
-    for axis, heading in zip(axes[0], headings, strict=True):
+    for axis, heading in zip(images[0], [method_heading(TRUTH), *names], strict=True):
         axis.set_title(heading, pad=3)
+    if below:
+        for axis, row in zip(axes[1::2, 0], maps, strict=True):
+            axis.set_visible(False)
+            row[0].set_ylabel("Difference")
+    else:
+        for axis, name in zip(maps[0], names, strict=True):
+            axis.set_title(f"{name.splitlines()[0].rstrip(',')}\ndifference", pad=3)
     bar = figure.colorbar(ScalarMappable(scale, COLOURS), ax=axes, shrink=0.6, aspect=30, pad=0.01, extend="max")
     bar.set_label("Colour difference to the photograph (CIEDE2000)")
     bar.outline.set_visible(False)

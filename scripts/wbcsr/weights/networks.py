@@ -6,6 +6,7 @@ them needs. Only jobs that load a network import it.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import wbcsr.vision  # noqa: F401 basicsr cannot be imported without it
-from wbcsr.engines.profile import allowed_side
+from wbcsr.engines.profile import Size, allowed_side
 from wbcsr.errors import InputError, first_line, one_line
 from wbcsr.weights.tensors import Tensors, fill, read_tensors
 
@@ -75,20 +76,26 @@ def build(tensors: Tensors, origin: str | Path = "weights") -> tuple[nn.Module, 
             f"{origin}: is {known.name} for the purpose {found.purpose} with {found.input_channels} input and "
             f"{found.output_channels} output channels; use a network for super-resolution (SR) of RGB images"
         )
-    network, multiple = found.model.eval(), found.size_requirements.multiple_of
-    if (plain := _plain_rrdbnet(found.model, tensors, origin)) is not None:
+    network, multiple = _merged(found.model.eval()), found.size_requirements.multiple_of
+    plain = _plain_rrdbnet(found.model, tensors, origin)
+    if plain is not None:
         network, multiple = plain
     least = max(found.size_requirements.minimum, multiple)
+    side = allowed_side(TRIAL_SIDE, multiple, least)
+    # Not square, because networks with windows compute masks for sizes other than those of their training.
+    shape = (side, side + allowed_side(TRIAL_SIDE, multiple, 0))
+    largest = _try(network, shape, found.scale, f"{origin}: {known.name}")
+    narrow = [*["fp16"] * found.supports_half, *["bf16"] * found.supports_bfloat16]
+    if plain is None and not _works_in_bf16(network, shape):
+        narrow = []
     return network, Architecture(
         name=known.name,
         tags=tuple(found.tags),
         scale=found.scale,
         multiple=multiple,
         least=least,
-        precisions=("fp32", *["fp16"] * found.supports_half, *["bf16"] * found.supports_bfloat16),
-        elements_per_pixel=_try(
-            network, allowed_side(TRIAL_SIDE, multiple, least), found.scale, f"{origin}: {known.name}"
-        ),
+        precisions=("fp32", *narrow),
+        elements_per_pixel=largest,
     )
 
 
@@ -132,16 +139,40 @@ def _plain_rrdbnet(network: nn.Module, tensors: Tensors, origin: str | Path) -> 
     return plain, unshuffle
 
 
-def _try(network: nn.Module, side: int, scale: int, named: str) -> int:
+def _merged(network: nn.Module) -> nn.Module:
+    """Merge SPAN's parallel convolutions once: it does so in every call, which no compiler can trace."""
+    module: Any
+    for module in network.modules():
+        if hasattr(module, "update_params") and hasattr(module, "eval_conv"):
+            module.update_params()
+            module.update_params = _nothing
+    return network
+
+
+def _nothing() -> None:
+    """Replace a method that has done its work."""
+
+
+def _works_in_bf16(network: nn.Module, shape: Size) -> bool:
+    """Whether the network runs with weights of 16 bits; spandrel says so also of some that compute masks in fp32."""
+    try:
+        with torch.inference_mode():
+            copy.deepcopy(network).bfloat16()(torch.zeros((1, 3, *shape), dtype=torch.bfloat16))
+    except RuntimeError:
+        return False
+    return True
+
+
+def _try(network: nn.Module, shape: Size, scale: int, named: str) -> int:
     """Run the network once, and return the size of its largest tensor in elements per pixel of the input.
 
     Raises InputError, which begins with `named`, if the output is not an image `scale` times as large.
     """
     with torch.inference_mode(), _Largest() as largest:
-        output = network(torch.rand((1, 3, side, side), generator=torch.Generator().manual_seed(0)))
-    if not isinstance(output, torch.Tensor) or output.shape != (1, 3, side * scale, side * scale):
+        output = network(torch.rand((1, 3, *shape), generator=torch.Generator().manual_seed(0)))
+    if not isinstance(output, torch.Tensor) or output.shape != (1, 3, shape[0] * scale, shape[1] * scale):
         raise InputError(f"{named} returns something else than one image ×{scale}; {REMEDY}")
-    return -(-largest.elements // side**2)
+    return -(-largest.elements // (shape[0] * shape[1]))
 
 
 class _Largest(TorchDispatchMode):

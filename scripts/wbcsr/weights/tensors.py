@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from wbcsr.errors import InputError, first_line
+from wbcsr.weights import ncnn
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ _UNREADABLE = (
 def read_tensors(path: Path, recognised: Callable[[Tensors], bool] = lambda _: False) -> Tensors:
     """Return the tensors of a network by name, on the CPU; floating-point tensors are converted to fp32.
 
-    The format (safetensors or torch.save) is detected from the content. From a training checkpoint, the network's
+    The format (safetensors, torch.save or ncnn) is detected from the content. From a training checkpoint, the network's
     tensors are taken (`KEYS`). Prefixes that wrappers add to names (`PREFIXES`) are removed, which is logged, until
     the names are `recognised`. Raises InputError if the file cannot be read without executing code in it, is damaged or
     holds something else, or if a tensor is quantised or has NaN or infinite values.
@@ -86,7 +87,7 @@ def fill(network: nn.Module, tensors: Tensors, origin: str | Path, name: str, re
 
 
 def find_format(path: Path) -> str:
-    """Detect the format of a weights file: "safetensors", or "zip" or "pickle", the two formats of torch.save.
+    """Detect the format of a weights file: "safetensors", "zip" or "pickle" (those of torch.save), or "ncnn".
 
     Raises InputError for any other file; the message says what the file is and what to do.
     """
@@ -100,6 +101,8 @@ def find_format(path: Path) -> str:
         return "zip"
     if head.startswith(b"\x80"):
         return "pickle"
+    if head.startswith(ncnn.MAGIC):
+        return "ncnn"
     if not head:
         raise InputError(f"{path}: is empty; {AGAIN}")
     if head.startswith(b"version https://git-lfs"):
@@ -115,6 +118,8 @@ def _content(path: Path) -> object:
     try:
         if kind == "safetensors":
             return load_file(path)
+        if kind == "ncnn":
+            return {name: torch.from_numpy(values) for name, values in ncnn.read_network(path).items()}
         if kind == "zip":
             _check_zip(path)
         with open(path, "rb") as file:  # with a file name, torch.load would depend on its ending
