@@ -39,6 +39,8 @@ from wbcsr.weights.networks import Architecture
 
 log = logging.getLogger(__name__)
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 # Adam's decay rates of ESRGAN and Real-ESRGAN.
 BETAS = (0.9, 0.99)
 # Decay of the moving average of the weights, and the fraction of steps in which the learning rate rises.
@@ -334,7 +336,7 @@ def freeze(network: nn.Module, blocks: int) -> None:
             module.requires_grad_(False)
 
 
-def _average(averaged: list[Tensor], current: list[Tensor], steps: Tensor | int) -> None:
+def _average(averaged: Tensors, current: Tensors, steps: Tensor | int) -> None:
     """Move the averaged weights towards the current ones; in the first steps, the initial ones are forgotten faster.
 
     After n steps, the decay is at most (1 + n) / (10 + n), as in TensorFlow's ExponentialMovingAverage.
