@@ -71,7 +71,7 @@ def by_network(
     """Enlargement by a network; its output is shrunk to twice the size."""
 
     def enlarge(low: Pixels) -> Pixels:
-        batch = torch.from_numpy(np.ascontiguousarray(low)).to(device).permute(2, 0, 1)[None].float() / 255
+        batch = torch.tensor(low, device=device).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode(), autocast:
             output = network(batch.to(memory_format=torch.channels_last))
         pixels = (output[0].float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
