@@ -147,6 +147,13 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
         ({"variants": ["bicubic_x4"], "dual": False}, "must contain 'original'"),
         ({"variants": ["original"]}, "dual needs a super-resolved variant"),
         ({"weights": {"source": "path"}}, "weights.path and weights.sha256 must be given"),
+        ({"variants": ["original", "realsr_x4"]}, "models has no realsr; add it there, or write another variant"),
+        ({"variants": ["original", "bicubc_x4"]}, "such as bicubic_x4"),
+        ({"models": {"bicubic": {"path": "w.pth"}}}, "key 'models': 'bicubic' is a name that the workflow uses itself"),
+        ({"models": {"lpips_alexnet": {"path": "w.pth"}}}, "'lpips_alexnet' is a name that the workflow uses itself"),
+        ({"models": {"Mine": {"path": "w.pth"}}}, "key 'models'"),
+        ({"models": {"mine": {}}}, "key 'models.mine.path'"),
+        ({"models": {"mine": {"path": "w.pth", "sha": "0"}}}, "unknown key 'models.mine.sha'"),
         ({"inference": {"tile": 64, "overlap": 32}}, "overlap must be less than half"),
         ({"inference": {"batch_size": "big"}}, "key 'inference.batch_size'"),
         ({"dataset": {"classes": ["a", "A"]}}, "dataset.classes has two names"),
@@ -423,6 +430,7 @@ def test_values_from_the_command_line_get_their_types() -> None:
         ({"dataset": {"images": "gone.csv"}}, "dataset.images"),
         ({"dataset": {"links": "gone"}}, "dataset.links"),
         ({"weights": {"source": "path", "path": "gone.pth", "sha256": "0" * 64}}, "weights.path"),
+        ({"models": {"mine": {"path": "gone.pth"}}}, "models.mine.path"),
     ],
 )
 def test_a_missing_file_is_named(tmp_path: Path, change: dict[str, Any], key: str) -> None:
@@ -438,6 +446,8 @@ def test_a_file_of_weights_without_its_hash_gets_the_line_to_add(tmp_path: Path)
     weights = {"source": "path", "path": str(path)}
     with pytest.raises(InputError, match=rf"weights\.sha256 .*'sha256: {sha256(path)}'"):
         check_files(complete({"weights": weights}, SCHEMA), {"data/archive.zip"})
+    with pytest.raises(InputError, match=rf"models\.mine\.sha256 .*'sha256: {sha256(path)}'"):
+        check_files(complete({"models": {"mine": {"path": str(path)}}}, SCHEMA), {"data/archive.zip"})
     for written in (sha256(path), f" {sha256(path).upper()}\n", f"sha256:{sha256(path)}"):
         check_files(complete({"weights": {**weights, "sha256": written}}, SCHEMA), {"data/archive.zip"})
 

@@ -17,7 +17,8 @@ import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {"torch", "torchvision", "cv2", "PIL", "sklearn", "scipy",
-                                  "matplotlib", "safetensors", "tqdm", "basicsr", "realesrgan"}:
+                                  "matplotlib", "safetensors", "tqdm", "basicsr", "realesrgan", "spandrel",
+                                  "einops"}:
             raise ModuleNotFoundError(f"{name} is not installed here")
 sys.meta_path.insert(0, Blocked())
 """
@@ -125,6 +126,18 @@ def test_the_number_of_jobs_follows_from_the_configuration(tmp_path: Path) -> No
     write_config(tmp_path, {**study, "store": "none"})
     counts = planned(tmp_path)
     assert (counts["upscale"], "shrink" in counts) == (str(2 * 2 * 2 * 3), False)  # no files to shrink
+
+
+def test_each_network_of_the_user_makes_variants(tmp_path: Path) -> None:
+    models = {"mine": {"path": "own.pth", "sha256": "0" * 64}, "realsr_df2k": {"path": "own.pth", "sha256": "0" * 64}}
+    variants = ["original", "realesrgan_x4", "realesrgan_x2", "mine_x4", "mine_x2", "realsr_df2k_x4"]
+    write_config(tmp_path, {**SMALL, "variants": variants, "models": models})
+    (tmp_path / "own.pth").touch()
+    counts = planned(tmp_path)
+    # The scale of the user's network is not known before it is read, so mine_x2 is not shrunk from mine_x4.
+    assert (counts["upscale"], counts["shrink"]) == (str(4 * 2 * 2), str(2 * 2))
+    assert counts["fetch_weights"] == counts["compile_upscaler"] == counts["check_upscaler"] == "3"
+    assert counts["train_classifier"] == str(len(variants) + 1)  # and dual
 
 
 def test_folds_and_input_sizes_have_their_own_runs(tmp_path: Path) -> None:
