@@ -20,8 +20,8 @@ from defaults import LIMITS
 from wbcsr.dataset.archive import open_archive
 from wbcsr.errors import InputError
 from wbcsr.fidelity import REGIONS
-from wbcsr.fidelity.figure import draw_fidelity
-from wbcsr.fidelity.measure import COLUMNS, enlarge_twice, measure_fidelity, read_crops
+from wbcsr.fidelity.figure import draw_fidelity, read_crops
+from wbcsr.fidelity.measure import COLUMNS, enlarge_twice, measure_fidelity
 from wbcsr.fidelity.metrics import halve, lpips, measure, niqe, psnr_of, ssim_map
 from wbcsr.fidelity.photographs import choose, read
 from wbcsr.fidelity.regions import box_of, find_regions

@@ -16,7 +16,7 @@ import torch
 from small_networks import rrdbnet
 from wbcsr.errors import InputError
 from wbcsr.files import read_json, sha256
-from wbcsr.weights import ncnn, networks, releases, store
+from wbcsr.weights import download, ncnn, networks, releases, store
 
 
 def test_the_wheel_gives_x4plus(x4plus: Path) -> None:
@@ -196,8 +196,8 @@ def test_downloaded_weights_are_checked(
         sha256=sha256(tmp_path / "served" / "x4.pth"),
     )
     monkeypatch.setitem(store.RELEASES, "RealESRGAN_x4plus", release)
-    monkeypatch.setattr(store._stream.retry, "sleep", lambda _: None)
-    monkeypatch.setattr(store, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(download._stream.retry, "sleep", lambda _: None)
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.5)
     outputs = tmp_path / "w.safetensors", tmp_path / "w.json"
     if message is None:
         assert store.fetch("RealESRGAN_x4plus", {"source": "download"}, *outputs)["origin"] == f"{server}/{name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from skimage.color import deltaE_ciede2000, rgb2lab
 
+from wbcsr.errors import InputError, how_to_regenerate
 from wbcsr.fidelity import INTERPOLATIONS, TRUTH, method_heading
-from wbcsr.fidelity.measure import read_crops
 from wbcsr.present.style import DOUBLE_COLUMN, LINE, house_style, save_figure
 from wbcsr.study.labels import class_labels
 
@@ -24,6 +25,18 @@ def write_fidelity_figure(crops: Path, folder: Path) -> None:
     """Write fidelity.png and fidelity.svg into `folder` from the crops that `measure_fidelity` wrote."""
     with house_style():
         save_figure(draw_fidelity(read_crops(crops)), folder, "fidelity")
+
+
+def read_crops(path: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Read what `measure.write_crops` wrote: class → view → pixels. Raises InputError if the file is incomplete."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {
+                str(name): dict(zip(file["views"].tolist(), file[f"pixels_{number}"], strict=True))
+                for number, name in enumerate(file["classes"])
+            }
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read ({error}); {how_to_regenerate(path)}") from error
 
 
 def draw_fidelity(cells: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:

