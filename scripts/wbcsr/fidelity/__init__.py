@@ -30,4 +30,4 @@ def method_label(method: str) -> str:
 def method_heading(method: str) -> str:
     """The label of a method at the start of a row or column."""
     label = method_label(method)
-    return label[0].upper() + label[1:]
+    return label[0].upper() + label[1:] if method in (TRUTH, *INTERPOLATIONS) else label

@@ -76,11 +76,13 @@ def build(tensors: Tensors, origin: str | Path = "weights") -> tuple[nn.Module, 
             f"{origin}: is {known.name} for the purpose {found.purpose} with {found.input_channels} input and "
             f"{found.output_channels} output channels; use a network for super-resolution (SR) of RGB images"
         )
-    network, multiple = _merged(found.model.eval()), found.size_requirements.multiple_of
     plain = _plain_rrdbnet(found.model, tensors, origin)
     if plain is not None:
         network, multiple = plain
-    least = max(found.size_requirements.minimum, multiple)
+        least = multiple
+    else:
+        network, multiple = _merged(found.model.eval()), found.size_requirements.multiple_of
+        least = max(found.size_requirements.minimum, multiple)
     side = allowed_side(TRIAL_SIDE, multiple, least)
     # Not square, because networks with windows compute masks for sizes other than those of their training.
     shape = (side, side + allowed_side(TRIAL_SIDE, multiple, 0))
