@@ -9,6 +9,7 @@ include: "rules/common.smk"
 include: "rules/dataset.smk"
 include: "rules/cells.smk"
 include: "rules/weights.smk"
+include: "rules/finetune.smk"
 include: "rules/engines.smk"
 include: "rules/upscale.smk"
 include: "rules/controls.smk"
@@ -62,6 +63,7 @@ rule figures:
         rules.make_fidelity_figure.output if MEASURES_FIDELITY else [],
         rules.explain_changes.output if COMPARED else [],
         CELLS.get("figure", []),
+        FINETUNING_FIGURE,
 
 
 rule report:

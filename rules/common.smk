@@ -17,6 +17,7 @@ from wbcsr import program_path, python_path
 os.environ.update(PYTHONPATH=python_path(), PATH=program_path())
 
 from wbcsr.config import (
+    FINETUNED,
     check_deployment,
     check_files,
     compared_variant,

@@ -51,6 +51,7 @@ PROVENANCES = [
     *provenance_beside(file for file in PACKED_IMAGES if file.endswith(".npy")),
     *expand(rules.match_sharpening.output.provenance, variant=SHARPENED),
     *expand(rules.train_classifier.output.provenance, training=TRAINING, **RUNS),
+    *FINETUNING_PROVENANCES,
     *[path.replace("engine.json", "provenance.json") for path in ENGINES],
 ]
 # All files between the data set and the tables that are not targets by name.

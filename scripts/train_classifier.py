@@ -6,13 +6,14 @@ from wbcsr.claim import require_claim
 from wbcsr.job import job
 
 with job(snakemake) as facts:
-    from wbcsr.classify.distributed import run
-    from wbcsr.classify.train import TrainJob
+    from wbcsr.classify.train import TrainJob, train
+    from wbcsr.training.distributed import run
 
     init = snakemake.input.get("init")
     model = Path(snakemake.output.model)
     checkpoint = model.with_name("checkpoint.pt")
     summary = run(
+        train,
         TrainJob(
             arrays=[Path(path) for path in snakemake.input.arrays],
             indexes=[Path(path) for path in snakemake.input.indexes],
@@ -26,7 +27,7 @@ with job(snakemake) as facts:
             checkpoint=checkpoint,
             threads=snakemake.threads,
         ),
-        snakemake.log[0],
+        log_file=snakemake.log[0],
     )
     require_claim()
     checkpoint.unlink(missing_ok=True)

@@ -42,6 +42,8 @@ RENAMED_KEYS = {
 RENAMED_SPLITS = {"given": "custom"}
 # The variants that no super-resolution network makes, without their scale; a model cannot have these names.
 WITHOUT_NETWORK = ("original", "ceiling", "bicubic", "lanczos", "sharpened", "reduced")
+# The network that is fine-tuned on the photographs, as variants name it.
+FINETUNED = "finetuned"
 # How many images of each class of the training partition are PNG files with `store` sample: the figures choose among
 # the first 50 of them, and the sharpness of Real-ESRGAN is measured on at most the first 64.
 SAMPLE = 64
@@ -275,6 +277,8 @@ def check_files(config: Config, made: set[str]) -> None:
     named |= {f"{key}.path": weights["path"] for key, weights in own_weights.items()}
     if config["fidelity"]["lpips"] and config["fidelity"]["lpips_weights"]:
         named["fidelity.lpips_weights"] = config["fidelity"]["lpips_weights"]
+    if config["finetune"]["perceptual_weights"]:
+        named["finetune.perceptual_weights"] = config["finetune"]["perceptual_weights"]
     if config["sources"]["method"] == "table":
         named["sources.table"] = config["sources"]["table"]
     for key in ("images", "links"):
@@ -288,7 +292,7 @@ def check_files(config: Config, made: set[str]) -> None:
         named["custom"] = config["custom"]
     for key, path in named.items():
         own = next((name for name in OWN_FOLDERS if Path(path).resolve().is_relative_to(Path(name).resolve())), None)
-        if own and not key.startswith(("train", "weights", "models", "fidelity", "container")):
+        if own and not key.startswith(("train", "weights", "models", "fidelity", "finetune", "container")):
             raise InputError(
                 f"configuration: {key} {path} is in {own}, where the workflow writes its results; copy it to another "
                 "folder, such as data"
@@ -453,6 +457,7 @@ def _check_combinations(config: Config) -> None:
     if config["weights"]["source"] == "path" and not config["weights"]["path"]:
         raise InputError("configuration: weights.source is path, so weights.path and weights.sha256 must be given")
     _check_models(config)
+    _check_finetuned(config)
     if config["dual"] and enhanced_variant(config["variants"]) is None:
         raise InputError("configuration: dual needs a super-resolved variant in 'variants'; add one or set dual: false")
     if config["train"]["frozen_stages"] and config["train"]["init"] == "random":
@@ -519,7 +524,7 @@ def _check_combinations(config: Config) -> None:
 
 
 def _check_models(config: Config) -> None:
-    known = ["realesrgan", *config["models"]]
+    known = ["realesrgan", FINETUNED, *config["models"]]
     for variant in config["variants"]:
         name, scale = parse_variant(variant)
         if is_super_resolved(variant) and name not in known:
@@ -529,6 +534,31 @@ def _check_models(config: Config) -> None:
                 f"configuration: variants has {variant}, but models has no {name}; add it there, or write another "
                 f"variant, such as {near}_x{scale}"
             )
+
+
+def _check_finetuned(config: Config) -> None:
+    variant = next((variant for variant in config["variants"] if parse_variant(variant)[0] == FINETUNED), None)
+    if variant is None:
+        return
+    method, photographs = config["sources"]["method"], config["dataset"]["photographs"]
+    if not (photographs and method in ("auto", "photographs")):
+        raise InputError(
+            f"configuration: variants has {variant}, a network fine-tuned on the photographs, but "
+            + (f"sources.method is {method}; set it to photographs" if photographs else "dataset.photographs is null")
+            + f", or take {variant} out of variants"
+        )
+    if config["view"]["reduce_to"]:
+        raise InputError(
+            f"configuration: variants has {variant}, whose network is trained at the scale of the images, and "
+            f"view.reduce_to makes them smaller; set it to null, or take {variant} out of variants"
+        )
+    splits = split_names(config)
+    if len(splits) > 1 or splits == ["paper"]:
+        raise InputError(
+            f"configuration: variants has {variant}, whose network must not see the photographs that are validated or "
+            f"tested, so its images belong to one split by source; splits gives {', '.join(splits)}; set splits to "
+            f"[by_source] and by_source.folds to 1, or take {variant} out of variants"
+        )
 
 
 def _check_view(view: Config) -> None:

@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import load_file
 
 from two_colours import CLASSES, Bench, build_small, make_bench
-from wbcsr.classify import batches, classifiers, distributed, train
+from wbcsr.classify import batches, classifiers, train
 from wbcsr.classify.batches import Resident, Streamed
 from wbcsr.classify.pack import ImageSet, select
+from wbcsr.training import distributed
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_training_on_two_gpus_equals_training_on_one(bench: Bench, tmp_path: Pat
     changes = {"batch_size": 16, "compile": False, "epochs": 1, "learning_rate": 1e-5}
     alone, together = bench.job("alone", **changes), bench.job("together", gpus=2, **changes)
     train.train(alone)
-    summary = distributed.run(together, str(tmp_path / "job.log"))
+    summary = distributed.run(train.train, together, log_file=str(tmp_path / "job.log"))
     assert (summary.devices, summary.device) == (2, "cuda:0")
     histories = [pd.read_csv(job.history).drop(columns="seconds") for job in (alone, together)]
     pd.testing.assert_frame_equal(*histories, rtol=1e-2)

@@ -33,6 +33,11 @@ from wbcsr.files import sha256
 
 CONFIG = Path(__file__).parents[2] / "config"
 SCHEMA = CONFIG / "schema.yaml"
+FINETUNED: dict[str, Any] = {
+    "variants": ["original", "finetuned_x4"],
+    "splits": ["by_source"],
+    "dataset": {"photographs": "photographs"},
+}
 
 
 def merged(name: str) -> dict[str, Any]:
@@ -109,7 +114,7 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
     [
         ({"trian": {}}, "unknown key 'trian'; the nearest known key is 'train'"),
         ({"archive": "cells.zip"}, "the nearest known key is 'dataset.archive'"),
-        ({"batch_size": 4}, "the nearest known key is 'inference.batch_size' or 'train.batch_size'"),
+        ({"batch_size": 4}, "key is 'inference.batch_size' or 'finetune.batch_size' or 'train.batch_size'"),
         ({"dataset": {"classes": ["a", "predicted"]}}, "key 'dataset.classes.1': 'predicted'"),
         ({"train": {"epoch": 3}}, "unknown key 'train.epoch'; the nearest known key is 'train.epochs'"),
         ({True: 1, None: 2, "trian": 3}, "unknown key 'None'"),
@@ -214,6 +219,10 @@ def test_every_key_has_description_default_and_bounds(key: str, rules: dict[str,
             },
             "sources.method is images; set it to photographs",
         ),
+        ({**FINETUNED, "dataset": {"photographs": None}}, "on the photographs, but dataset.photographs is null"),
+        ({**FINETUNED, "splits": ["paper"]}, "splits gives paper; set splits to [by_source]"),
+        ({**FINETUNED, "by_source": {"folds": 2}}, "splits gives by_source, by_source_fold2; "),
+        ({**FINETUNED, "view": {"around": "cell", "side": 96, "reduce_to": 64}}, "finetuned_x4, whose network is"),
         ({"view": {"reduce_to": 64}}, "view.around is image; set it to cell"),
         ({"view": {"around": "cell", "side": 64, "reduce_to": 64}}, "view.side is 64; set reduce_to to less"),
         ({"variants": ["original", "realesrgan_x4", "sharpened_x2"]}, "and lacks realesrgan_x2; add it"),

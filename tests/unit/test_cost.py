@@ -356,3 +356,20 @@ def test_differences_have_a_sign(more: float, text: str) -> None:
 
 def test_without_an_enlarged_variant_enlarging_is_not_mentioned() -> None:
     assert per_thousand(costs(study(), comparison()[:2], [0])) == ""
+
+
+def test_the_cost_of_fine_tuning_counts_for_its_variant() -> None:
+    """A resumed fine-tuning is scaled to all of its steps."""
+    jobs = study()
+    weights = {"results/weights/finetuned.safetensors": "00"}
+    for job in jobs_of(jobs, "upscale"):
+        job["inputs_sha256"] = job["inputs_sha256"] | weights
+    before = row_of(costs_of(jobs), "realesrgan_x4")
+    finetuning = record("finetune_upscaler", 300, 150, outputs_sha256=weights) | {"steps": 40, "resumed_steps": 10}
+    after = row_of(costs_of([*jobs, finetuning]), "realesrgan_x4")
+    for device, seconds in (("cpu", 400), ("gpu", 200)):
+        for part in ("engine", "images", "total"):
+            column = f"{part}_{device}_seconds"
+            assert after[column] == pytest.approx(before[column] + seconds)
+    assert after["image_jobs_resumed"] == 1
+    assert row_of(costs_of([*jobs, finetuning]), "bicubic_x2").equals(row_of(costs_of(jobs), "bicubic_x2"))

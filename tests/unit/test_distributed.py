@@ -1,7 +1,7 @@
 """Training of one model in several processes, tested with two processes on the CPU (gloo).
 
 Most tests use a small network whose normalisation uses only one image, so two processes must give the result of one;
-torch has no synchronised batch norm on a CPU. torchrun then runs this file instead of `wbcsr.classify.distributed`; see
+torch has no synchronised batch norm on a CPU. torchrun then runs this file instead of `wbcsr.training.distributed`; see
 its end.
 """
 
@@ -28,10 +28,11 @@ from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from two_colours import CLASSES, CPU, Bench, Small, build_small, make_bench
-from wbcsr.classify import classifiers, distributed, ranks
-from wbcsr.classify.ranks import Ranks
+from wbcsr.classify import classifiers
 from wbcsr.classify.train import TrainJob, TrainSummary, train
 from wbcsr.errors import InputError
+from wbcsr.training import distributed, ranks
+from wbcsr.training.ranks import Ranks
 
 MISTAKE = "a file: is wrong; correct it"
 # Thirteen images make batches of 5, 5 and 3: each process takes two or three of the five, and both take all three.
@@ -43,7 +44,7 @@ def run_small(job: TrainJob) -> TrainSummary:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distributed, "PROGRAM", [__file__])
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), os.pathsep)
-        return distributed.run(job, device_type="cpu")
+        return distributed.run(train, job, device_type="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +205,7 @@ def test_a_defect_is_shown_with_its_traceback(
 
 def test_the_real_network_in_two_processes(bench: Bench, tmp_path: Path) -> None:
     job = bench.job("real", classifier="efficientnet_lite0", gpus=2, epochs=1)
-    summary = distributed.run(job, str(tmp_path / "job.log"), device_type="cpu")
+    summary = distributed.run(train, job, log_file=str(tmp_path / "job.log"), device_type="cpu")
     model, description = classifiers.load(job.model)
     assert description.classes == tuple(CLASSES)
     assert summary.model_parameters == sum(parameter.numel() for parameter in model.parameters())
@@ -222,7 +223,7 @@ def test_the_real_network_in_two_processes(bench: Bench, tmp_path: Path) -> None
 def test_settings_that_cannot_be_distributed_are_an_error(bench: Bench, changes: dict[str, Any], message: str) -> None:
     device_type = changes.pop("device_type", "cuda")
     with pytest.raises(InputError, match=message):
-        distributed.run(bench.job("never", **changes), device_type=device_type)
+        distributed.run(train, bench.job("never", **changes), device_type=device_type)
 
 
 class Mistaken(Small):

@@ -166,6 +166,8 @@ def test_photographs_of_one_class_are_chosen(tmp_path: Path) -> None:
             ("BloodImage_00000", "NEUTROPHIL"),
         ]
         assert [photograph.pixels.shape for photograph in read(archive, chosen)] == [(160, 200, 3)] * 2
+        seen = {Path(chosen[0][0]).name}
+        assert choose(archive, FOLDER, CLASSES, 2, seen) == chosen[1:]
 
 
 def test_12_bit_photographs_are_rescaled_like_the_images(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def test_no_package_imports_a_higher_one(package: str) -> None:
         ("dataset.split", ["torch", "scipy", "sklearn"]),
         ("fidelity.table", ["torch", "skimage", "sklearn", "statsmodels"]),
         ("fidelity.figure", ["torch"]),
+        ("finetune.figure", ["torch"]),
         ("weights.store", ["requests"]),  # needed only for a download
         ("present.tables.write", ["torch", "skimage", "matplotlib"]),
         ("report.page", ["torch", "skimage"]),

@@ -29,9 +29,10 @@ from wbcsr.classify.augment import augment, draw
 from wbcsr.classify.batches import RESIDENT_SHARE, Batches, Resident, Streamed, place
 from wbcsr.classify.history import best_epoch
 from wbcsr.classify.pack import select
-from wbcsr.classify.ranks import Ranks
-from wbcsr.classify.train import TrainSummary, choose_compile, learning_rate, logits_of
+from wbcsr.classify.train import TrainSummary, choose_compile, logits_of
 from wbcsr.errors import InputError, user_message
+from wbcsr.training.ranks import Ranks
+from wbcsr.training.schedule import learning_rate
 
 
 @pytest.fixture(scope="module")

@@ -140,6 +140,19 @@ def test_each_network_of_the_user_makes_variants(tmp_path: Path) -> None:
     assert counts["train_classifier"] == str(len(variants) + 1)  # and dual
 
 
+def test_one_network_is_fine_tuned_for_all_variants_of_its_name(tmp_path: Path) -> None:
+    """It starts from the usual network, and is checked and measured like any other one."""
+    dataset = {**SMALL["dataset"], "photographs": "dataset-master/dataset-master/JPEGImages"}
+    variants = ["original", "finetuned_x4", "finetuned_x2"]
+    write_config(tmp_path, {**SMALL, "dataset": dataset, "splits": ["by_source"], "variants": variants})
+    counts = planned(tmp_path)
+    made = {"fetch_weights", "estimate_degradation", "finetune_upscaler", "make_finetuning_figure"}
+    taken = {"compile_upscaler", "check_upscaler", "measure_fidelity"}
+    assert {rule for rule, number in counts.items() if number == "1"} >= made | taken
+    assert counts["upscale"] == str(2 * 2 * 2)  # variants, partitions, classes
+    assert counts["train_classifier"] == str(len(variants) + 1)  # and dual
+
+
 def test_folds_and_input_sizes_have_their_own_runs(tmp_path: Path) -> None:
     study = {
         **SMALL,

@@ -22,7 +22,7 @@ from wbcsr.engines.profile import Size
 from wbcsr.engines.trace import trace
 from wbcsr.engines.triton.layers import Layer, Plan, plan
 from wbcsr.engines.triton.tiles import ROWS, Tile, multiplies_from_shared, tiles_for
-from wbcsr.weights.networks import Architecture, empty_network
+from wbcsr.weights.networks import rrdbnet
 
 # Bytes of fp16 and bf16.
 HALF = 2
@@ -206,7 +206,7 @@ def main() -> None:
     parser.add_argument("--size", nargs=2, type=int, default=[240, 320], metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 8])
     asked = parser.parse_args()
-    planned = plan(trace(empty_network(Architecture("RRDBNet", 4, 64, 23, 32, 1))))
+    planned = plan(trace(rrdbnet(blocks=23)))
     for name in asked.gpus:
         print(f"\n{name}\n", *table(planned, GPUS[name], (asked.size[0], asked.size[1]), asked.batches), sep="\n")
 

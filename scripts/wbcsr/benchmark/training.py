@@ -22,10 +22,8 @@ from wbcsr.benchmark.folders import copy_images, list_images
 from wbcsr.benchmark.machine import Machine, describe_machine
 from wbcsr.benchmark.suite import REASON, TIMES, Suite, measured, measured_number, memory, seconds
 from wbcsr.benchmark.workers import Run, measure_in_workers, warmed
-from wbcsr.classify import classifiers
 from wbcsr.classify.networks import NETWORKS
 from wbcsr.classify.pack import pack
-from wbcsr.classify.ranks import Ranks
 from wbcsr.classify.train import Training, TrainJob, begin
 from wbcsr.engines.capability import pick_device
 from wbcsr.errors import InputError
@@ -34,6 +32,8 @@ from wbcsr.present.table import Table, number, text
 from wbcsr.present.text import number_texts
 from wbcsr.study.labels import CLASSIFIERS
 from wbcsr.text import counted
+from wbcsr.training.precision import autocast, choose_precision
+from wbcsr.training.ranks import Ranks
 from wbcsr.vision import torchvision
 
 OURS, USUAL, NETWORK = "ours", "the usual script", "ours, network alone"
@@ -86,7 +86,7 @@ def benchmark_training(
         copied = copy_images(manifests, wanted, aside / "original")
         task = _prepare(copied, train, threads, aside)
         images = len(pd.read_csv(task.split))
-        precision = classifiers.choose_precision(train["precision"], device)
+        precision = choose_precision(train["precision"], device)
         systems: dict[str, tuple[Callable[[Task], Callable[[], Run]], str, int]] = {
             OURS: (make_ours, precision, images - 1),
             USUAL: (make_usual, "fp32", images),
@@ -142,7 +142,7 @@ def make_network(task: Task) -> Callable[[], Run]:
 
     def run() -> None:
         for _ in range(steps):
-            with classifiers.autocast(device, training.precision):
+            with autocast(device, training.precision):
                 logits = training.usual_step(images)
             training.optimizer.zero_grad()
             loss = cross_entropy(logits.float(), labels)

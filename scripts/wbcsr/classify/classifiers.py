@@ -7,7 +7,6 @@ import json
 import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from wbcsr.classify.networks import GROUPED, NETWORKS, RESNET50, Network
-from wbcsr.engines.capability import pick_precision
 from wbcsr.engines.engine import Engine
 from wbcsr.engines.source import Source
 from wbcsr.errors import InputError, first_line
@@ -223,17 +221,6 @@ def _from_package(package: Package, architecture: str) -> Mapping[str, Tensor]:
             f"{package.requirement}: does not hold the tensors of {architecture}; set train.init to a file"
         )
     return dict(zip(wanted, given.values(), strict=True))
-
-
-def choose_precision(requested: str, device: torch.device) -> str:
-    """Return `fp32` or `bf16`, chosen as in `pick_precision`; fp32 replaces fp16, which would need loss scaling."""
-    precision = pick_precision(requested, device)
-    return "fp32" if precision == "fp16" else precision
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Return a context for mixed precision: with bf16, convolutions and matrix products use bf16, the rest fp32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def to_device(pixels: np.ndarray | Tensor, device: torch.device) -> Tensor:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
-import os
-import pickle
 import time
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +23,17 @@ from wbcsr.classify.augment import augment, draw
 from wbcsr.classify.batches import Batches, place
 from wbcsr.classify.history import best_epoch
 from wbcsr.classify.pack import select
-from wbcsr.classify.ranks import Part, Ranks
 from wbcsr.engines.capability import pick_device
 from wbcsr.engines.memory import detect_out_of_memory
 from wbcsr.engines.pytorch import Inductor
-from wbcsr.errors import InputError, first_line
-from wbcsr.files import remove_leftovers, sha256, write_bytes, write_csv
+from wbcsr.errors import InputError
+from wbcsr.files import remove_leftovers, sha256, write_csv
 from wbcsr.progress import image_progress
-from wbcsr.provenance import processor
 from wbcsr.text import counted
+from wbcsr.training.precision import autocast, choose_precision
+from wbcsr.training.ranks import Part, Ranks
+from wbcsr.training.repeatable import describe_device, make_repeatable, read_checkpoint, write_checkpoint
+from wbcsr.training.schedule import learning_rate, set_learning_rate
 from wbcsr.vision import torchvision
 
 log = logging.getLogger(__name__)
@@ -158,16 +156,13 @@ def train(job: TrainJob, ranks: Ranks | None = None) -> TrainSummary:
 def begin(job: TrainJob, ranks: Ranks) -> Training:
     """Return a training before its first step, and set torch's global options for it. Errors as in `train`."""
     settings, device, threads = job.settings, ranks.device, _threads(job, ranks)
-    _make_repeatable(threads, device)
+    make_repeatable(threads, device, settings["precision"])
     if ranks.is_first:
         remove_leftovers(job.checkpoint.parent)
     images, validation = (
         select(job.arrays, job.indexes, job.split, job.classes, {subset}) for subset in ("train", "validation")
     )
-    precision = classifiers.choose_precision(settings["precision"], device)
-    if settings["precision"] == "fp32":
-        # With TF32, fp32 would have only ten bits of mantissa.
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    precision = choose_precision(settings["precision"], device)
     compiled = choose_compile(settings["compile"], ranks, settings["epochs"] * len(images))
     model = classifiers.build(len(job.classes), job.seed, job.init, settings["classifier"])
     model = model.to(device).to(memory_format=torch.channels_last)
@@ -211,20 +206,6 @@ def choose_compile(requested: bool | str, ranks: Ranks, passes: int) -> bool:
     return wanted
 
 
-def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
-    """Return the learning rate of step `step` (from 0) of `steps`: linear warmup, then cosine decay to 0.
-
-    `warmup` is the fraction of steps with rising rate. The rate is taken at the middle of the step, so that it is never
-    0. Goyal et al. 2017; Loshchilov and Hutter 2017.
-    """
-    done, rise = (step + 0.5) / steps, warmup
-    if done < rise:
-        return peak * done / rise
-    return peak * 0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise)))
-
-
-# Errors that reading a damaged checkpoint may raise.
-_DAMAGE = (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError, zipfile.BadZipFile)
 _SCORES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
@@ -357,12 +338,11 @@ class Training:
             self.settings["learning_rate"],
             self.settings["warmup"],
         )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimizer, rate)
 
     def _step(self, images: Tensor, labels: Tensor, part: Part, usual: bool) -> tuple[Tensor, Tensor]:
         """Do one optimizer step; returns the mean loss over `images` and their logits, both on the device."""
-        with classifiers.autocast(self.ranks.device, self.precision):
+        with autocast(self.ranks.device, self.precision):
             logits = (self.usual_step if usual else self.odd_step)(images)
         logits = logits.float()
         loss = self._loss(logits, labels)
@@ -376,39 +356,18 @@ class Training:
 
     def save(self, path: Path, fingerprint: dict[str, str]) -> float:
         """Write a checkpoint atomically; returns the seconds needed."""
-        started = time.perf_counter()
         content = {
-            "fingerprint": fingerprint,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "history": self.history,
             "best_state": self.best_state,
         }
-        # Through memory, because torch's error for a full disk does not say that it is full.
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        write_bytes(path, buffer.getbuffer())
-        return time.perf_counter() - started
+        return write_checkpoint(path, fingerprint, content)
 
     def resume(self, path: Path, fingerprint: dict[str, str]) -> int:
         """Load the checkpoint at `path` if it has this fingerprint; returns the number of completed epochs."""
-        if not path.exists():
-            return 0
-        try:
-            # torch writes checksums but does not verify them.
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()
-            if damaged is not None:
-                raise zipfile.BadZipFile(f"checksum of {damaged} differs")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            found = content["fingerprint"]
-        except _DAMAGE as error:
-            reason = first_line(error)
-            log.warning("%s: damaged (%s); training starts from the first epoch", path, reason)
-            return 0
-        different = sorted(key for key in {*found, *fingerprint} if found.get(key) != fingerprint.get(key))
-        if different:
-            log.warning("%s: made with other %s; training starts from the first epoch", path, ", ".join(different))
+        content = read_checkpoint(path, fingerprint)
+        if content is None:
             return 0
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
@@ -423,7 +382,7 @@ def logits_of(model: nn.Module, images: Batches, device: torch.device, precision
     model.eval()
     size = classifiers.ENGINE_BATCH[device.type]
     parts = np.split(np.arange(len(images)), range(size, len(images), size))
-    with torch.inference_mode(), classifiers.autocast(device, precision):
+    with torch.inference_mode(), autocast(device, precision):
         return torch.cat([model(batch).float() for batch, _ in images.read(parts)]).cpu()
 
 
@@ -432,22 +391,8 @@ def _progress(total: int, done: int, ranks: Ranks) -> tqdm:
     return image_progress(total, "training", done) if ranks.is_first else tqdm(disable=True)
 
 
-def _make_repeatable(threads: int, device: torch.device) -> None:
-    """Make torch deterministic on this machine; the number of threads is fixed because it determines the order of sums.
-
-    On a GPU, an operation without a deterministic implementation only warns.
-    """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
-    # Filling new memory with NaN would reveal reads of uninitialised values, but takes time at every step.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cudnn.benchmark = False
-
-
 def _fingerprint(job: TrainJob, ranks: Ranks, precision: str, compiled: bool, threads: int) -> dict[str, str]:
     """Return everything that determines the result, by name; the log lists the names that differ from a checkpoint."""
-    on_gpu = ranks.device.type == "cuda"
     chosen = {"precision": precision, "compile": compiled, "gpus": ranks.count}
     return {
         **{f"train.{key}": repr(value) for key, value in {**job.settings, **chosen}.items()},
@@ -456,9 +401,6 @@ def _fingerprint(job: TrainJob, ranks: Ranks, precision: str, compiled: bool, th
         "split": sha256(job.split),
         "images": " ".join(sha256(index) for index in job.indexes),
         "initial weights": sha256(job.init) if job.init else "none",
-        "device": f"cuda {torch.cuda.get_device_name(ranks.device)}" if on_gpu else f"cpu {processor()}",
-        # On a GPU, sums do not depend on the number of CPU threads.
-        "threads": "any" if on_gpu else str(threads),
-        "torch": str(torch.__version__),
+        **describe_device(ranks.device, threads),
         "torchvision": str(torchvision.__version__),
     }

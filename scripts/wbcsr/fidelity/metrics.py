@@ -99,11 +99,21 @@ def measure(
 ) -> dict[str, dict[str, float]]:
     """The `METRICS` of each region of an upscaled image; all are (H, W, 3) uint8 RGB, `small` with half the sides.
 
+    See `compare`. The whole image also has `consistency_psnr`, the PSNR of the image, halved again, to `small`; and
+    `niqe`. `lpips` is NaN here; the function of this name measures it.
+    """
+    found = compare(image, truth, regions)
+    found["whole"] |= {"consistency_psnr": psnr_of(halve(image), small), "niqe": niqe(image)}
+    return found
+
+
+def compare(image: np.ndarray, truth: np.ndarray, regions: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """The `METRICS` of each region that need only the image and the truth, both (H, W, 3) uint8 RGB; others are NaN.
+
     `psnr` is in dB. `ciede2000` is the mean over pixels of the colour difference to the truth (Sharma et al. 2005).
     `drift` is the same difference between the mean colours, which detail does not influence. `delta_l`, `delta_a` and
-    `delta_b` are the mean of image minus truth in CIELAB (D65): positive values mean lighter, redder and yellower. The
-    whole image also has `consistency_psnr`, the PSNR of the image, halved again, to `small`; and `niqe`. NaN if a
-    region is empty. `lpips` is NaN here; the function of this name measures it.
+    `delta_b` are the mean of image minus truth in CIELAB (D65): positive values mean lighter, redder and yellower. NaN
+    if a region is empty.
     """
     similarity = ssim_map(image, truth)
     lab, true_lab = rgb2lab(image), rgb2lab(truth)
@@ -121,5 +131,4 @@ def measure(
                 "drift": float(deltaE_ciede2000(true_mean, mean)),
                 **{f"delta_{axis}": float(d) for axis, d in zip("lab", mean - true_mean, strict=True)},
             }
-    found["whole"] |= {"consistency_psnr": psnr_of(halve(image), small), "niqe": niqe(image)}
     return found

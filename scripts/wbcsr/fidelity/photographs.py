@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -29,13 +29,15 @@ class Photograph:
     pixels: np.ndarray
 
 
-def choose(archive: Archive, folder: str, classes: Sequence[str], per_class: int) -> list[tuple[str, str]]:
+def choose(
+    archive: Archive, folder: str, classes: Sequence[str], per_class: int, seen: Collection[str] = ()
+) -> list[tuple[str, str]]:
     """The first `per_class` photographs of each class in sorted order, as (path in the archive, class).
 
     `folder` holds the photographs. `labels.csv` next to it gives their classes (columns Image and Category), by the
-    number at the end of the file names. Photographs with several classes or none are left out, and so is a class
-    without photographs. Raises InputError if the folder has no photograph, if labels.csv is missing or cannot be read,
-    or if neither names any of the classes.
+    number at the end of the file names. Photographs with several classes or none are left out, and so are those that a
+    network has `seen` in its training (their names in the folder), and a class without photographs. Raises InputError
+    if the folder has no photograph, if labels.csv is missing or cannot be read, or if neither names any of the classes.
     """
     folder = clean_path(folder.strip("/"))
     paths = sorted(path for path in archive.entries if _is_photograph(path, folder))
@@ -48,7 +50,7 @@ def choose(archive: Archive, folder: str, classes: Sequence[str], per_class: int
     by_class: dict[str, list[str]] = {name: [] for name in classes}
     for path in paths:
         named = labels.get(number_of(path))
-        if named in by_class:
+        if named in by_class and PurePosixPath(path).name not in seen:
             by_class[named].append(path)
     chosen = [(path, name) for name in classes for path in by_class[name][:per_class]]
     if not chosen:

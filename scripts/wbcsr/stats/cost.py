@@ -128,6 +128,8 @@ def _job(record: dict[str, Any]) -> Job:
         whole = record["upscaling"]["images"]
         images = 0 if record["rule"] == "shrink" else whole
         kept = record["upscaling"].get("images_kept", 0)
+    elif "resumed_steps" in record:
+        whole, kept = record["steps"], record["resumed_steps"]
     elif "resumed_epochs" in record:
         whole, kept = record["parameters"]["train"]["epochs"], record["resumed_epochs"]
     share = (whole - kept) / whole if kept else 1.0
@@ -164,9 +166,11 @@ def _image_jobs(jobs: list[Job], packing: list[Job], variants: list[str]) -> dic
         enlarging.append([job for job in jobs if job.rule == "upscale" and job.outputs & shrunk])
     taken = {path for kind in enlarging for job in kind if job.rule == "upscale" for path in job.inputs}
     building = ("compile_upscaler", "check_upscaler") if taken else ()
+    # The provenance of an upscaling job lists weights, engine and the record of its check among its input files.
+    finetuned = [job for job in jobs if job.rule == "finetune_upscaler" and job.outputs & taken]
     return {
-        # The provenance of an upscaling job lists the engine and the record of its check among its input files.
-        "engine": [[job for job in jobs if job.rule == rule and job.outputs & taken] for rule in building],
+        "engine": [[job for job in jobs if job.rule == rule and job.outputs & taken] for rule in building]
+        + ([finetuned] if finetuned else []),
         "enlarging": enlarging,
         "packing": [of(packing, ("pack_images",), variant) for variant in variants],
     }

@@ -40,7 +40,13 @@ NO_ENHANCED = "Empty: the configuration has no variant other than original."
 NOT_STORED = "Empty: the configuration stores no upscaled images (store: none)."
 # Number of letters; longer class names are words, shorter ones (ALL, BASO) abbreviations.
 LONGEST_ABBREVIATION = 4
-_METHODS = {"bicubic": "bicubic", "lanczos": "Lanczos", "realesrgan": "Real-ESRGAN", "sharpened": "sharpened bicubic"}
+_METHODS = {
+    "bicubic": "bicubic",
+    "lanczos": "Lanczos",
+    "realesrgan": "Real-ESRGAN",
+    "finetuned": "fine-tuned Real-ESRGAN",
+    "sharpened": "sharpened bicubic",
+}
 
 
 def subsets_of(partitions: Mapping[str, str]) -> list[str]:

@@ -8,9 +8,10 @@ import pickle
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,48 +21,66 @@ from torch.distributed.run import parse_args
 from torch.distributed.run import run as torchrun
 
 from wbcsr import python_path
-from wbcsr.classify.ranks import Ranks
-from wbcsr.classify.train import TrainJob, TrainSummary, train
 from wbcsr.errors import InputError, user_message
 from wbcsr.files import write_bytes
 from wbcsr.isolated import end_with_parent
 from wbcsr.job import configure_logging
+from wbcsr.training.ranks import Ranks
 
 log = logging.getLogger(__name__)
 
+Summary = TypeVar("Summary")
+
 # The command that torchrun runs in each process; its argument is the folder.
-PROGRAM = ["-m", "wbcsr.classify.distributed"]
+PROGRAM = ["-m", "wbcsr.training.distributed"]
 # The files in this folder.
 _TASK, _SUMMARY, _ERROR = "task.pickle", "summary.pickle", "error.txt"
 
 
-def run(job: TrainJob, log_file: str | None = None, device_type: str = "cuda") -> TrainSummary:
-    """Call `train` on as many devices as the setting `gpus` says; for one device, in this process.
+class Job(Protocol):
+    """What a training needs to be distributed: its section of the configuration, and its threads."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+
+    @property
+    def threads(self) -> int: ...
+
+
+def run(
+    train: Callable[[Any, Ranks | None], Summary],
+    job: Job,
+    section: str = "train",
+    log_file: str | None = None,
+    device_type: str = "cuda",
+) -> Summary:
+    """Call `train(job, ranks)` on as many devices as the setting `gpus` says; for one device, in this process.
 
     For several devices, each process has its own device and its share of every batch; the first process also logs to
-    `log_file`. All of them end when this process ends. `device_type` is cuda (NCCL) or cpu (gloo, for tests without
-    GPUs). With gloo, batch norm uses only the images of its own process.
+    `log_file`. All of them end when this process ends. `section` is the name of the job's section of the configuration,
+    for messages. `train` is a function of a module, which the other processes import. `device_type` is cuda (NCCL) or
+    cpu (gloo, for tests without GPUs). With gloo, batch norm uses only the images of its own process.
 
     Raises InputError as `train` does, and if there are fewer GPUs than `gpus` or the batch is too small to be shared;
     RuntimeError if a process fails for another reason, which is then in the log.
     """
     gpus = job.settings["gpus"]
     if gpus == 1:
-        return train(job)
+        return train(job, None)
     available = torch.cuda.device_count()
     if device_type == "cuda" and available < gpus:
         raise InputError(
-            f"configuration: train.gpus is {gpus}, but this job sees {available or 'no'} GPU{'s' * (available != 1)}; "
-            f"set it to {max(1, available)} or request more GPUs"
+            f"configuration: {section}.gpus is {gpus}, but this job sees {available or 'no'} "
+            f"GPU{'s' * (available != 1)}; set it to {max(1, available)} or request more GPUs"
         )
     if job.settings["batch_size"] < 2 * gpus:
         raise InputError(
-            f"configuration: train.batch_size {job.settings['batch_size']} leaves fewer than two images to each of "
-            f"{gpus} GPUs; raise it to at least {2 * gpus} or lower train.gpus"
+            f"configuration: {section}.batch_size {job.settings['batch_size']} leaves fewer than two images to each of "
+            f"{gpus} GPUs; raise it to at least {2 * gpus} or lower {section}.gpus"
         )
     with tempfile.TemporaryDirectory(prefix="wbcsr-training-") as name:
         folder = Path(name)
-        write_bytes(folder / _TASK, pickle.dumps((job, log_file, device_type)))
+        write_bytes(folder / _TASK, pickle.dumps((train, job, log_file, device_type)))
         command = ["--standalone", f"--nproc-per-node={gpus}", f"--log-dir={folder}", *PROGRAM, str(folder)]
         log.info("starting %d processes, one for each %s", gpus, "GPU" if device_type == "cuda" else "part of a batch")
         try:
@@ -74,7 +93,7 @@ def run(job: TrainJob, log_file: str | None = None, device_type: str = "cuda") -
             if said.exists():
                 raise InputError(said.read_text(encoding="utf-8")) from None
             raise RuntimeError(_describe(failed)) from None
-        summary: TrainSummary = pickle.loads((folder / _SUMMARY).read_bytes())
+        summary: Summary = pickle.loads((folder / _SUMMARY).read_bytes())
     return summary
 
 
@@ -82,7 +101,7 @@ def main() -> None:
     """Run one of the processes that torchrun starts; the job is in the folder given on the command line."""
     end_with_parent()
     folder, rank, count = Path(sys.argv[1]), int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    job, log_file, device_type = pickle.loads((folder / _TASK).read_bytes())
+    train, job, log_file, device_type = pickle.loads((folder / _TASK).read_bytes())
     configure_logging(log_file if rank == 0 else None)
     if rank > 0:
         # Their log would repeat that of the first process.

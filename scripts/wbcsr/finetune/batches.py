@@ -1,0 +1,62 @@
+"""The training pairs of each step; they depend only on seed and step, so that a training can be resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wbcsr.finetune import RATIO
+from wbcsr.finetune.matched import Matched, Pixels
+from wbcsr.finetune.second_order import degrade, seeded
+
+# Side of the square, relative to the patch, that the second-order degradation blurs and shrinks: its kernels are wide.
+CONTEXT = 2
+
+
+@dataclass
+class Batches:
+    """Draws pairs of squares (see `Matched.draw`) from `photographs` (H, W, 3) uint8.
+
+    `side` is that of the degraded square in pixels. Without `matched`, the second-order degradation is applied.
+    """
+
+    photographs: Sequence[Pixels]
+    matched: Matched | None
+    side: int
+    size: int
+    seed: int
+    device: torch.device
+    _small: dict[int, Pixels] = field(default_factory=dict)
+
+    def draw(self, step: int, part: slice) -> tuple[Tensor, Tensor]:
+        """The pairs of a step in `part` of its batch: (n, 3, side, side) and twice the side, float32 from 0 to 1."""
+        generators = np.random.default_rng([self.seed, step]).spawn(self.size)[part]
+        if self.matched is None:
+            with seeded([self.seed, step, part.start]):
+                high = torch.stack([_tensor(self._square(generator)) for generator in generators])
+                return degrade(high.to(self.device), RATIO * self.side)
+        pairs = [self._pair(self.matched, generator) for generator in generators]
+        low, high = (torch.stack([_tensor(pair[which]) for pair in pairs]) for which in (0, 1))
+        return low.to(self.device), high.to(self.device)
+
+    def _pair(self, matched: Matched, generator: np.random.Generator) -> tuple[Pixels, Pixels]:
+        number = int(generator.integers(len(self.photographs)))
+        if number not in self._small:
+            self._small[number] = matched.shrunk(self.photographs[number])
+        return matched.draw(self.photographs[number], self._small[number], self.side, generator)
+
+    def _square(self, generator: np.random.Generator) -> Pixels:
+        """A random square of a photograph, turned by a multiple of 90° and perhaps mirrored."""
+        photograph = self.photographs[int(generator.integers(len(self.photographs)))]
+        side = min(CONTEXT * RATIO * self.side, *photograph.shape[:2])
+        top, left = (int(generator.integers(length - side + 1)) for length in photograph.shape[:2])
+        square = np.rot90(photograph[top : top + side, left : left + side], int(generator.integers(4)))
+        return square[:, ::-1] if generator.integers(2) else square
+
+
+def _tensor(pixels: Pixels) -> Tensor:
+    return torch.tensor(np.ascontiguousarray(pixels)).permute(2, 0, 1).float() / 255

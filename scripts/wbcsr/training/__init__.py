@@ -1,0 +1,1 @@
+"""What the trainings of all networks share: processes, schedule, repeatability and checkpoints."""
