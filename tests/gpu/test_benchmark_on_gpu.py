@@ -48,7 +48,7 @@ def test_every_backend_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name, backend in BACKENDS.items():
         part = table[table["backend"] == name]
         reason = backend.unavailable(device)
-        if reason or name == "winograd":
+        if reason or name in ("winograd", "triton"):  # they run no ResNet-50
             assert part["note"].str.startswith("cannot run here: ").all()
             continue
         assert set(part["precision"]) == set(precisions(device, name))

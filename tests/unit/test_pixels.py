@@ -19,6 +19,7 @@ from PIL import Image
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import pixel_checks
+from compile_only import compile_only
 from wbcsr import pixels
 from wbcsr.errors import InputError
 
@@ -98,47 +99,9 @@ def test_cuda_tensors_do_not_fall_back_to_torch(monkeypatch: pytest.MonkeyPatch)
             pixels.to_square(images, 2)
 
 
-class StandInDriver:
-    """Replaces CUDA's driver on machines without a GPU: it only reports the architecture to compile for."""
-
-    def __init__(self, capability: int) -> None:
-        self.capability = capability
-
-    def get_current_target(self) -> Any:
-        from triton.backends.compiler import GPUTarget
-
-        return GPUTarget("cuda", self.capability, 32)
-
-    def get_current_device(self) -> int:
-        return self.capability
-
-    def get_current_stream(self, device: int) -> int:
-        return 0
-
-
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], list[Any]]:
-    """A function from a compute capability to a list that gets the program of each launch; nothing is run."""
-    import triton
-    from triton.compiler import ASTSource
-    from triton.runtime.driver import driver
-
-    programs: list[Any] = []
-
-    def compile_only(fn: Any, compile: dict[str, Any], **_: Any) -> bool:
-        source = ASTSource(fn.jit_function, compile["signature"], compile["constants"], compile["configs"][0])
-        options = {name: compile[name] for name in ("num_warps", "enable_fp_fusion")}
-        target = driver.active.get_current_target()
-        programs.append(triton.compile(source, target=target, options=options))
-        return True
-
-    def start(capability: int) -> list[Any]:
-        monkeypatch.setattr(driver, "_active", StandInDriver(capability))
-        return programs
-
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(triton.knobs.runtime, "jit_cache_hook", compile_only)
-    return start
+    return compile_only(monkeypatch, tmp_path)
 
 
 # The store instruction for each kernel's result: four elements, or one where they are gathered one by one.

@@ -15,9 +15,9 @@ from small_networks import inference, rrdbnet, workload, write_compact, write_we
 from wbcsr.classify import classifiers
 from wbcsr.engines import engine as engines
 from wbcsr.engines.profile import Profile
+from wbcsr.engines.trace import UnsuitedError, trace
 from wbcsr.engines.winograd import backend
 from wbcsr.engines.winograd.backend import Winograd
-from wbcsr.engines.winograd.trace import UnsuitedError, trace
 from wbcsr.errors import InputError
 from wbcsr.upscale import upscaler
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from wbcsr.benchmark.clocks import device_clock
 from wbcsr.benchmark.figures import Rates, draw
 from wbcsr.benchmark.images import count_of, crop_of, gather
 from wbcsr.benchmark.implementations import Case, Ours, make_files
+from wbcsr.benchmark.layer_times import measure_layers
 from wbcsr.benchmark.machine import Machine, among, describe_machine, precisions
 from wbcsr.benchmark.peak_rate import Kind, bytes_of, copy_rate, flops_of, make_peak_rate
 from wbcsr.benchmark.rounds import MAX_REPEATS, Timing
@@ -34,6 +36,8 @@ from wbcsr.isolated import IsolatedProcess
 from wbcsr.present.table import Column, Table, number, text
 from wbcsr.present.text import number_texts
 from wbcsr.upscale import upscaler
+
+log = logging.getLogger(__name__)
 
 NETWORK, FILES = "network alone", "file to file"
 NOT_REACHED = "the time limit was reached before (benchmark.limit_seconds)"
@@ -98,12 +102,14 @@ def benchmark_batches(
     `inference` and `settings` are the sections inference and benchmark of the configuration. The first of
     `batch_sizes` is also measured from file to file. After each measurement, the CSV file is written with the rows that
     exist. A case that fails, cannot run here or is not reached before `limit_seconds` gets a row with the reason.
+    For the backend triton, the time of each layer and that of a model are logged and written to layers.csv.
     Returns the machine and the number of measurements. Raises InputError if there are no images.
     """
     limit = time.monotonic() + (settings["limit_seconds"] or float("inf"))
     device = pick_device()
     machine = describe_machine(device, threads)
     rows: list[dict[str, Any]] = []
+    layers: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
         images = gather(manifests, count_of(settings, device.type), crop_of(settings, device.type), Path(scratch))
         source, architecture = upscaler.source(weights)
@@ -127,6 +133,9 @@ def benchmark_batches(
                     full = _with_rates(entry, row, work, peaks, copying) | {"network": weights.stem}
                     rows.append({"machine": machine.hardware, **with_note(full, images.note)})
                     write_csv(folder / "batches.csv", SUITE.frame(rows))
+                    if backend == "triton" and "tflop_per_second" in full:
+                        layers += compare_layers(entry, full["batch_size"], peaks, copying)
+                        write_csv(folder / "layers.csv", pd.DataFrame(layers))
     return SUITE.write(rows, machine, folder)
 
 
@@ -204,6 +213,15 @@ def measure(
                 yield entry, process.result(_finite(left))
             except Exception as error:
                 yield entry, {"note": NOT_REACHED if time.monotonic() >= limit else explain(error)}
+
+
+def compare_layers(entry: Entry, batch: int, peaks: Mapping[Kind, float], copying: float) -> list[dict[str, Any]]:
+    """Measure each layer of a triton engine in a process, log its time beside that of the model, and return both."""
+    which = entry.implementation
+    with IsolatedProcess() as process:
+        rows = process.call(measure_layers, which, entry.case, batch, peaks[which.device, which.precision], copying)
+    log.info("ms per image of one layer\n%s", pd.DataFrame(rows).to_string(index=False))
+    return rows
 
 
 def measure_network(entry: Entry, seconds: float, repeats: int) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class Ours:
         from wbcsr.upscale import upscaler
 
         torch.set_num_threads(case.threads)
-        path = self._engine(case)
+        path = self.engine(case)
         if not path.is_file():
             workload = Workload({case.size: len(case.files)}, upscaler.batches(case.inference))
             build(upscaler.source(case.weights)[0], path, workload, self._inference(case))
@@ -128,14 +128,14 @@ class Ours:
         keep_large_blocks()
         torch.set_num_threads(case.threads)
         source, architecture = upscaler.source(case.weights)
-        engine = load(source, self._engine(case))
+        engine = load(source, self.engine(case))
         tile, overlap = (case.inference[key] for key in ("tile", "overlap"))
         return upscaler.SuperResolution(engine, architecture, architecture.scale, tile, overlap)
 
     def _inference(self, case: Case) -> dict[str, Any]:
         return {**case.inference, "backend": self.backend, "precision": self.precision}
 
-    def _engine(self, case: Case) -> Path:
+    def engine(self, case: Case) -> Path:
         from wbcsr.upscale import upscaler
 
         # As in `build`: a batch has no more images than there are.

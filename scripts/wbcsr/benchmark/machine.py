@@ -43,11 +43,11 @@ def describe_machine(device: torch.device, threads: int) -> Machine:
 
 def precisions(device: torch.device, backend: str = "eager") -> list[str]:
     """Return the precisions that device and backend support without emulation."""
-    only = BACKENDS[backend].precisions
-    if only:
-        return list(only)
     native = ["fp32", "fp16"] if device.type == "cuda" else ["fp32"]
-    return [*native, "bf16"] if has_fast_bf16(device) else native
+    native += ["bf16"] if has_fast_bf16(device) else []
+    only = BACKENDS[backend].precisions
+    # A backend for another device, which supports none of them, is listed with the reason.
+    return [precision for precision in native if only is None or precision in only] or native
 
 
 def among(available: Sequence[str], asked: Container[str]) -> Sequence[str]:

@@ -7,10 +7,13 @@ import torch
 from wbcsr.engines.backend import Backend
 from wbcsr.engines.pytorch import Eager, Inductor
 from wbcsr.engines.tensorrt import TensorRT
+from wbcsr.engines.triton.backend import Triton
 from wbcsr.engines.winograd.backend import Winograd
 from wbcsr.errors import InputError
 
-BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (Eager(), Winograd(), Inductor(), TensorRT())}
+BACKENDS: dict[str, Backend] = {
+    backend.name: backend for backend in (Eager(), Winograd(), Inductor(), Triton(), TensorRT())
+}
 
 
 def get_backend(name: str, device: torch.device) -> Backend:

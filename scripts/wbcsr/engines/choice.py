@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def choose(order: Order) -> dict[str, Any]:
                 return {"backend": "eager", "reasons": [*rejected, reason(Code.NOT_FASTER, backend="inductor")]}
         else:
             height, width = (min(side, TRIAL_SIDE) for side in order.profile.opt)
-            choice = _faster(replace(order, profile=Profile.fixed(1, height, width)), winograd, {}, [])
+            choice = _fastest(replace(order, profile=Profile.fixed(1, height, width)), [winograd], {}, [])
             if choice["backend"] == "winograd" or order.precision == "fp32":
                 return choice
             rejected = choice["reasons"]
@@ -99,7 +100,7 @@ def _why_unusable(backend: Backend, order: Order) -> str | None:
 
 
 def _eager_or_compiled(order: Order, rejected: list[Reason]) -> dict[str, Any]:
-    """Choose eager if it finishes soon; otherwise compile with TensorRT or Inductor and choose the faster one."""
+    """Choose eager if it finishes soon; otherwise compile with others and choose the fastest."""
     eager, profile, images = BACKENDS["eager"], order.profile, order.workload.images
     network = order.network(eager)
     example = example_for(network, profile, eager)
@@ -114,46 +115,70 @@ def _eager_or_compiled(order: Order, rejected: list[Reason]) -> dict[str, Any]:
     if minutes <= limit:
         why = reason(Code.FEW_IMAGES, images=sum(images.values()), minutes=round(minutes, 1), limit=limit)
         return {"backend": "eager", "reasons": [why, *rejected], "measured": measured}
-    for name in ("tensorrt", "inductor"):
-        unavailable = BACKENDS[name].unavailable(order.device)
-        if unavailable is None:
-            return _faster(order, BACKENDS[name], measured, rejected)
-        log.info("%s is not used: %s", name, unavailable)
-        rejected = [*rejected, reason(Code.UNUSABLE, detail=unavailable)]
-    return {"backend": "eager", "reasons": rejected, "measured": measured}
+    compilers, rejected = _compilers(order, rejected)
+    if not compilers:
+        return {"backend": "eager", "reasons": rejected, "measured": measured}
+    return _fastest(order, compilers, measured, rejected)
 
 
-def _faster(order: Order, backend: Backend, measured: dict[str, Any], rejected: list[Reason]) -> dict[str, Any]:
-    """Compile `backend` and return the faster of it and eager, measured with one batch of the profile.
+def _compilers(order: Order, rejected: list[Reason]) -> tuple[list[Backend], list[Reason]]:
+    """Return the backends to compare with eager, and the reasons against others, `rejected` included."""
+    found = []
+    choices = [("tensorrt", "inductor")] if order.device.type == "cpu" else [("triton",), ("tensorrt", "inductor")]
+    for names in choices:
+        for name in names:
+            unusable = _why_unusable(BACKENDS[name], order)
+            if unusable is None:
+                found.append(BACKENDS[name])
+                break
+            log.info("%s is not used: %s", name, unusable)
+            rejected = [*rejected, reason(Code.UNUSABLE, detail=unusable)]
+    return found, rejected
+
+
+def _fastest(
+    order: Order, backends: Sequence[Backend], measured: dict[str, Any], rejected: list[Reason]
+) -> dict[str, Any]:
+    """Compile `backends` and return the fastest of them and eager, measured with one batch of the profile.
 
     `measured` holds earlier measurements; `rejected` holds the reasons why other backends are not used.
     """
-    name = backend.name
-    free_memory(order.device)
-    try:
-        measured |= _compile(order, backend)
-    except Exception as error:  # compilers fail in many ways; auto then uses eager and logs it
-        if isinstance(error, torch.OutOfMemoryError | InputError) and not isinstance(error, UnloadableError):
-            raise
-        log.exception("%s cannot build this engine; auto uses eager", name)
-        order.program.unlink(missing_ok=True)
-        why = reason(Code.FAILED, backend=name, detail=first_line(error))
-        return {"backend": "eager", "reasons": [why, *rejected], "measured": measured}
-    # Eager is measured (on a GPU: again) right after the other, so that drift of the machine affects both equally.
-    eager = BACKENDS["eager"]
-    network = order.network(eager)
-    example = example_for(network, order.profile, eager)
-    run = eager.load(network, order.program, order.profile)
-    _seconds(run, example)
-    eager_seconds, compiled_seconds = _seconds(run, example), measured[f"{name}_seconds_per_batch"]
-    measured["eager_seconds_per_batch"] = round(eager_seconds, 4)
-    faster = name if compiled_seconds < eager_seconds else "eager"
-    if faster == "eager":
-        require_claim()
-        order.program.unlink()
-    seconds = {"eager_seconds": round(eager_seconds, 3), "seconds": round(compiled_seconds, 3)}
-    why = reason(Code.MEASURED, backend=name, shape=str(order.profile), **seconds)
-    return {"backend": faster, "reasons": [why, *rejected], "measured": measured}
+    programs, compiling = {}, 0.0
+    order.program.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=order.program.parent) as folder:
+        for backend in backends:
+            name = backend.name
+            free_memory(order.device)
+            program = Path(folder) / f"{name}{order.program.suffix}"
+            try:
+                measured |= _compile(replace(order, program=program), backend)
+            except Exception as error:  # compilers fail in many ways; auto then uses another backend and logs it
+                if isinstance(error, torch.OutOfMemoryError | InputError) and not isinstance(error, UnloadableError):
+                    raise
+                log.exception("%s cannot build this engine; auto uses eager or another backend", name)
+                rejected = [reason(Code.FAILED, backend=name, detail=first_line(error)), *rejected]
+                continue
+            programs[name] = program
+            compiling += measured["compile_seconds"]
+        if not programs:
+            return {"backend": "eager", "reasons": rejected, "measured": measured}
+        # Eager is measured (on a GPU: again) right after the others, so that drift of the machine affects all equally.
+        eager = BACKENDS["eager"]
+        network = order.network(eager)
+        example = example_for(network, order.profile, eager)
+        run = eager.load(network, order.program, order.profile)
+        _seconds(run, example)
+        seconds = {"eager": round(_seconds(run, example), 4)}
+        seconds |= {name: measured[f"{name}_seconds_per_batch"] for name in programs}
+        fastest = min(seconds, key=lambda name: seconds[name])
+        if fastest != "eager":
+            require_claim()
+            programs[fastest].replace(order.program)
+    measured |= {"compile_seconds": round(compiling, 1), "eager_seconds_per_batch": seconds["eager"]}
+    shown = {name: round(value, 3) for name, value in seconds.items()}
+    facts = {"eager_seconds": shown.pop("eager"), "shape": str(order.profile)}
+    why = [reason(Code.MEASURED, backend=name, seconds=value, **facts) for name, value in shown.items()]
+    return {"backend": fastest, "reasons": [*why, *rejected], "measured": measured}
 
 
 def _compile(order: Order, backend: Backend) -> dict[str, float]:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 300
 PACKAGES = ("torch", "torchvision", "triton", "torch-tensorrt", "tensorrt", "torch-tensorrt-rtx")
 # Not imported from wbcsr.engines.backends, so that the doctor also works if torch cannot be imported.
-BACKENDS = ("eager", "winograd", "inductor", "tensorrt")
+BACKENDS = ("eager", "winograd", "inductor", "triton", "tensorrt")
 GIB = 2**30
 
 

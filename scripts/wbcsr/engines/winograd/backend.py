@@ -16,8 +16,8 @@ from torch import nn
 
 from wbcsr.engines.backend import Program
 from wbcsr.engines.profile import Profile
+from wbcsr.engines.trace import UnsuitedError, trace
 from wbcsr.engines.winograd.network import Library, Network
-from wbcsr.engines.winograd.trace import UnsuitedError, trace
 from wbcsr.files import replacing, sha256
 from wbcsr.provenance import processor
 
@@ -53,7 +53,7 @@ class Winograd:
         try:
             trace(network)
         except UnsuitedError as error:
-            return str(error)
+            return f"{self.name} {error}"
         return None
 
     def memory_format(self, device: torch.device, dtype: torch.dtype) -> torch.memory_format:

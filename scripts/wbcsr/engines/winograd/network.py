@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from wbcsr.engines.backend import UnloadableError
-from wbcsr.engines.winograd.trace import Convolution, Image, Trace
+from wbcsr.engines.trace import Convolution, Image, Trace
 
 # Matrix G of F(4×4, 3×3) for the points in convolutions.cpp: maps three kernel values to six transformed ones.
 KERNEL = torch.tensor(

@@ -68,7 +68,7 @@ def trace(network: nn.Module) -> Trace:
     try:
         return _Tracing(network).result
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise UnsuitedError(f"winograd cannot trace the network: {error!r}") from error
+        raise UnsuitedError(f"cannot trace the network: {error!r}") from error
 
 
 class _Tracing:
@@ -98,7 +98,7 @@ class _Tracing:
                 return self._convolution(module, arguments[0])
             if isinstance(module, nn.LeakyReLU | nn.ReLU):
                 return self._activation(arguments[0], getattr(module, "negative_slope", 0.0))
-            raise UnsuitedError(f"winograd does not support {type(module).__name__}")
+            raise UnsuitedError(f"does not support {type(module).__name__}")
         name = getattr(node.target, "__name__", str(node.target))
         if node.target is torch.cat and _argument(node, 1, "dim", 0) == 1:
             return Concatenation([self._image(part) for part in arguments[0]])
@@ -113,35 +113,35 @@ class _Tracing:
             self._unshuffle = int(_argument(node, 1, "scale", 1))
             self._source = Image(0, 1)
             return self._source
-        raise UnsuitedError(f"winograd does not support {name} as this network uses it")
+        raise UnsuitedError(f"does not support {name} as this network uses it")
 
     def _convolution(self, module: nn.Conv2d, argument: fx.Node) -> Convolution:
         plain = {"kernel_size": (3, 3), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
         for name, value in plain.items():
             if getattr(module, name) != value:
-                raise UnsuitedError(f"winograd does not support a convolution with {name} {getattr(module, name)}")
+                raise UnsuitedError(f"does not support a convolution with {name} {getattr(module, name)}")
         if module.padding_mode != "zeros":
-            raise UnsuitedError(f"winograd does not support padding with {module.padding_mode}")
+            raise UnsuitedError(f"does not support padding with {module.padding_mode}")
         value = self._values[argument]
         taken = value if isinstance(value, Concatenation) else Concatenation([self._image(argument)])
         if taken.images == [self._source]:
             self._source.channels = module.in_channels
         if len({image.scale for image in taken.images}) > 1:
-            raise UnsuitedError("winograd does not support concatenation of different sizes")
+            raise UnsuitedError("does not support concatenation of different sizes")
         target = Image(module.out_channels, taken.images[0].scale * (1 + taken.doubled))
         return Convolution(module, taken.images, taken.doubled, target)
 
     def _activation(self, argument: fx.Node, slope: float) -> Convolution:
         value = self._pending(argument)
         if value is None or value.addends or value.factor != 1 or value.slope != 1 or not 0 <= slope <= 1:
-            raise UnsuitedError("winograd supports an activation only directly after a convolution")
+            raise UnsuitedError("supports an activation only directly after a convolution")
         value.slope = slope
         return value
 
     def _scaled(self, argument: fx.Node, factor: float) -> Convolution:
         value = self._pending(argument)
         if value is None or (value.slope != 1 and factor < 0):
-            raise UnsuitedError("winograd supports a factor only after a convolution")
+            raise UnsuitedError("supports a factor only after a convolution")
         value.factor *= factor
         value.addends = [(image, factor * weight) for image, weight in value.addends]
         return value
@@ -155,7 +155,7 @@ class _Tracing:
             if (image.channels, image.scale) == (value.target.channels, value.target.scale):
                 value.addends.append((image, 1.0))
                 return value
-        raise UnsuitedError("winograd supports a sum only of a convolution and up to two images of its size")
+        raise UnsuitedError("supports a sum only of a convolution and up to two images of its size")
 
     def _is_input(self, node: fx.Node) -> bool:
         return self._values[node] is self._source
@@ -173,7 +173,7 @@ class _Tracing:
         if isinstance(value, Image):
             return value
         if isinstance(value, Concatenation):
-            raise UnsuitedError("winograd supports concatenation and enlargement only as input of a convolution")
+            raise UnsuitedError("supports concatenation and enlargement only as input of a convolution")
         if value not in self._convolutions:
             self._convolutions.append(value)
         return value.target
@@ -185,7 +185,7 @@ def _graph(network: nn.Module) -> fx.Graph:
     try:
         return fx.Tracer(autowrap_functions=steps).trace(network)
     except (fx.proxy.TraceError, TypeError) as error:
-        raise UnsuitedError(f"winograd cannot trace the network: {error}") from error
+        raise UnsuitedError(f"cannot trace the network: {error}") from error
 
 
 def _unshuffle() -> Any:
