@@ -90,7 +90,8 @@ def weights_table(paths: Iterable[Path]) -> Table:
     """The weights of each super-resolution network."""
 
     def network(architecture: dict[str, Any]) -> str:
-        return f"{architecture['name']} ×{architecture['scale']} ({', '.join(architecture['tags'])})"
+        tags = ", ".join(architecture.get("tags", []))  # older records have none
+        return f"{architecture['name']} ×{architecture['scale']}" + (f" ({tags})" if tags else "")
 
     described = read_records(paths, ["model", "architecture", "origin", "origin_sha256", "sha256"])
     columns = [
