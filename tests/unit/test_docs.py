@@ -152,9 +152,15 @@ def test_the_answer_in_the_readme_is_the_published_one() -> None:
     said = "({} points, 95 % interval {} to {})".format(*interval)
     for text in (published, readme):
         assert said in " ".join(text.split())
+    own = differences.query("subset == 'test' and against_tested_on == 'original'").set_index("tested_on")
+    assert own.loc["ceiling", "verdict"] == "equivalent"
+    for variant in ("ceiling", "reduced_x4"):
+        low, high = (points(own.loc[variant, key]) for key in ("metric_low", "metric_high"))
+        assert f"{low} to {high})" in readme
     rows = [cells_of(line) for line in published.splitlines() if line.startswith("| ")]
-    summary = [cells for cells in rows if len(cells) == 5][:4]
-    assert [cells[0] for cells in summary[1:]] == ["original", "bicubic ×4", "Real-ESRGAN ×4"]
+    summary = [cells for cells in rows if len(cells) == 5][:7]
+    controls = ["ceiling", "sharpened bicubic ×4", "reduced ÷4"]
+    assert [cells[0] for cells in summary[1:]] == ["original", "bicubic ×4", "Real-ESRGAN ×4", *controls]
     shown = [cells_of(line) for line in readme.splitlines() if line.strip().startswith("| ")]
     assert [cells for cells in summary if cells not in shown] == []
     comparison = pd.read_csv(folder / "tables" / "comparison.csv").query("subset == 'test'")
