@@ -99,7 +99,6 @@ def test_the_same_files_give_the_same_archive(kaggle: FakeKaggle, tmp_path: Path
         ("packed by hand", True),
         ("owner/name", True),
         ("owner/other", False),
-        ("0" * 40, False),
         ("not a zip file", True),
     ],
 )
@@ -123,6 +122,16 @@ def test_a_downloaded_archive_is_kept(kaggle: FakeKaggle, tmp_path: Path) -> Non
     download_archive("owner/name", tmp_path / "archive.zip")
     assert keep_archive(tmp_path / "archive.zip", "owner/name")
     assert not keep_archive(tmp_path / "archive.zip", "owner/other")
+    assert not keep_archive(tmp_path / "archive.zip", "0" * 40)
+
+
+def test_a_zip_of_a_git_commit_is_neither_used_nor_replaced_by_a_data_set_of_kaggle(tmp_path: Path) -> None:
+    path = tmp_path / "archive.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.comment = b"0" * 40
+    with pytest.raises(InputError, match=f"{path}: is of the git commit 0000"):
+        keep_archive(path, "owner/name")
+    assert not keep_archive(path, "1" * 40)
 
 
 TEMPORARY: list[Callable[[], Exception]] = [

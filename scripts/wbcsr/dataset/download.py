@@ -28,6 +28,8 @@ def keep_archive(path: Path, origin: str) -> bool:
 
     `origin` is the commit or Kaggle's data set (owner/name) that is configured. An archive that was downloaded from
     another one is not kept. The time of a kept file is set to now, so that it is newer than the script of the rule.
+    Raises InputError if the archive is of a git commit, but a data set of Kaggle is configured: it may be a user's own
+    zip from GitHub, so it is neither used nor replaced.
     """
     if not path.is_file():
         return False
@@ -36,6 +38,11 @@ def keep_archive(path: Path, origin: str) -> bool:
         with zipfile.ZipFile(path) as archive:
             comment = archive.comment.decode(errors="replace")
     if _ORIGIN.fullmatch(comment) and comment != origin:
+        if "/" in origin and "/" not in comment:
+            raise InputError(
+                f"{path}: is of the git commit {comment}, but the configuration names Kaggle's {origin}; move the file "
+                "away and that is downloaded, or give the file another name and set dataset.archive to it"
+            )
         return False
     log.info("%s: is there already, nothing is downloaded", path)
     os.utime(path, follow_symlinks=False)
