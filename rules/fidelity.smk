@@ -24,8 +24,9 @@ rule measure_fidelity:
         # ancient: a changed threshold must be passed, but does not change images.
         qualities=ancient(expand(f"{ENGINE}/quality.json", model=NETWORK_MODELS)),
         lpips=LPIPS_WEIGHTS,
-        # Photographs that the fine-tuned network has seen.
+        # Photographs that the fine-tuned network has seen, and the source of each photograph.
         seen=rules.finetune_upscaler.output.photographs if FINETUNED in NETWORK_MODELS else [],
+        sources=rules.find_sources.output.sources if FINETUNED in NETWORK_MODELS else [],
     output:
         table="results/fidelity/fidelity.csv",
         crops="results/fidelity/crops.npz",

@@ -9,7 +9,7 @@ with job(snakemake) as facts:
 
     from wbcsr.engines.engine import load
     from wbcsr.fidelity.measure import measure_fidelity
-    from wbcsr.files import read_csv
+    from wbcsr.finetune.photographs import unseen_photographs
     from wbcsr.upscale.upscaler import SuperResolution, source
     from wbcsr.weights import lpips
 
@@ -35,5 +35,5 @@ with job(snakemake) as facts:
         params.links,
         params.side,
         lpips.load(Path(inputs.lpips)) if inputs.lpips else None,
-        set(read_csv(inputs.seen, ["photograph"])["photograph"]) if inputs.seen else (),
+        unseen_photographs(Path(inputs.sources), Path(inputs.seen)) if inputs.seen else None,
     )

@@ -166,8 +166,10 @@ def test_photographs_of_one_class_are_chosen(tmp_path: Path) -> None:
             ("BloodImage_00000", "NEUTROPHIL"),
         ]
         assert [photograph.pixels.shape for photograph in read(archive, chosen)] == [(160, 200, 3)] * 2
-        seen = {Path(chosen[0][0]).name}
-        assert choose(archive, FOLDER, CLASSES, 2, seen) == chosen[1:]
+        unseen = {Path(chosen[1][0]).name, "BloodImage_99999.jpg"}
+        assert choose(archive, FOLDER, CLASSES, 2, unseen) == chosen[1:]
+        with pytest.raises(InputError, match="fine-tuned"):
+            choose(archive, FOLDER, CLASSES, 2, ())
 
 
 def test_12_bit_photographs_are_rescaled_like_the_images(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,17 +21,18 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from defaults import config_of
-from small_networks import write_weights
+from small_networks import compact, rrdbnet, write_network, write_weights
 from wbcsr.dataset.split import by_source_split
 from wbcsr.errors import InputError
 from wbcsr.fidelity.metrics import halve, psnr_of, resize
 from wbcsr.files import read_json, write_json
+from wbcsr.finetune import estimate as estimating
 from wbcsr.finetune import losses, matched, second_order
 from wbcsr.finetune import train as training
-from wbcsr.finetune.batches import Batches
+from wbcsr.finetune.batches import Batches, largest_side
 from wbcsr.finetune.estimate import Pair, estimate
 from wbcsr.finetune.matched import SHRINKING, Matched
-from wbcsr.finetune.photographs import deal, usable_photographs
+from wbcsr.finetune.photographs import COLUMNS, choose_photographs, deal, unseen_photographs, usable_photographs
 from wbcsr.finetune.train import FinetuneJob, finetune
 from wbcsr.training.distributed import run
 from wbcsr.training.ranks import Ranks
@@ -94,11 +96,37 @@ def test_the_sets_are_disjoint_for_any_split(data: st.DataObject) -> None:
     table = pd.DataFrame(rows, columns=["source", "photograph", "subset"]).astype(object)
     table["image"] = [str(number) for number in range(len(rows))]
     found = usable_photographs(table[["image", "source", "photograph"]], table[["image", "subset"]])
-    other = table[table["subset"].isin(["validation", "test", "other_camera"]) & (table["source"] != "")]
-    known = other[other["photograph"] != ""]
-    assert not {*found["photograph"]} & {*known["photograph"]}
-    assert not {*found["source"]} & {*known["source"]}
+    held_out = table[table["subset"].isin(["validation", "test", "other_camera"])]
+    assert not {*found["photograph"]} & {*held_out["photograph"]}
+    assert not {*found["source"]} & {*held_out["source"]}
     assert "" not in {*found["photograph"], *found["source"]}
+
+
+@pytest.mark.parametrize("subset", ["train", "validation", "test", "other_camera"])
+def test_a_held_out_image_needs_a_source(tmp_path: Path, caplog: pytest.LogCaptureFixture, subset: str) -> None:
+    """Its photograph could be used otherwise. An extra test may show other cells, so there is only a warning."""
+    images, sources = tables(tmp_path, 5)
+    sources.loc[7, ["source", "photograph"]] = ""
+    split = images.assign(subset="train")
+    split.loc[7, "subset"] = subset
+    sources.to_csv(tmp_path / "sources.csv", index=False)
+    split.to_csv(tmp_path / "mine.csv", index=False)
+    files = (tmp_path / "sources.csv", tmp_path / "mine.csv")
+    named = rf"mine\.csv: .*{re.escape(images['image'][7])}"
+    if subset in ("validation", "test"):
+        with pytest.raises(InputError, match=named):
+            choose_photographs(*files, 1, 0)
+    else:
+        choose_photographs(*files, 1, 0)
+        assert bool(re.search(named, caplog.text)) == (subset == "other_camera")
+
+
+def test_fidelity_is_measured_apart_from_what_was_seen(tmp_path: Path) -> None:
+    """Nor on a photograph that overlaps one that was seen, nor on one of which nothing is known."""
+    rows = [("seen", "a"), ("overlapping", "a"), ("other", "b"), ("", ""), ("of no source", "")]
+    pd.DataFrame(rows, columns=["photograph", "source"]).to_csv(tmp_path / "sources.csv", index=False)
+    pd.DataFrame([("seen", "a", "train")], columns=COLUMNS).to_csv(tmp_path / "seen.csv", index=False)
+    assert unseen_photographs(tmp_path / "sources.csv", tmp_path / "seen.csv") == {"other"}
 
 
 # Degradations
@@ -148,10 +176,13 @@ def test_without_a_warp_a_pair_is_that_of_the_fidelity_measurement(seed: int) ->
     assert np.abs(apart[2:-2, 2:-2]).max() <= 1
 
 
-def test_images_that_fit_no_photograph_are_an_error() -> None:
-    grey = np.full((96, 128, 3), 128, np.uint8)
+GREY = Pair("grey.jpg", np.full((96, 128, 3), 128, np.uint8), smear(0, 192, 256), np.eye(2, 3) * 2, 75)
+
+
+def test_images_that_fit_no_photograph_are_an_error(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(InputError, match=r"finetune\.degradation"):
-        estimate([Pair(grey, smear(0, 192, 256), frame_of(0, (0, 0), (96, 128)), 75)])
+        estimate([GREY])
+    assert "grey.jpg" in caplog.text
 
 
 def frame_of(angle: float, shift: tuple[float, float], size: tuple[int, int]) -> np.ndarray:
@@ -161,24 +192,47 @@ def frame_of(angle: float, shift: tuple[float, float], size: tuple[int, int]) ->
     return matched.enlarged(turn) @ np.array([[2.0, 0, 0.5], [0, 2.0, 0.5], [0, 0, 1]])
 
 
+def pair_of(number: int, made: Matched, size: tuple[int, int], first: str = "shrink") -> Pair:
+    """An image of `size` (height, width) that was made from a photograph, with the less exact frame of the features."""
+    height, width = size
+    # The image of an odd photograph is odd; `read_photographs` cuts off the photograph's last row and column.
+    photograph = smear(number, 2 * (height - height % 2), 2 * (width - width % 2)).astype(float)
+    photograph = np.clip(photograph + np.random.default_rng(number).normal(0, 12, photograph.shape), 0, 240)
+    photograph = photograph.astype(np.uint8)
+    frame = frame_of(20 + 30 * number, (1.3, -2.2), size)
+    small = cv2.invertAffineTransform(np.array([[2.0, 0, 0.5], [0, 2.0, 0.5]]))
+    to_small = (np.vstack([small, [0, 0, 1]]) @ np.vstack([frame, [0, 0, 1]]))[:2]
+    if first == "shrink":
+        image = made.warped(made.shrunk(photograph), to_small, width, height)
+    else:
+        image = made.shrunk(made.warped(photograph, matched.enlarged(to_small), 2 * width, 2 * height))
+    frame = frame + np.array([[0, 0, 0.5], [0, 0, -0.4]])
+    return Pair(f"{number}.jpg", made.compressed(image), photograph, frame, made.quality)
+
+
+@pytest.mark.parametrize("size", [(96, 128), (97, 129)], ids=["even", "odd"])
 @pytest.mark.parametrize(
     "made", [MATCHED, Matched("bicubic", "bilinear", 90), Matched("nearest", "bicubic", None)], ids=str
 )
-def test_the_estimate_finds_how_images_were_made(made: Matched) -> None:
-    pairs = []
-    for number in range(3):
-        photograph = smear(number, 192, 256)
-        photograph = np.clip(photograph + np.random.default_rng(number).normal(0, 12, photograph.shape), 0, 240)
-        photograph = photograph.astype(np.uint8)
-        frame = frame_of(20 + 30 * number, (1.3, -2.2), (96, 128))
-        small = cv2.invertAffineTransform(np.array([[2.0, 0, 0.5], [0, 2.0, 0.5]]))
-        to_small = (np.vstack([small, [0, 0, 1]]) @ np.vstack([frame, [0, 0, 1]]))[:2]
-        image = made.compressed(made.warped(made.shrunk(photograph), to_small, 128, 96))
-        # The features' fit is less exact than the truth.
-        pairs.append(Pair(image, photograph, frame + np.array([[0, 0, 0.5], [0, 0, -0.4]]), made.quality))
-    found, candidates = estimate(pairs)
-    assert found == made
-    assert candidates[0].psnr > candidates[1].psnr + 0.1
+def test_the_estimate_finds_how_images_were_made(made: Matched, size: tuple[int, int]) -> None:
+    found = estimate([pair_of(number, made, size) for number in range(3)])
+    assert found.degradation == made
+    assert found.candidates[0].psnr > found.candidates[1].psnr + 0.1
+
+
+def test_the_estimate_counts_and_scores_what_it_chose() -> None:
+    """Not a pair that was left out, nor a candidate that is not imitated."""
+    found = estimate([GREY, pair_of(1, Matched("bicubic", "bilinear", 90), (96, 128), "warp")])
+    assert found.candidates[0].first == "warp"
+    chosen = (found.degradation.shrink, found.degradation.warp, "shrink")
+    (psnr,) = (each.psnr for each in found.candidates if (each.shrink, each.warp, each.first) == chosen)
+    assert (found.pairs, found.psnr) == (1, round(psnr, 2))
+
+
+def test_an_exact_estimate_has_no_psnr(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Infinity is no JSON."""
+    monkeypatch.setattr(estimating, "_errors", lambda *_: np.zeros(3))
+    assert estimate([pair_of(1, MATCHED, (96, 128))]).psnr is None
 
 
 def test_the_jpeg_quality_is_read_from_the_file(tmp_path: Path) -> None:
@@ -252,11 +306,9 @@ def test_the_second_order_degradation_repeats_itself_and_leaves_other_randomness
 # Losses
 
 
-@pytest.mark.parametrize("scale", [2, 4, 8])
-def test_the_output_is_shrunk_as_pillow_does(scale: int) -> None:
-    photograph = smear(3, 96, 96)
-    shrink = losses.Shrink(scale)
-    large = resize(photograph, 48 * scale // 2, 48 * scale // 2)
+def test_the_output_is_shrunk_as_pillow_does() -> None:
+    shrink = losses.Shrink()
+    large = smear(3, 96, 96)
     expected = shrink.like(as_batch(resize(large, 48, 48)))
     assert shrink(as_batch(large)).shape == expected.shape
     # Pillow rounds between its two passes.
@@ -411,3 +463,34 @@ def test_a_split_that_tests_every_photograph_is_an_error(bench: Path, tmp_path: 
     split.to_csv(tmp_path / "paper.csv", index=False)
     with pytest.raises(InputError, match=r"paper.csv: .*by_source"):
         finetune(replace(job, split=tmp_path / "paper.csv"), Ranks(CPU))
+
+
+@pytest.mark.parametrize("network", [compact(), rrdbnet(scale=2)], ids=["another kind", "another scale"])
+def test_only_an_rrdbnet_for_x4_is_fine_tuned(bench: Path, tmp_path: Path, network: torch.nn.Module) -> None:
+    path = write_network(network, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match=r"other\.safetensors: .*weights\.path"):
+        finetune(replace(job_of(bench, tmp_path), weights=path), Ranks(CPU))
+
+
+def test_squares_larger_than_a_photograph_are_an_error(bench: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"finetune\.patch is 40, .*archive\.zip .* at most 32 "):
+        finetune(job_of(bench, tmp_path, patch=40), Ranks(CPU))
+
+
+@pytest.mark.parametrize(
+    ("degradation", "largest"),
+    [(MATCHED, 34), (matched.HALVED, 48), (None, 48)],
+    ids=["warped", "halved", "real-esrgan"],
+)
+def test_the_largest_squares_fit_into_photographs_of_several_sizes(degradation: Matched | None, largest: int) -> None:
+    photographs = [smear(0), smear(1, 160, 140)]
+    side = largest_side(photographs, degradation)
+    assert side == largest
+    for step in range(8):
+        low, high = Batches(photographs, degradation, side, 4, 7, CPU).draw(step, slice(0, 4))
+        assert (low.shape, high.shape) == ((4, 3, side, side), (4, 3, 2 * side, 2 * side))
+
+
+def test_a_smaller_photograph_sets_the_context_of_all_squares() -> None:
+    low, high = Batches([smear(0), smear(1, 64, 80)], None, 24, 8, 7, CPU).draw(0, slice(0, 8))
+    assert (low.shape, high.shape) == ((8, 3, 24, 24), (8, 3, 48, 48))

@@ -37,7 +37,8 @@ Enlarge = Callable[[list[np.ndarray]], list[np.ndarray]]
 def measure_fidelity(
     archive: Path, limits: Mapping[str, int], folder: str | None, classes: Sequence[str], per_class: int,
     networks: Mapping[str, Enlarge], table: Path, crops: Path, levels: tuple[int, int] | None = None,
-    links: str | None = None, side: int | None = None, perceptual: Lpips | None = None, seen: Collection[str] = (),
+    links: str | None = None, side: int | None = None, perceptual: Lpips | None = None,
+    unseen: Collection[str] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Compare every method on the photographs in `folder` of `archive`; returns the facts for the provenance.
 
@@ -47,8 +48,8 @@ def measure_fidelity(
     is dataset.range. If `side` is given (view.around is cell), squares of twice this side around the white cell replace
     the photographs, because photographs have twice the size of images; photographs in which no cell can be chosen (see
     `lone_cell`) are left out. If `perceptual` is given, LPIPS is measured: for the region `whole` in the whole image,
-    for `cell` in the square around the cell that the figure shows. Photographs that a network has `seen` in its
-    training are left out. Raises InputError if the archive has no usable photograph.
+    for `cell` in the square around the cell that the figure shows. If a network was fine-tuned, only photographs that
+    are `unseen` by it are measured. Raises InputError if the archive has no usable photograph.
     """
     if not (folder and per_class):
         raise InputError(
@@ -59,7 +60,7 @@ def measure_fidelity(
     rows: list[dict[str, Any]] = []
     shown: dict[str, tuple[bool, Photograph, np.ndarray]] = {}
     with open_archive(archive, limits, links) as opened:
-        chosen = choose(opened, folder, classes, per_class, seen)
+        chosen = choose(opened, folder, classes, per_class, unseen)
         for name in classes:
             if all(name != of for _, of in chosen):
                 log.warning("no photograph shows only the class %s, so its fidelity is not measured", name)

@@ -30,14 +30,15 @@ class Photograph:
 
 
 def choose(
-    archive: Archive, folder: str, classes: Sequence[str], per_class: int, seen: Collection[str] = ()
+    archive: Archive, folder: str, classes: Sequence[str], per_class: int, unseen: Collection[str] | None = None
 ) -> list[tuple[str, str]]:
     """The first `per_class` photographs of each class in sorted order, as (path in the archive, class).
 
     `folder` holds the photographs. `labels.csv` next to it gives their classes (columns Image and Category), by the
-    number at the end of the file names. Photographs with several classes or none are left out, and so are those that a
-    network has `seen` in its training (their names in the folder), and a class without photographs. Raises InputError
-    if the folder has no photograph, if labels.csv is missing or cannot be read, or if neither names any of the classes.
+    number at the end of the file names. Photographs with several classes or none are left out, and so is a class
+    without photographs. If a network was fine-tuned, only photographs that are `unseen` by it (their names in the
+    folder) are chosen. Raises InputError if the folder has no photograph, if labels.csv is missing or cannot be read,
+    or if no photograph is left.
     """
     folder = clean_path(folder.strip("/"))
     paths = sorted(path for path in archive.entries if _is_photograph(path, folder))
@@ -50,11 +51,12 @@ def choose(
     by_class: dict[str, list[str]] = {name: [] for name in classes}
     for path in paths:
         named = labels.get(number_of(path))
-        if named in by_class and PurePosixPath(path).name not in seen:
+        if named in by_class and (unseen is None or PurePosixPath(path).name in unseen):
             by_class[named].append(path)
     chosen = [(path, name) for name in classes for path in by_class[name][:per_class]]
     if not chosen:
-        raise InputError(f"{archive.path}: labels.csv names no photograph of {', '.join(classes)}; {INSTEAD}")
+        which = "" if unseen is None else " that the fine-tuned network has not seen"
+        raise InputError(f"{archive.path}: labels.csv names no photograph of {', '.join(classes)}{which}; {INSTEAD}")
     return chosen
 
 

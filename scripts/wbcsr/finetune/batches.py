@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -32,6 +33,10 @@ class Batches:
     device: torch.device
     _small: dict[int, Pixels] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # The squares of a step have one size, whichever photographs they come from.
+        self._context = min(CONTEXT * RATIO * self.side, _least_side(self.photographs))
+
     def draw(self, step: int, part: slice) -> tuple[Tensor, Tensor]:
         """The pairs of a step in `part` of its batch: (n, 3, side, side) and twice the side, float32 from 0 to 1."""
         generators = np.random.default_rng([self.seed, step]).spawn(self.size)[part]
@@ -52,10 +57,21 @@ class Batches:
     def _square(self, generator: np.random.Generator) -> Pixels:
         """A random square of a photograph, turned by a multiple of 90° and perhaps mirrored."""
         photograph = self.photographs[int(generator.integers(len(self.photographs)))]
-        side = min(CONTEXT * RATIO * self.side, *photograph.shape[:2])
+        side = self._context
         top, left = (int(generator.integers(length - side + 1)) for length in photograph.shape[:2])
         square = np.rot90(photograph[top : top + side, left : left + side], int(generator.integers(4)))
         return square[:, ::-1] if generator.integers(2) else square
+
+
+def largest_side(photographs: Sequence[Pixels], matched: Matched | None) -> int:
+    """The largest `side` of `Batches` whose squares fit into every photograph in each direction that they can have."""
+    least = _least_side(photographs) // RATIO
+    # With a warp, the diagonal of a square may lie along the shorter side of a photograph.
+    return int((least - 1) / math.sqrt(2)) + 1 if matched and matched.warp else least
+
+
+def _least_side(photographs: Sequence[Pixels]) -> int:
+    return min(min(photograph.shape[:2]) for photograph in photographs)
 
 
 def _tensor(pixels: Pixels) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,9 +39,10 @@ PAIRS = 16
 class Pair:
     """An image and its photograph, both (H, W, 3) uint8; `frame` takes the image's pixels to the photograph's.
 
-    `quality` is the JPEG quality of the image's file, or None.
+    `name` is that of the image, `quality` the JPEG quality of its file, or None.
     """
 
+    name: str
     image: Pixels
     photograph: Pixels
     frame: Matrix
@@ -60,8 +62,21 @@ class Candidate:
     psnr: float
 
 
-def estimate(pairs: Sequence[Pair]) -> tuple[Matched, list[Candidate]]:
-    """Return the degradation that reproduces the images best, and every candidate that was compared, the best first.
+@dataclass(frozen=True)
+class Estimate:
+    """The degradation that reproduces the images best, with its PSNR in dB (None if it reproduces them exactly).
+
+    `pairs` is the number of pairs that were aligned. `candidates` are all that were compared, the best first.
+    """
+
+    degradation: Matched
+    psnr: float | None
+    pairs: int
+    candidates: list[Candidate]
+
+
+def estimate(pairs: Sequence[Pair]) -> Estimate:
+    """Find the degradation that reproduces the images best.
 
     The frame of each pair, which was found by features, is refined by maximising the correlation with the image (ECC;
     Evangelidis and Psarakis 2008). Each candidate is applied to the photograph, its values are multiplied by the factor
@@ -76,8 +91,11 @@ def estimate(pairs: Sequence[Pair]) -> tuple[Matched, list[Candidate]]:
         try:
             # A kernel may move the picture: the nearest pixel is a quarter of a pixel from the middle.
             aligned.append((pair, {shrink: refine(pair, shrink) for shrink in SHRINKING}))
-        except cv2.error:
-            log.warning("an image cannot be aligned with its photograph; it is left out of the estimate")
+        except cv2.error as error:
+            log.warning(
+                "%s cannot be aligned with its photograph (%s); it is left out of the estimate",
+                pair.name, error.err,
+            )  # fmt: skip
     if not aligned:
         raise InputError(
             "fine-tuning: no image can be aligned with its photograph, so the degradation cannot be estimated; set "
@@ -94,7 +112,12 @@ def estimate(pairs: Sequence[Pair]) -> tuple[Matched, list[Candidate]]:
     best = next(each for each in candidates if each.first == "shrink")
     if candidates[0].first != "shrink":
         log.warning("the images look as if they had been warped before they were shrunk; this order is not imitated")
-    return Matched(best.shrink, best.warp, quality), candidates
+    return Estimate(
+        Matched(best.shrink, best.warp, quality),
+        round(best.psnr, 2) if math.isfinite(best.psnr) else None,
+        len(aligned),
+        candidates,
+    )
 
 
 def refine(pair: Pair, shrink: str) -> Matrix:
@@ -103,20 +126,24 @@ def refine(pair: Pair, shrink: str) -> Matrix:
     shift = (RATIO - 1) / 2
     start = pair.frame / RATIO - np.array([[0, 0, shift / RATIO], [0, 0, shift / RATIO]])
     grey = [cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) for pixels in (pair.image, small)]
-    mask = np.uint8(255) * _inside(start, small, pair.image)
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-6)
     _, found = cv2.findTransformECC(
-        grey[0], grey[1], start.astype(np.float32), cv2.MOTION_AFFINE, criteria, mask.astype(np.uint8), 5
+        grey[0], grey[1], start.astype(np.float32), cv2.MOTION_AFFINE, criteria, 255 * _without_edge(small), 5
     )
     return np.asarray(found, np.float64)
 
 
 def _inside(frame: Matrix, small: Pixels, image: Pixels) -> npt.NDArray[np.bool_]:
     """Where the image shows the photograph, apart from its edge."""
-    there = np.ones(small.shape[:2], np.uint8)
-    there[:EDGE], there[-EDGE:], there[:, :EDGE], there[:, -EDGE:] = 0, 0, 0, 0
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(there, frame, image.shape[1::-1], flags=flags) > 0
+    return cv2.warpAffine(_without_edge(small), frame, image.shape[1::-1], flags=flags) > 0
+
+
+def _without_edge(small: Pixels) -> Pixels:
+    """(H, W) uint8: 0 at the edge, 1 elsewhere."""
+    there = np.zeros(small.shape[:2], np.uint8)
+    there[EDGE:-EDGE, EDGE:-EDGE] = 1
+    return there
 
 
 def _errors(tried: Matched, pair: Pair, frame: Matrix, first: str) -> npt.NDArray[np.float64]:
@@ -166,12 +193,13 @@ def write_estimate(
         path = manifest.parent / file
         frame = np.array([getattr(row, name) for name in FRAME_COLUMNS[1:]], float).reshape(2, 3)
         image = imaging.to_rgb8(imaging.read_listed(path, digest, manifest))
-        pairs.append(Pair(image, photograph, frame, jpeg_quality(path.read_bytes())))
-    found, candidates = estimate(pairs)
-    write_csv(candidates_csv, pd.DataFrame(map(asdict, candidates)))
-    write_json(output, {"degradation": asdict(found), "pairs": len(pairs), "psnr": round(candidates[0].psnr, 2)})
+        pairs.append(Pair(row.image, image, photograph, frame, jpeg_quality(path.read_bytes())))
+    estimated = estimate(pairs)
+    found = estimated.degradation
+    write_csv(candidates_csv, pd.DataFrame(map(asdict, estimated.candidates)))
+    write_json(output, {"degradation": asdict(found), "pairs": estimated.pairs, "psnr": estimated.psnr})
     log.info(
         "from %s: shrunk with the kernel %s, warped with the kernel %s, JPEG quality %s",
-        counted(len(pairs), "image"), found.shrink, found.warp, found.quality or "unknown",
+        counted(estimated.pairs, "image"), found.shrink, found.warp, found.quality or "unknown",
     )  # fmt: skip
     return asdict(found)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wbcsr.finetune import RATIO
+from wbcsr.finetune import RATIO, SCALE
 from wbcsr.training.ranks import Part, Ranks
 from wbcsr.training.schedule import set_learning_rate
 from wbcsr.vision import models
@@ -21,18 +21,19 @@ VGG_LAYERS = {2: 0.1, 7: 0.1, 16: 1.0, 25: 1.0, 34: 1.0}
 
 
 class Shrink(nn.Module):
-    """Shrinks a network's output (n, 3, H, W) to `RATIO` / `scale` of its size with a bicubic kernel (a = -0.5).
+    """Shrinks a network's output (n, 3, H, W) to `RATIO` / `SCALE` of its size with a bicubic kernel (a = -0.5).
 
     The kernel is widened, so that nothing aliases, as Pillow does. Pixels near the edge, where the kernel would extend
     beyond the image, are left out: `like` cuts the photograph in the same way. A convolution with fixed weights has a
     deterministic gradient on a GPU, which torch's own interpolation has not.
     """
 
-    def __init__(self, scale: int) -> None:
+    factor = SCALE // RATIO
+    # Left out at each edge, in pixels of the result.
+    edge = 2
+
+    def __init__(self) -> None:
         super().__init__()
-        self.factor = scale // RATIO
-        # Left out at each edge, in pixels of the result; even for the factor 1, where patches have no context.
-        self.edge = 2
         places = (torch.arange(4 * self.factor) + 0.5) / self.factor - 2
         kernel = _cubic(places.double())
         kernel = (kernel / kernel.sum()).float()
@@ -40,8 +41,6 @@ class Shrink(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """The shrunk images without their edge."""
-        if self.factor == 1:
-            return self.like(images)
         # The kernel of a result's pixel begins 1.5 pixels of the result before it.
         start = self.edge * self.factor - 3 * self.factor // 2
         end = images.shape[-1] - start

