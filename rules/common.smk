@@ -334,4 +334,10 @@ SHRUNK = shrunk_from(MODELS) if config["store"] == "all" else {}
 NETWORK_MODELS = sorted(set(MODELS.values()))
 # What the names of the variants call each network.
 NETWORKS_OF = {model: parse_variant(variant)[0] for variant, model in MODELS.items()}
-MEASURES_FIDELITY = bool(config["dataset"]["photographs"] and config["fidelity"]["per_class"] and NETWORK_MODELS)
+# With view.reduce_to, the networks enlarge squares with less detail than the photographs that fidelity compares.
+MEASURES_FIDELITY = bool(
+    config["dataset"]["photographs"]
+    and config["fidelity"]["per_class"]
+    and NETWORK_MODELS
+    and not config["view"]["reduce_to"]
+)

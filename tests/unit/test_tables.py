@@ -173,7 +173,7 @@ def test_the_printed_differences(study_results: Results) -> None:
     table = differences_table(differences(arms_of(study_results), study_results.plan))
     cells, row = cells_and_data(table, **ENHANCED, subset="test", question="enlargement")
     ends = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}".replace("-", "−")
-    assert cells[COMPARED].tolist() == ["192", "96", "−6.2", ends, "0.008", "0.023", "<0.001"]
+    assert cells[COMPARED].tolist() == ["192", "96", "−6.2", ends, "0.016", "0.048", "<0.001"]
     assert (row["differing"], row["effective_sources"]) == (8, 96)
 
 

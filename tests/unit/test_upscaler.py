@@ -43,7 +43,8 @@ def enlarger(
         "memory_format": torch.contiguous_format,
         "identity": "test",
     }
-    return SuperResolution(Engine(**{**given, **changes}), build(network.state_dict())[1], scale, tile, overlap)
+    architecture = build(copy.deepcopy(network).float().state_dict())[1]
+    return SuperResolution(Engine(**{**given, **changes}), architecture, scale, tile, overlap)
 
 
 def reference(network: torch.nn.Module, image: np.ndarray, folder: Path, outscale: int | None = None) -> np.ndarray:

@@ -45,7 +45,15 @@ def keep_archive(path: Path, origin: str) -> bool:
             )
         return False
     log.info("%s: is there already, nothing is downloaded", path)
-    os.utime(path, follow_symlinks=False)
+    try:
+        os.utime(path, follow_symlinks=False)
+    except PermissionError as error:
+        raise InputError(
+            f"{path}: belongs to another user, so its time cannot be renewed; set dataset.archive to the file itself, "
+            "or copy it here"
+        ) from error
+    if not comment:
+        log.warning("%s: does not say where it is from; it is taken for %s", path, origin)
     return True
 
 

@@ -85,8 +85,8 @@ class Estimate:
 
     @property
     def p_value(self) -> float:
-        """The two-sided p-value of Student's t for a difference of 0; 0 if there is no interval."""
-        return float(2 * t.sf(abs(self.value) / self.error, self.freedom)) if self.error > 0 else 0.0
+        """The two-sided p-value of Student's t for a difference of 0; NaN if there is no interval."""
+        return float(2 * t.sf(abs(self.value) / self.error, self.freedom)) if self.error > 0 else np.nan
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,8 @@ def compare(
     (Fisher's randomisation test; Good, Permutation Tests, 2000), which is exact but holds for these trainings only. It
     uses all exchanges if at most 13 sources differ, and otherwise a random sample, with 1 added to the count (Phipson
     and Smyth, Stat. Appl. Genet. Mol. Biol. 9, 2010). The other is Student's, from the interval's standard error: it
-    includes the trainings, and is at least 0.05 whenever the 95 % interval contains 0.
+    includes the trainings, and is at least 0.05 whenever the 95 % interval contains 0. Without an interval, there is
+    only the first.
     `p_mcnemar` is exact (McNemar, Psychometrika 12, 1947).
     """
     if correct_a.shape != correct_b.shape:
@@ -213,7 +214,7 @@ def compare(
         a=_share(correct_a.mean(axis=0), design, random_seed),
         b=_share(correct_b.mean(axis=0), design, random_seed),
         difference=difference,
-        p_sources=max(_sign_flip(differing, random_seed), difference.p_value),
+        p_sources=float(np.nanmax([_sign_flip(differing, random_seed), difference.p_value])),
         p_mcnemar=tuple(_mcnemar(a, b) for a, b in zip(correct_a, correct_b, strict=True)),
     )
 

@@ -160,7 +160,7 @@ def _works_in_bf16(network: nn.Module, shape: Size) -> bool:
     try:
         with torch.inference_mode():
             copy.deepcopy(network).bfloat16()(torch.zeros((1, 3, *shape), dtype=torch.bfloat16))
-    except RuntimeError:
+    except (RuntimeError, TypeError, ValueError):
         return False
     return True
 
@@ -170,8 +170,13 @@ def _try(network: nn.Module, shape: Size, scale: int, named: str) -> int:
 
     Raises InputError, which begins with `named`, if the output is not an image `scale` times as large.
     """
-    with torch.inference_mode(), _Largest() as largest:
-        output = network(torch.rand((1, 3, *shape), generator=torch.Generator().manual_seed(0)))
+    try:
+        with torch.inference_mode(), _Largest() as largest:
+            output = network(torch.rand((1, 3, *shape), generator=torch.Generator().manual_seed(0)))
+    except Exception as error:  # an architecture may raise anything for an image that it cannot process
+        raise InputError(
+            f"{named} cannot process an image of {shape[0]}×{shape[1]} pixels ({first_line(error)}); {REMEDY}"
+        ) from error
     if not isinstance(output, torch.Tensor) or output.shape != (1, 3, shape[0] * scale, shape[1] * scale):
         raise InputError(f"{named} returns something else than one image ×{scale}; {REMEDY}")
     return -(-largest.elements // (shape[0] * shape[1]))
