@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +14,7 @@ import torch
 from torch import nn
 
 import convolution_checks
+import interpreted
 from compile_only import compile_only
 from small_networks import inference, rrdbnet, workload, write_compact, write_weights
 from wbcsr.benchmark import layer_times
@@ -50,11 +49,7 @@ INSTRUCTIONS = {
     reason="not interpreted: the interpreter of Triton 3.6 cannot count up to an argument of the kernel",
 )
 def test_the_kernel_under_the_interpreter(tmp_path: Path) -> None:
-    environment = os.environ | {"TRITON_INTERPRET": "1"}
-    command = [sys.executable, convolution_checks.__file__]
-    result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.count("passed") == len(convolution_checks.CHECKS)
+    interpreted.run(convolution_checks, tmp_path)
 
 
 # Compilation

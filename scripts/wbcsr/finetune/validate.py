@@ -43,10 +43,7 @@ def hold_out(photographs: Sequence[Pixels], degraded: Callable[[Pixels], Pixels]
         low = degraded(photograph)
         x, y, width, height = box_of(cell)
         rows, columns = (
-            # Whole multiples of 4 fit every network of Real-ESRGAN.
-            slice(
-                max(0, (start // RATIO - CONTEXT) // 4 * 4), min(most, -(-((start + size) // RATIO + CONTEXT) // 4) * 4)
-            )
+            slice(max(0, start // RATIO - CONTEXT), min(most, -(-(start + size) // RATIO) + CONTEXT))
             for start, size, most in ((y, height, low.shape[0]), (x, width, low.shape[1]))
         )
         twice = tuple(slice(RATIO * part.start, RATIO * part.stop) for part in (rows, columns))
@@ -75,12 +72,6 @@ def by_network(
         with torch.inference_mode(), autocast:
             output = network(batch.to(memory_format=torch.channels_last))
         pixels = (output[0].float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-        return bicubic_to(pixels, low)
+        return resize(pixels, RATIO * low.shape[1], RATIO * low.shape[0])
 
     return enlarge
-
-
-def bicubic_to(pixels: Pixels, low: Pixels) -> Pixels:
-    """`pixels` at twice the size of `low`."""
-    height, width = (RATIO * side for side in low.shape[:2])
-    return pixels if pixels.shape[:2] == (height, width) else resize(pixels, width, height)
