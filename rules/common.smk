@@ -18,14 +18,10 @@ os.environ.update(PYTHONPATH=python_path(), PATH=program_path())
 
 from wbcsr.config import (
     FINETUNED,
-    check_deployment,
-    check_files,
     compared_variant,
-    complete,
     extra_tests_of,
     input_size_of,
     labels_file,
-    one_gpu_model,
     parse_split,
     parse_variant,
     is_super_resolved,
@@ -35,8 +31,9 @@ from wbcsr.config import (
     stored_images,
     tested_variants,
     training_variants,
-    with_new_names,
 )
+from wbcsr.config.schema import complete, with_new_names
+from wbcsr.config.surroundings import check_deployment, check_files, one_gpu_model
 from wbcsr.errors import InputError
 from wbcsr.study.labels import figure_names
 from wbcsr.explain import DRAWN, changes_figure
