@@ -86,7 +86,7 @@ def _page(folder: Path, repository: Path, inputs: Inputs, config: Config) -> str
             for line in (
                 f"Machine: {markdown_text('; '.join(method.machines(records)))}.",
                 f"Date: {days[0]}{f' to {days[-1]}' if days[1:] else ''}.",
-                f"Code: {_commit(repository)}.",
+                f"Code: {_commit(repository)} wrote this page; jobs of earlier days may have run with earlier commits.",
                 *(f"{name}: {markdown_text(value)}." for name, value in method.settings(config, records).items()),
             )
         ),
