@@ -96,6 +96,7 @@ LAYOUTS = {
         ],
         dict.fromkeys(["basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil"], 2),
         10,
+        rejected=2,
     ),
     "bccd": Layout(
         numbered("data/BCCD_Dataset/JPEGImages/{}_0000{}.jpg", "BloodImage"),
@@ -129,6 +130,7 @@ LAYOUTS = {
         {"basophil": 2, "eosinophil": 2, "erythroblast": 2, "lymphocyte": 4, "monocyte": 2, "neutrophil": 4, "blast": 4,
          "immature granulocyte": 8},
         28,
+        rejected=2,
         texts={"data/AML-Cytomorphology_LMU/annotations.dat": "BAS/BAS_0001.tiff BAS nan nan\n"},
     ),
     "segmentation-wbc": Layout(

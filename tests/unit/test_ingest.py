@@ -154,7 +154,33 @@ def test_folders_that_are_not_configured_are_ignored(study: Study) -> None:
     }
     summary = study.ingest(images() | others)
     assert study.copied() == images()
-    assert (summary["ignored"], study.rejected) == (6, {})
+    assert (summary["ignored"], [*study.rejected]) == (5, ["TRAIN/C/1.png"])
+
+
+@pytest.mark.parametrize("partitions", [{"train": "TRAIN", "test": "TEST"}, None])
+@pytest.mark.parametrize("prefix", ["", "set/"])
+def test_images_in_a_folder_of_no_class_are_listed(
+    study: Study, prefix: str, partitions: dict[str, str] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a mapping of classes and without; photographs, hidden files and files that are no images are not listed."""
+    root = "TRAIN/" if partitions else ""
+    files = images() if partitions else {f"{name}/{n}.png": png(10 * ord(name) + n) for name in CLASSES for n in range(3)}
+    unclassed = [f"{root}C/1.png", f"{root}C/more/2.TIF", f"{root}D e/1.png"]
+    others = [f"{root}C/notes.txt", f"{root}C/._1.png", f"{root}photos/1.png", "readme/1.txt", f"{root}1.png"]
+    for members in (None, {name: [name] for name in CLASSES}):
+        with caplog.at_level("INFO"):
+            summary = study.ingest(
+                files | dict.fromkeys([*unclassed, *others], b"x"), prefix, partitions=partitions, members=members,
+                photographs=f"{prefix}{root}photos",
+            )  # fmt: skip
+        assert summary["kept"] == len(files)
+        reasons = {
+            f"{prefix}{name}": f"lies in the folder {folder!r}, which dataset.classes lacks"
+            for name, folder in zip(unclassed, ["C", "C", "D e"], strict=True)
+        }
+        assert study.rejected == reasons
+        assert (summary["rejected"], summary["ignored"]) == (3, 5)
+        assert "3 images in folders that dataset.classes lacks ('C' (2), 'D e' (1))" in caplog.text
 
 
 MERGED = {"B": ["x", "y?"], "A": ["a cell"]}
@@ -178,7 +204,7 @@ def test_several_folders_become_one_class(study: Study) -> None:
     }
     assert study.copied() == expected
     assert set(study.images["class"]) == {"A", "B"}
-    assert summary["elsewhere"] == {"TRAIN/z/": 1}
+    assert (summary["elsewhere"], [*study.rejected]) == ({}, ["TRAIN/z/0.png"])
 
 
 @pytest.mark.parametrize(
@@ -251,7 +277,7 @@ def test_ignored_files_are_counted_by_their_outermost_folder_without_images(
     study: Study, caplog: pytest.LogCaptureFixture
 ) -> None:
     masks = {f"masks/{fold}/{number}.png": b"" for fold in "01" for number in range(6)}
-    others = {"README.md": b"", "TRAIN/notes.txt": b"", "TRAIN/C/1.png": b"", "a\nb/1.txt": b""}
+    others = {"README.md": b"", "TRAIN/notes.txt": b"", "TRAIN/C/1.txt": b"", "a\nb/1.txt": b""}
     with caplog.at_level("INFO"):
         summary = study.ingest(images() | masks | others, prefix="set/")
     places = {"set/masks/": 12, "set/README.md": 1, "set/TRAIN/notes.txt": 1, "set/TRAIN/C/": 1, "set/a\\nb/": 1}

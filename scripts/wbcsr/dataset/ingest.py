@@ -25,6 +25,7 @@ from wbcsr.dataset.folder import UNPRINTABLE, printable
 from wbcsr.dataset.labels import read_labels
 from wbcsr.errors import InputError
 from wbcsr.files import IMAGE_SUFFIXES, read_users_table, sha256, without_suffix, write_bytes, write_csv
+from wbcsr.names import clean_path
 from wbcsr.progress import side_by_side
 from wbcsr.text import counted
 
@@ -93,12 +94,12 @@ def ingest(
     Images are the files `<anything>/<partition>/<class>/<file>`, at any depth, of the configured partitions and
     classes; if `partitions` is None, the files `<anything>/<class>/<file>`; with the CSV file `labels`, the files that
     it lists (see `read_labels`; its rows of other classes are rejected). `members` gives the folders of each class (see
-    `Classes`); if there are several, an image is named `<folder>_<file>`. With
-    `boxes`, the archive is that of `Boxes`. All other files of the archive are ignored. A
-    file in a class's folder is kept, rejected with a reason, or left out. Files are left out if they are not in the
-    column image of the CSV file `listed` (if given), and if they exceed `limit_per_class` (the first files in sorted
-    order are used; rejected files are replaced by the next ones). Only the remaining files are compared for
-    byte-identical duplicates:
+    `Classes`); if there are several, an image is named `<folder>_<file>`. With `boxes`, the archive is that of `Boxes`.
+    Images in a folder that belongs to no class, beside the folders of classes, are rejected by their path. All other
+    files of the archive are ignored. A file in a class's folder is kept, rejected with a reason, or left out. Files are
+    left out if they are not in the column image of the CSV file `listed` (if given), and if they exceed
+    `limit_per_class` (the first files in sorted order are used; rejected files are replaced by the next ones). Only the
+    remaining files are compared for byte-identical duplicates:
 
     - A file whose bytes also occur in another class is rejected with all its duplicates, because its label is not
     known.
@@ -137,7 +138,7 @@ def ingest(
             raise InputError(f"{archive}: is not of the commit {git['commit']} of dataset.git; delete it and run again")
         _check_not_nested(contents)
         if labels is None:
-            found, rejected, used = _find(contents, folders, classes, dataset["partitions"] is not None, extra)
+            found, rejected, used = _find(contents, folders, classes, dataset, extra)
         else:
             found, rejected, used = _find_labelled(contents, labels, dataset)
         there = set(found)
@@ -213,16 +214,21 @@ def _folder(image: str) -> Folder:
 Found = tuple[dict[str, str], dict[str, str], set[str]]
 
 
-def _find(contents: Archive, folders: list[Folder], classes: Classes, published: bool, extra: set[str]) -> Found:
+def _find(
+    contents: Archive, folders: list[Folder], classes: Classes, dataset: dict[str, Any], extra: set[str]
+) -> Found:
     """Return image → entry, rejected file → reason, and the entries of both; `extra` partitions may lack classes."""
+    published = dataset["partitions"] is not None
     found: dict[str, str] = {}
     rejected: dict[str, str] = {}
     present: set[Folder] = set()
     used: set[str] = set()
     parents: set[str] = set()
+    outside: list[str] = []
     for entry in contents.entries:
         folder, depth = _place(contents, entry, folders, classes, published)
         if folder is None:
+            outside.append(entry)
             continue
         parts = entry.split("/")
         below = parts[depth:]
@@ -247,6 +253,16 @@ def _find(contents: Archive, folders: list[Folder], classes: Classes, published:
     needed += [folder for folder in folders if folder[0] in extra - {partition for partition, _ in present}]
     _check_folders_present(contents, needed, classes, present, published)
     _check_case(contents.path, found)
+    unclassed = _without_class(outside, parents, dataset.get("photographs"))
+    rejected |= {
+        printable(entry): f"lies in the folder {name!r}, which dataset.classes lacks"
+        for entry, name in unclassed.items()
+    }
+    used |= unclassed.keys()
+    if unclassed:
+        counts = Counter(unclassed.values())
+        named = ", ".join(f"{name!r} ({number})" for name, number in counts.most_common(PLACES_NAMED))
+        log.info("left out: %s in folders that dataset.classes lacks (%s)", counted(len(unclassed), "image"), named)
     if len(parents) > 1 and not published:
         log.warning(
             "%s: the classes are found in %s (%s); if these are partitions, list them in dataset.partitions",
@@ -255,6 +271,21 @@ def _find(contents: Archive, folders: list[Folder], classes: Classes, published:
             ", ".join([*map(printable, sorted(parents)[:5]), *["…"][: len(parents) > 5]]),
         )
     return found, rejected, used
+
+
+def _without_class(outside: Iterable[str], parents: Collection[str], photographs: str | None) -> dict[str, str]:
+    """Return each image `outside` the classes' folders → its folder, if this folder is beside those of classes.
+
+    `parents` are the folders that contain folders of classes. Images in the folder of `photographs` are left out.
+    """
+    found = {}
+    for entry in outside:
+        *above, name = entry.split("/")
+        depth = next((at for at in reversed(range(len(above))) if ("/".join(above[:at]) or ".") in parents), None)
+        is_photograph = photographs and f"/{clean_path(photographs.strip('/'))}/" in f"/{entry}"
+        if depth is not None and name.lower().endswith(IMAGE_SUFFIXES) and name[0] != "." and not is_photograph:
+            found[entry] = above[depth]
+    return found
 
 
 def _place(
