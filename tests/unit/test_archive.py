@@ -191,6 +191,7 @@ def test_a_class_name_in_an_unknown_encoding_is_an_error(tmp_path: Path, encodin
                 "limit_per_class": None,
                 "git": None,
                 "range": None,
+                "first_page": False,
             },
             tmp_path / "images.csv",
             tmp_path / "rejected.csv",

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bad_images import tiff
+from bad_images import animated, tiff
 from defaults import LABELS, LIMITS
 from wbcsr.dataset import ingest as module
 from wbcsr.dataset.ingest import IMAGE_COLUMNS, MANIFEST_COLUMNS, ingest
@@ -73,6 +73,7 @@ class Study:
             "classes": CLASSES,
             "limit_per_class": None,
             "range": None,
+            "first_page": False,
             "limits": LIMITS,
             "links": None,
             "git": None,
@@ -164,7 +165,7 @@ def test_images_in_a_folder_of_no_class_are_listed(
 ) -> None:
     """With a mapping of classes and without; photographs, hidden files and files that are no images are not listed."""
     root = "TRAIN/" if partitions else ""
-    files = images() if partitions else {f"{name}/{n}.png": png(10 * ord(name) + n) for name in CLASSES for n in range(3)}
+    files = images() if partitions else {f"{name}/{n}.png": png(n) for n, name in enumerate("AABB")}
     unclassed = [f"{root}C/1.png", f"{root}C/more/2.TIF", f"{root}D e/1.png"]
     others = [f"{root}C/notes.txt", f"{root}C/._1.png", f"{root}photos/1.png", "readme/1.txt", f"{root}1.png"]
     for members in (None, {name: [name] for name in CLASSES}):
@@ -230,7 +231,7 @@ def test_folders_of_a_class_that_do_not_fit_are_an_error(
         ("9.png", b"<html>", "not a readable image"),
         ("9.png", png(90)[:-60], "not a readable image"),
         ("9.txt", png(90), "not an image"),
-        ("9.heic", b"", "HEIC is not supported; convert it to PNG"),
+        ("9.heic", b"", "is a HEIC image, which is not read; convert it to PNG"),
         ("9", png(90), "not an image"),
         ("Thumbs.db", b"junk", "not an image"),
         (".DS_Store", b"junk", "not an image"),
@@ -390,7 +391,7 @@ def test_labelled_files_that_are_not_images_are_rejected_with_a_reason(study: St
     summary = labelled(study, *(f"{name},TRAIN,A" for name in files if name != "readme.txt"), **files)
     assert set(study.copied()) == {"TRAIN/A/p_a.png", "TRAIN/B/p_b.png", "TEST/A/q_a.png", "TEST/B/q_b.png"}
     assert {name: reason.partition(";")[0] for name, reason in study.rejected.items()} == {
-        "TRAIN/A/p_notes.txt": "not an image",
+        "TRAIN/A/p_notes.txt": "not an image by the ending of its name",
         "TRAIN/A/p_c\\td.png": "has a control character, a backslash or an invalid character in its name",
         "TRAIN/A/p_e.png": "not a readable image (of no known format)",
     }
@@ -650,6 +651,24 @@ def test_floating_point_images_need_a_range(study: Study, caplog: pytest.LogCapt
     assert "clips 40 of 48 pixels" in caplog.text
 
 
+@pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "folder"])
+def test_the_first_pages_replace_files_of_several_pages(study: Study, as_zip: bool) -> None:
+    """All other files are copied unchanged, and a rerun writes the same bytes."""
+    pages = np.random.default_rng(0).integers(0, 256, (2, 6, 8), dtype=np.uint8)
+    paged = {"TRAIN/A/7.tif": tiff(pages, photometric="minisblack"), "TRAIN/A/8.gif": animated("L", "GIF")}
+    assert study.ingest(images() | paged, as_zip=as_zip)["rejected"] == 2
+    assert "dataset.first_page" in study.rejected["TRAIN/A/7.tif"]
+    assert study.ingest(images() | paged, as_zip=as_zip, first_page=True)["kept"] == 14
+    copied = study.copied()
+    assert {name: copied[name] for name in images()} == images()
+    np.testing.assert_array_equal(decode(copied["TRAIN/A/7.tif"], "x"), pages[0])
+    assert decode(copied["TRAIN/A/8.gif"], "x").shape == (4, 4, 3)
+    hashes = dict(zip(study.images["image"], study.images["sha256"], strict=True))
+    assert all(hashlib.sha256(copied[name]).hexdigest() == hashes[name] for name in paged)
+    study.ingest(images() | paged, as_zip=as_zip, first_page=True)
+    assert study.copied() == copied
+
+
 def test_a_range_without_16_bit_images_gives_a_warning(study: Study, caplog: pytest.LogCaptureFixture) -> None:
     study.ingest(images(), range=[0, 4095])
     assert study.copied() == images()
@@ -716,7 +735,7 @@ def test_a_small_part_of_the_real_archive_is_ingested(tmp_path: Path, real_archi
     classes = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
     partitions = {"train": "TRAIN", "test": "TEST"}
     dataset = {"partitions": partitions, "classes": classes, "limit_per_class": 2}
-    dataset |= {"limits": LIMITS, "links": None, "range": None, "git": None}
+    dataset |= {"limits": LIMITS, "links": None, "range": None, "first_page": False, "git": None}
     summary = ingest(real_archive, dataset, tmp_path / "images.csv", tmp_path / "rejected.csv", tmp_path / "files", {})
     assert (summary["kept"], summary["left_out"]) == (16, 12444 - 16)
     assert set(read_csv(tmp_path / "images.csv", IMAGE_COLUMNS)["width"]) == {320}

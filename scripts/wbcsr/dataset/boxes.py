@@ -26,9 +26,9 @@ class Boxes(Archive):
     file. Raises InputError if an XML file cannot be read, has a box without whole numbers, or has no image or several.
     """
 
-    def __init__(self, inner: Archive) -> None:
+    def __init__(self, inner: Archive, first_page: bool = False) -> None:
         super().__init__(inner.path, inner.limits)
-        self.doubt, self.commit, self._inner = inner.doubt, inner.commit, inner
+        self.doubt, self.commit, self._inner, self._first_page = inner.doubt, inner.commit, inner, first_page
         self._boxes: dict[str, tuple[str, list[int]]] = {}
         pictures: dict[str, list[str]] = defaultdict(list)
         for entry in inner.entries:
@@ -59,7 +59,7 @@ class Boxes(Archive):
     def read(self, entry: str) -> bytes:
         picture, (left, top, right, bottom) = self._boxes[entry]
         try:
-            pixels = imaging.decode(self._inner.read(picture), picture)
+            pixels = imaging.decode(self._inner.read(picture), picture, first_page=self._first_page)
         except InputError as error:
             raise InputError(f"{self.path}: {error}") from error
         cut = pixels[max(top - 1, 0) : max(bottom, 0), max(left - 1, 0) : max(right, 0)]

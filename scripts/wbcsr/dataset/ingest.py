@@ -25,6 +25,7 @@ from wbcsr.dataset.folder import UNPRINTABLE, printable
 from wbcsr.dataset.labels import read_labels
 from wbcsr.errors import InputError
 from wbcsr.files import IMAGE_SUFFIXES, read_users_table, sha256, without_suffix, write_bytes, write_csv
+from wbcsr.imaging import formats
 from wbcsr.names import clean_path
 from wbcsr.progress import side_by_side
 from wbcsr.text import counted
@@ -45,10 +46,6 @@ _LEAST_CONTRAST = 1 / 4
 _WRITERS = 8
 # At most this many folders without images of a class are listed.
 PLACES_NAMED = 10
-
-
-# Endings of images that are not read.
-_NOT_READ = {"HEIC", "HEIF", "JXL", "JXR", "PSD", "PDF", "DCM", "SVS", "NDPI", "CZI", "LIF", "ND2", "MRXS", "VSI"}
 _ARCHIVE_SUFFIXES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst")
 
 
@@ -108,8 +105,9 @@ def ingest(
 
     Writes the images' bytes unchanged to `<originals>/<partition>/<class>/<file>`. An existing file with the same
     SHA-256 is not written again, and images that no longer belong there are removed. With `range` (levels of black and
-    white), images of more than 8 bits are rewritten with these levels as 0 and 65535, so that all later stages read the
-    same pixels without knowing about the range; all hashes are those of the written files. Also writes `images_csv` and
+    white), images of more than 8 bits are rewritten with these levels as 0 and 65535, and with `first_page` the first
+    page is written of files that have several, so that all later stages read the same pixels without knowing about
+    these keys; all hashes are those of the written files. Also writes `images_csv` and
     `rejected_csv` (`IMAGE_COLUMNS`, `REJECTED_COLUMNS`) and, last, the manifest of each (partition, class), whose
     `file` is relative to `<originals>/<partition>/<class>`. Sizes are those of the upright image in pixels. Rows are
     sorted by partition (train first), class as configured, and file name. Nothing is changed before all files are
@@ -132,7 +130,7 @@ def ingest(
     with ExitStack() as opened:
         contents = opened.enter_context(open_archive(archive, dataset["limits"], dataset["links"], list(classes.names)))
         if dataset.get("boxes"):
-            contents = Boxes(contents)
+            contents = Boxes(contents, dataset["first_page"])
         commit, git = contents.commit, dataset["git"]
         if git and commit != git["commit"]:
             raise InputError(f"{archive}: is not of the commit {git['commit']} of dataset.git; delete it and run again")
@@ -154,7 +152,7 @@ def ingest(
         images = pd.DataFrame(
             [(image, *_folder(image), *_columns(verified[image])) for image in order], columns=IMAGE_COLUMNS
         )
-        _copy(contents, found, images, originals, dataset["range"])
+        _copy(contents, found, images, originals, dataset)
     remove_others(originals, {originals / image for image in images["image"]})
     write_csv(images_csv, images)
     write_csv(rejected_csv, pd.DataFrame(sorted(rejected.items()), columns=REJECTED_COLUMNS))
@@ -392,12 +390,11 @@ def _listed(path: Path, there: set[str], contents: Archive, classes: list[str]) 
 def _reason_to_reject(below: list[str]) -> str | None:
     """Return the reason why a file at this path below its class's folder cannot be an image, or None."""
     name = below[-1]
-    suffix = name.rpartition(".")[2].upper()
-    if suffix in _NOT_READ and not name.startswith("."):
-        return f"{suffix} is not supported; convert it to PNG"
     # A leading dot marks hidden files, among them the ._<name>.jpeg that macOS adds to zips.
-    if name.startswith(".") or not name.lower().endswith(IMAGE_SUFFIXES):
+    if name.startswith("."):
         return "not an image"
+    if not name.lower().endswith(IMAGE_SUFFIXES):
+        return formats.by_ending(name) or "not an image by the ending of its name"
     if len(below) > 1:
         return "lies in a folder below its class's folder; move it up"
     if UNPRINTABLE.search(name):
@@ -477,7 +474,7 @@ def _verify(
             return verified
 
         def check(image: str) -> _Verified | str:
-            return _decode(contents.read(found[image]), image, dataset["range"])
+            return _decode(contents.read(found[image]), image, dataset)
 
         for image, outcome in zip(batch, side_by_side(check, batch, threads, "verify"), strict=True):
             if isinstance(outcome, str):
@@ -497,24 +494,26 @@ def _verify(
                     rejected[image] = f"has the same bytes as {other}, which is of another class"
 
 
-def _decode(content: bytes, image: str, levels: tuple[float, float] | None) -> _Verified | str:
+def _decode(content: bytes, image: str, dataset: dict[str, Any]) -> _Verified | str:
     """Decode and describe an image, or return the reason why it cannot be used."""
+    levels = dataset["range"]
     if is_lfs_pointer(content):
         return "is a pointer of Git LFS, not the image itself; run `git lfs pull` in the repository"
     try:
-        pixels = imaging.decode(content, image, floats=levels is not None)
+        pixels = imaging.decode(content, image, floats=levels is not None, first_page=dataset["first_page"])
     except InputError as error:
         return str(error).removeprefix(f"{image}: ")
     height, width = pixels.shape[:2]
-    kept, own = (hashlib.sha256(each).hexdigest() for each in (_new_bytes(content, pixels, image, levels), content))
+    kept, own = (hashlib.sha256(each).hexdigest() for each in (_new_bytes(content, pixels, image, dataset), content))
     return _Verified(width, height, kept, own, _levels(pixels, levels) if pixels.dtype != np.uint8 else None)
 
 
-def _new_bytes(content: bytes, pixels: np.ndarray, image: str, levels: tuple[float, float] | None) -> bytes:
-    """Return the bytes to write for an image: its own, or those of the stretched image if dataset.range applies."""
-    if levels is None or pixels.dtype == np.uint8:
+def _new_bytes(content: bytes, pixels: np.ndarray, image: str, dataset: dict[str, Any]) -> bytes:
+    """Return the bytes to write for an image: its own, or new ones if dataset.range or dataset.first_page applies."""
+    stretched = imaging.stretch(pixels, dataset["range"])
+    if stretched is pixels and not (dataset["first_page"] and imaging.has_pages(content)):
         return content
-    return imaging.encode(imaging.stretch(pixels, levels), image)
+    return imaging.encode(stretched, image)
 
 
 def _levels(pixels: np.ndarray, levels: tuple[float, float] | None) -> _Levels:
@@ -558,7 +557,7 @@ def _copy(
     found: dict[str, str],
     images: pd.DataFrame,
     originals: Path,
-    levels: tuple[float, float] | None,
+    dataset: dict[str, Any],
 ) -> None:
     def copy(row: tuple[str, str]) -> None:
         image, expected = row
@@ -566,8 +565,9 @@ def _copy(
         if target.is_file() and sha256(target) == expected:
             return
         content = contents.read(found[image])
-        if levels:
-            content = _new_bytes(content, imaging.decode(content, image, floats=True), image, levels)
+        if dataset["range"] or dataset["first_page"]:
+            pixels = imaging.decode(content, image, floats=True, first_page=dataset["first_page"])
+            content = _new_bytes(content, pixels, image, dataset)
         if hashlib.sha256(content).hexdigest() != expected:
             raise InputError(f"{contents.path}: {found[image]!r} changed while it was read; run again")
         write_bytes(target, content)
