@@ -83,7 +83,7 @@ BAD_ZIPS: dict[str, tuple[Callable[[Path], object], str]] = {
     "bomb by ratio": (lambda path: zipped(path, {"TRAIN/A/1.jpg": bytes(2_000_000)}), "'TRAIN/A/1.jpg' grows"),
     "bomb by size": (lambda path: in_headers(path, 22, 24, struct.pack("<I", 200_000_001)), "unpacks to 200,000,001"),
     "Deflate64": (lambda path: in_headers(path, 8, 10, b"\x09\0"), "unusual method (Deflate64)"),
-    "Zstandard": (lambda path: in_headers(path, 8, 10, b"\x5d\0"), "unusual method (Zstandard)"),
+    "PPMd": (lambda path: in_headers(path, 8, 10, b"\x62\0"), "unusual method (PPMd)"),
     "no zip": (lambda path: path.write_bytes(b"<html>Sign in</html>"), "is not a zip file"),
     "empty": (lambda path: path.write_bytes(b""), "is not a zip file"),
     "truncated in the middle": (lambda path: cut(path, 0.5), "is not a zip file, or is incomplete"),
