@@ -84,6 +84,8 @@ BAD_ZIPS: dict[str, tuple[Callable[[Path], object], str]] = {
     "bomb by size": (lambda path: in_headers(path, 22, 24, struct.pack("<I", 200_000_001)), "unpacks to 200,000,001"),
     "Deflate64": (lambda path: in_headers(path, 8, 10, b"\x09\0"), "unusual method (Deflate64)"),
     "PPMd": (lambda path: in_headers(path, 8, 10, b"\x62\0"), "unusual method (PPMd)"),
+    "RAR": (lambda path: path.write_bytes(b"Rar!\x1a\x07\x01\0" + bytes(50)), "is a RAR archive, which is not read"),
+    "7z": (lambda path: path.write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(50)), "is a 7z archive, which is not read"),
     "no zip": (lambda path: path.write_bytes(b"<html>Sign in</html>"), "is not a zip file"),
     "empty": (lambda path: path.write_bytes(b""), "is not a zip file"),
     "truncated in the middle": (lambda path: cut(path, 0.5), "is not a zip file, or is incomplete"),

@@ -214,6 +214,7 @@ def test_several_folders_become_one_class(study: Study) -> None:
         (MERGED | {"A": ["a cel"]}, r"has no folder 'a cel' with files in 'TRAIN' .*the nearest is 'a cell'"),
         (MERGED | {"A": ["a cell", "q"]}, r"has no folder 'q' with files \(dataset\.classes\)"),
         (MERGED | {"A": ["a cell", "*1"]}, r"dataset\.classes: 'y1' matches 'y\?' of 'B' and '\*1' of 'A'"),
+        (MERGED | {"A": ["[a] c*"]}, r"has no folder '\[a\] c\*' with files in 'TRAIN'"),
         (MERGED | {"A": ["q", "r*"]}, r"has no folder 'q' or 'r\*' with files in 'TRAIN'"),
     ],
 )
@@ -519,8 +520,10 @@ def test_an_empty_archive_is_an_error(study: Study) -> None:
 @pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "folder"])
 def test_an_archive_of_archives_is_named(study: Study, as_zip: bool) -> None:
     """An archive beside images does no harm."""
-    with pytest.raises(InputError, match=r"has no image, but 2 archives \('part_1\.zip', 'x/part_2\.RAR'\)"):
-        study.ingest({"part_1.zip": b"PK", "x/part_2.RAR": b"", "readme.txt": b""}, as_zip=as_zip)
+    with pytest.raises(
+        InputError, match=r"no image in a folder, but 2 archives \('part_1\.zip', 'x/part_2\.RAR'\)"
+    ):
+        study.ingest({"part_1.zip": b"PK", "x/part_2.RAR": b"", "figure.png": png(0)}, as_zip=as_zip)
     study.ingest(images() | {"masks.zip": b"PK"}, as_zip=as_zip)
 
 

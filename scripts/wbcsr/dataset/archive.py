@@ -38,6 +38,8 @@ _STREAMED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ZSTANDARD = 93
 _UNUSUAL = {9: "Deflate64", _ZSTANDARD: "Zstandard", 95: "xz", 98: "PPMd"}
 _TAR = re.compile(r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
+# Archives that are not read, by their first bytes.
+_NOT_READ = {b"Rar!": "RAR", b"7z\xbc\xaf": "7z"}
 COMMIT = re.compile(rb"[0-9a-f]{40}")
 # The first line of the small file that Git LFS keeps in place of a large one.
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
@@ -176,6 +178,12 @@ class Zip(Archive):
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+            with open(path, "rb") as file:
+                kind = _NOT_READ.get(file.read(4))
+            if kind:
+                raise InputError(
+                    f"{path}: is a {kind} archive, which is not read; unpack it and set dataset.archive to the folder"
+                ) from error
             raise InputError(
                 f"{path}: is not a zip file, or is incomplete ({first_line(error)}); download or copy it again"
             ) from error

@@ -134,7 +134,7 @@ def ingest(
         commit, git = contents.commit, dataset["git"]
         if git and commit != git["commit"]:
             raise InputError(f"{archive}: is not of the commit {git['commit']} of dataset.git; delete it and run again")
-        _check_not_nested(contents)
+        _check_not_nested(contents, in_folders=labels is None)
         if labels is None:
             found, rejected, used = _find(contents, folders, classes, dataset, extra)
         else:
@@ -173,13 +173,16 @@ def ingest(
     return summary | _report_levels([each.levels for each in verified.values() if each.levels], dataset["range"])
 
 
-def _check_not_nested(contents: Archive) -> None:
+def _check_not_nested(contents: Archive, in_folders: bool) -> None:
+    """Raise InputError if there are archives in the archive, but no images (if `in_folders`, none in a folder)."""
     inner = sorted(entry for entry in contents.entries if entry.lower().endswith(_ARCHIVE_SUFFIXES))
-    if inner and not any(entry.lower().endswith(IMAGE_SUFFIXES) for entry in contents.entries):
+    places = (entry for entry in contents.entries if "/" in entry or not in_folders)
+    if inner and not any(entry.lower().endswith(IMAGE_SUFFIXES) for entry in places):
+        where = " in a folder" if in_folders else ""
         listed = ", ".join([*map(repr, inner[:5]), *["…"][: len(inner) > 5]])
         raise InputError(
-            f"{contents.path}: has no image, but {counted(len(inner), 'archive')} ({listed}), which the workflow does "
-            "not open; unpack them into a folder and set dataset.archive to it"
+            f"{contents.path}: has no image{where}, but {counted(len(inner), 'archive')} ({listed}), which the "
+            "workflow does not open; unpack them into a folder and set dataset.archive to it"
         )
 
 
@@ -242,7 +245,7 @@ def _find(
         elif image in found:
             raise InputError(
                 f"{contents.path}: {image} occurs twice, as {found[image]!r} and {entry!r}; "
-                "unpack the archive and set dataset.archive to the right folder"
+                "set dataset.archive to the right folder, or give each file's class in a table (dataset.labels)"
             )
         else:
             found[image] = entry
