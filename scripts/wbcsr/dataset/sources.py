@@ -347,7 +347,7 @@ def photograph_fields(
 
     def photograph(entry: str) -> Features | None:
         try:
-            return features(imaging.decode_stretched(contents.read(entry), entry, dataset["range"]), size)
+            return features(imaging.decode_as_configured(contents.read(entry), entry, dataset), size)
         except InputError as error:
             log.warning("%s: %s; images of this photograph will have no source", contents.path, error)
             return None
