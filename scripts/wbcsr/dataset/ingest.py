@@ -51,7 +51,7 @@ _NOT_READ = {"HEIC", "HEIF", "JXL", "JXR", "PSD", "PDF", "DCM", "SVS", "NDPI", "
 _ARCHIVE_SUFFIXES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Verified:
     """A decoded file: size of the upright image, hash of the file to write, and hash of the file itself."""
 
