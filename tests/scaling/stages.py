@@ -37,7 +37,7 @@ PLACES = list(product(PARTITIONS, CLASSES))
 WIDTH, HEIGHT, SIDE = 32, 24, 32
 OF_A_SOURCE, OF_A_PHOTOGRAPH = 4, 40
 CONFIG = {
-    "dataset": {"archive": "archive.zip", "classes": CLASSES, "photographs": "photographs"},
+    "dataset": {"archive": "archive.zip", "classes": CLASSES, "photographs": "photographs", "limits": {"files": 10**7}},
     "variants": ["original", "bicubic_x2"],
     "dual": False,
     "sources": {"method": "table", "table": "table.csv"},

@@ -71,7 +71,8 @@ def pack(
         pixels = imaging.read_listed(source.manifest.parent / source.file, source.sha256, source.manifest)
         return imaging.to_square(pixels, input_size).tobytes()
 
-    place_of = {image: place for place, image in enumerate(index["image"])}
+    names = list(index["image"])
+    place_of = {image: place for place, image in enumerate(names)}
     unfinished = array_path.with_name(f".{array_path.name}")
     rows, ledger = Rows(unfinished, np.dtype(np.uint8), shape), Ledger(array_path, f"{input_size}px")
 
@@ -84,7 +85,7 @@ def pack(
     def make(place: int) -> tuple[Entry, bytes]:
         source, row = sources[place], load(sources[place])
         digest = hashlib.sha256(row).hexdigest()
-        return Entry(index["image"].iat[place], "", input_size, input_size, "", source.digest, digest), row
+        return Entry(names[place], "", input_size, input_size, "", source.digest, digest), row
 
     block = _BLOCK * threads
     with rows, ledger, ThreadPoolExecutor(threads) as pool:

@@ -17,7 +17,7 @@ import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
@@ -46,7 +46,7 @@ class Storing:
 ALL = Storing()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Entry:
     """One upscaled image, a line of the manifest.
 
@@ -76,19 +76,19 @@ class Rows:
         np.lib.format.write_array_header_1_0(header, about)
         self._header, self._size = header.getvalue(), kind.itemsize * math.prod(shape[1:])
         self._whole = len(self._header) + self._size * shape[0]
-        self._path, self._lock = path, Lock()
+        self._path = path
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._path, "r+b" if self._path.exists() else "w+b")
-        if self._file.read(len(self._header)) != self._header:
-            self._file.truncate(0)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        if os.pread(self._file, len(self._header), 0) != self._header:
+            os.truncate(self._file, 0)
             self._write(0, self._header)
-        self._file.truncate(self._whole)
+        os.truncate(self._file, self._whole)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        os.close(self._file)
 
     def write(self, place: int, record: bytes) -> None:
         """Write a record; OSError names the file if the disk is full."""
@@ -96,22 +96,19 @@ class Rows:
 
     def sha256(self, place: int) -> str:
         """The hash of a record."""
-        with self._lock:
-            self._file.seek(len(self._header) + self._size * place)
-            return hashlib.sha256(self._file.read(self._size)).hexdigest()
+        return hashlib.sha256(os.pread(self._file, self._size, len(self._header) + self._size * place)).hexdigest()
 
     def sync(self) -> None:
         """Wait until all records are on the disk."""
-        os.fsync(self._file.fileno())
+        os.fsync(self._file)
 
     def _write(self, position: int, content: bytes) -> None:
         try:
-            with self._lock:
-                self._file.seek(position)
-                self._file.write(content)
-                self._file.flush()
+            while content:  # on a nearly full disk, only a part may be written
+                written = os.pwrite(self._file, content, position)
+                position, content = position + written, content[written:]
         except OSError as error:  # a full disk
-            error.filename = self._file.name
+            error.filename = str(self._path)
             raise
 
 
@@ -162,7 +159,7 @@ class Ledger:
 
     def _line(self, entry: Entry) -> str:
         # The newline comes first, so that an incomplete line of a killed run does not damage this one.
-        return "\n" + json.dumps({"identity": self.identity, "entry": asdict(entry)}, ensure_ascii=False)
+        return "\n" + json.dumps({"identity": self.identity, "entry": vars(entry)}, ensure_ascii=False)
 
 
 def ledger_path(output: Path) -> Path:
@@ -230,7 +227,7 @@ class Store:
         columns = [*MANIFEST_COLUMNS, "packed_sha256"] if self.storing.sizes else MANIFEST_COLUMNS
         if self.storing.sizes:
             self._records.sync()
-        write_csv(self.manifest, pd.DataFrame([asdict(entries[image]) for image in self._rows], columns=columns))
+        write_csv(self.manifest, pd.DataFrame([vars(entries[image]) for image in self._rows], columns=columns))
         for row in self._rows.values():
             if not self._is_png(row.image):
                 self.manifest.with_name(row.target).unlink(missing_ok=True)
@@ -252,10 +249,10 @@ def field(side: int) -> str:
     return f"{side}px"
 
 
-def open_rows(manifest: Path) -> np.ndarray:
+def open_rows(manifest: Path) -> np.memmap:
     """Memory-map the rows beside `manifest`; raises InputError if the file is missing or incomplete."""
     try:
-        rows: np.ndarray = np.load(rows_path(manifest), mmap_mode="r", allow_pickle=False)
+        rows: np.memmap = np.load(rows_path(manifest), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(
             f"{rows_path(manifest)}: cannot be read ({error}), but {manifest} lists its rows; "
@@ -264,18 +261,19 @@ def open_rows(manifest: Path) -> np.ndarray:
     return rows
 
 
-def read_row(rows: np.ndarray, place: int, digest: str, side: int, manifest: Path) -> np.ndarray:
+def read_row(rows: np.memmap, place: int, digest: str, side: int, manifest: Path) -> np.ndarray:
     """The row of line `place` of `manifest` in `rows` (of `open_rows`), (side, side, 3) uint8.
 
     Raises InputError if the record is missing, has another hash than `digest`, or has no row of this size.
     """
     path = rows_path(manifest)
-    record = rows[place : place + 1].tobytes()
-    if hashlib.sha256(record).hexdigest() != digest:
+    # Read, not mapped: the pages of a mapped file count as memory of the process.
+    record = np.fromfile(path, rows.dtype, 1, offset=rows.offset + place * rows.itemsize)
+    if hashlib.sha256(record.tobytes()).hexdigest() != digest:
         raise InputError(
             f"{path}: row {place} is not the one that {manifest} describes (SHA-256); {how_to_regenerate(manifest)}"
         )
     if field(side) not in (rows.dtype.names or ()):
         raise InputError(f"{path}: has no rows of {side} pixels; {how_to_regenerate(manifest)}")
-    row: np.ndarray = np.frombuffer(record, rows.dtype)[0][field(side)]
+    row: np.ndarray = record[0][field(side)]
     return row
