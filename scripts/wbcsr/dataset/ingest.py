@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
@@ -49,7 +49,7 @@ PLACES_NAMED = 10
 _ARCHIVE_SUFFIXES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Verified:
     """A decoded file: size of the upright image, hash of the file to write, and hash of the file itself."""
 
@@ -314,17 +314,17 @@ def _place(
 
 def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> Found:
     """Like `_find`, for the files that the CSV file `labels` identifies by the end of their path."""
-    ends: dict[str, list[str]] = defaultdict(list)
-    for entry in contents.entries:
-        for name in {_name(entry), without_suffix(_name(entry))}:
-            ends[name].append(entry)
+    table = read_labels(labels, dataset)
+    depth = 1 + max(file.count("/") for file in table["file"])
+    # The end of a path → its files; also without the ending of the name. One look-up is faster than comparing all.
+    by_path, by_stem = _by_end(contents.entries, str, depth), _by_end(contents.entries, without_suffix, depth)
     found: dict[str, str] = {}
     rejected: dict[str, str] = {}
     used: set[str] = set()
     missing = []
-    for image, file, _, left_out in read_labels(labels, dataset).itertuples(index=False):
-        by_name = [entry for entry in ends[_name(file)] if f"/{entry}".endswith(f"/{file}")]
-        alike = by_name or [entry for entry in ends[_name(file)] if f"/{without_suffix(entry)}".endswith(f"/{file}")]
+    for image, file, _, left_out in table.itertuples(index=False):
+        by_name = by_path.get(file, [])
+        alike = by_name or by_stem.get(file, [])
         # A file that is listed with its whole path is not compared by the end of its path.
         entries = [entry for entry in alike if file in (entry, without_suffix(entry))] or alike
         if left_out:
@@ -361,6 +361,16 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
         )
     _check_case(labels, found)
     return found, rejected, used
+
+
+def _by_end(entries: Iterable[str], name: Callable[[str], str], depth: int) -> dict[str, list[str]]:
+    """Return the last 1 to `depth` components of each entry's `name` → the entries."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for entry in entries:
+        parts = name(entry).split("/")[-depth:]
+        for start in range(len(parts)):
+            found["/".join(parts[start:])].append(entry)
+    return found
 
 
 def _check_case(path: Path, found: dict[str, str]) -> None:
