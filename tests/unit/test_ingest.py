@@ -520,9 +520,7 @@ def test_an_empty_archive_is_an_error(study: Study) -> None:
 @pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "folder"])
 def test_an_archive_of_archives_is_named(study: Study, as_zip: bool) -> None:
     """An archive beside images does no harm."""
-    with pytest.raises(
-        InputError, match=r"no image in a folder, but 2 archives \('part_1\.zip', 'x/part_2\.RAR'\)"
-    ):
+    with pytest.raises(InputError, match=r"no image in a folder, but 2 archives \('part_1\.zip', 'x/part_2\.RAR'\)"):
         study.ingest({"part_1.zip": b"PK", "x/part_2.RAR": b"", "figure.png": png(0)}, as_zip=as_zip)
     study.ingest(images() | {"masks.zip": b"PK"}, as_zip=as_zip)
 
