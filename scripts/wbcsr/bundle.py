@@ -118,8 +118,8 @@ def check_sources(sources: Path, archive: Path) -> None:
     without = next((file for file in files if _kind(file) in kinds and file not in listed), None)
     if without:
         sys.exit(
-            f"error: {sources}: has no row for {without}; add one, with an empty source if it is not known, or pack only "
-            f"the images of the table (IMAGES={sources})"
+            f"error: {sources}: has no row for {without}; add one, with an empty source if it is not known, or pack "
+            f"only the images of the table (IMAGES={sources})"
         )
 
 
