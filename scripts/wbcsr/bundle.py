@@ -21,7 +21,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 # Sizes in bytes. Each of the commands unpack, tests, benchmark and study leaves a log and an archive; that of unpack is
 # nearly empty. So the results are at most 48 MB in eight files.
@@ -50,7 +50,7 @@ def pack(
 
     It contains the last commit of `repository`, the files in the folders `wheels`, the data set `archive` (a zip file;
     with `images`, a CSV file with a column `image`, only these images), and the table `sources`. Exits with a message
-    if the archive is not a zip file or lacks an image of the list.
+    if the archive is not a zip file or lacks an image of the list, or if `sources` does not fit the packed images.
     """
     beside = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
@@ -66,8 +66,10 @@ def pack(
     with tarfile.open(stream, "a") as tar, tempfile.TemporaryDirectory(dir=beside) as scratch:
         for wheel in (file for each in wheels for file in sorted(each.iterdir())):
             tar.add(wheel, f"{CODE}/{wheel.relative_to(repository)}")
-        tar.add(chosen(archive, images, Path(scratch) / "archive.zip"), f"{CODE}/data/archive.zip")
+        packed = chosen(archive, images, Path(scratch) / "archive.zip")
+        tar.add(packed, f"{CODE}/data/archive.zip")
         if sources:
+            check_sources(sources, packed)
             tar.add(sources, f"{CODE}/data/sources.csv")
         note = tarfile.TarInfo(f"{CODE}/commit.txt")
         note.size = len(commit.encode())
@@ -93,21 +95,56 @@ def chosen(archive: Path, images: Path | None, target: Path) -> Path:
         sys.exit(f"error: {archive}: is not a zip file; pack the data set with `zip -r` and name the file as ARCHIVE=")
     if images is None:
         return archive
-    with open(images, encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or "image" not in rows[0]:
-        sys.exit(f"error: {images}: has no images; it must be a CSV file with a column named image")
+    rows = _rows(images, ["image"], "IMAGES=")
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(target, "w") as copy:
-        members = {
-            "/".join(name.split("/")[start:]): name
-            for name in source.namelist()
-            for start in range(name.count("/") + 1)
-        }
+        members = _members(source)
         for image in dict.fromkeys(row["image"] for row in rows):
             if image not in members:
                 sys.exit(f"error: {images}: {archive} has no image {image}; correct the list (IMAGES=)")
             copy.writestr(members[image], source.read(members[image]))
     return target
+
+
+def check_sources(sources: Path, archive: Path) -> None:
+    """Exit with a message if `sources` does not have a row for exactly the images in the folders that it names."""
+    rows = _rows(sources, ["image", "source"], "SOURCES=")
+    with zipfile.ZipFile(archive) as packed:
+        members = _members(packed)
+        files = packed.namelist()
+    listed = {members.get(row["image"], ""): row["image"] for row in rows}
+    if "" in listed:
+        sys.exit(f"error: {sources}: the bundle has no image {listed['']}; take a table of the same images (SOURCES=)")
+    kinds = {_kind(file) for file in listed}
+    without = next((file for file in files if _kind(file) in kinds and file not in listed), None)
+    if without:
+        sys.exit(
+            f"error: {sources}: has no row for {without}; add one, with an empty source if it is not known, or pack "
+            f"only the images of the table (IMAGES={sources})"
+        )
+
+
+def _rows(table: Path, columns: Sequence[str], variable: str) -> list[dict[str, str]]:
+    if not table.is_file():
+        sys.exit(f"error: {table}: is missing; correct {variable}")
+    with open(table, encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    lacking = [column for column in columns if not rows or column not in rows[0]]
+    if lacking:
+        sys.exit(f"error: {table}: has no rows with a column named {lacking[0]}; correct {variable}")
+    return rows
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, str]:
+    """The name in the archive of each file, by every end of its path."""
+    return {
+        "/".join(name.split("/")[start:]): name for name in archive.namelist() for start in range(name.count("/") + 1)
+    }
+
+
+def _kind(file: str) -> tuple[str, str]:
+    """Folder and suffix."""
+    path = PurePosixPath(file)
+    return str(path.parent), path.suffix
 
 
 def unpack(folder: Path, work: Path) -> bool:

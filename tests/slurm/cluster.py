@@ -16,12 +16,12 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol"]
-DAEMONS = {"munged", "slurmctld", "slurmscriptd", "slurmd"}
+DAEMONS = {"munged", "mariadbd", "slurmdbd", "slurmctld", "slurmscriptd", "slurmd"}
 SLURMS_NAMES = tuple(f"Name:\t{name}" for name in ("slurm", "munge", "srun", "sbatch", "squeue", "scontrol", "scancel"))
 # The models of the devices 0, 1 and 2.
 GPU_MODELS = ["h100", "h100", "a100"]
@@ -65,7 +65,7 @@ DefMemPerCPU=200
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=2
 JobAcctGatherParams=OverMemoryKill
-AccountingStorageType=accounting_storage/none
+{accounting}
 JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/log/jobs
 PreemptType=preempt/partition_prio
@@ -86,7 +86,7 @@ SLURM_CONF={folder}/slurm.conf exec {srun} "$@"
 
 def lacking() -> str | None:
     """What this machine lacks for running SLURM, as a sentence, or None."""
-    missing = [program for program in PROGRAMS if shutil.which(program, path=_path()) is None]
+    missing = [program for program in PROGRAMS if shutil.which(program, path=search_path()) is None]
     if missing:
         return f"no {', '.join(missing)} (Debian: slurmctld slurmd slurm-client munge)"
     if os.geteuid() != 0:
@@ -102,6 +102,8 @@ def lacking() -> str | None:
 class Cluster:
     """One node with GPUs of two models; the GPUs are device files that behave like /dev/null."""
 
+    accounting = "AccountingStorageType=accounting_storage/none"
+
     def __init__(self) -> None:
         # A short path, because a socket's path has at most 108 characters, and readable for other users.
         self.folder = Path(tempfile.mkdtemp(prefix="wbcsr-slurm-", dir="/tmp"))
@@ -111,15 +113,23 @@ class Cluster:
         self.host = socket.gethostname().split(".")[0]
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
         self._write_configuration()
-        path = f"{self.folder / 'bin'}:{_path()}"
+        path = f"{self.folder / 'bin'}:{search_path()}"
         self.environment = {**_outside_slurm(), "SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": path}
 
     def _write_configuration(self) -> None:
-        controller_port, daemon_port = _free_ports(2)
-        values = {"folder": self.folder, "host": self.host, "srun": shutil.which("srun", path=_path())}
+        controller_port, daemon_port = free_ports(2)
+        values: dict[str, Any] = {
+            "folder": self.folder,
+            "host": self.host,
+            "srun": shutil.which("srun", path=search_path()),
+        }
         gres = ",".join(f"gpu:{model}:{count}" for model, count in Counter(GPU_MODELS).items())
-        ports = {"controller_port": controller_port, "daemon_port": daemon_port}
-        (self.folder / "slurm.conf").write_text(SLURM_CONF.format(**values, **ports, gres=gres))
+        values |= {
+            "controller_port": controller_port,
+            "daemon_port": daemon_port,
+            "accounting": self.accounting.format(**values),
+        }
+        (self.folder / "slurm.conf").write_text(SLURM_CONF.format(**values, gres=gres))
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nConstrainCores=no\nConstrainRAMSpace=no\n")
         devices = []
         for number, model in enumerate(GPU_MODELS):
@@ -148,8 +158,12 @@ class Cluster:
             f"--log-file={self.folder / 'log' / 'munged.log'}",
         )
         wait_for((run / "munge.socket").exists, "munge's socket")
+        self.start_accounting()
         self._start("slurmctld", "-D", "-c")
         self.start_node()
+
+    def start_accounting(self) -> None:
+        """Start what stores accounts and limits: nothing."""
 
     def start_node(self) -> None:
         """Start the daemon of the compute node."""
@@ -162,7 +176,7 @@ class Cluster:
         self.daemons.pop("slurmd").kill()
 
     def _start(self, program: str, *options: str) -> None:
-        path = shutil.which(program, path=_path())
+        path = shutil.which(program, path=search_path())
         assert path is not None
         with open(self.folder / "log" / f"{program}.out", "ab") as output:
             self.daemons[program] = subprocess.Popen(
@@ -183,15 +197,14 @@ class Cluster:
                 with suppress(subprocess.TimeoutExpired):
                     subprocess.run(["scancel", f"--state={state}"], env=self.environment, check=False, timeout=120)
         self._wait_for_the_end_of_all(besides=DAEMONS)
-        for name in ("slurmd", "slurmctld", "munged"):
-            daemon = self.daemons.pop(name, None)
-            if daemon is not None:
-                daemon.terminate()
-                try:
-                    daemon.wait(60)
-                except subprocess.TimeoutExpired:
-                    daemon.kill()
-                    daemon.wait()
+        while self.daemons:
+            _, daemon = self.daemons.popitem()  # the last one that was started
+            daemon.terminate()
+            try:
+                daemon.wait(60)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
         self._wait_for_the_end_of_all()
         left = {process: _description(process) for process in self.processes()}
         _kill(left)
@@ -300,7 +313,7 @@ def _description(process: int) -> str:
     return ", ".join(re.findall(r"^(?:Name|State|PPid):.*$", status, re.MULTILINE)) + f": {command}"
 
 
-def _path() -> str:
+def search_path() -> str:
     """The search path for programs, with the folders of daemons, which are often not in a user's PATH."""
     return f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
@@ -309,7 +322,7 @@ def _outside_slurm() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_", "SRUN_"))}
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:

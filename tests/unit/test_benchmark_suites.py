@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from originals import write_originals
 from small_networks import inference, write_weights
 from two_colours import SETTINGS as TRAIN
 from wbcsr.benchmark import batches, classifying, packing, peak_rate, scaling, training, workflow
-from wbcsr.benchmark.implementations import Case
+from wbcsr.benchmark.images import gather
+from wbcsr.benchmark.implementations import Case, Ours
 from wbcsr.benchmark.machine import precisions
 from wbcsr.classify import classifiers
 from wbcsr.errors import InputError
@@ -172,7 +175,7 @@ def test_each_batch_size_is_measured_and_the_first_also_from_file_to_file(
     weights = write_weights(tmp_path / "sr.safetensors")
     batches.benchmark_batches(weights, manifests, inference(tile=64, overlap=8), BATCHES, 1, tmp_path / "out")
     table = written(tmp_path / "out", "batches", batches.COLUMNS)
-    done = [("network alone", 2, 2), ("file to file", 2, 3), ("network alone", 1, 1)]
+    done = [("network alone", 1, 1), ("network alone", 2, 2), ("file to file", 2, 3)]
     eager = table[table["backend"] == "eager"]
     assert list(eager[["what", "batch_size", "images"]].itertuples(index=False, name=None)) == done
     alone = eager[eager["what"] == "network alone"].set_index("batch_size")
@@ -205,7 +208,46 @@ def test_rows_are_written_as_soon_as_they_exist(
     with pytest.raises(KeyboardInterrupt):
         batches.benchmark_batches(weights, manifests, inference(), BATCHES, 1, tmp_path / "out")
     rows = pd.read_csv(tmp_path / "out" / "batches.csv")
-    assert rows[["backend", "batch_size"]].to_numpy().tolist() == [["eager", 2]]
+    assert rows[["backend", "batch_size"]].to_numpy().tolist() == [["eager", 1]]
+
+
+@pytest.mark.parametrize(
+    ("limit_seconds", "measured"),
+    [(None, [1, 32, 4, 8, 2]), (400, [1, 4, 8, 2]), (200, [1, 4, 2]), (10, [1])],
+)
+def test_a_slow_machine_measures_what_fits(
+    limit_seconds: float | None, measured: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """5 s for each image: two batches of 32 images take 320 s, and four images from file to file 25 s."""
+
+    class Process(contextlib.nullcontext[Any]):
+        def __enter__(self) -> Any:
+            return self
+
+        def start(self, _: Any, entry: batches.Entry, *__: Any) -> None:
+            self.row = {"images_per_second": 0.2, "note": None}
+
+        def result(self, _: Any) -> dict[str, Any]:
+            return self.row
+
+    monkeypatch.setattr(batches, "IsolatedProcess", Process)
+    files = [tmp_path / str(number) for number in range(4)]
+    case = Case(tmp_path, 4, files, (16, 16), 1, inference(), tmp_path)
+    group = batches.entries_for(Ours("eager", "fp32", "cpu"), case, (16, 16), [32, 8, 1, 2])
+    limit = time.monotonic() + (limit_seconds or float("inf"))
+    rows = list(batches.measure(group, {}, {**BATCHES, "limit_seconds": limit_seconds}, limit))
+    assert [entry.batch_size for entry, row in rows if "images_per_second" in row] == measured
+    assert all("limit_seconds" in row["note"] for _, row in rows if "images_per_second" not in row)
+
+
+def test_a_measurement_of_a_slow_network_ends_after_one_run(tmp_path: Path, manifests: list[Path]) -> None:
+    weights = write_weights(tmp_path / "sr.safetensors")
+    images = gather(manifests, 3, None, tmp_path)
+    case = Case(weights, 4, images.files, images.size, 1, inference(batch_size=2), tmp_path)
+    entry = batches.Entry(Ours("eager", "fp32", "cpu"), case, batches.NETWORK, images.size)
+    assert batches.measure_network(entry, seconds=60, repeats=3, allowed=0.0)["repeats"] == 1
+    assert batches.measure_files(entry, seconds=60, repeats=3, allowed=0.0)["repeats"] == 1
+    assert batches.measure_network(entry, seconds=0.0, repeats=3, allowed=60)["repeats"] == 3
 
 
 def test_moved_bytes_are_those_of_all_operations() -> None:

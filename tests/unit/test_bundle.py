@@ -126,7 +126,7 @@ def test_only_listed_images_are_packed(repository: Path, tmp_path: Path) -> None
     [
         ("image\nTRAIN/A/9.jpeg\n", "archive.zip", r"images\.csv: .* has no image TRAIN/A/9\.jpeg"),
         ("file\nTRAIN/A/1.jpeg\n", "archive.zip", r"images\.csv: .*column named image"),
-        ("image\n", "archive.zip", r"images\.csv: has no images"),
+        ("image\n", "archive.zip", r"images\.csv: has no rows"),
         ("image\nTRAIN/A/1.jpeg\n", "Makefile", r"Makefile: is not a zip file"),
     ],
 )
@@ -136,6 +136,41 @@ def test_a_wrong_list_or_archive_is_named(
     (tmp_path / "images.csv").write_text(images)
     with pytest.raises(SystemExit, match=rf"^error: .*{named}"):
         bundle.chosen(repository / archive, tmp_path / "images.csv", tmp_path / "copy.zip")
+
+
+def table_of(images: list[str], name: str = "source") -> str:
+    return f"image,{name}\n" + "".join(f"{image},1\n" for image in images)
+
+
+@pytest.mark.parametrize(
+    ("table", "named"),
+    [
+        (table_of([*IMAGES, "TEST/A/9.jpeg"]), r"sources\.csv: the bundle has no image TEST/A/9\.jpeg"),
+        (table_of(IMAGES[:-1]), rf"sources\.csv: has no row for set/images/{re.escape(IMAGES[-1])}"),
+        (table_of(IMAGES, "photograph"), r"sources\.csv: .*column named source"),
+        (None, r"sources\.csv: is missing"),
+    ],
+    ids=["too many", "too few", "another table", "no table"],
+)
+def test_a_table_of_sources_that_does_not_fit_is_named_before_packing_ends(
+    table: str | None, named: str, repository: Path, tmp_path: Path
+) -> None:
+    """On the node, the study would stop only after the parts were copied."""
+    sources = tmp_path / "sources.csv"
+    if table:
+        sources.write_text(table)
+    with pytest.raises(SystemExit, match=rf"^error: .*{named}"):
+        bundle.pack(repository, tmp_path / "bundle", [], repository / "archive.zip", sources=sources)
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize("images", [IMAGES, IMAGES[:3]])
+def test_a_table_of_sources_is_packed_with_its_images(images: list[str], repository: Path, tmp_path: Path) -> None:
+    sources = tmp_path / "sources.csv"
+    sources.write_text(table_of(images))
+    bundle.pack(repository, tmp_path / "bundle", [], repository / "archive.zip", images=sources, sources=sources)
+    assert bundle.unpack(tmp_path / "bundle", tmp_path / "work")
+    assert (tmp_path / "work" / bundle.CODE / "data" / "sources.csv").read_text() == sources.read_text()
 
 
 # Writes a result, starts a process of its own, and then waits; the argument says which signals both ignore.

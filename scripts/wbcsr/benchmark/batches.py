@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 
 NETWORK, FILES = "network alone", "file to file"
 NOT_REACHED = "the time limit was reached before (benchmark.limit_seconds)"
+TOO_LONG = "would take about {:.0f} s, too long for benchmark.limit_seconds"
+# The share of the time limit that one measurement may take, so that a slow machine reaches several backends.
+ONE_CASE = 0.25
 # The share of the time left that compiling the engines of one backend may take.
 COMPILING = 0.7
 # Cores for each engine that is compiled at the same time as others.
@@ -76,6 +79,11 @@ class Entry:
     def batch_size(self) -> int:
         return min(int(self.case.inference["batch_size"]), len(self.case.files))
 
+    @property
+    def least_images(self) -> int:
+        """How many images the shortest measurement computes: one run to warm up and one that is measured."""
+        return 2 * self.batch_size if self.what == NETWORK else 1 + len(self.case.files)
+
 
 class Work:
     """The work of a network for inputs of `size` (height, width); `network` cannot run afterwards."""
@@ -101,7 +109,8 @@ def benchmark_batches(
 
     `inference` and `settings` are the sections inference and benchmark of the configuration. The first of
     `batch_sizes` is also measured from file to file. After each measurement, the CSV file is written with the rows that
-    exist. A case that fails, cannot run here or is not reached before `limit_seconds` gets a row with the reason.
+    exist. A case that fails, cannot run here, is not reached before `limit_seconds` or would take more than a share of
+    it gets a row with the reason. The smallest batch comes first: its time tells how long the others take.
     For the backend triton, the time of each layer and that of a model are logged and written to layers.csv.
     Returns the machine and the number of measurements. Raises InputError if there are no images.
     """
@@ -140,7 +149,7 @@ def benchmark_batches(
 
 
 def entries_for(implementation: Ours, case: Case, size: Size, batch_sizes: Sequence[int]) -> list[Entry]:
-    """The rows of one backend and precision, in the order of their importance."""
+    """The rows of one backend and precision: the smallest batch, then the others in the order of their importance."""
 
     def sized(batch: int, files: Sequence[Path]) -> Case:
         return replace(case, files=files, inference={**case.inference, "batch_size": batch})
@@ -150,7 +159,9 @@ def entries_for(implementation: Ours, case: Case, size: Size, batch_sizes: Seque
     few = [sized(batch, list(islice(cycle(case.files), batch))) for batch in batch_sizes]
     whole = sized(first, case.files)
     network = [Entry(implementation, each, NETWORK, size) for each in few]
-    return [network[0], Entry(implementation, whole, FILES, size), *network[1:]]
+    entries = [network[0], Entry(implementation, whole, FILES, size), *network[1:]]
+    smallest = min(network, key=lambda entry: entry.batch_size)
+    return [smallest, *(entry for entry in entries if entry is not smallest)]
 
 
 def device_rates(kinds: Sequence[Kind], threads: int) -> tuple[dict[Kind, float], float]:
@@ -200,19 +211,25 @@ def measure(
     group: Sequence[Entry], reasons: Mapping[Entry, str], settings: Mapping[str, Any], limit: float
 ) -> Iterator[tuple[Entry, dict[str, Any]]]:
     """Measure the entries of one backend and precision in one process; yield each with its row."""
+    at_most = ONE_CASE * (settings["limit_seconds"] or float("inf"))
+    images_per_second = float("inf")
     with IsolatedProcess() as process:
         for entry in group:
             left = limit - time.monotonic()
+            allowed = min(left, at_most)
+            needed = entry.least_images / images_per_second
             reason = reasons.get(entry) or (NOT_REACHED if left <= 0 else None)
-            if reason:
-                yield entry, {"note": reason}
+            if reason or needed > allowed:
+                yield entry, {"note": reason or TOO_LONG.format(needed)}
                 continue
             function = measure_network if entry.what == NETWORK else measure_files
             try:
-                process.start(function, entry, settings["seconds"], settings["repeats"])
-                yield entry, process.result(_finite(left))
+                process.start(function, entry, settings["seconds"], settings["repeats"], allowed)
+                row = process.result(_finite(left))
             except Exception as error:
-                yield entry, {"note": NOT_REACHED if time.monotonic() >= limit else explain(error)}
+                row = {"note": NOT_REACHED if time.monotonic() >= limit else explain(error)}
+            images_per_second = row.get("images_per_second", images_per_second)
+            yield entry, row
 
 
 def compare_layers(entry: Entry, batch: int, peaks: Mapping[Kind, float], copying: float) -> list[dict[str, Any]]:
@@ -224,8 +241,11 @@ def compare_layers(entry: Entry, batch: int, peaks: Mapping[Kind, float], copyin
     return rows
 
 
-def measure_network(entry: Entry, seconds: float, repeats: int) -> dict[str, Any]:
-    """In a process: run the network on batches in the memory of the device; return the measured cells of the row."""
+def measure_network(entry: Entry, seconds: float, repeats: int, allowed: float) -> dict[str, Any]:
+    """In a process: run the network on batches in the memory of the device; return the measured cells of the row.
+
+    Fewer than `repeats` runs are measured, at least one, if more would take longer than `allowed` seconds.
+    """
     entry.implementation.build(entry.case)  # does nothing if the engine has been compiled
     _forget()
     engine = entry.implementation.load(entry.case).engine
@@ -242,20 +262,25 @@ def measure_network(entry: Entry, seconds: float, repeats: int) -> dict[str, Any
         once = clock.seconds(start, clock.mark())
         # Without a wait between them, as in a job.
         marks = [clock.mark()]
-        for _ in range(min(MAX_REPEATS, max(repeats, int(seconds / once)))):
+        for _ in range(int(min(MAX_REPEATS, max(repeats, seconds / once), max(0.0, allowed / once - 2)))):
             engine.run(batch)
             marks.append(clock.mark())
-    taken = [clock.seconds(*pair) for pair in pairwise(marks)]
+    taken = [clock.seconds(*pair) for pair in pairwise(marks)] or [once]
     return _cells(taken, engine.batch) | {"batch_size": engine.batch, "gpu_memory_mib": _reserved(engine.device)}
 
 
-def measure_files(entry: Entry, seconds: float, repeats: int) -> dict[str, Any]:
-    """In a process: upscale all images from file to file; return the measured cells of the row."""
+def measure_files(entry: Entry, seconds: float, repeats: int, allowed: float) -> dict[str, Any]:
+    """In a process: upscale all images from file to file; return the measured cells of the row.
+
+    `allowed` has the meaning that it has for `measure_network`.
+    """
     entry.implementation.build(entry.case)
     _forget()
     run = make_files(entry.implementation, entry.case)
     runs = [run()]
-    while len(runs) < repeats or sum(run.seconds for run in runs) < seconds:
+    while (spent := sum(run.seconds for run in runs)) + runs[-1].seconds <= allowed and (
+        len(runs) < repeats or spent < seconds
+    ):
         runs.append(run())
     taken = [run.seconds for run in runs]
     network = sum(run.found.network_seconds for run in runs) / sum(taken)
