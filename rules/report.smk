@@ -157,7 +157,7 @@ rule make_figures:
 rule make_report:
     input:
         tables=rules.make_tables.output.csv,
-        figures=[*rules.make_figures.output.png, *rules.make_figures.output.svg, *CHANGES.get("figures", [])],
+        figures=[*rules.make_figures.output.png, *rules.make_figures.output.svg, *CHANGES.get("figures", []), *FINETUNING_FIGURE],
         fidelity=FIDELITY,
         changes=CHANGES.get("changes", []),
         benchmark=BENCHMARKS,

@@ -143,6 +143,11 @@ def is_super_resolved(variant: str) -> bool:
     return parse_variant(variant)[0] not in WITHOUT_NETWORK
 
 
+def is_finetuned(variant: str) -> bool:
+    """Whether the network of a variant is fine-tuned on the photographs."""
+    return parse_variant(variant)[0] == FINETUNED
+
+
 def enhanced_variant(variants: list[str]) -> str | None:
     """The variant that the study calls enhanced: the first super-resolved one, or None if there is none."""
     return next(filter(is_super_resolved, variants), None)
@@ -537,7 +542,7 @@ def _check_models(config: Config) -> None:
 
 
 def _check_finetuned(config: Config) -> None:
-    variant = next((variant for variant in config["variants"] if parse_variant(variant)[0] == FINETUNED), None)
+    variant = next(filter(is_finetuned, config["variants"]), None)
     if variant is None:
         return
     method, photographs = config["sources"]["method"], config["dataset"]["photographs"]

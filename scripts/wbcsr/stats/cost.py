@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wbcsr.config import parse_training
+from wbcsr.config import is_finetuned, parse_training
 
 DEVICES = ("cpu", "gpu")
-STAGES = ("engine", "enlarging", "packing")
+STAGES = ("finetuning", "engine", "enlarging", "packing")
 # The rules that make the images of a variant.
 MAKING_VARIANTS = ("upscale", "interpolate", "shrink", "match_sharpening", "sharpen", "make_ceiling")
 UNITS = {"cpu": "CPU s", "gpu": "GPU s"}
@@ -73,9 +73,9 @@ def costs(records: Sequence[dict[str, Any]], comparison: pd.DataFrame, seeds: Se
 
     `records` are the provenances of all jobs. `comparison` holds the rows of comparison.csv whose arm was tested on the
     variant it was trained on. If a split has folds, the runs are those of the first fold. Both rows of dual training
-    have the cost of the whole training. In seconds: `engine`, `enlarging` and `packing` add up to `images`;
-    `enlarging_1000` is the cost of 1,000 enlarged images; `run` is the mean over the `runs_measured` runs, with its
-    sample standard deviation; `total` is `images` plus one run; `more` is the difference of `total` to training on
+    have the cost of the whole training. In seconds: `finetuning`, `engine`, `enlarging` and `packing` add up to
+    `images`; `enlarging_1000` is the cost of 1,000 enlarged images; `run` is the mean over the `runs_measured` runs,
+    with its sample standard deviation; `total` is `images` plus one run; `more` is the difference of `total` to training on
     original in the same split. `memory_mib` is the memory of the largest process, and `gpu_memory_mib` the memory that
     PyTorch allocated on a GPU; the rule that used it has a column next to each. A sum is NaN if any part of it was not
     measured.
@@ -167,10 +167,14 @@ def _image_jobs(jobs: list[Job], packing: list[Job], variants: list[str]) -> dic
     taken = {path for kind in enlarging for job in kind if job.rule == "upscale" for path in job.inputs}
     building = ("compile_upscaler", "check_upscaler") if taken else ()
     # The provenance of an upscaling job lists weights, engine and the record of its check among its input files.
-    finetuned = [job for job in jobs if job.rule == "finetune_upscaler" and job.outputs & taken]
+    training = ("finetune_upscaler",) if any(map(is_finetuned, variants)) else ()
+    finetuning, engine = (
+        [[job for job in jobs if job.rule == rule and job.outputs & taken] for rule in rules]
+        for rules in (training, building)
+    )
     return {
-        "engine": [[job for job in jobs if job.rule == rule and job.outputs & taken] for rule in building]
-        + ([finetuned] if finetuned else []),
+        "finetuning": finetuning,
+        "engine": engine,
         "enlarging": enlarging,
         "packing": [of(packing, ("pack_images",), variant) for variant in variants],
     }
