@@ -17,14 +17,10 @@ from wbcsr import program_path, python_path
 os.environ.update(PYTHONPATH=python_path(), PATH=program_path())
 
 from wbcsr.config import (
-    check_deployment,
-    check_files,
     compared_variant,
-    complete,
     extra_tests_of,
     input_size_of,
     labels_file,
-    one_gpu_model,
     parse_split,
     parse_variant,
     is_finetuned,
@@ -36,8 +32,9 @@ from wbcsr.config import (
     tested_variants,
     training_variants,
     variant_for_split,
-    with_new_names,
 )
+from wbcsr.config.schema import complete, with_new_names
+from wbcsr.config.surroundings import check_deployment, check_files, one_gpu_model
 from wbcsr.errors import InputError
 from wbcsr.study.labels import figure_names
 from wbcsr.explain import DRAWN, changes_figure

@@ -71,11 +71,13 @@ def _page(folder: Path, repository: Path, inputs: Inputs, config: Config) -> str
     records = read_records(inputs.provenances, ["rule", "wildcards", "versions", "machine", "started", "seconds"])
     days = sorted({str(record["started"])[:10] for record in records})
     own = [plan.own(plan.judged_rows(results[name])) for name in ("comparison", "endpoints")]
+    controls = (folder / "tables" / "controls.md").read_text("utf-8").strip()
     lines = [
         f"# Does super-resolution help? {config['view']['around'].capitalize()} view",
         f"**{markdown_text(words['lead'])}** {markdown_text(' '.join(words['sentences']))}",
         _markdown(folder, summary_table(*own)),
         *(f"![{name}](figures/{name}.png)" for name in ON_THE_PAGE),
+        *([controls] if len(results["controls"]) else []),
         "## Limitations",
         "\n".join(f"- {markdown_text(caution)}" for caution in words["cautions"]),
         "## How it was computed",
@@ -84,7 +86,7 @@ def _page(folder: Path, repository: Path, inputs: Inputs, config: Config) -> str
             for line in (
                 f"Machine: {markdown_text('; '.join(method.machines(records)))}.",
                 f"Date: {days[0]}{f' to {days[-1]}' if days[1:] else ''}.",
-                f"Code: {_commit(repository)}.",
+                f"Code: {_commit(repository)} wrote this page; jobs of earlier days may have run with earlier commits.",
                 *(f"{name}: {markdown_text(value)}." for name, value in method.settings(config, records).items()),
             )
         ),

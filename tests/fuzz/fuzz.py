@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["wbcsr", "zipfile", "tifffile"]):
     import tifffile
     import yaml
 
-    from wbcsr.config import complete
+    from wbcsr.config.schema import complete
     from wbcsr.dataset.archive import open_archive
     from wbcsr.dataset.labels import read_labels
     from wbcsr.dataset.split import custom_split

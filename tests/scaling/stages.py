@@ -27,7 +27,8 @@ import pandas as pd
 import yaml
 from PIL import Image
 
-from wbcsr.config import complete, stored_images
+from wbcsr.config import stored_images
+from wbcsr.config.schema import complete
 
 REPOSITORY = Path(__file__).parents[2]
 CLASSES, PARTITIONS = ["A", "B"], ["TRAIN", "TEST"]

@@ -13,6 +13,7 @@ import pandas as pd
 from defaults import config_of
 from wbcsr.report import answer
 from wbcsr.report.page import ENVIRONMENT, facts
+from wbcsr.stats import controls
 from wbcsr.stats import differences as differences_module
 from wbcsr.stats.verdicts import Verdict, judged
 from wbcsr.study import published
@@ -73,6 +74,7 @@ def results_of(
         "comparison": pd.DataFrame(comparison).astype({"study_accuracy": float}),
         "differences": pd.DataFrame(compared, columns=[*differences_module.COLUMNS]),
         "leakage": leakage.set_index(["split", "subset", "class"]),
+        "controls": pd.DataFrame(columns=controls.COLUMNS),
     }
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from wbcsr.config import complete
+from wbcsr.config.schema import complete
 
 SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
 LABELS: dict[str, Any] = complete({"dataset": {"labels": "labels.csv"}}, SCHEMA)["dataset"]["labels"]

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from wbcsr.config import complete
+from wbcsr.config.schema import complete
 from wbcsr.engines.source import Workload
 from wbcsr.files import sha256, write_json
 from wbcsr.upscale.store import MANIFEST_COLUMNS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from answers import ENHANCED, MAIN, OWN, answer_of, page_part, prose, results_of, together
@@ -191,6 +192,35 @@ def test_the_page_says_whether_the_classifier_uses_the_resolution(sizes: tuple[i
     assert "1280\u00a0×\u00a0960" in result
     assert word in result
     assert limits.resolution(None, 320, 240, config) == ""
+
+
+@pytest.mark.parametrize(
+    ("findings", "variants"),
+    [
+        ([], None),
+        (["higher", "higher", "lower"], None),
+        (["higher", "equivalent", "lower"], ("ceiling", "bicubic ×4")),
+        (["non_inferior", "no_detectable_difference", "higher"], ("original", "reduced ÷4")),
+    ],
+)
+def test_a_caution_names_the_first_control_that_failed(findings: list[str], variants: tuple[str, str] | None) -> None:
+    rows = [
+        *(("positive", "original", "reduced_x4"), ("ceiling", "ceiling", "bicubic_x4")),
+        ("primary", "realesrgan_x4", "original"),
+    ]
+    results = results_of((*OWN, 0.9), (*ENHANCED, 0.9))
+    results["controls"] = pd.DataFrame(
+        [
+            {**dict(zip(("step", "variant", "against"), row, strict=True)), "finding": found}
+            | {"metric_difference": 0.012, "metric_low": -0.01, "metric_high": 0.034}
+            for row, found in zip(rows, findings, strict=False)
+        ],
+        columns=results["controls"].columns,
+    )
+    said = [caution for caution in answer.answer(results, config_of())["cautions"] if "control" in caution]
+    assert len(said) == (variants is not None)
+    for word in (*(variants or ()), "−1.0 to +3.4")[: 3 * len(said)]:
+        assert word in said[0]
 
 
 def test_without_an_upscaled_variant_there_is_no_verdict() -> None:

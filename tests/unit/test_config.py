@@ -12,22 +12,17 @@ import pytest
 import yaml
 
 from wbcsr.config import (
-    RENAMED_KEYS,
-    RENAMED_SPLITS,
-    check_deployment,
-    check_files,
-    complete,
     enhanced_variant,
     input_size_of,
-    one_gpu_model,
     parse_split,
     parse_training,
     parse_variant,
     split_names,
     tested_variants,
     training_variants,
-    with_new_names,
 )
+from wbcsr.config.schema import RENAMED_KEYS, RENAMED_SPLITS, complete, with_new_names
+from wbcsr.config.surroundings import check_deployment, check_files, one_gpu_model
 from wbcsr.errors import InputError
 from wbcsr.files import sha256
 

@@ -15,7 +15,8 @@ import yaml
 
 from bad_images import tiff
 from defaults import LIMITS
-from wbcsr.config import complete, labels_file, partitions_of
+from wbcsr.config import labels_file, partitions_of
+from wbcsr.config.schema import complete
 from wbcsr.dataset.archive import open_archive
 from wbcsr.dataset.boxes import Boxes
 from wbcsr.dataset.ingest import ingest

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from legible import assert_legible
 from wbcsr.classify import classifiers
-from wbcsr.config import compared_variant, complete
+from wbcsr.config import compared_variant
+from wbcsr.config.schema import complete
 from wbcsr.errors import InputError
 from wbcsr.explain import LEAST_FIELDS, fields
 from wbcsr.explain.changes import (

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 
-import jsonschema  # noqa: F401 imported by wbcsr.config
+import jsonschema  # noqa: F401 imported by wbcsr.config.schema
 import smart_open  # noqa: F401 imported by Snakemake at its first use
 from snakemake.cli import get_argument_parser, main
 

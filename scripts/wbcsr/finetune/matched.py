@@ -87,9 +87,9 @@ class Matched:
         of the four that need no interpolation, and is mirrored in half of the cases.
         """
         height, width = small.shape[:2]
-        row, column = (None, None) if aim is None else (aim[0] // RATIO, aim[1] // RATIO)
+        at = aim and (aim[0] // RATIO, aim[1] // RATIO)
         if self.warp is None:
-            top, left = (place(generator, length, side, at) for length, at in ((height, row), (width, column)))
+            top, left = (place(generator, length, side, at and at[axis]) for axis, length in enumerate((height, width)))
             turns, mirror = int(generator.integers(4)), int(generator.choice((-1, 1)))
             low, high = (
                 np.rot90(pixels[scale * top :, scale * left :][: scale * side, : scale * side], turns)[:, ::mirror]
@@ -101,7 +101,7 @@ class Matched:
         # Half of the square's bounding box in the photograph.
         reach = np.abs(axes).sum(axis=1) * (side - 1) / 2
         least, most = reach, np.array((width - 1, height - 1)) - reach
-        centre = generator.uniform(least, most) if aim is None else np.clip((column, row), least, most)
+        centre = np.clip(at[::-1], least, most) if at else generator.uniform(least, most)
         middle = (side - 1) / 2
         frame = np.column_stack([axes, centre - axes @ (middle, middle)])
         low = self.compressed(self.warped(small, frame, side, side))

@@ -36,6 +36,11 @@ FOUND = {
     "no_detectable_difference": "no detectable difference between {x} and {y} in {metric}",
     "unknown": "too few sources to compare {x} with {y}",
 }
+# What the study did not find, for each control of `wbcsr.stats.controls`.
+CONTROL_FAILED = {
+    "positive": "the loss of detail in {against} images was not detected; {variant} images minus {against} images",
+    "ceiling": "{variant} images, which have more true detail, were not detectably better than {against} images",
+}
 OPENING = {"higher": "Yes, in this study: ", "lower": "No: ", "equivalent": "No: ", "unknown": "No answer: "}
 
 
@@ -54,7 +59,7 @@ def answer(results: dict[str, pd.DataFrame], config: Config) -> dict[str, Any]:
     asked = find_arm(comparison, *plan.judged, enhanced) if enhanced else None
     baseline = find_arm(comparison, *plan.judged, against) if enhanced else None
     found = find_difference(results["differences"], *plan.judged, enhanced, against) if enhanced else None
-    cautions = _cautions(original, asked, found, results["leakage"], plan, config)
+    cautions = _controls(results["controls"]) + _cautions(original, asked, found, results["leakage"], plan, config)
     if asked is None or baseline is None or found is None:
         return {
             "verdict": "not asked",
@@ -179,6 +184,16 @@ def _published(verdict: str, comparison: pd.DataFrame, plan: Plan) -> str:
         f"large {alone}; with a correlation of {' or '.join(map(str, CORRELATIONS))} between images of one photograph, "
         f"{low} or {high}. This run {words} the direction of that difference."
     )
+
+
+def _controls(controls: pd.DataFrame) -> list[str]:
+    """The first control that failed, and what follows from it; empty if there is none."""
+    failed = [row for _, row in controls.iterrows() if row["step"] in CONTROL_FAILED and row["finding"] != "higher"]
+    return [
+        f"A control failed: {CONTROL_FAILED[row['step']].format(**row[['variant', 'against']].map(variant_label))}"
+        f"{_with_interval(row)}. A missing effect can therefore not be attributed to super-resolution itself."
+        for row in failed[:1]
+    ]
 
 
 def _cautions(

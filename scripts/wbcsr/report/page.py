@@ -139,7 +139,7 @@ def speed(paths: Sequence[Path]) -> list[dict[str, Any]]:
 def context(inputs: Inputs, config: Config) -> dict[str, Any]:
     """Everything that the template shows, as text, lists and dictionaries.
 
-    `config` is the complete configuration (`wbcsr.config.complete`).
+    `config` is the complete configuration (`wbcsr.config.schema.complete`).
     """
     plan = Plan.of(config)
     results = read_tables(inputs.tables, inputs.leakage)
