@@ -29,7 +29,7 @@ rule pack_images:
 
 rule train_classifier:
     input:
-        unpack(lambda wildcards: packed_for(wildcards.training)),
+        unpack(lambda wildcards: packed_for(wildcards.training, wildcards.split)),
         split=rules.split_dataset.output.split,
         init=initial_weights(),
     output:
@@ -61,7 +61,7 @@ rule train_classifier:
 
 rule predict:
     input:
-        unpack(lambda wildcards: packed(wildcards.variant, wildcards.training)),
+        unpack(lambda wildcards: packed(wildcards.variant, wildcards.training, wildcards.split)),
         model=rules.train_classifier.output.model,
         engine=rules.compile_classifier.output.engine,
         # ancient: a changed threshold must be passed, but does not change predictions.

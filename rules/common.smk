@@ -17,13 +17,13 @@ from wbcsr import program_path, python_path
 os.environ.update(PYTHONPATH=python_path(), PATH=program_path())
 
 from wbcsr.config import (
-    FINETUNED,
     compared_variant,
     extra_tests_of,
     input_size_of,
     labels_file,
     parse_split,
     parse_variant,
+    is_finetuned,
     is_super_resolved,
     is_synthetic,
     partitions_of,
@@ -31,6 +31,7 @@ from wbcsr.config import (
     stored_images,
     tested_variants,
     training_variants,
+    variant_for_split,
 )
 from wbcsr.config.schema import complete, with_new_names
 from wbcsr.config.surroundings import check_deployment, check_files, one_gpu_model
@@ -160,6 +161,10 @@ PARTITIONS = list(partitions_of(config["dataset"]).values())
 SPLIT_NAMES = split_names(config)
 TRAINING = training_variants(config)
 TESTED = tested_variants(config)
+# Each variant as its images are named → the configured one; a fine-tuned one has other images for each split.
+CONFIGURED = {
+    variant_for_split(variant, split, SPLIT_NAMES): variant for variant in config["variants"] for split in SPLIT_NAMES
+}
 # An archive created by a rule must keep its modification time, so that its outputs are made after it.
 ARCHIVE = (
     config["dataset"]["archive"] if config["dataset"]["archive"] in MADE else by_content(config["dataset"]["archive"])
@@ -186,7 +191,7 @@ INTERPOLATED_VARIANTS = r"(bicubic|lanczos|reduced)_x\d+"
 wildcard_constraints:
     split="|".join(SPLIT_NAMES),
     training="|".join(TRAINING),
-    variant="|".join(config["variants"]),
+    variant="|".join(CONFIGURED),
     partition="|".join(map(re.escape, PARTITIONS)),
     class_name="|".join(map(re.escape, CLASSES)),
     seed=r"\d+",
@@ -223,9 +228,14 @@ def weights_settings(wildcards):
     return {"source": "path", **own} if own else config["weights"]
 
 
-def packed(variant, training):
-    """Return array and index of a variant at the input size of a training variant."""
-    stem = PACKED.format(variant=variant, size=input_size_of(training, config))
+def own(variant, split):
+    """Return the variant whose images a split uses."""
+    return variant_for_split(variant, split, SPLIT_NAMES)
+
+
+def packed(variant, training, split):
+    """Return array and index of a variant for a split, at the input size of a training variant."""
+    stem = PACKED.format(variant=own(variant, split), size=input_size_of(training, config))
     # ancient: an array is too large to be compared; the index has the hash of every row and changes with it.
     return {"array": ancient(f"{stem}.npy"), "index": f"{stem}.csv"}
 
@@ -249,18 +259,18 @@ def only(variants):
 
 def storing_of(wildcards):
     """Return what is stored of a variant's images in a partition."""
-    return stored_images(wildcards.variant, wildcards.partition, config)
+    return stored_images(CONFIGURED[wildcards.variant], wildcards.partition, config)
 
 
-def packed_for(training):
-    """Return the arrays and indexes of a training variant."""
-    files = [packed(variant, training) for variant in TRAINING[training]]
+def packed_for(training, split):
+    """Return the arrays and indexes of a training variant for a split."""
+    files = [packed(variant, training, split) for variant in TRAINING[training]]
     return {"arrays": [file["array"] for file in files], "indexes": [file["index"] for file in files]}
 
 
 def validation_of_run(wildcards):
     """Return array and index of a run's first variant; its validation images are used to check the engine."""
-    return packed(TRAINING[wildcards.training][0], wildcards.training)
+    return packed(TRAINING[wildcards.training][0], wildcards.training, wildcards.split)
 
 
 def training_settings(training):
@@ -286,6 +296,11 @@ def split_settings(split):
 def super_resolved_by(training):
     """Return the first variant of a training variant that is made by a network, or None."""
     return next((variant for variant in TRAINING[training] if variant in MODELS), None)
+
+
+def served_network(wildcards):
+    """Return the name of the network that makes this variant for a split."""
+    return MODELS[own(super_resolved_by(wildcards.training), wildcards.split)]
 
 
 # The user's file of initial weights, or None.
@@ -331,12 +346,18 @@ def measurements(name):
 
 
 # The network of each variant that has one.
-MODELS = {variant: model_of(variant) for variant in config["variants"] if model_of(variant)}
+MODELS = {variant: model_of(variant) for variant in CONFIGURED if model_of(variant)}
 # Each variant that is made by shrinking another one → that variant, if the other one's images are stored.
 SHRUNK = shrunk_from(MODELS) if config["store"] == "all" else {}
 NETWORK_MODELS = sorted(set(MODELS.values()))
 # What the names of the variants call each network.
-NETWORKS_OF = {model: parse_variant(variant)[0] for variant, model in MODELS.items()}
+NETWORKS_OF = {model: parse_variant(CONFIGURED[variant])[0] for variant, model in MODELS.items()}
+# Each fine-tuned network → the split whose photographs for training it sees.
+SPLIT_OF = {
+    model_of(own(variant, split)): split
+    for variant in filter(is_finetuned, config["variants"])
+    for split in SPLIT_NAMES
+}
 # With view.reduce_to, the networks enlarge squares with less detail than the photographs that fidelity compares.
 MEASURES_FIDELITY = bool(
     config["dataset"]["photographs"]

@@ -16,8 +16,8 @@ if COMPARED:
                 for name in EXPLAINED
                 for path in expand(rules.train_classifier.output.model, training=name, **FIRST)
             ],
-            arrays=ancient(expand(f"{PACKED}.npy", variant=EXPLAINED, size=config["train"]["input_size"])),
-            indexes=expand(f"{PACKED}.csv", variant=EXPLAINED, size=config["train"]["input_size"]),
+            arrays=[packed(name, name, FIRST["split"])["array"] for name in EXPLAINED],
+            indexes=[packed(name, name, FIRST["split"])["index"] for name in EXPLAINED],
             original=expand(
                 rules.predict.output.predictions,
                 training="original",

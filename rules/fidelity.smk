@@ -24,9 +24,11 @@ rule measure_fidelity:
         # ancient: a changed threshold must be passed, but does not change images.
         qualities=ancient(expand(f"{ENGINE}/quality.json", model=NETWORK_MODELS)),
         lpips=LPIPS_WEIGHTS,
-        # Photographs that the fine-tuned network has seen, and the source of each photograph.
-        seen=rules.finetune_upscaler.output.photographs if FINETUNED in NETWORK_MODELS else [],
-        sources=rules.find_sources.output.sources if FINETUNED in NETWORK_MODELS else [],
+        # Photographs that each fine-tuned network has seen, and the source of each photograph.
+        seen=expand(
+            rules.finetune_upscaler.output.photographs, model=[name for name in NETWORK_MODELS if name in SPLIT_OF]
+        ),
+        sources=rules.find_sources.output.sources if SPLIT_OF else [],
     output:
         table="results/fidelity/fidelity.csv",
         crops="results/fidelity/crops.npz",

@@ -43,20 +43,22 @@ rule finetune_upscaler:
     input:
         archive=ARCHIVE,
         sources=rules.find_sources.output.sources,
-        split=f"results/splits/{SPLIT_NAMES[0]}.csv",
+        split=lambda wildcards: f"results/splits/{SPLIT_OF[wildcards.model]}.csv",
         weights=f"{WEIGHTS}.safetensors".format(model=STARTED_FROM),
         degradation=(rules.estimate_degradation.output.degradation if FINETUNING["degradation"] == "matched" else []),
         perceptual=by_content(OWN_VGG),
     output:
-        weights=f"{WEIGHTS}.safetensors".format(model=FINETUNED),
-        description=f"{WEIGHTS}.json".format(model=FINETUNED),
-        photographs="results/finetune/photographs.csv",
-        history="results/finetune/history.csv",
-        provenance="results/finetune/provenance.json",
+        weights=f"{WEIGHTS}.safetensors",
+        description=f"{WEIGHTS}.json",
+        photographs="results/finetune/{model}/photographs.csv",
+        history="results/finetune/{model}/history.csv",
+        provenance="results/finetune/{model}/provenance.json",
     log:
-        "logs/finetune_upscaler/finetune.log",
+        "logs/finetune_upscaler/{model}.log",
     benchmark:
-        "benchmarks/finetune_upscaler/finetune.tsv"
+        "benchmarks/finetune_upscaler/{model}.tsv"
+    wildcard_constraints:
+        model=only(SPLIT_OF),
     priority: 3
     conda:
         "../envs/workflow.yaml"
@@ -70,17 +72,18 @@ rule finetune_upscaler:
         dataset=PHOTOGRAPHED,
         finetune=FINETUNING,
         state=state_of_photographs,
+        split=lambda wildcards: SPLIT_OF[wildcards.model],
         perceptual=lambda wildcards: content_of(OWN_VGG),
     message:
-        f"Fine-tuning {STARTED_FROM} on the photographs that the split {SPLIT_NAMES[0]} uses only for training"
+        f"Fine-tuning {STARTED_FROM} on the photographs that the split {{params.split}} uses only for training"
     script:
         "../scripts/finetune_upscaler.py"
 
 
 rule make_finetuning_figure:
     input:
-        history=rules.finetune_upscaler.output.history,
-        summary=rules.finetune_upscaler.output.provenance,
+        histories=expand(rules.finetune_upscaler.output.history, model=SPLIT_OF),
+        summaries=expand(rules.finetune_upscaler.output.provenance, model=SPLIT_OF),
     output:
         png=report(
             "results/figures/finetuning.png",
@@ -107,6 +110,6 @@ rule make_finetuning_figure:
 
 # Files of a study with a fine-tuned variant; otherwise there are none.
 FINETUNING_FIGURE, FINETUNING_PROVENANCES = [], []
-if FINETUNED in NETWORK_MODELS:
+if SPLIT_OF:
     FINETUNING_FIGURE = [rules.make_finetuning_figure.output.png, rules.make_finetuning_figure.output.svg]
-    FINETUNING_PROVENANCES = [rules.finetune_upscaler.output.provenance]
+    FINETUNING_PROVENANCES = expand(rules.finetune_upscaler.output.provenance, model=SPLIT_OF)

@@ -34,13 +34,13 @@ TRAINED = [
 TESTED_ON = [run | {"tested_on": variant} for run in TRAINED for variant in TESTED[run["trained_on"]]]
 HISTORIES = [file for run in TRAINED for file in files_of(rules.train_classifier.output.history, run)]
 PREDICTIONS = [file for run in TESTED_ON for file in files_of(rules.predict.output.predictions, run)]
-UPSCALED = [path for variant in config["variants"] if variant != "original" for path in manifests_of(variant)]
+UPSCALED = [path for variant in CONFIGURED if variant != "original" for path in manifests_of(variant)]
 ENGINES = [
     *expand(rules.compile_upscaler.output.engine, model=sorted(set(MODELS.values()))),
     *expand(rules.compile_classifier.output.engine, training=TRAINING, **RUNS),
 ]
 PACKED_IMAGES = sorted(
-    {file for name, variants in TESTED.items() for variant in variants for file in packed(variant, name).values()}
+    {file for run in TESTED_ON for file in packed(run["tested_on"], run["trained_on"], run["split"]).values()}
 )
 QUALITIES = [path.replace("engine.json", "quality.json") for path in ENGINES]
 MANIFESTS = [*manifests_of("original"), *UPSCALED]
@@ -157,7 +157,12 @@ rule make_figures:
 rule make_report:
     input:
         tables=rules.make_tables.output.csv,
-        figures=[*rules.make_figures.output.png, *rules.make_figures.output.svg, *CHANGES.get("figures", [])],
+        figures=[
+            *rules.make_figures.output.png,
+            *rules.make_figures.output.svg,
+            *CHANGES.get("figures", []),
+            *FINETUNING_FIGURE,
+        ],
         fidelity=FIDELITY,
         changes=CHANGES.get("changes", []),
         benchmark=BENCHMARKS,

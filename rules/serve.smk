@@ -8,13 +8,9 @@ SERVE = "results/serve/{split}/{training}/seed{seed}"
 rule export_model_repository:
     input:
         images=IMAGES,
-        weights=lambda wildcards: f"{WEIGHTS}.safetensors".format(model=MODELS[super_resolved_by(wildcards.training)]),
-        upscaler_engine=lambda wildcards: f"{ENGINE}/engine.json".format(
-            model=MODELS[super_resolved_by(wildcards.training)]
-        ),
-        upscaler_quality=lambda wildcards: f"{ENGINE}/quality.json".format(
-            model=MODELS[super_resolved_by(wildcards.training)]
-        ),
+        weights=lambda wildcards: f"{WEIGHTS}.safetensors".format(model=served_network(wildcards)),
+        upscaler_engine=lambda wildcards: f"{ENGINE}/engine.json".format(model=served_network(wildcards)),
+        upscaler_quality=lambda wildcards: f"{ENGINE}/quality.json".format(model=served_network(wildcards)),
         model=rules.train_classifier.output.model,
         classifier_engine=rules.compile_classifier.output.engine,
         classifier_quality=rules.check_classifier.output.quality,

@@ -7,6 +7,9 @@ from wbcsr.job import job
 with job(snakemake):
     from wbcsr.finetune.figure import write_finetuning_figure
 
+    inputs = snakemake.input
     write_finetuning_figure(
-        Path(snakemake.input.history), Path(snakemake.input.summary), Path(snakemake.output.png).parent
+        [Path(history) for history in inputs.histories],
+        [Path(summary) for summary in inputs.summaries],
+        Path(snakemake.output.png).parent,
     )

@@ -7,6 +7,7 @@ from wbcsr.job import job
 with job(snakemake) as facts:
     import torch
 
+    from wbcsr.config import FINETUNED
     from wbcsr.engines.engine import load
     from wbcsr.fidelity.measure import measure_fidelity
     from wbcsr.finetune.photographs import unseen_photographs
@@ -15,12 +16,17 @@ with job(snakemake) as facts:
 
     torch.set_num_threads(snakemake.threads)
     inputs, params = snakemake.input, snakemake.params
-    networks = {}
+    networks, finetuned, seen = {}, {}, iter(inputs.seen)
     for name, weights, path in zip(params.networks, inputs.weights, inputs.engines, strict=True):
         network, architecture = source(Path(weights))
         engine = load(network, Path(path))
         scale = architecture.scale
-        networks[f"{name}_x{scale}"] = SuperResolution(engine, architecture, scale, params.tile, params.overlap)
+        enlarge = SuperResolution(engine, architecture, scale, params.tile, params.overlap)
+        if name == FINETUNED:
+            unseen = unseen_photographs(Path(inputs.sources), Path(next(seen)))
+            finetuned.setdefault(f"{name}_x{scale}", []).append((enlarge, unseen))
+        else:
+            networks[f"{name}_x{scale}"] = enlarge
         facts.update(device=str(engine.device), precision=engine.precision)
     facts["fidelity"] = measure_fidelity(
         Path(inputs.archive),
@@ -31,5 +37,5 @@ with job(snakemake) as facts:
         Path(snakemake.output.crops),
         params.side,
         lpips.load(Path(inputs.lpips)) if inputs.lpips else None,
-        unseen_photographs(Path(inputs.sources), Path(inputs.seen)) if inputs.seen else None,
+        finetuned,
     )

@@ -359,17 +359,25 @@ def test_without_an_enlarged_variant_enlarging_is_not_mentioned() -> None:
 
 
 def test_the_cost_of_fine_tuning_counts_for_its_variant() -> None:
-    """A resumed fine-tuning is scaled to all of its steps."""
-    jobs = study()
+    """A resumed fine-tuning is scaled to all of its steps; without its record, the cost is not known."""
     weights = {"results/weights/finetuned.safetensors": "00"}
-    for job in jobs_of(jobs, "upscale"):
-        job["inputs_sha256"] = job["inputs_sha256"] | weights
-    before = row_of(costs_of(jobs), "realesrgan_x4")
+    taken = {"inputs_sha256": weights}
+    jobs = [
+        *study(),
+        *(record("pack_images", 6, variant=variant, size=96) for variant in ("bicubic_x4", "finetuned_x4")),
+        *(record(f"{which}_upscaler", 10, model="finetuned", outputs_sha256=weights) for which in ("compile", "check")),
+        record("upscale", 30, variant="finetuned_x4", shard=1, upscaling={"images": 10, "images_kept": 0}, **taken),
+        *run_of("finetuned_x4", 0, 200, 0, ["finetuned_x4"]),
+    ]
+    arms = comparison().replace("bicubic_x2", "finetuned_x4")
     finetuning = record("finetune_upscaler", 300, 150, outputs_sha256=weights) | {"steps": 40, "resumed_steps": 10}
-    after = row_of(costs_of([*jobs, finetuning]), "realesrgan_x4")
-    for device, seconds in (("cpu", 400), ("gpu", 200)):
-        for part in ("engine", "images", "total"):
-            column = f"{part}_{device}_seconds"
-            assert after[column] == pytest.approx(before[column] + seconds)
-    assert after["image_jobs_resumed"] == 1
-    assert row_of(costs_of([*jobs, finetuning]), "bicubic_x2").equals(row_of(costs_of(jobs), "bicubic_x2"))
+    unknown, known = (costs(records, arms, [0]) for records in (jobs, [*jobs, finetuning]))
+    row = row_of(known, "finetuned_x4")
+    assert (row["finetuning_cpu_seconds"], row["finetuning_gpu_seconds"]) == (400, 200)
+    assert row["images_cpu_seconds"] == 400 + 2 * 10 + 30 + 6
+    assert row["image_jobs_resumed"] == 1
+    assert math.isnan(row_of(unknown, "finetuned_x4")["images_cpu_seconds"])
+    assert row_of(known, "realesrgan_x4").equals(row_of(unknown, "realesrgan_x4"))
+    assert row_of(known, "realesrgan_x4")["finetuning_cpu_seconds"] == 0
+    notes = [str(cost_table(data).note) for data in (known, costs_of(study()))]
+    assert ["fine-tuning" in note for note in notes] == [True, False]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,26 @@ def test_lpips_is_of_the_whole_image_and_of_the_square_around_the_cell(tmp_path:
     assert "lpips" not in fidelity_table(without).cells
     assert "LPIPS" not in str(fidelity_table(without).note)
     assert not any("LPIPS" in sentence for sentence in words.sentences(without[without["class"] == ALL]))
+
+
+def test_a_fine_tuned_network_enlarges_only_what_it_has_not_seen(tmp_path: Path) -> None:
+    """Each split has its own network: the first one that has not seen a photograph enlarges it, or it is left out."""
+    labels = ",Image,Category\n" + "".join(f",{number},{CLASSES[number % 2]}\n" for number in range(4))
+    archive = archive_in(tmp_path / "archive", labels)
+
+    def grey(level: int) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
+        return lambda images: [np.full_like(image.repeat(4, 0).repeat(4, 1), level) for image in images]
+
+    unseen = [{"BloodImage_00000.png"}, {"BloodImage_00000.png", "BloodImage_00001.png", "BloodImage_00003.png"}]
+    folds = {"finetuned_x4": list(zip([grey(200), grey(20)], unseen, strict=True))}
+    files = (tmp_path / "fidelity.csv", tmp_path / "crops.npz")
+    facts = measure_fidelity(archive, LIMITS, FOLDER, CLASSES, 2, {}, *files, finetuned=folds)
+    assert (facts["photographs"], facts["methods"]) == (3, ["bicubic", "lanczos", "finetuned_x4"])
+    whole = read_measurements(files[0]).query("region == 'whole' and method == 'finetuned_x4'").set_index("image")
+    # The photographs are pale: the darker output is less similar.
+    psnr = {Path(image).stem: value for image, value in whole["psnr"].items()}
+    assert psnr["BloodImage_00000"] > psnr["BloodImage_00001"] + 3
+    assert psnr["BloodImage_00001"] == pytest.approx(psnr["BloodImage_00003"], abs=3)
 
 
 def test_with_view_around_cell_squares_of_photographs_are_measured(

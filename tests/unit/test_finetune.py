@@ -26,6 +26,7 @@ from wbcsr.dataset.split import by_source_split
 from wbcsr.errors import InputError
 from wbcsr.fidelity.metrics import halve, psnr_of, resize
 from wbcsr.files import read_json, write_json
+from wbcsr.finetune import batches as batching
 from wbcsr.finetune import estimate as estimating
 from wbcsr.finetune import losses, matched, second_order
 from wbcsr.finetune import train as training
@@ -494,3 +495,20 @@ def test_the_largest_squares_fit_into_photographs_of_several_sizes(degradation: 
 def test_a_smaller_photograph_sets_the_context_of_all_squares() -> None:
     low, high = Batches([smear(0), smear(1, 64, 80)], None, 24, 8, 7, CPU).draw(0, slice(0, 8))
     assert (low.shape, high.shape) == ((8, 3, 24, 24), (8, 3, 48, 48))
+
+
+@pytest.mark.parametrize("degradation", [MATCHED, matched.HALVED, None], ids=["warped", "halved", "real-esrgan"])
+def test_half_of_the_squares_are_centred_on_a_cell(
+    degradation: Matched | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cell covers a tenth of the photographs, with the ring around its nucleus, where a square is half pale."""
+    plain = np.full((96, 128, 3), (225, 205, 210), np.uint8)
+
+    def on_cells(photographs: list[np.ndarray]) -> float:
+        _, high = Batches(photographs, degradation, 8, 100, 7, CPU).draw(0, slice(0, 100))
+        return float((high[:, 1, 6:10, 6:10].mean(dim=(1, 2)) < 0.6).float().mean())
+
+    assert 0.28 < on_cells([smear(0), smear(1)]) < 0.6
+    assert on_cells([plain]) == 0  # without a cell, squares are anywhere
+    monkeypatch.setattr(batching, "ON_CELLS", 0)
+    assert on_cells([smear(0), smear(1)]) < 0.2

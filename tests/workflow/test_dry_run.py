@@ -153,6 +153,24 @@ def test_one_network_is_fine_tuned_for_all_variants_of_its_name(tmp_path: Path) 
     assert counts["train_classifier"] == str(len(variants) + 1)  # and dual
 
 
+def test_each_fold_has_its_own_fine_tuned_network(tmp_path: Path) -> None:
+    """It sees the photographs of its own fold, and its images are used by the runs of this fold only."""
+    dataset = {**SMALL["dataset"], "photographs": "dataset-master/dataset-master/JPEGImages"}
+    variants = ["original", "realesrgan_x4", "finetuned_x4"]
+    folds = {"splits": ["by_source"], "by_source": {"parts": 4, "folds": 3}}
+    write_config(tmp_path, {**SMALL, "dataset": dataset, "variants": variants, "dual": False, **folds})
+    counts = planned(tmp_path)
+    assert counts["finetune_upscaler"] == "3"
+    assert counts["compile_upscaler"] == counts["check_upscaler"] == str(1 + 3)
+    assert counts["upscale"] == str((1 + 3) * 2 * 2)  # partitions, classes
+    assert counts["pack_images"] == str(2 + 3)
+    for split, name in (("by_source", "finetuned"), ("by_source_fold3", "finetuned_by_source_fold3")):
+        jobs = run(tmp_path, "-n", "--", f"results/weights/{name}.safetensors").stdout
+        assert re.findall(r"Splitting the images: (\w+)|that the split (\w+)", jobs) == [(split, ""), ("", split)], jobs
+        jobs = run(tmp_path, "-n", "--", f"results/runs/{split}/finetuned_x4/seed0/model.safetensors").stdout
+        assert re.findall(r"Packing (\w+) at", jobs) == [f"{name}_x4"]
+
+
 def test_folds_and_input_sizes_have_their_own_runs(tmp_path: Path) -> None:
     study = {
         **SMALL,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -52,6 +52,22 @@ def extra_tests_of(partitions: Mapping[str, str]) -> dict[str, str]:
 def is_super_resolved(variant: str) -> bool:
     """Whether a network makes the images of a variant: Real-ESRGAN or one of `models`."""
     return parse_variant(variant)[0] not in WITHOUT_NETWORK
+
+
+def is_finetuned(variant: str) -> bool:
+    """Whether the network of a variant is fine-tuned on the photographs."""
+    return parse_variant(variant)[0] == FINETUNED
+
+
+def variant_for_split(variant: str, split: str, splits: Sequence[str]) -> str:
+    """The variant whose images a split uses: a fine-tuned network belongs to one split, and so do its images.
+
+    `splits` are all `split_names`. The first one uses the variant itself, and for a further one `finetuned_x4` becomes
+    `finetuned_by_source_fold2_x4`. Other variants have the same images in all splits.
+    """
+    if not is_finetuned(variant) or split == splits[0]:
+        return variant
+    return f"{FINETUNED}_{split}_x{parse_variant(variant)[1]}"
 
 
 def enhanced_variant(variants: list[str]) -> str | None:

@@ -12,11 +12,11 @@ from wbcsr.config import (
     Config,
     enhanced_variant,
     extra_tests_of,
+    is_finetuned,
     is_super_resolved,
     parse_variant,
     partitions_of,
     primary_comparison,
-    split_names,
 )
 from wbcsr.errors import InputError
 
@@ -111,7 +111,7 @@ def _check_models(config: Config) -> None:
 
 
 def _check_finetuned(config: Config) -> None:
-    variant = next((variant for variant in config["variants"] if parse_variant(variant)[0] == FINETUNED), None)
+    variant = next(filter(is_finetuned, config["variants"]), None)
     if variant is None:
         return
     method, photographs = config["sources"]["method"], config["dataset"]["photographs"]
@@ -126,12 +126,11 @@ def _check_finetuned(config: Config) -> None:
             f"configuration: variants has {variant}, whose network is trained at the scale of the images, and "
             f"view.reduce_to makes them smaller; set it to null, or take {variant} out of variants"
         )
-    splits = split_names(config)
-    if len(splits) > 1 or splits == ["paper"]:
+    if "paper" in config["splits"]:
         raise InputError(
             f"configuration: variants has {variant}, whose network must not see the photographs that are validated or "
-            f"tested, so its images belong to one split by source; splits gives {', '.join(splits)}; set splits to "
-            f"[by_source] and by_source.folds to 1, or take {variant} out of variants"
+            f"tested, and in the split paper nearly every photograph is; set splits to [by_source], or take {variant} "
+            "out of variants"
         )
 
 

@@ -5,7 +5,7 @@ This module holds the names of methods, metrics and regions. It imports only lig
 
 from __future__ import annotations
 
-from wbcsr.config import parse_variant
+from wbcsr.config import is_finetuned, parse_variant
 from wbcsr.study.labels import variant_label
 
 INTERPOLATIONS = ("bicubic", "lanczos")
@@ -30,4 +30,4 @@ def method_label(method: str) -> str:
 def method_heading(method: str) -> str:
     """The label of a method at the start of a row or column."""
     label = method_label(method)
-    return label[0].upper() + label[1:] if method in (TRUTH, *INTERPOLATIONS) else label
+    return label[0].upper() + label[1:] if method in (TRUTH, *INTERPOLATIONS) or is_finetuned(method) else label

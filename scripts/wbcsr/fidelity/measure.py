@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -36,19 +36,21 @@ Enlarge = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 def measure_fidelity(
     archive: Path, dataset: Mapping[str, Any], per_class: int, networks: Mapping[str, Enlarge], table: Path,
-    crops: Path, side: int | None = None, perceptual: Lpips | None = None, unseen: Collection[str] | None = None,
+    crops: Path, side: int | None = None, perceptual: Lpips | None = None,
+    finetuned: Mapping[str, Sequence[tuple[Enlarge, Collection[str]]]] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Compare every method on the photographs of `archive`; returns the facts for the provenance.
 
     `dataset` is that section of the configuration, which names the folder of photographs, and `networks` are the
-    super-resolution networks, by the name of a variant of their scale. `table` gets a row for each photograph, method
-    and region (`COLUMNS`; `pixels` is the size of the region), and one for each photograph itself, which has only the
-    metric that needs no reference. `crops` gets one cell of each class; see `write_crops`. If `side` is given
-    (view.around is cell), squares of twice this side around the white cell replace the photographs, because photographs
-    have twice the size of images; photographs in which no cell can be chosen (see `lone_cell`) are left out. If
-    `perceptual` is given, LPIPS is measured: for the region `whole` in the whole image, for `cell` in the square around
-    the cell that the figure shows. If a network was fine-tuned, only photographs that are `unseen` by it are measured.
-    Raises InputError if the archive has no usable photograph.
+    super-resolution networks, by the name of a variant of their scale. Those in `finetuned` have another network for
+    each split, each with the names of the photographs that it has not seen: a photograph is enlarged by the first one
+    that has not seen it, and not measured if there is none. `table` gets a row for each photograph, method and region
+    (`COLUMNS`; `pixels` is the size of the region), and one for each photograph itself, which has only the metric that
+    needs no reference. `crops` gets one cell of each class; see `write_crops`. If `side` is given (view.around is
+    cell), squares of twice this side around the white cell replace the photographs, because photographs have twice the
+    size of images; photographs in which no cell can be chosen (see `lone_cell`) are left out. If `perceptual` is given,
+    LPIPS is measured: for the region `whole` in the whole image, for `cell` in the square around the cell that the
+    figure shows. Raises InputError if the archive has no usable photograph.
     """
     classes = dataset["classes"]
     if not (dataset["photographs"] and per_class):
@@ -57,10 +59,12 @@ def measure_fidelity(
         )
     methods: dict[str, Enlarge] = {name: Interpolation(name, 2) for name in INTERPOLATIONS}
     methods |= networks
+    tuned = finetuned or {}
+    unseen = [set().union(*(names for _, names in each)) for each in tuned.values()]
     rows: list[dict[str, Any]] = []
     shown: dict[str, tuple[bool, Photograph, np.ndarray]] = {}
     with open_archive(archive, dataset["limits"], dataset["links"]) as opened:
-        chosen = choose(opened, dataset, per_class, unseen)
+        chosen = choose(opened, dataset, per_class, set.intersection(*unseen) if unseen else None)
         for name in classes:
             if all(name != of for _, of in chosen):
                 log.warning("no photograph shows only the class %s, so its fidelity is not measured", name)
@@ -80,7 +84,9 @@ def measure_fidelity(
                 field = _field(truth, regions["cell"])
                 views = [truth[field]]
                 rows.append(_row(photograph, TRUTH, "whole", regions, {"niqe": niqe(truth)}))
-                for method, enlarge in methods.items():
+                name = PurePosixPath(photograph.name).name
+                of_split = {method: next(each for each, names in of if name in names) for method, of in tuned.items()}
+                for method, enlarge in (methods | of_split).items():
                     enlarged = enlarge_twice(small, enlarge)
                     views.append(enlarged[field])
                     measured = measure(enlarged, truth, small, regions)
@@ -102,9 +108,10 @@ def measure_fidelity(
     lost = data[(data["region"] == "cell") & (data["pixels"] == 0)]["image"].nunique()
     if lost:
         log.warning("no white cell was found in %d of %s", lost, counted(data["image"].nunique(), "photograph"))
-    write_crops(crops, [(photograph, views) for _, photograph, views in shown.values()], list(methods))
+    names = [*methods, *tuned]
+    write_crops(crops, [(photograph, views) for _, photograph, views in shown.values()], names)
     write_csv(table, data)
-    return {"photographs": data["image"].nunique(), "photographs_without_cell": lost, "methods": list(methods)}
+    return {"photographs": data["image"].nunique(), "photographs_without_cell": lost, "methods": names}
 
 
 def enlarge_twice(small: np.ndarray, enlarge: Enlarge) -> np.ndarray:

@@ -10,19 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wbcsr.fidelity.regions import find_regions
 from wbcsr.finetune import RATIO
-from wbcsr.finetune.matched import Matched, Pixels
+from wbcsr.finetune.matched import Matched, Pixels, place
 from wbcsr.finetune.second_order import degrade, seeded
 
 # Side of the square, relative to the patch, that the second-order degradation blurs and shrinks: its kernels are wide.
 CONTEXT = 2
+# Fraction of the squares that are centred on a pixel of a white cell. Cells cover a twelfth of the study's photographs.
+ON_CELLS = 0.5
 
 
 @dataclass
 class Batches:
     """Draws pairs of squares (see `Matched.draw`) from `photographs` (H, W, 3) uint8.
 
-    `side` is that of the degraded square in pixels. Without `matched`, the second-order degradation is applied.
+    `side` is that of the degraded square in pixels. Without `matched`, the second-order degradation is applied. Half of
+    the squares (`ON_CELLS`) are centred on a random pixel of the white cell, or as near to it as the edge allows.
     """
 
     photographs: Sequence[Pixels]
@@ -32,6 +36,7 @@ class Batches:
     seed: int
     device: torch.device
     _small: dict[int, Pixels] = field(default_factory=dict)
+    _cells: dict[int, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # The squares of a step have one size, whichever photographs they come from.
@@ -52,13 +57,27 @@ class Batches:
         number = int(generator.integers(len(self.photographs)))
         if number not in self._small:
             self._small[number] = matched.shrunk(self.photographs[number])
-        return matched.draw(self.photographs[number], self._small[number], self.side, generator)
+        return matched.draw(
+            self.photographs[number], self._small[number], self.side, generator, self._aim(number, generator)
+        )
+
+    def _aim(self, number: int, generator: np.random.Generator) -> tuple[int, int] | None:
+        """A random pixel (row, column) of a photograph's white cell; None if the square may be anywhere."""
+        if generator.random() >= ON_CELLS:
+            return None
+        photograph = self.photographs[number]
+        if number not in self._cells:
+            self._cells[number] = np.flatnonzero(find_regions(photograph)["cell"]).astype(np.int32)
+        pixels = self._cells[number]
+        return divmod(int(generator.choice(pixels)), photograph.shape[1]) if len(pixels) else None
 
     def _square(self, generator: np.random.Generator) -> Pixels:
         """A random square of a photograph, turned by a multiple of 90° and perhaps mirrored."""
-        photograph = self.photographs[int(generator.integers(len(self.photographs)))]
-        side = self._context
-        top, left = (int(generator.integers(length - side + 1)) for length in photograph.shape[:2])
+        number = int(generator.integers(len(self.photographs)))
+        photograph, side, aim = self.photographs[number], self._context, self._aim(number, generator)
+        top, left = (
+            place(generator, length, side, aim and aim[axis]) for axis, length in enumerate(photograph.shape[:2])
+        )
         square = np.rot90(photograph[top : top + side, left : left + side], int(generator.integers(4)))
         return square[:, ::-1] if generator.integers(2) else square
 

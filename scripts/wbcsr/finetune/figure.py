@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -20,21 +20,26 @@ PANELS = {
 }
 
 
-def write_finetuning_figure(history: Path, provenance: Path, folder: Path) -> None:
-    """Write finetuning.png and .svg into `folder` from the files of `finetune` and of its job."""
-    table = read_csv(history, ["step", *PANELS])
+def write_finetuning_figure(histories: Sequence[Path], provenances: Sequence[Path], folder: Path) -> None:
+    """Write finetuning.png and .svg into `folder` from the files of `finetune` and of its jobs, one for each split."""
+    tables = [read_csv(history, ["step", *PANELS]) for history in histories]
     with house_style():
-        save_figure(draw_finetuning(table, read_json(provenance)["bicubic"]), folder, "finetuning")
+        save_figure(
+            draw_finetuning(tables, [read_json(provenance)["bicubic"] for provenance in provenances]),
+            *(folder, "finetuning"),
+        )
 
 
-def draw_finetuning(history: pd.DataFrame, bicubic: Mapping[str, float]) -> Figure:
-    """A panel for the loss and for each score by step; a grey line is bicubic enlargement."""
+def draw_finetuning(histories: Sequence[pd.DataFrame], bicubic: Sequence[Mapping[str, float]]) -> Figure:
+    """A panel for the loss and for each score by step, a line for each network; grey lines are bicubic enlargement."""
     figure = Figure(figsize=(DOUBLE_COLUMN, 1.7), layout="constrained")
     for axis, (column, heading) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
-        values = pd.to_numeric(history[column])
-        axis.plot(history["step"], values, color=BLUE, marker="o", markersize=2)
-        if column in bicubic:
-            axis.axhline(bicubic[column], color="#999999", linewidth=0.6)
-            axis.annotate("bicubic", (0, bicubic[column]), xytext=(2, 2), textcoords="offset points", color="#666666")
+        for history in histories:
+            axis.plot(history["step"], pd.to_numeric(history[column]), color=BLUE, marker="o", markersize=2)
+        levels = [scores[column] for scores in bicubic if column in scores]
+        for level in levels:
+            axis.axhline(level, color="#999999", linewidth=0.6)
+        if levels:
+            axis.annotate("bicubic", (0, max(levels)), xytext=(2, 2), textcoords="offset points", color="#666666")
         axis.set(title=heading, xlabel="Step")
     return figure

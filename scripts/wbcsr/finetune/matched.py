@@ -73,16 +73,23 @@ class Matched:
         return self.compressed(self.shrunk(photograph))
 
     def draw(
-        self, photograph: Pixels, small: Pixels, side: int, generator: np.random.Generator
+        self,
+        photograph: Pixels,
+        small: Pixels,
+        side: int,
+        generator: np.random.Generator,
+        aim: tuple[int, int] | None = None,
     ) -> tuple[Pixels, Pixels]:
         """A random pair: a degraded square of `side` pixels, and the same square of the photograph at twice the side.
 
-        `small` is `shrunk(photograph)`. The square lies within the photograph. It has a random direction, or, without a
-        warp, one of the four that need no interpolation, and is mirrored in half of the cases.
+        `small` is `shrunk(photograph)`. The square lies within the photograph; its centre is random, or as near as
+        possible to the pixel `aim` (row, column) of the photograph. It has a random direction, or, without a warp, one
+        of the four that need no interpolation, and is mirrored in half of the cases.
         """
         height, width = small.shape[:2]
+        at = aim and (aim[0] // RATIO, aim[1] // RATIO)
         if self.warp is None:
-            top, left = (int(generator.integers(length - side + 1)) for length in (height, width))
+            top, left = (place(generator, length, side, at and at[axis]) for axis, length in enumerate((height, width)))
             turns, mirror = int(generator.integers(4)), int(generator.choice((-1, 1)))
             low, high = (
                 np.rot90(pixels[scale * top :, scale * left :][: scale * side, : scale * side], turns)[:, ::mirror]
@@ -93,11 +100,19 @@ class Matched:
         axes = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * (mirrored, 1.0)
         # Half of the square's bounding box in the photograph.
         reach = np.abs(axes).sum(axis=1) * (side - 1) / 2
-        centre = generator.uniform(reach, np.array((width - 1, height - 1)) - reach)
+        least, most = reach, np.array((width - 1, height - 1)) - reach
+        centre = np.clip(at[::-1], least, most) if at else generator.uniform(least, most)
         middle = (side - 1) / 2
         frame = np.column_stack([axes, centre - axes @ (middle, middle)])
         low = self.compressed(self.warped(small, frame, side, side))
         return low, warp_photograph(photograph, frame, side)
+
+
+def place(generator: np.random.Generator, length: int, side: int, centre: int | None = None) -> int:
+    """Where a stretch of `side` pixels begins in `length` pixels: at random, or with this centre as far as it fits."""
+    if centre is None:
+        return int(generator.integers(length - side + 1))
+    return min(max(centre - side // 2, 0), length - side)
 
 
 # The degradation of the fidelity measurement (`wbcsr.fidelity.metrics.halve`).

@@ -124,6 +124,11 @@ def _found(found: pd.Series, variant: str, against: str) -> str:
     return FOUND[found["finding"]].format(metric=_metric(found), margin=100 * found["margin"], **labels)
 
 
+def compared_text(found: pd.Series, variant: str, against: str) -> str:
+    """What was found of two variants, with the difference, its interval and the verdict."""
+    return f"{_found(found, variant, against)}{_with_interval(found)}; verdict: {found['verdict'].replace('_', ' ')}"
+
+
 def _metric(found: pd.Series) -> str:
     return METRICS[found["metric"]].lower()
 

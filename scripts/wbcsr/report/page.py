@@ -35,7 +35,7 @@ from wbcsr.present.tables.endpoints import correlation_table, endpoints_table
 from wbcsr.present.tables.misclassified import misclassified_table
 from wbcsr.present.tables.study import study_tables
 from wbcsr.provenance import without_folders
-from wbcsr.report import answer, changes, engines, fidelity, limits, method, numbers, pictures
+from wbcsr.report import answer, changes, engines, fidelity, finetuning, limits, method, numbers, pictures
 from wbcsr.report.results import read_tables
 from wbcsr.stats.counts import count_sources
 from wbcsr.stats.records import read_records
@@ -71,6 +71,7 @@ SECTIONS = {
     "cells": "Example cells",
     "misclassified": "Always misclassified",
     "fidelity": "Fidelity",
+    "finetuning": "Fine-tuning",
     "changes": "Changed labels",
     "speed": "Benchmarks",
     "method": "Methods",
@@ -152,6 +153,7 @@ def context(inputs: Inputs, config: Config) -> dict[str, Any]:
     width, height = map(int, sizes.index[0])
     optional = {
         "fidelity": fidelity.section(inputs.fidelity),
+        "finetuning": finetuning.section(results, inputs.fidelity, jobs, figures, config),
         "changes": changes.section(inputs.changes, figures, config),
         "speed": speed(inputs.benchmark),
     }

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wbcsr.config import parse_training
+from wbcsr.config import is_finetuned, parse_training, variant_for_split
 
 DEVICES = ("cpu", "gpu")
-STAGES = ("engine", "enlarging", "packing")
+STAGES = ("finetuning", "engine", "enlarging", "packing")
 # The rules that make the images of a variant.
 MAKING_VARIANTS = ("upscale", "interpolate", "shrink", "match_sharpening", "sharpen", "make_ceiling")
 UNITS = {"cpu": "CPU s", "gpu": "GPU s"}
@@ -73,29 +73,31 @@ def costs(records: Sequence[dict[str, Any]], comparison: pd.DataFrame, seeds: Se
 
     `records` are the provenances of all jobs. `comparison` holds the rows of comparison.csv whose arm was tested on the
     variant it was trained on. If a split has folds, the runs are those of the first fold. Both rows of dual training
-    have the cost of the whole training. In seconds: `engine`, `enlarging` and `packing` add up to `images`;
-    `enlarging_1000` is the cost of 1,000 enlarged images; `run` is the mean over the `runs_measured` runs, with its
-    sample standard deviation; `total` is `images` plus one run; `more` is the difference of `total` to training on
-    original in the same split. `memory_mib` is the memory of the largest process, and `gpu_memory_mib` the memory that
-    PyTorch allocated on a GPU; the rule that used it has a column next to each. A sum is NaN if any part of it was not
-    measured.
+    have the cost of the whole training. In seconds: `finetuning`, `engine`, `enlarging` and `packing` add up to
+    `images`; `enlarging_1000` is the cost of 1,000 enlarged images; `run` is the mean over the `runs_measured` runs,
+    with its sample standard deviation; `total` is `images` plus one run; `more` is the difference of `total` to
+    training on original in the same split. `memory_mib` is the memory of the largest process, and `gpu_memory_mib` the
+    memory that PyTorch allocated on a GPU; the rule that used it has a column next to each. A sum is NaN if any part of
+    it was not measured.
     """
     jobs = [_job(record) for record in records]
     tested = comparison[comparison["subset"] == "test"]
     rows: list[dict[str, Any]] = []
+    splits = list(dict.fromkeys(tested["split"]))
     sizes = {parse_training(training)[1] for training in tested["trained_on"]} - {None}
     for (split, training), arms in tested.groupby(["split", "trained_on"], sort=False):
         variants = list(arms["tested_on"])
         size = parse_training(training)[1]
         # Images packed at the main size serve all trainings that name no size.
         packing = [job for job in jobs if _packed_at(job) == size or (size is None and _packed_at(job) not in sizes)]
-        images = _image_jobs(jobs, packing, variants)
+        made = [variant_for_split(variant, split, splits) for variant in variants]
+        images = _image_jobs(jobs, packing, made, any(map(is_finetuned, variants)))
         runs = [_run_jobs(jobs, split, training, seed, variants) for seed in seeds]
         cost = _image_cost(images) | _run_cost(runs)
         enlarged = {job.wildcards["variant"] for kind in images["enlarging"] for job in kind}
         taken = [kind for part in (*images.values(), *runs) for kind in part]
         for _, arm in arms.iterrows():
-            shrunk_from = "; ".join(enlarged.difference(variants))
+            shrunk_from = "; ".join(enlarged.difference(made))
             rows.append({**arm.to_dict(), "shrunk_from": shrunk_from, **cost, **_largest(taken), **_devices(taken)})
     data = pd.DataFrame(rows)
     original = data["trained_on"] == "original"
@@ -155,8 +157,11 @@ def _packed_at(job: Job) -> int | None:
     return int(job.wildcards["size"]) if job.rule == "pack_images" and "size" in job.wildcards else None
 
 
-def _image_jobs(jobs: list[Job], packing: list[Job], variants: list[str]) -> dict[str, Kinds]:
-    """The jobs that made the images of `variants`, by stage; `packing` holds those of the classifier's size."""
+def _image_jobs(jobs: list[Job], packing: list[Job], variants: list[str], finetuned: bool) -> dict[str, Kinds]:
+    """The jobs that made the images of `variants`, by stage; `packing` holds those of the classifier's size.
+
+    `finetuned` tells whether a network was fine-tuned for one of them.
+    """
 
     def of(jobs: list[Job], rules: tuple[str, ...], variant: str) -> list[Job]:
         return [job for job in jobs if job.rule in rules and job.wildcards["variant"] == variant]
@@ -167,10 +172,14 @@ def _image_jobs(jobs: list[Job], packing: list[Job], variants: list[str]) -> dic
     taken = {path for kind in enlarging for job in kind if job.rule == "upscale" for path in job.inputs}
     building = ("compile_upscaler", "check_upscaler") if taken else ()
     # The provenance of an upscaling job lists weights, engine and the record of its check among its input files.
-    finetuned = [job for job in jobs if job.rule == "finetune_upscaler" and job.outputs & taken]
+    training = ("finetune_upscaler",) if finetuned else ()
+    finetuning, engine = (
+        [[job for job in jobs if job.rule == rule and job.outputs & taken] for rule in rules]
+        for rules in (training, building)
+    )
     return {
-        "engine": [[job for job in jobs if job.rule == rule and job.outputs & taken] for rule in building]
-        + ([finetuned] if finetuned else []),
+        "finetuning": finetuning,
+        "engine": engine,
         "enlarging": enlarging,
         "packing": [of(packing, ("pack_images",), variant) for variant in variants],
     }

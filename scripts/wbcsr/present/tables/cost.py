@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from wbcsr.config import parse_training
+from wbcsr.config import is_finetuned, parse_training
 from wbcsr.present.table import Column, Table, each, fixed, number, text
 from wbcsr.present.text import NONE, number_text
 from wbcsr.stats.cost import DEVICES, UNITS, estimated, used_devices
@@ -114,9 +114,10 @@ def _explanation(data: pd.DataFrame, unknown: bool) -> Iterator[str]:
     yield "CPU s: seconds of all cores together."
     if on_gpu:
         yield "GPU s: seconds for which a job held a GPU."
+    tuned = "fine-tuning the network, " if data["tested_on"].map(is_finetuned).any() else ""
     yield (
-        "Images: building and checking the engine that upscales, upscaling all images, and packing them for the "
-        "classifier."
+        f"Images: {tuned}building and checking the engine that upscales, upscaling all images, and packing them for "
+        "the classifier."
     )
     mean = ", mean over the runs ± standard deviation" if data["runs"].max() > 1 else ""
     yield f"One run: a training, its engine and its predictions{mean}."
