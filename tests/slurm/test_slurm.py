@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,8 @@ from cluster import does, rule_of
 from compared import differences
 from runs import NO_NETWORK, PROFILE, RUN_TARGET, SHARD_TARGET, Study, requested
 from studies import REPOSITORY
+
+from wbcsr.files import sha256
 
 NETWORK_RULES = {
     *("compile_upscaler", "check_upscaler", "upscale", "measure_fidelity", "train_classifier"),
@@ -177,13 +180,31 @@ def test_the_reason_why_slurm_refused_a_group_is_in_the_last_line(study: Study, 
     assert re.match(r"error: rule compile_upscaler did not begin: SLURM sbatch failed.* nowhere ", last), study.output()
 
 
-def test_a_training_on_two_gpus_gets_both_and_the_cores_of_two(study: Study) -> None:
-    """The devices of the tests cannot compute, so the training itself stops; tests/unit/test_distributed.py runs it."""
-    assert study.start("--retries", "0", "--config", "train={gpus: 2}", "--", RUN_TARGET).finish() != 0
+# The devices of the tests cannot compute, so the processes of a training use the CPU (gloo).
+ON_THE_CPU = """
+import sys
+if sys.orig_argv[-1].endswith(".train_classifier.py"):
+    from wbcsr.training.distributed import run
+    run.__defaults__ = (*run.__defaults__[:-1], "cpu")
+"""
+
+
+def test_a_training_on_two_gpus_gets_both_and_runs_one_process_on_each(study: Study) -> None:
+    guard = study.folder / "guard"
+    guard.mkdir()
+    (guard / "sitecustomize.py").write_text(ON_THE_CPU)
+    study.environment["PYTHONPATH"] = f"{guard}:{REPOSITORY / 'scripts'}"
+    study.remove(RUN_TARGET)
+    assert study.start("--config", "train={gpus: 2}", "--", RUN_TARGET).finish() == 0, study.output()
     (record,) = study.jobs()
     assert {"cores": "16", "gpus": "h100:2"}.items() <= requested(record).items()
-    assert "GPUs: CUDA_VISIBLE_DEVICES=0,1 " in study.log("train_classifier")
-    assert "error: configuration: train.gpus is 2, but this job sees no GPUs" in study.output().splitlines()[-1]
+    log = study.log("train_classifier")
+    assert "GPUs: CUDA_VISIBLE_DEVICES=0,1 " in log
+    assert "starting 2 processes" in log
+    folder = (study.folder / RUN_TARGET).parent
+    assert len((folder / "history.csv").read_text().splitlines()) == 1 + 3
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["outputs_sha256"][RUN_TARGET] == sha256(study.folder / RUN_TARGET)
 
 
 def test_a_profile_with_two_gpu_models_for_engines_is_rejected(study: Study, tmp_path: Path) -> None:

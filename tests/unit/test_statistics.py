@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -107,6 +108,15 @@ def test_random_sign_flips_agree_with_all_sign_flips() -> None:
     found = statistics._sign_flip(differences, 0)
     assert found == pytest.approx(exact, abs=4 * (exact * (1 - exact) / statistics.RESAMPLES) ** 0.5)
     assert found != exact
+
+
+def test_the_memory_for_random_flips_does_not_grow_with_the_number_of_sources() -> None:
+    """All flips of 1,000 differences at once would be 80 MB for each copy; SciPy needs several."""
+    tracemalloc.start()
+    statistics._sign_flip(np.random.default_rng(0).choice([-1.0, 1.0], 1000), 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 80_000_000
 
 
 def test_the_p_value_of_random_flips_is_not_below_its_resolution() -> None:

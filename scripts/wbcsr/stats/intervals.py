@@ -363,6 +363,8 @@ def _sign_flip(differences: Floats, random_seed: int) -> float:
         vectorized=True,
         # If there are at most so many flips, SciPy takes all of them instead of a random sample.
         n_resamples=RESAMPLES - 1,
+        # Flips at a time: with thousands of sources, all flips at once would need gigabytes.
+        batch=max(1, 1_000_000 // differences.size),
         rng=np.random.default_rng(random_seed),
     )
     return float(found.pvalue)
