@@ -133,8 +133,9 @@ def content_of(path):
     return sha256(path)
 
 
-def state_of_archive(wildcards):
-    """Return the same for the archive, which may be a folder."""
+@cache
+def current_state():
+    """Return the same for the archive, which may be a folder; once per start, because it may have many files."""
     from wbcsr.dataset.state import archive_state  # imported here for the same reason
 
     dataset = config["dataset"]
@@ -144,9 +145,14 @@ def state_of_archive(wildcards):
         sys.exit(f"error: {error}")
 
 
+def state_of_archive(wildcards):
+    """Return the archive's state."""
+    return current_state()
+
+
 def state_of_photographs(wildcards):
     """Return the archive's state if photographs are configured."""
-    return state_of_archive(wildcards) if config["dataset"]["photographs"] else None
+    return current_state() if config["dataset"]["photographs"] else None
 
 
 CLASSES = config["dataset"]["classes"]

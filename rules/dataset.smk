@@ -78,9 +78,10 @@ rule ingest_dataset:
         "../scripts/ingest_dataset.py"
 
 
-# The keys of the section dataset that are needed to find and check sources.
+# The keys of the section dataset that are needed to read the photographs, and to find and check sources.
 PHOTOGRAPHED = {
-    key: config["dataset"][key] for key in ("photographs", "classes", "partitions", "limits", "links", "range")
+    key: config["dataset"][key]
+    for key in ("photographs", "classes", "members", "partitions", "limits", "links", "range", "first_page")
 }
 
 
@@ -107,7 +108,7 @@ rule find_sources:
         runtime=growing(60),
     params:
         sources=config["sources"],
-        dataset={**PHOTOGRAPHED, **{key: config["dataset"][key] for key in ("labels", "members")}},
+        dataset={**PHOTOGRAPHED, "labels": config["dataset"]["labels"]},
         contents=lambda wildcards: [content_of(config["sources"]["table"]), content_of(LABELS)],
         state=state_of_photographs,
     message:

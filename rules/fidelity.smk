@@ -47,11 +47,7 @@ rule measure_fidelity:
     params:
         **{key: config["inference"][key] for key in ("tile", "overlap")},
         networks=[NETWORKS_OF[model] for model in NETWORK_MODELS],
-        classes=CLASSES,
-        photographs=config["dataset"]["photographs"],
-        limits=config["dataset"]["limits"],
-        levels=config["dataset"]["range"],
-        links=config["dataset"]["links"],
+        dataset=PHOTOGRAPHED,
         state=state_of_archive,
         per_class=config["fidelity"]["per_class"],
         side=config["view"]["side"] if AROUND_CELL else None,

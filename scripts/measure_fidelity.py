@@ -30,15 +30,11 @@ with job(snakemake) as facts:
         facts.update(device=str(engine.device), precision=engine.precision)
     facts["fidelity"] = measure_fidelity(
         Path(inputs.archive),
-        params.limits,
-        params.photographs,
-        params.classes,
+        params.dataset,
         params.per_class,
         networks,
         Path(snakemake.output.table),
         Path(snakemake.output.crops),
-        params.levels,
-        params.links,
         params.side,
         lpips.load(Path(inputs.lpips)) if inputs.lpips else None,
         finetuned,

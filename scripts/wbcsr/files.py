@@ -26,7 +26,10 @@ from wbcsr.names import clean, clean_path
 from wbcsr.text import counted
 
 # The suffixes of image files; defined here, not in `imaging`, because a dry run needs them and has no decoders.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".avif", ".jp2", ".j2k")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
+    *(".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+)
 
 _SECONDS_OF_A_DAY = 86_400
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}

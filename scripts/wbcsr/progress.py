@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -16,6 +17,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SECONDS_BETWEEN_LINES = 15.0
+# Items per thread that wait for it.
+_WAITING = 16
 _LINE = "{desc}: {n_fmt} of {total_fmt} images, {rate_fmt}, {remaining} left"
 
 
@@ -51,6 +54,24 @@ def side_by_side(
 ) -> Iterator[Result]:
     """The results of `call` for each item, in order, with progress."""
     with ThreadPoolExecutor(threads) as pool, image_progress(len(items), description) as progress:
-        for result in pool.map(call, items):
+        for result in in_pool(pool, call, items, _WAITING * threads):
             progress.update()
             yield result
+
+
+def in_pool(
+    pool: ThreadPoolExecutor, call: Callable[[Item], Result], items: Iterable[Item], waiting: int
+) -> Iterator[Result]:
+    """Like `pool.map`, but at most `waiting` items wait, so that memory does not grow with their number."""
+    for future in ahead((pool.submit(call, item) for item in items), waiting):
+        yield future.result()
+
+
+def ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
+    """Yield the items of a lazy iterable; `depth` further items are already computed when one is yielded."""
+    made: deque[Item] = deque()
+    for item in items:
+        made.append(item)
+        if len(made) > depth:
+            yield made.popleft()
+    yield from made

@@ -1,7 +1,8 @@
 """How time and memory grow with the number of images: `python tests/scaling/stages.py FOLDER IMAGES [IMAGES …]`.
 
-For each number of images, a data set of tiny noise images is drawn, four images of each source, and every stage that
-depends on this number is run on it by one process with one thread: from the zip file to predictions. Training and
+For each number of images, a data set of tiny images is drawn, and every stage that depends on this number is run on it
+by one process with one thread: from the zip file to predictions. The images are noise that was smoothed, turned and
+mirrored; four of them have one source in the table of sources, and forty are made from one photograph. Training and
 Real-ESRGAN are left out, because each image or step takes them the same time. The table has the processor time of each
 stage in seconds, without imports, the largest memory of its process in MiB, and the exponent of growth: the time grows
 with the number of images to this power. Choose a FOLDER in memory (/dev/shm), or the disk is measured.
@@ -22,6 +23,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import yaml
@@ -32,12 +34,14 @@ from wbcsr.config.schema import complete
 
 REPOSITORY = Path(__file__).parents[2]
 CLASSES, PARTITIONS = ["A", "B"], ["TRAIN", "TEST"]
-SIDE, DUPLICATES = 32, 4
+PLACES = list(product(PARTITIONS, CLASSES))
+WIDTH, HEIGHT, SIDE = 32, 24, 32
+OF_A_SOURCE, OF_A_PHOTOGRAPH = 4, 40
 CONFIG = {
-    "dataset": {"archive": "archive.zip", "classes": CLASSES, "photographs": None},
+    "dataset": {"archive": "archive.zip", "classes": CLASSES, "photographs": "photographs", "limits": {"files": 10**7}},
     "variants": ["original", "bicubic_x2"],
     "dual": False,
-    "sources": {"method": "table", "table": "sources.csv"},
+    "sources": {"method": "table", "table": "table.csv"},
     "splits": ["paper", "by_source"],
     "store": "none",
     "train": {"classifier": "efficientnet_lite0", "init": "random", "input_size": SIDE},
@@ -53,26 +57,33 @@ def stage(function: Stage) -> Stage:
 
 
 def draw(folder: Path, number: int) -> None:
-    """Write a zip file with `number` images, and the table of their sources."""
+    """Write a zip file with `number` images and their photographs, and a table of sources."""
     random = np.random.default_rng(0)
     folder.mkdir(parents=True)
     rows = []
     with zipfile.ZipFile(folder / "archive.zip", "w") as archive:
-        for place, (partition, name) in enumerate(product(PARTITIONS, CLASSES)):
-            for image in range(number // 4):
-                content = io.BytesIO()
-                pixels = random.integers(0, 256, (SIDE // 2, SIDE // 2, 3), np.uint8)
-                Image.fromarray(pixels).save(content, "png", compress_level=0)
-                archive.writestr(f"{partition}/{name}/{image}.png", content.getvalue())
-                rows.append((f"{partition}/{name}/{image}.png", f"{place}_{image // DUPLICATES}"))
-    pd.DataFrame(rows, columns=["image", "source"]).to_csv(folder / "sources.csv", index=False)
+
+        def add(name: str, pixels: np.ndarray) -> None:
+            content = io.BytesIO()
+            Image.fromarray(pixels).save(content, "png", compress_level=0)
+            archive.writestr(name, content.getvalue())
+
+        for place, (partition, name) in enumerate(PLACES):
+            for image in range(number // len(PLACES)):
+                if image % OF_A_PHOTOGRAPH == 0:
+                    noise = random.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+                    photograph = cv2.GaussianBlur(noise, (0, 0), 1)
+                    add(f"photographs/{place}_{image}.png", photograph)
+                pixels = photograph[:: (-1) ** image, :: (-1) ** (image // 2)] ^ random.integers(
+                    0, 8, photograph.shape, np.uint8
+                )
+                add(f"{partition}/{name}/{image}.png", pixels)
+                rows.append((f"{partition}/{name}/{image}.png", f"{place}_{image // OF_A_SOURCE}"))
+    pd.DataFrame(rows, columns=["image", "source"]).to_csv(folder / "table.csv", index=False)
 
 
 def manifest(folder: Path, variant: str, place: tuple[str, str]) -> Path:
     return folder / "images" / variant / "/".join(place) / "manifest.csv"
-
-
-PLACES = list(product(PARTITIONS, CLASSES))
 
 
 @stage
@@ -94,6 +105,25 @@ def state_of_a_folder(folder: Path, config: dict[str, Any]) -> Callable[[], obje
     images = folder / "images" / "original"
     write_record(folder / "record.csv", note(images, None, 10**8, folder / "none", threads=1))
     return lambda: archive_state(images, None, 10**8, folder / "record.csv")
+
+
+def sources(method: str, table: str, folder: Path, config: dict[str, Any]) -> Callable[[], object]:
+    from wbcsr.dataset.sources import find_sources
+
+    settings = {**config["sources"], "method": method, "table": folder / "table.csv"}
+    inputs = (folder / "images.csv", [manifest(folder, "original", place) for place in PLACES], folder / "archive.zip")
+    return lambda: find_sources(*inputs, settings, config["dataset"], folder / table, threads=1)
+
+
+@stage
+def sources_by_photographs(folder: Path, config: dict[str, Any]) -> Callable[[], object]:
+    return sources("photographs", "found.csv", folder, config)
+
+
+@stage
+def sources_from_table(folder: Path, config: dict[str, Any]) -> Callable[[], object]:
+    """The later stages use these sources."""
+    return sources("table", "sources.csv", folder, config)
 
 
 def split(rule: str, folder: Path, settings: dict[str, Any]) -> Callable[[], object]:

@@ -8,15 +8,18 @@ import sys
 import tempfile
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import imagecodecs
 import pytest
 
 from bad_zips import BAD_TARS, BAD_ZIPS, COMPRESSED, GOOD, GOOD_TAR, in_headers, misnamed, zipped
 from defaults import LIMITS
+from wbcsr.dataset import archive as archives
 from wbcsr.dataset.archive import open_archive
 from wbcsr.dataset.ingest import ingest
 from wbcsr.errors import InputError
@@ -87,6 +90,41 @@ def test_zstandard_is_read_or_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in ("compression.zstd", "backports.zstd"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(InputError, match=r"archive\.tar\.zst: is compressed with Zstandard, .*backports\.zstd"):
+        open_archive(path, LIMITS)
+
+
+class Decompressor:
+    """Stands for that of Python 3.14 where it is missing."""
+
+    def decompress(self, packed: bytes, most: int) -> bytes:
+        return bytes(imagecodecs.zstd_decode(packed))[:most]
+
+
+def test_zstandard_in_a_zip_is_read_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = archives.zstandard() or SimpleNamespace(ZstdDecompressor=Decompressor, ZstdError=imagecodecs.ZstdError)
+    monkeypatch.setattr(archives, "zstandard", lambda: module)
+    content = bytes(range(256)) * 9
+    packed = imagecodecs.zstd_encode(content)
+    cases = {
+        (packed, len(content)): None,
+        (packed, 99): "is shorter|is damaged",
+        (packed[:-9] + bytes(9), 2304): "is dam",
+    }
+    for (stored, size), words in cases.items():
+        path = zipped(tmp_path / "archive.zip", {"TRAIN/A/1.jpg": stored}, zipfile.ZIP_STORED)
+        raw = bytearray(path.read_bytes())
+        central = raw.index(b"PK\x01\x02")
+        raw[central + 10 : central + 12] = struct.pack("<H", 93)
+        raw[central + 16 : central + 28] = struct.pack("<III", zlib.crc32(content), len(stored), size)
+        path.write_bytes(raw)
+        with open_archive(path, LIMITS) as archive:
+            if not words:
+                assert archive.read("TRAIN/A/1.jpg") == content
+                continue
+            with pytest.raises(InputError, match=rf"'TRAIN/A/1\.jpg' {words}"):
+                archive.read("TRAIN/A/1.jpg")
+    monkeypatch.setattr(archives, "zstandard", lambda: None)
+    with pytest.raises(InputError, match=r"unusual method \(Zstandard\)"):
         open_archive(path, LIMITS)
 
 
@@ -191,6 +229,7 @@ def test_a_class_name_in_an_unknown_encoding_is_an_error(tmp_path: Path, encodin
                 "limit_per_class": None,
                 "git": None,
                 "range": None,
+                "first_page": False,
             },
             tmp_path / "images.csv",
             tmp_path / "rejected.csv",

@@ -30,7 +30,7 @@ from wbcsr.upscale.sharpening import match_sharpening
 from wbcsr.upscale.store import ALL, MANIFEST_COLUMNS, Storing, open_rows
 
 SIZE = (320, 240)
-DATASET = {"photographs": PHOTOGRAPHS, "limits": LIMITS, "links": None, "range": None}
+DATASET = {"photographs": PHOTOGRAPHS, "limits": LIMITS, "links": None, "range": None, "first_page": False}
 # The right frame gives 46 dB or more, one that is wrong by half a pixel 35.5 at most.
 LEAST = 42.0
 

@@ -97,6 +97,7 @@ LAYOUTS = {
         ],
         dict.fromkeys(["basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil"], 2),
         10,
+        rejected=2,
     ),
     "bccd": Layout(
         numbered("data/BCCD_Dataset/JPEGImages/{}_0000{}.jpg", "BloodImage"),
@@ -130,6 +131,7 @@ LAYOUTS = {
         {"basophil": 2, "eosinophil": 2, "erythroblast": 2, "lymphocyte": 4, "monocyte": 2, "neutrophil": 4, "blast": 4,
          "immature granulocyte": 8},
         28,
+        rejected=2,
         texts={"data/AML-Cytomorphology_LMU/annotations.dat": "BAS/BAS_0001.tiff BAS nan nan\n"},
     ),
     "segmentation-wbc": Layout(
@@ -208,6 +210,21 @@ def test_a_box_is_cut_with_its_corners(tmp_path: Path) -> None:
     (tmp_path / "1.xml").write_text(f"{GOOD_BOX}</annotation>")
     boxes = Boxes(open_archive(tmp_path, LIMITS))
     np.testing.assert_array_equal(decode(boxes.read("A/1_000.png"), "x"), pixels[0:2, 1:4])
+
+
+def test_files_beside_the_boxes_are_ignored_and_images_without_boxes_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """macOS adds a hidden file for each file of a zip."""
+    for name in ("1.png", "__MACOSX/._1.png", "2.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(picture(".png", 0))
+    (tmp_path / "1.xml").write_text(f"{GOOD_BOX}</annotation>")
+    (tmp_path / "__MACOSX/._1.xml").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "project.xml").write_text("<project/>")
+    boxes = Boxes(open_archive(tmp_path, LIMITS))
+    assert [*boxes.entries] == ["A/1_000.png"]
+    assert "1 image without boxes in an XML file (first: 2.png)" in caplog.text
 
 
 @pytest.mark.parametrize(

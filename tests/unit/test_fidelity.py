@@ -17,7 +17,7 @@ from skimage.color import lab2rgb
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from studies import SMALL, run, write_config
 
-from defaults import LIMITS
+from defaults import LIMITS, config_of
 from wbcsr.dataset.archive import open_archive
 from wbcsr.errors import InputError
 from wbcsr.fidelity import REGIONS
@@ -35,6 +35,7 @@ from wbcsr.weights.lpips import Lpips
 VIOLET, PINK, BACKGROUND = (110, 60, 170), (200, 150, 150), (225, 220, 215)
 FOLDER = "photographs/JPEGImages"
 CLASSES = ["EOSINOPHIL", "NEUTROPHIL"]
+DATASET = config_of(dataset={"photographs": FOLDER, "classes": CLASSES})["dataset"]
 
 
 def smear(centre: tuple[int, int] = (100, 80), size: tuple[int, int] = (200, 160)) -> np.ndarray:
@@ -161,16 +162,19 @@ def test_niqe_detects_noise_and_is_nan_for_small_images() -> None:
 
 def test_photographs_of_one_class_are_chosen(tmp_path: Path) -> None:
     with open_archive(archive_in(tmp_path, LABELS), LIMITS) as archive:
-        chosen = choose(archive, FOLDER + "/", CLASSES, 2)
+        chosen = choose(archive, {**DATASET, "photographs": FOLDER + "/"}, 2)
         assert [(Path(path).stem, name) for path, name in chosen] == [
             ("BloodImage_00003", "EOSINOPHIL"),
             ("BloodImage_00000", "NEUTROPHIL"),
         ]
-        assert [photograph.pixels.shape for photograph in read(archive, chosen)] == [(160, 200, 3)] * 2
+        assert [photograph.pixels.shape for photograph in read(archive, chosen, DATASET)] == [(160, 200, 3)] * 2
         unseen = {Path(chosen[1][0]).name, "BloodImage_99999.jpg"}
-        assert choose(archive, FOLDER, CLASSES, 2, unseen) == chosen[1:]
+        assert choose(archive, DATASET, 2, unseen) == chosen[1:]
         with pytest.raises(InputError, match="fine-tuned"):
-            choose(archive, FOLDER, CLASSES, 2, ())
+            choose(archive, DATASET, 2, ())
+        members = {"granular": ["*PHIL"], "other": ["MONOCYTE"]}
+        mapped = config_of(dataset={"photographs": FOLDER, "classes": members})["dataset"]
+        assert choose(archive, mapped, 2) == [(path, "granular") for path in sorted(path for path, _ in chosen)]
 
 
 def test_12_bit_photographs_are_rescaled_like_the_images(tmp_path: Path) -> None:
@@ -178,8 +182,8 @@ def test_12_bit_photographs_are_rescaled_like_the_images(tmp_path: Path) -> None
     with zipfile.ZipFile(tmp_path / "archive.zip", "w") as packed:
         packed.writestr("twelve.png", encode_png((plain * (4095 / 255)).round().astype(np.uint16)))
     with open_archive(tmp_path / "archive.zip", LIMITS) as archive:
-        (dark,) = read(archive, [("twelve.png", "A")])
-        (stretched,) = read(archive, [("twelve.png", "A")], (0, 4095))
+        (dark,) = read(archive, [("twelve.png", "A")], DATASET)
+        (stretched,) = read(archive, [("twelve.png", "A")], {**DATASET, "range": [0, 4095]})
     assert dark.pixels.max() <= 16
     np.testing.assert_array_equal(stretched.pixels, plain)
 
@@ -198,7 +202,7 @@ def test_12_bit_photographs_are_rescaled_like_the_images(tmp_path: Path) -> None
 def test_a_mistake_gives_one_line(tmp_path: Path, labels: str | bytes | None, count: int, expected: str) -> None:
     archive_in(tmp_path, labels, count)
     with open_archive(tmp_path, LIMITS) as archive, pytest.raises(InputError) as caught:
-        choose(archive, FOLDER, CLASSES, 2)
+        choose(archive, DATASET, 2)
     message = str(caught.value)
     assert expected in message
     assert "\n" not in message
@@ -210,7 +214,7 @@ def measured(folder: Path, per_class: int = 2, perceptual: Lpips | None = None) 
     archive = archive_in(folder / "archive", labels)
     table, crops = folder / "fidelity.csv", folder / "crops.npz"
     sharp = {"realesrgan_x4": lambda images: [noisy(image.repeat(4, 0).repeat(4, 1)) for image in images]}
-    facts = measure_fidelity(archive, LIMITS, FOLDER, CLASSES, per_class, sharp, table, crops, perceptual=perceptual)
+    facts = measure_fidelity(archive, DATASET, per_class, sharp, table, crops, perceptual=perceptual)
     assert facts == {
         **{"photographs": 4, "photographs_without_cell": 0},
         "methods": ["bicubic", "lanczos", "realesrgan_x4"],
@@ -290,7 +294,7 @@ def test_a_fine_tuned_network_enlarges_only_what_it_has_not_seen(tmp_path: Path)
     unseen = [{"BloodImage_00000.png"}, {"BloodImage_00000.png", "BloodImage_00001.png", "BloodImage_00003.png"}]
     folds = {"finetuned_x4": list(zip([grey(200), grey(20)], unseen, strict=True))}
     files = (tmp_path / "fidelity.csv", tmp_path / "crops.npz")
-    facts = measure_fidelity(archive, LIMITS, FOLDER, CLASSES, 2, {}, *files, finetuned=folds)
+    facts = measure_fidelity(archive, DATASET, 2, {}, *files, finetuned=folds)
     assert (facts["photographs"], facts["methods"]) == (3, ["bicubic", "lanczos", "finetuned_x4"])
     whole = read_measurements(files[0]).query("region == 'whole' and method == 'finetuned_x4'").set_index("image")
     # The photographs are pale: the darker output is less similar.
@@ -307,7 +311,7 @@ def test_with_view_around_cell_squares_of_photographs_are_measured(
     empty = archive / FOLDER / "BloodImage_00001.png"
     empty.write_bytes(encode_png(np.full((160, 200, 3), BACKGROUND, np.uint8)))
     files = (tmp_path / "fidelity.csv", tmp_path / "crops.npz")
-    facts = measure_fidelity(archive, LIMITS, FOLDER, CLASSES, 2, {}, *files, side=40)
+    facts = measure_fidelity(archive, DATASET, 2, {}, *files, side=40)
     assert (facts["photographs"], facts["photographs_without_cell"]) == (2, 0)
     assert "BloodImage_00001.png" in caplog.text
     data = read_measurements(files[0])
@@ -317,7 +321,7 @@ def test_with_view_around_cell_squares_of_photographs_are_measured(
     for number in (0, 2):
         (archive / FOLDER / f"BloodImage_{number:05d}.png").write_bytes(empty.read_bytes())
     with pytest.raises(InputError, match="no photograph in photographs/JPEGImages has one white cell"):
-        measure_fidelity(archive, LIMITS, FOLDER, CLASSES, 2, {}, *files, side=40)
+        measure_fidelity(archive, DATASET, 2, {}, *files, side=40)
 
 
 def test_damaged_crops_give_one_line(tmp_path: Path) -> None:
@@ -405,7 +409,7 @@ def test_without_photographs_nothing_is_measured(tmp_path: Path, change: dict[st
 def test_interpolation_of_a_real_photograph(real_archive: Path, tmp_path: Path) -> None:
     folder = "dataset-master/dataset-master/JPEGImages"
     table, crops = tmp_path / "fidelity.csv", tmp_path / "crops.npz"
-    measure_fidelity(real_archive, LIMITS, folder, ["LYMPHOCYTE"], 1, {}, table, crops)
+    measure_fidelity(real_archive, {**DATASET, "photographs": folder, "classes": ["LYMPHOCYTE"]}, 1, {}, table, crops)
     data = read_measurements(table).set_index(["method", "region"])
     assert 30 < data.loc[("bicubic", "cell"), "psnr"] < 50
     assert data.loc[("lanczos", "whole"), "consistency_psnr"] > data.loc[("lanczos", "whole"), "psnr"]

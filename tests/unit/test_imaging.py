@@ -19,6 +19,8 @@ from PIL import Image, ImageOps
 from bad_images import BAD_IMAGES, PNG, RGB, encoded, tiff, with_tags
 from wbcsr import imaging
 from wbcsr.errors import InputError
+from wbcsr.files import IMAGE_SUFFIXES
+from wbcsr.imaging import formats
 
 RNG = np.random.default_rng(1)
 RGBA = np.dstack([RGB, RGB[:, :, 1]])
@@ -78,6 +80,7 @@ def test_gif_and_avif_agree_with_pillow() -> None:
         np.testing.assert_array_equal(imaging.decode(content, "x"), expected)
 
 
+STRETCHED = {"range": (0, 1), "first_page": False}
 FLOATS = RNG.uniform(-0.2, 1.2, (5, 7, 3)).astype(np.float32)
 
 
@@ -86,7 +89,7 @@ FLOATS = RNG.uniform(-0.2, 1.2, (5, 7, 3)).astype(np.float32)
 @pytest.mark.parametrize("colours", ["rgb", "minisblack"])
 def test_a_floating_point_tiff_is_stretched(colours: str, kind: type, options: dict[str, Any]) -> None:
     pixels = (FLOATS if colours == "rgb" else FLOATS[:, :, 0]).astype(kind)
-    decoded = imaging.decode_stretched(tiff(pixels, photometric=colours, **options), "x.tif", (0, 1))
+    decoded = imaging.decode_as_configured(tiff(pixels, photometric=colours, **options), "x.tif", STRETCHED)
     assert decoded.dtype == np.uint16
     np.testing.assert_array_equal(decoded, np.rint(pixels.astype(np.float32).clip(0, 1).astype(float) * 65535))
 
@@ -101,7 +104,7 @@ def test_a_floating_point_tiff_is_stretched(colours: str, kind: type, options: d
 )
 def test_other_floating_point_tiffs_are_rejected(pixels: np.ndarray, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=rf"^x\.tif: has .*{message}"):
-        imaging.decode_stretched(tiff(pixels, **options), "x.tif", (0, 1))
+        imaging.decode_as_configured(tiff(pixels, **options), "x.tif", STRETCHED)
 
 
 def exif(orientation: int) -> Image.Exif:
@@ -333,6 +336,58 @@ def test_a_file_that_is_not_an_image_gives_one_line(content: bytes, message: str
         imaging.decode(content, "TRAIN/A/x.png")
     assert str(error.value).startswith("TRAIN/A/x.png: ")
     assert "\n" not in str(error.value)
+
+
+ENDINGS = {
+    "x.dcm": "DICOM", "x.DICOM": "DICOM", "x.heic": "HEIC", "x.psd": "PSD", "x.svg": "SVG", "x.czi": "CZI",
+    "x.ico": "ICO", "x.svs": "whole-slide", "x.ndpi": "whole-slide", "x.mrxs": "whole-slide", "x.cr2": "raw",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "kind"), ENDINGS.items())
+def test_the_ending_of_a_format_that_is_not_read_names_it(name: str, kind: str) -> None:
+    message = str(formats.by_ending(name))
+    assert kind in message
+    assert "PNG" in message
+
+
+def test_every_ending_of_a_format_that_pillow_knows_is_either_read_or_named() -> None:
+    Image.init()
+    decoded = {*imaging.DECODED, "TIFF", "MPO"}
+    for ending, form in Image.registered_extensions().items():
+        assert (ending in IMAGE_SUFFIXES) == (form in decoded), ending
+        assert formats.by_ending(f"x{ending}"), ending
+    assert formats.by_ending("notes.txt") is None
+
+
+PAGES = [RGB, RGB[::-1].copy(), RGB // 2]
+
+
+def paged(form: str) -> bytes:
+    if form == "stack":
+        more = b"".join(page.tobytes() for page in PAGES[1:])
+        return tiff(RGB, photometric="rgb", description="ImageJ=1.54f\nimages=3\nslices=3\n") + more
+    if form in ("TIFF", "16 bits", "float"):
+        pages = np.stack(PAGES).astype({"TIFF": np.uint8, "16 bits": np.uint16, "float": np.float32}[form])
+        return tiff(pages, photometric="rgb")
+    options: dict[str, Any] = {"WEBP": {"lossless": True}, "AVIF": {"quality": 100}}.get(form, {})
+    first, *others = (Image.fromarray(page) for page in PAGES)
+    return encoded(first, form, save_all=True, append_images=others, **options)
+
+
+@pytest.mark.parametrize("form", ["TIFF", "16 bits", "float", "stack", "GIF", "WEBP", "PNG", "AVIF"])
+def test_the_first_page_is_read_if_it_is_asked_for(form: str) -> None:
+    content = paged(form)
+    with pytest.raises(InputError, match=r"x: has 3 pages or frames; .*dataset\.first_page"):
+        imaging.decode(content, "x", floats=True)
+    assert imaging.has_pages(content)
+    first = imaging.decode(content, "x", floats=True, first_page=True)
+    shown = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")) if form in ("GIF", "AVIF") else RGB
+    np.testing.assert_array_equal(first[:, :, :3], shown)
+    for name in ("x.png", "x.tif"):
+        alone = imaging.encode(first, name)
+        assert not imaging.has_pages(alone)
+        np.testing.assert_array_equal(imaging.decode(alone, name, floats=True), first)
 
 
 def with_chunk(kind: bytes, data: bytes) -> bytes:

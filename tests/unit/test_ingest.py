@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bad_images import tiff
+from bad_images import animated, tiff
 from defaults import LABELS, LIMITS
 from wbcsr.dataset import ingest as module
 from wbcsr.dataset.ingest import IMAGE_COLUMNS, MANIFEST_COLUMNS, ingest
@@ -73,6 +73,7 @@ class Study:
             "classes": CLASSES,
             "limit_per_class": None,
             "range": None,
+            "first_page": False,
             "limits": LIMITS,
             "links": None,
             "git": None,
@@ -154,7 +155,33 @@ def test_folders_that_are_not_configured_are_ignored(study: Study) -> None:
     }
     summary = study.ingest(images() | others)
     assert study.copied() == images()
-    assert (summary["ignored"], study.rejected) == (6, {})
+    assert (summary["ignored"], [*study.rejected]) == (5, ["TRAIN/C/1.png"])
+
+
+@pytest.mark.parametrize("partitions", [{"train": "TRAIN", "test": "TEST"}, None])
+@pytest.mark.parametrize("prefix", ["", "set/"])
+def test_images_in_a_folder_of_no_class_are_listed(
+    study: Study, prefix: str, partitions: dict[str, str] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a mapping of classes and without; photographs, hidden files and files that are no images are not listed."""
+    root = "TRAIN/" if partitions else ""
+    files = images() if partitions else {f"{name}/{n}.png": png(n) for n, name in enumerate("AABB")}
+    unclassed = [f"{root}C/1.png", f"{root}C/more/2.TIF", f"{root}D e/1.png"]
+    others = [f"{root}C/notes.txt", f"{root}C/._1.png", f"{root}photos/1.png", "readme/1.txt", f"{root}1.png"]
+    for members in (None, {name: [name] for name in CLASSES}):
+        with caplog.at_level("INFO"):
+            summary = study.ingest(
+                files | dict.fromkeys([*unclassed, *others], b"x"), prefix, partitions=partitions, members=members,
+                photographs=f"{prefix}{root}photos",
+            )  # fmt: skip
+        assert summary["kept"] == len(files)
+        reasons = {
+            f"{prefix}{name}": f"lies in the folder {folder!r}, which dataset.classes lacks"
+            for name, folder in zip(unclassed, ["C", "C", "D e"], strict=True)
+        }
+        assert study.rejected == reasons
+        assert (summary["rejected"], summary["ignored"]) == (3, 5)
+        assert "3 images in folders that dataset.classes lacks ('C' (2), 'D e' (1))" in caplog.text
 
 
 MERGED = {"B": ["x", "y?"], "A": ["a cell"]}
@@ -178,7 +205,7 @@ def test_several_folders_become_one_class(study: Study) -> None:
     }
     assert study.copied() == expected
     assert set(study.images["class"]) == {"A", "B"}
-    assert summary["elsewhere"] == {"TRAIN/z/": 1}
+    assert (summary["elsewhere"], [*study.rejected]) == ({}, ["TRAIN/z/0.png"])
 
 
 @pytest.mark.parametrize(
@@ -187,6 +214,7 @@ def test_several_folders_become_one_class(study: Study) -> None:
         (MERGED | {"A": ["a cel"]}, r"has no folder 'a cel' with files in 'TRAIN' .*the nearest is 'a cell'"),
         (MERGED | {"A": ["a cell", "q"]}, r"has no folder 'q' with files \(dataset\.classes\)"),
         (MERGED | {"A": ["a cell", "*1"]}, r"dataset\.classes: 'y1' matches 'y\?' of 'B' and '\*1' of 'A'"),
+        (MERGED | {"A": ["[a] c*"]}, r"has no folder '\[a\] c\*' with files in 'TRAIN'"),
         (MERGED | {"A": ["q", "r*"]}, r"has no folder 'q' or 'r\*' with files in 'TRAIN'"),
     ],
 )
@@ -204,7 +232,7 @@ def test_folders_of_a_class_that_do_not_fit_are_an_error(
         ("9.png", b"<html>", "not a readable image"),
         ("9.png", png(90)[:-60], "not a readable image"),
         ("9.txt", png(90), "not an image"),
-        ("9.heic", b"", "HEIC is not supported; convert it to PNG"),
+        ("9.heic", b"", "is a HEIC image, which is not read; convert it to PNG"),
         ("9", png(90), "not an image"),
         ("Thumbs.db", b"junk", "not an image"),
         (".DS_Store", b"junk", "not an image"),
@@ -251,7 +279,7 @@ def test_ignored_files_are_counted_by_their_outermost_folder_without_images(
     study: Study, caplog: pytest.LogCaptureFixture
 ) -> None:
     masks = {f"masks/{fold}/{number}.png": b"" for fold in "01" for number in range(6)}
-    others = {"README.md": b"", "TRAIN/notes.txt": b"", "TRAIN/C/1.png": b"", "a\nb/1.txt": b""}
+    others = {"README.md": b"", "TRAIN/notes.txt": b"", "TRAIN/C/1.txt": b"", "a\nb/1.txt": b""}
     with caplog.at_level("INFO"):
         summary = study.ingest(images() | masks | others, prefix="set/")
     places = {"set/masks/": 12, "set/README.md": 1, "set/TRAIN/notes.txt": 1, "set/TRAIN/C/": 1, "set/a\\nb/": 1}
@@ -364,7 +392,7 @@ def test_labelled_files_that_are_not_images_are_rejected_with_a_reason(study: St
     summary = labelled(study, *(f"{name},TRAIN,A" for name in files if name != "readme.txt"), **files)
     assert set(study.copied()) == {"TRAIN/A/p_a.png", "TRAIN/B/p_b.png", "TEST/A/q_a.png", "TEST/B/q_b.png"}
     assert {name: reason.partition(";")[0] for name, reason in study.rejected.items()} == {
-        "TRAIN/A/p_notes.txt": "not an image",
+        "TRAIN/A/p_notes.txt": "not an image by the ending of its name",
         "TRAIN/A/p_c\\td.png": "has a control character, a backslash or an invalid character in its name",
         "TRAIN/A/p_e.png": "not a readable image (of no known format)",
     }
@@ -492,8 +520,8 @@ def test_an_empty_archive_is_an_error(study: Study) -> None:
 @pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "folder"])
 def test_an_archive_of_archives_is_named(study: Study, as_zip: bool) -> None:
     """An archive beside images does no harm."""
-    with pytest.raises(InputError, match=r"has no image, but 2 archives \('part_1\.zip', 'x/part_2\.RAR'\)"):
-        study.ingest({"part_1.zip": b"PK", "x/part_2.RAR": b"", "readme.txt": b""}, as_zip=as_zip)
+    with pytest.raises(InputError, match=r"no image in a folder, but 2 archives \('part_1\.zip', 'x/part_2\.RAR'\)"):
+        study.ingest({"part_1.zip": b"PK", "x/part_2.RAR": b"", "figure.png": png(0)}, as_zip=as_zip)
     study.ingest(images() | {"masks.zip": b"PK"}, as_zip=as_zip)
 
 
@@ -624,6 +652,24 @@ def test_floating_point_images_need_a_range(study: Study, caplog: pytest.LogCapt
     assert "clips 40 of 48 pixels" in caplog.text
 
 
+@pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "folder"])
+def test_the_first_pages_replace_files_of_several_pages(study: Study, as_zip: bool) -> None:
+    """All other files are copied unchanged, and a rerun writes the same bytes."""
+    pages = np.random.default_rng(0).integers(0, 256, (2, 6, 8), dtype=np.uint8)
+    paged = {"TRAIN/A/7.tif": tiff(pages, photometric="minisblack"), "TRAIN/A/8.gif": animated("L", "GIF")}
+    assert study.ingest(images() | paged, as_zip=as_zip)["rejected"] == 2
+    assert "dataset.first_page" in study.rejected["TRAIN/A/7.tif"]
+    assert study.ingest(images() | paged, as_zip=as_zip, first_page=True)["kept"] == 14
+    copied = study.copied()
+    assert {name: copied[name] for name in images()} == images()
+    np.testing.assert_array_equal(decode(copied["TRAIN/A/7.tif"], "x"), pages[0])
+    assert decode(copied["TRAIN/A/8.gif"], "x").shape == (4, 4, 3)
+    hashes = dict(zip(study.images["image"], study.images["sha256"], strict=True))
+    assert all(hashlib.sha256(copied[name]).hexdigest() == hashes[name] for name in paged)
+    study.ingest(images() | paged, as_zip=as_zip, first_page=True)
+    assert study.copied() == copied
+
+
 def test_a_range_without_16_bit_images_gives_a_warning(study: Study, caplog: pytest.LogCaptureFixture) -> None:
     study.ingest(images(), range=[0, 4095])
     assert study.copied() == images()
@@ -690,7 +736,7 @@ def test_a_small_part_of_the_real_archive_is_ingested(tmp_path: Path, real_archi
     classes = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
     partitions = {"train": "TRAIN", "test": "TEST"}
     dataset = {"partitions": partitions, "classes": classes, "limit_per_class": 2}
-    dataset |= {"limits": LIMITS, "links": None, "range": None, "git": None}
+    dataset |= {"limits": LIMITS, "links": None, "range": None, "first_page": False, "git": None}
     summary = ingest(real_archive, dataset, tmp_path / "images.csv", tmp_path / "rejected.csv", tmp_path / "files", {})
     assert (summary["kept"], summary["left_out"]) == (16, 12444 - 16)
     assert set(read_csv(tmp_path / "images.csv", IMAGE_COLUMNS)["width"]) == {320}

@@ -27,7 +27,7 @@ class Study:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.dataset: dict[str, Any] = dict.fromkeys(
-            ["partitions", "limit_per_class", "photographs", "links", "range", "git"]
+            ["partitions", "limit_per_class", "photographs", "links", "range", "first_page", "git"]
         )
         self.dataset.update(classes=CLASSES, limits=LIMITS, labels=LABELS)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from defaults import LIMITS, config_of
 from wbcsr.dataset.archive import open_archive
 from wbcsr.dataset.making import candidates, made_from
 from wbcsr.dataset.photographs import categories
 from wbcsr.errors import InputError
 
 SIDES = ("TRAIN", "TEST")
-LIMITS = {"files": 200_000, "file_mb": 200, "total_gb": 50, "ratio": 200}
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_damaged_table_of_classes_is_named_with_the_line(tmp_path: Path) -> No
         open_archive(tmp_path, LIMITS) as archive,
         pytest.raises(InputError, match=r"labels\.csv, line 3: 'x2'.*correct it"),
     ):
-        categories(archive, "photographs", "correct it")
+        categories(archive, config_of(dataset={"photographs": "photographs"})["dataset"], "correct it")
 
 
 @pytest.mark.real
@@ -53,7 +53,8 @@ def test_the_rule_gives_the_published_test_photographs(real_archive: Path) -> No
         folder = "dataset-master/dataset-master/JPEGImages"
         there = {int(entry[-9:-4]) for entry in archive.entries if f"{folder}/BloodImage_" in entry}
         simple = [entry.split("/")[-2] for entry in archive.entries if "/TEST_SIMPLE/" in entry]
-        rows = [(str(number), label) for number, label in categories(archive, folder, "") if number in there]
+        dataset = config_of(dataset={"photographs": folder})["dataset"]
+        rows = [(str(number), label) for number, label in categories(archive, dataset, "") if number in there]
     rule = made_from([row for row in rows if row[1] and "," not in row[1]], SIDES)
     test = [label for side, label in rule.values() if side == "TEST"]
     assert (len(rule), len(test)) == (351, 71)

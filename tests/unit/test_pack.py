@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import signal
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -167,7 +170,75 @@ def test_a_file_that_differs_from_its_manifest_is_an_error(
     damage(variant)
     with pytest.raises(InputError, match=message):
         variant.pack()
-    assert not list(variant.root.glob("*packed*")), "a file was left behind"
+    assert not list(variant.root.glob("packed*")), "a file that looks complete was left behind"
+
+
+# Packs with one thread, and kills itself at image 150, like a failing machine.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from wbcsr import imaging
+from wbcsr.classify.pack import pack
+
+images, array, *manifests = map(Path, sys.argv[1:])
+square, sides = imaging.to_square, []
+
+def killing(pixels, side):
+    sides.append(side)
+    if len(sides) == 150:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return square(pixels, side)
+
+imaging.to_square = killing
+pack(manifests, images, 32, array, array.with_suffix(".csv"), 1)
+"""
+
+
+def spoil_a_row(variant: Variant) -> None:
+    unfinished = variant.root / ".packed.npy"
+    content = bytearray(unfinished.read_bytes())
+    content[128 + 5 * SIDE * SIDE * 3] ^= 1
+    unfinished.write_bytes(content)
+
+
+def change_an_image(variant: Variant) -> None:
+    image = variant.images["image"].iloc[5]
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(variant.file(image))
+    digest = hashlib.sha256(variant.file(image).read_bytes()).hexdigest()
+    name = image.split("/")[1]
+    variant.change(lambda table: table.assign(sha256=table["sha256"].mask(table["image"] == image, digest)), name)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "again"),
+    [
+        (lambda _: None, 32),
+        (spoil_a_row, 33),
+        (change_an_image, 33),
+        (lambda v: (v.root / ".packed.npy").unlink(), 160),
+        (lambda v: (v.root / ".packed.ledger").write_text("{"), 160),
+    ],
+    ids=["nothing", "a damaged row", "a changed image", "no rows", "no ledger"],
+)
+def test_a_killed_job_goes_on_where_it_was_and_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[Variant], object], again: int
+) -> None:
+    variant = Variant(tmp_path, 160)
+    files = [variant.images_csv, variant.array(), *map(variant.manifest, CLASSES)]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *map(str, files)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not list(tmp_path.glob("packed*"))
+    meanwhile(variant)
+    read = []
+    with monkeypatch.context() as counting:
+        real = imaging.read_listed
+        counting.setattr(imaging, "read_listed", lambda *listed: (read.append(listed), real(*listed))[1])
+        summary = variant.pack()
+    assert (len(read), summary.images_kept) == (again, 160 - again)
+    variant.pack("fresh")
+    for name in ("{}.npy", "{}.csv"):
+        assert (tmp_path / name.format("packed")).read_bytes() == (tmp_path / name.format("fresh")).read_bytes()
+    assert not list(tmp_path.glob(".*")), "the unfinished array or its ledger was left behind"
 
 
 def test_packed_images_are_not_kept_in_memory(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ class Study:
             "limit_per_class": None,
             "git": None,
             "range": None,
+            "first_page": False,
             "limits": LIMITS,
             "links": None,
         }
@@ -74,6 +75,7 @@ class Study:
                 "limits": LIMITS,
                 "links": None,
                 "range": None,
+                "first_page": False,
             },
             self.root / to,
             threads,
@@ -131,7 +133,7 @@ def test_auto_chooses_photographs_if_their_folder_is_set(pair: Study) -> None:
     arguments = (pair.images, list(pair.manifests.values()), pair.archive, {**SETTINGS, "method": "auto"})
     taken = find_sources(
         *arguments,
-        {"photographs": PHOTOGRAPHS, "limits": LIMITS, "links": None, "range": None},
+        {"photographs": PHOTOGRAPHS, "limits": LIMITS, "links": None, "range": None, "first_page": False},
         pair.root / "sources.csv",
     )
     assert (taken["method"], taken["images"]) == ("photographs", 12)
@@ -195,7 +197,7 @@ def test_12_bit_photographs_are_rescaled_like_the_images(tmp_path: Path) -> None
     (originals / "manifest.csv").write_text("image,file\nTRAIN/A/1.png,1.png\n")
     settings = {"method": "photographs", "min_inliers": 10}
     for levels, known in (([0, 4095], 1), (None, 0)):
-        dataset = {"photographs": "photographs", "limits": LIMITS, "links": None, "range": levels}
+        dataset = {"photographs": "photographs", "limits": LIMITS, "links": None, "range": levels, "first_page": False}
         arguments = (tmp_path / "images.csv", [originals / "manifest.csv"], archive, settings, dataset)
         assert find_sources(*arguments, tmp_path / "sources.csv")["found"] == known
 

@@ -336,7 +336,8 @@ def make_files(implementation: Ours, case: Case, shard: int = 1, shards: int = 1
     The manifest of the images is in the folder of the case's files.
     """
     from wbcsr.benchmark.clocks import device_clock
-    from wbcsr.upscale.shard import ledger_path, upscale_shard
+    from wbcsr.upscale.shard import upscale_shard
+    from wbcsr.upscale.store import ledger_path
 
     enlarger = implementation.load(case)
     engine, clock = enlarger.engine, device_clock(enlarger.engine.device)

@@ -1,9 +1,15 @@
-"""Pack all images at the classifier's input size into one array, and read them in batches."""
+"""Pack all images at the classifier's input size into one array, and read them in batches.
+
+The array is written under a hidden name, with a ledger of its complete rows (`wbcsr.upscale.store`), and renamed at the
+end. A job that was interrupted therefore goes on where it was: it keeps a row if the ledger lists it for the same input
+file and if the row has the recorded SHA-256.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,25 +21,27 @@ import numpy as np
 import pandas as pd
 
 from wbcsr import imaging
+from wbcsr.claim import require_claim
 from wbcsr.errors import InputError, how_to_regenerate
-from wbcsr.files import read_csv, replacing, write_csv
-from wbcsr.progress import image_progress
+from wbcsr.files import read_csv, write_csv
+from wbcsr.progress import image_progress, in_pool
 from wbcsr.text import counted
-from wbcsr.upscale.store import open_rows, read_row
+from wbcsr.upscale.store import Entry, Ledger, Rows, open_rows, read_row
 
 log = logging.getLogger(__name__)
 
-# Images per thread that are kept in memory before they are written.
+# Images per thread that are kept in memory before they are written and listed in the ledger.
 _BLOCK = 64
 _PACK_AGAIN = "run the rule pack_images again"
 
 
 @dataclass(frozen=True)
 class PackSummary:
-    """What `pack` did: number of images and throughput in images per second."""
+    """What `pack` did: images, how many were kept from an interrupted run, and images/s (None if all were kept)."""
 
     images: int
-    images_per_second: float
+    images_kept: int
+    images_per_second: float | None
 
 
 def pack(
@@ -46,7 +54,8 @@ def pack(
     files are read and resized by `imaging.to_square`, without keeping the aspect ratio, as Keras's `target_size` did in
     the study. Both give the same bytes. Writes `array_path`, a .npy file (images, input_size, input_size, 3) uint8 RGB
     that `numpy.load` can memory-map, and `index_path` with its rows (image, partition, class, sha256: the hash of the
-    row's bytes) in the order of `images_csv`. Memory use does not depend on the number of images.
+    row's bytes) in the order of `images_csv`. If it is interrupted, the next call goes on where it was. The pixels are
+    not kept in memory.
 
     Raises InputError if an image is missing, not in `images_csv`, listed twice, made from another input, or differs
     from its manifest.
@@ -62,24 +71,48 @@ def pack(
         pixels = imaging.read_listed(source.manifest.parent / source.file, source.sha256, source.manifest)
         return imaging.to_square(pixels, input_size).tobytes()
 
-    digests = []
-    started = time.perf_counter()
-    with (
-        replacing(array_path) as beside,
-        open(beside, "wb") as array,
-        ThreadPoolExecutor(threads) as pool,
-        image_progress(len(index), "packing") as progress,
-    ):
-        np.lib.format.write_array_header_1_0(array, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for start in range(0, len(index), _BLOCK * threads):
-            for row in pool.map(load, sources[start : start + _BLOCK * threads]):
-                array.write(row)
-                digests.append(hashlib.sha256(row).hexdigest())
-                progress.update()
-    write_csv(index_path, index.assign(sha256=digests))
-    speed = len(index) / (time.perf_counter() - started)
-    log.info("packed %s at %d×%d, %.1f images/s", counted(len(index), "image"), input_size, input_size, speed)
-    return PackSummary(images=len(index), images_per_second=speed)
+    names = list(index["image"])
+    place_of = {image: place for place, image in enumerate(names)}
+    unfinished = array_path.with_name(f".{array_path.name}")
+    rows, ledger = Rows(unfinished, np.dtype(np.uint8), shape), Ledger(array_path, f"{input_size}px")
+
+    def keep(entry: Entry) -> Entry | None:
+        place = place_of.get(entry.image)
+        if place is None or sources[place].digest != entry.input_sha256:
+            return None
+        return entry if rows.sha256(place) == entry.packed_sha256 else None
+
+    def make(place: int) -> tuple[Entry, bytes]:
+        source, row = sources[place], load(sources[place])
+        digest = hashlib.sha256(row).hexdigest()
+        return Entry(names[place], "", input_size, input_size, "", source.digest, digest), row
+
+    block = _BLOCK * threads
+    with rows, ledger, ThreadPoolExecutor(threads) as pool:
+        kept = in_pool(pool, keep, ledger.entries(), block)
+        digests = {entry.image: entry.packed_sha256 for entry in kept if entry}
+        waiting = [place for image, place in place_of.items() if image not in digests]
+        images_kept = len(digests)
+        if images_kept:
+            log.info("%d of %s are kept from an interrupted run", images_kept, counted(len(index), "image"))
+        started = time.perf_counter()
+        with image_progress(len(index), "packing", images_kept) as progress:
+            for start in range(0, len(waiting), block):
+                made = list(pool.map(make, waiting[start : start + block]))
+                require_claim()
+                for entry, row in made:
+                    rows.write(place_of[entry.image], row)
+                    digests[entry.image] = entry.packed_sha256
+                ledger.add(*[entry for entry, _ in made])
+                progress.update(len(made))
+        rows.sync()
+    speed = len(waiting) / (time.perf_counter() - started)
+    write_csv(index_path, index.assign(sha256=index["image"].map(digests)))
+    require_claim()
+    os.replace(unfinished, array_path)
+    ledger.path.unlink()
+    log.info("packed %s at %d×%d, %.1f images/s", counted(len(waiting), "image"), input_size, input_size, speed)
+    return PackSummary(len(index), images_kept, speed if waiting else None)
 
 
 @dataclass(frozen=True)
@@ -166,7 +199,7 @@ def select(
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Source:
     """An image of a variant: its manifest, its line there, and what the line says; see `wbcsr.upscale.store.Entry`."""
 
@@ -175,6 +208,11 @@ class _Source:
     file: str
     sha256: str
     packed_sha256: str
+
+    @property
+    def digest(self) -> str:
+        """The hash of what the row is made from: a record, or a file."""
+        return self.packed_sha256 or self.sha256
 
 
 def _match(manifests: Sequence[Path], images_csv: Path) -> tuple[pd.DataFrame, list[_Source]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import copy
+import importlib
 import lzma
 import os
 import re
@@ -19,7 +20,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from wbcsr.dataset.folder import Folder
 from wbcsr.errors import InputError, first_line
@@ -34,8 +35,11 @@ _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _UTF8 = 0x800
 # Methods for which zipfile limits how much one read unpacks, and names of methods that it cannot unpack.
 _STREAMED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_UNUSUAL = {9: "Deflate64", 93: "Zstandard", 95: "xz", 98: "PPMd"}
+_ZSTANDARD = 93
+_UNUSUAL = {9: "Deflate64", _ZSTANDARD: "Zstandard", 95: "xz", 98: "PPMd"}
 _TAR = re.compile(r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
+# Archives that are not read, by their first bytes.
+_NOT_READ = {b"Rar!": "RAR", b"7z\xbc\xaf": "7z"}
 COMMIT = re.compile(rb"[0-9a-f]{40}")
 # The first line of the small file that Git LFS keeps in place of a large one.
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
@@ -44,6 +48,16 @@ _LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 def is_lfs_pointer(content: bytes) -> bool:
     """Whether a file is one that Git LFS keeps in place of a large file (its specification, "Pointer")."""
     return content.startswith(_LFS_POINTER)
+
+
+def zstandard() -> Any:
+    """The module that reads Zstandard, of Python 3.14 or of the package backports.zstd; None if there is neither."""
+    for name in ("compression.zstd", "backports.zstd"):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+    return None
 
 
 class Archive(ABC):
@@ -137,8 +151,8 @@ def open_archive(
     folder may point into the folder itself and into `links`. `classes` are the names of the labels of a MedMNIST file.
     Raises InputError if the archive is missing, is not a zip or tar file, is damaged, exceeds the limits, or has an
     entry that is not allowed: an absolute path or one that points outside the archive, a link (in a folder, see
-    `Folder`) or device, an encrypted entry, a duplicate name, or a compression method other than deflate, bzip2 and
-    LZMA.
+    `Folder`) or device, an encrypted entry, a duplicate name, or a compression method other than deflate, bzip2, LZMA
+    and, where `zstandard` finds a module, Zstandard.
     """
     path = Path(path)
     if path.is_dir():
@@ -164,6 +178,12 @@ class Zip(Archive):
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+            with open(path, "rb") as file:
+                kind = _NOT_READ.get(file.read(4))
+            if kind:
+                raise InputError(
+                    f"{path}: is a {kind} archive, which is not read; unpack it and set dataset.archive to the folder"
+                ) from error
             raise InputError(
                 f"{path}: is not a zip file, or is incomplete ({first_line(error)}); download or copy it again"
             ) from error
@@ -212,7 +232,8 @@ class Zip(Archive):
         if info.flag_bits & _ENCRYPTED:
             raise self._error(name, "is encrypted; pack the archive again without a password")
         method = info.compress_type
-        if method not in (*_STREAMED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        is_read = method in (*_STREAMED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA) or (method == _ZSTANDARD and zstandard())
+        if not is_read:
             raise self._error(
                 name,
                 f"is compressed with an unusual method ({_UNUSUAL.get(method, method)}); unpack the archive and set "
@@ -253,20 +274,25 @@ class Zip(Archive):
         return content
 
     def _unpacked(self, info: zipfile.ZipInfo) -> bytes:
-        """Unpack a file compressed with bzip2 or LZMA; for these, zipfile does not limit how much one read unpacks."""
+        """Unpack a file that zipfile unpacks without a limit for one read, or not at all."""
         stored = copy.copy(info)
         stored.compress_type, stored.file_size = zipfile.ZIP_STORED, info.compress_size
         del stored.CRC  # it is that of the unpacked file
         with self._lock, self._zip.open(stored) as file:
             # Files that cannot be compressed grow by less than this.
             packed = file.read(info.file_size + info.file_size // 50 + 1000)
-        decompressor: bz2.BZ2Decompressor | lzma.LZMADecompressor = bz2.BZ2Decompressor()
-        if info.compress_type == zipfile.ZIP_LZMA:
+        decompressor: Any = bz2.BZ2Decompressor()
+        if info.compress_type == _ZSTANDARD:
+            decompressor = zstandard().ZstdDecompressor()
+        elif info.compress_type == zipfile.ZIP_LZMA:
             # APPNOTE.TXT 5.8.8: two bytes of version, two of length, and five of properties, with which a .lzma file
             # begins, too. There, the unpacked size follows; -1 is unknown.
             packed = packed[4:9] + struct.pack("<q", -1) + packed[9:]
             decompressor = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=self.limits["file_mb"] * _MB)
-        content = decompressor.decompress(packed, info.file_size + 1)
+        try:
+            content: bytes = decompressor.decompress(packed, info.file_size + 1)
+        except getattr(zstandard(), "ZstdError", EOFError) as error:
+            raise zipfile.BadZipFile(first_line(error)) from error
         if len(content) == info.file_size and zlib.crc32(content) != info.CRC:
             raise zipfile.BadZipFile("its checksum is wrong")
         return content

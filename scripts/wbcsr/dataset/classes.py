@@ -33,7 +33,7 @@ class Classes:
     def of(self, name: str) -> str | None:
         """The class of a folder or label, or None. Raises InputError if it matches patterns of several classes."""
         if name not in self._known:
-            found = {owner: pattern for pattern, owner in self._patterns.items() if fnmatchcase(name, pattern)}
+            found = {owner: pattern for pattern, owner in self._patterns.items() if _matches(name, pattern)}
             if len(found) > 1:
                 (one, first), (other, second), *_ = found.items()
                 raise InputError(
@@ -50,3 +50,8 @@ class Classes:
     def described(self, name: str) -> str:
         """The members of a class for a message: `'SNE' or 'BNE'`."""
         return " or ".join(map(repr, self.members[name]))
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a name matches a pattern with `*` and `?`; a bracket, which fnmatch knows as well, stands for itself."""
+    return fnmatchcase(name, pattern.replace("[", "[[]"))

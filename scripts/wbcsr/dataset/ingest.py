@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,6 +25,8 @@ from wbcsr.dataset.folder import UNPRINTABLE, printable
 from wbcsr.dataset.labels import read_labels
 from wbcsr.errors import InputError
 from wbcsr.files import IMAGE_SUFFIXES, read_users_table, sha256, without_suffix, write_bytes, write_csv
+from wbcsr.imaging import formats
+from wbcsr.names import clean_path
 from wbcsr.progress import side_by_side
 from wbcsr.text import counted
 
@@ -44,14 +46,10 @@ _LEAST_CONTRAST = 1 / 4
 _WRITERS = 8
 # At most this many folders without images of a class are listed.
 PLACES_NAMED = 10
-
-
-# Endings of images that are not read.
-_NOT_READ = {"HEIC", "HEIF", "JXL", "JXR", "PSD", "PDF", "DCM", "SVS", "NDPI", "CZI", "LIF", "ND2", "MRXS", "VSI"}
 _ARCHIVE_SUFFIXES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Verified:
     """A decoded file: size of the upright image, hash of the file to write, and hash of the file itself."""
 
@@ -93,12 +91,12 @@ def ingest(
     Images are the files `<anything>/<partition>/<class>/<file>`, at any depth, of the configured partitions and
     classes; if `partitions` is None, the files `<anything>/<class>/<file>`; with the CSV file `labels`, the files that
     it lists (see `read_labels`; its rows of other classes are rejected). `members` gives the folders of each class (see
-    `Classes`); if there are several, an image is named `<folder>_<file>`. With
-    `boxes`, the archive is that of `Boxes`. All other files of the archive are ignored. A
-    file in a class's folder is kept, rejected with a reason, or left out. Files are left out if they are not in the
-    column image of the CSV file `listed` (if given), and if they exceed `limit_per_class` (the first files in sorted
-    order are used; rejected files are replaced by the next ones). Only the remaining files are compared for
-    byte-identical duplicates:
+    `Classes`); if there are several, an image is named `<folder>_<file>`. With `boxes`, the archive is that of `Boxes`.
+    Images in a folder that belongs to no class, beside the folders of classes, are rejected by their path. All other
+    files of the archive are ignored. A file in a class's folder is kept, rejected with a reason, or left out. Files are
+    left out if they are not in the column image of the CSV file `listed` (if given), and if they exceed
+    `limit_per_class` (the first files in sorted order are used; rejected files are replaced by the next ones). Only the
+    remaining files are compared for byte-identical duplicates:
 
     - A file whose bytes also occur in another class is rejected with all its duplicates, because its label is not
     known.
@@ -107,8 +105,9 @@ def ingest(
 
     Writes the images' bytes unchanged to `<originals>/<partition>/<class>/<file>`. An existing file with the same
     SHA-256 is not written again, and images that no longer belong there are removed. With `range` (levels of black and
-    white), images of more than 8 bits are rewritten with these levels as 0 and 65535, so that all later stages read the
-    same pixels without knowing about the range; all hashes are those of the written files. Also writes `images_csv` and
+    white), images of more than 8 bits are rewritten with these levels as 0 and 65535, and with `first_page` the first
+    page is written of files that have several, so that all later stages read the same pixels without knowing about
+    these keys; all hashes are those of the written files. Also writes `images_csv` and
     `rejected_csv` (`IMAGE_COLUMNS`, `REJECTED_COLUMNS`) and, last, the manifest of each (partition, class), whose
     `file` is relative to `<originals>/<partition>/<class>`. Sizes are those of the upright image in pixels. Rows are
     sorted by partition (train first), class as configured, and file name. Nothing is changed before all files are
@@ -131,13 +130,13 @@ def ingest(
     with ExitStack() as opened:
         contents = opened.enter_context(open_archive(archive, dataset["limits"], dataset["links"], list(classes.names)))
         if dataset.get("boxes"):
-            contents = Boxes(contents)
+            contents = Boxes(contents, dataset["first_page"])
         commit, git = contents.commit, dataset["git"]
         if git and commit != git["commit"]:
             raise InputError(f"{archive}: is not of the commit {git['commit']} of dataset.git; delete it and run again")
-        _check_not_nested(contents)
+        _check_not_nested(contents, in_folders=labels is None)
         if labels is None:
-            found, rejected, used = _find(contents, folders, classes, dataset["partitions"] is not None, extra)
+            found, rejected, used = _find(contents, folders, classes, dataset, extra)
         else:
             found, rejected, used = _find_labelled(contents, labels, dataset)
         there = set(found)
@@ -153,7 +152,7 @@ def ingest(
         images = pd.DataFrame(
             [(image, *_folder(image), *_columns(verified[image])) for image in order], columns=IMAGE_COLUMNS
         )
-        _copy(contents, found, images, originals, dataset["range"])
+        _copy(contents, found, images, originals, dataset)
     remove_others(originals, {originals / image for image in images["image"]})
     write_csv(images_csv, images)
     write_csv(rejected_csv, pd.DataFrame(sorted(rejected.items()), columns=REJECTED_COLUMNS))
@@ -174,13 +173,16 @@ def ingest(
     return summary | _report_levels([each.levels for each in verified.values() if each.levels], dataset["range"])
 
 
-def _check_not_nested(contents: Archive) -> None:
+def _check_not_nested(contents: Archive, in_folders: bool) -> None:
+    """Raise InputError if there are archives in the archive, but no images (if `in_folders`, none in a folder)."""
     inner = sorted(entry for entry in contents.entries if entry.lower().endswith(_ARCHIVE_SUFFIXES))
-    if inner and not any(entry.lower().endswith(IMAGE_SUFFIXES) for entry in contents.entries):
+    places = (entry for entry in contents.entries if "/" in entry or not in_folders)
+    if inner and not any(entry.lower().endswith(IMAGE_SUFFIXES) for entry in places):
+        where = " in a folder" if in_folders else ""
         listed = ", ".join([*map(repr, inner[:5]), *["…"][: len(inner) > 5]])
         raise InputError(
-            f"{contents.path}: has no image, but {counted(len(inner), 'archive')} ({listed}), which the workflow does "
-            "not open; unpack them into a folder and set dataset.archive to it"
+            f"{contents.path}: has no image{where}, but {counted(len(inner), 'archive')} ({listed}), which the "
+            "workflow does not open; unpack them into a folder and set dataset.archive to it"
         )
 
 
@@ -213,16 +215,21 @@ def _folder(image: str) -> Folder:
 Found = tuple[dict[str, str], dict[str, str], set[str]]
 
 
-def _find(contents: Archive, folders: list[Folder], classes: Classes, published: bool, extra: set[str]) -> Found:
+def _find(
+    contents: Archive, folders: list[Folder], classes: Classes, dataset: dict[str, Any], extra: set[str]
+) -> Found:
     """Return image → entry, rejected file → reason, and the entries of both; `extra` partitions may lack classes."""
+    published = dataset["partitions"] is not None
     found: dict[str, str] = {}
     rejected: dict[str, str] = {}
     present: set[Folder] = set()
     used: set[str] = set()
     parents: set[str] = set()
+    outside: list[str] = []
     for entry in contents.entries:
         folder, depth = _place(contents, entry, folders, classes, published)
         if folder is None:
+            outside.append(entry)
             continue
         parts = entry.split("/")
         below = parts[depth:]
@@ -238,7 +245,7 @@ def _find(contents: Archive, folders: list[Folder], classes: Classes, published:
         elif image in found:
             raise InputError(
                 f"{contents.path}: {image} occurs twice, as {found[image]!r} and {entry!r}; "
-                "unpack the archive and set dataset.archive to the right folder"
+                "set dataset.archive to the right folder, or give each file's class in a table (dataset.labels)"
             )
         else:
             found[image] = entry
@@ -247,6 +254,16 @@ def _find(contents: Archive, folders: list[Folder], classes: Classes, published:
     needed += [folder for folder in folders if folder[0] in extra - {partition for partition, _ in present}]
     _check_folders_present(contents, needed, classes, present, published)
     _check_case(contents.path, found)
+    unclassed = _without_class(outside, parents, dataset.get("photographs"))
+    rejected |= {
+        printable(entry): f"lies in the folder {name!r}, which dataset.classes lacks"
+        for entry, name in unclassed.items()
+    }
+    used |= unclassed.keys()
+    if unclassed:
+        counts = Counter(unclassed.values())
+        named = ", ".join(f"{name!r} ({number})" for name, number in counts.most_common(PLACES_NAMED))
+        log.info("left out: %s in folders that dataset.classes lacks (%s)", counted(len(unclassed), "image"), named)
     if len(parents) > 1 and not published:
         log.warning(
             "%s: the classes are found in %s (%s); if these are partitions, list them in dataset.partitions",
@@ -255,6 +272,21 @@ def _find(contents: Archive, folders: list[Folder], classes: Classes, published:
             ", ".join([*map(printable, sorted(parents)[:5]), *["…"][: len(parents) > 5]]),
         )
     return found, rejected, used
+
+
+def _without_class(outside: Iterable[str], parents: Collection[str], photographs: str | None) -> dict[str, str]:
+    """Return each image `outside` the classes' folders → its folder, if this folder is beside those of classes.
+
+    `parents` are the folders that contain folders of classes. Images in the folder of `photographs` are left out.
+    """
+    found = {}
+    for entry in outside:
+        *above, name = entry.split("/")
+        depth = next((at for at in reversed(range(len(above))) if ("/".join(above[:at]) or ".") in parents), None)
+        is_photograph = photographs and f"/{clean_path(photographs.strip('/'))}/" in f"/{entry}"
+        if depth is not None and name.lower().endswith(IMAGE_SUFFIXES) and name[0] != "." and not is_photograph:
+            found[entry] = above[depth]
+    return found
 
 
 def _place(
@@ -282,17 +314,17 @@ def _place(
 
 def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> Found:
     """Like `_find`, for the files that the CSV file `labels` identifies by the end of their path."""
-    ends: dict[str, list[str]] = defaultdict(list)
-    for entry in contents.entries:
-        for name in {_name(entry), without_suffix(_name(entry))}:
-            ends[name].append(entry)
+    table = read_labels(labels, dataset)
+    depth = 1 + max(file.count("/") for file in table["file"])
+    # The end of a path → its files; also without the ending of the name. One look-up is faster than comparing all.
+    by_path, by_stem = _by_end(contents.entries, str, depth), _by_end(contents.entries, without_suffix, depth)
     found: dict[str, str] = {}
     rejected: dict[str, str] = {}
     used: set[str] = set()
     missing = []
-    for image, file, _, left_out in read_labels(labels, dataset).itertuples(index=False):
-        by_name = [entry for entry in ends[_name(file)] if f"/{entry}".endswith(f"/{file}")]
-        alike = by_name or [entry for entry in ends[_name(file)] if f"/{without_suffix(entry)}".endswith(f"/{file}")]
+    for image, file, _, left_out in table.itertuples(index=False):
+        by_name = by_path.get(file, [])
+        alike = by_name or by_stem.get(file, [])
         # A file that is listed with its whole path is not compared by the end of its path.
         entries = [entry for entry in alike if file in (entry, without_suffix(entry))] or alike
         if left_out:
@@ -331,6 +363,16 @@ def _find_labelled(contents: Archive, labels: Path, dataset: dict[str, Any]) -> 
     return found, rejected, used
 
 
+def _by_end(entries: Iterable[str], name: Callable[[str], str], depth: int) -> dict[str, list[str]]:
+    """Return the last 1 to `depth` components of each entry's `name` → the entries."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for entry in entries:
+        parts = name(entry).split("/")[-depth:]
+        for start in range(len(parts)):
+            found["/".join(parts[start:])].append(entry)
+    return found
+
+
 def _check_case(path: Path, found: dict[str, str]) -> None:
     folded: dict[str, str] = {}
     for image in sorted(found):
@@ -361,12 +403,11 @@ def _listed(path: Path, there: set[str], contents: Archive, classes: list[str]) 
 def _reason_to_reject(below: list[str]) -> str | None:
     """Return the reason why a file at this path below its class's folder cannot be an image, or None."""
     name = below[-1]
-    suffix = name.rpartition(".")[2].upper()
-    if suffix in _NOT_READ and not name.startswith("."):
-        return f"{suffix} is not supported; convert it to PNG"
     # A leading dot marks hidden files, among them the ._<name>.jpeg that macOS adds to zips.
-    if name.startswith(".") or not name.lower().endswith(IMAGE_SUFFIXES):
+    if name.startswith("."):
         return "not an image"
+    if not name.lower().endswith(IMAGE_SUFFIXES):
+        return formats.by_ending(name) or "not an image by the ending of its name"
     if len(below) > 1:
         return "lies in a folder below its class's folder; move it up"
     if UNPRINTABLE.search(name):
@@ -446,7 +487,7 @@ def _verify(
             return verified
 
         def check(image: str) -> _Verified | str:
-            return _decode(contents.read(found[image]), image, dataset["range"])
+            return _decode(contents.read(found[image]), image, dataset)
 
         for image, outcome in zip(batch, side_by_side(check, batch, threads, "verify"), strict=True):
             if isinstance(outcome, str):
@@ -466,24 +507,26 @@ def _verify(
                     rejected[image] = f"has the same bytes as {other}, which is of another class"
 
 
-def _decode(content: bytes, image: str, levels: tuple[float, float] | None) -> _Verified | str:
+def _decode(content: bytes, image: str, dataset: dict[str, Any]) -> _Verified | str:
     """Decode and describe an image, or return the reason why it cannot be used."""
+    levels = dataset["range"]
     if is_lfs_pointer(content):
         return "is a pointer of Git LFS, not the image itself; run `git lfs pull` in the repository"
     try:
-        pixels = imaging.decode(content, image, floats=levels is not None)
+        pixels = imaging.decode(content, image, floats=levels is not None, first_page=dataset["first_page"])
     except InputError as error:
         return str(error).removeprefix(f"{image}: ")
     height, width = pixels.shape[:2]
-    kept, own = (hashlib.sha256(each).hexdigest() for each in (_new_bytes(content, pixels, image, levels), content))
+    kept, own = (hashlib.sha256(each).hexdigest() for each in (_new_bytes(content, pixels, image, dataset), content))
     return _Verified(width, height, kept, own, _levels(pixels, levels) if pixels.dtype != np.uint8 else None)
 
 
-def _new_bytes(content: bytes, pixels: np.ndarray, image: str, levels: tuple[float, float] | None) -> bytes:
-    """Return the bytes to write for an image: its own, or those of the stretched image if dataset.range applies."""
-    if levels is None or pixels.dtype == np.uint8:
+def _new_bytes(content: bytes, pixels: np.ndarray, image: str, dataset: dict[str, Any]) -> bytes:
+    """Return the bytes to write for an image: its own, or new ones if dataset.range or dataset.first_page applies."""
+    stretched = imaging.stretch(pixels, dataset["range"])
+    if stretched is pixels and not (dataset["first_page"] and imaging.has_pages(content)):
         return content
-    return imaging.encode(imaging.stretch(pixels, levels), image)
+    return imaging.encode(stretched, image)
 
 
 def _levels(pixels: np.ndarray, levels: tuple[float, float] | None) -> _Levels:
@@ -527,7 +570,7 @@ def _copy(
     found: dict[str, str],
     images: pd.DataFrame,
     originals: Path,
-    levels: tuple[float, float] | None,
+    dataset: dict[str, Any],
 ) -> None:
     def copy(row: tuple[str, str]) -> None:
         image, expected = row
@@ -535,8 +578,9 @@ def _copy(
         if target.is_file() and sha256(target) == expected:
             return
         content = contents.read(found[image])
-        if levels:
-            content = _new_bytes(content, imaging.decode(content, image, floats=True), image, levels)
+        if dataset["range"] or dataset["first_page"]:
+            pixels = imaging.decode(content, image, floats=True, first_page=dataset["first_page"])
+            content = _new_bytes(content, pixels, image, dataset)
         if hashlib.sha256(content).hexdigest() != expected:
             raise InputError(f"{contents.path}: {found[image]!r} changed while it was read; run again")
         write_bytes(target, content)

@@ -65,7 +65,7 @@ def read_labels(path: Path, dataset: Config, with_groups: bool = False) -> pd.Da
         empty = table.index[table["label"] == ""]
         if len(empty):
             log.warning(
-                "%s, line %d: has no label; %s without one are left out", path, empty[0], counted(len(empty), "row")
+                "%s, line %d: has no label; left out: %s without one", path, empty[0], counted(len(empty), "row")
             )
         log.info("%s: left out %d of %s with other classes or partitions (%s)", path, left_out, there, others)
     found = {*table.loc[wanted, "label"], *classed[wanted]}

@@ -77,7 +77,7 @@ def check_making(
         by_number = {number_of(name): name for name in names}
         labelled = [
             (by_number[number], label)
-            for number, label in categories(contents, folder, "correct dataset.photographs")
+            for number, label in categories(contents, dataset, "correct dataset.photographs")
             if number in by_number and label and "," not in label
         ]
     rule = made_from(labelled, sides)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 from wbcsr.dataset.archive import Archive
+from wbcsr.dataset.classes import Classes
 from wbcsr.errors import InputError
 from wbcsr.files import parse_users_table
 
@@ -16,17 +19,25 @@ def number_of(photograph: str) -> int | None:
     return int(number[1]) if number else None
 
 
-def categories(archive: Archive, folder: str, remedy: str) -> list[tuple[int, str]]:
-    """Return number and category of each photograph, in the order of the file labels.csv next to `folder`.
+def categories(archive: Archive, dataset: Mapping[str, Any], remedy: str) -> list[tuple[int, str]]:
+    """Return number and class of each photograph, in the order of labels.csv next to the folder of photographs.
 
-    A category is a class, several classes separated by commas, or empty. Raises InputError, which ends with `remedy`,
-    if the file is missing or unreadable.
+    `dataset` is that section of the configuration. Where the file names a member of a class, the class is returned;
+    any other category, such as several classes separated by commas, is returned unchanged. Raises InputError, which
+    ends with `remedy`, if the file is missing or unreadable.
     """
-    path = (PurePosixPath(folder.strip("/")).parent / "labels.csv").as_posix()
+    classes = Classes(dict(dataset))
+    path = (PurePosixPath(dataset["photographs"].strip("/")).parent / "labels.csv").as_posix()
     if path not in archive.entries:
         raise InputError(f"{archive.path}: lacks {path}, which gives the photographs' classes; {remedy}")
     table = parse_users_table(archive.read(path), f"{archive.path}: {path}", ["image", "category"], remedy)
     for line, number, _ in table.itertuples():
         if number and not number.isdecimal():
             raise InputError(f"{archive.path}: {path}, line {line}: {number!r} is not a photograph's number; {remedy}")
-    return [(int(number), category) for number, category in table.itertuples(index=False) if number]
+    rows = table.itertuples(index=False)
+    # A pattern of a class might match several classes that are separated by commas.
+    return [
+        (int(number), category if "," in category else classes.of(category) or category)
+        for number, category in rows
+        if number
+    ]

@@ -128,22 +128,22 @@ class Index:
         if not len(self._owner) or not len(image.points):
             return []
         views = (image, image._replace(descriptors=mirrored(image.descriptors)))
-        votes = np.array([self._votes(view.descriptors) for view in views])
-        if apart_from is not None:
-            votes[:, apart_from] = 0
-        ranked = np.argsort(-votes, axis=None, kind="stable")[:CANDIDATES]
+        # Only targets with votes are counted, so that the time does not grow with the number of targets.
+        voted = [(view, *vote) for view in (0, 1) for vote in self._votes(views[view].descriptors)]
+        ranked = sorted((each for each in voted if each[1] != apart_from), key=lambda each: -each[2])
         found = []
-        for view, target in zip(*np.unravel_index(ranked, votes.shape), strict=True):
+        for view, target, _ in ranked[:CANDIDATES]:
             fit = _fit(views[view], self.features[target], flipped=bool(view))
-            if votes[view, target] and fit is not None:
-                found.append(Fit(int(target), *fit))
+            if fit is not None:
+                found.append(Fit(target, *fit))
         return sorted(found, key=lambda fit: (-fit.inliers, fit.target))
 
-    def _votes(self, descriptors: Descriptors) -> npt.NDArray[np.int64]:
-        """Return how many of the descriptors' nearest neighbours belong to each target."""
+    def _votes(self, descriptors: Descriptors) -> list[tuple[int, int]]:
+        """Return targets, in ascending order, and how many of the descriptors' nearest neighbours belong to each."""
         neighbours = min(NEIGHBOURS, len(self._owner))
         nearest, _ = self._trees.knnSearch(descriptors, neighbours, params={"checks": 16})
-        return np.bincount(self._owner[nearest.ravel()], minlength=len(self.features))
+        targets, votes = np.unique(self._owner[nearest.ravel()], return_counts=True)
+        return list(zip(targets.tolist(), votes.tolist(), strict=True))
 
 
 def _fit(image: Features, target: Features, flipped: bool) -> tuple[int, npt.NDArray[np.float64]] | None:
@@ -347,7 +347,7 @@ def photograph_fields(
 
     def photograph(entry: str) -> Features | None:
         try:
-            return features(imaging.decode_stretched(contents.read(entry), entry, dataset["range"]), size)
+            return features(imaging.decode_as_configured(contents.read(entry), entry, dataset), size)
         except InputError as error:
             log.warning("%s: %s; images of this photograph will have no source", contents.path, error)
             return None

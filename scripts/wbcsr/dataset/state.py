@@ -19,7 +19,7 @@ from wbcsr.errors import InputError
 from wbcsr.files import read_csv, sha256, write_csv
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Noted:
     """A file of an archive when it was ingested: size in bytes, modification time in ns, and SHA-256.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
+import bz2
+import gzip
 import lzma
 import tarfile
 import tempfile
@@ -13,17 +14,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
-from wbcsr.dataset.archive import COMMIT, GB, RATIO_APPLIES_ABOVE_BYTES, Archive
+from wbcsr.dataset.archive import COMMIT, GB, RATIO_APPLIES_ABOVE_BYTES, Archive, zstandard
 from wbcsr.errors import InputError, first_line
 
 _CHUNK = 1 << 20  # bytes of a compressed file that are unpacked at once
-# The first bytes of a compressed file → the modules that can read it.
-_UNPACKERS = {
-    b"\x1f\x8b": ("gzip",),
-    b"BZh": ("bz2",),
-    b"\xfd7zXZ\0": ("lzma",),
-    b"\x28\xb5\x2f\xfd": ("compression.zstd", "backports.zstd"),
-}
+# The first bytes of a compressed file → the module that can read it; for Zstandard, `zstandard` finds it.
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
+_UNPACKERS = {b"\x1f\x8b": gzip, b"BZh": bz2, b"\xfd7zXZ\0": lzma, _ZSTANDARD: None}
 # Errors of tarfile and of the formats; damaged sizes cause the last three.
 _DAMAGED = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, OverflowError, MemoryError)
 
@@ -57,10 +54,16 @@ class Tar(Archive):
             raise InputError(f"{self.path}: cannot be read ({error.strerror})") from error
         start = packed.read(max(map(len, _UNPACKERS)))
         packed.seek(0)
-        names = next((names for magic, names in _UNPACKERS.items() if start.startswith(magic)), None)
-        if names is None:
+        magic = next((magic for magic in _UNPACKERS if start.startswith(magic)), None)
+        if magic is None:
             return packed
-        module = self._module(names)
+        module: Any = _UNPACKERS[magic] or zstandard()
+        if module is None:
+            raise InputError(
+                f"{self.path}: is compressed with Zstandard, which needs Python 3.14 or the package backports.zstd; "
+                "install it (`pip install --constraint envs/pins.txt backports.zstd`), or unpack the file (`tar --zstd "
+                "-xf`) and set dataset.archive to the folder"
+            )
         target = self._opened.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         try:
             with module.open(packed) as unpacked:
@@ -76,17 +79,6 @@ class Tar(Archive):
             raise EOFError(first_line(error)) from error
         target.seek(0)
         return target
-
-    def _module(self, names: tuple[str, ...]) -> Any:
-        for name in names:
-            try:
-                return importlib.import_module(name)
-            except ModuleNotFoundError:
-                continue
-        raise InputError(
-            f"{self.path}: is compressed with Zstandard, which needs Python 3.14 or the package backports.zstd; unpack "
-            "it (`tar --zstd -xf`) and set dataset.archive to the folder"
-        )
 
     def _unpack(self, unpacked: IO[bytes], target: IO[bytes]) -> None:
         packed_size = self.path.stat().st_size

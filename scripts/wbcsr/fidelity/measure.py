@@ -35,25 +35,25 @@ Enlarge = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 
 def measure_fidelity(
-    archive: Path, limits: Mapping[str, int], folder: str | None, classes: Sequence[str], per_class: int,
-    networks: Mapping[str, Enlarge], table: Path, crops: Path, levels: tuple[int, int] | None = None,
-    links: str | None = None, side: int | None = None, perceptual: Lpips | None = None,
+    archive: Path, dataset: Mapping[str, Any], per_class: int, networks: Mapping[str, Enlarge], table: Path,
+    crops: Path, side: int | None = None, perceptual: Lpips | None = None,
     finetuned: Mapping[str, Sequence[tuple[Enlarge, Collection[str]]]] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Compare every method on the photographs in `folder` of `archive`; returns the facts for the provenance.
+    """Compare every method on the photographs of `archive`; returns the facts for the provenance.
 
-    `networks` are the super-resolution networks, by the name of a variant of their scale. Those in `finetuned` have
-    another network for each split, each with the names of the photographs that it has not seen: a photograph is
-    enlarged by the first one that has not seen it, and not measured if there is none. `table` gets a row for each
-    photograph, method and region (`COLUMNS`; `pixels` is the size of the region), and one for each photograph itself,
-    which has only the metric that needs no reference. `crops` gets one cell of each class; see `write_crops`. `levels`
-    is dataset.range. If `side` is given (view.around is cell), squares of twice this side around the white cell replace
-    the photographs, because photographs have twice the size of images; photographs in which no cell can be chosen (see
-    `lone_cell`) are left out. If `perceptual` is given, LPIPS is measured: for the region `whole` in the whole image,
-    for `cell` in the square around the cell that the figure shows. Raises InputError if the archive has no usable
-    photograph.
+    `dataset` is that section of the configuration, which names the folder of photographs, and `networks` are the
+    super-resolution networks, by the name of a variant of their scale. Those in `finetuned` have another network for
+    each split, each with the names of the photographs that it has not seen: a photograph is enlarged by the first one
+    that has not seen it, and not measured if there is none. `table` gets a row for each photograph, method and region
+    (`COLUMNS`; `pixels` is the size of the region), and one for each photograph itself, which has only the metric that
+    needs no reference. `crops` gets one cell of each class; see `write_crops`. If `side` is given (view.around is
+    cell), squares of twice this side around the white cell replace the photographs, because photographs have twice the
+    size of images; photographs in which no cell can be chosen (see `lone_cell`) are left out. If `perceptual` is given,
+    LPIPS is measured: for the region `whole` in the whole image, for `cell` in the square around the cell that the
+    figure shows. Raises InputError if the archive has no usable photograph.
     """
-    if not (folder and per_class):
+    classes = dataset["classes"]
+    if not (dataset["photographs"] and per_class):
         raise InputError(
             "configuration: no photographs to measure fidelity; set dataset.photographs and fidelity.per_class"
         )
@@ -63,13 +63,13 @@ def measure_fidelity(
     unseen = [set().union(*(names for _, names in each)) for each in tuned.values()]
     rows: list[dict[str, Any]] = []
     shown: dict[str, tuple[bool, Photograph, np.ndarray]] = {}
-    with open_archive(archive, limits, links) as opened:
-        chosen = choose(opened, folder, classes, per_class, set.intersection(*unseen) if unseen else None)
+    with open_archive(archive, dataset["limits"], dataset["links"]) as opened:
+        chosen = choose(opened, dataset, per_class, set.intersection(*unseen) if unseen else None)
         for name in classes:
             if all(name != of for _, of in chosen):
                 log.warning("no photograph shows only the class %s, so its fidelity is not measured", name)
         with image_progress(len(chosen), "photographs", 0) as progress:
-            for photograph in read(opened, chosen, levels):
+            for photograph in read(opened, chosen, dataset):
                 truth, regions = photograph.pixels, find_regions(photograph.pixels)
                 if side:
                     white = lone_cell(truth)
@@ -101,7 +101,9 @@ def measure_fidelity(
                     shown[photograph.class_name] = (free, photograph, np.stack(views))
                 progress.update()
     if not rows:
-        raise InputError(f"{archive}: no photograph in {folder} has one white cell; set fidelity.per_class to 0")
+        raise InputError(
+            f"{archive}: no photograph in {dataset['photographs']} has one white cell; set fidelity.per_class to 0"
+        )
     data = pd.DataFrame(rows, columns=COLUMNS)
     lost = data[(data["region"] == "cell") & (data["pixels"] == 0)]["image"].nunique()
     if lost:

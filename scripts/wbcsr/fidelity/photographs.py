@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from wbcsr.dataset.archive import Archive
 from wbcsr.dataset.photographs import categories, number_of
 from wbcsr.errors import InputError
 from wbcsr.files import IMAGE_SUFFIXES
-from wbcsr.imaging import decode_stretched, to_rgb8
+from wbcsr.imaging import decode_as_configured, to_rgb8
 from wbcsr.names import clean_path
 
 # With a smaller side, too little would remain after halving for a comparison.
@@ -30,22 +31,22 @@ class Photograph:
 
 
 def choose(
-    archive: Archive, folder: str, classes: Sequence[str], per_class: int, unseen: Collection[str] | None = None
+    archive: Archive, dataset: Mapping[str, Any], per_class: int, unseen: Collection[str] | None = None
 ) -> list[tuple[str, str]]:
     """The first `per_class` photographs of each class in sorted order, as (path in the archive, class).
 
-    `folder` holds the photographs. `labels.csv` next to it gives their classes (columns Image and Category), by the
-    number at the end of the file names. Photographs with several classes or none are left out, and so is a class
-    without photographs. If a network was fine-tuned, only photographs that are `unseen` by it (their names in the
-    folder) are chosen. Raises InputError if the folder has no photograph, if labels.csv is missing or cannot be read,
-    or if no photograph is left.
+    The folder `dataset["photographs"]` holds the photographs. `labels.csv` next to it gives their classes, or members
+    of these (columns Image and Category), by the number at the end of the file names. Photographs with several classes
+    or none are left out, and so is a class without photographs. If a network was fine-tuned, only photographs that are
+    `unseen` by it (their names in the folder) are chosen. Raises InputError if the folder has no photograph, if
+    labels.csv is missing or cannot be read, or if no photograph is left.
     """
-    folder = clean_path(folder.strip("/"))
+    folder, classes = clean_path(dataset["photographs"].strip("/")), dataset["classes"]
     paths = sorted(path for path in archive.entries if _is_photograph(path, folder))
     if not paths:
         raise InputError(f"{archive.path}: has no photographs in {folder}; {INSTEAD}")
     found: dict[int, set[str]] = {}
-    for number, category in categories(archive, folder, INSTEAD):
+    for number, category in categories(archive, dataset, INSTEAD):
         found.setdefault(number, set()).add(category)
     labels: dict[int | None, str] = {number: names.pop() for number, names in found.items() if len(names) == 1}
     by_class: dict[str, list[str]] = {name: [] for name in classes}
@@ -60,15 +61,13 @@ def choose(
     return chosen
 
 
-def read(
-    archive: Archive, chosen: Sequence[tuple[str, str]], levels: tuple[int, int] | None = None
-) -> Iterator[Photograph]:
-    """Decode photographs one by one; an odd last row or column is cut off.
+def read(archive: Archive, chosen: Sequence[tuple[str, str]], dataset: Mapping[str, Any]) -> Iterator[Photograph]:
+    """Decode photographs one by one, as `dataset` says; an odd last row or column is cut off.
 
-    `levels` (dataset.range) rescale 16-bit photographs. Raises InputError if a photograph cannot be used.
+    Raises InputError if a photograph cannot be used.
     """
     for path, name in chosen:
-        pixels = to_rgb8(decode_stretched(archive.read(path), f"{archive.path}: {path}", levels))
+        pixels = to_rgb8(decode_as_configured(archive.read(path), f"{archive.path}: {path}", dataset))
         height, width = (side - side % 2 for side in pixels.shape[:2])
         if min(height, width) < LEAST_SIDE:
             raise InputError(

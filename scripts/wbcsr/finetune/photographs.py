@@ -110,7 +110,7 @@ def read_photographs(archive: Path, dataset: Mapping[str, Any], names: Sequence[
                     f"{archive}: has no photograph {name}, which sources.csv names; run `snakemake --forcerun "
                     "find_sources`"
                 )
-            pixels = imaging.decode_stretched(contents.read(entries[name]), entries[name], dataset["range"])
+            pixels = imaging.decode_as_configured(contents.read(entries[name]), entries[name], dataset)
             pixels = imaging.to_rgb8(pixels)
             height, width = (side - side % RATIO for side in pixels.shape[:2])
             found.append(np.ascontiguousarray(pixels[:height, :width]))

@@ -10,8 +10,9 @@ import hashlib
 import io
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import imagecodecs
@@ -19,7 +20,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from wbcsr.errors import InputError, how_to_regenerate
-from wbcsr.imaging import tiff
+from wbcsr.imaging import formats, tiff
 
 # A header may claim more pixels than any microscope produces; reject the file before decoding.
 MAX_PIXELS = 100_000_000
@@ -31,15 +32,7 @@ warnings.filterwarnings("ignore", module=r"PIL\b")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 # Formats other than TIFF. Pillow reports a JPEG that contains several pictures, as phones write it, as MPO.
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "AVIF", "JPEG2000")
-# Formats that are not decoded but get their own message: offset, bytes at that offset, and name.
-_OTHER_FORMATS = (
-    (4, b"ftyp", "a HEIC image, or a damaged AVIF image"),
-    (0, b"8BPS", "a Photoshop document"),
-    (0, b"%PDF", "a PDF"),
-    (128, b"DICM", "a DICOM file"),
-)
-
+DECODED = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "AVIF", "JPEG2000")
 # The chunk and the text keywords in which a PNG may hold EXIF or XMP.
 _PNG_METADATA = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 
@@ -54,35 +47,52 @@ _TRANSPOSITIONS: dict[object, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def decode(content: bytes, name: str, whole: bool = False, floats: bool = False) -> np.ndarray:
+def decode(
+    content: bytes, name: str, whole: bool = False, floats: bool = False, first_page: bool = False
+) -> np.ndarray:
     """Decode an image file's bytes, turned upright by its EXIF orientation (in a TIFF, the tag Orientation).
 
     Returns (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16. The format is detected from the bytes, not from
     the file's name: JPEG, PNG, BMP, WebP, GIF, AVIF (as 8 bits), JPEG 2000, or TIFF (see `wbcsr.imaging.tiff.decode`).
     Palettes and CMYK become RGB, and grey with alpha becomes RGBA. With `floats`, a floating-point TIFF becomes
     float32, which `stretch` converts. Colour profiles and gamma are not applied. Of a JPEG with several pictures (MPO,
-    or a gain map), the first is returned. `whole` means that this workflow has already decoded or written these bytes
-    (known by their hash); the search for damaged data, which takes much of the time, and the limit of pixels are then
-    skipped. Raises InputError if the bytes are not an image, are truncated, hold an animation, claim more than
-    `MAX_PIXELS`, or are floating-point without `floats`.
+    or a gain map), the first is returned; with `first_page`, also that of a file with several pages or of an animation
+    (of an animated PNG, the picture that other programs show). `whole` means that this workflow has already decoded or
+    written these bytes (known by their hash); the search for damaged data, which takes much of the time, and the limit
+    of pixels are then skipped. Raises InputError if the bytes are not an image, are truncated, have several pages or
+    frames without `first_page`, claim more than `MAX_PIXELS`, or are floating-point without `floats`.
     """
     pixels, orientation = (
-        tiff.decode(content, name, MAX_PIXELS, floats) if content[:4] in tiff.MAGIC else _decode(content, name, whole)
+        tiff.decode(content, name, MAX_PIXELS, floats, first_page)
+        if content[:4] in tiff.MAGIC
+        else _decode(content, name, whole, first_page)
     )
     # An unknown value rotates nothing, as in Pillow.
     return np.ascontiguousarray(_TRANSPOSITIONS.get(orientation, lambda a: a)(pixels))
 
 
-def _decode(content: bytes, name: str, whole: bool) -> tuple[np.ndarray, object]:
+def has_pages(content: bytes) -> bool:
+    """Whether the bytes of a file that `decode` decodes hold several pages or frames."""
+    if content[:4] in tiff.MAGIC:
+        return tiff.number_of_pages(content) > 1
+    with Image.open(io.BytesIO(content), formats=DECODED) as image:
+        return _frames(image) > 1
+
+
+def _frames(image: Image.Image) -> int:
+    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+
+
+def _decode(content: bytes, name: str, whole: bool, first_page: bool) -> tuple[np.ndarray, object]:
     """Decode an image that is not a TIFF; returns its pixels as stored and the value of its EXIF orientation."""
     try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=DECODED) as image:
             width, height = image.size
             if width * height > MAX_PIXELS and not whole:
                 raise InputError(f"{name}: {width}×{height} pixels are more than the limit of {MAX_PIXELS:,}")
-            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-            if frames > 1:
-                raise InputError(f"{name}: has {frames} frames; give a single image")
+            frames = _frames(image)
+            if frames > 1 and not first_page:
+                raise InputError(f"{name}: {tiff.has_several(frames)}")
             orientation = _orientation(image, content)
             if image.format == "JPEG2000":
                 return _jpeg2000(content, name), orientation
@@ -94,9 +104,7 @@ def _decode(content: bytes, name: str, whole: bool) -> tuple[np.ndarray, object]
             elif not whole:
                 image.load()  # detects truncated data, which the faster decoder would fill with grey
     except UnidentifiedImageError as error:  # its message contains a memory address
-        kinds = (kind for place, sign, kind in _OTHER_FORMATS if content[place:].startswith(sign))
-        kind = next(kinds, None)
-        reason = f"is {kind}; convert it to JPEG or PNG" if kind else "not a readable image (of no known format)"
+        reason = formats.by_content(content, DECODED) or "not a readable image (of no known format)"
         raise InputError(f"{name}: {reason}") from error
     except (OSError, ValueError, TypeError, SyntaxError) as error:
         raise InputError(f"{name}: not a readable image ({' '.join(str(error).split())[:120]})") from error
@@ -211,14 +219,19 @@ def stretch(pixels: np.ndarray, levels: tuple[float, float] | None) -> np.ndarra
     return stretched
 
 
-def decode_stretched(content: bytes, name: str, levels: tuple[float, float] | None) -> np.ndarray:
-    """Decode a file and stretch its colours; uint8 or uint16. See `decode` and `stretch`."""
-    return stretch(decode(content, name, floats=levels is not None), levels)
+def decode_as_configured(content: bytes, name: str, dataset: Mapping[str, Any]) -> np.ndarray:
+    """Decode a file and stretch its colours; uint8 or uint16. See `decode` and `stretch`.
+
+    Of `dataset`, that section of the configuration, the keys `range` and `first_page` apply.
+    """
+    levels = dataset["range"]
+    return stretch(decode(content, name, floats=levels is not None, first_page=dataset["first_page"]), levels)
 
 
 def encode(pixels: np.ndarray, name: str) -> bytes:
-    """Encode an array losslessly: as a TIFF if `name` ends like one, otherwise as a PNG."""
-    return tiff.encode(pixels) if name.lower().endswith((".tif", ".tiff")) else encode_png(pixels)
+    """Encode an array losslessly: as a TIFF if `name` ends like one or if the array is float32, otherwise as a PNG."""
+    as_tiff = name.lower().endswith((".tif", ".tiff")) or pixels.dtype == np.float32
+    return tiff.encode(pixels) if as_tiff else encode_png(pixels)
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

@@ -18,6 +18,7 @@ from PIL import Image
 from tifffile import TIFF, TiffFile, TiffPage, imwrite
 
 from wbcsr.errors import InputError
+from wbcsr.imaging.formats import SLIDE, not_read
 
 # The first bytes of a TIFF: both byte orders, classic and BigTIFF.
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -48,7 +49,13 @@ def _unpack_lzw(data: bytes, out: int) -> bytes:
 TIFF.DECOMPRESSORS = {compression: TIFF.DECOMPRESSORS[compression] for compression in COMPRESSIONS} | {LZW: _unpack_lzw}
 
 
-def decode(content: bytes, name: str, most_pixels: int, floats: bool = False) -> tuple[np.ndarray, int]:
+# Kinds of whole-slide images, as tifffile recognises them.
+_SLIDES = ("bif", "ndpi", "philips", "qpi", "scn", "svs", "vista")
+
+
+def decode(
+    content: bytes, name: str, most_pixels: int, floats: bool = False, first_page: bool = False
+) -> tuple[np.ndarray, int]:
     """Decode a TIFF's bytes; returns the pixels as stored, not rotated, and the value of the tag Orientation.
 
     The pixels are an array as `wbcsr.imaging` describes:
@@ -59,25 +66,26 @@ def decode(content: bytes, name: str, most_pixels: int, floats: bool = False) ->
     - Grey with alpha becomes RGBA. Colours that were multiplied by their alpha (associated) are divided by it.
     - A fourth sample of RGB without a declared meaning is dropped, as in Pillow.
     - With `floats`, floating-point samples of 16, 32 or 64 bits become float32; they must be grey or RGB, and finite.
+    - With `first_page`, the first page of a file with several ones, and the first image of a stack, are decoded.
 
-    Raises InputError if the file is of another kind, is damaged, holds more than one image, or claims more than
-    `most_pixels` pixels.
+    Raises InputError if the file is of another kind, is damaged, is a whole-slide image, holds more than one image
+    without `first_page`, or claims more than `most_pixels` pixels.
     """
     try:
-        with TiffFile(io.BytesIO(content), is_ome=False, is_lsm=False, is_ndpi=False, is_scanimage=False) as file:
-            frames = len(file.pages)
-            if frames > 1:
-                raise InputError(f"has {frames} frames; give a single image")
-            page = file.pages.first
+        with _opened(content) as file:
+            page, pages = file.pages.first, len(file.pages)
+            if pages > 1 and any(getattr(page, f"is_{kind}") for kind in _SLIDES):
+                raise InputError(not_read(*SLIDE))
+            if pages > 1 and not first_page:
+                raise InputError(has_several(pages))
             if page.sampleformat == FLOAT:
                 _check_floats(page, floats)
             else:
                 _check_samples(page)
             _check_segments(page, content, most_pixels)
-            # ImageJ and others may write a stack as one frame and mention the other images only in its description.
-            images = file.series[0].size // page.size
-            if images > 1:
-                raise InputError(f"is a stack of {images} images; give a single image")
+            images = _stacked(file)
+            if images > 1 and not first_page:
+                raise InputError(has_several(images))
             stored = page.asarray(squeeze=False, maxworkers=1)[:, 0]  # (planes, height, width, samples per plane)
             pixels = np.moveaxis(stored, 0, 2).reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
             orientation = page.tags.valueof(ORIENTATION)
@@ -90,6 +98,26 @@ def decode(content: bytes, name: str, most_pixels: int, floats: bool = False) ->
     # Damaged tags make tifffile raise errors of almost any type.
     except Exception as error:
         raise InputError(f"{name}: not a readable TIFF ({_line(error)})") from error
+
+
+def number_of_pages(content: bytes) -> int:
+    """The number of pages, or of images in a stack that is stored as one page, of a file that `decode` decodes."""
+    with _opened(content) as file:
+        return max(len(file.pages), _stacked(file))
+
+
+def has_several(images: int) -> str:
+    """The reason why a file with several pages or frames cannot be used."""
+    return f"has {images} pages or frames; give a single image, or set dataset.first_page to true to use the first"
+
+
+def _opened(content: bytes) -> TiffFile:
+    return TiffFile(io.BytesIO(content), is_ome=False, is_lsm=False, is_ndpi=False, is_scanimage=False)
+
+
+def _stacked(file: TiffFile) -> int:
+    """The number of images of the first page: ImageJ and others may mention the others only in its description."""
+    return int(file.series[0].size // file.pages.first.size)
 
 
 def _line(error: Exception) -> str:

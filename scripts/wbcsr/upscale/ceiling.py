@@ -108,7 +108,7 @@ def make_ceiling(
                     f"{archive}: has no photograph {name}, which {sources_csv} names; run `snakemake --forcerun "
                     "find_sources`"
                 )
-            return imaging.decode_stretched(contents.read(entries[name]), name, dataset["range"])
+            return imaging.decode_as_configured(contents.read(entries[name]), name, dataset)
 
         def make(row: Any) -> Entry:
             file, digest = listed.loc[row.image, ["file", "sha256"]]

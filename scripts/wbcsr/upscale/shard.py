@@ -10,32 +10,26 @@ where a run was interrupted.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
-from threading import Lock
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from wbcsr import imaging
-from wbcsr.claim import require_claim
 from wbcsr.errors import InputError
-from wbcsr.files import png_names, read_csv, read_json, remove_leftovers, write_text
-from wbcsr.progress import image_progress
+from wbcsr.files import png_names, read_csv, read_json, remove_leftovers
+from wbcsr.progress import ahead, image_progress, in_pool
 from wbcsr.text import counted
-from wbcsr.upscale.store import ALL, MANIFEST_COLUMNS, Entry, Store, Storing
+from wbcsr.upscale.store import ALL, MANIFEST_COLUMNS, Entry, Ledger, Store, Storing
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 # Batches that wait to be upscaled or encoded: enough to keep the network busy, few enough to limit memory.
 WAITING = 4
@@ -96,13 +90,13 @@ def upscale_shard(
     """
     remove_leftovers(manifest.parent)
     rows = shard_rows(read_csv(source, MANIFEST_COLUMNS), shard, shards)
-    ledger = _Ledger(manifest, upscaler.identity)
+    ledger = Ledger(manifest, upscaler.identity)
     earlier = _earlier_run(manifest, upscaler.identity)
     batches = _batches(rows, upscaler.batch_size)
     # Two pools: encoding takes far longer, and in one pool, batches to decode would wait behind it.
     decoders, encoders = (ThreadPoolExecutor(max(2, threads)) for _ in range(2))
     with Store(manifest, rows, storing) as store, ledger, decoders, encoders:
-        kept = encoders.map(store.keep, ledger.entries())
+        kept = in_pool(encoders, store.keep, ledger.entries(), WAITING * threads)
         done = {entry.image: entry for entry in kept if entry}
         waiting = [batch for batch in batches if any(row.image not in done for row in batch)]
         if done:
@@ -111,18 +105,16 @@ def upscale_shard(
         with image_progress(len(rows), manifest.parent.name, len(done)) as progress:
             # The stages run in parallel, each on a later batch than the next stage.
             decoding = ((batch, decoders.submit(_decode, batch, source)) for batch in waiting)
-            running = (
-                (batch, _start_by_kind(upscaler, images.result())) for batch, images in _ahead(decoding, WAITING)
-            )
+            running = ((batch, _start_by_kind(upscaler, images.result())) for batch, images in ahead(decoding, WAITING))
             encoding = (
                 [
                     encoders.submit(_write, row, result, store, ledger, progress)
                     for row, result in zip(batch, finish(), strict=True)
                     if row.image not in done
                 ]
-                for batch, finish in _ahead(running, upscaler.ahead)
+                for batch, finish in ahead(running, upscaler.ahead)
             )
-            for files in _ahead(encoding, WAITING):
+            for files in ahead(encoding, WAITING):
                 for file in files:
                     entry = file.result()
                     done[entry.image] = entry
@@ -174,16 +166,6 @@ def _decode(batch: list[Any], source: Path) -> list[np.ndarray]:
     return [imaging.read_listed(source.with_name(row.file), row.sha256, source) for row in batch]
 
 
-def _ahead(items: Iterable[T], depth: int) -> Iterator[T]:
-    """Yield the items of a lazy iterable; `depth` further items are already computed when one is yielded."""
-    made: deque[T] = deque()
-    for item in items:
-        made.append(item)
-        if len(made) > depth:
-            yield made.popleft()
-    yield from made
-
-
 def _start_by_kind(upscaler: Upscaler, images: list[np.ndarray]) -> Callable[[], list[np.ndarray]]:
     """Start to upscale images of one shape, separately for each kind (grey, RGB, RGBA, 8 or 16 bit)."""
     kinds: dict[tuple[Any, ...], list[int]] = {}
@@ -198,59 +180,9 @@ def _start_by_kind(upscaler: Upscaler, images: list[np.ndarray]) -> Callable[[],
     return finish
 
 
-def _write(row: Any, pixels: np.ndarray, store: Store, ledger: _Ledger, progress: tqdm) -> Entry:
+def _write(row: Any, pixels: np.ndarray, store: Store, ledger: Ledger, progress: tqdm) -> Entry:
     entry = store.put(row, pixels)
     ledger.add(entry)
     with progress.get_lock():
         progress.update()
     return entry
-
-
-def ledger_path(manifest: Path) -> Path:
-    """The list of the finished images of a shard; without it, all images are upscaled again."""
-    return manifest.with_name(f".{manifest.stem}.ledger")
-
-
-class _Ledger:
-    """The finished images of a shard: one JSON line per image, appended and flushed after its file is complete."""
-
-    def __init__(self, manifest: Path, identity: str) -> None:
-        self.path = ledger_path(manifest)
-        self.identity = identity
-        self._lock = Lock()
-
-    def entries(self) -> Iterator[Entry]:
-        """Yield the images that earlier runs with the same upscaler finished."""
-        if not self.path.is_file():
-            return
-        for line in filter(None, self.path.read_text(encoding="utf-8").splitlines()):
-            try:
-                record = json.loads(line)
-                identity, entry = record["identity"], Entry(**record["entry"])
-            except (ValueError, KeyError, TypeError):
-                log.warning("%s: skipping an incomplete line", self.path)
-                continue
-            if identity == self.identity:
-                yield entry
-
-    def __enter__(self) -> _Ledger:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "a", encoding="utf-8")
-        return self
-
-    def add(self, entry: Entry) -> None:
-        with self._lock:
-            require_claim()
-            self._file.write(self._line(entry))
-            self._file.flush()
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def replace(self, entries: Iterable[Entry]) -> None:
-        """Leave out the lines of images that are not in `entries`."""
-        write_text(self.path, "".join(map(self._line, entries)))
-
-    def _line(self, entry: Entry) -> str:
-        # The newline comes first, so that an incomplete line of a killed run does not damage this one.
-        return "\n" + json.dumps({"identity": self.identity, "entry": asdict(entry)}, ensure_ascii=False)

@@ -3,18 +3,24 @@
 A shard's rows are in one .npy file beside its manifest, with the same stem: one record for each line of the manifest,
 and in it a field for each size, such as `224px`, (224, 224, 3) uint8. The file is written in place. Every reader
 compares a record with its hash in the manifest, so that no half-written record is used.
+
+`Rows` and `Ledger` are what a job needs to go on after an interruption: records that were written in place, and the
+list of those that are complete. Packing uses them too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
+import logging
+import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -22,7 +28,9 @@ import pandas as pd
 from wbcsr import imaging
 from wbcsr.claim import require_claim
 from wbcsr.errors import InputError, how_to_regenerate
-from wbcsr.files import sha256, write_csv, write_if_changed
+from wbcsr.files import sha256, write_csv, write_if_changed, write_text
+
+log = logging.getLogger(__name__)
 
 MANIFEST_COLUMNS = ["image", "file", "width", "height", "sha256", "input_sha256"]
 
@@ -55,6 +63,110 @@ class Entry:
     packed_sha256: str = ""
 
 
+class Rows:
+    """The records of a .npy file `path`, an array of `shape` and `kind`; a record is `array[place]`.
+
+    The records of an earlier run are kept if the array has the same shape and kind. Use it as a context manager, in one
+    or more threads.
+    """
+
+    def __init__(self, path: Path, kind: np.dtype, shape: tuple[int, ...]) -> None:
+        header = io.BytesIO()
+        about = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(header, about)
+        self._header, self._size = header.getvalue(), kind.itemsize * math.prod(shape[1:])
+        self._whole = len(self._header) + self._size * shape[0]
+        self._path = path
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        if os.pread(self._file, len(self._header), 0) != self._header:
+            os.truncate(self._file, 0)
+            self._write(0, self._header)
+        os.truncate(self._file, self._whole)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
+
+    def write(self, place: int, record: bytes) -> None:
+        """Write a record; OSError names the file if the disk is full."""
+        self._write(len(self._header) + self._size * place, record)
+
+    def sha256(self, place: int) -> str:
+        """The hash of a record."""
+        return hashlib.sha256(os.pread(self._file, self._size, len(self._header) + self._size * place)).hexdigest()
+
+    def sync(self) -> None:
+        """Wait until all records are on the disk."""
+        os.fsync(self._file)
+
+    def _write(self, position: int, content: bytes) -> None:
+        try:
+            while content:  # on a nearly full disk, only a part may be written
+                written = os.pwrite(self._file, content, position)
+                position, content = position + written, content[written:]
+        except OSError as error:  # a full disk
+            error.filename = str(self._path)
+            raise
+
+
+class Ledger:
+    """The finished images of the output `path`: one JSON line per image, appended after what it lists is complete.
+
+    It is a hidden file next to the output. `identity` contains everything that the pixels depend on.
+    """
+
+    def __init__(self, path: Path, identity: str) -> None:
+        self.path = ledger_path(path)
+        self.identity = identity
+        self._lock = Lock()
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the images that earlier runs with the same identity finished."""
+        if not self.path.is_file():
+            return
+        # A killed run may have cut a character; its line is then incomplete, too.
+        with open(self.path, encoding="utf-8", errors="replace") as lines:
+            for line in filter(str.strip, lines):
+                try:
+                    record = json.loads(line)
+                    identity, entry = record["identity"], Entry(**record["entry"])
+                except (ValueError, KeyError, TypeError):
+                    log.warning("%s: skipping an incomplete line", self.path)
+                    continue
+                if identity == self.identity:
+                    yield entry
+
+    def __enter__(self) -> Self:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self.path, "a", encoding="utf-8")
+        return self
+
+    def add(self, *entries: Entry) -> None:
+        with self._lock:
+            require_claim()
+            self._file.write("".join(map(self._line, entries)))
+            self._file.flush()
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def replace(self, entries: Iterable[Entry]) -> None:
+        """Leave out the lines of images that are not in `entries`."""
+        write_text(self.path, "".join(map(self._line, entries)))
+
+    def _line(self, entry: Entry) -> str:
+        # The newline comes first, so that an incomplete line of a killed run does not damage this one.
+        return "\n" + json.dumps({"identity": self.identity, "entry": vars(entry)}, ensure_ascii=False)
+
+
+def ledger_path(output: Path) -> Path:
+    """The list of the finished images of an output; without it, all images are made again."""
+    return output.with_name(f".{output.stem}.ledger")
+
+
 class Store:
     """Writes what `storing` asks for of the images `rows` (of `shard_rows`) beside `manifest`, and then the manifest.
 
@@ -66,31 +178,17 @@ class Store:
         self.storing = storing
         self._rows = {row.image: row for row in rows.itertuples()}
         self._place = {image: place for place, image in enumerate(self._rows)}
-        self._lock = Lock()
-        self._file: BinaryIO
+        kind = np.dtype([(field(side), np.uint8, (side, side, 3)) for side in storing.sizes])
+        self._records = Rows(rows_path(manifest), kind, (len(rows),))
 
     def __enter__(self) -> Store:
-        path = rows_path(self.manifest)
-        path.parent.mkdir(parents=True, exist_ok=True)
         if self.storing.sizes:
-            kind = np.dtype([(field(side), np.uint8, (side, side, 3)) for side in self.storing.sizes])
-            header = io.BytesIO()
-            shape = (len(self._rows),)
-            np.lib.format.write_array_header_1_0(
-                header, {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
-            )
-            self._start, self._size = header.tell(), kind.itemsize
-            self._file = open(path, "r+b" if path.exists() else "w+b")
-            if self._file.read(self._start) != header.getvalue():
-                # Rows of other images or sizes.
-                self._file.truncate(0)
-                self._write(0, header.getvalue())
-            self._file.truncate(self._start + self._size * len(self._rows))
+            self._records.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.storing.sizes:
-            self._file.close()
+            self._records.__exit__()
 
     def put(self, row: Any, pixels: np.ndarray) -> Entry:
         """Store an upscaled image, any array that `imaging` describes; returns its line of the manifest."""
@@ -102,7 +200,7 @@ class Store:
             record = b"".join(imaging.to_square(pixels, side).tobytes() for side in self.storing.sizes)
             packed = hashlib.sha256(record).hexdigest()
             require_claim()
-            self._write(self._start + self._size * self._place[row.image], record)
+            self._records.write(self._place[row.image], record)
         return Entry(row.image, file, pixels.shape[1], pixels.shape[0], digest, row.input_sha256, packed)
 
     def keep(self, entry: Entry) -> Entry | None:
@@ -119,7 +217,7 @@ class Store:
         wanted = self._is_png(entry.image)
         if wanted and not whole:
             return None
-        if self.storing.sizes and not self._has_record(entry):
+        if self.storing.sizes and self._records.sha256(self._place[entry.image]) != entry.packed_sha256:
             return self.put(row, imaging.read_listed(path, entry.sha256, self.manifest)) if whole else None
         kept = entry if wanted else replace(entry, file="", sha256="")
         return kept if self.storing.sizes else replace(kept, packed_sha256="")
@@ -128,8 +226,8 @@ class Store:
         """Write the manifest of all rows, and remove what an earlier run stored with another `store`."""
         columns = [*MANIFEST_COLUMNS, "packed_sha256"] if self.storing.sizes else MANIFEST_COLUMNS
         if self.storing.sizes:
-            os.fsync(self._file.fileno())
-        write_csv(self.manifest, pd.DataFrame([asdict(entries[image]) for image in self._rows], columns=columns))
+            self._records.sync()
+        write_csv(self.manifest, pd.DataFrame([vars(entries[image]) for image in self._rows], columns=columns))
         for row in self._rows.values():
             if not self._is_png(row.image):
                 self.manifest.with_name(row.target).unlink(missing_ok=True)
@@ -139,21 +237,6 @@ class Store:
     def _is_png(self, image: str) -> bool:
         # The index of `shard_rows` is the position in the class.
         return self.storing.pngs is None or self._rows[image].Index < self.storing.pngs
-
-    def _has_record(self, entry: Entry) -> bool:
-        with self._lock:
-            self._file.seek(self._start + self._size * self._place[entry.image])
-            return hashlib.sha256(self._file.read(self._size)).hexdigest() == entry.packed_sha256
-
-    def _write(self, position: int, content: bytes) -> None:
-        try:
-            with self._lock:
-                self._file.seek(position)
-                self._file.write(content)
-                self._file.flush()
-        except OSError as error:  # a full disk
-            error.filename = self._file.name
-            raise
 
 
 def rows_path(manifest: Path) -> Path:
@@ -166,10 +249,10 @@ def field(side: int) -> str:
     return f"{side}px"
 
 
-def open_rows(manifest: Path) -> np.ndarray:
+def open_rows(manifest: Path) -> np.memmap:
     """Memory-map the rows beside `manifest`; raises InputError if the file is missing or incomplete."""
     try:
-        rows: np.ndarray = np.load(rows_path(manifest), mmap_mode="r", allow_pickle=False)
+        rows: np.memmap = np.load(rows_path(manifest), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(
             f"{rows_path(manifest)}: cannot be read ({error}), but {manifest} lists its rows; "
@@ -178,18 +261,19 @@ def open_rows(manifest: Path) -> np.ndarray:
     return rows
 
 
-def read_row(rows: np.ndarray, place: int, digest: str, side: int, manifest: Path) -> np.ndarray:
+def read_row(rows: np.memmap, place: int, digest: str, side: int, manifest: Path) -> np.ndarray:
     """The row of line `place` of `manifest` in `rows` (of `open_rows`), (side, side, 3) uint8.
 
     Raises InputError if the record is missing, has another hash than `digest`, or has no row of this size.
     """
     path = rows_path(manifest)
-    record = rows[place : place + 1].tobytes()
-    if hashlib.sha256(record).hexdigest() != digest:
+    # Read, not mapped: the pages of a mapped file count as memory of the process.
+    record = np.fromfile(path, rows.dtype, 1, offset=rows.offset + place * rows.itemsize)
+    if hashlib.sha256(record.tobytes()).hexdigest() != digest:
         raise InputError(
             f"{path}: row {place} is not the one that {manifest} describes (SHA-256); {how_to_regenerate(manifest)}"
         )
     if field(side) not in (rows.dtype.names or ()):
         raise InputError(f"{path}: has no rows of {side} pixels; {how_to_regenerate(manifest)}")
-    row: np.ndarray = np.frombuffer(record, rows.dtype)[0][field(side)]
+    row: np.ndarray = record[0][field(side)]
     return row
