@@ -294,7 +294,7 @@ def test_a_fine_tuned_network_enlarges_only_what_it_has_not_seen(tmp_path: Path)
     unseen = [{"BloodImage_00000.png"}, {"BloodImage_00000.png", "BloodImage_00001.png", "BloodImage_00003.png"}]
     folds = {"finetuned_x4": list(zip([grey(200), grey(20)], unseen, strict=True))}
     files = (tmp_path / "fidelity.csv", tmp_path / "crops.npz")
-    facts = measure_fidelity(archive, LIMITS, FOLDER, CLASSES, 2, {}, *files, finetuned=folds)
+    facts = measure_fidelity(archive, DATASET, 2, {}, *files, finetuned=folds)
     assert (facts["photographs"], facts["methods"]) == (3, ["bicubic", "lanczos", "finetuned_x4"])
     whole = read_measurements(files[0]).query("region == 'whole' and method == 'finetuned_x4'").set_index("image")
     # The photographs are pale: the darker output is less similar.

@@ -75,10 +75,13 @@ def test_classification_has_interval_and_verdict_and_the_cost_its_steps(tmp_path
     found = sentences(tmp_path, 512.0, jobs, ARMS, differences=differences)
     assert "not measured" in found[0]
     assert "−2.0 to +4.0" in found[1]
-    assert "verdict: no detectable difference" in found[1]
+    assert "no detectable difference" in found[1]
     assert "+5.0 to +17.0" in found[2]
-    assert "verdict: higher" in found[2]
+    assert "higher" in found[2]
+    assert "provisional" in sentences(tmp_path, 512.0, jobs, ARMS, differences=differences, runs=1)[2]
     assert all(part in found[3] for part in ("1,000 steps", "180 photographs", "512 CPU s", "step 900"))
+    assert "first of" not in found[3]
+    assert "the first of two networks" in sentences(tmp_path, 512.0, jobs * 2, ARMS)[3]
 
 
 def test_what_no_job_measured_is_not_claimed(tmp_path: Path) -> None:

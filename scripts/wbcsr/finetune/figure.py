@@ -40,6 +40,11 @@ def draw_finetuning(histories: Sequence[pd.DataFrame], bicubic: Sequence[Mapping
         for level in levels:
             axis.axhline(level, color="#999999", linewidth=0.6)
         if levels:
-            axis.annotate("bicubic", (0, max(levels)), xytext=(2, 2), textcoords="offset points", color="#666666")
+            # The curves come from the other side of the line.
+            below = max(levels) > pd.to_numeric(histories[0][column]).iloc[0]
+            axis.annotate(
+                "bicubic", (0, min(levels) if below else max(levels)), xytext=(2, -2 if below else 2),
+                textcoords="offset points", color="#666666", verticalalignment="top" if below else "bottom",
+            )  # fmt: skip
         axis.set(title=heading, xlabel="Step")
     return figure

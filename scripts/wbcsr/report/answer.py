@@ -125,8 +125,9 @@ def _found(found: pd.Series, variant: str, against: str) -> str:
 
 
 def compared_text(found: pd.Series, variant: str, against: str) -> str:
-    """What was found of two variants, with the difference, its interval and the verdict."""
-    return f"{_found(found, variant, against)}{_with_interval(found)}; verdict: {found['verdict'].replace('_', ' ')}"
+    """What was found of two variants, with the difference, its interval, and the verdict if it is another one."""
+    verdict = "" if found["verdict"] == found["finding"] else f"; verdict: {found['verdict'].replace('_', ' ')}"
+    return f"{_found(found, variant, against)}{_with_interval(found)}{verdict}"
 
 
 def _metric(found: pd.Series) -> str:

@@ -111,4 +111,5 @@ def cost_text(variant: str, results: Mapping[str, pd.DataFrame], jobs: Sequence[
         f"{job['best_step']:,} kept; "
         for job in tuned[:1]
     )
-    return f"Fine-tuning: {what}cost {' and '.join(amounts) or NOT_MEASURED}."
+    first = f" (the first of {counted(len(tuned), 'network')}, one for each split and fold)" if len(tuned) > 1 else ""
+    return f"Fine-tuning{first}: {what}cost {' and '.join(amounts) or NOT_MEASURED}."
