@@ -133,9 +133,8 @@ def content_of(path):
     return sha256(path)
 
 
-@cache
-def current_state():
-    """Return the same for the archive, which may be a folder; once per start, because it may have many files."""
+def archive_now():
+    """Return the same for the archive, which may be a folder."""
     from wbcsr.dataset.state import archive_state  # imported here for the same reason
 
     dataset = config["dataset"]
@@ -145,14 +144,19 @@ def current_state():
         sys.exit(f"error: {error}")
 
 
+# A folder may have many files, and no rule makes it, so one look for each start is enough.
+if Path(config["dataset"]["archive"]).is_dir():
+    archive_now = cache(archive_now)
+
+
 def state_of_archive(wildcards):
     """Return the archive's state."""
-    return current_state()
+    return archive_now()
 
 
 def state_of_photographs(wildcards):
     """Return the archive's state if photographs are configured."""
-    return current_state() if config["dataset"]["photographs"] else None
+    return archive_now() if config["dataset"]["photographs"] else None
 
 
 CLASSES = config["dataset"]["classes"]
