@@ -181,6 +181,21 @@ def test_auto_continues_if_the_compiler_fails(
 
 
 @without_gpu
+def test_a_configured_compiler_that_fails_ends_with_the_reason(
+    make: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("cannot convert an operator\nmore lines")
+
+    monkeypatch.setattr(Inductor, "compile", fail)
+    with pytest.raises(
+        InputError, match=r"inference\.backend inductor .*\(cannot convert an operator\); set it to auto"
+    ):
+        make(backend="inductor", precision="fp32")
+    assert "Traceback" in caplog.text
+
+
+@without_gpu
 @pytest.mark.usefixtures("without_winograd")
 def test_auto_keeps_the_program_of_a_later_job(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "program.pt2"

@@ -88,7 +88,16 @@ def _as_configured(order: Order) -> dict[str, Any]:
         raise InputError(f"configuration: inference.backend {requested} cannot run this network: {unsuited}")
     choice: dict[str, Any] = {"backend": requested, "reasons": [reason(Code.CONFIGURED)]}
     if backend.compiles:
-        choice["measured"] = _compile(order, backend)
+        try:
+            choice["measured"] = _compile(order, backend)
+        except (torch.OutOfMemoryError, InputError):
+            raise
+        except Exception as error:  # compilers fail in many ways
+            log.exception("%s cannot compile this network", requested)
+            raise InputError(
+                f"configuration: inference.backend {requested} cannot compile this network ({first_line(error)}); set "
+                "it to auto, which then uses another backend"
+            ) from error
     return choice
 
 
