@@ -44,14 +44,17 @@ study() {
         --set-threads train_classifier=2 compile_classifier=2 check_classifier=2 predict=2
 }
 
-# flow CONFIG …: run Snakemake for this folder, with the data of the bundle.
+# flow CONFIG …: run Snakemake for this folder, with the data of the bundle. Snakemake's own lock would remain after a
+# run that was killed at its limit, and refuse the next one.
 flow() {
     local folder=$PWD config=$1
     shift
     ln -sfn "$code/data" "$folder/data"
     cp "$code/commit.txt" "$folder"
+    exec 9>"$folder/.lock"
+    flock --nonblock 9 || { echo "error: $folder: another run.sh uses this folder; wait, or stop it" >&2; exit 1; }
     cd "$code"
-    snakemake --profile profiles/local-gpu ${config:+--configfile "$config"} --directory "$folder" "$@"
+    snakemake --nolock --profile profiles/local-gpu ${config:+--configfile "$config"} --directory "$folder" "$@"
 }
 
 # within SECONDS PATTERN …: run a command in its folder and in this time, then pack its files that match the patterns.

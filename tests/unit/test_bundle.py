@@ -313,6 +313,33 @@ def test_the_script_unpacks_installs_and_leaves_a_log(packed: Path, tmp_path: Pa
     assert (tmp_path / "work" / bundle.CODE / "Makefile").is_file()
 
 
+def test_a_folder_has_one_run_at_a_time_and_none_blocks_it_after_its_end(packed: Path, tmp_path: Path) -> None:
+    """Snakemake is replaced: it says that it runs, and ends when a file appears."""
+    code = tmp_path / "work" / bundle.CODE
+    programs = code / ".venv-site" / "bin"
+    programs.mkdir(parents=True)
+    (code / ".venv-site" / "installed").touch()
+    (code / "commit.txt").write_text("abc")
+    snakemake = programs / "snakemake"
+    snakemake.write_text(f"#!/bin/sh\ntouch {tmp_path}/runs\nwhile ! [ -e {tmp_path}/end ]; do sleep 0.1; done\n")
+    snakemake.chmod(0o755)
+    environment = {**os.environ, "WORK": str(tmp_path / "work"), "PYTHON": sys.executable}
+    command = [packed / "run.sh", "benchmark", "60"]
+    with subprocess.Popen(command, env={**environment, "RESULTS": str(tmp_path / "one")}) as first:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "runs").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        second = subprocess.run(command, env={**environment, "RESULTS": str(tmp_path / "two")}, check=False)
+        assert second.returncode != 0
+        assert "another run.sh uses this folder" in (tmp_path / "two" / "benchmark.log").read_text()
+        first.kill()  # as at a limit; Snakemake goes on for a moment
+        (tmp_path / "end").touch()
+    deadline = time.monotonic() + 60
+    while subprocess.run(command, env={**environment, "RESULTS": str(tmp_path / "two")}, check=False).returncode:
+        assert time.monotonic() < deadline
+
+
 def test_the_bundled_weights_are_those_that_a_study_takes() -> None:
     from wbcsr.classify.networks import NETWORKS
 
